@@ -1,0 +1,48 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets itself up.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+BOARD  ?= ESP32_GENERIC
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench deploy lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in under a minute
+	@$(BIN)/kalitka demo
+
+test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets
+	@$(BIN)/pytest -q
+
+lint: $(READY)  ## ruff over everything, pyright with the ESP32 stubs over firmware/
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright --project firmware/pyrightconfig.json
+	@$(BIN)/pyright --project tools/pyrightconfig.json
+
+bench: $(READY)  ## what the table costs in flash, time and memory, beside a plain client
+	@$(BIN)/kalitka bench
+
+deploy: $(READY)  ## compile for a board and copy the firmware there: make deploy PORT=/dev/ttyUSB0
+	@$(BIN)/kalitka deploy --board $(BOARD) $(if $(PORT),--port $(PORT))
+
+lock: $(READY)  ## renew requirements.lock with the newest versions that fit pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes \
+	    --no-emit-index-url --no-header --upgrade -q -o requirements.lock
+
+clean:  ## remove the virtual environment and everything that was built
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up $(VENV): once, about a minute"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Kalitka's tools need Python 3.11 or later: make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) \
+	    || { echo "no virtual environment could be made: apt install python3-venv"; exit 1; }
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)

@@ -1,0 +1,267 @@
+"""Access rules: RULE1, RULE3, RULE7 and rule 9, as text, as packed bytes, and their meaning.
+
+Source of the texts: the protocol's "Rules". A packed rule is one kind byte, then numbers as
+varints (seven bits a byte, lowest first, high bit set on all but the last) and the week mask as
+one byte; a rule set is packed rules one after the other, in byte order, each once.
+
+    kind 1   FROM  TO-FROM                       minutes since 1970 UTC
+    kind 3   START  END  MASK                    local day times; mask bit 0 is Monday
+    kind 7   START  END  MASK  FROM  TO-FROM     both must hold
+    kind 9   0 or 1                              never or always
+
+Pure: integers and bytes in, integers and bytes out. `permits` allocates nothing on a port with
+31-bit integers. Numbers come back as they came, leading zeros aside.
+"""
+
+from micropython import const
+
+RULE_TEXT_MAX = const(64)  # bytes; the longest valid rule text has 53
+RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 and 5 bytes
+DIGITS_MAX = const(10)
+DAY_TIME_MAX = const(86400)  # a day time beyond this is one in no unit
+
+DAY_MINUTES = const(1440)
+MINUTE = const(60)  # seconds
+
+# What a rule says about a moment. Ordered by how much they tell a person at the gate:
+# of several rules that refuse, the highest is the reason given.
+UNREADABLE = const(0)  # a day time that is none in the table's unit
+NEVER = const(1)
+CLOCK_NOT_SET = const(2)
+NO_LONGER = const(3)
+NOT_YET = const(4)
+OUTSIDE_HOURS = const(5)
+PERMITTED = const(6)
+
+_INFINITE = const(0x3FFFFFFF)  # the largest small integer where they have 31 bits: year 4011
+
+
+class RuleError(ValueError):
+    """The text is no rule; the message says what is wrong, in words."""
+
+
+def _number(text):
+    if not text.isdigit():
+        raise RuleError("bad number in rule")
+    if len(text) > DIGITS_MAX:
+        raise RuleError("number of more than ten digits")
+    return int(text)
+
+
+def _day_time(text):
+    value = _number(text)
+    if value > DAY_TIME_MAX:
+        raise RuleError("day time beyond the day")
+    return value
+
+
+def _varint(out, value):
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+
+
+def _append_hours(out, start, end, mask):
+    if len(mask) != 7:
+        raise RuleError("week mask is not seven digits 0 or 1")
+    bits = 0
+    for i in range(7):
+        if mask[i] == 0x31:
+            bits |= 1 << i
+        elif mask[i] != 0x30:
+            raise RuleError("week mask is not seven digits 0 or 1")
+    _varint(out, _day_time(start))
+    _varint(out, _day_time(end))
+    out.append(bits)
+
+
+def _append_dates(out, begin, end):
+    first = _number(begin)
+    last = _number(end)
+    if first > last:
+        raise RuleError("from is after to")
+    _varint(out, first)
+    _varint(out, last - first)
+
+
+def pack(text):
+    """Return the packed form of one rule text (bytes, such as b"3_480_1200_1111100").
+
+    The seed's leading slash is not part of the text. Raises RuleError, whose message is one of
+    a fixed set: they are counted by it.
+    """
+    fields = bytes(text).split(b"_")
+    kind = fields[0]
+    out = bytearray()
+    if kind == b"1" and len(fields) == 3:
+        out.append(1)
+        _append_dates(out, fields[1], fields[2])
+    elif kind == b"3" and len(fields) == 4:
+        out.append(3)
+        _append_hours(out, fields[1], fields[2], fields[3])
+    elif kind == b"7" and len(fields) == 6:
+        out.append(7)
+        _append_hours(out, fields[1], fields[2], fields[3])
+        _append_dates(out, fields[4], fields[5])
+    elif kind == b"9" and len(fields) == 2:
+        if fields[1] not in (b"0", b"1"):
+            raise RuleError("rule 9 is neither 9_0 nor 9_1")
+        out.append(9)
+        out.append(fields[1][0] - 0x30)
+    elif kind in (b"1", b"3", b"7", b"9"):
+        raise RuleError("wrong number of fields in rule")
+    else:
+        raise RuleError("unknown kind of rule")
+    return bytes(out)
+
+
+def _read(buf, at):
+    # The exact value, whatever its size: for texts, not for deciding.
+    value = shift = 0
+    while True:
+        byte = buf[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+def end_of(buf, at):
+    """Return the offset behind the packed rule at `at`. Raises RuleError if there is none."""
+    kind = buf[at]
+    if kind == 9:
+        return at + 2
+    if kind not in (1, 3, 7):
+        raise RuleError("unknown packed rule")
+    at = _skip(buf, _skip(buf, at + 1))
+    if kind == 1:
+        return at
+    at += 1
+    return at if kind == 3 else _skip(buf, _skip(buf, at))
+
+
+def _skip(buf, at):
+    while buf[at] >= 0x80:
+        at += 1
+    return at + 1
+
+
+def text_of(buf, at=0):
+    """Return the text (bytes) of the packed rule at `at`. Raises RuleError if there is none."""
+    kind = buf[at]
+    if kind == 9:
+        return b"9_%d" % buf[at + 1]
+    if kind not in (1, 3, 7):
+        raise RuleError("unknown packed rule")
+    out = b"%d" % kind
+    at += 1
+    if kind != 1:
+        start, at = _read(buf, at)
+        end, at = _read(buf, at)
+        mask = b"".join(b"1" if buf[at] >> i & 1 else b"0" for i in range(7))
+        out += b"_%d_%d_%s" % (start, end, mask)
+        at += 1
+    if kind != 3:
+        first, at = _read(buf, at)
+        span, at = _read(buf, at)
+        out += b"_%d_%d" % (first, first + span)
+    return out
+
+
+def split(rule_set):
+    """Return the packed rules (a list of bytes) that a rule set is made of."""
+    rules = []
+    at = 0
+    while at < len(rule_set):
+        end = end_of(rule_set, at)
+        rules.append(bytes(rule_set[at:end]))
+        at = end
+    return rules
+
+
+def join(packed_rules):
+    """Return the rule set (bytes) of some packed rules: in byte order, each once."""
+    return b"".join(sorted(set(packed_rules)))
+
+
+def speaks_seconds(packed):
+    """Tell whether this packed rule's day times can only be seconds: one is above 1440."""
+    if packed[0] not in (3, 7):
+        return False
+    start, at = _read(packed, 1)
+    return start > DAY_MINUTES or _read(packed, at)[0] > DAY_MINUTES
+
+
+def _bounded(buf, at):
+    # A varint that never becomes a big integer: what does not fit is the end of time.
+    value = shift = 0
+    while True:
+        byte = buf[at]
+        if shift < 28:
+            value |= (byte & 0x7F) << shift
+        elif byte & 0x7E:
+            value = _INFINITE
+        else:
+            value |= (byte & 1) << shift
+        if byte < 0x80:
+            return value
+        at += 1
+        shift += 7
+
+
+def _judge_dates(buf, at, minute):
+    if minute < 0:
+        return CLOCK_NOT_SET
+    first = _bounded(buf, at)
+    if minute < first:
+        return NOT_YET
+    # A difference, not a sum: the sum of two small integers may be none.
+    return PERMITTED if minute - first <= _bounded(buf, _skip(buf, at)) else NO_LONGER
+
+
+def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
+    start = _bounded(buf, at)
+    at = _skip(buf, at)
+    end = _bounded(buf, at)
+    mask = buf[_skip(buf, at)]
+    if unit_seconds:
+        # A window is open in every minute that it touches.
+        start //= MINUTE
+        end //= MINUTE
+    if start > DAY_MINUTES or end > DAY_MINUTES:
+        return UNREADABLE
+    if day_minute < 0:
+        return CLOCK_NOT_SET
+    today = mask >> weekday & 1
+    if start <= end:
+        inside = today and start <= day_minute <= end
+    else:
+        # Over midnight: the mask names the day on which the window starts.
+        yesterday = mask >> (weekday + 6) % 7 & 1
+        inside = (today and day_minute >= start) or (yesterday and day_minute <= end)
+    return PERMITTED if inside else OUTSIDE_HOURS
+
+
+def permits(buf, at, unit_seconds, minute, day_minute, weekday):
+    """Say what the packed rule at `buf[at]` means for a moment.
+
+    unit_seconds: the table's day-time unit is the second, not the minute.
+    minute: minutes since 1970 UTC, -1 while the clock is not set.
+    day_minute: local minute of the day, 0 to 1439, -1 while it is not known.
+    weekday: local, 0 is Monday.
+
+    Returns PERMITTED or the reason of the refusal. All bounds are inclusive.
+    """
+    kind = buf[at]
+    if kind == 9:
+        return PERMITTED if buf[at + 1] else NEVER
+    if kind == 1:
+        return _judge_dates(buf, at + 1, minute)
+    verdict = _judge_hours(buf, at + 1, unit_seconds, day_minute, weekday)
+    if kind == 3 or verdict in (UNREADABLE, CLOCK_NOT_SET):
+        return verdict
+    # Of rule 7 the dates come first: who is not yet valid is not helped by the hours.
+    dates = _judge_dates(buf, _skip(buf, _skip(buf, at + 1)) + 1, minute)
+    return verdict if dates == PERMITTED else dates

@@ -1,0 +1,77 @@
+"""The manifest: the one small file that says which segments are the table.
+
+Text, so that a person can read it; replaced by an atomic rename, so that the table is the old
+one or the new one. FORMAT.md has its lines. Leaves the segments themselves to `table`.
+"""
+
+import os
+from binascii import crc32
+
+from kalitka.table.segment import Damaged
+
+NAME = "manifest"
+_NEW = "manifest.new"
+_TITLE = "kalitka table 1"
+_SIZE_MAX = 1024  # bytes; sixteen segments would fit
+
+
+class Manifest:
+    """What the table is made of.
+
+    minute: the server's minute that the rules belong to, 0 for none.
+    generation: the number of the newest segment, counting on for ever.
+    seconds: whether the server was seen to speak of day times in seconds.
+    origin: a number that names the server and reader the rules came from.
+    segments: file names, oldest (the base) first.
+    """
+
+    def __init__(self, minute=0, generation=0, seconds=False, origin=0, segments=()):
+        self.minute = minute
+        self.generation = generation
+        self.seconds = seconds
+        self.origin = origin
+        self.segments = segments
+
+    def save(self, folder):
+        """Replace the folder's manifest: the commit of a transaction."""
+        lines = [
+            _TITLE,
+            "minute %d" % self.minute,
+            "generation %d" % self.generation,
+            "unit %s" % ("second" if self.seconds else "minute"),
+            "origin %d" % self.origin,
+        ]
+        for name in self.segments:
+            lines.append("segment %s" % name)
+        text = "\n".join(lines) + "\n"
+        path = folder + "/" + _NEW
+        with open(path, "wb") as file:
+            file.write((text + "check %08x\n" % crc32(text.encode())).encode())
+        os.rename(path, folder + "/" + NAME)
+
+
+def load(folder):
+    """Read the folder's manifest. Raises Damaged if it is no whole one, OSError if there is none."""
+    with open(folder + "/" + NAME, "rb") as file:
+        data = file.read(_SIZE_MAX)
+    cut = data.rfind(b"check ")
+    if cut < 0 or data[cut:] != b"check %08x\n" % crc32(data[:cut]):
+        raise Damaged("the manifest has a wrong checksum")
+    lines = data[:cut].decode().split("\n")[:-1]
+    if lines[0] != _TITLE:
+        raise Damaged("the manifest is of another version: %s" % lines[0])
+    fields = {}
+    segments = []
+    for line in lines[1:]:
+        name, value = line.split(" ", 1)
+        if name == "segment":
+            segments.append(value)
+        else:
+            fields[name] = value
+    return Manifest(
+        int(fields["minute"]),
+        int(fields["generation"]),
+        fields["unit"] == "second",
+        int(fields["origin"]),
+        tuple(segments),
+    )

@@ -1,0 +1,230 @@
+"""The rule table: which codes have which rules, in flash, for the reader to decide from.
+
+One base segment and a few deltas, named by a manifest that is replaced by an atomic rename.
+Promises: a lookup reads at most 1 KiB a segment and allocates nothing; memory does not grow
+with the number of tokens except by a few bytes a block; whatever the power does, the table is
+the old one or the new one; what is damaged is told apart from what is unknown.
+FORMAT.md has the bytes and the recovery. Who asks the server, and when, is `sync`'s business.
+"""
+
+import os
+
+from kalitka.table import codes, manifest
+from kalitka.table.block import BLOCK, NO_RULES, BlockCursor
+from kalitka.table.segment import ABSENT, PRESENT, Damaged, Segment
+from kalitka.table.transaction import Transaction, newest
+from micropython import const
+
+UNKNOWN = ABSENT
+FOUND = PRESENT
+DAMAGED = const(2)
+
+_ENOENT = const(2)
+
+
+class Table:
+    """The table in `folder`, which is made if it is not there.
+
+    origin: a small number (31 bits) that names the server and reader the rules come from. With
+    another one than the table was filled with, the table still decides, but its minute counts
+    as 0: a minute of one server means nothing to another.
+
+    minute: the server's minute of this state; 0 asks for a full sync.
+    seconds: this server was seen to give day times in seconds.
+    fault: why the table needs a full sync to be whole again, in words, else "".
+    rules, at, end: after `find` returned FOUND, the rule set is `rules[at:end]`.
+    """
+
+    def __init__(self, folder, origin=0):
+        self.folder = folder
+        self.origin = origin
+        self.fault = ""
+        self.swept = 0  # files of interrupted syncs that were removed at the start
+        self._cursor = BlockCursor(bytearray(BLOCK))
+        self._key = bytearray(codes.PACKED_MAX)
+        self._segments = []  # newest first; None for one that cannot be read
+        self._transaction = None
+        self._untidy = False  # files were begun since the last sweep
+        self.rules = self._cursor.buf
+        self.at = self.end = 0
+        self._open()
+
+    def find(self, code, n):
+        """Look up the code `code[:n]` (bytes-like): FOUND, UNKNOWN or DAMAGED."""
+        if not 0 < n <= codes.CODE_MAX:
+            return UNKNOWN
+        return self._find_packed(self._key, codes.pack_into(code, n, self._key))
+
+    def lookup(self, code):
+        """Return the rule set (bytes) of a code, None if unknown. Raises Damaged."""
+        return self.lookup_packed(codes.pack(code))
+
+    def items(self):
+        """Yield (code, rule set), both bytes, in code order. Raises Damaged."""
+        for key, rule_set in newest(self.segments()):
+            if rule_set is not None:
+                yield codes.unpack(key), rule_set
+
+    def codes(self):
+        """Yield the codes (bytes) in code order, one at a time. Raises Damaged."""
+        for code, _ in self.items():
+            yield code
+
+    def begin(self, full):
+        """Begin a change: a full one replaces the table, the other is applied to it.
+
+        Raises ValueError if another is under way, Damaged if only a full sync can help.
+        """
+        if self._transaction:
+            raise ValueError("a change of the table is under way")
+        if self.fault and not full:
+            raise Damaged(self.fault)
+        self._transaction = Transaction(self, full)
+        return self._transaction
+
+    def save_minute(self):
+        """Write the minute down if it moved on without a change of the rules."""
+        if self.minute != self._manifest.minute and not self.foreign and not self.fault:
+            self._manifest.minute = self.minute
+            self._manifest.save(self.folder)
+
+    def close(self):
+        """Close all files."""
+        for segment in self._segments:
+            if segment:
+                segment.close()
+        self._segments = []
+
+    # What follows is for transactions.
+
+    def lookup_packed(self, key):
+        """As `lookup`, for a packed code."""
+        state = self._find_packed(key, len(key))
+        if state == DAMAGED:
+            raise Damaged(self.fault)
+        return bytes(self.rules[self.at : self.end]) if state == FOUND else None
+
+    def names(self):
+        """Return the file names of the segments, oldest first (a list)."""
+        return list(self._manifest.segments)
+
+    def segments(self):
+        """Return the open segments, newest first. Raises Damaged if one cannot be read."""
+        if None in self._segments:
+            raise Damaged(self.fault)
+        return self._segments
+
+    def new_name(self, kind):
+        """Return a file name for a new segment that no file of the manifest has."""
+        self._generation += 1
+        self._untidy = True
+        return "%s-%d.seg" % (kind, self._generation)
+
+    def open_segment(self, name):
+        """Open a segment of the folder. Raises Damaged, OSError."""
+        return Segment(self.folder + "/" + name, self._cursor)
+
+    def confirm(self, minute, seconds):
+        """Take a minute whose state is the one that is there; writes only what must be kept."""
+        self.minute = minute
+        if self.foreign or seconds != self.seconds:
+            self._commit(self._manifest.segments, minute, seconds)
+
+    def install(self, names, minute, seconds):
+        """Make these segment files (oldest first) the table: the moment of the commit."""
+        # Opened first: what cannot be read back is not committed.
+        segments = [self.open_segment(name) for name in reversed(names)]
+        self._commit(tuple(names), minute, seconds)
+        self.close()
+        self._segments = segments
+        self.minute = minute
+        self.fault = ""
+
+    def release(self, transaction):
+        """End a transaction; what it left behind, or replaced, is removed."""
+        if self._transaction is transaction:
+            self._transaction = None
+            if self._untidy:
+                self._sweep()
+
+    def _commit(self, names, minute, seconds):
+        new = manifest.Manifest(minute, self._generation, seconds, self.origin, names)
+        new.save(self.folder)
+        self._manifest = new
+        self.seconds = seconds
+        self.foreign = False
+
+    def _find_packed(self, key, size):
+        for segment in self._segments:
+            # What stands behind a segment that cannot be read may be out of date.
+            if segment is None:
+                return DAMAGED
+            try:
+                state = segment.find(key, size)
+            except OSError as e:
+                self.fault = str(e)
+                return DAMAGED
+            if state == PRESENT:
+                self.rules = segment.rules
+                self.at = segment.at
+                self.end = segment.end
+                return FOUND
+            if state == NO_RULES:
+                return UNKNOWN
+        return UNKNOWN
+
+    def _open(self):
+        try:
+            os.mkdir(self.folder)
+        except OSError:  # it is there already
+            pass
+        names = os.listdir(self.folder)
+        try:
+            loaded = manifest.load(self.folder)
+        except OSError as e:
+            loaded = manifest.Manifest(origin=self.origin)
+            if isinstance(e, Damaged) or e.errno != _ENOENT or _has_segment(names):
+                self.fault = str(e) if isinstance(e, Damaged) else "the manifest cannot be read"
+                self._segments = [None]
+                # New files must not meet the old ones, whose fate is open until a full sync.
+                loaded.generation = max([_number_of(name) for name in names] + [0])
+            else:
+                # The very first start. From now on a missing manifest is damage.
+                loaded.save(self.folder)
+        self._manifest = loaded
+        self._generation = loaded.generation
+        self.seconds = loaded.seconds
+        self.foreign = loaded.origin != self.origin
+        self.minute = 0 if self.foreign or self.fault else loaded.minute
+        for name in reversed(loaded.segments):
+            self._segments.append(self._try_segment(name))
+        if not self.fault:
+            self._sweep()
+
+    def _try_segment(self, name):
+        try:
+            return self.open_segment(name)
+        except OSError as e:
+            self.fault = str(e) if isinstance(e, Damaged) else "%s cannot be read" % name
+            self.minute = 0
+            return None
+
+    def _sweep(self):
+        # Removes what the manifest does not name: leftovers of an interrupted sync, replaced files.
+        self._untidy = False
+        for name in os.listdir(self.folder):
+            if name != manifest.NAME and name not in self._manifest.segments:
+                try:
+                    os.remove(self.folder + "/" + name)
+                    self.swept += 1
+                except OSError:  # it costs room, not correctness: the next start tries again
+                    self._untidy = True
+
+
+def _has_segment(names):
+    return any(name.endswith(".seg") for name in names)
+
+
+def _number_of(name):
+    digits = name.split("-")[-1].split(".")[0]
+    return int(digits) if digits.isdigit() else 0

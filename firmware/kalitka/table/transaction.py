@@ -1,0 +1,239 @@
+"""A change of the rule table: collected, sorted, merged with what is there, committed or not.
+
+Promises: until `commit` is through, the table is the old one for every lookup and after every
+power cut; afterwards it is the new one. Memory is bounded whatever the size of the change. What
+changes nothing writes no segment and no manifest. `commit` is a generator: between two of its
+steps others may run, and look up.
+"""
+
+from kalitka.access import rules
+from kalitka.table import codes
+from kalitka.table.runs import Runs, merge
+from kalitka.table.segment import RULE_SET_MAX, SegmentWriter
+from micropython import const
+
+_STEP = const(64)  # entries between two chances for others to run
+_DELTAS_MAX = const(4)  # a lookup of an unknown code reads one block of each
+_BASE_SHARE = const(4)  # deltas of a quarter of the base's size are merged into it
+
+# A record is a packed code, a kind byte and a packed rule. Deletes come before the rules of
+# their code, and equal rules side by side.
+_DELETE = b"\x00"
+_RULE = b"\x01"
+
+
+class Transaction:
+    """Collects deletes and rules; made by `Table.begin`. One at a time.
+
+    changed: after `commit`, how many codes became different (of a full one: all, or none).
+    overflowed: rules dropped because their code has more than it can hold (720 bytes packed).
+    """
+
+    def __init__(self, table, full):
+        self._table = table
+        self._full = full
+        self._runs = Runs(table.folder + "/run-")
+        self.seconds = table.seconds and not (full and table.foreign)
+        self.changed = 0
+        self.overflowed = 0
+
+    def delete(self, code):
+        """Remove every rule that `code` (bytes) had before this transaction."""
+        # A full change starts from nothing: there is nothing to delete.
+        if not self._full:
+            self._runs.add(codes.pack(code) + _DELETE)
+
+    def add(self, code, packed_rule):
+        """Add a packed rule to `code` (bytes). The empty rule b"" only makes the code known."""
+        if packed_rule and rules.speaks_seconds(packed_rule):
+            self.seconds = True
+        self._runs.add(codes.pack(code) + _RULE + packed_rule)
+
+    def abort(self):
+        """Drop everything. The table stays as it is."""
+        self._runs.discard()
+        self._table.release(self)
+
+    def commit(self, minute):
+        """Make the change the table's. A generator: run it to its end, or close it to abort.
+
+        minute: the server's minute that the new state belongs to.
+        Raises OSError (no room, a bad block); the table and its minute are then as before.
+        """
+        try:
+            yield from self._runs.reduce()
+            if self._full:
+                yield from self._replace(minute)
+            else:
+                yield from self._amend(minute)
+        finally:
+            self.abort()
+
+    def _replace(self, minute):
+        table = self._table
+        if not table.fault:
+            same = yield from self._equals_table()
+            if same:
+                table.confirm(minute, self.seconds)
+                return
+        name = table.new_name("base")
+        writer = yield from self._write(name, self._grouped())
+        table.install([name], minute, self.seconds)
+        self.changed = writer.codes
+
+    def _amend(self, minute):
+        table = self._table
+        changes = self._changes()
+        first = next(changes, None)
+        if first is None:
+            table.confirm(minute, self.seconds)
+            return
+        names = table.names()
+        name = table.new_name("delta" if names else "base")
+        writer = yield from self._write(name, changes, first)
+        names.append(name)
+        self.changed = writer.codes + writer.tombstones
+        if len(names) > 1 + _DELTAS_MAX:
+            names = yield from self._compact(names)
+        table.install(names, minute, self.seconds)
+
+    def _compact(self, names):
+        # Merges the deltas into one, or, once they add up, all of it into a new base.
+        table = self._table
+        segments = [table.open_segment(name) for name in reversed(names)]
+        try:
+            base = segments[-1]
+            deltas = sum(segment.size for segment in segments) - base.size
+            if deltas * _BASE_SHARE >= base.size:
+                name = table.new_name("base")
+                live = ((k, s) for k, s in newest(segments) if s is not None)
+                yield from self._write(name, live)
+                return [name]
+            name = table.new_name("delta")
+            yield from self._write(name, newest(segments[:-1]))
+            return [names[0], name]
+        finally:
+            for segment in segments:
+                segment.close()
+
+    def _write(self, name, entries, first=None):
+        try:
+            with open(self._table.folder + "/" + name, "wb") as file:
+                writer = SegmentWriter(file)
+                if first:
+                    writer.add(*first)
+                count = 0
+                for key, rule_set in entries:
+                    writer.add(key, rule_set)
+                    count += 1
+                    if count % _STEP == 0:
+                        yield
+                writer.finish()
+            return writer
+        finally:
+            entries.close()
+
+    def _equals_table(self):
+        # Compares the whole change with the whole table, both in code order.
+        old = newest(self._table.segments())
+        new = self._grouped()
+        try:
+            count = 0
+            for entry in new:
+                if entry != _next_live(old):
+                    return False
+                count += 1
+                if count % _STEP == 0:
+                    yield
+            return _next_live(old) is None
+        finally:
+            old.close()
+            new.close()
+
+    def _changes(self):
+        # Yields (key, new rule set or None) of the codes whose state becomes another.
+        groups = self._groups()
+        try:
+            for key, deleted, found in groups:
+                old = self._table.lookup_packed(key)
+                if old is not None and not deleted:
+                    found.extend(rules.split(old))
+                new = self._join(found) if found or (old is not None and not deleted) else None
+                if new != old:
+                    yield key, new
+        finally:
+            groups.close()
+
+    def _grouped(self):
+        # Yields (key, rule set) of every code of a full change.
+        groups = self._groups()
+        try:
+            for key, _, found in groups:
+                yield key, self._join(found)
+        finally:
+            groups.close()
+
+    def _groups(self):
+        # Yields (key, deleted, list of packed rules) a code, in code order.
+        records = self._runs.sorted()
+        key = None
+        deleted = False
+        found = []
+        try:
+            for record in records:
+                size = record[1] + 3
+                if record[:size] != key:
+                    if key is not None:
+                        yield key, deleted, found
+                    key = record[:size]
+                    deleted = False
+                    found = []
+                if record[size] == 0:
+                    deleted = True
+                elif record[size + 1 :] not in found:
+                    found.append(record[size + 1 :])
+            if key is not None:
+                yield key, deleted, found
+        finally:
+            records.close()
+
+    def _join(self, found):
+        # The rule set of some rules; what is beyond the bound is dropped and counted.
+        joined = rules.join(found)
+        if len(joined) <= RULE_SET_MAX:
+            return joined
+        kept = []
+        size = 0
+        for rule in rules.split(joined):
+            size += len(rule)
+            if size > RULE_SET_MAX:
+                self.overflowed += 1
+            else:
+                kept.append(rule)
+        return b"".join(kept)
+
+
+def newest(segments):
+    """Yield (packed code, rule set or None) over some segments, the newest first: its word holds."""
+    stream = merge([_aged(segment, age) for age, segment in enumerate(segments)])
+    last = None
+    try:
+        for key, _, rule_set in stream:
+            if key != last:
+                last = key
+                yield key, rule_set
+    finally:
+        stream.close()
+
+
+def _aged(segment, age):
+    # The age stands before the rule set, so that of one code the newest comes first.
+    for key, rule_set in segment.entries():
+        yield key, age, rule_set
+
+
+def _next_live(entries):
+    for entry in entries:
+        if entry[1] is not None:
+            return entry
+    return None

@@ -1,0 +1,13 @@
+"""The `kalitka` command: one door to the technician's tools, the virtual reader and the hub."""
+
+import typer
+
+from kalitka_hub.cli import hub
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app.add_typer(hub, name="hub")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
