@@ -20,8 +20,8 @@ test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real so
 lint: $(READY)  ## ruff over everything, pyright with the ESP32 stubs over firmware/
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/pyright --project firmware/pyrightconfig.json
-	@$(BIN)/pyright --project tools/pyrightconfig.json
+	@$(BIN)/pyright --project firmware/pyrightconfig.json --pythonpath $(BIN)/python \
+	    --typeshedpath $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 bench: $(READY)  ## what the table costs in flash, time and memory, beside a plain client
 	@$(BIN)/kalitka bench

@@ -13,10 +13,9 @@ A sink has `minute(minutes)`, `delete(code)`, `rule(code, packed_rule)` and
 the reader then knows the code and can say that it understands none of its rules.
 """
 
-from micropython import const
-
 from kalitka.access import rules
 from kalitka.table import codes
+from micropython import const
 
 # A line: the longest code, the separator, the longest rule text, a carriage return.
 _ITEM_MAX = const(324)
@@ -49,7 +48,7 @@ class AnswerParser:
         self.reasons = {}
 
     def feed(self, data, n=-1):
-        """Take the next `n` bytes (all, if negative) of the body from `data`, a bytes or bytearray.
+        """Take the next `n` bytes (all, if negative) of the body from `data`, bytes or bytearray.
 
         Raises AnswerError as soon as the body cannot be a sync answer.
         """
@@ -87,7 +86,7 @@ class AnswerParser:
         self._take(data, at, n if end < 0 else end)
         # Checked in every piece: a page of HTML is refused at its first byte.
         digits = bytes(self._item[: min(self._length, _ITEM_MAX)])
-        if self._length and not digits.isdigit() or end == at and not self._length:
+        if not digits.isdigit() and (digits or end == at):
             raise AnswerError("not a sync answer: it does not begin with a minute")
         if self._length > rules.DIGITS_MAX:
             raise AnswerError("not a sync answer: minute of more than ten digits")

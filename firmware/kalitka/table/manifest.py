@@ -51,7 +51,7 @@ class Manifest:
 
 
 def load(folder):
-    """Read the folder's manifest. Raises Damaged if it is no whole one, OSError if there is none."""
+    """Read the folder's manifest. Raises Damaged if it is not whole, OSError if there is none."""
     with open(folder + "/" + NAME, "rb") as file:
         data = file.read(_SIZE_MAX)
     cut = data.rfind(b"check ")

@@ -57,12 +57,10 @@ class Runs:
             stream = merge([_read_run(p) for p in merged])
             try:
                 with open(path, "wb") as file:
-                    count = 0
-                    for record in stream:
+                    for count, record in enumerate(stream):
                         file.write(bytes((len(record) & 0xFF, len(record) >> 8)))
                         file.write(record)
-                        count += 1
-                        if count % _STEP == 0:
+                        if count % _STEP == _STEP - 1:
                             yield
             finally:
                 stream.close()

@@ -178,39 +178,44 @@ class Table:
             os.mkdir(self.folder)
         except OSError:  # it is there already
             pass
-        names = os.listdir(self.folder)
         try:
             loaded = manifest.load(self.folder)
         except OSError as e:
-            loaded = manifest.Manifest(origin=self.origin)
-            if isinstance(e, Damaged) or e.errno != _ENOENT or _has_segment(names):
-                self.fault = str(e) if isinstance(e, Damaged) else "the manifest cannot be read"
-                self._segments = [None]
-                # New files must not meet the old ones, whose fate is open until a full sync.
-                loaded.generation = max([_number_of(name) for name in names] + [0])
-            else:
-                # The very first start. From now on a missing manifest is damage.
-                loaded.save(self.folder)
+            loaded = self._without_manifest(e)
         self._manifest = loaded
         self._generation = loaded.generation
         self.seconds = loaded.seconds
         self.foreign = loaded.origin != self.origin
+        if not self.fault:
+            self._segments = [self._try_segment(name) for name in reversed(loaded.segments)]
         self.minute = 0 if self.foreign or self.fault else loaded.minute
-        for name in reversed(loaded.segments):
-            self._segments.append(self._try_segment(name))
         if not self.fault:
             self._sweep()
+
+    def _without_manifest(self, error):
+        # What the table is if its manifest could not be read: new, or damaged.
+        names = os.listdir(self.folder)
+        empty = manifest.Manifest(origin=self.origin)
+        whole = not isinstance(error, Damaged) and error.errno == _ENOENT
+        if whole and not any(name.endswith(".seg") for name in names):
+            # The very first start. From now on a missing manifest is damage.
+            empty.save(self.folder)
+            return empty
+        self.fault = "the manifest is missing" if whole else str(error)
+        self._segments = [None]
+        # New files must not meet the old ones, which stay until a full sync has replaced them.
+        empty.generation = max([_number_of(name) for name in names] + [0])
+        return empty
 
     def _try_segment(self, name):
         try:
             return self.open_segment(name)
         except OSError as e:
             self.fault = str(e) if isinstance(e, Damaged) else "%s cannot be read" % name
-            self.minute = 0
             return None
 
     def _sweep(self):
-        # Removes what the manifest does not name: leftovers of an interrupted sync, replaced files.
+        # Removes what the manifest does not name: leftovers of a cut sync, replaced files.
         self._untidy = False
         for name in os.listdir(self.folder):
             if name != manifest.NAME and name not in self._manifest.segments:
@@ -219,10 +224,6 @@ class Table:
                     self.swept += 1
                 except OSError:  # it costs room, not correctness: the next start tries again
                     self._untidy = True
-
-
-def _has_segment(names):
-    return any(name.endswith(".seg") for name in names)
 
 
 def _number_of(name):

@@ -122,11 +122,9 @@ class Transaction:
                 writer = SegmentWriter(file)
                 if first:
                     writer.add(*first)
-                count = 0
-                for key, rule_set in entries:
-                    writer.add(key, rule_set)
-                    count += 1
-                    if count % _STEP == 0:
+                for count, entry in enumerate(entries):
+                    writer.add(*entry)
+                    if count % _STEP == _STEP - 1:
                         yield
                 writer.finish()
             return writer
@@ -138,12 +136,10 @@ class Transaction:
         old = newest(self._table.segments())
         new = self._grouped()
         try:
-            count = 0
-            for entry in new:
+            for count, entry in enumerate(new):
                 if entry != _next_live(old):
                     return False
-                count += 1
-                if count % _STEP == 0:
+                if count % _STEP == _STEP - 1:
                     yield
             return _next_live(old) is None
         finally:
@@ -214,7 +210,7 @@ class Transaction:
 
 
 def newest(segments):
-    """Yield (packed code, rule set or None) over some segments, the newest first: its word holds."""
+    """Yield (packed code, rule set or None) over some segments, newest first: its word holds."""
     stream = merge([_aged(segment, age) for age, segment in enumerate(segments)])
     last = None
     try:

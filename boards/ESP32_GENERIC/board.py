@@ -1,0 +1,18 @@
+"""ESP32-WROOM-32 development board, 4 MiB flash: its pins by their role.
+
+Lands on the device as board.py; the tools read the same file. Any free pins do: change them
+here and nowhere else. D0 and D1 carry 5 V at many Wiegand readers: use a level shifter.
+"""
+
+NAME = "ESP32_GENERIC"
+
+# Pins (GPIO numbers).
+WIEGAND_D0 = 18
+WIEGAND_D1 = 19
+LOCK = 23
+
+# For the tools.
+ARCH = "xtensawin"  # what mpy-cross compiles native code for
+FLASH_SIZE = 4 * 1024 * 1024  # bytes
+VFS_OFFSET = 0x200000  # where the stock MicroPython image keeps its file system
+VFS_SIZE = 2 * 1024 * 1024

@@ -1,0 +1,46 @@
+"""The decision: who may pass now, and why or why not.
+
+`judge` takes a code's rule set and a moment and gives a reason; several rules are alternatives,
+and of several refusals the one is told that helps a person most. Pure; allocates nothing.
+Source: protocol, "Rules".
+"""
+
+from kalitka.access import rules
+from micropython import const
+
+# The reasons. Up to ALLOWED they are what `rules.permits` says, in its order.
+NO_RULE = const(0)
+NEVER = const(1)
+CLOCK_NOT_SET = const(2)
+NO_LONGER = const(3)
+NOT_YET = const(4)
+OUTSIDE_HOURS = const(5)
+ALLOWED = const(6)
+UNKNOWN_CODE = const(7)
+TABLE_DAMAGED = const(8)
+
+# In words, by number.
+WORDS = (
+    "no rule understood",
+    "never allowed",
+    "clock not set",
+    "no longer valid",
+    "not yet valid",
+    "outside its hours",
+    "allowed",
+    "unknown code",
+    "table damaged",
+)
+
+
+def judge(buf, at, end, unit_seconds, minute, day_minute, weekday):
+    """Return the reason for the rule set `buf[at:end]` at a moment; see `rules.permits`."""
+    best = NO_RULE
+    while at < end:
+        verdict = rules.permits(buf, at, unit_seconds, minute, day_minute, weekday)
+        if verdict == rules.PERMITTED:
+            return ALLOWED
+        if verdict > best:
+            best = verdict
+        at = rules.end_of(buf, at)
+    return best

@@ -1,0 +1,171 @@
+"""The application: wires scanner, decision, lock, table and sync; the only room that knows all.
+
+Promises: it runs for ever; a fault in one task ends neither the others nor itself; cards are
+decided on from the first second, with or without a network.
+"""
+
+import asyncio
+import gc
+import time
+from binascii import crc32
+
+import board
+from machine import Pin
+
+from kalitka import VERSION, settings
+from kalitka.access import decision
+from kalitka.hardware.lock import Lock
+from kalitka.hardware.wiegand import CODE_SIZE, FrameError, Wiegand
+from kalitka.sync.client import Client
+from kalitka.sync.poller import Poller
+from kalitka.system import nvs
+from kalitka.system.clock import Clock
+from kalitka.system.wifi import Wifi
+from kalitka.table.table import DAMAGED, FOUND, Table
+
+_RESTART_S = 1  # before a task that failed begins again
+_TABLE = "table"
+_START = time.ticks_ms()
+
+
+def report(text):
+    """Write a line to the console, with the seconds since the start."""
+    print("%7.3f %s" % (time.ticks_diff(time.ticks_ms(), _START) / 1000, text))
+
+
+class Gate:
+    """Decides about codes: asks the table and the clock.
+
+    unit: the setting `day_time_unit`.
+    """
+
+    def __init__(self, table, clock, unit):
+        self._table = table
+        self._clock = clock
+        self._unit = unit
+
+    def decide(self, code, n):
+        """Return the reason (see `access.decision`) for the code `code[:n]`, now."""
+        table = self._table
+        state = table.find(code, n)
+        if state == FOUND:
+            seconds = table.seconds if self._unit == "auto" else self._unit == "second"
+            clock = self._clock
+            return decision.judge(
+                table.rules,
+                table.at,
+                table.end,
+                seconds,
+                clock.minute,
+                clock.day_minute,
+                clock.weekday,
+            )
+        return decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE
+
+
+async def serve_scanner(scanner, gate, clock, lock):
+    """Decide on every card the scanner reads, for ever."""
+    code = bytearray(CODE_SIZE)
+    while True:
+        try:
+            n = await scanner.read(code)
+        except FrameError as e:
+            report("scanner: %s" % e)
+            continue
+        clock.tick()
+        reason = gate.decide(code, n)
+        if reason == decision.ALLOWED:
+            lock.open()
+            verdict = "allowed"
+        else:
+            verdict = "denied: %s" % decision.WORDS[reason]
+        # Told after the door, which must not wait for the console.
+        report("card %s %s (%s)" % (bytes(code[:n]).decode(), verdict, clock.text()))
+
+
+async def forever(name, run):
+    """Run the coroutine function `run` again and again, whatever it raises."""
+    while True:
+        try:
+            await run()
+            return
+        except Exception as e:  # nothing that a part does may end the reader
+            report("%s: failed, starts again: %s %s" % (name, type(e).__name__, e))
+            gc.collect()
+        await asyncio.sleep(_RESTART_S)
+
+
+def load_settings():
+    """Read the settings file, or else the copy in NVS, or else take the defaults (a dict)."""
+    try:
+        with open(settings.FILE, "rb") as file:
+            data = file.read()
+        found, faults = settings.parse(data)
+        if not nvs.save(data):
+            report("settings: no copy could be kept in NVS")
+    except (OSError, settings.SettingError) as e:
+        fault = e if isinstance(e, settings.SettingError) else "no %s" % settings.FILE
+        report("settings: %s" % fault)
+        copy = nvs.load()
+        if copy:
+            report("settings: taken from the copy in NVS")
+        found, faults = settings.parse(copy or b"{}")
+    for fault in faults:
+        report("settings: %s" % fault)
+    return found
+
+
+def origin_of(found):
+    """Return a small number that names the server and the reader of these settings."""
+    return crc32(("%s %s" % (found["server_url"], found["reader"])).encode()) & 0x3FFFFFFF
+
+
+async def run():
+    """Start every part and run for ever."""
+    report("kalitka %s on %s" % (VERSION, board.NAME))
+    found = load_settings()
+    lock = Lock(
+        Pin(board.LOCK, Pin.OUT),
+        found["lock_seconds"],
+        found["lock_kind"] == "fail-safe",
+        found["lock_output"] == "active-low",
+    )
+    scanner = Wiegand(
+        Pin(board.WIEGAND_D0, Pin.IN, Pin.PULL_UP),
+        Pin(board.WIEGAND_D1, Pin.IN, Pin.PULL_UP),
+        found["scanner_byte_order"] == "reversed",
+    )
+    clock = Clock()
+    if found["zone"]:
+        clock.set_zone(found["zone"])
+    table = Table(_TABLE, origin_of(found))
+    report("table: %s" % (table.fault or "minute %d" % table.minute))
+    gate = Gate(table, clock, found["day_time_unit"])
+    wifi = Wifi(found["wifi_ssid"], found["wifi_password"], report)
+    jobs = [
+        forever("lock", lock.run),
+        forever("clock", clock.run),
+        forever("scanner", lambda: serve_scanner(scanner, gate, clock, lock)),
+        forever("wifi", wifi.run),
+    ]
+    if found["server_url"]:
+        poller = Poller(
+            Client(found["server_url"], found["server_token"], found["reader"]),
+            table,
+            clock,
+            wifi.connected,
+            report,
+            found["poll_seconds"],
+            found["zone"],
+        )
+        jobs.append(forever("sync", poller.run))
+    else:
+        report("sync: no server in the settings")
+    gc.collect()
+    report("ready")
+    await asyncio.gather(*jobs)
+
+
+def main():
+    """Run the reader; returns only if it is interrupted from the console."""
+    asyncio.run(run())

@@ -1,0 +1,168 @@
+"""The poll loop: asks the server for changes and applies them, for ever.
+
+Follows the protocol's "Applying it", rules 1 to 8: all of an answer or nothing; minute 0 asks
+for everything and replaces the table; an answer with minute 0 asks for that at once; what
+changes nothing writes nothing. Promises: no fault of server or network ends the loop or touches
+the table; while it works, others run after every 512 bytes and every 64 entries.
+"""
+
+import asyncio
+import gc
+
+from kalitka.access.timezone import ZoneError
+from micropython import const
+
+_HOUR = const(3600)
+_DAY = const(86400)
+_EXCHANGE_MAX = const(600)  # seconds a whole sync may take, however slowly it trickles
+
+
+class Poller:
+    """Keeps `table` in step with the server that `client` talks to.
+
+    clock: set from the server; has `is_set`, `uptime()`, `set_utc()`, `set_zone()`.
+    online: a callable that tells whether there is a network to poll over.
+    report: a callable that takes a line of text (str) for the log.
+    interval: seconds from poll to poll.
+    zone: the technician's zone (str), or "" to take the server's.
+
+    error: why the last poll failed, in words, "" if it did not. polls, failures: how many.
+    """
+
+    def __init__(self, client, table, clock, online, report, interval, zone):
+        self._client = client
+        self._table = table
+        self._clock = clock
+        self._online = online
+        self._report = report
+        self._interval = interval
+        self._zone = zone
+        self._clock_due = 0  # uptime in seconds
+        self._save_due = _HOUR
+        self.error = ""
+        self.polls = 0
+        self.failures = 0
+
+    async def run(self):
+        """Poll for ever."""
+        while True:
+            if self._online():
+                await self.attempt()
+                await asyncio.sleep(self._interval)
+            else:
+                # The network is looked for by others; here it is only waited for.
+                await asyncio.sleep(1)
+
+    async def attempt(self):
+        """Poll once, whatever comes of it; returns whether it worked."""
+        gc.collect()
+        self.polls += 1
+        try:
+            await self.set_clock()
+            await asyncio.wait_for(self.poll(), _EXCHANGE_MAX)
+        except asyncio.TimeoutError:
+            self._fail("the sync took more than %d s" % _EXCHANGE_MAX)
+        except (OSError, ValueError) as e:
+            self._fail(_words(e))
+        except MemoryError:
+            self._fail("not enough memory for the sync")
+        else:
+            if self.error:
+                self._report("sync: works again")
+            self.error = ""
+        return not self.error
+
+    async def poll(self):
+        """Ask once and apply the answer. Raises what went wrong; the table is then as before."""
+        if await self._ask() == 0:
+            # The server wants this reader to take everything anew.
+            self._report("sync: the server asks for a full sync")
+            await self._ask()
+        if self._clock.uptime() >= self._save_due:
+            self._save_due = self._clock.uptime() + _HOUR
+            self._table.save_minute()
+
+    async def set_clock(self):
+        """Set the clock if it is due: at the start and once a day. A failure is only reported."""
+        if self._clock.is_set and self._clock.uptime() < self._clock_due:
+            return
+        try:
+            seconds, zone = await self._client.time()
+            self._clock.set_utc(seconds)
+        except (OSError, ValueError) as e:
+            self._report("clock: not set: %s" % _words(e))
+            return
+        self._clock_due = self._clock.uptime() + _DAY
+        if self._zone:
+            return
+        try:
+            self._clock.set_zone(zone)
+        except ZoneError as e:
+            self._report("clock: the server's zone is not taken: %s" % e)
+
+    async def _ask(self):
+        # One exchange. Returns the minute that came of a change asked for, else a true value.
+        table = self._table
+        full = not table.minute or bool(table.fault)
+        asked = 0 if full else table.minute
+        changes = _Changes(table.begin(full), self._report)
+        try:
+            parser = await self._client.sync(asked, changes)
+            for _ in changes.transaction.commit(changes.received):
+                await asyncio.sleep(0)
+        finally:
+            changes.transaction.abort()
+        self._tell(full, changes, parser)
+        return 1 if full else changes.received
+
+    def _tell(self, full, changes, parser):
+        changed = changes.transaction.changed
+        if full or changed or parser.dropped:
+            kind = "full" if full else "incremental"
+            self._report(
+                "sync: %s, %d rules, %d codes changed, minute %d"
+                % (kind, parser.rules, changed, changes.received)
+            )
+        for reason in sorted(parser.reasons):
+            self._report("sync: dropped %d: %s" % (parser.reasons[reason], reason))
+        if changes.transaction.overflowed:
+            self._report(
+                "sync: dropped %d: more rules than a code can hold"
+                % changes.transaction.overflowed
+            )
+
+    def _fail(self, words):
+        self.failures += 1
+        # A fault that lasts is told once, not every minute.
+        if words != self.error:
+            self._report("sync: failed: %s" % words)
+        self.error = words
+
+
+class _Changes:
+    # The answer's sink: everything goes into the transaction.
+
+    def __init__(self, transaction, report):
+        self.transaction = transaction
+        self.received = 0
+        self._report = report
+
+    def minute(self, minute):
+        self.received = minute
+
+    def delete(self, code):
+        self.transaction.delete(code)
+
+    def rule(self, code, packed):
+        self.transaction.add(code, packed)
+
+    def dropped(self, line, reason):
+        # Counted by the parser and told together at the end.
+        pass
+
+
+def _words(error):
+    # Our own errors are words; the system's are a number.
+    if len(error.args) == 1 and isinstance(error.args[0], str):
+        return error.args[0]
+    return "error %s" % (error.args[0] if error.args else error)

@@ -1,0 +1,93 @@
+"""The reader's clock: UTC and local time in minutes, or "not set".
+
+Keeps the chip's RTC, which outlives a soft reset but not a power cut. Promises: the moment is
+three small integers, brought up to date every second, so that a decision only reads them; a time
+that lies before this firmware's own is never taken.
+"""
+
+import asyncio
+import time
+
+from machine import RTC
+
+from kalitka.access import timezone
+from micropython import const
+
+# The year 2026 began; whatever says an earlier time has not been set.
+_EARLIEST = const(29453760)  # minutes since 1970 UTC
+# The chip counts from 2000, other ports from 1970. In minutes: seconds since 1970 are no small
+# integer where those have 31 bits.
+_EPOCH = 15778080 if time.gmtime(0)[0] == 2000 else 0
+
+
+class Clock:
+    """The time. `minute`: since 1970 UTC; `day_minute`, `weekday`: local, Monday is 0.
+
+    `minute` is -1 while the clock is not set, `day_minute` is -1 while there is no local time.
+    """
+
+    def __init__(self):
+        self._rtc = RTC()
+        self._offset = None  # minutes east of UTC
+        self._zone = ""
+        self._last = time.ticks_ms()
+        self._uptime = 0  # milliseconds
+        self.minute = -1
+        self.day_minute = -1
+        self.weekday = 0
+        self.tick()
+
+    @property
+    def is_set(self):
+        """Whether the time is known."""
+        return self.minute >= 0
+
+    def uptime(self):
+        """Return the seconds since the start, whatever happens to the time of day."""
+        self._count()
+        return self._uptime // 1000
+
+    def set_utc(self, seconds):
+        """Set the time: seconds since 1970 UTC. Raises ValueError if it lies before 2026."""
+        if seconds // 60 < _EARLIEST:
+            raise ValueError("the time given lies before this firmware's build")
+        year, month, day, hour, minute, second, weekday = time.gmtime(seconds - _EPOCH * 60)[:7]
+        self._rtc.datetime((year, month, day, weekday, hour, minute, second, 0))
+        self.tick()
+
+    def set_zone(self, zone):
+        """Set the zone: a POSIX TZ string. Raises ZoneError; the last good one then stays."""
+        self._offset = timezone.parse(zone)
+        self._zone = zone
+        self.tick()
+
+    def tick(self):
+        """Bring the moment up to date."""
+        minute = time.time() // 60 + _EPOCH
+        if minute < _EARLIEST:
+            self.minute = self.day_minute = -1
+            return
+        self.minute = minute
+        if self._offset is not None:
+            self.day_minute, self.weekday = timezone.local(minute, self._offset)
+
+    def text(self):
+        """Return the local time for a log line: `Mon 09:30 MSK-3`."""
+        if self.minute < 0:
+            return "clock not set"
+        if self.day_minute < 0:
+            return "zone not set"
+        day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[self.weekday]
+        return "%s %02d:%02d %s" % (day, self.day_minute // 60, self.day_minute % 60, self._zone)
+
+    async def run(self):
+        """Tick for ever."""
+        while True:
+            self.tick()
+            self._count()
+            await asyncio.sleep(1)
+
+    def _count(self):
+        now = time.ticks_ms()
+        self._uptime += time.ticks_diff(now, self._last)
+        self._last = now

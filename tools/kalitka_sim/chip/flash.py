@@ -1,0 +1,48 @@
+"""The chip's flash: a block device on a host file, and a count of what was done to it."""
+
+_BLOCK = 4096
+
+
+class Flash:
+    """A block device for VfsLfs2 on an existing file.."""
+
+    def __init__(self, path):
+        self._file = open(path, "r+b")
+        self._blocks = self._file.seek(0, 2) // _BLOCK
+        self.reads = self.programs = self.erases = self.programmed = 0
+
+    def counts(self):
+        """Return how often it was read, programmed (and how many bytes) and erased."""
+        return {
+            "reads": self.reads,
+            "programs": self.programs,
+            "erases": self.erases,
+            "programmed": self.programmed,
+        }
+
+    def readblocks(self, block, buf, offset=0):
+        """Read into `buf` from an offset in a block."""
+        self.reads += 1
+        self._file.seek(block * _BLOCK + offset)
+        self._file.readinto(buf)
+
+    def writeblocks(self, block, buf, offset=0):
+        """Program `buf` at an offset in a block."""
+        self.programs += 1
+        self.programmed += len(buf)
+        self._file.seek(block * _BLOCK + offset)
+        self._file.write(buf)
+        self._file.flush()
+
+    def ioctl(self, op, arg):
+        """Answer the file system's questions; erase a block."""
+        if op == 4:
+            return self._blocks
+        if op == 5:
+            return _BLOCK
+        if op == 6:
+            self.erases += 1
+            self._file.seek(arg * _BLOCK)
+            self._file.write(b"\xff" * _BLOCK)
+            self._file.flush()
+        return 0

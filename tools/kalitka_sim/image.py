@@ -1,0 +1,53 @@
+"""A flash image: a file with a LittleFS, as the chip's file system partition.
+
+Made and looked into from the computer while the chip is off; the chip itself mounts the same
+bytes with MicroPython's own LittleFS.
+"""
+
+from pathlib import Path, PurePosixPath
+
+from littlefs import LittleFS
+
+BLOCK = 4096
+_SIZES = {"block_size": BLOCK, "read_size": 32, "prog_size": 32, "lookahead_size": 32}
+
+
+def create(path: Path, size: int, files: dict[str, bytes]) -> None:
+    """Make an image of `size` bytes (whole blocks) that holds `files` ({path: contents})."""
+    fs = LittleFS(block_count=size // BLOCK, **_SIZES)
+    _put(fs, files)
+    path.write_bytes(fs.context.buffer)
+
+
+def update(path: Path, files: dict[str, bytes]) -> None:
+    """Write files into an image, replacing those of the same name."""
+    fs = _mounted(path)
+    _put(fs, files)
+    path.write_bytes(fs.context.buffer)
+
+
+def read(path: Path) -> dict[str, bytes]:
+    """Return {path: contents} of all files in an image."""
+    fs = _mounted(path)
+    found = {}
+    for folder, _, names in fs.walk("/"):
+        for name in names:
+            full = str(PurePosixPath(folder) / name)
+            with fs.open(full, "rb") as file:
+                found[full.lstrip("/")] = file.read()
+    return found
+
+
+def _mounted(path: Path) -> LittleFS:
+    data = path.read_bytes()
+    fs = LittleFS(block_count=len(data) // BLOCK, mount=False, **_SIZES)
+    fs.context.buffer = bytearray(data)
+    fs.mount()
+    return fs
+
+
+def _put(fs: LittleFS, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        fs.makedirs(str(PurePosixPath("/") / PurePosixPath(name).parent), exist_ok=True)
+        with fs.open("/" + name, "wb") as file:
+            file.write(data)

@@ -1,0 +1,91 @@
+"""The cable between a virtual reader and its server: a TCP relay that can be cut.
+
+A cut link does what a dead network does: connections stay open and nothing comes through. When
+it is mended, the old connections are gone.
+"""
+
+import contextlib
+import socket
+import threading
+
+
+class Link:
+    """Relays connections to `port` on loopback to a server. `server` may be changed.
+
+    Counts in `connections`, and in `bytes_down` what the server sent.
+    """
+
+    def __init__(self, server: tuple[str, int]):
+        self.server = server
+        self.connections = 0
+        self.bytes_down = 0
+        self._open = threading.Event()
+        self._open.set()
+        self._sockets: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Let nothing through any more."""
+        self._open.clear()
+
+    def mend(self) -> None:
+        """Let new connections through; those of before the cut are reset."""
+        self._drop()
+        self._open.set()
+
+    def close(self) -> None:
+        """End the relay."""
+        self._open.set()
+        self._listener.close()
+        self._drop()
+
+    def _drop(self) -> None:
+        with self._lock:
+            for one in self._sockets:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            self._sockets.clear()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._relay, args=(near,), daemon=True).start()
+
+    def _relay(self, near: socket.socket) -> None:
+        with self._lock:
+            self._sockets.add(near)
+        self._open.wait()
+        try:
+            far = socket.create_connection(self.server, timeout=5)
+        except OSError:
+            # What a host without a listening server answers.
+            near.close()
+            return
+        far.settimeout(None)
+        with self._lock:
+            self._sockets.add(far)
+        self.connections += 1
+        back = threading.Thread(target=self._pump, args=(far, near, True), daemon=True)
+        back.start()
+        self._pump(near, far, False)
+        back.join()
+        with self._lock:
+            self._sockets -= {near, far}
+        near.close()
+        far.close()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, down: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(4096):
+                self._open.wait()
+                if down:
+                    self.bytes_down += len(data)
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
