@@ -8,6 +8,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(hub, name="hub")
 
 
+@app.command()
+def demo() -> None:
+    """Show the reader's whole job: a hub, three virtual readers, every decision checked."""
+    from kalitka_cli import demo as play  # noqa: PLC0415 - its imports are slow
+
+    raise typer.Exit(play.run())
+
+
 def main() -> None:
     """Run the command line."""
     app()

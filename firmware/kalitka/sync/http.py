@@ -146,6 +146,8 @@ class Exchange:
         seen = 0
         while True:
             if self._at == self._end and not await self._fill():
+                if not self.status and not seen:
+                    raise HttpError("the server closed the connection without an answer")
                 raise HttpError("the connection ended in the middle of a line")
             end = self._buffer.find(b"\n", self._at, self._end)
             stop = self._end if end < 0 else end

@@ -1,0 +1,5 @@
+"""`python -m kalitka_cli`: the same as `kalitka`."""
+
+from kalitka_cli.main import main
+
+main()

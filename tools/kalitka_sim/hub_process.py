@@ -1,0 +1,103 @@
+"""A real hub for virtual readers: `kalitka hub serve` in a process of its own.
+
+Started, stopped and spoken to from outside, by the commands that its operator types.
+"""
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from kalitka_hub.changes import changing
+from kalitka_hub.database import open_database
+from kalitka_hub.tokens import TokenSetting, set_tokens
+
+_ADDRESS = re.compile(r"http://([0-9.]+):([0-9]+)")
+
+
+class HubError(Exception):
+    """The hub did not start or refused a command; the message has what it said."""
+
+
+class HubProcess:
+    """The hub of a site whose database lies in `folder`.
+
+    secret: the site's secret, made anew. address: (host, port), the same over restarts.
+    """
+
+    def __init__(self, folder: Path, zone: str = "MSK-3"):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.database = folder / "hub.sqlite"
+        self.secret = secrets.token_urlsafe(24).lstrip("-")
+        self.address = ("127.0.0.1", 0)
+        self._zone = zone
+        self._log = folder / "hub.log"
+        self._process: subprocess.Popen | None = None
+        self.command("secret", KALITKA_HUB_SECRET=self.secret)
+
+    def command(self, *words: str, **environment: str) -> str:
+        """Run `kalitka hub ...` on this database; return what it printed. Raises HubError."""
+        done = subprocess.run(
+            [*self._kalitka(), *words, "--db", str(self.database)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **environment},
+        )
+        if done.returncode:
+            raise HubError(f"kalitka hub {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def set_tokens(self, settings: Iterable[TokenSetting]) -> None:
+        """Set many tokens in one transaction, beside the running hub."""
+        database = open_database(self.database)
+        try:
+            with changing(database) as session:
+                set_tokens(session, settings)
+        finally:
+            database.close()
+
+    def start(self) -> None:
+        """Start it; returns when it answers. Raises HubError."""
+        port = str(self.address[1])
+        options = ["--port", port, "--zone", self._zone, "--db", str(self.database)]
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                [*self._kalitka(), "serve", *options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        match = _ADDRESS.search(line)
+        if not match:
+            raise HubError(f"the hub did not start: {line}{self._log.read_text()[-500:]}")
+        self.address = (match[1], int(match[2]))
+
+    def stop(self) -> None:
+        """Switch it off."""
+        if self._process:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            if self._process.stdout:
+                self._process.stdout.close()
+            self._process = None
+
+    def __enter__(self) -> "HubProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @staticmethod
+    def _kalitka() -> list[str]:
+        return [sys.executable, "-m", "kalitka_cli", "hub"]
