@@ -26,6 +26,13 @@ def update(path: Path, files: dict[str, bytes]) -> None:
     path.write_bytes(fs.context.buffer)
 
 
+def remove(path: Path, name: str) -> None:
+    """Remove a file from an image."""
+    fs = _mounted(path)
+    fs.remove("/" + name)
+    path.write_bytes(fs.context.buffer)
+
+
 def read(path: Path) -> dict[str, bytes]:
     """Return {path: contents} of all files in an image."""
     fs = _mounted(path)

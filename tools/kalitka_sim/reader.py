@@ -208,6 +208,16 @@ class VirtualReader:
                     raise ReaderError(f"no line like {pattern!r}; the console's end:\n  {tail}")
                 self._news.wait(min(left, 0.5))
 
+    def wait_pin(self, number: int, level: int, timeout: float = 20) -> None:
+        """Return when an output has this level. Raises ReaderError."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while self.pins.get(number) != level:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise ReaderError(f"pin {number} does not become {level}")
+                self._news.wait(left)
+
     def ask(self, request: dict, timeout: float = 20) -> object:
         """Send a request to the chip's inside and return its answer. Raises ReaderError."""
         if not self._wire:

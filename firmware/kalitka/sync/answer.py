@@ -101,6 +101,8 @@ class AnswerParser:
         end = data.find(b"%", at, n)
         comma = data.find(b",", at, n if end < 0 else end)
         stop = comma if comma >= 0 else end
+        if data.find(b"\n", at, n if stop < 0 else stop) >= 0:
+            raise AnswerError("not a sync answer: the first line has no second %")
         self._take(data, at, n if stop < 0 else stop)
         if stop < 0:
             return n
@@ -115,8 +117,6 @@ class AnswerParser:
         code = bytes(self._item[: min(self._length, _ITEM_MAX)])
         fault = codes.check(code)
         self._length = 0
-        if b"\n" in code:
-            raise AnswerError("not a sync answer: the first line has no second %")
         if fault:
             self._drop(fault)
             return

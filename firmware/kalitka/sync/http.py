@@ -127,8 +127,12 @@ class Exchange:
             pass
 
     async def _write(self, data):
+        # A connection that was refused may show only here.
+        await _wait(self._put(data), self._patience, "sending to " + self._where)
+
+    async def _put(self, data):
         self._writer.write(data)
-        await _wait(self._writer.drain(), self._patience, "sending the request")
+        await self._writer.drain()
 
     async def _fill(self):
         # Reads what has come into the buffer; returns 0 at the connection's end.

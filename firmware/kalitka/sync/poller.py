@@ -92,6 +92,7 @@ class Poller:
         except (OSError, ValueError) as e:
             self._report("clock: not set: %s" % _words(e))
             return
+        self._report("clock: set by the server")
         self._clock_due = self._clock.uptime() + _DAY
         if self._zone:
             return

@@ -1,0 +1,18 @@
+"""The demo must be able to fail: one wrong expectation, and it says which and exits with 1."""
+
+import io
+
+from rich.console import Console
+
+from kalitka_cli import demo
+
+
+def test_a_decision_that_was_not_expected_fails_the_demo_by_name(monkeypatch):
+    wrong = ("gate", "2026-11-23 07:59", "04A1B2C3", "allowed")
+    monkeypatch.setattr(demo, "_VISITS", (wrong,))
+    out = io.StringIO()
+    assert demo.run(Console(file=out, width=160)) == 1
+    told = out.getvalue()
+    assert "1 of " in told
+    assert "gate, Mon 07:59 MSK-3, 04A1B2C3: outside its hours" in told
+    assert told.count("✗") == 1

@@ -1,0 +1,248 @@
+"""The unmodified firmware on the virtual chip: pins in, pins out, and what the console says."""
+
+import json
+
+import pytest
+
+from kalitka_hub.tokens import TokenSetting
+from kalitka_sim import image
+from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.reader import VirtualReader, wiegand_bits
+
+MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with HubProcess(tmp_path_factory.mktemp("hub"), zone="MSK-3") as hub:
+        hub.command("reader", "add", "GATE-1")
+        hub.start()
+        yield hub
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A reader without a server."""
+    with VirtualReader(tmp_path / "reader", {"zone": "MSK-3"}) as reader:
+        reader.power_on()
+        yield reader
+
+
+def at_the_hub(hub, tmp_path, **settings):
+    values = {"reader": "GATE-1", "server_token": hub.secret, "poll_seconds": 1, **settings}
+    return VirtualReader(tmp_path / "reader", values, server=hub.address)
+
+
+def test_a_card_unknown_to_the_table_is_denied_and_the_lock_stays_shut(alone):
+    outcome = alone.present("04A1B2C3")
+    assert (outcome.opened, outcome.allowed, outcome.reason) == (False, False, "unknown code")
+    assert alone.pins[alone.board["LOCK"]] == 0
+
+
+@pytest.mark.parametrize(
+    "code", ["000000", "FFFFFF", "00000000", "FFFFFFFF", "8000001F", "A5A5A5"]
+)
+def test_every_bit_of_a_frame_arrives(alone, code):
+    assert alone.present(code).code == code
+
+
+@pytest.mark.parametrize("bit", [0, 1, 12, 13, 25])
+def test_a_frame_with_any_bit_wrong_is_no_code(alone, bit):
+    bits = wiegand_bits("A0B1C2")
+    wrong = bits[:bit] + ("0" if bits[bit] == "1" else "1") + bits[bit + 1 :]
+    seen = len(alone.console)
+    alone.pulses(wrong)
+    half = "first" if bit < 13 else "second"
+    alone.wait_line(f"scanner: wrong parity in the {half} half", since=seen)
+    assert not [line for line in alone.console[seen:] if "card" in line]
+
+
+@pytest.mark.parametrize("bits", ["01", "0" * 25, "1" * 27, "10" * 40, "1" * 100])
+def test_a_frame_of_another_length_is_told_and_the_next_card_read(alone, bits):
+    seen = len(alone.console)
+    alone.pulses(bits)
+    alone.wait_line(f"scanner: frame of {len(bits)} bits", since=seen)
+    assert alone.present("A0B1C2").code == "A0B1C2"
+
+
+def test_a_reader_with_the_other_byte_order_is_read_as_set(tmp_path):
+    settings = {"scanner_byte_order": "reversed"}
+    with VirtualReader(tmp_path / "reader", settings) as reader:
+        reader.power_on()
+        reader.pulses(wiegand_bits("C3B2A104"))
+        reader.wait_line("card 04A1B2C3 denied")
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "locked"),
+    [
+        ("fail-secure", "active-high", 0),
+        ("fail-secure", "active-low", 1),
+        ("fail-safe", "active-high", 1),
+        ("fail-safe", "active-low", 0),
+    ],
+)
+def test_the_lock_opens_for_its_seconds_and_shuts_again(hub, tmp_path, kind, output, locked):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    settings = {"lock_kind": kind, "lock_output": output, "lock_seconds": 0.5}
+    with at_the_hub(hub, tmp_path, **settings) as reader:
+        lock = reader.board["LOCK"]
+        reader.power_on()
+        assert reader.pins[lock] == locked
+        reader.wait_line("sync: full")
+        before = len(reader.pin_changes)
+        reader.pulses(wiegand_bits("04A1B2C3"))
+        reader.wait_line("card 04A1B2C3 allowed")
+        reader.wait_pin(lock, locked)
+        changes = [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
+        assert [level for level, _ in changes] == [1 - locked, locked]
+        # The chip's own clock: a busy computer may wake it late, never early.
+        assert changes[1][1] - changes[0][1] >= 500
+
+
+def test_a_second_card_begins_the_locks_time_anew(hub, tmp_path):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    with at_the_hub(hub, tmp_path, lock_seconds=1) as reader:
+        lock = reader.board["LOCK"]
+        reader.power_on()
+        reader.wait_line("sync: full")
+        before = len(reader.pin_changes)
+        reader.present("04A1B2C3")
+        reader.present("04A1B2C3")
+        reader.wait_pin(lock, 0)
+        changes = [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
+        assert [level for level, _ in changes] == [1, 0]
+        assert changes[1][1] - changes[0][1] > 1000
+
+
+def test_what_the_hub_says_is_what_the_gate_does(hub, tmp_path):
+    hub.set_tokens(
+        [
+            TokenSetting("04A1B2C3", ("3_480_1200_1111100",)),
+            TokenSetting("DEADBEEF", ("3_1320_360_0000011", "9_0")),
+        ]
+    )
+    with at_the_hub(hub, tmp_path) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.set_clock(MONDAY_0930_MSK)
+        assert reader.present("04A1B2C3").opened
+        assert reader.present("DEADBEEF").reason == "outside its hours"
+        seen = len(reader.console)
+        hub.command("token", "remove", "04A1B2C3")
+        reader.wait_line("sync: incremental, .* 1 codes changed", since=seen)
+        assert reader.present("04A1B2C3").reason == "unknown code"
+
+
+def test_a_cut_network_is_seen_and_found_again_while_the_gate_decides(hub, tmp_path):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    with at_the_hub(hub, tmp_path) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.network(False)
+        reader.wait_line("wifi: lost the link")
+        assert reader.present("04A1B2C3").opened
+        seen = len(reader.console)
+        reader.network(True)
+        reader.wait_line("wifi: connected", since=seen, timeout=40)
+        hub.command("token", "remove", "04A1B2C3")
+        reader.wait_line("1 codes changed", since=seen, timeout=40)
+        assert not reader.present("04A1B2C3").opened
+
+
+def test_after_a_power_cut_it_decides_from_flash_and_needs_the_clock_for_hours(hub, tmp_path):
+    hub.set_tokens(
+        [TokenSetting("04A1B2C3", ("9_1",)), TokenSetting("DEADBEEF", ("3_0_1439_1111111",))]
+    )
+    with at_the_hub(hub, tmp_path) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.power_cut()
+        assert any(name.startswith("table/base-") for name in reader.flash_files())
+        assert reader.link
+        reader.link.cut()
+        reader.power_on()
+        assert reader.present("04A1B2C3").opened
+        assert reader.present("DEADBEEF").reason == "clock not set"
+        # The zone is the server's as well: without it there is no local time.
+        reader.set_clock(MONDAY_0930_MSK)
+        assert reader.present("DEADBEEF").reason == "clock not set"
+        seen = len(reader.console)
+        reader.link.mend()
+        reader.wait_line("clock: set", since=seen, timeout=60)
+        assert reader.present("DEADBEEF").opened
+
+
+def test_a_reader_the_hub_refuses_keeps_its_table_and_says_why(hub, tmp_path):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    with at_the_hub(hub, tmp_path) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        seen = len(reader.console)
+        hub.command("secret", KALITKA_HUB_SECRET="another")
+        try:
+            line = reader.wait_line("sync: failed", since=seen)
+            assert "403" in line
+            assert hub.secret not in line
+            assert reader.present("04A1B2C3").opened
+        finally:
+            hub.command("secret", KALITKA_HUB_SECRET=hub.secret)
+        reader.wait_line("sync: works again", since=seen)
+
+
+def test_wrong_settings_are_named_and_the_defaults_hold(tmp_path):
+    settings = {"lock_seconds": "long", "zone": "Mars", "no_such": 1, "server_token": 5}
+    with VirtualReader(tmp_path / "reader", settings) as reader:
+        reader.power_on()
+        told = "\n".join(reader.console)
+        assert "settings: lock_seconds: must be a number" in told
+        assert "settings: zone: position 5" in told
+        assert "settings: no_such: there is no such setting" in told
+        assert "settings: server_token: must be a text" in told
+        assert reader.present("04A1B2C3").reason == "unknown code"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", None])
+def test_a_lost_settings_file_is_replaced_by_the_copy_in_nvs(tmp_path, damage):
+    with VirtualReader(tmp_path / "reader", {"reader": "GATE-1", "zone": "MSK-3"}) as reader:
+        reader.power_on()
+        reader.power_cut()
+        if damage is None:
+            image.remove(reader.flash_file, "settings.json")
+        else:
+            image.update(reader.flash_file, {"settings.json": damage})
+        seen = len(reader.console)
+        reader.power_on()
+        told = "\n".join(reader.console[seen:])
+        assert "settings.json" in told
+        assert "settings: taken from the copy in NVS" in told
+        reader.set_clock(MONDAY_0930_MSK)
+        assert reader.present("04A1B2C3").when == "Mon 09:30 MSK-3"
+
+
+def test_a_damaged_table_denies_with_its_reason_and_is_healed_by_a_full_sync(hub, tmp_path):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    with at_the_hub(hub, tmp_path) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.power_cut()
+        name, data = next(
+            (name, data)
+            for name, data in reader.flash_files().items()
+            if name.startswith("table/base-")
+        )
+        image.update(reader.flash_file, {name: data[:4] + bytes([data[4] ^ 1]) + data[5:]})
+        assert reader.link
+        reader.link.cut()
+        seen = len(reader.console)
+        reader.power_on()
+        assert reader.present("04A1B2C3").reason == "table damaged"
+        reader.link.mend()
+        reader.wait_line("sync: full", since=seen, timeout=60)
+        assert reader.present("04A1B2C3").opened
+
+
+def test_the_application_fits_its_heap(alone):
+    memory = alone.memory()
+    assert memory["used"] + memory["free"] <= 160 * 1024
+    assert json.dumps(memory)
