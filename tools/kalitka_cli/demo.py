@@ -259,7 +259,7 @@ class _Demo:
         seen = len(gate.console)
         with self.working("hub switched on again"):
             self.hub.start()
-            gate.wait_line("sync: (full|works again)", since=seen)
+            gate.wait_line("clock: set", since=seen)
         self.visit("gate", "2026-11-23 21:59", "04A1B2C3", _ALLOWED)
         self.visit("gate", "2026-11-23 22:01", "04A1B2C3", "outside its hours")
         self.visit("gate", "2026-11-23 22:01", "DEADBEEF", "unknown code")

@@ -96,6 +96,7 @@ class VirtualReader:
         self._answers: list[object] = []
         self._news = threading.Condition()
         self._meant_to_run = False
+        self._shut = 0  # the lock's level while nobody passes
         folder.mkdir(parents=True, exist_ok=True)
         self.flash_file = folder / "flash.bin"
         if not self.flash_file.exists():
@@ -122,6 +123,8 @@ class VirtualReader:
         self._start()
         if wait_ready:
             self.wait_line(r" ready$", since=seen)
+            self.ask({"do": "pins"})
+            self._shut = self.pins[self.board["LOCK"]]
 
     def power_cut(self) -> None:
         """Take the power away, at whatever it is doing."""
@@ -158,7 +161,9 @@ class VirtualReader:
         if not match:
             raise ReaderError(f"the console said {line!r}")
         lock = self.board["LOCK"]
-        opened = any(pin == lock and level for pin, level, _ in self.pin_changes[changes:])
+        levels = [level for pin, level, _ in self.pin_changes[changes:] if pin == lock]
+        # It may be open still from the card before, or shut again already.
+        opened = any(level != self._shut for level in [*levels, self.pins[lock]])
         return Outcome(match[1], opened, match[2] == "allowed", (match[3] or "").strip(), match[4])
 
     def pulses(self, bits: str, gap_ms: int = 2) -> None:
