@@ -1,0 +1,45 @@
+"""A process that changes tokens while the minute passes, as a person with the command line would.
+
+Its clock is a number that all processes share. It moves the clock between its transactions and
+inside of them, while it holds the lock and before it commits; now and then backwards.
+"""
+
+import random
+from multiprocessing.sharedctypes import Synchronized
+
+from kalitka_hub.changes import changing
+from kalitka_hub.database import open_database
+from kalitka_hub.tokens import TokenSetting, remove_token, set_tokens
+
+
+class SharedClock:
+    """Unix seconds that several processes read and move."""
+
+    def __init__(self, minute: Synchronized) -> None:
+        self._minute = minute
+
+    def __call__(self) -> float:
+        return self._minute.value * 60.0
+
+    def move(self, minutes: int) -> None:
+        with self._minute.get_lock():
+            self._minute.value += minutes
+
+
+def write(path: str, minute: Synchronized, seed: int, transactions: int) -> None:
+    """Set one new token in every transaction, and remove every third again, for good.
+
+    No token is set twice with the same meaning, so a change that a reader missed stays missed.
+    """
+    clock = SharedClock(minute)
+    database = open_database(path, clock)
+    chance = random.Random(seed)
+    for number in range(transactions):
+        clock.move(chance.choice((0, 0, 0, 1, 1, -1)))
+        with changing(database) as session:
+            clock.move(chance.choice((0, 0, 1, 2)))
+            set_tokens(session, [TokenSetting(f"{seed}-{number}", (f"1_{number}_9999",))])
+            if number >= 10 and number % 3 == 0:
+                remove_token(session, f"{seed}-{number - 10}")
+            clock.move(chance.choice((0, 0, 1)))
+    database.close()

@@ -1,0 +1,53 @@
+"""A hub in this process, driven as its people and its readers do, and a clock moved by hand."""
+
+from fastapi.testclient import TestClient
+
+from hub.plain_reader import PlainReader
+from kalitka_hub.changes import changing
+from kalitka_hub.database import Database
+from kalitka_hub.tokens import TokenSetting, remove_token, set_tokens
+
+SECRET = "the-secret-of-this-site"
+START = 29921459  # minutes; the minute of the recorded vectors
+SYNC = "/api/v1/token-reader/access-tokens/sync"
+
+
+class HandClock:
+    """Unix seconds, moved by hand."""
+
+    def __init__(self, minute: int) -> None:
+        self.minute = minute
+        self.second = 38
+
+    def __call__(self) -> float:
+        return self.minute * 60 + self.second + 0.25
+
+
+class Site:
+    """A hub in this process, and what its people do there."""
+
+    def __init__(self, database: Database, clock: HandClock, client: TestClient) -> None:
+        self.database = database
+        self.clock = clock
+        self.client = client
+
+    def set(self, code: str, *rules: str, readers: tuple[str, ...] | None = None) -> None:
+        with changing(self.database) as session:
+            set_tokens(session, [TokenSetting(code, rules, readers)])
+
+    def remove(self, code: str) -> None:
+        with changing(self.database) as session:
+            remove_token(session, code)
+
+    def ask(self, body: str | bytes, reader: str = "GATE-1") -> str:
+        """Return the answer to a sync request that is good."""
+        response = self.client.post(SYNC, content=body, headers=headers(reader))
+        assert response.status_code == 200, response.text
+        return response.content.decode()
+
+    def reader(self, code: str = "GATE-1") -> PlainReader:
+        return PlainReader(lambda body: self.ask(body, code))
+
+
+def headers(reader: str = "GATE-1") -> dict[str, str]:
+    return {"X-AuthToken": SECRET, "X-AuthReader": reader, "Content-Type": "text/plain"}

@@ -1,0 +1,239 @@
+"""`kalitka hub` as a person uses it, and the server as a process behind a real socket."""
+
+import http.client
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hub.hub_site import SECRET, SYNC, headers
+from kalitka_hub import server
+from kalitka_hub.cli import hub
+from kalitka_hub.database import open_database
+from kalitka_hub.faults import Refused
+from kalitka_hub.site_secret import is_secret
+from kalitka_hub.token_reader_api import BODY_MAX
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.delenv("KALITKA_HUB_SECRET", raising=False)
+    monkeypatch.setenv("KALITKA_HUB_DB", str(tmp_path / "hub.sqlite"))
+    return tmp_path / "hub.sqlite"
+
+
+def run(*words, status=0):
+    result = CliRunner().invoke(hub, list(words))
+    assert result.exit_code == status, result.output
+    return result
+
+
+def listed(what):
+    return json.loads(run(what, "list", "--json").stdout)
+
+
+def test_readers_are_added_listed_and_removed(path):
+    run("reader", "add", "GATE-2")
+    run("reader", "add", "GATE-1", "--name", "North [gate]")
+    assert "known already" in run("reader", "add", "GATE-1").stdout
+    assert listed("reader") == [
+        {"code": "GATE-1", "name": "North [gate]", "last_seen": None},
+        {"code": "GATE-2", "name": None, "last_seen": None},
+    ]
+    assert "North [gate]" in run("reader", "list").stdout
+    run("reader", "remove", "GATE-2")
+    assert [reader["code"] for reader in listed("reader")] == ["GATE-1"]
+
+
+def test_tokens_are_set_listed_and_removed(path):
+    run("reader", "add", "GATE-1")
+    run("token", "add", "04A1B2C3", "--rule", "3_480_1200_1111100", "--rule", "9_0")
+    run("token", "add", "BEEF", "--rule", "9_1", "--reader", "GATE-1")
+    run("token", "add", "04A1B2C3", "--rule", "3_480_1200_1111100")
+    assert "already" in run("token", "add", "BEEF", "--rule", "9_1", "--reader", "GATE-1").stdout
+    assert listed("token") == [
+        {"code": "BEEF", "rules": ["9_1"], "readers": ["GATE-1"]},
+        {"code": "04A1B2C3", "rules": ["3_480_1200_1111100"], "readers": None},
+    ]
+    shown = run("token", "list").stdout
+    assert "04A1B2C3" in shown
+    assert "3_480_1200_1111100" in shown
+    run("token", "remove", "BEEF")
+    assert [token["code"] for token in listed("token")] == ["04A1B2C3"]
+
+
+def test_a_long_code_is_listed_whole(path):
+    code = "X" * 255
+    run("token", "add", code, "--rule", "9_1")
+    assert run("token", "list").stdout.count("X") == 255
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "named"),
+    [
+        (["token", "add", "A,B", "--rule", "9_1"], 2, "'A,B'"),
+        (["token", "add", "A", "--rule", "1_9_8"], 2, "from is after to"),
+        (["token", "add", "A", "--rule", "9_1", "--rule", "3_1_2_11"], 2, "week mask"),
+        (["token", "add", "A", "--rule", "9_1", "--reader", "GATE-9"], 2, "reader add GATE-9"),
+        (["token", "remove", "A"], 1, "token list"),
+        (["token", "remove", "A%"], 2, "'A%'"),
+        (["reader", "add", "GATE 1"], 2, "'GATE 1'"),
+        (["reader", "remove", "GATE-9"], 1, "reader list"),
+        (["serve", "--zone", "Europe/Moscow"], 2, "MSK-3"),
+        (["reader", "list", "--db", "/nowhere/hub.sqlite"], 1, "--db"),
+        (["reader", "add", "A", "--db", "/nowhere/hub.sqlite"], 2, "--db"),
+        (["reader", "add", "A", "--db", "nothing://u:passw0rd@h/d"], 2, "--db"),
+    ],
+)
+def test_what_is_wrong_is_one_line_on_stderr_and_writes_nothing(path, words, status, named):
+    run("reader", "add", "GATE-1")
+    before = (listed("reader"), listed("token"))
+    result = run(*words, status=status)
+    assert named in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "passw0rd" not in result.stderr
+    assert result.stdout == ""
+    assert (listed("reader"), listed("token")) == before
+
+
+def test_a_file_that_is_no_database_is_named_and_left_alone(path):
+    path.write_text("notes\n" * 300)
+    assert "file is not a database" in run("reader", "add", "A", status=2).stderr
+    assert path.read_text() == "notes\n" * 300
+
+
+def test_a_new_secret_is_printed_alone_and_works(path):
+    first = run("secret").stdout
+    second = run("secret").stdout
+    assert re.fullmatch(r"[A-Za-z0-9_-]{40,}\n", second)
+    database = open_database(path)
+    with database.snapshot() as session:
+        assert is_secret(session, second.strip().encode())
+        assert not is_secret(session, first.strip().encode())
+    database.close()
+
+
+def test_a_secret_from_the_environment_is_set_and_not_printed(path, monkeypatch):
+    monkeypatch.setenv("KALITKA_HUB_SECRET", SECRET)
+    assert SECRET not in run("secret").output
+    monkeypatch.setenv("KALITKA_HUB_SECRET", "")
+    assert "secret" in run("secret", status=2).stderr
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("serve", "--port", str(port), status=2)
+    assert str(port) in result.stderr
+    assert "--port" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_address_of_another_computer_is_refused():
+    with pytest.raises(Refused, match=r"192\.0\.2\.1"):
+        server.listen("192.0.2.1", 0)
+
+
+class Served:
+    """A hub in a process of its own, started by its command."""
+
+    def __init__(self, *options):
+        command = "from kalitka_hub.cli import hub; hub()"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", command, "serve", "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.line = self.process.stdout.readline()
+        self.port = int(re.search(r"http://127\.0\.0\.1:(\d+)", self.line)[1])
+
+    def post(self, body, **more):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("POST", SYNC, body=body, headers=headers() | more)
+        return connection.getresponse()
+
+    def stop(self, sign=signal.SIGINT):
+        """Return exit status, what else was printed, and stderr."""
+        self.process.send_signal(sign)
+        out, err = self.process.communicate(timeout=30)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def served_path(new_site, tmp_path_factory):
+    return shutil.copy(new_site, tmp_path_factory.mktemp("served") / "hub.sqlite")
+
+
+@pytest.fixture(scope="module")
+def served(served_path):
+    process = Served("--zone", "MSK-3", "--db", str(served_path))
+    yield process
+    process.stop()
+
+
+def test_the_server_tells_what_the_command_line_wrote_meanwhile(served, served_path):
+    def change(*words):
+        run("token", *words, "--db", str(served_path))
+
+    answer = served.post("0")
+    body = answer.read().decode()
+    minute = int(body.partition("%")[0])
+    assert body == f"{minute}%%\n"
+    assert answer.getheader("Content-Length") == str(len(body))
+    change("add", "CAFE", "--rule", "9_1")
+    changed = served.post(str(minute)).read().decode()
+    assert re.fullmatch(r"\d+%CAFE%\nCAFE_/9_1", changed)
+    change("remove", "CAFE")
+    assert re.fullmatch(r"\d+%CAFE%\n", served.post(str(minute)).read().decode())
+    assert re.fullmatch(r"\d+%%\n", served.post("0").read().decode())
+
+
+def test_a_long_answer_is_chunked_whole_and_never_compressed(served, served_path):
+    from kalitka_hub.changes import changing
+    from kalitka_hub.tokens import TokenSetting, set_tokens
+
+    database = open_database(served_path)
+    with changing(database) as session:
+        set_tokens(session, (TokenSetting(f"{i:08X}", ("9_1",)) for i in range(2000)))
+    database.close()
+    answer = served.post("0", **{"Accept-Encoding": "gzip"})
+    assert answer.getheader("Transfer-Encoding") == "chunked"
+    assert answer.getheader("Content-Encoding") is None
+    assert answer.getheader("Content-Type") == "text/plain; charset=utf-8"
+    head, _, lines = answer.read().decode().partition("\n")
+    codes = [f"{i:08X}" for i in range(2000)]
+    assert head.split("%")[1].split(",") == codes
+    assert lines == "\n".join(f"{code}_/9_1" for code in codes)
+
+
+def test_a_body_that_is_too_long_is_refused_over_a_real_socket(served):
+    answer = served.post(b"%" + b"A" * BODY_MAX)
+    assert answer.status == 413
+    assert b"longer than" in answer.read()
+    assert served.post("0").status == 200
+
+
+def test_ctrl_c_ends_the_server_quietly_and_keeps_who_was_seen(new_site, path):
+    shutil.copy(new_site, path)
+    hub_process = Served()
+    hub_process.post("0").read()
+    assert hub_process.stop() == (0, "", "")
+    assert listed("reader")[0]["last_seen"] is not None
+
+
+def test_a_server_without_a_secret_says_how_to_make_one(path):
+    hub_process = Served()
+    assert str(path) in hub_process.line
+    assert hub_process.post("0").status == 403
+    status, _, err = hub_process.stop()
+    assert status == 0
+    assert "kalitka hub secret" in err
+    assert Path(path).exists()

@@ -1,0 +1,1 @@
+"""What the table costs, beside what one would write instead. `make bench`."""

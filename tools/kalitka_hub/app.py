@@ -1,0 +1,87 @@
+"""The hub as an ASGI application: its routes, and what every error looks like.
+
+Errors are one line of plain text, for a person with `curl` and for the log of a reader.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from . import token_reader_api
+from .changes import changing
+from .database import Database
+from .state import HubState
+from .zone import check_zone
+
+_LOG = logging.getLogger(__name__)
+
+
+def create_app(database: Database, zone: str = "UTC0") -> FastAPI:
+    """Return the application that serves this database. Raises Refused for a bad zone.
+
+    It writes the last sightings down when it stops; closing the database is left to the caller.
+    """
+    state = HubState(database, check_zone(zone))
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(_write_sightings, state)
+
+    # This API is for readers: its description is the protocol, so there are no pages of docs.
+    app = FastAPI(
+        title="Kalitka hub",
+        lifespan=lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            HTTPException: _http_error,
+            OperationalError: _database_error,
+            ClientDisconnect: _disconnected,
+        },
+    )
+    app.state.hub = state
+    app.include_router(token_reader_api.router)
+    app.add_api_route("/healthz", _healthy, methods=["GET"])
+    return app
+
+
+async def _healthy() -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
+def _write_sightings(state: HubState) -> None:
+    with changing(state.database) as session:
+        state.sightings.write(session)
+
+
+async def _http_error(request: Request, fault: Exception) -> PlainTextResponse:
+    assert isinstance(fault, HTTPException)
+    text = fault.detail
+    if fault.status_code == 404:
+        text = (
+            "no such path: readers ask /api/v1/token-reader/access-tokens/sync, "
+            "/api/v1/token-reader/time and /api/v2/token-reader/time"
+        )
+    elif fault.status_code == 405:
+        allowed = (fault.headers or {}).get("Allow", "another method")
+        text = f"{request.method} is not for this path: use {allowed}"
+    return PlainTextResponse(f"{text}\n", fault.status_code, headers=fault.headers)
+
+
+async def _database_error(_request: Request, fault: Exception) -> PlainTextResponse:
+    assert isinstance(fault, OperationalError)
+    _LOG.error("database: %s", fault.orig)
+    return PlainTextResponse("the database is busy or unavailable: ask again later\n", 503)
+
+
+async def _disconnected(_request: Request, _fault: Exception) -> PlainTextResponse:
+    # Nobody is there to read it.
+    return PlainTextResponse("the request was cut off\n", 400)

@@ -1,0 +1,115 @@
+"""The change log: the minute as its clock, and why no change is ever acknowledged unseen.
+
+A reader asks for what changed since a minute, and from the answer takes the minute to ask with
+next. Were a change stamped with a minute below one that was answered without it, that reader
+would never see it. A writing transaction can span the boundary of a minute, several processes
+write, and the system clock can go backwards; so the computer's minute alone does not do.
+
+The database holds `acknowledged`, the highest minute ever answered, and three rules hold:
+
+1. A poll first raises `acknowledged` to the current minute, if it is below, in a short
+   transaction of its own that holds the site's lock (SQLite: BEGIN IMMEDIATE; elsewhere the
+   site's row, FOR UPDATE). Usually one poll a minute does.
+2. A writer takes the same lock first, holds it to its commit, and stamps its change with
+   max(current minute, `acknowledged`).
+3. The answer is read in one snapshot. Its minute is the `acknowledged` of that snapshot, and it
+   carries everything that changed at or after the minute of the request.
+
+Let an answer say minute A, and let a change be missing from its snapshot. The writer of that
+change committed after the snapshot was taken, and held the lock either before or after the
+transaction that raised `acknowledged` to A. Before is impossible: it would have committed
+before the raise, and the snapshot, which holds the raise, would hold the change. So it was
+after: it read `acknowledged` >= A and stamped the change with A or more, and the next request,
+with A, gets it. Within a minute changes are repeated, and applying them twice is harmless.
+
+Minutes that nobody was ever answered are remembered as silences. A reader that asks with one of
+them has it from elsewhere: from another server, or from this one before it was restored from an
+older backup. What else it believes is unknown, so it is told to do a full sync.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from .clock import minute_of
+from .database import Database
+from .models import Silence, Site, Token
+from .sightings import Sightings
+
+HISTORY = 366 * 24 * 60  # minutes; a reader that was away for longer does a full sync
+_STAMP = "kalitka_stamp"
+
+
+@contextmanager
+def changing(database: Database) -> Iterator[Session]:
+    """Open the session in which data is changed, holding the site's lock.
+
+    All of it is committed at the end, or nothing if an exception leaves the block. Keep it
+    short: other writers, and the first poll of each minute, wait for it.
+    """
+    with database.writing() as session:
+        site = _lock(session)
+        session.info[_STAMP] = max(minute_of(database.clock), site.acknowledged)
+        yield session
+
+
+def stamp_of(session: Session) -> int:
+    """Return the minute to stamp a change with. The session must come from `changing`."""
+    if _STAMP not in session.info:
+        raise RuntimeError("changes are written in `with changes.changing(database)` only")
+    return session.info[_STAMP]
+
+
+def acknowledge(database: Database, sightings: Sightings) -> None:
+    """Do rule 1 before a poll is answered; write down the sightings once a minute with it."""
+    if not sightings.is_due(minute_of(database.clock)):
+        with database.snapshot() as session:
+            acknowledged = acknowledged_in(session)
+            if _next_minute(session, acknowledged, minute_of(database.clock)) == acknowledged:
+                return
+    with database.writing() as session:
+        site = _lock(session)
+        _raise(session, site, minute_of(database.clock))
+        sightings.write(session)
+
+
+def acknowledged_in(session: Session) -> int:
+    """Return the highest minute ever answered, as this session sees it."""
+    return session.execute(select(Site.acknowledged)).scalar_one()
+
+
+def was_answered(session: Session, minute: int) -> bool:
+    """Tell whether `minute` can be one that this database's history answered to a reader."""
+    acknowledged = acknowledged_in(session)
+    if not acknowledged - HISTORY <= minute <= acknowledged:
+        return False
+    silent = select(Silence.after).where(Silence.after < minute, Silence.until > minute)
+    return session.execute(silent.limit(1)).first() is None
+
+
+def _lock(session: Session) -> Site:
+    # SQLite has no FOR UPDATE and ignores it here: BEGIN IMMEDIATE has the lock already.
+    return session.scalars(select(Site).with_for_update()).one()
+
+
+def _next_minute(session: Session, acknowledged: int, current: int) -> int:
+    if current >= acknowledged:
+        return current
+    # The system clock went backwards, or had been ahead once. Until it catches up the minute
+    # is a mere counter: it steps past the changes stamped with it, or every poll until then
+    # would repeat them all.
+    latest = session.execute(select(func.max(Token.changed))).scalar_one() or 0
+    return max(acknowledged, latest + 1) if latest >= acknowledged else acknowledged
+
+
+def _raise(session: Session, site: Site, current: int) -> None:
+    acknowledged = site.acknowledged
+    minute = _next_minute(session, acknowledged, current)
+    if minute == acknowledged:
+        return
+    site.acknowledged = minute
+    if minute > acknowledged + 1:
+        session.add(Silence(after=acknowledged, until=minute))
+        session.execute(delete(Silence).where(Silence.until < minute - HISTORY))

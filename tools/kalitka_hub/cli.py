@@ -1,0 +1,233 @@
+"""`kalitka hub`: serve a site, and say which readers and tokens it has.
+
+Exit status 2 for what is wrong as it was written, 1 for what is not there; then nothing was
+written, and one line on stderr says what to do. May be used while the server runs.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy.exc import DatabaseError
+
+from .changes import changing
+from .database import Database, open_database, open_existing
+from .faults import NotFound, Refused
+from .readers import add_reader, list_readers, remove_reader
+from .site_secret import has_secret, new_secret, set_secret
+from .tokens import TokenSetting, list_tokens, remove_token, set_tokens
+from .zone import check_zone
+
+SECRET_VARIABLE = "KALITKA_HUB_SECRET"
+
+hub = typer.Typer(no_args_is_help=True, help="The site's sync server, its readers and tokens.")
+reader = typer.Typer(no_args_is_help=True, help="The readers that may ask.")
+token = typer.Typer(no_args_is_help=True, help="The tokens and their rules.")
+hub.add_typer(reader, name="reader")
+hub.add_typer(token, name="token")
+
+DatabasePath = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        envvar="KALITKA_HUB_DB",
+        metavar="PATH",
+        help="The hub's database file, or a SQLAlchemy URL.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ReaderCode = Annotated[str, typer.Argument(metavar="CODE", help="The reader's code.")]
+TokenCode = Annotated[str, typer.Argument(metavar="CODE", help="The token's code.")]
+DEFAULT_DATABASE = "kalitka-hub.sqlite"
+
+
+@hub.command()
+def serve(
+    db: DatabasePath = DEFAULT_DATABASE,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8080,
+    zone: Annotated[
+        str, typer.Option(metavar="TZ", help="The site's POSIX time zone, such as MSK-3.")
+    ] = "UTC0",
+) -> None:
+    """Answer the readers, until Ctrl-C."""
+    # The web framework takes half a second to import, which the other commands do not wait for.
+    from . import server  # noqa: PLC0415
+    from .app import create_app  # noqa: PLC0415
+
+    with _faults_reported():
+        check_zone(zone)
+        listener = server.listen(host, port)
+        with listener, _opened(open_database(db)) as database:
+            with database.snapshot() as session:
+                ready = has_secret(session)
+            if not ready:
+                _tell("the site has no secret, so every reader is refused: `kalitka hub secret`")
+            address = server.address_of(listener)
+            server.serve(
+                create_app(database, zone),
+                listener,
+                lambda: print(f"kalitka hub on {address}, database {database.name}", flush=True),
+            )
+
+
+@hub.command()
+def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Make a new site secret and print it once: only its hash is stored.
+
+    With KALITKA_HUB_SECRET in the environment that one is taken instead.
+    Readers that have the old secret are refused from now on.
+    """
+    with _faults_reported():
+        given = os.environ.get(SECRET_VARIABLE)
+        value = new_secret() if given is None else given
+        with _opened(open_database(db)) as database, changing(database) as session:
+            set_secret(session, value)
+        if given is None:
+            print(value)
+            _tell("this is the only time it is shown: give it to the readers now")
+        else:
+            _tell(f"the secret from {SECRET_VARIABLE} is set")
+
+
+@reader.command("add")
+def reader_add(
+    code: ReaderCode,
+    db: DatabasePath = DEFAULT_DATABASE,
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+) -> None:
+    """Let a reader ask. Of one that may already, set the name."""
+    with _faults_reported():
+        with _opened(open_database(db)) as database, changing(database) as session:
+            added = add_reader(session, code, name)
+        print(f"reader {code} added" if added else f"reader {code} is known already")
+
+
+@reader.command("remove")
+def reader_remove(code: ReaderCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Refuse a reader from now on. It keeps the table that it has: wipe or unplug it."""
+    with _faults_reported():
+        with _opened(open_existing(db)) as database, changing(database) as session:
+            restricted = remove_reader(session, code)
+        print(f"reader {code} removed; {restricted} tokens had named it")
+
+
+@reader.command("list")
+def reader_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
+    """Show all readers, and when each was last heard of."""
+    with _faults_reported():
+        with _opened(open_existing(db)) as database, database.snapshot() as session:
+            rows = [
+                {"code": row.code, "name": row.name, "last_seen": row.last_seen}
+                for row in list_readers(session)
+            ]
+        if as_json:
+            print(json.dumps(rows, ensure_ascii=False, indent=1))
+            return
+        table = _table("code", "name", "last seen (UTC)")
+        for row in rows:
+            seen = row["last_seen"]
+            when = f"{datetime.fromtimestamp(seen * 60, UTC):%Y-%m-%d %H:%M}" if seen else "never"
+            table.add_row(escape(row["code"]), escape(row["name"] or ""), when)
+        Console().print(table)
+
+
+@token.command("add")
+def token_add(
+    code: TokenCode,
+    rule: Annotated[
+        list[str],
+        typer.Option(
+            metavar="RULE",
+            help="A rule, such as 3_480_1200_1111100 or 9_1. Several are alternatives.",
+        ),
+    ],
+    db: DatabasePath = DEFAULT_DATABASE,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reader", metavar="CODE", help="A reader that it is for; default all readers."
+        ),
+    ] = None,
+) -> None:
+    """Set a token to exactly these rules and readers, whatever it had before.
+
+    A removed token is revived. Setting what it has already changes nothing.
+    """
+    with _faults_reported():
+        setting = TokenSetting(code, tuple(rule), tuple(at) if at else None)
+        with _opened(open_database(db)) as database, changing(database) as session:
+            changed = set_tokens(session, [setting])
+        print(f"token {code} set" if changed else f"token {code} is so already")
+
+
+@token.command("remove")
+def token_remove(code: TokenCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Remove a token, everywhere."""
+    with _faults_reported():
+        with _opened(open_existing(db)) as database, changing(database) as session:
+            remove_token(session, code)
+        print(f"token {code} removed")
+
+
+@token.command("list")
+def token_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
+    """Show all tokens with their rules, in code order."""
+    with _faults_reported():
+        with _opened(open_existing(db)) as database, database.snapshot() as session:
+            rows = list(list_tokens(session))
+        if as_json:
+            listed = [
+                {"code": row.code, "rules": row.rules, "readers": row.readers} for row in rows
+            ]
+            print(json.dumps(listed, ensure_ascii=False, indent=1))
+            return
+        table = _table("code", "rules", "readers")
+        for row in rows:
+            readers = "all" if row.readers is None else " ".join(row.readers) or "none"
+            table.add_row(escape(row.code), "\n".join(row.rules), readers)
+        Console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table()
+    for column in columns:
+        # A code is copied from here: never shorten it.
+        table.add_column(column, overflow="fold")
+    return table
+
+
+@contextmanager
+def _opened(database: Database) -> Iterator[Database]:
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _faults_reported() -> Iterator[None]:
+    try:
+        yield
+    except Refused as fault:
+        _tell(str(fault))
+        raise typer.Exit(2) from fault
+    except NotFound as fault:
+        _tell(str(fault))
+        raise typer.Exit(1) from fault
+    except DatabaseError as fault:
+        _tell(f"the database failed: {fault.orig}; nothing was written, try again")
+        raise typer.Exit(1) from fault
+
+
+def _tell(text: str) -> None:
+    typer.echo(f"kalitka hub: {text}", err=True)
