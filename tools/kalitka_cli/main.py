@@ -16,6 +16,14 @@ def demo() -> None:
     raise typer.Exit(play.run())
 
 
+@app.command()
+def bench() -> None:
+    """Measure the rule table beside a plain client, and write build/bench.md."""
+    from bench import table_bench  # noqa: PLC0415
+
+    raise typer.Exit(table_bench.run())
+
+
 def main() -> None:
     """Run the command line."""
     app()
