@@ -14,7 +14,7 @@ from machine import Pin
 
 from kalitka import VERSION, settings
 from kalitka.access import decision
-from kalitka.hardware.lock import Lock
+from kalitka.hardware.lock import Lock, open_level
 from kalitka.hardware.wiegand import CODE_SIZE, FrameError, Wiegand
 from kalitka.sync.client import Client
 from kalitka.sync.poller import Poller
@@ -124,12 +124,9 @@ async def run():
     """Start every part and run for ever."""
     report("kalitka %s on %s" % (VERSION, board.NAME))
     found = load_settings()
-    lock = Lock(
-        Pin(board.LOCK, Pin.OUT),
-        found["lock_seconds"],
-        found["lock_kind"] == "fail-safe",
-        found["lock_output"] == "active-low",
-    )
+    fail_safe = found["lock_kind"] == "fail-safe"
+    level = open_level(fail_safe, found["lock_output"] == "active-low")
+    lock = Lock(Pin(board.LOCK, Pin.OUT, value=1 - level), level, found["lock_seconds"])
     scanner = Wiegand(
         Pin(board.WIEGAND_D0, Pin.IN, Pin.PULL_UP),
         Pin(board.WIEGAND_D1, Pin.IN, Pin.PULL_UP),

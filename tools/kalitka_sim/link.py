@@ -25,7 +25,8 @@ class Link:
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     def cut(self) -> None:
         """Let nothing through any more."""
@@ -39,6 +40,11 @@ class Link:
     def close(self) -> None:
         """End the relay."""
         self._open.set()
+        # A closed socket still waits in `accept`, and may get the connections of whichever
+        # socket has its number next: so it is woken up first and waited for.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
         self._listener.close()
         self._drop()
 

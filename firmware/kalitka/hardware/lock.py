@@ -1,28 +1,35 @@
 """The lock: one output that lets a person through for some seconds.
 
 Fail-secure: the door is locked without power, the output is on while it is open. Fail-safe: the
-other way round. Promises: the output is in its locked state from the first moment on, and goes
-back to it whatever else happens in the loop.
+other way round. Promises: the output goes back to its shut level whatever else happens in the
+loop. The pin is handed in, made with that level: so the door does not open for a moment at start.
 """
 
 import asyncio
 import time
 
 
-class Lock:
-    """The lock on `pin` (an output).
+def open_level(fail_safe, active_low):
+    """Return the level (0 or 1) at which a lock is open.
 
-    seconds: how long it stays open. fail_safe: the lock is held shut by power.
-    active_low: the relay board switches on with a low level.
+    fail_safe: the lock is held shut by power. active_low: the relay board switches on with a low
+    level.
+    """
+    return 0 if fail_safe != active_low else 1
+
+
+class Lock:
+    """The lock on `pin`, an output that was made with its shut level.
+
+    level: the level that opens it, see `open_level`. seconds: how long it stays open.
     """
 
-    def __init__(self, pin, seconds, fail_safe=False, active_low=False):
+    def __init__(self, pin, level, seconds):
         self._pin = pin
+        self._open_level = level
         self._millis = int(seconds * 1000)
-        self._open_level = 0 if fail_safe != active_low else 1
         self._until = 0
         self._opened = asyncio.Event()
-        self._pin.value(1 - self._open_level)
 
     def open(self):
         """Open now; a second time while it is open begins the time anew."""

@@ -106,11 +106,16 @@ class Poller:
         table = self._table
         full = not table.minute or bool(table.fault)
         asked = 0 if full else table.minute
-        changes = _Changes(table.begin(full), self._report)
+        changes = _Changes(table.begin(full))
         try:
             parser = await self._client.sync(asked, changes)
-            for _ in changes.transaction.commit(changes.received):
-                await asyncio.sleep(0)
+            commit = changes.transaction.commit(changes.received)
+            try:
+                for _ in commit:
+                    await asyncio.sleep(0)
+            finally:
+                # If this task was ended in the middle: closes the files that are being written.
+                commit.close()
         finally:
             changes.transaction.abort()
         self._tell(full, changes, parser)
@@ -143,10 +148,9 @@ class Poller:
 class _Changes:
     # The answer's sink: everything goes into the transaction.
 
-    def __init__(self, transaction, report):
+    def __init__(self, transaction):
         self.transaction = transaction
         self.received = 0
-        self._report = report
 
     def minute(self, minute):
         self.received = minute

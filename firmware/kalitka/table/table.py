@@ -199,7 +199,10 @@ class Table:
         whole = not isinstance(error, Damaged) and error.errno == _ENOENT
         if whole and not any(name.endswith(".seg") for name in names):
             # The very first start. From now on a missing manifest is damage.
-            empty.save(self.folder)
+            try:
+                empty.save(self.folder)
+            except OSError as e:
+                self.fault = "the table cannot be written: %s" % e
             return empty
         self.fault = "the manifest is missing" if whole else str(error)
         self._segments = [None]
