@@ -28,7 +28,7 @@ _TABLE = "table"
 _START = time.ticks_ms()
 
 
-def report(text):
+def report(text: str) -> None:
     """Write a line to the console, with the seconds since the start."""
     print("%7.3f %s" % (time.ticks_diff(time.ticks_ms(), _START) / 1000, text))
 
@@ -39,12 +39,12 @@ class Gate:
     unit: the setting `day_time_unit`.
     """
 
-    def __init__(self, table, clock, unit):
+    def __init__(self, table: Table, clock: Clock, unit: str):
         self._table = table
         self._clock = clock
         self._unit = unit
 
-    def decide(self, code, n):
+    def decide(self, code: bytes | bytearray, n: int) -> int:
         """Return the reason (see `access.decision`) for the code `code[:n]`, now."""
         table = self._table
         state = table.find(code, n)
@@ -63,7 +63,7 @@ class Gate:
         return decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE
 
 
-async def serve_scanner(scanner, gate, clock, lock):
+async def serve_scanner(scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock) -> None:
     """Decide on every card the scanner reads, for ever."""
     code = bytearray(CODE_SIZE)
     while True:
@@ -83,7 +83,7 @@ async def serve_scanner(scanner, gate, clock, lock):
         report("card %s %s (%s)" % (bytes(code[:n]).decode(), verdict, clock.text()))
 
 
-async def forever(name, run):
+async def forever(name: str, run) -> None:
     """Run the coroutine function `run` again and again, whatever it raises."""
     while True:
         try:
@@ -95,7 +95,7 @@ async def forever(name, run):
         await asyncio.sleep(_RESTART_S)
 
 
-def load_settings():
+def load_settings() -> dict:
     """Read the settings file, or else the copy in NVS, or else take the defaults (a dict)."""
     try:
         with open(settings.FILE, "rb") as file:
@@ -115,12 +115,12 @@ def load_settings():
     return found
 
 
-def origin_of(found):
+def origin_of(found: dict) -> int:
     """Return a small number that names the server and the reader of these settings."""
     return crc32(("%s %s" % (found["server_url"], found["reader"])).encode()) & 0x3FFFFFFF
 
 
-async def run():
+async def run() -> None:
     """Start every part and run for ever."""
     report("kalitka %s on %s" % (VERSION, board.NAME))
     found = load_settings()
@@ -163,6 +163,6 @@ async def run():
     await asyncio.gather(*jobs)
 
 
-def main():
+def main() -> None:
     """Run the reader; returns only if it is interrupted from the console."""
     asyncio.run(run())

@@ -90,7 +90,7 @@ def check(name, value):
         raise SettingError("%s: %s" % (name, e))
 
 
-def complete(values):
+def complete(values: dict) -> tuple[dict, list[str]]:
     """Return (settings, faults) of a dict of values.
 
     settings: a dict with every name of FIELDS; what was not given or is wrong has its default.
@@ -106,7 +106,7 @@ def complete(values):
     return found, faults
 
 
-def parse(data):
+def parse(data: bytes) -> tuple[dict, list[str]]:
     """As `complete`, from the bytes of a settings file. Raises SettingError if it is none."""
     try:
         values = json.loads(data)

@@ -33,7 +33,15 @@ WORDS = (
 )
 
 
-def judge(buf, at, end, unit_seconds, minute, day_minute, weekday):
+def judge(
+    buf: bytes | bytearray,
+    at: int,
+    end: int,
+    unit_seconds: bool,
+    minute: int,
+    day_minute: int,
+    weekday: int,
+) -> int:
     """Return the reason for the rule set `buf[at:end]` at a moment; see `rules.permits`."""
     best = NO_RULE
     while at < end:

@@ -85,7 +85,7 @@ def _append_dates(out, begin, end):
     _varint(out, last - first)
 
 
-def pack(text):
+def pack(text: bytes | bytearray) -> bytes:
     """Return the packed form of one rule text (bytes, such as b"3_480_1200_1111100").
 
     The seed's leading slash is not part of the text. Raises RuleError, whose message is one of
@@ -128,7 +128,7 @@ def _read(buf, at):
         shift += 7
 
 
-def end_of(buf, at):
+def end_of(buf: bytes | bytearray, at: int) -> int:
     """Return the offset behind the packed rule at `at`. Raises RuleError if there is none."""
     kind = buf[at]
     if kind == 9:
@@ -148,7 +148,7 @@ def _skip(buf, at):
     return at + 1
 
 
-def text_of(buf, at=0):
+def text_of(buf: bytes | bytearray, at: int = 0) -> bytes:
     """Return the text (bytes) of the packed rule at `at`. Raises RuleError if there is none."""
     kind = buf[at]
     if kind == 9:
@@ -170,7 +170,7 @@ def text_of(buf, at=0):
     return out
 
 
-def split(rule_set):
+def split(rule_set: bytes | bytearray) -> list[bytes]:
     """Return the packed rules (a list of bytes) that a rule set is made of."""
     rules = []
     at = 0
@@ -181,12 +181,12 @@ def split(rule_set):
     return rules
 
 
-def join(packed_rules):
+def join(packed_rules: list[bytes]) -> bytes:
     """Return the rule set (bytes) of some packed rules: in byte order, each once."""
     return b"".join(sorted(set(packed_rules)))
 
 
-def speaks_seconds(packed):
+def speaks_seconds(packed: bytes) -> bool:
     """Tell whether this packed rule's day times can only be seconds: one is above 1440."""
     if packed[0] not in (3, 7):
         return False
@@ -244,7 +244,9 @@ def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
     return PERMITTED if inside else OUTSIDE_HOURS
 
 
-def permits(buf, at, unit_seconds, minute, day_minute, weekday):
+def permits(
+    buf: bytes | bytearray, at: int, unit_seconds: bool, minute: int, day_minute: int, weekday: int
+) -> int:
     """Say what the packed rule at `buf[at]` means for a moment.
 
     unit_seconds: the table's day-time unit is the second, not the minute.

@@ -15,7 +15,7 @@ class ZoneError(ValueError):
     """The zone is not understood; the message says where (position from 1) and why."""
 
 
-def parse(text):
+def parse(text: str) -> int:
     """Return the offset in minutes east of UTC of a zone (str). Raises ZoneError."""
     at = _after_name(text)
     # POSIX counts west of Greenwich: MSK-3 is three hours ahead of UTC.
@@ -32,7 +32,7 @@ def parse(text):
     return sign * (hours * 60 + minutes)
 
 
-def local(minute, offset):
+def local(minute: int, offset: int) -> tuple[int, int]:
     """Return (minute of the day, weekday with Monday as 0) at `minute` since 1970 UTC."""
     minute += offset
     return minute % _DAY, (minute // _DAY + _EPOCH_WEEKDAY) % 7

@@ -9,7 +9,7 @@ import asyncio
 import time
 
 
-def open_level(fail_safe, active_low):
+def open_level(fail_safe: bool, active_low: bool) -> int:
     """Return the level (0 or 1) at which a lock is open.
 
     fail_safe: the lock is held shut by power. active_low: the relay board switches on with a low
@@ -24,20 +24,20 @@ class Lock:
     level: the level that opens it, see `open_level`. seconds: how long it stays open.
     """
 
-    def __init__(self, pin, level, seconds):
+    def __init__(self, pin, level: int, seconds: float):
         self._pin = pin
         self._open_level = level
         self._millis = int(seconds * 1000)
         self._until = 0
         self._opened = asyncio.Event()
 
-    def open(self):
+    def open(self) -> None:
         """Open now; a second time while it is open begins the time anew."""
         self._until = time.ticks_add(time.ticks_ms(), self._millis)
         self._pin.value(self._open_level)
         self._opened.set()
 
-    async def run(self):
+    async def run(self) -> None:
         """Lock again when the time is over, for ever."""
         while True:
             try:

@@ -28,7 +28,7 @@ class Wiegand:
     frames, faults: how many good and bad frames came.
     """
 
-    def __init__(self, d0, d1, reverse=False):
+    def __init__(self, d0, d1, reverse: bool = False):
         self._bits = bytearray(_BITS_MAX)
         self._count = 0
         self._reverse = reverse
@@ -38,7 +38,7 @@ class Wiegand:
         d0.irq(handler=self._zero, trigger=d0.IRQ_FALLING)
         d1.irq(handler=self._one, trigger=d1.IRQ_FALLING)
 
-    async def read(self, code):
+    async def read(self, code: bytearray) -> int:
         """Wait for a frame, put its code into `code` (bytearray) and return the code's length.
 
         The code is the card's bytes as upper-case hexadecimal digits. Raises FrameError.
@@ -74,7 +74,7 @@ class Wiegand:
         self._flag.set()
 
 
-def decode(bits, count, code, reverse=False):
+def decode(bits: bytes | bytearray, count: int, code: bytearray, reverse: bool = False) -> int:
     """Put the code of a frame into `code` and return its length in characters.
 
     bits: one byte a bit, the first first; count: how many. A frame is an even parity bit over

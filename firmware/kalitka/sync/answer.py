@@ -47,7 +47,7 @@ class AnswerParser:
         self.dropped = 0
         self.reasons = {}
 
-    def feed(self, data, n=-1):
+    def feed(self, data: bytes | bytearray, n: int = -1) -> None:
         """Take the next `n` bytes (all, if negative) of the body from `data`, bytes or bytearray.
 
         Raises AnswerError as soon as the body cannot be a sync answer.
@@ -68,7 +68,7 @@ class AnswerParser:
             else:
                 raise AnswerError("the answer goes on after its end")
 
-    def finish(self, received_all):
+    def finish(self, received_all: bool) -> None:
         """End the answer. `received_all`: the transport saw the end that the server announced.
 
         Raises AnswerError if the answer was cut or never was one.

@@ -21,7 +21,7 @@ _QUOTE_MAX = const(60)  # characters quoted of an answer that is none
 class Refused(HttpError):
     """The server answered with another status than 200; `status` has it."""
 
-    def __init__(self, status, words):
+    def __init__(self, status: int, words: str):
         super().__init__(words)
         self.status = status
 
@@ -32,7 +32,7 @@ class Client:
     All three are str. Raises ValueError if the url is none.
     """
 
-    def __init__(self, url, token, reader, patience=15):
+    def __init__(self, url: str, token: str, reader: str, patience: float = 15):
         self._host, self._port, self._base = split_url(url)
         self._headers = (
             ("X-AuthToken", token),
@@ -41,7 +41,7 @@ class Client:
         )
         self._patience = patience
 
-    async def sync(self, minute, sink, names=None):
+    async def sync(self, minute: int | None, sink, names=None) -> AnswerParser:
         """Ask for changes since `minute` (0: everything), of `names` only if given.
 
         sink: as `AnswerParser` takes it. Returns the parser, whose counters tell what came,
@@ -67,7 +67,7 @@ class Client:
         finally:
             await exchange.close()
 
-    async def time(self):
+    async def time(self) -> tuple[int, str]:
         """Ask for the time. Returns (seconds since 1970 UTC, POSIX TZ as str).
 
         Raises HttpError, Refused.

@@ -21,7 +21,7 @@ class HttpError(OSError):
     """The exchange failed. The message says what went wrong, in words."""
 
 
-async def connect(host, port, patience=15):
+async def connect(host: str, port: int, patience: float = 15) -> "Exchange":
     """Connect to a server and return an Exchange.
 
     patience: seconds that any single wait may take (connect, send, next piece).
@@ -60,7 +60,7 @@ class Exchange:
         self._over = False
         self.status = 0
 
-    async def send(self, method, path, headers, length=0, pieces=()):
+    async def send(self, method: str, path: str, headers, length: int = 0, pieces=()) -> int:
         """Send a request and read the answer up to its body. Returns the status.
 
         headers: ((name, value), ...) of str, without Host and Content-Length.
@@ -91,7 +91,7 @@ class Exchange:
             self.status = await self._head()
         return self.status
 
-    async def read(self, out):
+    async def read(self, out: bytearray) -> int:
         """Read the next piece of the body into `out` (bytearray).
 
         Returns its length in bytes, 0 at the end that the server announced. Raises HttpError if
@@ -118,7 +118,7 @@ class Exchange:
             raise HttpError("no line end behind a chunk")
         return n
 
-    async def close(self):
+    async def close(self) -> None:
         """Close the connection; never raises for what the other side did."""
         try:
             self._writer.close()
@@ -215,7 +215,7 @@ class Exchange:
                 pass
 
 
-def split_url(url):
+def split_url(url: str) -> tuple[str, int, str]:
     """Split `http://host[:port][/path]` (str) into (host, port, path without a final slash).
 
     Raises ValueError with what is wrong.

@@ -43,7 +43,7 @@ class Poller:
         self.polls = 0
         self.failures = 0
 
-    async def run(self):
+    async def run(self) -> None:
         """Poll for ever."""
         while True:
             if self._online():
@@ -53,7 +53,7 @@ class Poller:
                 # The network is looked for by others; here it is only waited for.
                 await asyncio.sleep(1)
 
-    async def attempt(self):
+    async def attempt(self) -> bool:
         """Poll once, whatever comes of it; returns whether it worked."""
         gc.collect()
         self.polls += 1
@@ -72,7 +72,7 @@ class Poller:
             self.error = ""
         return not self.error
 
-    async def poll(self):
+    async def poll(self) -> None:
         """Ask once and apply the answer. Raises what went wrong; the table is then as before."""
         if await self._ask() == 0:
             # The server wants this reader to take everything anew.
@@ -82,7 +82,7 @@ class Poller:
             self._save_due = self._clock.uptime() + _HOUR
             self._table.save_minute()
 
-    async def set_clock(self):
+    async def set_clock(self) -> None:
         """Set the clock if it is due: at the start and once a day. A failure is only reported."""
         if self._clock.is_set and self._clock.uptime() < self._clock_due:
             return

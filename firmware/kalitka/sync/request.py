@@ -9,7 +9,7 @@ socket. Source: the seed's "Request Body" examples.
 from kalitka.table import codes
 
 
-def pieces(minute, names=None):
+def pieces(minute: int | None, names=None):
     """Yield the body in pieces (bytes).
 
     minute: minutes since 1970 UTC as last received, or None for the form without a date.
@@ -38,6 +38,6 @@ def pieces(minute, names=None):
         raise ValueError("a sync request without a minute needs at least one code")
 
 
-def length(minute, names=None):
+def length(minute: int | None, names=None) -> int:
     """Return the body's length in bytes. Walks through `names` once, so it must be repeatable."""
     return sum(len(piece) for piece in pieces(minute, names))

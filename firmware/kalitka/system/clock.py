@@ -38,16 +38,16 @@ class Clock:
         self.tick()
 
     @property
-    def is_set(self):
+    def is_set(self) -> bool:
         """Whether the time is known."""
         return self.minute >= 0
 
-    def uptime(self):
+    def uptime(self) -> int:
         """Return the seconds since the start, whatever happens to the time of day."""
         self._count()
         return self._uptime // 1000
 
-    def set_utc(self, seconds):
+    def set_utc(self, seconds: int) -> None:
         """Set the time: seconds since 1970 UTC. Raises ValueError if it lies before 2026."""
         if seconds // 60 < _EARLIEST:
             raise ValueError("the time given lies before this firmware's build")
@@ -55,13 +55,13 @@ class Clock:
         self._rtc.datetime((year, month, day, weekday, hour, minute, second, 0))
         self.tick()
 
-    def set_zone(self, zone):
+    def set_zone(self, zone: str) -> None:
         """Set the zone: a POSIX TZ string. Raises ZoneError; the last good one then stays."""
         self._offset = timezone.parse(zone)
         self._zone = zone
         self.tick()
 
-    def tick(self):
+    def tick(self) -> None:
         """Bring the moment up to date."""
         minute = time.time() // 60 + _EPOCH
         if minute < _EARLIEST:
@@ -71,7 +71,7 @@ class Clock:
         if self._offset is not None:
             self.day_minute, self.weekday = timezone.local(minute, self._offset)
 
-    def text(self):
+    def text(self) -> str:
         """Return the local time for a log line: `Mon 09:30 MSK-3`."""
         if self.minute < 0:
             return "clock not set"
@@ -80,7 +80,7 @@ class Clock:
         day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[self.weekday]
         return "%s %02d:%02d %s" % (day, self.day_minute // 60, self.day_minute % 60, self._zone)
 
-    async def run(self):
+    async def run(self) -> None:
         """Tick for ever."""
         while True:
             self.tick()

@@ -12,7 +12,7 @@ _KEY = "settings"
 SIZE_MAX = const(1900)  # bytes; a blob of one NVS page
 
 
-def load():
+def load() -> bytes:
     """Return the copy (bytes), b"" if there is none."""
     data = bytearray(SIZE_MAX)
     try:
@@ -22,7 +22,7 @@ def load():
     return bytes(data[:n])
 
 
-def save(data):
+def save(data: bytes) -> bool:
     """Keep `data` (bytes, at most SIZE_MAX) unless it is kept already. Returns success."""
     if len(data) > SIZE_MAX:
         return False

@@ -20,17 +20,17 @@ class Wifi:
     report: a callable that takes a line of text (str) for the log.
     """
 
-    def __init__(self, ssid, password, report):
+    def __init__(self, ssid: str, password: str, report):
         self._ssid = ssid
         self._password = password
         self._report = report
         self._wlan = network.WLAN(network.STA_IF)
 
-    def connected(self):
+    def connected(self) -> bool:
         """Tell whether the link is up."""
         return self._wlan.isconnected()
 
-    async def run(self):
+    async def run(self) -> None:
         """Connect, and again whenever the link is lost."""
         if not self._ssid:
             self._report("wifi: no network in the settings")

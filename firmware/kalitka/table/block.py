@@ -28,12 +28,12 @@ NO_RULES = const(-1)  # `set_id` of a tombstone
 IN_PLACE = const(-2)  # `set_id` of a rule set that stands in the block
 
 
-def sound(data):
+def sound(data) -> bool:
     """Tell whether `data` (bytes-like) ends in the CRC-32 of what stands before."""
     return crc32(data) == _GOOD
 
 
-def seal(data):
+def seal(data) -> bytearray:
     """Return `data` with its CRC-32 behind it."""
     out = bytearray(data)
     out.extend(bytes(_CHECK))
@@ -41,7 +41,7 @@ def seal(data):
     return out
 
 
-def append_varint(out, value):
+def append_varint(out: bytearray, value: int) -> None:
     """Append a number (0 or more) to a bytearray, seven bits a byte, lowest first."""
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -57,7 +57,7 @@ class BlockWriter:
         self._used = _HEAD
         self.last = b""  # the last key of the block, packed
 
-    def add(self, key, rule_set, set_id):
+    def add(self, key: bytes, rule_set: bytes | None, set_id: int) -> bool:
         """Add an entry. Returns False, adding nothing, if it does not fit into this block.
 
         key: packed code, above every earlier one. rule_set: bytes, or None for a tombstone.
@@ -93,7 +93,7 @@ class BlockWriter:
         self.last = key
         return True
 
-    def take(self, whole):
+    def take(self, whole: bool) -> memoryview:
         """Return the finished block and begin the next. `whole`: filled up to BLOCK bytes.
 
         What is returned is valid until the next `add`.
@@ -119,7 +119,7 @@ class BlockCursor:
     interned rule set, NO_RULES, or IN_PLACE: then the set is `buf[at:end]`.
     """
 
-    def __init__(self, buf):
+    def __init__(self, buf: bytearray):
         self.buf = buf
         self.key = bytearray(codes.PACKED_MAX)
         self.size = 0
@@ -129,13 +129,13 @@ class BlockCursor:
         self._next = 0
         self._stop = 0
 
-    def start(self):
+    def start(self) -> None:
         """Go before the first entry of a block that was just read into `buf`."""
         self.size = 0
         self._next = _HEAD
         self._stop = _HEAD + (self.buf[0] | self.buf[1] << 8)
 
-    def advance(self):
+    def advance(self) -> bool:
         """Move to the next entry; return False behind the last one."""
         at = self._next
         if at >= self._stop:
@@ -169,7 +169,7 @@ class BlockCursor:
         self._next = at
         return True
 
-    def compare(self, key, size):
+    def compare(self, key: bytes | bytearray, size: int) -> int:
         """Return less than, equal to or more than 0 as this entry's key is to `key[:size]`."""
         mine = self.key
         for i in range(min(self.size, size)):

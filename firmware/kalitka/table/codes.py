@@ -29,7 +29,7 @@ class CodeError(ValueError):
     """The text is no token code; the message says what is wrong with it."""
 
 
-def check(code):
+def check(code: bytes | bytearray) -> str | None:
     """Return None if `code` (bytes-like) can be a token code, else what is wrong, in words."""
     n = len(code)
     if n == 0:
@@ -64,7 +64,7 @@ def _class_of(code, n):
     return (_LOWER_EVEN if lower else _HEX_EVEN) + (n & 1)
 
 
-def pack_into(code, n, out):
+def pack_into(code: bytes | bytearray, n: int, out: bytearray) -> int:
     """Pack the first `n` bytes of `code` into `out` (at least PACKED_MAX bytes).
 
     Returns the packed length in bytes. The code must be valid (see `check`); allocates nothing.
@@ -94,7 +94,7 @@ def pack_into(code, n, out):
     return at
 
 
-def pack(code):
+def pack(code: bytes | bytearray) -> bytes:
     """Return the packed form of `code` (bytes-like) as bytes. Raises CodeError."""
     fault = check(code)
     if fault:
@@ -103,7 +103,7 @@ def pack(code):
     return bytes(out[: pack_into(code, len(code), out)])
 
 
-def unpack(packed):
+def unpack(packed: bytes | bytearray) -> bytes:
     """Return the code (bytes) of a packed code. Raises CodeError for a form `pack` never gives."""
     if len(packed) < 3 or packed[1] + 3 != len(packed):
         raise CodeError("packed code of a wrong length")

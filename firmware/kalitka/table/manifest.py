@@ -25,14 +25,21 @@ class Manifest:
     segments: file names, oldest (the base) first.
     """
 
-    def __init__(self, minute=0, generation=0, seconds=False, origin=0, segments=()):
+    def __init__(
+        self,
+        minute: int = 0,
+        generation: int = 0,
+        seconds: bool = False,
+        origin: int = 0,
+        segments: tuple = (),
+    ):
         self.minute = minute
         self.generation = generation
         self.seconds = seconds
         self.origin = origin
         self.segments = segments
 
-    def save(self, folder):
+    def save(self, folder: str) -> None:
         """Replace the folder's manifest: the commit of a transaction."""
         lines = [
             _TITLE,
@@ -50,7 +57,7 @@ class Manifest:
         os.rename(path, folder + "/" + NAME)
 
 
-def load(folder):
+def load(folder: str) -> Manifest:
     """Read the folder's manifest. Raises Damaged if it is not whole, OSError if there is none."""
     with open(folder + "/" + NAME, "rb") as file:
         data = file.read(_SIZE_MAX)

@@ -23,7 +23,7 @@ _STEP = const(64)  # records between two chances for others to run
 class Runs:
     """Sorts records. `prefix` is the beginning of the path of the files it may make."""
 
-    def __init__(self, prefix):
+    def __init__(self, prefix: str):
         self._prefix = prefix
         self._made = 0
         self._data = bytearray(_BUFFER)
@@ -33,7 +33,7 @@ class Runs:
         self._paths = []
         self._last = b""  # the last record written out
 
-    def add(self, record):
+    def add(self, record: bytes) -> None:
         """Take one record (bytes, at most 4094)."""
         size = len(record)
         if self._used + _HEAD + size > _BUFFER or self._count == _RECORDS_MAX:
@@ -77,7 +77,7 @@ class Runs:
             return merge([_read_run(path) for path in self._paths])
         return (bytes(self._record(i)) for i in range(self._count))
 
-    def discard(self):
+    def discard(self) -> None:
         """Remove every file and forget the records."""
         while self._paths:
             try:

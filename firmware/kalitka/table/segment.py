@@ -65,7 +65,7 @@ class SegmentWriter:
         self.codes = 0
         self.tombstones = 0
 
-    def add(self, key, rule_set):
+    def add(self, key: bytes, rule_set: bytes | None) -> None:
         """Add an entry. key: packed code (bytes). rule_set: bytes, None for a tombstone."""
         set_id = -1
         if rule_set is None:
@@ -81,7 +81,7 @@ class SegmentWriter:
             self._index.append(len(separator))
             self._index.extend(separator)
 
-    def finish(self):
+    def finish(self) -> int:
         """Write what is left and the tables behind the blocks. Returns the file's size in bytes.
 
         The file is left open, flushed by whoever closes it.
@@ -136,7 +136,7 @@ class Segment:
     Raises Damaged if the file cannot be what a writer wrote, OSError if it cannot be read.
     """
 
-    def __init__(self, path, cursor):
+    def __init__(self, path: str, cursor: BlockCursor):
         self.name = path[path.rfind("/") + 1 :]
         self._file = open(path, "rb")  # noqa: SIM115 - open for as long as the segment is
         self._cursor = cursor
@@ -174,11 +174,11 @@ class Segment:
             self._separators.append(at)
             at += 1 + self._index[at]
 
-    def close(self):
+    def close(self) -> None:
         """Close the file. Finding afterwards fails."""
         self._file.close()
 
-    def find(self, key, size):
+    def find(self, key: bytes | bytearray, size: int) -> int:
         """Look up the packed code `key[:size]`: ABSENT, PRESENT, or NO_RULES for a tombstone."""
         if not self.blocks:
             return ABSENT

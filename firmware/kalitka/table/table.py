@@ -35,7 +35,7 @@ class Table:
     rules, at, end: after `find` returned FOUND, the rule set is `rules[at:end]`.
     """
 
-    def __init__(self, folder, origin=0):
+    def __init__(self, folder: str, origin: int = 0):
         self.folder = folder
         self.origin = origin
         self.fault = ""
@@ -49,13 +49,13 @@ class Table:
         self.at = self.end = 0
         self._open()
 
-    def find(self, code, n):
+    def find(self, code: bytes | bytearray, n: int) -> int:
         """Look up the code `code[:n]` (bytes-like): FOUND, UNKNOWN or DAMAGED."""
         if not 0 < n <= codes.CODE_MAX:
             return UNKNOWN
         return self._find_packed(self._key, codes.pack_into(code, n, self._key))
 
-    def lookup(self, code):
+    def lookup(self, code: bytes) -> bytes | None:
         """Return the rule set (bytes) of a code, None if unknown. Raises Damaged."""
         return self.lookup_packed(codes.pack(code))
 
@@ -70,7 +70,7 @@ class Table:
         for code, _ in self.items():
             yield code
 
-    def begin(self, full):
+    def begin(self, full: bool) -> Transaction:
         """Begin a change: a full one replaces the table, the other is applied to it.
 
         Raises ValueError if another is under way, Damaged if only a full sync can help.
@@ -82,13 +82,13 @@ class Table:
         self._transaction = Transaction(self, full)
         return self._transaction
 
-    def save_minute(self):
+    def save_minute(self) -> None:
         """Write the minute down if it moved on without a change of the rules."""
         if self.minute != self._manifest.minute and not self.foreign and not self.fault:
             self._manifest.minute = self.minute
             self._manifest.save(self.folder)
 
-    def close(self):
+    def close(self) -> None:
         """Close all files."""
         for segment in self._segments:
             if segment:
@@ -97,40 +97,40 @@ class Table:
 
     # What follows is for transactions.
 
-    def lookup_packed(self, key):
+    def lookup_packed(self, key: bytes) -> bytes | None:
         """As `lookup`, for a packed code."""
         state = self._find_packed(key, len(key))
         if state == DAMAGED:
             raise Damaged(self.fault)
         return bytes(self.rules[self.at : self.end]) if state == FOUND else None
 
-    def names(self):
+    def names(self) -> list[str]:
         """Return the file names of the segments, oldest first (a list)."""
         return list(self._manifest.segments)
 
-    def segments(self):
+    def segments(self) -> list:
         """Return the open segments, newest first. Raises Damaged if one cannot be read."""
         if None in self._segments:
             raise Damaged(self.fault)
         return self._segments
 
-    def new_name(self, kind):
+    def new_name(self, kind: str) -> str:
         """Return a file name for a new segment that no file of the manifest has."""
         self._generation += 1
         self._untidy = True
         return "%s-%d.seg" % (kind, self._generation)
 
-    def open_segment(self, name):
+    def open_segment(self, name: str) -> Segment:
         """Open a segment of the folder. Raises Damaged, OSError."""
         return Segment(self.folder + "/" + name, self._cursor)
 
-    def confirm(self, minute, seconds):
+    def confirm(self, minute: int, seconds: bool) -> None:
         """Take a minute whose state is the one that is there; writes only what must be kept."""
         self.minute = minute
         if self.foreign or seconds != self.seconds:
             self._commit(self._manifest.segments, minute, seconds)
 
-    def install(self, names, minute, seconds):
+    def install(self, names: list[str], minute: int, seconds: bool) -> None:
         """Make these segment files (oldest first) the table: the moment of the commit."""
         # Opened first: what cannot be read back is not committed.
         segments = [self.open_segment(name) for name in reversed(names)]
@@ -140,7 +140,7 @@ class Table:
         self.minute = minute
         self.fault = ""
 
-    def release(self, transaction):
+    def release(self, transaction: Transaction) -> None:
         """End a transaction; what it left behind, or replaced, is removed."""
         if self._transaction is transaction:
             self._transaction = None

@@ -29,7 +29,7 @@ class Transaction:
     overflowed: rules dropped because their code has more than it can hold (720 bytes packed).
     """
 
-    def __init__(self, table, full):
+    def __init__(self, table, full: bool):
         self._table = table
         self._full = full
         self._runs = Runs(table.folder + "/run-")
@@ -37,24 +37,24 @@ class Transaction:
         self.changed = 0
         self.overflowed = 0
 
-    def delete(self, code):
+    def delete(self, code: bytes) -> None:
         """Remove every rule that `code` (bytes) had before this transaction."""
         # A full change starts from nothing: there is nothing to delete.
         if not self._full:
             self._runs.add(codes.pack(code) + _DELETE)
 
-    def add(self, code, packed_rule):
+    def add(self, code: bytes, packed_rule: bytes) -> None:
         """Add a packed rule to `code` (bytes). The empty rule b"" only makes the code known."""
         if packed_rule and rules.speaks_seconds(packed_rule):
             self.seconds = True
         self._runs.add(codes.pack(code) + _RULE + packed_rule)
 
-    def abort(self):
+    def abort(self) -> None:
         """Drop everything. The table stays as it is."""
         self._runs.discard()
         self._table.release(self)
 
-    def commit(self, minute):
+    def commit(self, minute: int):
         """Make the change the table's. A generator: run it to its end, or close it to abort.
 
         minute: the server's minute that the new state belongs to.
