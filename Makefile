@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PACKAGES := $(VENV)/.packages
 READY  := $(VENV)/.ready
 BOARD  ?= ESP32_GENERIC
 
@@ -37,12 +38,15 @@ clean:  ## remove the virtual environment and everything that was built
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements.lock pyproject.toml
+$(READY): $(PACKAGES) pyproject.toml
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+$(PACKAGES): requirements.lock
 	@echo "setting up $(VENV): once, about a minute"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "Kalitka's tools need Python 3.11 or later: make PYTHON=python3.11 ..."; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) \
 	    || { echo "no virtual environment could be made: apt install python3-venv"; exit 1; }
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(READY)
+	@touch $(PACKAGES)

@@ -201,10 +201,10 @@ def _bounded(buf, at):
         byte = buf[at]
         if shift < 28:
             value |= (byte & 0x7F) << shift
-        elif byte & 0x7E:
+        elif byte & 0x7C:
             value = _INFINITE
         else:
-            value |= (byte & 1) << shift
+            value |= (byte & 3) << shift
         if byte < 0x80:
             return value
         at += 1
@@ -226,6 +226,7 @@ def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
     at = _skip(buf, at)
     end = _bounded(buf, at)
     mask = buf[_skip(buf, at)]
+    over_midnight = start > end
     if unit_seconds:
         # A window is open in every minute that it touches.
         start //= MINUTE
@@ -235,12 +236,12 @@ def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
     if day_minute < 0:
         return CLOCK_NOT_SET
     today = mask >> weekday & 1
-    if start <= end:
-        inside = today and start <= day_minute <= end
-    else:
-        # Over midnight: the mask names the day on which the window starts.
+    if over_midnight:
+        # The mask names the day on which the window starts.
         yesterday = mask >> (weekday + 6) % 7 & 1
         inside = (today and day_minute >= start) or (yesterday and day_minute <= end)
+    else:
+        inside = today and start <= day_minute <= end
     return PERMITTED if inside else OUTSIDE_HOURS
 
 

@@ -109,12 +109,16 @@ def unpack(packed: bytes | bytearray) -> bytes:
         raise CodeError("packed code of a wrong length")
     kind = packed[0]
     if kind == _TEXT:
-        return bytes(packed[2:])
-    if not _HEX_EVEN <= kind <= _LOWER_ODD:
+        code = bytes(packed[2:])
+    elif not _HEX_EVEN <= kind <= _LOWER_ODD:
         raise CodeError("packed code of an unknown class")
-    digits = _UPPER if kind <= _HEX_ODD else _LOWER
-    out = bytearray()
-    for byte in packed[2:]:
-        out.append(digits[byte >> 4])
-        out.append(digits[byte & 15])
-    return bytes(out[1:] if kind in (_HEX_ODD, _LOWER_ODD) else out)
+    else:
+        digits = _UPPER if kind <= _HEX_ODD else _LOWER
+        out = bytearray()
+        for byte in packed[2:]:
+            out.append(digits[byte >> 4])
+            out.append(digits[byte & 15])
+        code = bytes(out[1:] if kind in (_HEX_ODD, _LOWER_ODD) else out)
+    if pack(code) != packed:
+        raise CodeError("packed code of a wrong form")
+    return code

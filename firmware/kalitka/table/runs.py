@@ -54,6 +54,7 @@ class Runs:
         while len(self._paths) > _FAN_IN:
             merged = self._paths[:_FAN_IN]
             path = self._new_path()
+            self._paths.append(path)
             stream = merge([_read_run(p) for p in merged])
             try:
                 with open(path, "wb") as file:
@@ -64,7 +65,7 @@ class Runs:
                             yield
             finally:
                 stream.close()
-            self._paths = self._paths[_FAN_IN:] + [path]
+            self._paths = self._paths[_FAN_IN:]
             for p in merged:
                 os.remove(p)
 

@@ -140,7 +140,6 @@ class Segment:
         self.name = path[path.rfind("/") + 1 :]
         self._file = open(path, "rb")  # noqa: SIM115 - open for as long as the segment is
         self._cursor = cursor
-        self._memory = memoryview(cursor.buf)
         self.rules = cursor.buf
         self.at = self.end = 0
         try:
@@ -159,6 +158,8 @@ class Segment:
             raise Damaged("%s has a wrong footer" % self.name)
         self._blocks_size = blocks
         self.blocks = (blocks + BLOCK - 1) // BLOCK
+        self._tail_size = blocks % BLOCK  # bytes of the last block, 0 if it is a whole one
+        self._tail = memoryview(self._cursor.buf)[: self._tail_size]
         self._sets = self._section(blocks, sets)
         self._starts = array("H")
         self._ends = array("H")
@@ -183,7 +184,7 @@ class Segment:
         if not self.blocks:
             return ABSENT
         cursor = self._cursor
-        self._load(self._block_of(key, size), cursor, self._memory)
+        self._load(self._block_of(key, size), cursor, self._tail)
         while cursor.advance():
             order = cursor.compare(key, size)
             if order > 0:
@@ -198,9 +199,9 @@ class Segment:
         Has a block of its own, so that lookups may go on between two entries.
         """
         cursor = BlockCursor(bytearray(BLOCK))
-        memory = memoryview(cursor.buf)
+        tail = memoryview(cursor.buf)[: self._tail_size]
         for number in range(self.blocks):
-            self._load(number, cursor, memory)
+            self._load(number, cursor, tail)
             while cursor.advance():
                 key = bytes(cursor.key[: cursor.size])
                 if self._resolve(cursor) == NO_RULES:
@@ -237,14 +238,17 @@ class Segment:
                 return byte > key[i]
         return length > size
 
-    def _load(self, number, cursor, memory):
+    def _load(self, number, cursor, tail):
+        # tail: the part of the cursor's buffer that a short last block fills.
         start = number * BLOCK
-        self._file.seek(start)
-        size = self._file.readinto(cursor.buf)
-        # The last block is short, and what follows it in the file is not part of it.
-        room = self._blocks_size - start
-        if room < BLOCK:
-            good = size >= room and sound(memory[:room])
+        try:
+            self._file.seek(start)
+            size = self._file.readinto(cursor.buf)
+        except OSError:
+            raise Damaged("block %d of %s cannot be read" % (number, self.name))
+        if tail and number == self.blocks - 1:
+            # What follows it in the file is not part of it.
+            good = size >= self._tail_size and sound(tail)
         else:
             good = size == BLOCK and sound(cursor.buf)
         if not good:

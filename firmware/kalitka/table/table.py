@@ -61,9 +61,13 @@ class Table:
 
     def items(self):
         """Yield (code, rule set), both bytes, in code order. Raises Damaged."""
-        for key, rule_set in newest(self.segments()):
-            if rule_set is not None:
-                yield codes.unpack(key), rule_set
+        try:
+            for key, rule_set in newest(self.segments()):
+                if rule_set is not None:
+                    yield codes.unpack(key), rule_set
+        except Damaged as e:
+            self.fault = str(e)
+            raise
 
     def codes(self):
         """Yield the codes (bytes) in code order, one at a time. Raises Damaged."""
@@ -85,8 +89,7 @@ class Table:
     def save_minute(self) -> None:
         """Write the minute down if it moved on without a change of the rules."""
         if self.minute != self._manifest.minute and not self.foreign and not self.fault:
-            self._manifest.minute = self.minute
-            self._manifest.save(self.folder)
+            self._commit(self._manifest.segments, self.minute, self.seconds)
 
     def close(self) -> None:
         """Close all files."""
@@ -133,7 +136,10 @@ class Table:
     def install(self, names: list[str], minute: int, seconds: bool) -> None:
         """Make these segment files (oldest first) the table: the moment of the commit."""
         # Opened first: what cannot be read back is not committed.
-        segments = [self.open_segment(name) for name in reversed(names)]
+        try:
+            segments = [self.open_segment(name) for name in reversed(names)]
+        except Damaged as e:
+            raise OSError("what was written cannot be read back: %s" % e)
         self._commit(tuple(names), minute, seconds)
         self.close()
         self._segments = segments

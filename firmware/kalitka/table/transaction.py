@@ -9,7 +9,7 @@ steps others may run, and look up.
 from kalitka.access import rules
 from kalitka.table import codes
 from kalitka.table.runs import Runs, merge
-from kalitka.table.segment import RULE_SET_MAX, SegmentWriter
+from kalitka.table.segment import RULE_SET_MAX, Damaged, SegmentWriter
 from micropython import const
 
 _STEP = const(64)  # entries between two chances for others to run
@@ -50,15 +50,16 @@ class Transaction:
         self._runs.add(codes.pack(code) + _RULE + packed_rule)
 
     def abort(self) -> None:
-        """Drop everything. The table stays as it is."""
+        """Drop everything; the table stays as it is. Does nothing after a commit."""
         self._runs.discard()
         self._table.release(self)
 
     def commit(self, minute: int):
-        """Make the change the table's. A generator: run it to its end, or close it to abort.
+        """Make the change the table's. A generator: run it to its end.
 
-        minute: the server's minute that the new state belongs to.
-        Raises OSError (no room, a bad block); the table and its minute are then as before.
+        minute: the server's minute that the new state belongs to. Whoever gives it up closes it
+        and calls `abort`. Raises OSError (no room, a bad block) and Damaged (the old table is,
+        and only a full change can help); the table and its minute are then as before.
         """
         try:
             yield from self._runs.reduce()
@@ -66,6 +67,9 @@ class Transaction:
                 yield from self._replace(minute)
             else:
                 yield from self._amend(minute)
+        except Damaged as e:
+            self._table.fault = str(e)
+            raise
         finally:
             self.abort()
 
@@ -142,6 +146,10 @@ class Transaction:
                 if count % _STEP == _STEP - 1:
                     yield
             return _next_live(old) is None
+        except Damaged as e:
+            # Found out just in time: the new table will not have it.
+            self._table.fault = str(e)
+            return False
         finally:
             old.close()
             new.close()
@@ -150,63 +158,66 @@ class Transaction:
         # Yields (key, new rule set or None) of the codes whose state becomes another.
         groups = self._groups()
         try:
-            for key, deleted, found in groups:
+            for key, deleted, added in groups:
                 old = self._table.lookup_packed(key)
-                if old is not None and not deleted:
-                    found.extend(rules.split(old))
-                new = self._join(found) if found or (old is not None and not deleted) else None
+                new = self._sum(None if deleted else old, added)
                 if new != old:
                     yield key, new
         finally:
             groups.close()
 
     def _grouped(self):
-        # Yields (key, rule set) of every code of a full change.
+        # Yields (key, rule set) of every code of a full change. May be gone through twice.
+        self.overflowed = 0
         groups = self._groups()
         try:
-            for key, _, found in groups:
-                yield key, self._join(found)
+            for key, _, added in groups:
+                yield key, added
         finally:
             groups.close()
 
     def _groups(self):
-        # Yields (key, deleted, list of packed rules) a code, in code order.
+        # Yields (key, deleted, rule set added or None) a code, in code order. The records are
+        # sorted, and so the rules of a code come in the order of a rule set, equal ones together.
         records = self._runs.sorted()
-        key = None
+        key = last = added = None
         deleted = False
-        found = []
         try:
             for record in records:
+                if record == last:
+                    continue
+                last = record
                 size = record[1] + 3
                 if record[:size] != key:
                     if key is not None:
-                        yield key, deleted, found
+                        yield key, deleted, added
                     key = record[:size]
                     deleted = False
-                    found = []
+                    added = None
                 if record[size] == 0:
                     deleted = True
-                elif record[size + 1 :] not in found:
-                    found.append(record[size + 1 :])
+                else:
+                    added = self._append(added or b"", record[size + 1 :])
             if key is not None:
-                yield key, deleted, found
+                yield key, deleted, added
         finally:
             records.close()
 
-    def _join(self, found):
-        # The rule set of some rules; what is beyond the bound is dropped and counted.
-        joined = rules.join(found)
-        if len(joined) <= RULE_SET_MAX:
-            return joined
-        kept = []
-        size = 0
-        for rule in rules.split(joined):
-            size += len(rule)
-            if size > RULE_SET_MAX:
-                self.overflowed += 1
-            else:
-                kept.append(rule)
-        return b"".join(kept)
+    def _sum(self, kept, added):
+        # The rule set of a code that keeps one (None: nothing) and gets another.
+        if not kept or added is None:
+            return kept if added is None else added
+        total = b""
+        for rule in rules.split(rules.join(rules.split(kept) + rules.split(added))):
+            total = self._append(total, rule)
+        return total
+
+    def _append(self, rule_set, rule):
+        # What is beyond the bound of a rule set is dropped and counted.
+        if len(rule_set) + len(rule) > RULE_SET_MAX:
+            self.overflowed += 1
+            return rule_set
+        return rule_set + rule
 
 
 def newest(segments):

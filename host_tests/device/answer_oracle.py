@@ -1,0 +1,146 @@
+"""The sync answer read at once and by `split`: the oracle of the stream parser's tests."""
+
+from device import rules_oracle
+from device.codes_oracle import is_code
+from kalitka.access import rules
+from kalitka.sync.answer import AnswerError, AnswerParser
+
+
+class Recorder:
+    """A sink that writes down what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def minute(self, minutes):
+        self.told.append(("minute", minutes))
+
+    def delete(self, code):
+        self.told.append(("delete", bytes(code)))
+
+    def rule(self, code, packed):
+        text = rules.text_of(packed) if packed else b""
+        self.told.append(("rule", bytes(code), text))
+
+    def dropped(self, line, reason):
+        self.told.append(("dropped", line, reason))
+
+
+def fed(pieces, received_all=True):
+    """Feed the pieces; return what the sink was told and the parser. Raises AnswerError."""
+    recorder = Recorder()
+    parser = AnswerParser(recorder)
+    for piece in pieces:
+        parser.feed(piece)
+    parser.finish(received_all)
+    return recorder.told, parser
+
+
+def believed(pieces, received_all=True):
+    """Return what the sink was told, None if the answer was refused."""
+    try:
+        return fed(pieces, received_all)[0]
+    except AnswerError:
+        return None
+
+
+def cut_at(body, places):
+    """Return the body in pieces, cut at these offsets."""
+    edges = [0] + sorted(place % (len(body) + 1) for place in places) + [len(body)]
+    return [body[edges[i] : edges[i + 1]] for i in range(len(edges) - 1)]
+
+
+def _fault_of_code(code):
+    if is_code(code):
+        return None
+    if not code:
+        return "empty code"
+    return "code longer than 255 bytes" if len(code) > 255 else "forbidden byte in code"
+
+
+def read(body):
+    """Return what a sink is to be told of a whole body (bytes), None if it is no sync answer.
+
+    Leaves out what no line of at most 324 bytes can show: the words for a longer one without
+    a separator.
+    """
+    parts = body.split(b"%", 2)
+    if len(parts) != 3:
+        return None
+    minute, deletes, rest = parts
+    if not 1 <= len(minute) <= 10 or minute.strip(b"0123456789"):
+        return None
+    if b"\n" in deletes:
+        return None
+    lines = rest.split(b"\n")
+    if lines[0] not in (b"", b"\r"):
+        return None
+    told = [("minute", int(minute))]
+    for code in deletes.split(b",") if deletes else []:
+        fault = _fault_of_code(code)
+        told.append(("dropped", 1, fault) if fault else ("delete", code))
+    for number, line in enumerate(lines[1:]):
+        _read_line(told, number + 2, line[:-1] if line.endswith(b"\r") else line)
+    return told
+
+
+def _read_line(told, number, line):
+    if not line:
+        return
+    parts = line.split(b"_/", 1)
+    if len(parts) < 2:
+        told.append(("dropped", number, "no _/ in line"))
+        return
+    code, text = parts
+    fault = _fault_of_code(code)
+    if fault:
+        told.append(("dropped", number, fault))
+        return
+    fault = "rule longer than 64 bytes" if len(text) > 64 else _fault_of_rule(text)
+    if fault:
+        told.append(("dropped", number, fault))
+        told.append(("rule", code, b""))
+    else:
+        told.append(("rule", code, rules_oracle.plain(text.decode()).encode()))
+
+
+def _fault_of_rule(text):
+    # A byte that no rule has stands for all those that are no UTF-8.
+    plain = "".join(chr(byte) if byte < 128 else "?" for byte in text)
+    return rules_oracle.reason_of(plain)
+
+
+def check_answer(body, cuts):
+    """Check that the body is read as the oracle reads it, whole and cut at these offsets."""
+    expected = read(body)
+    for pieces in ([body], cut_at(body, cuts)):
+        told = believed(pieces)
+        assert told == expected, (body, cuts, told, expected)
+    assert believed([body], False) is None, body
+    if expected is not None:
+        _check_counts(body, expected)
+
+
+def _check_counts(body, expected):
+    parser = fed([body])[1]
+    reasons = {}
+    for item in expected:
+        if item[0] == "dropped":
+            reasons[item[2]] = reasons.get(item[2], 0) + 1
+    assert parser.reasons == reasons, (parser.reasons, reasons)
+    assert parser.dropped == sum(reasons.values())
+    assert parser.deletes == sum(item[0] == "delete" for item in expected)
+    assert parser.rules == sum(item[0] == "rule" and item[2] != b"" for item in expected)
+    assert parser.received == len(body)
+
+
+def check_cut(body, at):
+    """Check that of a body cut at this offset nothing is believed, unless the server meant it."""
+    start = body[: at % (len(body) + 1)]
+    try:
+        fed([start], False)
+    except AnswerError:
+        pass
+    else:
+        raise AssertionError("a cut answer was believed: %s" % start)
+    assert believed([start]) == read(start), start

@@ -1,0 +1,638 @@
+"""The rule table beside a dictionary: changes, lookups, damage, full disks.
+
+In MicroPython on a LittleFS in memory.
+"""
+
+import os
+
+from device.failing_files import FailingFiles
+from device.raising import error_of
+from device.scratch import Folder, restore, snapshot, write
+from device.table_plan import (
+    RULE_SET_MAX,
+    State,
+    begin,
+    check_code,
+    check_history,
+    check_table,
+    check_tidy,
+    commit,
+    expand,
+    fails,
+    rule_of,
+    tell,
+)
+from kalitka.access import rules
+from kalitka.table.segment import Damaged
+from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
+
+ALWAYS = rules.pack(b"9_1")
+NEVER = rules.pack(b"9_0")
+HOURS = rules.pack(b"3_480_1200_1111100")
+SECONDS = rules.pack(b"3_36000_78200_1110101")
+DATES = rules.pack(b"1_29921461_29921521")
+
+
+def test_a_new_table_is_empty_and_asks_for_a_full_sync():
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        assert (table.minute, table.fault, table.seconds) == (0, "", False)
+        assert table.find(b"A", 1) == UNKNOWN
+        assert table.lookup(b"A") is None
+        assert list(table.items()) == []
+        table.close()
+
+
+def test_a_full_change_replaces_everything():
+    check_history(
+        [
+            ("full", 5, [("add", b"A", ALWAYS), ("add", b"B", HOURS)], "commit"),
+            ("full", 6, [("add", b"B", DATES), ("add", b"C", NEVER)], "commit"),
+            ("full", 7, [], "commit"),
+            ("full", 8, [("add", b"A", ALWAYS)], "commit"),
+        ]
+    )
+
+
+def test_deletes_come_first_and_rules_are_added_to_what_is_there():
+    check_history(
+        [
+            ("full", 5, [("add", b"A", ALWAYS), ("add", b"B", HOURS)], "commit"),
+            ("some", 6, [("add", b"A", DATES), ("add", b"A", DATES)], "commit"),
+            ("some", 7, [("add", b"A", NEVER), ("del", b"A"), ("add", b"A", HOURS)], "commit"),
+            ("some", 8, [("del", b"A"), ("del", b"A"), ("del", b"nobody")], "commit"),
+            ("some", 9, [("add", b"A", HOURS)], "commit"),
+        ]
+    )
+
+
+def test_the_answers_designed_as_adds_and_those_of_today_come_to_the_same():
+    added = [("add", b"A", HOURS), ("add", b"A", DATES)]
+    for second in ([("add", b"A", DATES)], [("del", b"A")] + added):
+        with Folder() as folder:
+            table = Table(folder + "/table")
+            commit(table, True, 5, expand(added[:1]))
+            commit(table, False, 6, expand(second))
+            assert table.lookup(b"A") == rules.join([HOURS, DATES])
+            table.close()
+
+
+def test_a_code_without_a_rule_that_is_understood_is_known():
+    check_history(
+        [
+            ("full", 5, [("add", b"A", b""), ("add", b"B", b""), ("add", b"B", HOURS)], "commit"),
+            ("some", 6, [("add", b"A", b"")], "commit"),
+            ("some", 7, [("add", b"C", b""), ("del", b"B"), ("add", b"B", b"")], "commit"),
+            ("some", 8, [("add", b"C", HOURS)], "commit"),
+            ("some", 9, [("add", b"C", b""), ("del", b"A")], "commit"),
+        ]
+    )
+
+
+def test_rule_sets_of_every_length_come_back():
+    check_history(
+        [
+            ("full", 5, [("wide", b"%X" % n, n) for n in range(0, 73, 3)], "commit"),
+            ("some", 6, [("wide", b"%X" % n, n + 9) for n in range(0, 60, 7)], "commit"),
+            ("some", 7, [("wide", b"~" * 255, 70), ("wide", b"}" * 255, 70)], "commit"),
+            ("some", 8, [("wide", b"A" + b"~" * 254, 70), ("del", b"~" * 255)], "commit"),
+        ]
+    )
+
+
+def test_the_longest_codes_with_the_largest_rule_sets_lie_side_by_side():
+    codes = [bytes((byte,)) + b"\xff" * 254 for byte in (0x21, 0x23, 0x7E, 0xC0, 0xFF)]
+    codes += [bytes((byte,)) + b"!" * 254 for byte in (0x21, 0x23, 0x7E, 0xC0, 0xFF)]
+    codes += [b"F" * n for n in (253, 254, 255)] + [b"0" * n for n in (253, 254, 255)]
+    for width in (0, 1, 35, 72, 100):
+        check_history([("full", 5, [("wide", code, width) for code in codes], "commit")])
+        check_history([("full", 5, [("add", code, b"") for code in codes], "commit")])
+
+
+def test_codes_that_differ_in_little_are_told_apart():
+    codes = [b"%X" % n for n in (0, 1, 15, 16, 17, 255, 256, 65535, 65536)]
+    codes += [b"0" * n for n in range(1, 20)] + [b"Z" * n for n in range(1, 20)]
+    codes += [b"ZA", b"Za", b"zA", b"za", b"aa", b"AA", b"aA", b"\xff", b"\x80", b"Z\xff"]
+    check_history([("full", 5, [("add", code, b"\x09\x01") for code in codes], "commit")])
+
+
+def test_thousands_of_codes_come_in_any_order():
+    check_history(
+        [
+            ("full", 5, [("many", 1, 2000, 40)], "commit"),
+            ("some", 6, [("many", 2, 300, 40), ("gone", 1, 200)], "commit"),
+            ("some", 7, [("gone", 2, 300), ("many", 1, 100, 7)], "commit"),
+            ("reopen", 7, False),
+            ("full", 8, [("many", 3, 1200, 1200)], "commit"),
+        ]
+    )
+
+
+def test_more_rule_sets_than_can_be_shared_come_back():
+    check_history([("full", 5, [("many", 4, 900, 900), ("wide", b"A", 60)], "commit")])
+
+
+def test_codes_that_come_in_order_are_taken_as_well():
+    changes = [("add", b"%08X" % (n * 99), HOURS) for n in range(1200)]
+    check_history([("full", 5, changes, "commit"), ("full", 6, changes[::-1], "commit")])
+
+
+def test_many_small_changes_end_in_few_files():
+    steps = [("full", 1, [("many", 5, 400, 20)], "commit")]
+    for n in range(14):
+        steps.append(("some", n + 2, [("many", n + 50, 9, 5), ("gone", 5, n * 5)], "commit"))
+    check_history(steps)
+
+
+def test_a_table_that_is_emptied_by_deletes_is_empty():
+    steps = [("full", 1, [("many", 5, 40, 3)], "commit")]
+    for n in range(8):
+        steps.append(("some", n + 2, [("gone", 5, n * 6)], "commit"))
+    check_history(steps)
+
+
+def test_what_was_given_up_leaves_no_trace():
+    big = [("many", 6, 700, 30)]
+    check_history(
+        [
+            ("full", 5, [("add", b"A", ALWAYS)], "commit"),
+            ("full", 6, [], "abort"),
+            ("full", 6, big, "abort"),
+            ("some", 6, big, "abort"),
+            ("full", 6, big, 1),
+            ("full", 6, big, 7),
+            ("some", 6, big, 1),
+            ("some", 6, big, 7),
+            ("some", 6, [("del", b"A")], "commit"),
+        ]
+    )
+
+
+def test_a_commit_may_be_given_up_at_each_of_its_steps():
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        commit(table, True, 5, expand([("many", 7, 150, 9)]))
+        before = snapshot(table.folder)
+        for full in (True, False):
+            ending = 0
+            while True:
+                ending += 1
+                steps = begin(table, full, expand([("many", 8, 1700, 9)])).commit(6)
+                done = 0
+                while done < ending and next(steps, "end") != "end":
+                    done += 1
+                if done < ending:
+                    break
+                steps.close()
+                assert snapshot(table.folder) == before, (full, ending)
+                ending += ending // 3
+            assert table.minute == 6 and ending > 20
+            restore(table.folder, before)
+            table.close()
+            table = Table(folder + "/table")
+        table.close()
+
+
+def test_a_commit_may_be_given_up_before_its_first_step():
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        transaction = begin(table, True, [(b"A", ALWAYS)])
+        transaction.commit(5).close()
+        transaction.abort()
+        commit(table, True, 6, [(b"B", ALWAYS)])
+        assert [code for code, _ in table.items()] == [b"B"]
+        table.close()
+
+
+def test_a_change_can_begin_when_the_one_before_has_ended():
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        first = table.begin(True)
+        error_of(ValueError, table.begin, False)
+        error_of(ValueError, table.begin, True)
+        first.abort()
+        second = table.begin(False)
+        first.abort()  # once more: it is none of the second one's business
+        error_of(ValueError, table.begin, False)
+        second.add(b"A", ALWAYS)
+        for _ in second.commit(5):
+            pass
+        table.begin(True).abort()
+        assert table.lookup(b"A") == ALWAYS
+        table.close()
+
+
+def test_what_changes_nothing_touches_no_file():
+    everything = expand([("many", 9, 600, 25), ("add", b"A", b""), ("wide", b"B", 50)])
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        commit(table, True, 5, everything)
+        commit(table, False, 6, [(b"C", HOURS)])
+        everything.append((b"C", HOURS))
+        before = snapshot(table.folder)
+        for minute, full, changes in (
+            (7, True, everything),
+            (8, True, everything[::-1]),
+            (9, True, everything + everything[:50]),
+            (10, False, []),
+            (11, False, everything[:40]),
+            (12, False, [(b"C", None), (b"C", HOURS), (b"nobody", None), (b"A", b"")]),
+        ):
+            assert commit(table, full, minute, changes).changed == 0
+            assert snapshot(table.folder) == before, minute
+            assert table.minute == minute
+        table.close()
+
+
+def test_a_full_change_that_differs_in_one_code_is_one():
+    everything = expand([("many", 9, 300, 25)])
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        for changes in (
+            everything,
+            everything[:-1],
+            everything[:-1] + [(b"~", HOURS)],
+            everything[:-1] + [(b"~", DATES)],
+            everything[:-1] + [(b"~", b"")],
+            [(b"0", b"")] + everything,
+            [],
+        ):
+            state = State()
+            state.codes, _ = state.after(True, changes)
+            state.minute = 5
+            commit(table, True, 5, changes)
+            check_table(table, state, 20)
+            check_tidy(table)
+        table.close()
+
+
+def test_the_minute_is_stored_with_the_rules_and_else_when_it_is_saved():
+    with Folder() as home:
+        folder = home + "/table"
+        table = Table(folder)
+        commit(table, True, 5, [(b"A", ALWAYS)])
+        assert Table(folder).minute == 5
+        commit(table, False, 6, [])
+        assert table.minute == 6
+        assert Table(folder).minute == 5
+        table.save_minute()
+        assert Table(folder).minute == 6
+        before = snapshot(folder)
+        table.save_minute()
+        assert snapshot(folder) == before
+        commit(table, False, 9999999999, [(b"B", ALWAYS)])
+        assert Table(folder).minute == 9999999999
+        commit(table, False, 0, [(b"B", None)])
+        assert Table(folder).minute == 0
+        table.close()
+
+
+def test_a_minute_that_could_not_be_saved_is_saved_the_next_time():
+    with Folder() as home:
+        folder = home + "/table"
+        table = Table(folder)
+        commit(table, True, 5, [(b"A", ALWAYS)])
+        commit(table, False, 6, [])
+        for at in (1, 2, 3, 4):
+            with FailingFiles(at):
+                error_of(OSError, table.save_minute)
+            assert table.minute == 6
+        table.save_minute()
+        assert Table(folder).minute == 6
+        table.close()
+
+
+def test_the_minute_of_another_server_or_reader_counts_as_0_until_a_full_sync():
+    changes = expand([("many", 9, 30, 5)])
+    with Folder() as home:
+        folder = home + "/table"
+        table = Table(folder, 1)
+        commit(table, True, 5, changes)
+        table.close()
+        table = Table(folder, 2)
+        assert (table.minute, table.fault) == (0, "")
+        assert all(table.find(code, len(code)) == FOUND for code, _ in changes)
+        table.minute = 3
+        table.save_minute()
+        assert Table(folder, 2).minute == 0
+        assert Table(folder, 1).minute == 5
+        commit(table, True, 8, changes)  # the same rules, from the other one
+        assert (table.minute, Table(folder, 2).minute, Table(folder, 1).minute) == (8, 8, 0)
+        table.close()
+
+
+def test_a_table_in_seconds_stays_in_seconds():
+    with Folder() as home:
+        folder = home + "/table"
+        table = Table(folder, 1)
+        commit(table, True, 5, [(b"A", HOURS)])
+        assert not table.seconds
+        commit(table, False, 6, [(b"B", SECONDS)])
+        assert table.seconds and Table(folder, 1).seconds
+        commit(table, False, 7, [(b"B", None)])
+        assert table.seconds and Table(folder, 1).seconds
+        commit(table, True, 8, [(b"A", DATES)])
+        assert table.seconds and Table(folder, 1).seconds
+        # Of another server nothing is known yet.
+        table.close()
+        table = Table(folder, 2)
+        assert table.seconds
+        commit(table, True, 9, [(b"A", DATES)])
+        assert not table.seconds and not Table(folder, 2).seconds
+        table.close()
+
+
+def test_a_table_is_in_seconds_only_once_that_is_committed():
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        begin(table, True, [(b"A", SECONDS)]).abort()
+        assert not table.seconds
+        steps = begin(table, True, expand([("add", b"A", SECONDS), ("many", 1, 200, 5)])).commit(5)
+        next(steps)
+        assert not table.seconds
+        for _ in steps:
+            pass
+        assert table.seconds
+        table.close()
+
+
+def test_rules_of_one_code_beyond_its_bound_are_dropped_and_counted():
+    many = [rules.pack(b"1_%d_%d" % (10**9 + i, 5 * 10**9)) for i in range(100)]
+    for full in (True, False):
+        with Folder() as folder:
+            table = Table(folder + "/table")
+            done = commit(table, full, 5, [(b"A", rule) for rule in many] + [(b"B", HOURS)])
+            kept = rules.split(table.lookup(b"A"))
+            assert all(rule in many for rule in kept)
+            assert RULE_SET_MAX - rules.RULE_MAX < len(table.lookup(b"A")) <= RULE_SET_MAX
+            assert table.lookup(b"B") == HOURS
+            assert done.overflowed == 100 - len(kept), (full, done.overflowed, len(kept))
+            table.close()
+
+
+def test_a_rule_set_that_overflows_bit_by_bit_is_counted_as_well():
+    many = [rules.pack(b"1_%d_%d" % (10**9 + i, 5 * 10**9)) for i in range(100)]
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        dropped = 0
+        for i in range(0, 100, 10):
+            dropped += commit(table, False, i, [(b"A", r) for r in many[i : i + 10]]).overflowed
+        kept = rules.split(table.lookup(b"A"))
+        assert len(kept) < 100 and dropped == 100 - len(kept)
+        table.close()
+
+
+def test_what_an_interrupted_sync_left_behind_is_removed_at_the_start():
+    check_history(
+        [
+            ("reopen", 7, True),
+            ("full", 5, [("many", 9, 30, 5)], "commit"),
+            ("reopen", 7, True),
+            ("some", 6, [("gone", 9, 3)], "commit"),
+            ("reopen", 7, True),
+        ]
+    )
+
+
+def test_nothing_is_left_behind_by_a_merge_of_runs_that_was_given_up():
+    # So many that runs are merged before the first of them is applied.
+    changes = expand([("many", 3, 1700, 9)])
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        for ending in (1, 3, 9):
+            steps = begin(table, True, changes).commit(5)
+            for _ in range(ending):
+                next(steps)
+            steps.close()
+            check_tidy(table)
+        table.close()
+
+
+class _Small:
+    """A small table of a base and two deltas, with every kind of entry, and its files."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.state = state = State()
+        table = Table(folder)
+        for number, some in enumerate(
+            (
+                [("add", b"%08X" % (n * 7919), rule_of(n % 3)) for n in range(6)]
+                + [("add", b"sbj-J5E5FBOKN5Z6", HOURS), ("wide", b"Z", 40), ("add", b"a", b"")],
+                [("del", b"00000000"), ("add", b"a", HOURS), ("add", b"Q", DATES)],
+                [("del", b"Q"), ("add", b"00001EEF", DATES)],
+            )
+        ):
+            changes = expand(some)
+            state.codes, _ = state.after(False, changes)
+            commit(table, number == 0, 5 + number, changes)
+        state.minute = 7
+        assert len(table.names()) == 3
+        check_table(table, state)
+        table.close()
+        self.files = snapshot(folder)
+        self.probes = list(state.codes)
+        self.probes += [b"00000000", b"Q", b"00001EEE", b"", b"ZZ", b"~", b"FF"]
+
+    def look(self, table):
+        """Look everything up: right or DAMAGED. Returns how often it was DAMAGED."""
+        damaged = 0
+        for code in self.probes:
+            state = table.find(code, len(code))
+            if state == DAMAGED:
+                damaged += 1
+                assert table.fault, code
+                error_of(Damaged, table.lookup, code)
+            else:
+                check_code(table, self.state, code)
+        return damaged
+
+    def open(self, name, data):
+        """Open the table with one of its files replaced, or missing (None)."""
+        restore(self.folder, self.files)
+        if data is None:
+            os.remove(self.folder + "/" + name)
+        else:
+            write(self.folder + "/" + name, data)
+        return Table(self.folder)
+
+    def heal(self, table):
+        """Do the full sync that is to make the table whole."""
+        everything = [
+            (code, rule)
+            for code, rule_set in self.state.codes.items()
+            for rule in (rules.split(rule_set) or [b""])
+        ]
+        commit(table, True, 7, everything)
+        check_table(table, self.state)
+        check_tidy(table)
+        table.close()
+        table = Table(self.folder)
+        check_table(table, self.state)
+        table.close()
+
+
+def test_no_flipped_byte_in_any_file_leads_to_a_wrong_answer():
+    with Folder() as folder:
+        small = _Small(folder + "/table")
+        for name in sorted(small.files):
+            unnoticed = 0
+            for at in range(len(small.files[name])):
+                data = bytearray(small.files[name])
+                data[at] ^= 1 + at * 37 % 255
+                table = small.open(name, data)
+                if small.look(table):
+                    error_of(Damaged, table.begin, False)
+                    if at % 5 == 0:
+                        small.heal(table)
+                else:
+                    unnoticed += 1
+                table.close()
+            assert not unnoticed, name
+
+
+def test_no_file_cut_short_or_made_longer_leads_to_a_wrong_answer():
+    with Folder() as folder:
+        small = _Small(folder + "/table")
+        for name in sorted(small.files):
+            whole = small.files[name]
+            for size in range(0, len(whole), 3):
+                table = small.open(name, whole[:size])
+                assert small.look(table), (name, size)
+                table.close()
+            for more in (b"\x00", b"\n", whole):
+                table = small.open(name, whole + more)
+                assert small.look(table), (name, more)
+                table.close()
+
+
+def test_a_missing_file_is_damage_and_not_an_empty_table():
+    with Folder() as folder:
+        small = _Small(folder + "/table")
+        for name in sorted(small.files):
+            table = small.open(name, None)
+            assert table.minute == 0, name
+            assert table.fault, name
+            assert table.find(b"no such code", 12) == DAMAGED
+            assert small.look(table) > 3, name
+            error_of(Damaged, table.begin, False)
+            error_of(Damaged, list, table.items())
+            table.close()
+            # It stays so until a full sync, not only until the next start.
+            table = Table(small.folder)
+            assert table.find(b"no such code", 12) == DAMAGED
+            small.heal(table)
+
+
+def test_without_its_base_the_newer_segments_still_decide():
+    with Folder() as folder:
+        small = _Small(folder + "/table")
+        base = next(name for name in small.files if name.startswith("base"))
+        table = small.open(base, None)
+        assert table.lookup(b"a") == HOURS
+        assert table.find(b"Q", 1) == UNKNOWN
+        assert table.find(b"Z", 1) == DAMAGED
+        table.close()
+
+
+def test_damage_is_healed_by_a_full_sync_even_if_no_lookup_has_met_it():
+    with Folder() as folder:
+        small = _Small(folder + "/table")
+        for name in sorted(small.files):
+            if name == "manifest":
+                continue
+            data = bytearray(small.files[name])
+            data[3] ^= 1
+            small.heal(small.open(name, data))
+
+
+def test_damage_that_a_change_meets_is_remembered():
+    # A merge of segments reads all of them: the first to meet what nobody looked up.
+    with Folder() as folder:
+        small = _Small(folder + "/table")
+        base = next(name for name in small.files if name.startswith("base"))
+        data = bytearray(small.files[base])
+        data[3] ^= 1
+        table = small.open(base, data)
+        failed = 0
+        for n in range(8):
+            try:
+                # Codes that the newer segments know: the base is not asked for them.
+                commit(table, False, 10 + n, [(b"a", None), (b"a", rule_of(n))])
+            except Damaged:
+                failed += 1
+                break
+        assert failed and table.fault
+        table.close()
+
+
+def test_damage_that_enumerating_meets_is_remembered():
+    with Folder() as folder:
+        small = _Small(folder + "/table")
+        base = next(name for name in small.files if name.startswith("base"))
+        data = bytearray(small.files[base])
+        data[3] ^= 1
+        table = small.open(base, data)
+        error_of(Damaged, list, table.codes())
+        assert table.fault
+        table.close()
+
+
+def _check_failures(first, full, changes, places):
+    # A commit that fails at this write operation or that leaves everything as it was.
+    state = State()
+    state.codes, _ = state.after(True, first)
+    state.minute = 5
+    after = State()
+    after.codes = state.codes
+    after.codes, _ = after.after(full, changes)
+    after.minute = 6
+    for for_ever in (False, True):
+        for at in places:
+            with Folder() as folder:
+                table = Table(folder + "/table")
+                commit(table, True, 5, first)
+                transaction = table.begin(full)
+                with FailingFiles(at, for_ever):
+                    failed = fails(transaction, 6, changes)
+                check_table(table, state if failed else after, 10)
+                if failed:
+                    check_tidy(table)
+                    again = Table(table.folder)
+                    check_table(again, state, 10)
+                    again.close()
+                    commit(table, full, 6, changes)
+                check_table(table, after, 10)
+                check_tidy(table)
+                table.close()
+                if not failed:
+                    return
+
+
+def test_a_small_change_that_fails_at_any_write_leaves_everything_as_it_was():
+    first = expand([("many", 11, 20, 4)])
+    changes = expand([("gone", 11, 3), ("many", 12, 5, 4)])
+    _check_failures(first, False, changes, range(1, 60))
+    _check_failures(first, True, changes, range(1, 60))
+
+
+def test_a_large_change_that_fails_at_a_write_leaves_everything_as_it_was():
+    first = expand([("many", 11, 40, 4)])
+    changes = expand([("many", 12, 700, 30)])
+    places = list(range(1, 6)) + list(range(40, 3000, 331))
+    _check_failures(first, False, changes, places)
+    _check_failures(first, True, changes, places)
+
+
+def test_a_change_whose_files_cannot_even_be_opened_can_be_given_up():
+    # The first write operation of a change that spills is the opening of its first run.
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        changes = expand([("many", 12, 700, 30)])
+        transaction = table.begin(True)
+        with FailingFiles(1, True):
+            error_of(OSError, tell, transaction, changes)
+            transaction.abort()
+        commit(table, True, 5, changes)
+        assert len(list(table.codes())) == 700
+        table.close()

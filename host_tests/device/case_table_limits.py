@@ -1,0 +1,168 @@
+"""The rule table with little memory, no memory and no room: in MicroPython only.
+
+The disks are small, and so is the heap: in a large one with little of it left, every collection
+would take its time.
+"""
+
+from device.scratch import MICROPYTHON
+
+if MICROPYTHON:
+    import gc
+    import os
+
+    import micropython
+    from device.scratch import mount, remove, unmount, write
+    from device.table_plan import State, check_table, check_tidy, commit, expand, fails
+    from kalitka.access import rules
+    from kalitka.table.table import FOUND, UNKNOWN, Table
+
+    FREE = 64 * 1024  # bytes of heap for a sync here, where objects are twice as large
+    HOURS = rules.pack(b"3_480_1200_1111100")
+
+    # In one piece, while there is one: the disks of all cases.
+    _DATA = bytearray(80 * 4096)
+
+    class Disk:
+        """`with Disk(blocks) as path:` a LittleFS of its own."""
+
+        def __init__(self, blocks):
+            self._blocks = blocks
+
+        def __enter__(self):
+            return mount("/small", self._blocks, _DATA)
+
+        def __exit__(self, kind, error, trace):
+            unmount("/small")
+
+    def _find_with_the_heap_locked(table, code, n):
+        micropython.heap_lock()
+        try:
+            return table.find(code, n)
+        finally:
+            micropython.heap_unlock()
+
+    def _check_locked(table, code):
+        code = bytearray(code)
+        size = len(code)
+        assert _find_with_the_heap_locked(table, code, size) == FOUND, code
+        assert table.rules[table.at : table.end] == table.lookup(code), code
+        code[size - 1] ^= 1
+        expected = FOUND if table.lookup(code) is not None else UNKNOWN
+        assert _find_with_the_heap_locked(table, code, size) == expected, code
+
+    def test_a_lookup_in_a_small_table_allocates_nothing():
+        changes = expand([("many", 21, 30, 4), ("wide", b"Z", 60), ("add", b"0", b"")])
+        with Disk(24) as folder:
+            table = Table(folder + "/table")
+            commit(table, True, 5, changes[:30])
+            commit(table, False, 6, changes[30:])
+            for code, _ in changes:
+                _check_locked(table, code)
+            table.close()
+
+    def _one_by_one(n):
+        # As a list they would leave the small heap in splinters.
+        for i in range(n):
+            yield expand([("many", i, 1, 90)])[0]
+
+    def test_a_lookup_in_a_table_of_many_blocks_allocates_nothing():
+        with Disk(40) as folder:
+            table = Table(folder + "/table")
+            commit(table, True, 5, _one_by_one(700))
+            for at, (code, _) in enumerate(_one_by_one(700)):
+                if at % 3 == 0:
+                    _check_locked(table, code)
+            table.close()
+
+    def _with_little_heap(work):
+        # Run with so many bytes of heap left, in one piece, whatever the heap's size is.
+        ballast = [None] * 1024
+        gc.collect()
+        reserve = bytearray(FREE)
+        try:
+            for i in range(len(ballast)):
+                ballast[i] = bytearray(1000)
+        except MemoryError:
+            pass
+        del reserve
+        gc.collect()
+        assert FREE // 2 < gc.mem_free() < FREE * 3 // 2, gc.mem_free()
+        work()
+
+    def test_changes_of_thousands_of_codes_need_little_memory():
+        def sync():
+            table = Table(folder + "/table")
+            for full, first in ((True, 0), (False, 4000)):
+                transaction = table.begin(full)
+                for n in range(first, first + 4000):
+                    transaction.add(b"%08X" % (n * 2654435761 & 0xFFFFFFFF), HOURS)
+                for _ in transaction.commit(5):
+                    pass
+            assert sum(1 for _ in table.codes()) == 8000
+            table.close()
+
+        with Disk(80) as folder:
+            _with_little_heap(sync)
+
+    def test_thousands_of_rules_of_one_code_need_little_memory():
+        def sync():
+            table = Table(folder + "/table")
+            transaction = table.begin(True)
+            for n in range(3000):
+                transaction.add(b"A", rules.pack(b"1_%d_%d" % (n, n + 30_000_000)))
+            for _ in transaction.commit(5):
+                pass
+            assert len(table.lookup(b"A")) > 700
+            table.close()
+
+        with Disk(80) as folder:
+            _with_little_heap(sync)
+
+    def _many(seed, n):
+        # A long list of changes that is never in memory as a whole.
+        for i in range(n):
+            yield b"%08X" % ((i + seed) * 2654435761 & 0xFFFFFFFF), rules.pack(b"1_%d_%d" % (i, n))
+
+    def _fill(path):
+        # Files of a block each, until there is no room for another.
+        os.mkdir(path)
+        count = 0
+        try:
+            while True:
+                write("%s/%d" % (path, count), bytes(4096))
+                count += 1
+        except OSError:
+            pass
+
+    def test_a_full_disk_leaves_everything_as_it_was():
+        state = State()
+        first = expand([("many", 41, 200, 9)])
+        state.codes, _ = state.after(True, first)
+        state.minute = 5
+        with Disk(24) as path:
+            table = Table(path + "/table")
+            commit(table, True, 5, first)
+            for full in (True, False):
+                # Some fail while they are collected, some in the merge, some in the segment.
+                for n in (1300, 2000, 2700, 5000):
+                    if fails(table.begin(full), 6, _many(n, n)):
+                        check_table(table, state)
+                        check_tidy(table)
+                    else:
+                        assert n < 5000
+                        assert not fails(table.begin(True), 5, first)
+            _fill(path + "/filler")
+            for n in (300, 900):
+                assert fails(table.begin(True), 6, _many(n, n)), n
+                check_table(table, state)
+            remove(path + "/filler")
+            changes = expand([("many", 43, 50, 9)])
+            commit(table, False, 7, changes)
+            state.codes, _ = state.after(False, changes)
+            state.minute = 7
+            check_table(table, state)
+            check_tidy(table)
+            table.close()
+            table = Table(path + "/table")
+            check_table(table, state)
+            table.close()

@@ -1,0 +1,63 @@
+"""Which codes there can be, and their order: the oracle of the codes' and the table's tests."""
+
+from kalitka.table import codes
+
+_DIGITS = b"0123456789"
+_UPPER = _DIGITS + b"ABCDEF"
+_LOWER = _DIGITS + b"abcdef"
+
+
+def is_code(code):
+    """Tell whether these bytes can be a token code."""
+    if not 1 <= len(code) <= 255 or b"_/" in code:
+        return False
+    return not any(byte < 32 or byte in b"%,\x7f" for byte in code)
+
+
+def place_of(code):
+    """Return what a code is sorted by: its class, its length, its text."""
+    if all(byte in _UPPER for byte in code):
+        kind = 1
+    elif all(byte in _LOWER for byte in code):
+        kind = 3
+    else:
+        return (5, len(code), code)
+    return (kind + len(code) % 2, len(code), code)
+
+
+def check_code(code):
+    """Check that these bytes are packed exactly, or refused."""
+    code = bytes(code)
+    fault = codes.check(code)
+    assert (fault is None) == is_code(code), (code, fault)
+    try:
+        packed = codes.pack(code)
+    except codes.CodeError as e:
+        assert str(e) == fault, code
+        return
+    assert fault is None, code
+    assert codes.unpack(packed) == code, (code, packed)
+    assert len(packed) <= codes.PACKED_MAX
+    out = bytearray(b"\xee" * (codes.PACKED_MAX + 1))
+    assert codes.pack_into(bytearray(code) + b"rest", len(code), out) == len(packed), code
+    assert out[: len(packed)] == packed, code
+    assert codes.pack(memoryview(code)) == packed, code
+
+
+def check_pair(one, other):
+    """Check that two codes are packed to different bytes, and in order."""
+    one, other = bytes(one), bytes(other)
+    packed, packed_other = codes.pack(one), codes.pack(other)
+    assert (packed == packed_other) == (one == other), (one, other)
+    assert (packed < packed_other) == (place_of(one) < place_of(other)), (one, other)
+
+
+def check_packed(packed):
+    """Check that bytes which `pack` never gives are refused."""
+    packed = bytes(packed)
+    try:
+        code = codes.unpack(packed)
+    except codes.CodeError:
+        return
+    assert is_code(code), ("not refused", packed, code)
+    assert codes.pack(code) == packed, ("not refused", packed, code)

@@ -1,0 +1,338 @@
+"""A history of a table, step by step, beside a dictionary: the oracle of the table's tests.
+
+Steps are tuples:
+
+    ("full", minute, changes, ending)    a change that replaces the table
+    ("some", minute, changes, ending)    one that is applied to it
+    ("reopen", origin, litter)           close it and open it; first leave files about (a bool)
+    ("save",)                            write the minute down
+
+`ending` is "commit", "abort", or after how many steps the commit is given up. Changes are:
+
+    ("del", code)   ("add", code, packed rule)
+    ("wide", code, n)          n rules of this code
+    ("many", seed, n, sets)    n codes of all classes that have one of so many rule sets each
+    ("gone", seed, n)          deletes of the codes of "many"
+"""
+
+import os
+
+from device.codes_oracle import place_of
+from device.scratch import Folder, read, snapshot, write
+from kalitka.access import rules
+from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
+
+RULE_SET_MAX = 720  # bytes of the rules of one code
+SHOWN = 30  # codes looked at after a step
+
+
+def _numbers(seed):
+    while True:
+        seed = (seed * 1103515245 + 12345) & 0x7FFFFFFF
+        yield seed >> 3
+
+
+def code_of(number):
+    """Return a code for a number: another one for another number, of every class."""
+    kind = number % 8
+    if kind < 3:
+        return b"%08X" % number
+    return (
+        b"%X" % number,
+        b"%08x%08x%08x%08x" % (number, number * 3, number * 7, number & 0xFFFF),
+        b"sbj-%012d" % number,
+        b"%x" % number,
+        b"QR \xd0\x96/%d" % number,
+    )[kind - 3]
+
+
+def rule_of(number):
+    """Return a packed rule for a number: another one for another number."""
+    kind = number % 3
+    if kind == 0:
+        return rules.pack(b"1_%d_%d" % (number, number + 525600))
+    if kind == 1:
+        return rules.pack(b"3_%d_1200_1111100" % (number % 1440))
+    return rules.pack(b"7_480_720_1010100_%d_%d" % (number, number + 43200))
+
+
+def expand(changes):
+    """Return changes as a list of (code, packed rule), (code, None) for a delete."""
+    out = []
+    for change in changes:
+        kind = change[0]
+        if kind == "del":
+            out.append((change[1], None))
+        elif kind == "add":
+            out.append((change[1], change[2]))
+        elif kind == "wide":
+            for i in range(change[2]):
+                out.append((change[1], rules.pack(b"1_%d_%d" % (200 + i, 30_000_000 + i))))
+        else:
+            numbers = _numbers(change[1])
+            for _ in range(change[2]):
+                number = next(numbers)
+                rule = None if kind == "gone" else rule_of(number % change[3])
+                out.append((code_of(number), rule))
+    return out
+
+
+def speaks_seconds(packed):
+    """Tell whether a day time of this packed rule is above 1440."""
+    if not packed:
+        return False
+    fields = rules.text_of(packed).split(b"_")
+    return fields[0] in (b"3", b"7") and max(int(fields[1]), int(fields[2])) > 1440
+
+
+def set_of(packed_rules):
+    """Return the rule set of some packed rules: in byte order, each once, as many as fit."""
+    kept = []
+    size = 0
+    for rule in sorted(set(packed_rules)):
+        size += len(rule)
+        if size > RULE_SET_MAX:
+            break
+        kept.append(rule)
+    return b"".join(kept)
+
+
+class State:
+    """What a table has to say: the dictionary `codes` of rule sets, and what is beside it."""
+
+    def __init__(self):
+        self.codes = {}
+        self.minute = self.stored_minute = 0
+        self.seconds = False
+        self.origin = None  # that of the last change that was written
+
+    def after(self, full, changes):
+        """Return (codes, seconds) as they are to be after a list of changes."""
+        new = {} if full else dict(self.codes)
+        seconds = self.seconds
+        fresh = {}
+        for code, rule in changes:
+            if rule is None:
+                new.pop(code, None)
+        for code, rule in changes:
+            if rule is not None:
+                fresh.setdefault(code, []).append(rule)
+                seconds = seconds or speaks_seconds(rule)
+        for code, some in fresh.items():
+            new[code] = set_of(rules.split(new.get(code, b"")) + [r for r in some if r])
+        return new, seconds
+
+
+def check_table(table, state, shown=SHOWN):
+    """Check that a table says what the state has: every code, in order, and some unknown ones."""
+    assert (table.fault, table.minute, table.seconds) == ("", state.minute, state.seconds)
+    expected = sorted(state.codes, key=place_of)
+    assert list(table.codes()) == expected
+    for at, (code, rule_set) in enumerate(table.items()):
+        assert code == expected[at] and rule_set == state.codes[code], code
+    step = max(1, len(expected) // shown)
+    for code in expected[::step]:
+        check_code(table, state, code)
+        for other in (code + b"0", code[:-1], code[:-1] + b"~", code.upper(), code.lower()):
+            check_code(table, state, other)
+    for other in (b"", b"0", b"~" * 255, b"F" * 255, b"~" * 256, b"%", b"A,B"):
+        check_code(table, state, other)
+
+
+def check_code(table, state, code):
+    """Check one lookup."""
+    found = table.find(bytearray(code + b"rest"), len(code))
+    rule_set = state.codes.get(code)
+    if rule_set is None:
+        assert found == UNKNOWN, (code, found)
+        return
+    assert found == FOUND, (code, found)
+    assert bytes(table.rules[table.at : table.end]) == rule_set, code
+    assert table.lookup(code) == rule_set, code
+
+
+def check_tidy(table):
+    """Check that the folder has the table's files and no others."""
+    assert sorted(os.listdir(table.folder)) == sorted(table.names() + ["manifest"])
+    assert len(table.names()) <= 5
+
+
+def commit(table, full, minute, changes):
+    """Make a change through to its end; returns the transaction. Changes as of `expand`."""
+    transaction = begin(table, full, changes)
+    for _ in transaction.commit(minute):
+        pass
+    return transaction
+
+
+def begin(table, full, changes):
+    """Begin a change and tell it everything."""
+    transaction = table.begin(full)
+    tell(transaction, changes)
+    return transaction
+
+
+def tell(transaction, changes):
+    """Tell a transaction changes as of `expand`."""
+    for code, rule in changes:
+        if rule is None:
+            transaction.delete(code)
+        else:
+            transaction.add(code, rule)
+
+
+def fails(transaction, minute, changes):
+    """Tell whether a sync with this transaction ends in an OSError; if so it is given up."""
+    try:
+        tell(transaction, changes)
+        for _ in transaction.commit(minute):
+            pass
+    except OSError:
+        transaction.abort()
+        return True
+    return False
+
+
+class _History:
+    def __init__(self, folder):
+        self.origin = 7
+        self.table = Table(folder, self.origin)
+        self.state = State()
+        self.state.origin = self.origin
+        self.stored_seconds = False
+
+    def full(self, minute, changes, ending):
+        self._change(True, minute, changes, ending)
+
+    def some(self, minute, changes, ending):
+        # A table of another server waits for a full sync.
+        if self.origin == self.state.origin:
+            self._change(False, minute, changes, ending)
+
+    def _change(self, full, minute, changes, ending):
+        changes = expand(changes)
+        before = snapshot(self.table.folder)
+        transaction = begin(self.table, full, changes)
+        check_refused(self.table)
+        if ending == "abort":
+            transaction.abort()
+        elif self._run(transaction.commit(minute), ending):
+            self._take(transaction, full, minute, changes, before)
+            return
+        assert snapshot(self.table.folder) == before
+
+    def _run(self, steps, ending):
+        # Between two steps everything is as before. Returns whether the commit came through.
+        probes = sorted(self.state.codes)[:3] + [b"no such code"]
+        count = 0
+        while count != ending:
+            try:
+                next(steps)
+            except StopIteration:
+                return True
+            count += 1
+            check_code(self.table, self.state, probes[count % len(probes)])
+            assert self.table.minute == self.state.minute
+            check_refused(self.table)
+        steps.close()
+        return False
+
+    def _take(self, transaction, full, minute, changes, before):
+        state = self.state
+        foreign = state.origin != self.origin
+        if full and foreign:
+            state.seconds = False
+        codes, seconds = state.after(full, changes)
+        kept = codes == state.codes
+        if full:
+            assert transaction.changed == (0 if kept else len(codes))
+        else:
+            assert transaction.changed == _differences(codes, state.codes)
+        if kept and not foreign and seconds == self.stored_seconds:
+            assert snapshot(self.table.folder) == before
+        else:
+            state.stored_minute = minute
+            state.origin = self.origin
+        state.codes = codes
+        state.seconds = seconds
+        state.minute = minute
+        self.stored_seconds = seconds
+
+    def save(self):
+        if self.origin == self.state.origin:
+            self.state.stored_minute = self.state.minute
+        self.table.save_minute()
+
+    def reopen(self, origin, litter):
+        folder = self.table.folder
+        self.table.close()
+        if litter:
+            for name in ("run-1.tmp", "delta-99.seg", "manifest.new"):
+                write(folder + "/" + name, b"litter")
+        self.origin = origin
+        self.table = Table(folder, origin)
+        assert self.table.swept == (3 if litter else 0)
+        self.state.minute = self.state.stored_minute if origin == self.state.origin else 0
+
+
+def _differences(one, other):
+    codes = set(one)
+    codes.update(other)
+    return sum(one.get(code) != other.get(code) for code in codes)
+
+
+def check_refused(table):
+    """Check that a second change cannot begin."""
+    for full in (True, False):
+        try:
+            table.begin(full)
+        except ValueError:
+            continue
+        raise AssertionError("two changes at once")
+
+
+def check_history(steps):
+    """Check a table after each of these steps."""
+    with Folder() as folder:
+        history = _History(folder + "/table")
+        for step in steps:
+            getattr(history, step[0])(*step[1:])
+            check_table(history.table, history.state)
+            check_tidy(history.table)
+        history.reopen(history.origin, False)
+        check_table(history.table, history.state)
+        history.table.close()
+
+
+def check_flip(seed, place, flip, heal):
+    """Check that a byte flipped in a table of many blocks makes no lookup wrong, and is healed."""
+    first = expand([("many", seed, 400, 300)])
+    second = expand([("gone", seed, 20), ("many", seed + 1, 60, 300)])
+    state = State()
+    with Folder() as home:
+        folder = home + "/table"
+        table = Table(folder)
+        for full, changes in ((True, first), (False, second)):
+            state.codes, _ = state.after(full, changes)
+            commit(table, full, 5, changes)
+        table.close()
+        names = sorted(os.listdir(folder))
+        name = folder + "/" + names[place % len(names)]
+        data = bytearray(read(name))
+        data[place % len(data)] ^= flip
+        write(name, data)
+        table = Table(folder)
+        damaged = 0
+        for code, _ in first + second:
+            if table.find(code, len(code)) == DAMAGED:
+                damaged += 1
+                assert table.fault, code
+            else:
+                check_code(table, state, code)
+        assert damaged, (name, place % len(data))
+        if heal:
+            everything = [(c, r) for c, s in state.codes.items() for r in rules.split(s)]
+            commit(table, True, 5, everything)
+            state.minute = 5
+            check_table(table, state)
+        table.close()

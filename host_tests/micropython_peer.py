@@ -1,0 +1,111 @@
+"""MicroPython for the tests: how it is started, and one that stays and answers.
+
+A check is a function of a module in device/, named as "module.function", that returns nothing
+and raises where something is wrong. `Here` runs it on CPython and `Peer` in one MicroPython
+process for all examples, so that hypothesis drives the very same checks in both.
+"""
+
+import json
+import os
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, settings
+
+TESTS = Path(__file__).parent
+MICROPYTHON = TESTS.parent / ".venv/bin/micropython"
+
+# The firmware's sources, compiled on the spot. What is frozen comes last.
+ENVIRONMENT = {
+    **os.environ,
+    "MICROPYPATH": f"{TESTS.parent / 'firmware'}:{TESTS}:.frozen",
+}
+
+# A board gives the firmware about 160 KiB. Here objects are twice as large, and importing
+# sources leaves some 50 KiB of bytecode and compiler's scraps in the heap.
+HEAP = "256K"
+# Others have a disk in the heap, too, and the dictionary that is the table's oracle.
+HEAPS = {
+    "case_table": "8M",  # 512 blocks of 4 KiB
+    "table_plan": "12M",  # the same, after thousands of examples
+    "case_table_limits": "1M",  # at most 80 blocks
+}
+
+
+def command(subject, script, *arguments):
+    """Return the command line that runs a script of this folder, with the heap it needs."""
+    heap = HEAPS.get(subject, HEAP)
+    return [str(MICROPYTHON), "-X", f"heapsize={heap}", str(TESTS / script), *arguments]
+
+
+class Here:
+    """Runs checks on CPython."""
+
+    examples = 200
+
+    def __init__(self, subject):
+        self._module = import_module("device." + subject)
+
+    def check(self, name, *arguments):
+        """Run one check."""
+        getattr(self._module, name)(*arguments)
+
+    def close(self):
+        """Nothing was started."""
+
+
+class Peer:
+    """Runs checks in a MicroPython process, which is sent one line a check."""
+
+    examples = 50
+
+    def __init__(self, subject):
+        self._process = subprocess.Popen(
+            command(subject, "device/peer.py", subject),
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def check(self, name, *arguments):
+        """Run one check. Raises AssertionError with the traceback from there."""
+        # What repr makes of numbers, bytes, texts, lists and tuples is an expression there too.
+        self._process.stdin.write(f"{name}{arguments!r}\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"MicroPython ended with {self._process.wait()}"
+        fault = json.loads(line)
+        assert not fault, f"in MicroPython:\n{fault}"
+
+    def close(self):
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+RUNTIMES = {"cpython": Here, "micropython": Peer}
+
+
+def started(name, subject):
+    """Yield the runtime of that name for the checks of one module: the body of a fixture."""
+    runtime = RUNTIMES[name](subject)
+    yield runtime
+    runtime.close()
+
+
+def examples(runtime, factor=1, shrink=True):
+    """Return hypothesis settings: so many examples, the same ones every time.
+
+    Without `shrink` a failure comes as it was met: for checks that take long.
+    """
+    phases = [Phase.explicit, Phase.generate]
+    return settings(
+        max_examples=max(1, int(runtime.examples * factor)),
+        phases=[*phases, Phase.shrink] if shrink else phases,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )

@@ -1,0 +1,344 @@
+"""`kalitka deploy` with the real mpremote onto virtual boards behind a PTY."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import tty
+from pathlib import Path
+
+import pytest
+
+from kalitka import settings
+from kalitka_cli import deploy
+from kalitka_cli.build import ARCHES, BOARDS
+from kalitka_cli.build import board as board_of
+from kalitka_hub.tokens import TokenSetting
+from kalitka_sim import image
+from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.pty_board import PtyBoard
+from kalitka_sim.reader import VirtualReader
+
+X64 = ARCHES.index("x64") << 10
+PINS = ("WIEGAND_D0", "WIEGAND_D1", "LOCK")
+APP = "lib/kalitka/app.mpy"
+
+
+def command(board, *options):
+    return [sys.executable, "-m", "kalitka_cli", "deploy", "--port", board.port, *options]
+
+
+def run(board, *options):
+    done = subprocess.run(
+        command(board, *options), capture_output=True, text=True, check=False, timeout=100
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def started(board):
+    board.power_on()
+    board.wait_ready()
+
+
+def deployed(board, *options):
+    seen = len(board.console)
+    done = run(board, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    board.wait_ready(since=seen)
+    return done.stdout
+
+
+def copied(output):
+    return re.findall(r"^  copied /(\S+)$", output, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def first_deploy(tmp_path_factory):
+    """Deploy onto a blank board: (its folder, what the command printed, a card's outcome)."""
+    folder = tmp_path_factory.mktemp("blank")
+    with PtyBoard(folder) as board:
+        board.power_on()
+        output = deployed(board)
+        outcome = board.present("04A1B2C3")
+    return folder, output, outcome
+
+
+@pytest.fixture
+def folder(first_deploy, tmp_path):
+    """Give the folder of a board that has the firmware, and no power."""
+    return Path(shutil.copytree(first_deploy[0], tmp_path / "board"))
+
+
+@pytest.fixture
+def board(folder):
+    with PtyBoard(folder) as made:
+        yield made
+
+
+@pytest.fixture
+def blank(tmp_path):
+    with PtyBoard(tmp_path / "blank") as made:
+        made.power_on()
+        yield made
+
+
+def test_a_blank_board_becomes_a_reader(first_deploy):
+    folder, output, outcome = first_deploy
+    assert not outcome.opened
+    assert outcome.reason == "unknown code"
+    assert copied(output)[-1] == "main.py"
+    files = image.read(folder / "flash.bin")
+    assert set(copied(output)) == {name for name in files if not name.startswith("table/")}
+    assert "compiling for x64" in output
+
+
+def test_a_second_deploy_copies_nothing_and_starts_the_reader_again(board):
+    started(board)
+    assert copied(deployed(board)) == []
+    assert board.present("04A1B2C3").reason == "unknown code"
+
+
+def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(board):
+    files = image.read(board.flash_file)
+    strangers = {"lib/kalitka/app.py": b"1/0", "lib/kalitka/old/part.mpy": b"old"}
+    neighbours = {"lib/other.py": b"x = 1", "notes.txt": b"n"}
+    image.update(board.flash_file, {APP: b"damaged", **strangers, **neighbours})
+    board.power_on()
+    output = deployed(board)
+    assert copied(output) == [APP, "main.py"]
+    board.power_cut()
+    after = board.flash_files()
+    assert after[APP] == files[APP]
+    assert not set(strangers) & set(after)
+    assert neighbours.items() <= after.items()
+    assert "removed /lib/kalitka/old/part.mpy" in output
+
+
+def test_a_reader_keeps_its_settings_and_its_table(folder, tmp_path):
+    hub = HubProcess(tmp_path / "hub")
+    hub.command("reader", "add", "GATE-1")
+    hub.set_tokens([TokenSetting("55667788", ("9_1",), ("GATE-1",))])
+    with hub:
+        hub.start()
+        values = {"reader": "GATE-1", "server_token": hub.secret}
+        with VirtualReader(folder, values, hub.address) as reader:
+            reader.power_on()
+            reader.wait_line("sync: full")
+    before = image.read(folder / "flash.bin")
+    image.update(folder / "flash.bin", {APP: b"damaged"})
+    with PtyBoard(folder) as board:
+        board.power_on()
+        deployed(board)
+        assert board.present("55667788").opened
+    assert image.read(folder / "flash.bin") == before
+
+
+def test_given_settings_are_copied_and_used(board, tmp_path):
+    given = tmp_path / "site.json"
+    given.write_text(json.dumps({"lock_seconds": 7, "wifi_ssid": "site"}))
+    started(board)
+    assert copied(deployed(board, "--settings", str(given))) == ["settings.json"]
+    board.wait_line("wifi: connected to site")
+    board.power_cut()
+    files = board.flash_files()
+    assert files["settings.json"] == given.read_bytes()
+    assert "settings.json.new" not in files
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"lock_seconds": 0, "colour": "red"}', "colour: there is no such setting"),
+        ('{"reader": ', "is not JSON"),
+        ("[]", "is not a JSON object"),
+    ],
+)
+def test_settings_with_a_fault_are_refused_before_the_device_is_touched(
+    tmp_path, capsys, monkeypatch, text, complaint
+):
+    given = tmp_path / "site.json"
+    given.write_text(text)
+    monkeypatch.setattr(deploy.Mpremote, "run", lambda *_, **__: pytest.fail("touched"))
+    assert deploy.run("/dev/never", "ESP32_GENERIC", given) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_every_fault_of_the_settings_is_told(tmp_path):
+    given = tmp_path / "site.json"
+    given.write_text('{"lock_seconds": 0, "lock_kind": "wood", "reader": "A"}')
+    with pytest.raises(deploy.InputError, match=r"(?s)lock_kind: .*lock_seconds: "):
+        deploy.read_settings(given)
+    with pytest.raises(deploy.InputError, match="No such file"):
+        deploy.read_settings(tmp_path / "none.json")
+
+
+def test_edited_pins_stay_until_they_are_to_be_replaced(board):
+    ours = image.read(board.flash_file)["board.py"]
+    edited = ours + b"# by hand\n"
+    image.update(board.flash_file, {"board.py": edited})
+    started(board)
+    output = deployed(board)
+    assert copied(output) == []
+    assert "--replace-pins" in output
+    assert copied(deployed(board, "--replace-pins")) == ["board.py", "main.py"]
+    board.power_cut()
+    assert board.flash_files()["board.py"] == ours
+
+
+def test_a_kalitka_that_comes_first_is_told(board):
+    image.update(board.flash_file, {"kalitka/__init__.py": b'VERSION = "0.0.1"\n'})
+    board.power_on()
+    done = run(board)
+    assert done.returncode == 1
+    assert "kalitka 0.0.1 at kalitka/__init__.py comes before" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["the command is killed", "the cable is pulled"])
+def test_after_an_interrupted_deploy_another_one_works(blank, how):
+    process = subprocess.Popen(
+        command(blank),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        for line in process.stdout:
+            if "copied /lib/kalitka/s" in line:
+                break
+        if how == "the command is killed":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            blank.power_cut()
+        _, complaint = process.communicate(timeout=60)
+    if how == "the cable is pulled":
+        assert process.returncode == 1
+        assert re.fullmatch(r"the connection at \S+ was lost; .*\n", complaint)
+        assert "main.py" not in blank.flash_files()
+        blank.power_on()
+    assert copied(deployed(blank))[-1] == "main.py"
+    assert blank.present("04A1B2C3").reason == "unknown code"
+
+
+def test_a_port_that_is_not_there_gives_one_line(capsys):
+    assert deploy.run("/dev/ttyNONE7", "ESP32_GENERIC") == 1
+    assert capsys.readouterr().err == "there is no /dev/ttyNONE7; is the board plugged in?\n"
+
+
+def test_a_busy_port_gives_one_line(blank, capsys):
+    fcntl = pytest.importorskip("fcntl")
+    with open(blank.port, "rb+", buffering=0) as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert deploy.run(blank.port, "ESP32_GENERIC") == 1
+    assert re.fullmatch(r"\S+ cannot be opened; close what uses it.*\n", capsys.readouterr().err)
+
+
+def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
+    near, far = pty.openpty()
+    tty.setraw(far)
+    monkeypatch.setattr(deploy, "_SILENCE_S", 1)
+    try:
+        assert deploy.run(os.ttyname(far), "ESP32_GENERIC") == 1
+    finally:
+        os.close(near)
+        os.close(far)
+    assert re.fullmatch(r"nothing at \S+ answers as .*\n", capsys.readouterr().err)
+
+
+def test_something_that_only_echoes_gives_one_line(capsys, monkeypatch):
+    near, far = pty.openpty()
+    tty.setraw(far)
+    monkeypatch.setattr(deploy, "_SILENCE_S", 1)
+
+    def echo():
+        try:
+            while data := os.read(near, 100):
+                os.write(near, data)
+        except OSError:
+            return
+
+    threading.Thread(target=echo, daemon=True).start()
+    try:
+        assert deploy.run(os.ttyname(far), "ESP32_GENERIC") == 1
+    finally:
+        os.close(far)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_unknown_board_is_refused(capsys):
+    assert deploy.run("/dev/never", "ESP9000") == 2
+    assert "there are: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("listing", "outcome"),
+    [
+        ("/dev/ttyS0 None 0000:0000 None None\n/dev/ttyUSB3 01 10c4:ea60 Silicon Labs X\n", 3),
+        ("/dev/ttyS0 None 0000:0000 None None\n", "no USB serial device is"),
+        ("", "none at all"),
+        (
+            "/dev/ttyUSB0 01 10c4:ea60 Silicon Labs X\n/dev/ttyUSB1 02 1a86:7523 QinHeng Y\n",
+            "(?s)several .*ttyUSB0.*ttyUSB1",
+        ),
+    ],
+)
+def test_without_a_port_the_only_device_is_taken(monkeypatch, listing, outcome):
+    done = subprocess.CompletedProcess([], 0, stdout=listing)
+    monkeypatch.setattr(deploy.subprocess, "run", lambda *_, **__: done)
+    if outcome == 3:
+        assert deploy.find_port() == "/dev/ttyUSB3"
+    else:
+        with pytest.raises(deploy.DeployError, match=outcome):
+            deploy.find_port()
+
+
+@pytest.mark.parametrize(
+    ("device", "complaint"),
+    [
+        (deploy.Device("circuitpython", (9, 2, 0), 0x606), "no MicroPython but circuitpython"),
+        (deploy.Device("micropython", (1, 23, 0), X64 | 0x306), "1.23.0 is too old; flash 1.24"),
+        (deploy.Device("micropython", (1, 30, 0), X64 | 0x107), "version 7.1, but mpy-cross"),
+        (deploy.Device("micropython", (1, 30, 0), X64 | 0x206), "version 6.2, but mpy-cross"),
+        (deploy.Device("micropython", (1, 30, 0), 15 << 10 | 0x306), "the number 15"),
+    ],
+)
+def test_a_runtime_that_does_not_fit_is_refused(device, complaint):
+    made = {"/lib/kalitka/app.mpy": bytes((ord("M"), 6, ARCHES.index("x64") << 2 | 3, 31))}
+    with pytest.raises(deploy.DeployError, match=complaint):
+        deploy.check_runtime(device)
+        deploy.check_format(made, device)
+        assert device.arch
+
+
+def test_a_refused_device_goes_on_as_it_was(board, monkeypatch, capsys):
+    started(board)
+    seen = len(board.console)
+    monkeypatch.setattr(deploy, "_OLDEST", (9, 0))
+    assert deploy.run(board.port, "ESP32_GENERIC") == 1
+    assert "is too old" in capsys.readouterr().err
+    board.wait_ready(since=seen)
+
+
+def test_a_firmware_that_does_not_fit_is_refused():
+    device = deploy.Device("micropython", (1, 29, 0), X64 | 0x306, free=8192)
+    files = {"/main.py": b"", "/lib/kalitka/app.mpy": bytes(9000)}
+    assert deploy.make_plan(files, device, False).space(device) > device.free
+    # What it replaces makes room.
+    device.files["/lib/kalitka/app.mpy"] = (9000, "another")
+    assert deploy.make_plan(files, device, False).space(device) <= device.free
+
+
+@pytest.mark.parametrize("path", sorted(BOARDS.glob("*/README.md")), ids=lambda p: p.parent.name)
+def test_every_setting_and_pin_is_explained_beside_the_board(path):
+    rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", path.read_text(), re.MULTILINE)
+    defaults = {name: json.dumps(default) for name, (default, _) in settings.FIELDS.items()}
+    assert dict(rows) == defaults
+    pins = re.findall(r"^\| `(\w+)` \| (\d+) \|", path.read_text(), re.MULTILINE)
+    described = board_of(path.parent.name)
+    assert {name: int(number) for name, number in pins} == {name: described[name] for name in PINS}

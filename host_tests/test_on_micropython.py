@@ -1,0 +1,54 @@
+"""The cases of device/, in real MicroPython: one process a file, one test a case.
+
+pytest runs the same files on CPython by itself.
+"""
+
+import ast
+import functools
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import micropython_peer
+
+DEVICE = Path(__file__).parent / "device"
+
+
+def _cases():
+    for path in sorted(DEVICE.glob("case_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield path.stem, node.name
+
+
+@functools.cache
+def _outcomes(case_file):
+    # Every case's outcome by its name: "" if it passed, else what was printed about it.
+    done = subprocess.run(
+        micropython_peer.command(case_file, "device/run_cases.py", case_file),
+        env=micropython_peer.ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    outcomes = {}
+    name = ""
+    for line in done.stdout.splitlines():
+        word, _, rest = line.partition(" ")
+        if word in ("ok", "FAIL") and rest.startswith("test_"):
+            name = rest
+            outcomes[name] = "" if word == "ok" else "in MicroPython:\n"
+        elif outcomes.get(name):
+            outcomes[name] += line + "\n"
+    end = f"exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return outcomes, end
+
+
+@pytest.mark.parametrize(("case_file", "name"), list(_cases()))
+def test_in_micropython(case_file, name):
+    outcomes, end = _outcomes(case_file)
+    assert name in outcomes, f"was not run: {end}"
+    if outcomes[name]:
+        pytest.fail(outcomes[name], pytrace=False)

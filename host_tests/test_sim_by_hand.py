@@ -1,0 +1,268 @@
+"""`kalitka sim`: a virtual reader driven over a pipe, a virtual board driven by mpremote."""
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from kalitka_hub.tokens import TokenSetting
+from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.pty_board import PtyBoard
+
+SIM = [sys.executable, "-m", "kalitka_cli", "sim"]
+WAIT_S = 40
+
+
+class Sim:
+    """`kalitka sim` with its input and output on pipes."""
+
+    def __init__(self, *options, **environment):
+        self._process = subprocess.Popen(
+            [*SIM, *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        self._lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def expect(self, pattern):
+        """Return the next line that matches."""
+        seen = []
+        while True:
+            line = self._lines.get(timeout=WAIT_S)
+            assert line is not None, f"no {pattern!r} in {seen}"
+            if match := re.search(pattern, line):
+                return match
+            seen.append(line)
+
+    def type(self, line):
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def signal(self, number):
+        self._process.send_signal(number)
+
+    def end(self):
+        """Close the input and return the exit status."""
+        self._process.stdin.close()
+        return self._process.wait(WAIT_S)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def refused(*options, **environment):
+    done = subprocess.run(
+        [*SIM, *options],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 2
+    return done.stderr
+
+
+def test_a_reader_without_a_server_is_driven_by_hand():
+    with Sim() as sim:
+        sim.expect(" ready$")
+        sim.type("card 04a1b2c3")
+        sim.expect("card 04A1B2C3 denied: unknown code")
+        sim.expect("04A1B2C3: denied, unknown code; the lock stayed shut")
+        sim.type("clock 2026-11-23T09:30")
+        sim.expect("clock is 2026-11-23 09:30:00 UTC")
+        sim.type("pins")
+        sim.expect(r"LOCK \(23\) is 0")
+        sim.type("memory")
+        sim.expect("bytes of heap used")
+        sim.type("flash")
+        sim.expect("programs of .* erases")
+        sim.type("power off")
+        sim.expect("the power is off")
+        sim.type("card 04A1B2C3")
+        sim.expect("^the reader has no power$")
+        sim.type("power on")
+        sim.expect(" ready$")
+        sim.type("help")
+        sim.expect("^quit ")
+        sim.type("quit")
+        assert sim.end() == 0
+
+
+def test_a_wrong_command_gets_one_line_and_the_reader_goes_on():
+    wrong = {
+        "open sesame": "there is no command 'open'",
+        "card": "it is: card CODE",
+        "card 12 34": "it is: card CODE",
+        "card XYZ": "6 or 8 hexadecimal digits",
+        "clock noon": "such as 2026-11-23T09:30",
+        "network maybe": "on or off",
+        "power on": "the power is on",
+        "flash now": "it is: flash",
+    }
+    with Sim() as sim:
+        sim.expect(" ready$")
+        for line, complaint in wrong.items():
+            sim.type(line)
+            sim.expect(complaint)
+        sim.type("card 010203")
+        sim.expect("010203: denied, unknown code")
+        assert sim.end() == 0  # the end of the input is an end, too
+
+
+def test_a_reader_at_a_hub_syncs_and_opens(tmp_path):
+    hub = HubProcess(tmp_path / "hub")
+    hub.command("reader", "add", "GATE-1")
+    hub.set_tokens([TokenSetting("55667788", ("9_1",), ("GATE-1",))])
+    with hub:
+        hub.start()
+        server = f"http://{hub.address[0]}:{hub.address[1]}"
+        options = ["--server", server, "--reader", "GATE-1", "--poll-seconds", "1"]
+        with Sim(*options, KALITKA_HUB_SECRET=hub.secret) as sim:
+            sim.expect("sync: full")
+            sim.type("card 55667788")
+            sim.expect("55667788: allowed; the lock opened")
+            sim.type("network off")
+            sim.expect("the network is off")
+            sim.expect("wifi: lost the link")
+            sim.type("card 55667788")
+            sim.expect("55667788: allowed; the lock opened")
+            sim.type("network on")
+            sim.expect("the network is on")
+            assert sim.end() == 0
+
+
+def test_a_kept_folder_keeps_the_flash(tmp_path):
+    for _ in range(2):
+        with Sim("--folder", str(tmp_path / "reader")) as sim:
+            sim.expect(" ready$")
+            assert sim.end() == 0
+    assert (tmp_path / "reader/flash.bin").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--server", "ftp://x"], "http://HOST:PORT"),
+        (["--server", "http://127.0.0.1:x"], "http://HOST:PORT"),
+        (["--server", "http://127.0.0.1:8080"], "KALITKA_HUB_SECRET"),
+        (["--reader", "no spaces"], "reader: must be"),
+        (["--zone", "Moscow/Europe"], "zone: "),
+        (["--poll-seconds", "0"], "poll_seconds: must be"),
+        (["--pty", "--reader", "GATE-1"], "--pty goes with"),
+    ],
+)
+def test_wrong_options_are_refused(options, complaint):
+    assert complaint in refused(*options, KALITKA_HUB_SECRET="")
+
+
+# The virtual board
+
+
+def mpremote(port, *words):
+    done = subprocess.run(
+        [sys.executable, "-m", "mpremote", "connect", port, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_board_on_a_pty_speaks_with_mpremote_until_it_is_stopped():
+    with Sim("--pty") as sim:
+        port = sim.expect("a virtual board at (/dev/pts/[0-9]+)")[1]
+        assert "hello" in mpremote(port, "exec", "print('hello')")
+        sim.signal(signal.SIGINT)
+        assert sim.end() == 0
+
+
+@pytest.fixture
+def board(tmp_path):
+    with PtyBoard(tmp_path / "board") as made:
+        made.power_on()
+        yield made
+
+
+def test_files_are_copied_listed_removed_and_survive_a_power_cut(board, tmp_path):
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    (tmp_path / "tree/a.txt").write_bytes(bytes(range(256)) * 40)
+    (tmp_path / "tree/inner/b.txt").write_text("b")
+    mpremote(board.port, "fs", "cp", "-r", str(tmp_path / "tree"), ":")
+    assert "inner/" in mpremote(board.port, "fs", "ls", ":tree")
+    assert "VfsLfs2" in mpremote(board.port, "df")
+    mpremote(board.port, "fs", "rm", ":tree/inner/b.txt", "+", "fs", "rmdir", ":tree/inner")
+    mpremote(board.port, "fs", "mkdir", ":empty")
+    board.power_cut()
+    assert board.flash_files() == {"tree/a.txt": bytes(range(256)) * 40}
+    board.power_on()
+    assert "empty/" in mpremote(board.port, "fs", "ls")
+
+
+COUNTING = """
+import asyncio
+async def count():
+    n = 0
+    while True:
+        n += 1
+        print("count", n)
+        await asyncio.sleep_ms(20)
+asyncio.run(count())
+"""
+
+
+def test_a_running_program_is_taken_over_and_starts_again_at_a_reset(board, tmp_path):
+    (tmp_path / "boot.py").write_text("print('booted')\n")
+    (tmp_path / "main.py").write_text(COUNTING)
+    mpremote(board.port, "fs", "cp", str(tmp_path / "boot.py"), str(tmp_path / "main.py"), ":")
+    seen = len(board.console)
+    mpremote(board.port, "exec", "import machine; machine.RTC().datetime((2026,1,1,3,0,0,0,0))")
+    # In the raw REPL a soft reset runs boot.py alone.
+    board.wait_line("booted", since=seen)
+    assert not any(line.startswith("count") for line in board.console)
+    for _ in range(3):
+        seen = len(board.console)
+        mpremote(board.port, "reset")
+        board.wait_line("count 3", since=seen)
+    assert "2026" in mpremote(board.port, "exec", "import time; print(time.gmtime()[0])")
+    board.power_cut()
+    board.power_on()
+    board.wait_line("count 3", since=len(board.console) - 1)
+    assert "2000" in mpremote(board.port, "exec", "import time; print(time.gmtime()[0])")
+
+
+def test_a_program_of_mpremote_is_stopped_by_the_next_one(board):
+    mpremote(board.port, "exec", "--no-follow", "while True: pass")
+    assert "still here" in mpremote(board.port, "exec", "print('still here')")
+
+
+def test_a_board_that_was_called_at_once_after_power_on_answers(board, tmp_path):
+    (tmp_path / "main.py").write_text(COUNTING)
+    mpremote(board.port, "fs", "cp", str(tmp_path / "main.py"), ":")
+    for _ in range(4):
+        board.power_cut()
+        board.power_on()
+        assert "here" in mpremote(board.port, "resume", "exec", "print('here')")
