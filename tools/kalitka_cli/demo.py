@@ -5,6 +5,7 @@ against what a person who knows the rules expects: the scenario below is written
 """
 
 import contextlib
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from kalitka_hub.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
 from kalitka_sim.reader import ReaderError, VirtualReader
 
+_PICTURE_WIDTH = 96  # characters
 _MSK = timezone(timedelta(hours=3))
 _ALLOWED = "allowed"
 
@@ -103,6 +105,7 @@ class _Demo:
         self.hub = HubProcess(folder / "hub")
         self.readers: dict[str, VirtualReader] = {}
         self.tally: dict[str, _Tally] = {}
+        self.rules = {**_PEOPLE, **_SEED}  # as they are at the hub, for the picture
         self.clock: dict[str, str] = {}
         self.failed: list[str] = []
         self.rows: dict[str, tuple[str, str]] = {}
@@ -141,7 +144,7 @@ class _Demo:
         tally.reasons[said] = tally.reasons.get(said, 0) + 1
         colour = "green" if outcome.opened else "yellow"
         mark = "[green]✓[/]" if right else f"[bold red]✗ expected: {expected}[/]"
-        rules = escape(" or ".join({**_PEOPLE, **_SEED}.get(card, ["-"])))
+        rules = escape(" or ".join(self.rules.get(card, ["-"])))
         self.console.print(
             f"  {mark} [bold]{name:8}[/] {outcome.when:16} {card:9}"
             f"[{colour}]{said:18}[/] [dim]{rules}[/]",
@@ -202,12 +205,13 @@ class _Demo:
         self.heading("4  A change and a deletion at the hub arrive by incremental syncs")
         self.visit("gate", monday, "04A1B2C3", "outside its hours")
         seen = len(gate.console)
-        _PEOPLE["04A1B2C3"] = ["3_480_1320_1111100"]
+        self.rules["04A1B2C3"] = ["3_480_1320_1111100"]
         self.command("token", "add", "04A1B2C3", "--rule", "3_480_1320_1111100")
         line = gate.wait_line("sync: incremental, .* 1 codes changed", since=seen)
         self.tell(f"[green]✓[/] {escape(line.strip())}")
         self.visit("gate", monday, "04A1B2C3", _ALLOWED)
         seen = len(gate.console)
+        del self.rules["DEADBEEF"]
         self.command("token", "remove", "DEADBEEF")
         line = gate.wait_line("sync: incremental, .* 1 codes changed", since=seen)
         self.tell(f"[green]✓[/] {escape(line.strip())}")
@@ -314,9 +318,22 @@ class _Demo:
         self.hub.stop()
 
 
-def run(console: Console | None = None) -> int:
-    """Play the whole demo. Returns 0 only if every decision was the expected one."""
-    console = console or Console(highlight=False)
+def run(console: Console | None = None, svg: Path | None = None) -> int:
+    """Play the whole demo. Returns 0 only if every decision was the expected one.
+
+    svg: where to save what was shown as a picture, if anywhere.
+    """
+    width = _PICTURE_WIDTH if svg else None
+    console = console or Console(highlight=False, record=svg is not None, width=width)
+    status = _play(console)
+    if svg:
+        picture = console.export_svg(title="make demo")
+        # Fonts from elsewhere have no place in a picture: the viewer's own will do.
+        svg.write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
+    return status
+
+
+def _play(console: Console) -> int:
     began = time.monotonic()
     console.print(
         "[bold]Kalitka[/]: the firmware is the one that lands on an ESP32, in real MicroPython\n"

@@ -1,27 +1,101 @@
 """The `kalitka` command: one door to the technician's tools, the virtual reader and the hub."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from kalitka_hub.cli import hub
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-app.add_typer(hub, name="hub")
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    },
+)
+def hub(context: typer.Context) -> None:
+    """The site's sync server, its readers and tokens."""
+    # Its database library takes longer to import than the other commands take to run.
+    from kalitka_hub import cli
+
+    cli.hub(args=context.args, prog_name="kalitka hub")
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save what was shown as a picture, too.")
+    ] = None,
+) -> None:
     """Show the reader's whole job: a hub, three virtual readers, every decision checked."""
-    from kalitka_cli import demo as play  # noqa: PLC0415 - its imports are slow
+    from kalitka_cli import demo as play
 
-    raise typer.Exit(play.run())
+    raise typer.Exit(play.run(svg=svg))
 
 
 @app.command()
 def bench() -> None:
     """Measure the rule table beside a plain client, and write build/bench.md."""
-    from bench import table_bench  # noqa: PLC0415
+    from bench import table_bench
 
     raise typer.Exit(table_bench.run())
+
+
+@app.command()
+def deploy(
+    port: Annotated[
+        str | None,
+        typer.Option(metavar="PORT", help="Such as /dev/ttyUSB0; not needed with one device."),
+    ] = None,
+    board: Annotated[
+        str, typer.Option(metavar="BOARD", help="A folder of boards/.")
+    ] = "ESP32_GENERIC",
+    settings: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Checked, then copied as the reader's settings.json."),
+    ] = None,
+    replace_pins: Annotated[
+        bool, typer.Option("--replace-pins", help="Overwrite a board.py edited on the device.")
+    ] = False,
+) -> None:
+    """Compile the firmware for a board and copy what differs onto it, with mpremote."""
+    from kalitka_cli import deploy as carrier
+
+    raise typer.Exit(carrier.run(port, board, settings, replace_pins))
+
+
+@app.command()
+def sim(
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where flash and NVS are kept; else they are not."),
+    ] = None,
+    server: Annotated[str, typer.Option(metavar="URL", help="The hub: http://HOST:PORT.")] = "",
+    reader: Annotated[
+        str, typer.Option(metavar="CODE", help="The reader's code at the hub.")
+    ] = "",
+    zone: Annotated[
+        str, typer.Option(metavar="TZ", help="POSIX time zone; else the server's.")
+    ] = "",
+    poll_seconds: Annotated[float, typer.Option(help="Seconds between two polls.")] = 5,
+    pty: Annotated[
+        bool, typer.Option("--pty", help="A blank board on a serial port, for mpremote.")
+    ] = False,
+) -> None:
+    """Run one virtual reader by hand: its console here, its cards and cables by commands.
+
+    The site's secret is taken from the environment: KALITKA_HUB_SECRET.
+    """
+    from kalitka_cli import sim as table
+
+    if pty and (server or reader or zone):
+        raise typer.BadParameter("a blank board has no settings: --pty goes with --folder only")
+    if pty:
+        raise typer.Exit(table.run_board(folder))
+    raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds))
 
 
 def main() -> None:

@@ -1,0 +1,230 @@
+"""`kalitka sim`: one virtual reader, or one virtual board, in the hands of a person.
+
+The console is printed as it comes; commands are read from the standard input, a line each. A
+wrong command gets one line and changes nothing.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from kalitka import settings
+from kalitka_cli.build import BuildError
+from kalitka_sim.pty_board import PtyBoard
+from kalitka_sim.reader import VirtualReader
+from kalitka_sim.virtual_chip import VirtualChip
+from kalitka_sim.wire import ReaderError
+
+_SECRET = "KALITKA_HUB_SECRET"
+_HTTP_PORT = 80
+_ROLES = ("WIEGAND_D0", "WIEGAND_D1", "LOCK")
+
+_HELP = """\
+card CODE                hold a card against the scanner: 6 or 8 hexadecimal digits
+clock 2026-11-23T09:30   set the chip's clock; the time is UTC
+network off|on           cut the network, or mend it
+power off|on             cut the power, or give it back
+pins                     the level of every pin in use
+flash                    flash operations since power on
+memory                   bytes of heap used and free
+help                     this list
+quit                     put the reader away"""
+
+
+class CommandError(Exception):
+    """A command cannot be done; the message says what would be right."""
+
+
+def run_reader(
+    folder: Path | None, server: str, reader: str, zone: str, poll_seconds: float
+) -> int:
+    """Run a virtual reader until `quit`. Returns the exit status: 2 for wrong options."""
+    values = {"reader": reader, "zone": zone, "poll_seconds": poll_seconds}
+    values["server_token"] = os.environ.get(_SECRET, "")
+    _, faults = settings.complete(values)
+    try:
+        address = _address(server) if server else None
+    except CommandError as fault:
+        faults.append(str(fault))
+    if server and not (reader and values["server_token"]):
+        faults.append(f"a server needs --reader and the site's secret in {_SECRET}")
+    if faults:
+        for fault in faults:
+            _complain(fault)
+        return 2
+    with _until_told(), _folder(folder) as place:
+        try:
+            with VirtualReader(place, values, address, on_line=_tell) as virtual:
+                virtual.power_on()
+                _serve(virtual)
+        except (ReaderError, BuildError) as fault:
+            _complain(str(fault))
+            return 1
+    return 0
+
+
+def run_board(folder: Path | None) -> int:
+    """Run a virtual board on a PTY until Ctrl-C. Returns the exit status."""
+    with _until_told(), _folder(folder) as place:
+        try:
+            with PtyBoard(place) as virtual:
+                virtual.power_on()
+                _tell(f"a virtual board at {virtual.port}, its flash in {virtual.flash_file}")
+                _tell(f"make deploy PORT={virtual.port}")
+                _tell(f"mpremote connect {virtual.port} repl")
+                _tell("Ctrl-C ends it; `help` lists what else can be done with it")
+                if not _serve(virtual):
+                    # Nothing more is typed; the port is still of use.
+                    virtual.wait_end()
+        except ReaderError as fault:
+            _complain(str(fault))
+            return 1
+    return 0
+
+
+def obey(virtual: VirtualChip, line: str) -> str:
+    """Do one command and return what there is to say. Raises CommandError, ReaderError."""
+    words = line.split()
+    commands: dict[str, tuple[Callable[..., str], int]] = {
+        "card": (_card, 1),
+        "clock": (_clock, 1),
+        "network": (_network, 1),
+        "power": (_power, 1),
+        "pins": (_pins, 0),
+        "flash": (_flash, 0),
+        "memory": (_memory, 0),
+        "help": (lambda _: _HELP, 0),
+    }
+    if words[0] not in commands:
+        raise CommandError(f"there is no command {words[0]!r}; `help` lists them")
+    command, operands = commands[words[0]]
+    if len(words) != 1 + operands:
+        how = next(text for text in _HELP.splitlines() if text.startswith(words[0]))
+        raise CommandError("it is: " + " ".join(how.split()[: 1 + operands]))
+    return command(virtual, *words[1:])
+
+
+def _serve(virtual: VirtualChip) -> bool:
+    # Obey the standard input to its end; tell whether that was a `quit`.
+    for line in sys.stdin:
+        if not line.strip():
+            continue
+        if line.split() == ["quit"]:
+            return True
+        try:
+            _tell(obey(virtual, line))
+        except (CommandError, ReaderError) as fault:
+            _complain(str(fault).splitlines()[0])
+    return False
+
+
+def _card(virtual: VirtualChip, code: str) -> str:
+    outcome = virtual.present(code)
+    verdict = "allowed" if outcome.allowed else f"denied, {outcome.reason}"
+    return f"{outcome.code}: {verdict}; the lock {'opened' if outcome.opened else 'stayed shut'}"
+
+
+def _clock(virtual: VirtualChip, text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError("the time is such as 2026-11-23T09:30, UTC") from None
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    virtual.set_clock(moment.timestamp())
+    return f"the chip's clock is {moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _network(virtual: VirtualChip, state: str) -> str:
+    virtual.network(_is_on(state))
+    return f"the network is {state}"
+
+
+def _power(virtual: VirtualChip, state: str) -> str:
+    if _is_on(state) == virtual.powered:
+        raise CommandError(f"the power is {state}")
+    if isinstance(virtual, PtyBoard):
+        raise CommandError("a board on a PTY has its power from the cable; end it with Ctrl-C")
+    assert isinstance(virtual, VirtualReader)
+    if _is_on(state):
+        virtual.power_on()
+    else:
+        virtual.power_cut()
+    return f"the power is {state}"
+
+
+def _pins(virtual: VirtualChip) -> str:
+    levels = virtual.ask({"do": "pins"})
+    assert isinstance(levels, dict)
+    roles = {str(virtual.board[role]): role for role in _ROLES}
+    ordered = sorted(levels, key=int)
+    return ", ".join(f"{roles.get(pin, 'pin')} ({pin}) is {levels[pin]}" for pin in ordered)
+
+
+def _flash(virtual: VirtualChip) -> str:
+    counts = virtual.flash_operations()
+    return (
+        f"{counts['reads']} reads, {counts['programs']} programs of {counts['programmed']} "
+        f"bytes together, {counts['erases']} erases"
+    )
+
+
+def _memory(virtual: VirtualChip) -> str:
+    heap = virtual.memory()
+    return f"{heap['used']} bytes of heap used, {heap['free']} free"
+
+
+def _is_on(state: str) -> bool:
+    if state not in ("on", "off"):
+        raise CommandError(f"it is on or off, not {state!r}")
+    return state == "on"
+
+
+def _address(url: str) -> tuple[str, int]:
+    wrong = CommandError(f"a server is http://HOST:PORT, not {url!r}")
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _HTTP_PORT
+    except ValueError:
+        raise wrong from None
+    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
+        raise wrong
+    return parts.hostname, port
+
+
+@contextlib.contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="kalitka-sim-") as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _until_told() -> Iterator[None]:
+    # A Ctrl-C is the ordinary end, and so is being asked to stop.
+    def stop(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,263 @@
+"""A virtual chip as a serial board on a PTY: for unchanged `mpremote`, and for a terminal.
+
+Behaves as a board does: Ctrl-C stops what runs, Ctrl-D at a prompt is a soft reset, a board in
+the raw REPL stays there over it and does not run main.py, `machine.reset()` starts as after
+power on but with the clock kept. The flash is a file in a folder: cutting the power at any
+moment loses nothing that LittleFS promises to keep. Needs Linux (PTYs, /proc).
+"""
+
+import contextlib
+import os
+import pty
+import select
+import signal
+import subprocess
+import threading
+import time
+import tty
+from pathlib import Path
+
+from .virtual_chip import HEAP, RESET, VirtualChip
+from .wire import ReaderError
+
+_INTERRUPT = b"\x03"
+_ENTER_RAW = b"\r\x01"
+_IN_RAW = b"raw REPL; CTRL-B to exit\r\n>"
+_IN_FRIENDLY = b"for more information.\r\n>>> "
+_SOFT_RESET = b"\r\nMPY: soft reboot\r\n"
+_CHUNK = 4096
+_LISTENER_S = 1  # how long output waits for a program that holds the port but does not read
+_TICK_S = 0.01  # between two looks whether an interrupt can be delivered
+_TWICE_S = 0.1  # a second Ctrl-C so soon would end the process, not what runs in it
+
+
+class PtyBoard(VirtualChip):
+    """A board whose flash lies in `folder`; blank, without MicroPython's files, when new.
+
+    `port` is the path for mpremote. It is another one after each `power_on`.
+    """
+
+    def __init__(self, folder: Path, board_name: str = "ESP32_GENERIC", heap: str = HEAP):
+        super().__init__(folder, board_name, heap)
+        self.port = ""
+        self._fault: ReaderError | None = None
+        self._cable: _Cable | None = None
+        self._serving: threading.Thread | None = None
+        self._raw = False
+        if not self.flash_file.exists():
+            self.flash_file.write_bytes(b"\xff" * self.board["VFS_SIZE"])
+
+    def power_on(self) -> None:
+        """Plug it in. Raises ReaderError if it does not start."""
+        self._power_comes()
+        self._raw = False
+        self._cable = _Cable()
+        self.port = self._cable.path
+        first = self._boot()
+        self._serving = threading.Thread(target=self._serve, args=(first,), daemon=True)
+        self._serving.start()
+
+    def power_cut(self) -> None:
+        """Pull the cable, at whatever it is doing: power and port are gone."""
+        self._meant_to_run = False
+        if self._cable:
+            self._cable.pull()
+        self._power_goes()
+        if self._serving:
+            self._serving.join()
+            self._serving = None
+        # A start that was under way when the power went.
+        self._power_goes()
+        if self._cable:
+            self._cable.close()
+            self._cable = None
+
+    def wait_end(self) -> None:
+        """Wait while it runs, for ever but for a fault. Raises ReaderError."""
+        if self._serving:
+            self._serving.join()
+        if self._fault:
+            raise self._fault
+
+    def __enter__(self) -> "PtyBoard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.power_cut()
+
+    # The thread between the cable and the chip
+
+    def _boot(self) -> "_Console":
+        raw = {"KALITKA_CHIP_RAW": "1"} if self._raw else {}
+        process = self._start_chip(subprocess.PIPE, MICROPYINSPECT="1", **raw)
+        console = _Console(process)
+        if self._raw:
+            console.type(_ENTER_RAW)
+        return console
+
+    def _serve(self, console: "_Console") -> None:
+        assert self._cable
+        try:
+            while self._relay(console, self._cable):
+                if console.status() == RESET:
+                    self._raw = False
+                else:
+                    self._cable.send(_SOFT_RESET)
+                console = self._boot()
+        except ReaderError as fault:
+            if self._meant_to_run:
+                self._fault = fault
+                self._cable.close()
+        except OSError:
+            pass  # the cable was pulled
+
+    def _relay(self, console: "_Console", cable: "_Cable") -> bool:
+        # Until the chip ends: True; until the cable is pulled: False.
+        line = b""
+        try:
+            while self._meant_to_run:
+                ready = select.select(
+                    [cable.near, cable.pulled, console.output],
+                    [],
+                    [],
+                    _TICK_S if console.interrupt_due else None,
+                )[0]
+                if cable.pulled in ready:
+                    return False
+                console.interrupt_if_due()
+                if cable.near in ready:
+                    console.type(os.read(cable.near, _CHUNK))
+                if console.output in ready:
+                    data = console.read()
+                    if not data:
+                        return self._meant_to_run
+                    self._raw = console.raw
+                    # A board sends \r\n for what a program prints; mpremote does not mind.
+                    cable.send(data if self._raw else _with_returns(data))
+                    *lines, line = (line + data).split(b"\n")
+                    for one in lines:
+                        self._hear(one.decode(errors="replace").rstrip())
+            return False
+        finally:
+            console.close()
+
+
+class _Console:
+    """The chip's REPL behind two pipes, and what mode it is in."""
+
+    def __init__(self, process: subprocess.Popen):
+        assert process.stdin and process.stdout
+        self._process = process
+        self._input = process.stdin.fileno()
+        self.output = process.stdout.fileno()
+        self.raw = False
+        self.interrupt_due = False
+        self._prompted = False  # whether the REPL has been reached since the start
+        self._tail = b""
+        self._interrupted = 0.0
+
+    def read(self) -> bytes:
+        """Return what the chip printed, b"" if it has ended."""
+        data = os.read(self.output, _CHUNK)
+        seen = self._tail + data
+        if max(seen.rfind(_IN_RAW), seen.rfind(_IN_FRIENDLY)) >= 0:
+            self.raw = seen.rfind(_IN_RAW) > seen.rfind(_IN_FRIENDLY)
+            self._prompted = True
+            self.interrupt_due = False
+        self._tail = seen[-len(_IN_RAW) :]
+        return data
+
+    def type(self, data: bytes) -> None:
+        """Pass on what came over the cable; Ctrl-C goes where it belongs."""
+        before, *after = data.split(_INTERRUPT)
+        self._write(before)
+        for part in after:
+            if not self._prompted:
+                self.interrupt_due = True
+                self.interrupt_if_due()
+            elif not self._interrupt():
+                self._write(_INTERRUPT)
+            self._write(part)
+
+    def interrupt_if_due(self) -> None:
+        """Deliver a Ctrl-C that came while the chip was still starting."""
+        if self.interrupt_due and self._interrupt():
+            self.interrupt_due = False
+
+    def status(self) -> int:
+        """Return the exit status of the chip, which has ended."""
+        return self._process.wait()
+
+    def close(self) -> None:
+        """Let go of the pipes; the chip ends with them."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def _interrupt(self) -> bool:
+        # To a program as a signal. A prompt takes it as a character: there the signal would end
+        # the process. Which of them it is, says whether MicroPython catches the signal.
+        if not _catches_interrupts(self._process.pid):
+            return False
+        if time.monotonic() - self._interrupted > _TWICE_S:
+            self._interrupted = time.monotonic()
+            self._process.send_signal(signal.SIGINT)
+        return True
+
+    def _write(self, data: bytes) -> None:
+        # The chip may have ended just now: then the typing is lost, as on a board.
+        with contextlib.suppress(BrokenPipeError):
+            while data:
+                data = data[os.write(self._input, data) :]
+
+
+class _Cable:
+    """The PTY, and a pipe that tells the relay of its end.
+
+    near: the board's end. path: the computer's.
+    """
+
+    def __init__(self) -> None:
+        self.near, self._far = pty.openpty()
+        # Open at both ends, so that it does not hang up whenever a program lets go of it.
+        tty.setraw(self._far)
+        os.set_blocking(self.near, False)
+        self.path = os.ttyname(self._far)
+        self.pulled, self._pull = os.pipe()
+        self._listened = True
+        self._open = True
+
+    def send(self, data: bytes) -> None:
+        """Send to the computer; without a program that reads, it is lost, as on a board."""
+        while data:
+            patience = _LISTENER_S if self._listened else 0
+            ready = select.select([self.pulled], [self.near], [], patience)
+            if ready[0] or not ready[1]:
+                self._listened = False
+                return
+            data = data[os.write(self.near, data) :]
+            self._listened = True
+
+    def pull(self) -> None:
+        """Tell the relay to end."""
+        os.write(self._pull, b"!")
+
+    def close(self) -> None:
+        """Hang up: a program at the far end gets an error."""
+        if self._open:
+            self._open = False
+            for end in (self.near, self._far, self.pulled, self._pull):
+                os.close(end)
+
+
+def _with_returns(data: bytes) -> bytes:
+    return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def _catches_interrupts(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    caught = status.partition("SigCgt:")[2].split(maxsplit=1)
+    return bool(caught) and bool(int(caught[0], 16) >> (signal.SIGINT - 1) & 1)

@@ -1,0 +1,223 @@
+"""A virtual chip: a MicroPython process, its flash and NVS in a folder, its console and wire.
+
+What every kind of virtual reader has in common, and the hands that use it: a card held against
+the scanner, the clock, a look at the console. Everything acts from outside, on pins and levels.
+How its power comes and goes, and where its console ends, is for the kinds to say.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kalitka_cli.build import board
+
+from . import image
+from .wire import ReaderError, Wire
+
+CHIP = Path(__file__).parent / "chip"
+HEAP = "160K"
+HOST_ARCH = "x64"  # what this computer's MicroPython takes as native code
+RESET = 3  # the chip's exit status for "restart me"
+_CARD = re.compile(r"card (\S+) (allowed|denied)(?:: ([^(]+))? \(([^)]*)\)")
+
+
+@dataclass
+class Outcome:
+    """What came of a card: the lock's output, and what the console said."""
+
+    code: str
+    opened: bool
+    allowed: bool
+    reason: str
+    when: str
+
+
+def micropython() -> str:
+    """Return the path of the MicroPython of this environment. Raises ReaderError."""
+    path = shutil.which("micropython", path=str(Path(sys.executable).parent))
+    if not path:
+        raise ReaderError("no micropython beside this Python; run `make` for the set-up")
+    return path
+
+
+def wiegand_bits(code: str) -> str:
+    """Return the frame of a code of 6 or 8 hexadecimal digits, as a string of 0 and 1."""
+    if not re.fullmatch(r"[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8}", code):
+        raise ReaderError(f"a Wiegand card has 6 or 8 hexadecimal digits, not {code!r}")
+    data = f"{int(code, 16):0{len(code) * 4}b}"
+    half = len(data) // 2
+    first = str(data[:half].count("1") % 2)
+    last = str(1 - data[half:].count("1") % 2)
+    return first + data + last
+
+
+class VirtualChip:
+    """A chip whose flash and NVS live in `folder`, so that it can be switched on again later.
+
+    console: the lines it printed. wire: what its pins did.
+    """
+
+    def __init__(self, folder: Path, board_name: str, heap: str):
+        self.folder = folder
+        self.board = board(board_name)
+        self.flash_file = folder / "flash.bin"
+        self.console: list[str] = []
+        self.wire = Wire()
+        self._heap = heap
+        self._process: subprocess.Popen | None = None
+        self._meant_to_run = False
+        self._shut = 0  # the lock's level while nobody passes
+        self._said = threading.Condition()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    # Hands
+
+    def present(self, code: str, timeout: float = 10) -> Outcome:
+        """Hold a card against the scanner and see what comes of it. Raises ReaderError."""
+        seen, changes = len(self.console), len(self.pin_changes)
+        self.pulses(wiegand_bits(code))
+        line = self.wait_line(rf"card {code.upper()} ", since=seen, timeout=timeout)
+        self.ask({"do": "pins"})  # every change of a pin before this answer has come, too
+        match = _CARD.search(line)
+        if not match:
+            raise ReaderError(f"the console said {line!r}")
+        lock = self.board["LOCK"]
+        levels = [level for pin, level, _ in self.pin_changes[changes:] if pin == lock]
+        # It may be open still from the card before, or shut again already.
+        opened = any(level != self._shut for level in [*levels, self.pins[lock]])
+        return Outcome(match[1], opened, match[2] == "allowed", (match[3] or "").strip(), match[4])
+
+    def pulses(self, bits: str, gap_ms: int = 2) -> None:
+        """Send bits over the Wiegand wires, in real time."""
+        wires = [self.board["WIEGAND_D0"], self.board["WIEGAND_D1"]]
+        self.ask({"do": "pulses", "pins": wires, "bits": bits, "gap_ms": gap_ms})
+
+    def set_clock(self, utc: float) -> None:
+        """Set the chip's clock: seconds since 1970 UTC. The firmware sees it within a second."""
+        self.ask({"do": "clock", "utc": utc})
+
+    def network(self, up: bool) -> None:
+        """Switch the air on or off."""
+        self.ask({"do": "network", "up": up})
+
+    def flash_operations(self) -> dict[str, int]:
+        """Return the counts of flash reads, programs, erases since power on."""
+        return dict(self.ask({"do": "flash"}))  # type: ignore[call-overload]
+
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of heap used and free, after a collection."""
+        return dict(self.ask({"do": "memory"}))  # type: ignore[call-overload]
+
+    def flash_files(self) -> dict[str, bytes]:
+        """Return the files in the flash; only while it is off."""
+        return image.read(self.flash_file)
+
+    # Watching
+
+    @property
+    def powered(self) -> bool:
+        """Whether it was given power."""
+        return self._meant_to_run
+
+    def wait_ready(self, since: int = 0) -> None:
+        """Return when the application says that it is ready. `since` as in `wait_line`."""
+        self.wait_line(r" ready$", since=since)
+        self.ask({"do": "pins"})
+        self._shut = self.pins[self.board["LOCK"]]
+
+    @property
+    def pins(self) -> dict[int, int]:
+        """The levels of the outputs by their pin."""
+        return self.wire.pins
+
+    @property
+    def pin_changes(self) -> list[tuple[int, int, int]]:
+        """Every change of an output: (pin, level, the chip's milliseconds)."""
+        return self.wire.pin_changes
+
+    def ask(self, request: dict, timeout: float = 20) -> object:
+        """Send a request to the chip's inside and return its answer. Raises ReaderError."""
+        return self.wire.ask(request, timeout)
+
+    def wait_pin(self, number: int, level: int, timeout: float = 20) -> None:
+        """Return when an output has this level. Raises ReaderError."""
+        self.wire.wait_pin(number, level, timeout)
+
+    def wait_line(self, pattern: str, since: int = 0, timeout: float = 20) -> str:
+        """Return the first console line from index `since` on that matches. Raises ReaderError."""
+        wanted = re.compile(pattern)
+        deadline = time.monotonic() + timeout
+        at = since
+        with self._said:
+            while True:
+                for line in self.console[at:]:
+                    if wanted.search(line):
+                        return line
+                at = len(self.console)
+                left = deadline - time.monotonic()
+                ended = self._process is None or self._process.poll() is not None
+                if left <= 0 or (ended and not self._meant_to_run):
+                    end = self._console_end()
+                    raise ReaderError(f"no line like {pattern!r}; the console's end:\n  {end}")
+                self._said.wait(min(left, 0.5))
+
+    # For the kinds of readers
+
+    def _power_comes(self) -> None:
+        # The clock is lost with the power; the NVS is not.
+        (self.folder / "rtc").write_text("")
+        nvs = self.folder / "nvs.json"
+        if not nvs.exists():
+            nvs.write_text("")
+        self._meant_to_run = True
+
+    def _power_goes(self) -> None:
+        self._meant_to_run = False
+        process = self._process
+        if process and process.poll() is None:
+            process.kill()
+            process.wait()
+        self.wire.unplug()
+
+    def _start_chip(self, stdin: int, **environment: str) -> subprocess.Popen:
+        # Start the chip and plug the wire in. Its console is the process's stdout.
+        command = [micropython(), "-X", f"heapsize={self._heap}", str(CHIP / "power.py")]
+
+        def start(port: int) -> subprocess.Popen:
+            self._process = subprocess.Popen(
+                [*command, str(self.flash_file)],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                # A Ctrl-C in the terminal is for the tool, not for the chip.
+                start_new_session=True,
+                env={**self._environment(port), **environment},
+            )
+            return self._process
+
+        return self.wire.plug_in(start)
+
+    def _environment(self, port: int) -> dict[str, str]:
+        # Without HOME the REPL keeps no history in the home of whoever runs this.
+        own = {name: value for name, value in os.environ.items() if name != "HOME"}
+        return {
+            **own,
+            "MICROPYPATH": f"{CHIP}:.frozen",
+            "KALITKA_CHIP_WORLD": str(port),
+            "KALITKA_CHIP_RTC": str(self.folder / "rtc"),
+            "KALITKA_CHIP_NVS": str(self.folder / "nvs.json"),
+        }
+
+    def _hear(self, line: str) -> None:
+        with self._said:
+            self.console.append(line)
+            self._said.notify_all()
+
+    def _console_end(self) -> str:
+        return "\n  ".join(self.console[-12:])
