@@ -1,5 +1,6 @@
 """`kalitka deploy` with the real mpremote onto virtual boards behind a PTY."""
 
+import fcntl
 import json
 import os
 import pty
@@ -15,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from kalitka import settings
-from kalitka_cli import deploy
+from kalitka_cli import deploy, mpremote
+from kalitka_cli import device as device_module
 from kalitka_cli.build import ARCHES, BOARDS
 from kalitka_cli.build import board as board_of
+from kalitka_cli.device import Device
 from kalitka_hub.tokens import TokenSetting
 from kalitka_sim import image
 from kalitka_sim.hub_process import HubProcess
@@ -232,7 +235,6 @@ def test_a_port_that_is_not_there_gives_one_line(capsys):
 
 
 def test_a_busy_port_gives_one_line(blank, capsys):
-    fcntl = pytest.importorskip("fcntl")
     with open(blank.port, "rb+", buffering=0) as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert deploy.run(blank.port, "ESP32_GENERIC") == 1
@@ -242,7 +244,7 @@ def test_a_busy_port_gives_one_line(blank, capsys):
 def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
     near, far = pty.openpty()
     tty.setraw(far)
-    monkeypatch.setattr(deploy, "_SILENCE_S", 1)
+    monkeypatch.setattr(mpremote, "_SILENCE_S", 1)
     try:
         assert deploy.run(os.ttyname(far), "ESP32_GENERIC") == 1
     finally:
@@ -254,7 +256,7 @@ def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
 def test_something_that_only_echoes_gives_one_line(capsys, monkeypatch):
     near, far = pty.openpty()
     tty.setraw(far)
-    monkeypatch.setattr(deploy, "_SILENCE_S", 1)
+    monkeypatch.setattr(mpremote, "_SILENCE_S", 1)
 
     def echo():
         try:
@@ -290,43 +292,55 @@ def test_an_unknown_board_is_refused(capsys):
 )
 def test_without_a_port_the_only_device_is_taken(monkeypatch, listing, outcome):
     done = subprocess.CompletedProcess([], 0, stdout=listing)
-    monkeypatch.setattr(deploy.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(mpremote.subprocess, "run", lambda *_, **__: done)
     if outcome == 3:
-        assert deploy.find_port() == "/dev/ttyUSB3"
+        assert mpremote.find_port() == "/dev/ttyUSB3"
     else:
-        with pytest.raises(deploy.DeployError, match=outcome):
-            deploy.find_port()
+        with pytest.raises(mpremote.DeployError, match=outcome):
+            mpremote.find_port()
 
 
 @pytest.mark.parametrize(
     ("device", "complaint"),
     [
-        (deploy.Device("circuitpython", (9, 2, 0), 0x606), "no MicroPython but circuitpython"),
-        (deploy.Device("micropython", (1, 23, 0), X64 | 0x306), "1.23.0 is too old; flash 1.24"),
-        (deploy.Device("micropython", (1, 30, 0), X64 | 0x107), "version 7.1, but mpy-cross"),
-        (deploy.Device("micropython", (1, 30, 0), X64 | 0x206), "version 6.2, but mpy-cross"),
-        (deploy.Device("micropython", (1, 30, 0), 15 << 10 | 0x306), "the number 15"),
+        (
+            Device("circuitpython", (9, 2, 0), 0x606),
+            "no MicroPython but circuitpython",
+        ),
+        (
+            Device("micropython", (1, 23, 0), X64 | 0x306),
+            "1.23.0 is too old; flash 1.24",
+        ),
+        (
+            Device("micropython", (1, 30, 0), X64 | 0x107),
+            "version 7.1, but mpy-cross",
+        ),
+        (
+            Device("micropython", (1, 30, 0), X64 | 0x206),
+            "version 6.2, but mpy-cross",
+        ),
+        (Device("micropython", (1, 30, 0), 15 << 10 | 0x306), "the number 15"),
     ],
 )
 def test_a_runtime_that_does_not_fit_is_refused(device, complaint):
     made = {"/lib/kalitka/app.mpy": bytes((ord("M"), 6, ARCHES.index("x64") << 2 | 3, 31))}
-    with pytest.raises(deploy.DeployError, match=complaint):
-        deploy.check_runtime(device)
-        deploy.check_format(made, device)
+    with pytest.raises(mpremote.DeployError, match=complaint):
+        device_module.check_runtime(device)
+        device_module.check_format(made, device)
         assert device.arch
 
 
 def test_a_refused_device_goes_on_as_it_was(board, monkeypatch, capsys):
     started(board)
     seen = len(board.console)
-    monkeypatch.setattr(deploy, "_OLDEST", (9, 0))
+    monkeypatch.setattr(device_module, "_OLDEST", (9, 0))
     assert deploy.run(board.port, "ESP32_GENERIC") == 1
     assert "is too old" in capsys.readouterr().err
     board.wait_ready(since=seen)
 
 
 def test_a_firmware_that_does_not_fit_is_refused():
-    device = deploy.Device("micropython", (1, 29, 0), X64 | 0x306, free=8192)
+    device = Device("micropython", (1, 29, 0), X64 | 0x306, free=8192)
     files = {"/main.py": b"", "/lib/kalitka/app.mpy": bytes(9000)}
     assert deploy.make_plan(files, device, False).space(device) > device.free
     # What it replaces makes room.

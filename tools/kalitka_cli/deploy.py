@@ -8,76 +8,26 @@ was edited on the device stays, too.
 
 import contextlib
 import hashlib
-import json
-import os
-import queue
-import re
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kalitka import VERSION, settings
-from kalitka_cli.build import ARCHES, BuildError, board, compile_firmware
+from kalitka_cli.build import BuildError, board, compile_firmware
+from kalitka_cli.device import Device, check_format, check_runtime, look
+from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
 
-_OLDEST = (1, 24)  # MicroPython
 _PACKAGE = "/lib/kalitka"
 _MAIN = "/main.py"
 _PINS = "/board.py"
 _SETTINGS = "/" + settings.FILE
 _NEW_SETTINGS = _SETTINGS + ".new"
 _BLOCK = 4096  # bytes of flash that a file takes at least
-# mpremote itself waits up to ten seconds, several times, for a board that does not answer. A
-# file of 20 KiB takes some ten seconds over a serial line.
-_SILENCE_S = 60
-
-# On the device. Prints an object a line: first what it is, then [path, size, sha256] of the
-# firmware's files, [path] of its folders, and at last the free bytes.
-_LOOK = """
-import sys, os, json
-def look(path):
-    try:
-        entry = os.stat(path)
-    except OSError:
-        return
-    if entry[0] & 0x4000:
-        print(json.dumps([path]))
-        for item in list(os.ilistdir(path)):
-            look(path + "/" + item[0])
-        return
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while True:
-            n = file.readinto(buffer)
-            if not n:
-                break
-            digest.update(buffer[:n])
-    print(json.dumps([path, entry[6], hexlify(digest.digest()).decode()]))
-it = sys.implementation
-version = list(it.version[:3])
-print(json.dumps({"name": it.name, "version": version, "mpy": getattr(it, "_mpy", 0)}))
-if it.name == "micropython":
-    import hashlib
-    from binascii import hexlify
-    buffer = memoryview(bytearray(512))
-    for path in PATHS:
-        look(path)
-    try:
-        os.stat("/lib")
-        print(json.dumps(["/lib"]))
-    except OSError:
-        pass
-    space = os.statvfs("/")
-    print(json.dumps({"free": space[0] * space[3]}))
-"""
 
 _PREPARE = """
 import os
@@ -133,34 +83,8 @@ print(json.dumps(found))
 """
 
 
-class DeployError(Exception):
-    """The device could not be served; the message says why and what to do."""
-
-
 class InputError(Exception):
     """What was given is wrong; nothing was touched. The message says what would be right."""
-
-
-@dataclass
-class Device:
-    """What the device said about itself. files: {path: (size, sha256)} of the firmware's."""
-
-    name: str
-    version: tuple[int, ...]
-    mpy: int
-    free: int = 0
-    files: dict[str, tuple[int, str]] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
-
-    @property
-    def arch(self) -> str | None:
-        """Its native-code architecture, as mpy-cross names it. Raises DeployError."""
-        number = self.mpy >> 10 & 15
-        if number >= len(ARCHES):
-            raise DeployError(
-                f"the device's architecture has the number {number}, which is unknown here"
-            )
-        return ARCHES[number]
 
 
 @dataclass
@@ -220,147 +144,6 @@ def make_plan(files: dict[str, bytes], device: Device, replace_pins: bool) -> Pl
     return plan
 
 
-class Mpremote:
-    """The real `mpremote`, as a process, at one port."""
-
-    def __init__(self, port: str):
-        self.port = port
-
-    def run(
-        self,
-        *commands: list[str],
-        cwd: Path | None = None,
-        on_line: Callable[[str], None] = lambda _: None,
-    ) -> list[str]:
-        """Run commands one after the other in one session, which begins with a soft reset.
-
-        Returns the lines it printed; `on_line` is told each as it comes. Raises DeployError.
-        """
-        words = ["connect", self.port]
-        for command in commands:
-            words += [*command, "+"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mpremote", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        said: list[str] = []
-        faults: list[str] = []
-        try:
-            for line, is_fault in _lines(process):
-                (faults if is_fault else said).append(line)
-                if not is_fault:
-                    on_line(line)
-        except queue.Empty:
-            raise DeployError(self._no_answer()) from None
-        finally:
-            if process.poll() is None:
-                process.terminate()
-            process.wait()
-        if process.returncode:
-            raise DeployError(self._explain(faults, said))
-        return said
-
-    def _no_answer(self) -> str:
-        return (
-            f"nothing at {self.port} answers as MicroPython does: is MicroPython flashed, "
-            "and is it the right port?"
-        )
-
-    def _explain(self, faults: list[str], said: list[str]) -> str:
-        everything = "\n".join([*said, *faults])
-        if "failed to access" in everything:
-            return self._no_access()
-        if "could not enter raw repl" in everything:
-            return self._no_answer()
-        if "ENOSPC" in everything or "OSError: 28" in everything:
-            return "the device's flash is full; remove what is not needed there"
-        lost = ("SerialException", "Input/output error", "termios.error", "OSError: [Errno 5]")
-        if any(sign in everything for sign in lost):
-            return f"the connection at {self.port} was lost; plug it in and deploy again"
-        last = next((line for line in reversed([*said, *faults]) if line.strip()), "no reason")
-        return f"mpremote failed at {self.port}: {last.strip()}"
-
-    def _no_access(self) -> str:
-        if self.port.startswith("/"):
-            if not Path(self.port).exists():
-                return f"there is no {self.port}; is the board plugged in?"
-            if not os.access(self.port, os.R_OK | os.W_OK):
-                return (
-                    f"no permission for {self.port}; join the group that owns it: "
-                    f"sudo usermod -a -G {_group(self.port)} $USER, and log in again"
-                )
-        return f"{self.port} cannot be opened; close what uses it, such as another mpremote"
-
-
-def find_port() -> str:
-    """Return the port of the only USB serial device. Raises DeployError if it is not one."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "mpremote", "connect", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    ports = re.findall(r"^(\S+) .*?\b([0-9a-f]{4}:[0-9a-f]{4})\b", listing, re.MULTILINE)
-    boards = [port for port, ids in ports if ids != "0000:0000"]
-    if len(boards) == 1:
-        return boards[0]
-    there = "\n".join("  " + line.rstrip() for line in listing.splitlines()) or "  none at all"
-    which = "several USB serial devices are" if boards else "no USB serial device is"
-    raise DeployError(
-        f"{which} plugged in; say which port it is: --port PORT. mpremote lists:\n{there}"
-    )
-
-
-def look(mpremote: Mpremote) -> Device:
-    """Ask the device what it is and what it has. Raises DeployError."""
-    paths = ["/boot.py", _MAIN, _PINS, _SETTINGS, _PACKAGE]
-    answers = _objects(mpremote.run(_exec(_LOOK, PATHS=paths)))
-    said = next((answer for answer in answers if isinstance(answer, dict)), None)
-    if not said:
-        raise DeployError(f"the device at {mpremote.port} does not say what it is")
-    device = Device(said["name"], tuple(said["version"]), said["mpy"])
-    for answer in answers:
-        if isinstance(answer, dict):
-            device.free = answer.get("free", device.free)
-        elif len(answer) == 1:
-            device.folders.add(answer[0])
-        else:
-            device.files[answer[0]] = (answer[1], answer[2])
-    return device
-
-
-def check_runtime(device: Device) -> None:
-    """Raise DeployError unless the device runs a MicroPython that the firmware runs on."""
-    if device.name != "micropython":
-        raise DeployError(f"the device runs no MicroPython but {device.name}")
-    if device.version[:2] < _OLDEST:
-        old, least = (".".join(map(str, v)) for v in (device.version, _OLDEST))
-        raise DeployError(f"MicroPython {old} is too old; flash {least} or later")
-
-
-def check_format(files: dict[str, bytes], device: Device) -> None:
-    """Raise DeployError unless the device can load the .mpy files in `files`."""
-    for path, data in files.items():
-        if not path.endswith(".mpy"):
-            continue
-        version, native = data[1], data[2] >> 2
-        fits = device.mpy & 0xFF == version
-        if native:
-            fits = fits and device.mpy >> 8 & 3 == data[2] & 3
-        if not fits:
-            raise DeployError(
-                f"the device loads .mpy files of version {device.mpy & 0xFF}."
-                f"{device.mpy >> 8 & 3}, but mpy-cross makes {version}.{data[2] & 3}: "
-                "flash a MicroPython that fits"
-            )
-
-
 def run(
     port: str | None,
     board_name: str,
@@ -396,7 +179,7 @@ def _deploy(
     given = read_settings(settings_file) if settings_file else None
     mpremote = Mpremote(port or find_port())
     with console.status(f"asking the device at {mpremote.port} ..."):
-        device = look(mpremote)
+        device = look(mpremote, ["/boot.py", _MAIN, _PINS, _SETTINGS, _PACKAGE])
     with _restarted_if_refused(mpremote):
         check_runtime(device)
         version = ".".join(map(str, device.version))
@@ -433,7 +216,7 @@ def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console:
     commands = []
     if plan.remove or plan.folders_remove or plan.folders:
         commands.append(
-            _exec(
+            snippet(
                 _PREPARE,
                 REMOVE=plan.remove,
                 FOLDERS_REMOVE=plan.folders_remove,
@@ -444,13 +227,13 @@ def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console:
         if path == _MAIN:
             # Only behind files that have arrived as they are.
             rest = {p: d for p, d in digests.items() if p not in (_MAIN, _SETTINGS)}
-            commands.append(_exec(_VERIFY, EXPECTED=rest))
+            commands.append(snippet(_VERIFY, EXPECTED=rest))
         to = _NEW_SETTINGS if path == _SETTINGS else path
         commands.append(["fs", "cp", "-f", path.lstrip("/"), ":" + to])
         if path == _SETTINGS:
             # At any moment there are the old settings or the new ones.
-            commands.append(_exec(_RENAME, OLD=_NEW_SETTINGS, NEW=_SETTINGS))
-    commands += [_exec(_VERIFY, EXPECTED=digests), _exec(_IMPORT)]
+            commands.append(snippet(_RENAME, OLD=_NEW_SETTINGS, NEW=_SETTINGS))
+    commands += [snippet(_VERIFY, EXPECTED=digests), snippet(_IMPORT)]
     # A soft reset would not do: mpremote makes it from the raw REPL, where main.py is not run.
     commands.append(["reset"])
     with tempfile.TemporaryDirectory(prefix="kalitka-deploy-") as folder:
@@ -460,7 +243,7 @@ def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console:
             local.parent.mkdir(parents=True, exist_ok=True)
             local.write_bytes(data)
         with _copying(plan, console) as on_line:
-            said = _objects(_run_all(mpremote, commands, stage, on_line))
+            said = objects(_run_all(mpremote, commands, stage, on_line))
     _judge(said, mpremote, console)
     console.print(
         f"[green]✓[/] {len(plan.copy)} copied, {plan.same} already the same; "
@@ -481,7 +264,7 @@ def _run_all(
     try:
         return mpremote.run(*commands, cwd=stage, on_line=listen)
     except DeployError:
-        wrong = [p for a in _objects(said) if isinstance(a, dict) for p in a.get("wrong", ())]
+        wrong = [p for a in objects(said) if isinstance(a, dict) for p in a.get("wrong", ())]
         if wrong:
             raise DeployError(
                 f"these did not arrive as they were sent: {', '.join(wrong)}; deploy again"
@@ -556,44 +339,6 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _lines(process: subprocess.Popen) -> Iterator[tuple[str, bool]]:
-    # (line, whether it came from stderr), as they come. Raises queue.Empty after a long silence.
-    news: queue.Queue[tuple[str, bool] | None] = queue.Queue()
-
-    def read(stream: IO[str] | None, is_fault: bool) -> None:
-        assert stream
-        with stream:
-            for line in stream:
-                news.put((line.rstrip("\r\n"), is_fault))
-        news.put(None)
-
-    for stream, is_fault in ((process.stdout, False), (process.stderr, True)):
-        threading.Thread(target=read, args=(stream, is_fault), daemon=True).start()
-    ended = 0
-    while ended < 2:
-        line = news.get(timeout=_SILENCE_S)
-        if line:
-            yield line
-        else:
-            ended += 1
-
-
-def _exec(code: str, **values: object) -> list[str]:
-    # A command that runs `code` on the device with these names set. Their values are texts,
-    # lists and dicts of texts: what repr makes of them is an expression there, too.
-    given = "".join(f"{name} = {value!r}\n" for name, value in values.items())
-    return ["exec", given + code.strip() + "\n"]
-
-
-def _objects(lines: list[str]) -> list:
-    found = []
-    for line in lines:
-        if line.startswith(("{", "[")):
-            with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
-    return found
-
-
 def _same(device: Device, path: str, data: bytes) -> bool:
     return path in device.files and device.files[path][1] == _sha256(data)
 
@@ -604,13 +349,6 @@ def _sha256(data: bytes) -> str:
 
 def _blocks(sizes: Iterable[int]) -> int:
     return sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
-
-
-def _group(path: str) -> str:
-    try:
-        return Path(path).group()
-    except (KeyError, OSError):
-        return "dialout"
 
 
 def _fail(message: str, status: int) -> int:

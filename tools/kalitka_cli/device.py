@@ -1,0 +1,113 @@
+"""What is at the other end of the cable: its MicroPython, and the firmware's files on it."""
+
+from dataclasses import dataclass, field
+
+from kalitka_cli.build import ARCHES
+from kalitka_cli.mpremote import DeployError, Mpremote, objects, snippet
+
+_OLDEST = (1, 24)  # MicroPython
+
+# On the device. Prints an object a line: first what it is, then [path, size, sha256] of the
+# firmware's files, [path] of its folders, and at last the free bytes.
+_LOOK = """
+import sys, os, json
+def look(path):
+    try:
+        entry = os.stat(path)
+    except OSError:
+        return
+    if entry[0] & 0x4000:
+        print(json.dumps([path]))
+        for item in list(os.ilistdir(path)):
+            look(path + "/" + item[0])
+        return
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while True:
+            n = file.readinto(buffer)
+            if not n:
+                break
+            digest.update(buffer[:n])
+    print(json.dumps([path, entry[6], hexlify(digest.digest()).decode()]))
+it = sys.implementation
+version = list(it.version[:3])
+print(json.dumps({"name": it.name, "version": version, "mpy": getattr(it, "_mpy", 0)}))
+if it.name == "micropython":
+    import hashlib
+    from binascii import hexlify
+    buffer = memoryview(bytearray(512))
+    for path in PATHS:
+        look(path)
+    try:
+        os.stat("/lib")
+        print(json.dumps(["/lib"]))
+    except OSError:
+        pass
+    space = os.statvfs("/")
+    print(json.dumps({"free": space[0] * space[3]}))
+"""
+
+
+@dataclass
+class Device:
+    """What the device said about itself. files: {path: (size, sha256)} of the firmware's."""
+
+    name: str
+    version: tuple[int, ...]
+    mpy: int
+    free: int = 0
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+
+    @property
+    def arch(self) -> str | None:
+        """Its native-code architecture, as mpy-cross names it. Raises DeployError."""
+        number = self.mpy >> 10 & 15
+        if number >= len(ARCHES):
+            raise DeployError(
+                f"the device's architecture has the number {number}, which is unknown here"
+            )
+        return ARCHES[number]
+
+
+def look(mpremote: Mpremote, paths: list[str]) -> Device:
+    """Ask the device what it is and what it has at `paths` and below. Raises DeployError."""
+    answers = objects(mpremote.run(snippet(_LOOK, PATHS=paths)))
+    said = next((answer for answer in answers if isinstance(answer, dict)), None)
+    if not said:
+        raise DeployError(f"the device at {mpremote.port} does not say what it is")
+    device = Device(said["name"], tuple(said["version"]), said["mpy"])
+    for answer in answers:
+        if isinstance(answer, dict):
+            device.free = answer.get("free", device.free)
+        elif len(answer) == 1:
+            device.folders.add(answer[0])
+        else:
+            device.files[answer[0]] = (answer[1], answer[2])
+    return device
+
+
+def check_runtime(device: Device) -> None:
+    """Raise DeployError unless the device runs a MicroPython that the firmware runs on."""
+    if device.name != "micropython":
+        raise DeployError(f"the device runs no MicroPython but {device.name}")
+    if device.version[:2] < _OLDEST:
+        old, least = (".".join(map(str, v)) for v in (device.version, _OLDEST))
+        raise DeployError(f"MicroPython {old} is too old; flash {least} or later")
+
+
+def check_format(files: dict[str, bytes], device: Device) -> None:
+    """Raise DeployError unless the device can load the .mpy files in `files`."""
+    for path, data in files.items():
+        if not path.endswith(".mpy"):
+            continue
+        version, native = data[1], data[2] >> 2
+        fits = device.mpy & 0xFF == version
+        if native:
+            fits = fits and device.mpy >> 8 & 3 == data[2] & 3
+        if not fits:
+            raise DeployError(
+                f"the device loads .mpy files of version {device.mpy & 0xFF}."
+                f"{device.mpy >> 8 & 3}, but mpy-cross makes {version}.{data[2] & 3}: "
+                "flash a MicroPython that fits"
+            )
