@@ -5,11 +5,11 @@ import time
 
 import machine
 
-from kalitka import app
-
 _PAUSE_S = 5  # time to reach the console with Ctrl-C
 
 try:
+    from kalitka import app
+
     app.main()
 except Exception as error:
     sys.print_exception(error)

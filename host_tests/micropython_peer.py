@@ -13,8 +13,9 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 
+from kalitka_sim.virtual_chip import micropython
+
 TESTS = Path(__file__).parent
-MICROPYTHON = TESTS.parent / ".venv/bin/micropython"
 
 # The firmware's sources, compiled on the spot. What is frozen comes last.
 ENVIRONMENT = {
@@ -28,6 +29,8 @@ HEAP = "256K"
 # Others have a disk in the heap, too, and the dictionary that is the table's oracle.
 HEAPS = {
     "case_table": "8M",  # 512 blocks of 4 KiB
+    "case_table_damage": "8M",
+    "case_table_failures": "8M",
     "table_plan": "12M",  # the same, after thousands of examples
     "case_table_limits": "1M",  # at most 80 blocks
 }
@@ -36,7 +39,7 @@ HEAPS = {
 def command(subject, script, *arguments):
     """Return the command line that runs a script of this folder, with the heap it needs."""
     heap = HEAPS.get(subject, HEAP)
-    return [str(MICROPYTHON), "-X", f"heapsize={heap}", str(TESTS / script), *arguments]
+    return [micropython(), "-X", f"heapsize={heap}", str(TESTS / script), *arguments]
 
 
 class Here:

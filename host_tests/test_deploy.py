@@ -123,23 +123,45 @@ def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(bo
     assert "removed /lib/kalitka/old/part.mpy" in output
 
 
-def test_a_reader_keeps_its_settings_and_its_table(folder, tmp_path):
+@pytest.fixture
+def synced(folder, tmp_path):
+    """Give the folder of a board whose table lets 55667788 in, for ten minutes at a time."""
     hub = HubProcess(tmp_path / "hub")
     hub.command("reader", "add", "GATE-1")
     hub.set_tokens([TokenSetting("55667788", ("9_1",), ("GATE-1",))])
     with hub:
         hub.start()
-        values = {"reader": "GATE-1", "server_token": hub.secret}
+        values = {"reader": "GATE-1", "server_token": hub.secret, "lock_seconds": 600}
         with VirtualReader(folder, values, hub.address) as reader:
             reader.power_on()
             reader.wait_line("sync: full")
-    before = image.read(folder / "flash.bin")
-    image.update(folder / "flash.bin", {APP: b"damaged"})
-    with PtyBoard(folder) as board:
+    return folder
+
+
+def test_a_reader_keeps_its_settings_and_its_table(synced):
+    before = image.read(synced / "flash.bin")
+    image.update(synced / "flash.bin", {APP: b"damaged"})
+    with PtyBoard(synced) as board:
         board.power_on()
         deployed(board)
         assert board.present("55667788").opened
-    assert image.read(folder / "flash.bin") == before
+    assert image.read(synced / "flash.bin") == before
+
+
+def test_a_reader_that_is_stopped_from_the_console_shuts_its_door(synced):
+    with PtyBoard(synced) as board:
+        started(board)
+        lock = board.board["LOCK"]
+        assert board.present("55667788").opened
+        assert board.pins[lock] == 1
+        # mpremote stops what runs with Ctrl-C.
+        subprocess.run(
+            [sys.executable, "-m", "mpremote", "connect", board.port, "exec", "pass"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        board.wait_pin(lock, 0)
 
 
 def test_given_settings_are_copied_and_used(board, tmp_path):

@@ -202,6 +202,28 @@ def test_wrong_settings_are_named_and_the_defaults_hold(tmp_path):
         assert reader.present("04A1B2C3").reason == "unknown code"
 
 
+def test_settings_whose_names_are_no_texts_do_not_stop_the_reader(tmp_path):
+    with VirtualReader(tmp_path / "reader", {}) as reader:
+        # MicroPython's JSON takes them.
+        image.update(reader.flash_file, {"settings.json": b'{1: 2, "zone": "MSK-3", null: 3}'})
+        reader.power_on()
+        assert "settings: 1: there is no such setting" in "\n".join(reader.console)
+        reader.set_clock(MONDAY_0930_MSK)
+        assert reader.present("04A1B2C3").when == "Mon 09:30 MSK-3"
+
+
+@pytest.mark.parametrize("seconds", [1, 1767225599, 4102444800, 9999999999])
+def test_a_time_before_this_firmware_or_beyond_the_calendar_is_not_taken(tmp_path, seconds):
+    time = f"5,MSK-3,{seconds}".encode()
+    with ScriptedServer([Script(reply(time)), Script(reply(b"5%%"))]) as server:
+        where = ("127.0.0.1", server.port)
+        with VirtualReader(tmp_path / "reader", server=where) as reader:
+            reader.power_on()
+            reader.wait_line("clock: not set: the time given lies be")
+            reader.wait_line("sync: full")
+            assert reader.present("04A1B2C3").when == "clock not set"
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", None])
 def test_a_lost_settings_file_is_replaced_by_the_copy_in_nvs(tmp_path, damage):
     with VirtualReader(tmp_path / "reader", {"reader": "GATE-1", "zone": "MSK-3"}) as reader:

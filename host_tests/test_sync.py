@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kalitka_sim.virtual_chip import micropython
 from scripted_server import Script, ScriptedServer, chunked, reply
 
 HERE = Path(__file__).parent
@@ -38,9 +39,8 @@ class Runner:
         if self.runtime == "cpython":
             # Through JSON as well, so that both give the same types.
             return json.loads(json.dumps(sync_runner.run(**options)))
-        micropython = Path(sys.executable).parent / "micropython"
         done = subprocess.run(
-            [micropython, "-X", "heapsize=512K", DEVICE / "sync_runner.py", json.dumps(options)],
+            [micropython(), "-X", "heapsize=512K", DEVICE / "sync_runner.py", json.dumps(options)],
             capture_output=True,
             text=True,
             check=False,
@@ -185,6 +185,12 @@ NO_ANSWER = {
         "headers of more than",
     ),
     "an endless header line": (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20000, "a line of more than"),
+    "endless trailers": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 5000,
+        "trailers of more than",
+    ),
+    "two lengths": (reply(b"29921461%%", headers=("Content-Length: 5",)), "two different"),
+    "an error without a length": (b"HTTP/1.1 500 X\r\n\r\nwhy not", "answered 500 (why not)"),
     "another protocol": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP/1.1"),
     "nothing at all": (b"", "closed the connection without an answer"),
 }

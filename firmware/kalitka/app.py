@@ -6,7 +6,6 @@ decided on from the first second, with or without a network.
 
 import asyncio
 import gc
-import time
 from binascii import crc32
 
 import board
@@ -19,18 +18,18 @@ from kalitka.hardware.wiegand import CODE_SIZE, FrameError, Wiegand
 from kalitka.sync.client import Client
 from kalitka.sync.poller import Poller
 from kalitka.system import nvs
-from kalitka.system.clock import Clock
+from kalitka.system.clock import Clock, Uptime
 from kalitka.system.wifi import Wifi
 from kalitka.table.table import DAMAGED, FOUND, Table
 
 _RESTART_S = 1  # before a task that failed begins again
 _TABLE = "table"
-_START = time.ticks_ms()
+_uptime = Uptime()
 
 
 def report(text: str) -> None:
     """Write a line to the console, with the seconds since the start."""
-    print("%7.3f %s" % (time.ticks_diff(time.ticks_ms(), _START) / 1000, text))
+    print("%7.3f %s" % (_uptime.millis() / 1000, text))
 
 
 class Gate:
@@ -90,8 +89,11 @@ async def forever(name: str, run) -> None:
             await run()
             return
         except Exception as e:  # nothing that a part does may end the reader
-            report("%s: failed, starts again: %s %s" % (name, type(e).__name__, e))
             gc.collect()
+            try:
+                report("%s: failed, starts again: %s %s" % (name, type(e).__name__, e))
+            except Exception:  # not even the want of memory for these words
+                pass
         await asyncio.sleep(_RESTART_S)
 
 
@@ -103,8 +105,8 @@ def load_settings() -> dict:
         found, faults = settings.parse(data)
         if not nvs.save(data):
             report("settings: no copy could be kept in NVS")
-    except (OSError, settings.SettingError) as e:
-        fault = e if isinstance(e, settings.SettingError) else "no %s" % settings.FILE
+    except (OSError, MemoryError, settings.SettingError) as e:
+        fault = e if isinstance(e, settings.SettingError) else "%s cannot be read" % settings.FILE
         report("settings: %s" % fault)
         copy = nvs.load()
         if copy:
@@ -120,19 +122,21 @@ def origin_of(found: dict) -> int:
     return crc32(("%s %s" % (found["server_url"], found["reader"])).encode()) & 0x3FFFFFFF
 
 
-async def run() -> None:
-    """Start every part and run for ever."""
-    report("kalitka %s on %s" % (VERSION, board.NAME))
-    found = load_settings()
+def make_lock(found: dict) -> Lock:
+    """Return the lock of these settings, shut."""
     fail_safe = found["lock_kind"] == "fail-safe"
     level = open_level(fail_safe, found["lock_output"] == "active-low")
-    lock = Lock(Pin(board.LOCK, Pin.OUT, value=1 - level), level, found["lock_seconds"])
+    return Lock(Pin(board.LOCK, Pin.OUT, value=1 - level), level, found["lock_seconds"])
+
+
+async def run(found: dict, lock: Lock) -> None:
+    """Start every part and run for ever."""
     scanner = Wiegand(
         Pin(board.WIEGAND_D0, Pin.IN, Pin.PULL_UP),
         Pin(board.WIEGAND_D1, Pin.IN, Pin.PULL_UP),
         found["scanner_byte_order"] == "reversed",
     )
-    clock = Clock()
+    clock = Clock(_uptime)
     if found["zone"]:
         clock.set_zone(found["zone"])
     table = Table(_TABLE, origin_of(found))
@@ -165,4 +169,11 @@ async def run() -> None:
 
 def main() -> None:
     """Run the reader; returns only if it is interrupted from the console."""
-    asyncio.run(run())
+    report("kalitka %s on %s" % (VERSION, board.NAME))
+    found = load_settings()
+    lock = make_lock(found)
+    try:
+        asyncio.run(run(found, lock))
+    finally:
+        # Tasks are not ended but left where they were: a door that one of them opened as well.
+        lock.shut()

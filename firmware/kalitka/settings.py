@@ -98,9 +98,9 @@ def complete(values: dict) -> tuple[dict, list[str]]:
     """
     found = {name: FIELDS[name][0] for name in FIELDS}
     faults = []
-    for name in sorted(values):
+    for name, value in values.items():
         try:
-            found[name] = check(name, values[name])
+            found[name] = check(name, value)
         except SettingError as e:
             faults.append(str(e))
     return found, faults

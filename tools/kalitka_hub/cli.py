@@ -17,6 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import DatabaseError
 
+from kalitka.access import rules, timezone
+
 from .changes import changing
 from .database import Database, open_database, open_existing
 from .faults import NotFound, Refused
@@ -66,6 +68,7 @@ def serve(
 
     with _faults_reported():
         check_zone(zone)
+        _warn_of_zone(zone)
         listener = server.listen(host, port)
         with listener, _opened(open_database(db)) as database:
             with database.snapshot() as session:
@@ -168,6 +171,11 @@ def token_add(
         with _opened(open_database(db)) as database, changing(database) as session:
             changed = set_tokens(session, [setting])
         print(f"token {code} set" if changed else f"token {code} is so already")
+        if any(rules.speaks_seconds(rules.pack(text.encode())) for text in rule):
+            _tell(
+                "a day time above 1440 can only be seconds: from now on its readers take those of "
+                "every rule as seconds"
+            )
 
 
 @token.command("remove")
@@ -227,6 +235,14 @@ def _faults_reported() -> Iterator[None]:
     except DatabaseError as fault:
         _tell(f"the database failed: {fault.orig}; nothing was written, try again")
         raise typer.Exit(1) from fault
+
+
+def _warn_of_zone(zone: str) -> None:
+    # The readers' own module knows what they understand.
+    try:
+        timezone.parse(zone)
+    except timezone.ZoneError as fault:
+        _tell(f"the readers will not take the zone {zone}: {fault}; give them one as a setting")
 
 
 def _tell(text: str) -> None:

@@ -50,5 +50,9 @@ def judge(
             return ALLOWED
         if verdict > best:
             best = verdict
-        at = rules.end_of(buf, at)
+        try:
+            at = rules.end_of(buf, at)
+        except rules.RuleError:
+            # Of a later firmware: what follows it cannot be found.
+            return best
     return best

@@ -262,6 +262,8 @@ def permits(
         return PERMITTED if buf[at + 1] else NEVER
     if kind == 1:
         return _judge_dates(buf, at + 1, minute)
+    if kind not in (3, 7):
+        return UNREADABLE
     verdict = _judge_hours(buf, at + 1, unit_seconds, day_minute, weekday)
     if kind == 3 or verdict in (UNREADABLE, CLOCK_NOT_SET):
         return verdict

@@ -1,8 +1,9 @@
 """The lock: one output that lets a person through for some seconds.
 
 Fail-secure: the door is locked without power, the output is on while it is open. Fail-safe: the
-other way round. Promises: the output goes back to its shut level whatever else happens in the
-loop. The pin is handed in, made with that level: so the door does not open for a moment at start.
+other way round. Promises: the output goes back to its shut level when its time is over and the
+loop runs; whoever ends the loop calls `shut`. The pin is handed in, made with its shut level: so
+the door does not open for a moment at the start.
 """
 
 import asyncio
@@ -37,17 +38,18 @@ class Lock:
         self._pin.value(self._open_level)
         self._opened.set()
 
+    def shut(self) -> None:
+        """Shut now."""
+        self._pin.value(1 - self._open_level)
+
     async def run(self) -> None:
-        """Lock again when the time is over, for ever."""
+        """Shut again when the time is over, for ever."""
         while True:
-            try:
-                await self._opened.wait()
-                self._opened.clear()
-                while True:
-                    left = time.ticks_diff(self._until, time.ticks_ms())
-                    if left <= 0:
-                        break
-                    await asyncio.sleep_ms(left)
-            finally:
-                # Also when this task is ended: a door is never left open.
-                self._pin.value(1 - self._open_level)
+            await self._opened.wait()
+            self._opened.clear()
+            while True:
+                left = time.ticks_diff(self._until, time.ticks_ms())
+                if left <= 0:
+                    break
+                await asyncio.sleep_ms(left)
+            self.shut()

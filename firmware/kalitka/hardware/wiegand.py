@@ -29,7 +29,8 @@ class Wiegand:
     """
 
     def __init__(self, d0, d1, reverse: bool = False):
-        self._bits = bytearray(_BITS_MAX)
+        self._bits = bytearray(_BITS_MAX)  # of the frame that is coming
+        self._whole = bytearray(_BITS_MAX)  # of the one that is being decoded
         self._count = 0
         self._reverse = reverse
         self._flag = asyncio.ThreadSafeFlag()
@@ -50,10 +51,12 @@ class Wiegand:
             await asyncio.sleep_ms(_LOOK_MS)
             quiet = quiet + _LOOK_MS if self._count == seen else 0
             seen = self._count
+        # The next frame may begin while this one is decoded.
+        self._bits, self._whole = self._whole, self._bits
         self._count = 0
         self._flag.clear()
         try:
-            n = decode(self._bits, seen, code, self._reverse)
+            n = decode(self._whole, seen, code, self._reverse)
         except FrameError:
             self.faults += 1
             raise

@@ -90,21 +90,21 @@ class Client:
     async def _expect_ok(self, exchange):
         if exchange.status == 200:
             return
-        try:
-            said = await self._text(exchange, _QUOTE_MAX)
-        except HttpError:
-            said = ""
+        said = await self._text(exchange, _QUOTE_MAX)
         words = "the server answered %d" % exchange.status
         if exchange.status in (401, 403):
             words = "%s: it does not accept this reader's code or token" % words
         raise Refused(exchange.status, "%s (%s)" % (words, said) if said else words)
 
     async def _text(self, exchange, limit):
-        # The beginning of a short body as printable text.
+        # The beginning of a short body as printable text, as far as it comes.
         piece = bytearray(limit)
         text = ""
         while len(text) < limit:
-            n = await exchange.read(piece)
+            try:
+                n = await exchange.read(piece)
+            except HttpError:
+                break
             if not n:
                 break
             text += "".join(chr(b) if 32 <= b < 127 else " " for b in piece[:n])

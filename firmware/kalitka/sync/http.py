@@ -1,6 +1,7 @@
 """HTTP/1.1 for one request at a time, over asyncio streams.
 
-Promises: memory does not grow with the body; every wait has a deadline; a body is told to be
+Promises: memory does not grow with the body; every wait has a deadline, but for the look-up of a
+host name, which blocks in MicroPython (an address needs none); a body is told to be
 whole only if the length that was announced has come, or the last chunk has. Redirects are not
 followed and nothing is decompressed. Errors are HttpError with the reason in words.
 """
@@ -191,6 +192,8 @@ class Exchange:
         if name == b"content-length" and not self._chunked:
             if not value.isdigit() or len(value) > 9:
                 raise HttpError("bad Content-Length")
+            if self._left not in (_UNTIL_CLOSED, int(value)):
+                raise HttpError("two different Content-Lengths")
             self._left = int(value)
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked":
@@ -211,8 +214,13 @@ class Exchange:
             raise HttpError("bad length of a chunk")
         if self._left == 0:
             self._over = True
-            while await self._line():  # trailers
-                pass
+            size = 0
+            while size <= _HEAD_MAX:  # trailers
+                line = await self._line()
+                if not line:
+                    return
+                size += len(line)
+            raise HttpError("trailers of more than %d bytes" % _HEAD_MAX)
 
 
 def split_url(url: str) -> tuple[str, int, str]:

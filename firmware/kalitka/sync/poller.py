@@ -14,7 +14,9 @@ from micropython import const
 
 _HOUR = const(3600)
 _DAY = const(86400)
-_EXCHANGE_MAX = const(600)  # seconds a whole sync may take, however slowly it trickles
+# Seconds that an answer may take, however steadily it trickles.
+_SYNC_MAX = const(1800)
+_TIME_MAX = const(60)
 
 
 class Poller:
@@ -38,6 +40,7 @@ class Poller:
         self._interval = interval
         self._zone = zone
         self._clock_due = 0  # uptime in seconds
+        self._clock_error = ""
         self._save_due = _HOUR
         self.error = ""
         self.polls = 0
@@ -59,10 +62,8 @@ class Poller:
         self.polls += 1
         try:
             await self.set_clock()
-            await asyncio.wait_for(self.poll(), _EXCHANGE_MAX)
-        except asyncio.TimeoutError:
-            self._fail("the sync took more than %d s" % _EXCHANGE_MAX)
-        except (OSError, ValueError) as e:
+            await self.poll()
+        except (OSError, ValueError, asyncio.TimeoutError) as e:
             self._fail(_words(e))
         except MemoryError:
             self._fail("not enough memory for the sync")
@@ -87,11 +88,15 @@ class Poller:
         if self._clock.is_set and self._clock.uptime() < self._clock_due:
             return
         try:
-            seconds, zone = await self._client.time()
+            seconds, zone = await asyncio.wait_for(self._client.time(), _TIME_MAX)
             self._clock.set_utc(seconds)
-        except (OSError, ValueError) as e:
-            self._report("clock: not set: %s" % _words(e))
+        except (OSError, ValueError, asyncio.TimeoutError) as e:
+            words = _words(e)
+            if words != self._clock_error:
+                self._report("clock: not set: %s" % words)
+            self._clock_error = words
             return
+        self._clock_error = ""
         self._report("clock: set by the server")
         self._clock_due = self._clock.uptime() + _DAY
         if self._zone:
@@ -106,10 +111,13 @@ class Poller:
         table = self._table
         full = not table.minute or bool(table.fault)
         asked = 0 if full else table.minute
-        changes = _Changes(table.begin(full))
+        spoke_seconds = table.seconds
+        transaction = table.begin(full)
         try:
-            parser = await self._client.sync(asked, changes)
-            commit = changes.transaction.commit(changes.received)
+            changes = _Changes(transaction)
+            answer = self._client.sync(asked, changes)
+            parser = await asyncio.wait_for(answer, _SYNC_MAX)
+            commit = transaction.commit(changes.received)
             try:
                 for _ in commit:
                     await asyncio.sleep(0)
@@ -117,8 +125,13 @@ class Poller:
                 # If this task was ended in the middle: closes the files that are being written.
                 commit.close()
         finally:
-            changes.transaction.abort()
+            transaction.abort()
         self._tell(full, changes, parser)
+        if table.seconds and not spoke_seconds:
+            self._report(
+                "sync: a day time above 1440: from now on all are taken as seconds; "
+                "if that is wrong, set day_time_unit"
+            )
         return 1 if full else changes.received
 
     def _tell(self, full, changes, parser):
@@ -168,6 +181,8 @@ class _Changes:
 
 def _words(error):
     # Our own errors are words; the system's are a number.
+    if isinstance(error, asyncio.TimeoutError):
+        return "the answer trickled for too long"
     if len(error.args) == 1 and isinstance(error.args[0], str):
         return error.args[0]
     return "error %s" % (error.args[0] if error.args else error)

@@ -15,23 +15,40 @@ from micropython import const
 
 # The year 2026 began; whatever says an earlier time has not been set.
 _EARLIEST = const(29453760)  # minutes since 1970 UTC
+# And 2100: beyond it the chip's calendar may not go.
+_LATEST = const(68374080)
 # The chip counts from 2000, other ports from 1970. In minutes: seconds since 1970 are no small
 # integer where those have 31 bits.
 _EPOCH = 15778080 if time.gmtime(0)[0] == 2000 else 0
 
 
+class Uptime:
+    """Milliseconds since it was made. Asked at least once in six days, it never wraps."""
+
+    def __init__(self):
+        self._last = time.ticks_ms()
+        self._millis = 0
+
+    def millis(self) -> int:
+        """Return the milliseconds."""
+        now = time.ticks_ms()
+        self._millis += time.ticks_diff(now, self._last)
+        self._last = now
+        return self._millis
+
+
 class Clock:
     """The time. `minute`: since 1970 UTC; `day_minute`, `weekday`: local, Monday is 0.
 
+    uptime: an Uptime, which it keeps from wrapping.
     `minute` is -1 while the clock is not set, `day_minute` is -1 while there is no local time.
     """
 
-    def __init__(self):
+    def __init__(self, uptime):
         self._rtc = RTC()
+        self._counter = uptime
         self._offset = None  # minutes east of UTC
         self._zone = ""
-        self._last = time.ticks_ms()
-        self._uptime = 0  # milliseconds
         self.minute = -1
         self.day_minute = -1
         self.weekday = 0
@@ -44,13 +61,14 @@ class Clock:
 
     def uptime(self) -> int:
         """Return the seconds since the start, whatever happens to the time of day."""
-        self._count()
-        return self._uptime // 1000
+        return self._counter.millis() // 1000
 
     def set_utc(self, seconds: int) -> None:
-        """Set the time: seconds since 1970 UTC. Raises ValueError if it lies before 2026."""
+        """Set the time: seconds since 1970 UTC, from 2026 to 2099. Raises ValueError."""
         if seconds // 60 < _EARLIEST:
             raise ValueError("the time given lies before this firmware's build")
+        if seconds // 60 >= _LATEST:
+            raise ValueError("the time given lies beyond the year 2099")
         year, month, day, hour, minute, second, weekday = time.gmtime(seconds - _EPOCH * 60)[:7]
         self._rtc.datetime((year, month, day, weekday, hour, minute, second, 0))
         self.tick()
@@ -84,10 +102,5 @@ class Clock:
         """Tick for ever."""
         while True:
             self.tick()
-            self._count()
+            self._counter.millis()
             await asyncio.sleep(1)
-
-    def _count(self):
-        now = time.ticks_ms()
-        self._uptime += time.ticks_diff(now, self._last)
-        self._last = now

@@ -47,13 +47,19 @@ class Wifi:
         try:
             self._wlan.active(True)
             if not self.connected():
+                self._rest()
                 self._wlan.connect(self._ssid, self._password)
             for _ in range(_CONNECT_S // _LOOK_S):
                 if self.connected():
                     return True
                 await asyncio.sleep(_LOOK_S)
-            # Ends the attempt, so that the next one starts from a known state.
-            self._wlan.disconnect()
         except OSError as e:
             self._report("wifi: error %s" % e)
         return False
+
+    def _rest(self):
+        # The driver may be at a try of its own, and then refuses another.
+        try:
+            self._wlan.disconnect()
+        except OSError:  # there was nothing to end
+            pass

@@ -64,21 +64,24 @@ def load(folder: str) -> Manifest:
     cut = data.rfind(b"check ")
     if cut < 0 or data[cut:] != b"check %08x\n" % crc32(data[:cut]):
         raise Damaged("the manifest has a wrong checksum")
-    lines = data[:cut].decode().split("\n")[:-1]
-    if lines[0] != _TITLE:
-        raise Damaged("the manifest is of another version: %s" % lines[0])
     fields = {}
     segments = []
-    for line in lines[1:]:
-        name, value = line.split(" ", 1)
-        if name == "segment":
-            segments.append(value)
-        else:
-            fields[name] = value
-    return Manifest(
-        int(fields["minute"]),
-        int(fields["generation"]),
-        fields["unit"] == "second",
-        int(fields["origin"]),
-        tuple(segments),
-    )
+    try:
+        lines = data[:cut].decode().split("\n")
+        if lines[0] != _TITLE:
+            raise Damaged("the manifest is of another version: %s" % lines[0])
+        for line in lines[1:-1]:
+            name, value = line.split(" ", 1)
+            if name == "segment":
+                segments.append(value)
+            else:
+                fields[name] = value
+        return Manifest(
+            int(fields["minute"]),
+            int(fields["generation"]),
+            fields["unit"] == "second",
+            int(fields["origin"]),
+            tuple(segments),
+        )
+    except (KeyError, ValueError):
+        raise Damaged("the manifest has a wrong line")

@@ -26,15 +26,19 @@ class Runs:
     def __init__(self, prefix: str):
         self._prefix = prefix
         self._made = 0
-        self._data = bytearray(_BUFFER)
+        # Made with the first record: most polls bring none.
+        self._data = bytearray()
+        self._order = array("H")  # offsets into _data, sorted by record
         self._used = 0
-        self._order = array("H", bytes(2 * _RECORDS_MAX))  # offsets into _data, sorted by record
         self._count = 0
         self._paths = []
         self._last = b""  # the last record written out
 
     def add(self, record: bytes) -> None:
         """Take one record (bytes, at most 4094)."""
+        if not self._data:
+            self._data = bytearray(_BUFFER)
+            self._order = array("H", bytes(2 * _RECORDS_MAX))
         size = len(record)
         if self._used + _HEAD + size > _BUFFER or self._count == _RECORDS_MAX:
             self._spill()

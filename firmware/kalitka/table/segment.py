@@ -23,6 +23,7 @@ from micropython import const
 _MAGIC = b"KSG1"
 _FOOTER = "<4sIIIII"  # magic, codes, tombstones, bytes of blocks, of rule sets, of index
 _FOOTER_SIZE = const(28)  # with its checksum
+_HEAD = const(2)  # bytes of a packed code before its payload
 
 # Rule sets held in memory while a segment is open, in bytes: two hundred schedules fit, and
 # whoever has a window of his own (a guest's stay) is stored in place instead.
@@ -41,11 +42,12 @@ class Damaged(OSError):
 
 
 def _separator(below, key):
-    # The shortest beginning of `key` that is above `below`: enough to find the block by.
+    # The shortest beginning of `key` that is above `below`: enough to find the block by. Never
+    # less than the two head bytes, so that its length less two fits a byte.
     n = 0
     while n < len(below) and below[n] == key[n]:
         n += 1
-    return key[: n + 1]
+    return key[: max(n + 1, _HEAD)]
 
 
 class SegmentWriter:
@@ -78,7 +80,7 @@ class SegmentWriter:
             self._put(self._block.take(True))
             self._block.add(key, rule_set, set_id)
             separator = _separator(last, key)
-            self._index.append(len(separator))
+            self._index.append(len(separator) - _HEAD)
             self._index.extend(separator)
 
     def finish(self) -> int:
@@ -173,7 +175,7 @@ class Segment:
         at = 0
         while at < index - 4:
             self._separators.append(at)
-            at += 1 + self._index[at]
+            at += 1 + _HEAD + self._index[at]
 
     def close(self) -> None:
         """Close the file. Finding afterwards fails."""
@@ -231,7 +233,7 @@ class Segment:
     def _above(self, at, key, size):
         # Whether the separator at `at` of the index is above the key.
         index = self._index
-        length = index[at]
+        length = _HEAD + index[at]
         for i in range(min(length, size)):
             byte = index[at + 1 + i]
             if byte != key[i]:

@@ -129,9 +129,10 @@ class Table:
 
     def confirm(self, minute: int, seconds: bool) -> None:
         """Take a minute whose state is the one that is there; writes only what must be kept."""
-        self.minute = minute
-        if self.foreign or seconds != self.seconds:
+        reset = minute == 0 and self._manifest.minute
+        if self.foreign or seconds != self.seconds or reset:
             self._commit(self._manifest.segments, minute, seconds)
+        self.minute = minute
 
     def install(self, names: list[str], minute: int, seconds: bool) -> None:
         """Make these segment files (oldest first) the table: the moment of the commit."""
@@ -144,7 +145,6 @@ class Table:
         self.close()
         self._segments = segments
         self.minute = minute
-        self.fault = ""
 
     def release(self, transaction: Transaction) -> None:
         """End a transaction; what it left behind, or replaced, is removed."""
@@ -200,7 +200,11 @@ class Table:
 
     def _without_manifest(self, error):
         # What the table is if its manifest could not be read: new, or damaged.
-        names = os.listdir(self.folder)
+        try:
+            names = os.listdir(self.folder)
+        except OSError as e:
+            error = e
+            names = []
         empty = manifest.Manifest(origin=self.origin)
         whole = not isinstance(error, Damaged) and error.errno == _ENOENT
         if whole and not any(name.endswith(".seg") for name in names):
@@ -225,14 +229,15 @@ class Table:
 
     def _sweep(self):
         # Removes what the manifest does not name: leftovers of a cut sync, replaced files.
-        self._untidy = False
-        for name in os.listdir(self.folder):
-            if name != manifest.NAME and name not in self._manifest.segments:
-                try:
+        # What cannot be removed costs room, not correctness: it is tried again.
+        try:
+            self._untidy = False
+            for name in os.listdir(self.folder):
+                if name != manifest.NAME and name not in self._manifest.segments:
                     os.remove(self.folder + "/" + name)
                     self.swept += 1
-                except OSError:  # it costs room, not correctness: the next start tries again
-                    self._untidy = True
+        except OSError:
+            self._untidy = True
 
 
 def _number_of(name):

@@ -15,6 +15,8 @@ from micropython import const
 _STEP = const(64)  # entries between two chances for others to run
 _DELTAS_MAX = const(4)  # a lookup of an unknown code reads one block of each
 _BASE_SHARE = const(4)  # deltas of a quarter of the base's size are merged into it
+_SEGMENTS_MAX = const(10)  # with no room to merge them; the manifest can name more
+_LOOKUPS = const(4)  # looked up between two chances for others to run: each reads 1 KiB or more
 
 # A record is a packed code, a kind byte and a packed rule. Deletes come before the rules of
 # their code, and equal rules side by side.
@@ -83,12 +85,24 @@ class Transaction:
         name = table.new_name("base")
         writer = yield from self._write(name, self._grouped())
         table.install([name], minute, self.seconds)
+        # Every file is new, and so is whatever was damaged.
+        table.fault = ""
         self.changed = writer.codes
 
     def _amend(self, minute):
-        table = self._table
         changes = self._changes()
-        first = next(changes, None)
+        try:
+            yield from self._apply(changes, minute)
+        finally:
+            changes.close()
+
+    def _apply(self, changes, minute):
+        table = self._table
+        first = None
+        for first in changes:
+            if first is not None:
+                break
+            yield
         if first is None:
             table.confirm(minute, self.seconds)
             return
@@ -98,7 +112,14 @@ class Transaction:
         names.append(name)
         self.changed = writer.codes + writer.tombstones
         if len(names) > 1 + _DELTAS_MAX:
-            names = yield from self._compact(names)
+            try:
+                names = yield from self._compact(names)
+            except Damaged:
+                raise
+            except OSError:
+                # No room, most likely. Deletes must not wait for it.
+                if len(names) > _SEGMENTS_MAX:
+                    raise
         table.install(names, minute, self.seconds)
 
     def _compact(self, names):
@@ -110,7 +131,7 @@ class Transaction:
             deltas = sum(segment.size for segment in segments) - base.size
             if deltas * _BASE_SHARE >= base.size:
                 name = table.new_name("base")
-                live = ((k, s) for k, s in newest(segments) if s is not None)
+                live = (entry if entry[1] is not None else None for entry in newest(segments))
                 yield from self._write(name, live)
                 return [name]
             name = table.new_name("delta")
@@ -121,14 +142,16 @@ class Transaction:
                 segment.close()
 
     def _write(self, name, entries, first=None):
+        # Writes a segment of the entries; None among them is a pause.
         try:
             with open(self._table.folder + "/" + name, "wb") as file:
                 writer = SegmentWriter(file)
                 if first:
                     writer.add(*first)
                 for count, entry in enumerate(entries):
-                    writer.add(*entry)
-                    if count % _STEP == _STEP - 1:
+                    if entry is not None:
+                        writer.add(*entry)
+                    if entry is None or count % _STEP == _STEP - 1:
                         yield
                 writer.finish()
             return writer
@@ -155,14 +178,17 @@ class Transaction:
             new.close()
 
     def _changes(self):
-        # Yields (key, new rule set or None) of the codes whose state becomes another.
+        # Yields (key, new rule set or None) of the codes whose state becomes another, and None
+        # where others may run: an answer may repeat thousands of codes and change none.
         groups = self._groups()
         try:
-            for key, deleted, added in groups:
+            for count, (key, deleted, added) in enumerate(groups):
                 old = self._table.lookup_packed(key)
                 new = self._sum(None if deleted else old, added)
                 if new != old:
                     yield key, new
+                elif count % _LOOKUPS == _LOOKUPS - 1:
+                    yield None
         finally:
             groups.close()
 

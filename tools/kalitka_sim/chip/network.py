@@ -31,6 +31,9 @@ class WLAN:
         """Begin to join a network."""
         if not self._active:
             raise OSError("Wifi Not Started")
+        if self._joined is not None:
+            # As the chip: a try that has not been ended is in the way of the next.
+            raise OSError("Wifi Internal State Error")
         self._joined = ticks.ticks_ms()
 
     def disconnect(self):

@@ -1,0 +1,67 @@
+"""The rule table when writing fails: at each operation. In MicroPython on LittleFS."""
+
+from device.failing_files import FailingFiles
+from device.raising import error_of
+from device.scratch import Folder
+from device.table_plan import State, check_table, check_tidy, commit, expand, fails, tell
+from kalitka.table.table import Table
+
+
+def _check_failures(first, full, changes, places):
+    # A commit that fails at this write operation or that leaves everything as it was.
+    state = State()
+    state.codes, _ = state.after(True, first)
+    state.minute = 5
+    after = State()
+    after.codes = state.codes
+    after.codes, _ = after.after(full, changes)
+    after.minute = 6
+    for for_ever in (False, True):
+        for at in places:
+            with Folder() as folder:
+                table = Table(folder + "/table")
+                commit(table, True, 5, first)
+                transaction = table.begin(full)
+                with FailingFiles(at, for_ever):
+                    failed = fails(transaction, 6, changes)
+                check_table(table, state if failed else after, 10)
+                if failed:
+                    check_tidy(table)
+                    again = Table(table.folder)
+                    check_table(again, state, 10)
+                    again.close()
+                    commit(table, full, 6, changes)
+                check_table(table, after, 10)
+                check_tidy(table)
+                table.close()
+                if not failed:
+                    return
+
+
+def test_a_small_change_that_fails_at_any_write_leaves_everything_as_it_was():
+    first = expand([("many", 11, 20, 4)])
+    changes = expand([("gone", 11, 3), ("many", 12, 5, 4)])
+    _check_failures(first, False, changes, range(1, 60))
+    _check_failures(first, True, changes, range(1, 60))
+
+
+def test_a_large_change_that_fails_at_a_write_leaves_everything_as_it_was():
+    first = expand([("many", 11, 40, 4)])
+    changes = expand([("many", 12, 700, 30)])
+    places = list(range(1, 6)) + list(range(40, 3000, 331))
+    _check_failures(first, False, changes, places)
+    _check_failures(first, True, changes, places)
+
+
+def test_a_change_whose_files_cannot_even_be_opened_can_be_given_up():
+    # The first write operation of a change that spills is the opening of its first run.
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        changes = expand([("many", 12, 700, 30)])
+        transaction = table.begin(True)
+        with FailingFiles(1, True):
+            error_of(OSError, tell, transaction, changes)
+            transaction.abort()
+        commit(table, True, 5, changes)
+        assert len(list(table.codes())) == 700
+        table.close()
