@@ -197,7 +197,7 @@ def test_settings_with_a_fault_are_refused_before_the_device_is_touched(
 def test_every_fault_of_the_settings_is_told(tmp_path):
     given = tmp_path / "site.json"
     given.write_text('{"lock_seconds": 0, "lock_kind": "wood", "reader": "A"}')
-    with pytest.raises(deploy.InputError, match=r"(?s)lock_kind: .*lock_seconds: "):
+    with pytest.raises(deploy.InputError, match=r"(?s)lock_seconds: .*lock_kind: "):
         deploy.read_settings(given)
     with pytest.raises(deploy.InputError, match="No such file"):
         deploy.read_settings(tmp_path / "none.json")
