@@ -7,7 +7,12 @@ from device.failing_files import FailingFiles
 from device.raising import error_of
 from device.scratch import Folder, restore, snapshot
 from device.table_plan import (
+    ALWAYS,
+    DATES,
+    HOURS,
+    NEVER,
     RULE_SET_MAX,
+    SECONDS,
     State,
     begin,
     check_history,
@@ -18,12 +23,6 @@ from device.table_plan import (
 )
 from kalitka.access import rules
 from kalitka.table.table import FOUND, UNKNOWN, Table
-
-ALWAYS = rules.pack(b"9_1")
-NEVER = rules.pack(b"9_0")
-HOURS = rules.pack(b"3_480_1200_1111100")
-SECONDS = rules.pack(b"3_36000_78200_1110101")
-DATES = rules.pack(b"1_29921461_29921521")
 
 
 def test_a_new_table_is_empty_and_asks_for_a_full_sync():

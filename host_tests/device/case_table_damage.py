@@ -6,6 +6,9 @@ from binascii import crc32
 from device.raising import error_of
 from device.scratch import Folder, restore, snapshot, write
 from device.table_plan import (
+    ALWAYS,
+    DATES,
+    HOURS,
     State,
     begin,
     check_code,
@@ -18,12 +21,6 @@ from device.table_plan import (
 from kalitka.access import decision, rules
 from kalitka.table.segment import Damaged
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
-
-ALWAYS = rules.pack(b"9_1")
-NEVER = rules.pack(b"9_0")
-HOURS = rules.pack(b"3_480_1200_1111100")
-SECONDS = rules.pack(b"3_36000_78200_1110101")
-DATES = rules.pack(b"1_29921461_29921521")
 
 
 class _Small:

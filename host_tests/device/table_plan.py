@@ -25,6 +25,12 @@ from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 RULE_SET_MAX = 720  # bytes of the rules of one code
 SHOWN = 30  # codes looked at after a step
 
+ALWAYS = rules.pack(b"9_1")
+NEVER = rules.pack(b"9_0")
+HOURS = rules.pack(b"3_480_1200_1111100")
+SECONDS = rules.pack(b"3_36000_78200_1110101")
+DATES = rules.pack(b"1_29921461_29921521")
+
 
 def _numbers(seed):
     while True:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kalitka import VERSION, settings
 from kalitka_cli.build import BuildError, board, compile_firmware
-from kalitka_cli.device import Device, check_format, check_runtime, look
+from kalitka_cli.device import DIGEST, Device, check_format, check_runtime, look
 from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
 
 _PACKAGE = "/lib/kalitka"
@@ -48,27 +48,14 @@ os.rename(OLD, NEW)
 """
 
 # Its failure ends mpremote, and what would come after it does not happen.
-_VERIFY = """
-import hashlib, json
-from binascii import hexlify
-wrong = []
-buffer = memoryview(bytearray(512))
-for path, wanted in EXPECTED.items():
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while True:
-                n = file.readinto(buffer)
-                if not n:
-                    break
-                digest.update(buffer[:n])
-    except OSError:
-        pass
-    if hexlify(digest.digest()).decode() != wanted:
-        wrong.append(path)
+_VERIFY = (
+    DIGEST
+    + """
+wrong = [path for path in EXPECTED if digest(path) != EXPECTED[path]]
 print(json.dumps({"wrong": wrong}))
 assert not wrong
 """
+)
 
 _IMPORT = """
 import json, os

@@ -1,16 +1,41 @@
 """What is at the other end of the cable: its MicroPython, and the firmware's files on it."""
 
 from dataclasses import dataclass, field
+from textwrap import indent
 
 from kalitka_cli.build import ARCHES
 from kalitka_cli.mpremote import DeployError, Mpremote, objects, snippet
 
 _OLDEST = (1, 24)  # MicroPython
 
+# On the device: the SHA-256 of a file as hexadecimal digits, "" if there is none.
+DIGEST = """
+import hashlib, json
+from binascii import hexlify
+buffer = memoryview(bytearray(512))
+def digest(path):
+    sha = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while True:
+                n = file.readinto(buffer)
+                if not n:
+                    return hexlify(sha.digest()).decode()
+                sha.update(buffer[:n])
+    except OSError:
+        return ""
+"""
+
 # On the device. Prints an object a line: first what it is, then [path, size, sha256] of the
 # firmware's files, [path] of its folders, and at last the free bytes.
+_WHAT = """
+import sys, json
+it = sys.implementation
+version = list(it.version[:3])
+print(json.dumps({"name": it.name, "version": version, "mpy": getattr(it, "_mpy", 0)}))
+"""
 _LOOK = """
-import sys, os, json
+import os
 def look(path):
     try:
         entry = os.stat(path)
@@ -21,31 +46,18 @@ def look(path):
         for item in list(os.ilistdir(path)):
             look(path + "/" + item[0])
         return
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while True:
-            n = file.readinto(buffer)
-            if not n:
-                break
-            digest.update(buffer[:n])
-    print(json.dumps([path, entry[6], hexlify(digest.digest()).decode()]))
-it = sys.implementation
-version = list(it.version[:3])
-print(json.dumps({"name": it.name, "version": version, "mpy": getattr(it, "_mpy", 0)}))
-if it.name == "micropython":
-    import hashlib
-    from binascii import hexlify
-    buffer = memoryview(bytearray(512))
-    for path in PATHS:
-        look(path)
-    try:
-        os.stat("/lib")
-        print(json.dumps(["/lib"]))
-    except OSError:
-        pass
-    space = os.statvfs("/")
-    print(json.dumps({"free": space[0] * space[3]}))
+    print(json.dumps([path, entry[6], digest(path)]))
+for path in PATHS:
+    look(path)
+try:
+    os.stat("/lib")
+    print(json.dumps(["/lib"]))
+except OSError:
+    pass
+space = os.statvfs("/")
+print(json.dumps({"free": space[0] * space[3]}))
 """
+_ASK = _WHAT + 'if it.name == "micropython":\n' + indent(DIGEST + _LOOK, "    ")
 
 
 @dataclass
@@ -72,7 +84,7 @@ class Device:
 
 def look(mpremote: Mpremote, paths: list[str]) -> Device:
     """Ask the device what it is and what it has at `paths` and below. Raises DeployError."""
-    answers = objects(mpremote.run(snippet(_LOOK, PATHS=paths)))
+    answers = objects(mpremote.run(snippet(_ASK, PATHS=paths)))
     said = next((answer for answer in answers if isinstance(answer, dict)), None)
     if not said:
         raise DeployError(f"the device at {mpremote.port} does not say what it is")

@@ -9,13 +9,8 @@ from kalitka.access import rules
 from micropython import const
 
 # The reasons. Up to ALLOWED they are what `rules.permits` says, in its order.
-NO_RULE = const(0)
-NEVER = const(1)
-CLOCK_NOT_SET = const(2)
-NO_LONGER = const(3)
-NOT_YET = const(4)
-OUTSIDE_HOURS = const(5)
-ALLOWED = const(6)
+NO_RULE = rules.UNREADABLE
+ALLOWED = rules.PERMITTED
 UNKNOWN_CODE = const(7)
 TABLE_DAMAGED = const(8)
 
