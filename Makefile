@@ -18,11 +18,12 @@ demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in
 test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets
 	@$(BIN)/pytest -q
 
-lint: $(READY)  ## ruff over everything, pyright with the ESP32 stubs over firmware/
+lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright --project firmware/pyrightconfig.json --pythonpath $(BIN)/python \
 	    --typeshedpath $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	@$(BIN)/pyright --project tools/pyrightconfig.json --pythonpath $(BIN)/python
 
 bench: $(READY)  ## what the table costs in flash, time and memory, beside a plain client
 	@$(BIN)/kalitka bench

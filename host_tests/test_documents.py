@@ -42,3 +42,23 @@ def test_the_rules_that_the_readme_names_are_rules():
     assert found
     for rule in found:
         rules.pack(rule.encode())
+
+
+def test_the_manifest_of_a_frozen_build_names_what_is_there():
+    # The build's own functions, noting what they are told.
+    folder = ROOT / "boards" / "ESP32_GENERIC"
+    frozen = []
+
+    def package(name, base_path, opt):
+        frozen.append(folder / base_path / name / "__init__.py")
+
+    def module(name, base_path, opt):
+        frozen.append(folder / base_path / name)
+
+    included = []
+    code = (folder / "manifest.py").read_text()
+    exec(code, {"include": included.append, "package": package, "module": module})
+    assert included == ["$(PORT_DIR)/boards/manifest.py"]
+    names = {"__init__.py", "main.py", "boot.py", "board.py"}
+    assert {path.name for path in frozen} == names
+    assert all(path.is_file() for path in frozen)

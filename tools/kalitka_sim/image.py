@@ -9,12 +9,14 @@ from pathlib import Path, PurePosixPath
 from littlefs import LittleFS
 
 BLOCK = 4096
-_SIZES = {"block_size": BLOCK, "read_size": 32, "prog_size": 32, "lookahead_size": 32}
+_ACCESS = 32  # bytes read or programmed at once, as the ESP32 port mounts it
 
 
 def create(path: Path, size: int, files: dict[str, bytes]) -> None:
     """Make an image of `size` bytes (whole blocks) that holds `files` ({path: contents})."""
-    fs = LittleFS(block_count=size // BLOCK, **_SIZES)
+    fs = _littlefs(size)
+    fs.format()
+    fs.mount()
     _put(fs, files)
     path.write_bytes(fs.context.buffer)
 
@@ -47,10 +49,21 @@ def read(path: Path) -> dict[str, bytes]:
 
 def _mounted(path: Path) -> LittleFS:
     data = path.read_bytes()
-    fs = LittleFS(block_count=len(data) // BLOCK, mount=False, **_SIZES)
+    fs = _littlefs(len(data))
     fs.context.buffer = bytearray(data)
     fs.mount()
     return fs
+
+
+def _littlefs(size: int) -> LittleFS:
+    return LittleFS(
+        block_size=BLOCK,
+        block_count=size // BLOCK,
+        read_size=_ACCESS,
+        prog_size=_ACCESS,
+        lookahead_size=_ACCESS,
+        mount=False,
+    )
 
 
 def _put(fs: LittleFS, files: dict[str, bytes]) -> None:
