@@ -31,7 +31,7 @@ HEAPS = {
     "case_table": "8M",  # 512 blocks of 4 KiB
     "case_table_damage": "8M",
     "case_table_failures": "8M",
-    "case_table_power": "2M",
+    "case_table_power": "6M",
     "table_plan": "12M",  # the same, after thousands of examples
     "case_table_limits": "1M",  # at most 80 blocks
 }

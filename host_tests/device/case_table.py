@@ -20,6 +20,7 @@ from device.table_plan import (
     check_tidy,
     commit,
     expand,
+    rule_of,
 )
 from kalitka.access import rules
 from kalitka.table.table import FOUND, UNKNOWN, Table
@@ -437,4 +438,51 @@ def test_others_may_run_while_an_answer_repeats_what_is_there():
         steps = sum(1 for _ in begin(table, False, changes).commit(6))
         assert steps >= 400 // 4
         assert snapshot(folder) == before
+        table.close()
+
+
+def _in_order(count):
+    return [(b"%08X" % (n * 77777), rule_of(n % 9)) for n in range(count)]
+
+
+def test_a_full_answer_in_code_order_that_is_the_table_writes_nothing_whatever_its_size():
+    changes = _in_order(3000)
+    with Folder() as folder:
+        table = Table(folder)
+        commit(table, True, 5, changes)
+        before = snapshot(folder)
+        with FailingFiles(1, True):
+            commit(table, True, 6, changes)
+        assert snapshot(folder) == before
+        assert table.minute == 6
+        table.close()
+
+
+def test_a_full_answer_in_code_order_may_differ_anywhere_and_lose_its_order():
+    whole = _in_order(700)
+    other = (b"0000AFFE", ALWAYS)
+    variants = [
+        whole[1:],
+        whole[:-1],
+        whole[:350] + whole[351:],
+        whole[:350] + [(whole[350][0], NEVER)] + whole[351:],
+        whole[:1] + [other] + whole[1:],
+        whole + [(b"FFFFFFFF", ALWAYS)],
+        whole + [other],
+        whole[350:] + whole[:350],
+        whole[:350] + whole[360:] + whole[350:360] + [whole[5], (whole[5][0], NEVER)],
+        whole + whole,
+        whole[:1],
+        [],
+    ]
+    with Folder() as folder:
+        table = Table(folder)
+        for number, changes in enumerate(variants):
+            for minute, some in ((5, whole), (6 + number, changes)):
+                state = State()
+                state.codes, _ = state.after(True, some)
+                state.minute = minute
+                commit(table, True, minute, some)
+                check_table(table, state)
+                check_tidy(table)
         table.close()

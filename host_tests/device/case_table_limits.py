@@ -76,18 +76,21 @@ if MICROPYTHON:
 
     def _with_little_heap(work):
         # Run with so many bytes of heap left, in one piece, whatever the heap's size is.
-        ballast = [None] * 1024
         gc.collect()
         reserve = bytearray(FREE)
-        try:
-            for i in range(len(ballast)):
-                ballast[i] = bytearray(1000)
-        except MemoryError:
-            pass
+        ballast = None
+        # Large pieces first, then what fits between them: a chain, since a list would grow.
+        for size in (1000, 100):
+            try:
+                while True:
+                    ballast = (bytearray(size), ballast)
+            except MemoryError:
+                pass
         del reserve
         gc.collect()
         assert FREE // 2 < gc.mem_free() < FREE * 3 // 2, gc.mem_free()
         work()
+        assert ballast
 
     def test_changes_of_thousands_of_codes_need_little_memory():
         def sync():

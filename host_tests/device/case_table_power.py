@@ -12,7 +12,7 @@ if MICROPYTHON:
     import vfs
 
     from device.ramdisk import RamDisk
-    from device.table_plan import State, check_table, check_tidy, commit, expand
+    from device.table_plan import State, check_table, check_tidy, commit, expand, rule_of
     from kalitka.table.table import Table
 
     KINDS = ("fails", "dropped", "half")
@@ -200,3 +200,8 @@ if MICROPYTHON:
         changes = expand([("many", 60, 600, 30)])
         places = list(range(1, 60, 13)) + list(range(60, 400, 67))
         print("#", check_cuts([(True, FIRST)], True, changes, places), "cuts")
+
+    def test_a_power_cut_in_a_full_sync_that_comes_in_code_order():
+        first = [(b"%08X" % (n * 77777), rule_of(n % 9)) for n in range(120)]
+        changes = first[:60] + first[61:] + [(b"FFFFFFFF", rule_of(5))]
+        print("#", check_cuts([(True, first)], True, changes), "cuts")

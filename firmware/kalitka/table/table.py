@@ -11,6 +11,8 @@ import os
 
 from kalitka.table import codes, manifest
 from kalitka.table.block import BLOCK, NO_RULES, BlockCursor
+from kalitka.table.full_change import FullChange
+from kalitka.table.incremental_change import IncrementalChange
 from kalitka.table.segment import ABSENT, PRESENT, Damaged, Segment
 from kalitka.table.transaction import Transaction, newest
 from micropython import const
@@ -83,7 +85,7 @@ class Table:
             raise ValueError("a change of the table is under way")
         if self.fault and not full:
             raise Damaged(self.fault)
-        self._transaction = Transaction(self, full)
+        self._transaction = FullChange(self) if full else IncrementalChange(self)
         return self._transaction
 
     def save_minute(self) -> None:

@@ -1,4 +1,4 @@
-"""A change of the rule table: collected, sorted, merged with what is there, committed or not.
+"""A change of the rule table: what a full and an incremental one have in common.
 
 Promises: until `commit` is through, the table is the old one for every lookup and after every
 power cut; afterwards it is the new one. Memory is bounded whatever the size of the change. What
@@ -12,16 +12,12 @@ from kalitka.table.runs import Runs, merge
 from kalitka.table.segment import RULE_SET_MAX, Damaged, SegmentWriter
 from micropython import const
 
-_STEP = const(64)  # entries between two chances for others to run
-_DELTAS_MAX = const(4)  # a lookup of an unknown code reads one block of each
-_BASE_SHARE = const(4)  # deltas of a quarter of the base's size are merged into it
-_SEGMENTS_MAX = const(10)  # with no room to merge them; the manifest can name more
-_LOOKUPS = const(4)  # looked up between two chances for others to run: each reads 1 KiB or more
+STEP = const(64)  # entries between two chances for others to run
 
 # A record is a packed code, a kind byte and a packed rule. Deletes come before the rules of
 # their code, and equal rules side by side.
-_DELETE = b"\x00"
-_RULE = b"\x01"
+DELETE = b"\x00"
+RULE = b"\x01"
 
 
 class Transaction:
@@ -31,25 +27,22 @@ class Transaction:
     overflowed: rules dropped because their code has more than it can hold (720 bytes packed).
     """
 
-    def __init__(self, table, full: bool):
+    def __init__(self, table):
         self._table = table
-        self._full = full
         self._runs = Runs(table.folder + "/run-")
-        self.seconds = table.seconds and not (full and table.foreign)
+        self.seconds = table.seconds
         self.changed = 0
         self.overflowed = 0
 
     def delete(self, code: bytes) -> None:
         """Remove every rule that `code` (bytes) had before this transaction."""
-        # A full change starts from nothing: there is nothing to delete.
-        if not self._full:
-            self._runs.add(codes.pack(code) + _DELETE)
+        self._runs.add(codes.pack(code) + DELETE)
 
     def add(self, code: bytes, packed_rule: bytes) -> None:
         """Add a packed rule to `code` (bytes). The empty rule b"" only makes the code known."""
         if packed_rule and rules.speaks_seconds(packed_rule):
             self.seconds = True
-        self._runs.add(codes.pack(code) + _RULE + packed_rule)
+        self._take(codes.pack(code), packed_rule)
 
     def abort(self) -> None:
         """Drop everything; the table stays as it is. Does nothing after a commit."""
@@ -65,81 +58,19 @@ class Transaction:
         """
         try:
             yield from self._runs.reduce()
-            if self._full:
-                yield from self._replace(minute)
-            else:
-                yield from self._amend(minute)
+            yield from self._steps(minute)
         except Damaged as e:
             self._table.fault = str(e)
             raise
         finally:
             self.abort()
 
-    def _replace(self, minute):
-        table = self._table
-        if not table.fault:
-            same = yield from self._equals_table()
-            if same:
-                table.confirm(minute, self.seconds)
-                return
-        name = table.new_name("base")
-        writer = yield from self._write(name, self._grouped())
-        table.install([name], minute, self.seconds)
-        # Every file is new, and so is whatever was damaged.
-        table.fault = ""
-        self.changed = writer.codes
+    def _take(self, key, packed_rule):
+        self._runs.add(key + RULE + packed_rule)
 
-    def _amend(self, minute):
-        changes = self._changes()
-        try:
-            yield from self._apply(changes, minute)
-        finally:
-            changes.close()
-
-    def _apply(self, changes, minute):
-        table = self._table
-        first = None
-        for first in changes:
-            if first is not None:
-                break
-            yield
-        if first is None:
-            table.confirm(minute, self.seconds)
-            return
-        names = table.names()
-        name = table.new_name("delta" if names else "base")
-        writer = yield from self._write(name, changes, first)
-        names.append(name)
-        self.changed = writer.codes + writer.tombstones
-        if len(names) > 1 + _DELTAS_MAX:
-            try:
-                names = yield from self._compact(names)
-            except Damaged:
-                raise
-            except OSError:
-                # No room, most likely. Deletes must not wait for it.
-                if len(names) > _SEGMENTS_MAX:
-                    raise
-        table.install(names, minute, self.seconds)
-
-    def _compact(self, names):
-        # Merges the deltas into one, or, once they add up, all of it into a new base.
-        table = self._table
-        segments = [table.open_segment(name) for name in reversed(names)]
-        try:
-            base = segments[-1]
-            deltas = sum(segment.size for segment in segments) - base.size
-            if deltas * _BASE_SHARE >= base.size:
-                name = table.new_name("base")
-                live = (entry if entry[1] is not None else None for entry in newest(segments))
-                yield from self._write(name, live)
-                return [name]
-            name = table.new_name("delta")
-            yield from self._write(name, newest(segments[:-1]))
-            return [names[0], name]
-        finally:
-            for segment in segments:
-                segment.close()
+    def _steps(self, minute):
+        # Makes the change from the sorted records; a generator.
+        raise ValueError(minute)
 
     def _write(self, name, entries, first=None):
         # Writes a segment of the entries; None among them is a pause.
@@ -151,61 +82,16 @@ class Transaction:
                 for count, entry in enumerate(entries):
                     if entry is not None:
                         writer.add(*entry)
-                    if entry is None or count % _STEP == _STEP - 1:
+                    if entry is None or count % STEP == STEP - 1:
                         yield
                 writer.finish()
             return writer
         finally:
             entries.close()
 
-    def _equals_table(self):
-        # Compares the whole change with the whole table, both in code order.
-        old = newest(self._table.segments())
-        new = self._grouped()
-        try:
-            for count, entry in enumerate(new):
-                if entry != _next_live(old):
-                    return False
-                if count % _STEP == _STEP - 1:
-                    yield
-            return _next_live(old) is None
-        except Damaged as e:
-            # Found out just in time: the new table will not have it.
-            self._table.fault = str(e)
-            return False
-        finally:
-            old.close()
-            new.close()
-
-    def _changes(self):
-        # Yields (key, new rule set or None) of the codes whose state becomes another, and None
-        # where others may run: an answer may repeat thousands of codes and change none.
-        groups = self._groups()
-        try:
-            for count, (key, deleted, added) in enumerate(groups):
-                old = self._table.lookup_packed(key)
-                new = self._sum(None if deleted else old, added)
-                if new != old:
-                    yield key, new
-                elif count % _LOOKUPS == _LOOKUPS - 1:
-                    yield None
-        finally:
-            groups.close()
-
-    def _grouped(self):
-        # Yields (key, rule set) of every code of a full change. May be gone through twice.
-        self.overflowed = 0
-        groups = self._groups()
-        try:
-            for key, _, added in groups:
-                yield key, added
-        finally:
-            groups.close()
-
-    def _groups(self):
+    def _groups(self, records):
         # Yields (key, deleted, rule set added or None) a code, in code order. The records are
         # sorted, and so the rules of a code come in the order of a rule set, equal ones together.
-        records = self._runs.sorted()
         key = last = added = None
         deleted = False
         try:
@@ -228,15 +114,6 @@ class Transaction:
                 yield key, deleted, added
         finally:
             records.close()
-
-    def _sum(self, kept, added):
-        # The rule set of a code that keeps one (None: nothing) and gets another.
-        if not kept or added is None:
-            return kept if added is None else added
-        total = b""
-        for rule in rules.split(rules.join(rules.split(kept) + rules.split(added))):
-            total = self._append(total, rule)
-        return total
 
     def _append(self, rule_set, rule):
         # What is beyond the bound of a rule set is dropped and counted.
@@ -265,7 +142,8 @@ def _aged(segment, age):
         yield key, age, rule_set
 
 
-def _next_live(entries):
+def next_live(entries):
+    """Return the next entry that is no tombstone, None behind the last one."""
     for entry in entries:
         if entry[1] is not None:
             return entry
