@@ -258,6 +258,16 @@ def test_the_clock_is_set_from_the_time_endpoint(runner):
     assert server.bodies[1] == "0"
 
 
+@pytest.mark.parametrize(("hours", "asked"), [(0, "29921460"), (1, "29921470")])
+def test_a_minute_without_changes_is_written_down_once_an_hour(runner, hours, asked):
+    # A reader that has been running for an hour asks for the time, too, at every start here.
+    time = [Script(reply(b"5,MSK-3,1795287578"))] if hours else []
+    answers = [good(), good(b"29921470%%\n"), good(b"29921480%%\n")]
+    scripts = [script for answer in answers for script in [*time, answer]]
+    _, server = runner.polls(scripts, polls=3, reopen=True, hours=hours)
+    assert [body for body in server.bodies if body] == ["0", "29921460", asked]
+
+
 @pytest.mark.parametrize(
     "body", [b"<html>", b"5,6", b"1,MSK-3,", b"1,MSK-3,x", b"1,MSK-3,99999999999"]
 )

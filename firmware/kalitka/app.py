@@ -108,13 +108,22 @@ def load_settings() -> dict:
     except (OSError, MemoryError, settings.SettingError) as e:
         fault = e if isinstance(e, settings.SettingError) else "%s cannot be read" % settings.FILE
         report("settings: %s" % fault)
-        copy = nvs.load()
-        if copy:
-            report("settings: taken from the copy in NVS")
-        found, faults = settings.parse(copy or b"{}")
+        found, faults = _kept_settings()
     for fault in faults:
         report("settings: %s" % fault)
     return found
+
+
+def _kept_settings():
+    copy = nvs.load()
+    try:
+        if copy:
+            found = settings.parse(copy)
+            report("settings: taken from the copy in NVS")
+            return found
+    except settings.SettingError as e:
+        report("settings: the copy in NVS: %s" % e)
+    return settings.complete({})
 
 
 def origin_of(found: dict) -> int:

@@ -27,16 +27,20 @@ if not hasattr(asyncio.StreamReader, "readinto"):
 
 
 class FakeClock:
-    """A clock that notes what it was set to. `due`: whether it asks to be set."""
+    """A clock that notes what it was set to. `due`: whether it asks to be set.
 
-    def __init__(self, due):
+    hours: how long it has been running.
+    """
+
+    def __init__(self, due, hours):
         self.is_set = not due
+        self._hours = hours
         self.set_to = None
         self.zone = None
 
     def uptime(self):
-        """Never grows."""
-        return 0 if not self.is_set else -1
+        """Return the seconds; before the start if the clock is not to be set."""
+        return 3600 * self._hours if self._hours or not self.is_set else -1
 
     def set_utc(self, seconds):
         """Note the time."""
@@ -48,9 +52,9 @@ class FakeClock:
         self.zone = zone
 
 
-async def _polls(port, folder, polls, patience, clock_due, reopen):
+async def _polls(port, folder, polls, patience, clock_due, reopen, hours):
     lines = []
-    clock = FakeClock(clock_due)
+    clock = FakeClock(clock_due, hours)
     client = Client("http://127.0.0.1:%d" % port, "the-secret", "GATE-1", patience)
     table = Table(folder)
     results = []
@@ -70,9 +74,9 @@ async def _polls(port, folder, polls, patience, clock_due, reopen):
     return {"polls": results, "set_to": clock.set_to, "zone": clock.zone}
 
 
-def run(port, folder, polls=1, patience=5, clock_due=False, reopen=False):
+def run(port, folder, polls=1, patience=5, clock_due=False, reopen=False, hours=0):
     """Poll `polls` times; `reopen`: the table is closed and opened before each."""
-    return asyncio.run(_polls(port, folder, polls, patience, clock_due, reopen))
+    return asyncio.run(_polls(port, folder, polls, patience, clock_due, reopen, hours))
 
 
 if __name__ == "__main__":

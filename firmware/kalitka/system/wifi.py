@@ -24,31 +24,33 @@ class Wifi:
         self._ssid = ssid
         self._password = password
         self._report = report
-        self._wlan = network.WLAN(network.STA_IF)
+        # Made when it runs: a radio that cannot be had must not keep the door from working.
+        self._wlan = None
 
     def connected(self) -> bool:
         """Tell whether the link is up."""
-        return self._wlan.isconnected()
+        return self._wlan is not None and self._wlan.isconnected()
 
     async def run(self) -> None:
         """Connect, and again whenever the link is lost."""
         if not self._ssid:
             self._report("wifi: no network in the settings")
             return
+        wlan = self._wlan = network.WLAN(network.STA_IF)
         while True:
-            if await self._connect():
+            if await self._connect(wlan):
                 self._report("wifi: connected to %s" % self._ssid)
                 while self.connected():
                     await asyncio.sleep(_LOOK_S)
                 self._report("wifi: lost the link")
             await asyncio.sleep(_PAUSE_S)
 
-    async def _connect(self):
+    async def _connect(self, wlan):
         try:
-            self._wlan.active(True)
+            wlan.active(True)
             if not self.connected():
-                self._rest()
-                self._wlan.connect(self._ssid, self._password)
+                self._rest(wlan)
+                wlan.connect(self._ssid, self._password)
             for _ in range(_CONNECT_S // _LOOK_S):
                 if self.connected():
                     return True
@@ -57,9 +59,9 @@ class Wifi:
             self._report("wifi: error %s" % e)
         return False
 
-    def _rest(self):
+    def _rest(self, wlan):
         # The driver may be at a try of its own, and then refuses another.
         try:
-            self._wlan.disconnect()
+            wlan.disconnect()
         except OSError:  # there was nothing to end
             pass
