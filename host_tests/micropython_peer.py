@@ -33,6 +33,7 @@ HEAPS = {
     "case_table_failures": "8M",
     "case_table_power": "6M",
     "table_plan": "12M",  # the same, after thousands of examples
+    "sync_runner": "512K",  # a table, a client and a poller, all from sources
     "case_table_limits": "1M",  # at most 80 blocks
 }
 

@@ -4,24 +4,16 @@ What is checked is what the reader is left with: the table, the minute, the reas
 """
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from kalitka_sim.virtual_chip import micropython
+import micropython_peer
+from device import sync_runner
 from scripted_server import Script, ScriptedServer, chunked, reply
 
-HERE = Path(__file__).parent
-DEVICE = HERE / "device"
-FIRMWARE = HERE.parent / "firmware"
-sys.path.insert(0, str(DEVICE))
-
-import sync_runner  # noqa: E402 - a device module
-
-VECTORS = json.loads((HERE / "data" / "vectors.json").read_text())["vectors"]
+VECTORS = json.loads((Path(__file__).parent / "data" / "vectors.json").read_text())["vectors"]
 SYNCS = [v for v in VECTORS if v["endpoint"].endswith("/sync") and v["status"] == 200]
 FULL = b"29921460%A1,B2%\nA1_/3_480_1200_1111100\nB2_/9_1"
 AFTER_FULL = {"A1": ["3_480_1200_1111100"], "B2": ["9_1"]}
@@ -40,11 +32,11 @@ class Runner:
             # Through JSON as well, so that both give the same types.
             return json.loads(json.dumps(sync_runner.run(**options)))
         done = subprocess.run(
-            [micropython(), "-X", "heapsize=512K", DEVICE / "sync_runner.py", json.dumps(options)],
+            micropython_peer.command("sync_runner", "device/sync_runner.py", json.dumps(options)),
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "MICROPYPATH": f"{FIRMWARE}:.frozen"},
+            env=micropython_peer.ENVIRONMENT,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)

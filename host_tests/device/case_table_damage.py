@@ -71,6 +71,13 @@ class _Small:
             write(self.folder + "/" + name, data)
         return Table(self.folder)
 
+    def open_with_a_damaged_base(self):
+        """Open the table with a byte of its base's only block flipped."""
+        base = next(name for name in self.files if name.startswith("base"))
+        data = bytearray(self.files[base])
+        data[3] ^= 1
+        return self.open(base, data)
+
     def heal(self, table):
         """Do the full sync that is to make the table whole."""
         everything = [
@@ -165,10 +172,7 @@ def test_damage_that_a_change_meets_is_remembered():
     # A merge of segments reads all of them: the first to meet what nobody looked up.
     with Folder() as folder:
         small = _Small(folder + "/table")
-        base = next(name for name in small.files if name.startswith("base"))
-        data = bytearray(small.files[base])
-        data[3] ^= 1
-        table = small.open(base, data)
+        table = small.open_with_a_damaged_base()
         failed = 0
         for n in range(8):
             try:
@@ -184,10 +188,7 @@ def test_damage_that_a_change_meets_is_remembered():
 def test_damage_that_enumerating_meets_is_remembered():
     with Folder() as folder:
         small = _Small(folder + "/table")
-        base = next(name for name in small.files if name.startswith("base"))
-        data = bytearray(small.files[base])
-        data[3] ^= 1
-        table = small.open(base, data)
+        table = small.open_with_a_damaged_base()
         error_of(Damaged, list, table.codes())
         assert table.fault
         table.close()

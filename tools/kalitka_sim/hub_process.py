@@ -5,7 +5,6 @@ Started, stopped and spoken to from outside, by the commands that its operator t
 
 import os
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from kalitka_hub.changes import changing
 from kalitka_hub.database import open_database
+from kalitka_hub.site_secret import new_secret
 from kalitka_hub.tokens import TokenSetting, set_tokens
 
 _ADDRESS = re.compile(r"http://([0-9.]+):([0-9]+)")
@@ -32,7 +32,7 @@ class HubProcess:
     def __init__(self, folder: Path, zone: str = "MSK-3"):
         folder.mkdir(parents=True, exist_ok=True)
         self.database = folder / "hub.sqlite"
-        self.secret = secrets.token_urlsafe(24).lstrip("-")
+        self.secret = new_secret()
         self.address = ("127.0.0.1", 0)
         self._zone = zone
         self._log = folder / "hub.log"

@@ -40,6 +40,10 @@ class FullChange(Transaction):
             self._intake.finish()
         super()._take(key, packed_rule)
 
+    def commit(self, minute: int):
+        """Make the change the table's; see Transaction."""
+        return self._carry_out(self._steps(minute))
+
     def _steps(self, minute):
         table = self._table
         intake = self._intake

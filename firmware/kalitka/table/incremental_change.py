@@ -17,6 +17,10 @@ _LOOKUPS = const(4)  # looked up between two chances for others to run: each rea
 class IncrementalChange(Transaction):
     """A change that is applied to the table."""
 
+    def commit(self, minute: int):
+        """Make the change the table's; see Transaction."""
+        return self._carry_out(self._steps(minute))
+
     def _steps(self, minute):
         changes = self._changes()
         try:

@@ -41,7 +41,7 @@ class Table:
         self.folder = folder
         self.origin = origin
         self.fault = ""
-        self.swept = 0  # files of interrupted syncs that were removed at the start
+        self.swept = 0  # files removed so far: leftovers of cut syncs, and replaced ones
         self._cursor = BlockCursor(bytearray(BLOCK))
         self._key = bytearray(codes.PACKED_MAX)
         self._segments = []  # newest first; None for one that cannot be read

@@ -23,6 +23,11 @@ RULE = b"\x01"
 class Transaction:
     """Collects deletes and rules; made by `Table.begin`. One at a time.
 
+    Either kind has `commit(minute)`, which makes the change the table's: a generator, to be run to
+    its end. minute: the server's minute that the new state belongs to. Whoever gives it up closes
+    it and calls `abort`. It raises OSError (no room, a bad block) and Damaged (the old table is,
+    and only a full change can help); the table and its minute are then as before.
+
     changed: after `commit`, how many codes became different (of a full one: all, or none).
     overflowed: rules dropped because their code has more than it can hold (720 bytes packed).
     """
@@ -49,16 +54,11 @@ class Transaction:
         self._runs.discard()
         self._table.release(self)
 
-    def commit(self, minute: int):
-        """Make the change the table's. A generator: run it to its end.
-
-        minute: the server's minute that the new state belongs to. Whoever gives it up closes it
-        and calls `abort`. Raises OSError (no room, a bad block) and Damaged (the old table is,
-        and only a full change can help); the table and its minute are then as before.
-        """
+    def _carry_out(self, steps):
+        # Commits by the kind's own steps, a generator, once the records can be read in order.
         try:
             yield from self._runs.reduce()
-            yield from self._steps(minute)
+            yield from steps
         except Damaged as e:
             self._table.fault = str(e)
             raise
@@ -67,10 +67,6 @@ class Transaction:
 
     def _take(self, key, packed_rule):
         self._runs.add(key + RULE + packed_rule)
-
-    def _steps(self, minute):
-        # Makes the change from the sorted records; a generator.
-        raise ValueError(minute)
 
     def _write(self, name, entries, first=None):
         # Writes a segment of the entries; None among them is a pause.
