@@ -24,10 +24,11 @@ ENVIRONMENT = {
 }
 
 # A board gives the firmware about 160 KiB. Here objects are twice as large, and importing
-# sources leaves some 50 KiB of bytecode and compiler's scraps in the heap.
-HEAP = "256K"
+# sources leaves some 100 KiB of bytecode and compiler's scraps in the heap.
+HEAP = "384K"
 # Others have a disk in the heap, too, and the dictionary that is the table's oracle.
 HEAPS = {
+    "case_request": "1M",  # a list of thousands of pieces
     "case_table": "8M",  # 512 blocks of 4 KiB
     "case_table_damage": "8M",
     "case_table_failures": "8M",

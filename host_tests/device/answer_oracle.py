@@ -4,6 +4,7 @@ from device import rules_oracle
 from device.codes_oracle import is_code
 from kalitka.access import rules
 from kalitka.sync.answer import AnswerError, AnswerParser
+from kalitka.table import codes
 
 
 class Recorder:
@@ -18,9 +19,17 @@ class Recorder:
     def delete(self, code):
         self.told.append(("delete", bytes(code)))
 
-    def rule(self, code, packed):
-        text = rules.text_of(packed) if packed else b""
-        self.told.append(("rule", bytes(code), text))
+    def rules(self, records, size, seconds):
+        at = 0
+        while at < size:
+            end = at + records[at + 1] + 3
+            code = codes.unpack(bytes(records[at:end]))
+            assert records[end] == 1
+            at = end + 2 + records[end + 1]
+            packed = bytes(records[end + 2 : at])
+            self.told.append(("rule", code, rules.text_of(packed) if packed else b""))
+            seconds = seconds and not (packed and rules.speaks_seconds(packed))
+        assert at == size and not seconds
 
     def dropped(self, line, reason):
         self.told.append(("dropped", line, reason))
@@ -98,8 +107,8 @@ def _read_line(told, number, line):
         return
     fault = "rule longer than 64 bytes" if len(text) > 64 else _fault_of_rule(text)
     if fault:
-        told.append(("dropped", number, fault))
         told.append(("rule", code, b""))
+        told.append(("dropped", number, fault))
     else:
         told.append(("rule", code, rules_oracle.plain(text.decode()).encode()))
 

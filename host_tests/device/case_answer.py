@@ -6,6 +6,7 @@ from device.answer_oracle import Recorder, believed, check_answer, check_cut, fe
 from device.raising import error_of
 from device.vectors import good_answers, other_answers
 from kalitka.sync.answer import AnswerError, AnswerParser
+from kalitka.table import codes
 
 
 def _bytewise(body):
@@ -182,9 +183,10 @@ def _check_dropped(line, reason, code):
     # A bad line between two good ones: these are told, and it is counted by its words.
     body = b"5%G%\nG_/9_1\n" + line + b"\nG_/1_1_2"
     told, parser = fed([body])
-    expected = [("minute", 5), ("delete", b"G"), ("rule", b"G", b"9_1"), ("dropped", 3, reason)]
+    expected = [("minute", 5), ("delete", b"G"), ("rule", b"G", b"9_1")]
     if code is not None:
         expected.append(("rule", code, b""))
+    expected.append(("dropped", 3, reason))
     expected.append(("rule", b"G", b"1_1_2"))
     assert told == expected, (line, told)
     assert believed(_bytewise(body)) == expected, line
@@ -266,8 +268,8 @@ class _Expecting:
         assert code == next(self._names)
         self.told += 1
 
-    def rule(self, code, packed):
-        assert (code, packed) == (b"LAST", b"\x09\x01")
+    def rules(self, records, size, seconds):
+        assert records[:size] == codes.pack(b"LAST") + b"\x01\x02\x09\x01" and not seconds
         self.told += 1
 
 
@@ -308,7 +310,7 @@ class _Deaf:
     def delete(self, code):
         pass
 
-    def rule(self, code, packed):
+    def rules(self, records, size, seconds):
         pass
 
     def dropped(self, line, reason):

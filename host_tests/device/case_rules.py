@@ -153,7 +153,7 @@ def test_a_rule_set_holds_each_rule_once_whatever_their_order():
     check_rule_set(["9_1", "1_1_2", "3_1_2_1111111", "1_1_2", "9_0", "7_1_2_0000001_3_4"])
     check_rule_set(["1_%d_%d" % (i * 999_999, i * 9_999_999) for i in range(40)])
     check_rule_set([])
-    assert rules.join([]) == b"" and rules.split(b"") == []
+    assert rules.insert(b"", b"") == b"" and rules.split(b"") == []
 
 
 def test_dates_hold_at_their_bounds_and_not_one_minute_beyond():

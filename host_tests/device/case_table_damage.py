@@ -19,7 +19,7 @@ from device.table_plan import (
     rule_of,
 )
 from kalitka.access import decision, rules
-from kalitka.table.segment import Damaged
+from kalitka.table.block import Damaged
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 
 

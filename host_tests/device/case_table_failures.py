@@ -21,9 +21,8 @@ def _check_failures(first, full, changes, places):
             with Folder() as folder:
                 table = Table(folder + "/table")
                 commit(table, True, 5, first)
-                transaction = table.begin(full)
                 with FailingFiles(at, for_ever):
-                    failed = fails(transaction, 6, changes)
+                    failed = fails(table, full, 6, changes)
                 check_table(table, state if failed else after, 10)
                 if failed:
                     check_tidy(table)
@@ -47,7 +46,7 @@ def test_a_small_change_that_fails_at_any_write_leaves_everything_as_it_was():
 
 def test_a_large_change_that_fails_at_a_write_leaves_everything_as_it_was():
     first = expand([("many", 11, 40, 4)])
-    changes = expand([("many", 12, 700, 30)])
+    changes = expand([("many", 12, 2500, 30)])
     places = list(range(1, 6)) + list(range(40, 3000, 331))
     _check_failures(first, False, changes, places)
     _check_failures(first, True, changes, places)
@@ -57,11 +56,11 @@ def test_a_change_whose_files_cannot_even_be_opened_can_be_given_up():
     # The first write operation of a change that spills is the opening of its first run.
     with Folder() as folder:
         table = Table(folder + "/table")
-        changes = expand([("many", 12, 700, 30)])
+        changes = expand([("many", 12, 2500, 30)])
         transaction = table.begin(True)
         with FailingFiles(1, True):
             error_of(OSError, tell, transaction, changes)
             transaction.abort()
         commit(table, True, 5, changes)
-        assert len(list(table.codes())) == 700
+        assert len(list(table.codes())) == 2500
         table.close()

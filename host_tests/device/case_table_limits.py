@@ -126,6 +126,9 @@ if MICROPYTHON:
         for i in range(n):
             yield b"%08X" % ((i + seed) * 2654435761 & 0xFFFFFFFF), rules.pack(b"1_%d_%d" % (i, n))
 
+    def _answer(n):
+        return lambda: _many(n, n)
+
     def _fill(path):
         # Files of a block each, until there is no room for another.
         os.mkdir(path)
@@ -148,15 +151,15 @@ if MICROPYTHON:
             for full in (True, False):
                 # Some fail while they are collected, some in the merge, some in the segment.
                 for n in (1300, 2000, 2700, 5000):
-                    if fails(table.begin(full), 6, _many(n, n)):
+                    if fails(table, full, 6, _answer(n)):
                         check_table(table, state)
                         check_tidy(table)
                     else:
                         assert n < 5000
-                        assert not fails(table.begin(True), 5, first)
+                        assert not fails(table, True, 5, first)
             _fill(path + "/filler")
             for n in (300, 900):
-                assert fails(table.begin(True), 6, _many(n, n)), n
+                assert fails(table, True, 6, _answer(n)), n
                 check_table(table, state)
             remove(path + "/filler")
             changes = expand([("many", 43, 50, 9)])

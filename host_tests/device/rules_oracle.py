@@ -21,14 +21,14 @@ def reason_of(text):
     if fields[0] == "9":
         return None if fields[1] in ("0", "1") else "rule 9 is neither 9_0 nor 9_1"
     if fields[0] in "37":
-        if len(fields[3]) != 7 or fields[3].strip("01"):
-            return "week mask is not seven digits 0 or 1"
         for field in fields[1:3]:
             fault = _fault_of_number(field)
             if fault:
                 return fault
             if int(field) > 86400:
                 return "day time beyond the day"
+        if len(fields[3]) != 7 or fields[3].strip("01"):
+            return "week mask is not seven digits 0 or 1"
     if fields[0] in "17":
         for field in fields[-2:]:
             fault = _fault_of_number(field)
@@ -70,11 +70,18 @@ def check_text(text):
     assert rules.text_of(around, 1) == plain(text).encode(), text
 
 
+def _inserted(packed_rules):
+    rule_set = b""
+    for packed in packed_rules:
+        rule_set = rules.insert(rule_set, packed)
+    return rule_set
+
+
 def check_rule_set(texts):
     """Check that a set of rules is joined and split without loss, in any order, each once."""
     packed = [rules.pack(text.encode()) for text in texts]
-    joined = rules.join(packed)
-    assert joined == rules.join(list(reversed(packed)) + packed)
+    joined = _inserted(packed)
+    assert joined == _inserted(list(reversed(packed)) + packed)
     parts = rules.split(joined)
     assert len(parts) == len(set(parts)) and set(parts) == set(packed)
     assert parts == sorted(parts)

@@ -168,12 +168,16 @@ def commit(table, full, minute, changes):
     transaction = begin(table, full, changes)
     for _ in transaction.commit(minute):
         pass
+    if transaction.again:
+        transaction = begin(table, full, changes, True)
+        for _ in transaction.commit(minute):
+            pass
     return transaction
 
 
-def begin(table, full, changes):
+def begin(table, full, changes, unsorted=False):
     """Begin a change and tell it everything."""
-    transaction = table.begin(full)
+    transaction = table.begin(full, unsorted)
     tell(transaction, changes)
     return transaction
 
@@ -187,16 +191,23 @@ def tell(transaction, changes):
             transaction.add(code, rule)
 
 
-def fails(transaction, minute, changes):
-    """Tell whether a sync with this transaction ends in an OSError; if so it is given up."""
-    try:
-        tell(transaction, changes)
-        for _ in transaction.commit(minute):
-            pass
-    except OSError:
-        transaction.abort()
-        return True
-    return False
+def fails(table, full, minute, changes):
+    """Tell whether a change ends in an OSError; if so it is given up.
+
+    changes: as of `expand`, or a callable that returns an iterable of the same.
+    """
+    for unsorted in (False, True):
+        transaction = table.begin(full, unsorted)
+        try:
+            tell(transaction, changes() if callable(changes) else changes)
+            for _ in transaction.commit(minute):
+                pass
+        except OSError:
+            transaction.abort()
+            return True
+        if not transaction.again:
+            return False
+    raise AssertionError("the server is asked again and again")
 
 
 class _History:
@@ -223,8 +234,14 @@ class _History:
         if ending == "abort":
             transaction.abort()
         elif self._run(transaction.commit(minute), ending):
-            self._take(transaction, full, minute, changes, before)
-            return
+            if not transaction.again:
+                self._take(transaction, full, minute, changes, before)
+                return
+            assert full and snapshot(self.table.folder) == before
+            transaction = begin(self.table, full, changes, True)
+            if self._run(transaction.commit(minute), ending):
+                self._take(transaction, full, minute, changes, before)
+                return
         assert snapshot(self.table.folder) == before
 
     def _run(self, steps, ending):

@@ -13,6 +13,7 @@ Pure: integers and bytes in, integers and bytes out. `permits` allocates nothing
 31-bit integers. Numbers come back as they came, leading zeros aside.
 """
 
+from kalitka import loops
 from micropython import const
 
 RULE_TEXT_MAX = const(64)  # bytes; the longest valid rule text has 53
@@ -40,80 +41,31 @@ class RuleError(ValueError):
     """The text is no rule; the message says what is wrong, in words."""
 
 
-def _number(text):
-    if not text.isdigit():
-        raise RuleError("bad number in rule")
-    if len(text) > DIGITS_MAX:
-        raise RuleError("number of more than ten digits")
-    return int(text)
-
-
-def _day_time(text):
-    value = _number(text)
-    if value > DAY_TIME_MAX:
-        raise RuleError("day time beyond the day")
-    return value
-
-
-def _varint(out, value):
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-
-
-def _append_hours(out, start, end, mask):
-    if len(mask) != 7:
-        raise RuleError("week mask is not seven digits 0 or 1")
-    bits = 0
-    for i in range(7):
-        if mask[i] == 0x31:
-            bits |= 1 << i
-        elif mask[i] != 0x30:
-            raise RuleError("week mask is not seven digits 0 or 1")
-    _varint(out, _day_time(start))
-    _varint(out, _day_time(end))
-    out.append(bits)
-
-
-def _append_dates(out, begin, end):
-    first = _number(begin)
-    last = _number(end)
-    if first > last:
-        raise RuleError("from is after to")
-    _varint(out, first)
-    _varint(out, last - first)
+# What is wrong with a text that is no rule, by the number that `loops.pack_rule` returns.
+FAULTS = {
+    loops.LONG_RULE: "rule longer than 64 bytes",
+    loops.UNKNOWN_KIND: "unknown kind of rule",
+    loops.WRONG_FIELDS: "wrong number of fields in rule",
+    loops.BAD_NUMBER: "bad number in rule",
+    loops.LONG_NUMBER: "number of more than ten digits",
+    loops.DAY_TIME_BEYOND: "day time beyond the day",
+    loops.BAD_MASK: "week mask is not seven digits 0 or 1",
+    loops.FROM_AFTER_TO: "from is after to",
+    loops.BAD_NINE: "rule 9 is neither 9_0 nor 9_1",
+}
 
 
 def pack(text: bytes | bytearray) -> bytes:
     """Return the packed form of one rule text (bytes, such as b"3_480_1200_1111100").
 
     The seed's leading slash is not part of the text. Raises RuleError, whose message is one of
-    a fixed set: they are counted by it.
+    FAULTS: they are counted by it. Of several faults the first in the text is told.
     """
-    fields = bytes(text).split(b"_")
-    kind = fields[0]
-    out = bytearray()
-    if kind == b"1" and len(fields) == 3:
-        out.append(1)
-        _append_dates(out, fields[1], fields[2])
-    elif kind == b"3" and len(fields) == 4:
-        out.append(3)
-        _append_hours(out, fields[1], fields[2], fields[3])
-    elif kind == b"7" and len(fields) == 6:
-        out.append(7)
-        _append_hours(out, fields[1], fields[2], fields[3])
-        _append_dates(out, fields[4], fields[5])
-    elif kind == b"9" and len(fields) == 2:
-        if fields[1] not in (b"0", b"1"):
-            raise RuleError("rule 9 is neither 9_0 nor 9_1")
-        out.append(9)
-        out.append(fields[1][0] - 0x30)
-    elif kind in (b"1", b"3", b"7", b"9"):
-        raise RuleError("wrong number of fields in rule")
-    else:
-        raise RuleError("unknown kind of rule")
-    return bytes(out)
+    out = bytearray(RULE_MAX)
+    end = loops.pack_rule(text, 0, len(text), out, 0)
+    if end < 0:
+        raise RuleError(FAULTS[end])
+    return bytes(out[: end & ~loops.SECONDS])
 
 
 def _read(buf, at):
@@ -181,9 +133,21 @@ def split(rule_set: bytes | bytearray) -> list[bytes]:
     return rules
 
 
-def join(packed_rules: list[bytes]) -> bytes:
-    """Return the rule set (bytes) of some packed rules: in byte order, each once."""
-    return b"".join(sorted(set(packed_rules)))
+def insert(rule_set: bytes, packed: bytes) -> bytes:
+    """Return the rule set (bytes) with one more packed rule: in byte order, each once.
+
+    The empty rule b"" adds nothing.
+    """
+    at = 0
+    while at < len(rule_set) and packed:
+        end = end_of(rule_set, at)
+        rule = rule_set[at:end]
+        if rule == packed:
+            return rule_set
+        if rule > packed:
+            break
+        at = end
+    return rule_set[:at] + packed + rule_set[at:]
 
 
 def speaks_seconds(packed: bytes) -> bool:

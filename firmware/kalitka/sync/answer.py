@@ -8,17 +8,26 @@ sink in the order of the answer; believes nothing before the first line is seen 
 nothing at all before `finish` was told that every byte had come. What is wrong in one line is
 dropped, counted and reported; the rest goes on. Source: protocol, "Sync: the answer as a stream".
 
-A sink has `minute(minutes)`, `delete(code)`, `rule(code, packed_rule)` and
-`dropped(line, reason)`. A code whose rule was dropped is still told, with the empty rule b"":
-the reader then knows the code and can say that it understands none of its rules.
+A sink has `minute(minutes)`, `delete(code)`, `rules(records, size, seconds)` and
+`dropped(line, reason)`. Rules come as records, some lines at a time: see `loops.pack_lines`;
+`records` is a bytearray that the sink may change, `seconds` tells whether one of the rules can
+only be in seconds. A code whose rule was dropped is still told, with an empty rule: the reader
+then knows the code and can say that it understands none of its rules.
 """
 
+from array import array
+
+from kalitka import loops
 from kalitka.access import rules
 from kalitka.table import codes
 from micropython import const
 
-# A line: the longest code, the separator, the longest rule text, a carriage return.
-_ITEM_MAX = const(324)
+_ITEM_MAX = const(326)  # a line as far as it is looked at, one byte more and a newline
+_RECORDS = const(1024)  # bytes; two pieces of an answer fit
+
+FAULTS = {loops.NO_SEPARATOR: "no _/ in line"}
+FAULTS.update(codes.FAULTS)
+FAULTS.update(rules.FAULTS)
 
 # MINUTE -> DELETES at the first '%' -> END_OF_FIRST at the second one -> LINES at the newline.
 _MINUTE = const(0)
@@ -41,6 +50,8 @@ class AnswerParser:
         self._item = bytearray(_ITEM_MAX)  # what has come of the current code or line
         self._length = 0  # bytes of it, also those that did not fit
         self._line = 1
+        self._records = bytearray(_RECORDS)
+        self._marks = array("i", [0] * loops.MARKS)
         self.received = 0  # bytes fed
         self.deletes = 0
         self.rules = 0
@@ -77,7 +88,7 @@ class AnswerParser:
             raise AnswerError("answer cut after %d bytes" % self.received)
         if self._state in (_MINUTE, _DELETES):
             raise AnswerError("not a sync answer: no first line MINUTE%CODES%")
-        if self._state == _LINES:
+        if self._state == _LINES and self._length:
             self._end_line()
         self._state = _FINISHED
 
@@ -118,7 +129,7 @@ class AnswerParser:
         fault = codes.check(code)
         self._length = 0
         if fault:
-            self._drop(fault)
+            self._drop(fault, self._line)
             return
         self.deletes += 1
         self._sink.delete(code)
@@ -136,50 +147,49 @@ class AnswerParser:
         return at + 1
 
     def _feed_line(self, data, at, n):
-        end = data.find(b"\n", at, n)
-        self._take(data, at, n if end < 0 else end)
-        if end < 0:
-            return n
-        self._end_line()
-        self._line += 1
-        return end + 1
+        if self._length:
+            # A line that began in an earlier piece.
+            end = data.find(b"\n", at, n)
+            self._take(data, at, n if end < 0 else end)
+            if end < 0:
+                return n
+            self._end_line()
+            at = end + 1
+        at = self._pack(data, at, n)
+        self._take(data, at, n)
+        return n
 
     def _end_line(self):
-        length = self._length
+        size = min(self._length, _ITEM_MAX - 1)
+        self._item[size] = 0x0A
         self._length = 0
-        text = bytes(self._item[: min(length, _ITEM_MAX)])
-        if text.endswith(b"\r"):
-            text = text[:-1]
-        if not text:
-            return
-        cut = text.find(b"_/")
-        if cut < 0:
-            self._drop("code longer than 255 bytes" if length > _ITEM_MAX else "no _/ in line")
-            return
-        code = text[:cut]
-        fault = codes.check(code)
-        if fault:
-            self._drop(fault)
-            return
-        packed = b""
-        try:
-            if length > _ITEM_MAX or len(text) - cut - 2 > rules.RULE_TEXT_MAX:
-                raise rules.RuleError("rule longer than 64 bytes")
-            packed = rules.pack(text[cut + 2 :])
-            self.rules += 1
-        except rules.RuleError as e:
-            self._drop(str(e))
-        self._sink.rule(code, packed)
+        self._pack(self._item, 0, size + 1)
+
+    def _pack(self, data, at, n):
+        # Tells the sink of all whole lines of data[at:n]; returns where the rest begins.
+        marks = self._marks
+        while True:
+            fault = loops.pack_lines(data, at, n, self._records, _RECORDS, marks)
+            at = marks[loops.NEXT]
+            self._line += marks[loops.LINES]
+            self.rules += marks[loops.RULES]
+            if marks[loops.USED]:
+                seconds = bool(marks[loops.IN_SECONDS])
+                self._sink.rules(self._records, marks[loops.USED], seconds)
+            if not fault:
+                return at
+            if fault != loops.MORE:
+                self._drop(FAULTS[fault], self._line - 1)
 
     def _take(self, data, at, end):
         # What does not fit is counted and thrown away: such an item is dropped at its end.
-        room = _ITEM_MAX - self._length
+        room = _ITEM_MAX - 1 - self._length
         if room > 0:
             size = min(room, end - at)
             self._item[self._length : self._length + size] = data[at : at + size]
         self._length += end - at
 
-    def _drop(self, reason):
+    def _drop(self, reason, line):
         self.dropped += 1
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        self._sink.dropped(self._line, reason)
+        self._sink.dropped(line, reason)

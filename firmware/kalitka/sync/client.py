@@ -44,7 +44,8 @@ class Client:
     async def sync(self, minute: int | None, sink, names=None) -> AnswerParser:
         """Ask for changes since `minute` (0: everything), of `names` only if given.
 
-        sink: as `AnswerParser` takes it. Returns the parser, whose counters tell what came,
+        sink: as `AnswerParser` takes it, and with `settle()`, a generator of the work that has to
+        be done before the next piece. Returns the parser, whose counters tell what came,
         after the whole answer has come and was one. Raises HttpError, Refused, AnswerError: then
         what the sink was told is not to be believed.
         """
@@ -62,6 +63,8 @@ class Client:
                     break
                 parser.feed(piece, n)
                 await asyncio.sleep(0)
+                for _ in sink.settle():
+                    await asyncio.sleep(0)
             parser.finish(True)
             return parser
         finally:

@@ -3,7 +3,7 @@
 Follows the protocol's "Applying it", rules 1 to 8: all of an answer or nothing; minute 0 asks
 for everything and replaces the table; an answer with minute 0 asks for that at once; what
 changes nothing writes nothing. Promises: no fault of server or network ends the loop or touches
-the table; while it works, others run after every 512 bytes and every 64 entries.
+the table; while it works, others run after every 512 bytes and every 64 records.
 """
 
 import asyncio
@@ -107,15 +107,29 @@ class Poller:
             self._report("clock: the server's zone is not taken: %s" % e)
 
     async def _ask(self):
-        # One exchange. Returns the minute that came of a change asked for, else a true value.
+        # One exchange, or two. Returns the minute that came of a change asked for, else a true
+        # value.
         table = self._table
         full = not table.minute or bool(table.fault)
-        asked = 0 if full else table.minute
         spoke_seconds = table.seconds
-        transaction = table.begin(full)
+        changes, parser = await self._exchange(full, False)
+        if changes.transaction.again:
+            self._report("sync: the answer is out of order and not the table: asked for again")
+            changes, parser = await self._exchange(full, True)
+        self._tell(full, changes, parser)
+        if table.seconds and not spoke_seconds:
+            self._report(
+                "sync: a day time above 1440: from now on all are taken as seconds; "
+                "if that is wrong, set day_time_unit"
+            )
+        return 1 if full else changes.received
+
+    async def _exchange(self, full, unsorted):
+        # Asks once and applies what comes.
+        transaction = self._table.begin(full, unsorted)
         try:
             changes = _Changes(transaction)
-            answer = self._client.sync(asked, changes)
+            answer = self._client.sync(0 if full else self._table.minute, changes)
             parser = await asyncio.wait_for(answer, _SYNC_MAX)
             commit = transaction.commit(changes.received)
             try:
@@ -126,13 +140,7 @@ class Poller:
                 commit.close()
         finally:
             transaction.abort()
-        self._tell(full, changes, parser)
-        if table.seconds and not spoke_seconds:
-            self._report(
-                "sync: a day time above 1440: from now on all are taken as seconds; "
-                "if that is wrong, set day_time_unit"
-            )
-        return 1 if full else changes.received
+        return changes, parser
 
     def _tell(self, full, changes, parser):
         changed = changes.transaction.changed
@@ -163,16 +171,13 @@ class _Changes:
 
     def __init__(self, transaction):
         self.transaction = transaction
+        self.delete = transaction.delete
+        self.rules = transaction.take
+        self.settle = transaction.settle
         self.received = 0
 
     def minute(self, minute):
         self.received = minute
-
-    def delete(self, code):
-        self.transaction.delete(code)
-
-    def rule(self, code, packed):
-        self.transaction.add(code, packed)
 
     def dropped(self, line, reason):
         # Counted by the parser and told together at the end.

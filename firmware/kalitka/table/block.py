@@ -1,16 +1,19 @@
-"""A block of a segment: up to 1 KiB of sorted entries, coded as gaps, with a checksum.
+"""Blocks of sorted entries, coded as gaps, with a checksum: what segments and runs are made of.
 
-The unit of reading: a lookup reads one. FORMAT.md has the bytes. Promises: decoding allocates
-nothing; a block with any bit changed is found out before an entry of it is used.
+The unit of reading: a lookup reads one of 1 KiB. FORMAT.md has the bytes. Promises: decoding
+allocates nothing; a block with any bit changed is found out before an entry of it is used.
 """
 
+from array import array
 from binascii import crc32
 from struct import pack_into
 
-from kalitka.table import codes
+from kalitka import loops
 from micropython import const
 
 BLOCK = const(1024)  # bytes; a quarter of an erase block, and quick to read at the gate
+KEY_ROOM = const(258)  # bytes kept for a packed code
+NO_KEY = b"\x00"  # below every packed code
 _HEAD = const(2)  # bytes used by entries, little-endian
 _CHECK = const(4)
 
@@ -18,14 +21,15 @@ _CHECK = const(4)
 # with it allocates nothing where the block is good.
 _GOOD = const(0x2144DF1C)
 
-# The value behind a key: a tombstone, a rule set in place, or the number of an interned one.
-_TOMBSTONE = const(0)
-_INLINE = const(1)
-_SHORT_IDS = const(238)  # numbers told in one byte: 2 to 239
-_LONG_ID = const(240)  # and above: number 238 + (byte - 240) * 256 + next byte
+# What stands for the rule set of an entry besides the number of an interned one.
+IN_PLACE = const(-1)
+NO_RULES = const(-2)  # a tombstone
+_LONG_NUMBER = const(240)  # a first byte from here on: the number has a second byte
+_SHORT_NUMBERS = const(238)
 
-NO_RULES = const(-1)  # `set_id` of a tombstone
-IN_PLACE = const(-2)  # `set_id` of a rule set that stands in the block
+
+class Damaged(OSError):
+    """A file of the table is not what was written; the message names it."""
 
 
 def sound(data) -> bool:
@@ -49,52 +53,96 @@ def append_varint(out: bytearray, value: int) -> None:
     out.append(value)
 
 
+def number_at(buf, at: int) -> int:
+    """Return the number of the rule set that the value at buf[at] tells; IN_PLACE, NO_RULES."""
+    value = buf[at]
+    if value < _LONG_NUMBER:
+        return value - 2
+    return _SHORT_NUMBERS + (value - _LONG_NUMBER << 8) + buf[at + 1]
+
+
+def place_of(buf, at: int) -> int:
+    """Return where the rule set begins that the value at buf[at] has in place; see `size_at`."""
+    return at + 2 if buf[at + 1] < 0x80 else at + 3
+
+
+def size_at(buf, at: int) -> int:
+    """Return the length in bytes of the rule set that the value at buf[at] has in place."""
+    size = buf[at + 1]
+    return size if size < 0x80 else size & 0x7F | buf[at + 2] << 7
+
+
+def rules_at(buf, at: int) -> bytes:
+    """Return the rule set (bytes) that the value at buf[at] has in place."""
+    begin = place_of(buf, at)
+    return bytes(buf[begin : begin + size_at(buf, at)])
+
+
 class BlockWriter:
-    """Collects entries in ascending order until the block is full."""
+    """Collects entries in ascending order until a block of `size` bytes is full.
 
-    def __init__(self):
-        self._out = bytearray(BLOCK)
+    last: the last code of the block, packed; begins with NO_KEY if there is none.
+    """
+
+    def __init__(self, size: int):
+        self._out = bytearray(size + loops.RECORD_MAX)
+        self._limit = size - _CHECK
         self._used = _HEAD
-        self.last = b""  # the last key of the block, packed
+        self.stopped = 0
+        self._marks = array("i", [0] * loops.FLOW_MARKS)
+        self.last = bytearray(KEY_ROOM)
 
-    def add(self, key: bytes, rule_set: bytes | None, set_id: int) -> bool:
+    def add(self, buf, at: int, number: int, rule_set: bytes) -> bool:
         """Add an entry. Returns False, adding nothing, if it does not fit into this block.
 
-        key: packed code, above every earlier one. rule_set: bytes, or None for a tombstone.
-        set_id: the set's number if it is interned, else -1.
+        buf, at: where the packed code is, not below any earlier one. number: of the rule set;
+        IN_PLACE for `rule_set`, or NO_RULES.
         """
-        entry = bytearray()
-        last = self.last
-        if not last:
-            entry.extend(key)
-        elif last[:2] == key[:2]:
-            gap = int.from_bytes(key[2:], "big") - int.from_bytes(last[2:], "big")
-            append_varint(entry, gap)
-        else:
-            entry.append(0)
-            entry.extend(key)
-        if rule_set is None:
-            entry.append(_TOMBSTONE)
-        elif set_id < 0:
-            entry.append(_INLINE)
-            append_varint(entry, len(rule_set))
-            entry.extend(rule_set)
-        elif set_id < _SHORT_IDS:
-            entry.append(set_id + 2)
-        else:
-            set_id -= _SHORT_IDS
-            entry.append(_LONG_ID + (set_id >> 8))
-            entry.append(set_id & 0xFF)
-        end = self._used + len(entry)
-        if end > BLOCK - _CHECK:
+        limit = self._limit
+        if number == IN_PLACE:
+            limit -= len(rule_set) + (1 if len(rule_set) < 0x80 else 2)
+        used = loops.entry(self._out, self._used, limit, self.last, buf, at, number)
+        if not used:
             return False
-        self._out[self._used : end] = entry
-        self._used = end
-        self.last = key
+        if number == IN_PLACE:
+            head = bytearray()
+            append_varint(head, len(rule_set))
+            head.extend(rule_set)
+            self._out[used : used + len(head)] = head
+            used += len(head)
+        self._used = used
         return True
 
+    def pour(self, stream, own, count: int) -> int:
+        """Take at most `count` entries from a stream (see `merge`), as far as it goes fast.
+
+        own: array("H"): the number plus one that the rule set of a number has here, 0 if it has
+        none yet; None to take entries as they are. Returns how many were taken. What stopped it
+        is then in `stopped`: see `loops.flow`.
+        """
+        marks = self._marks
+        marks[loops.FLOW_COUNT] = stream.count
+        marks[loops.FLOW_STRIDE] = stream.stride
+        marks[loops.FLOW_ROOM] = stream.room
+        marks[loops.FLOW_USED] = self._used
+        marks[loops.FLOW_LIMIT] = self._limit
+        marks[loops.FLOW_VERBATIM] = own is None
+        marks[loops.FLOW_LEFT] = count
+        self.stopped = loops.flow(
+            stream.buf,
+            stream.heap,
+            stream.state,
+            self._out,
+            self.last,
+            stream.heap if own is None else own,
+            marks,
+        )
+        self._used = marks[loops.FLOW_USED]
+        stream.flowed(marks[loops.FLOW_COUNT], self.stopped)
+        return count - marks[loops.FLOW_LEFT]
+
     def take(self, whole: bool) -> memoryview:
-        """Return the finished block and begin the next. `whole`: filled up to BLOCK bytes.
+        """Return the finished block and begin the next. `whole`: filled up to its full size.
 
         What is returned is valid until the next `add`.
         """
@@ -102,111 +150,62 @@ class BlockWriter:
         pack_into("<H", out, 0, self._used - _HEAD)
         end = self._used
         if whole:
-            while end < BLOCK - _CHECK:
+            while end < self._limit:
                 out[end] = 0xFF
                 end += 1
         view = memoryview(out)
         pack_into("<I", out, end, crc32(view[:end]))
         self._used = _HEAD
-        self.last = b""
+        self.last[0] = 0
         return view[: end + _CHECK]
 
 
-class BlockCursor:
-    """Walks through the entries of the block in `buf` (bytearray of BLOCK bytes).
+def read_block(source: tuple, at: int, view) -> None:
+    """Fill `view`, of the block's very size, with the block that begins `at` bytes into a source.
 
-    After `advance` returned True: the packed code is `key[:size]`; `set_id` is the number of an
-    interned rule set, NO_RULES, or IN_PLACE: then the set is `buf[at:end]`.
+    source: blocks of one size, the last of them perhaps shorter, in an open file: (file, its
+    name, offset of the first, bytes of all). Raises Damaged.
+    """
+    file, name, begin, _ = source
+    try:
+        file.seek(begin + at)
+        size = file.readinto(view)
+    except OSError:
+        raise Damaged("the block at %d of %s cannot be read" % (at, name))
+    if size != len(view) or not sound(view):
+        raise Damaged("the block at %d of %s has a wrong checksum" % (at, name))
+
+
+class Cursor:
+    """Room for one block and the entry that a lookup has come to; segments share one.
+
+    buf: the packed code of the entry, and from KEY_ROOM on the block. value: where in buf the
+    entry's value is.
     """
 
-    def __init__(self, buf: bytearray):
-        self.buf = buf
-        self.key = bytearray(codes.PACKED_MAX)
-        self.size = 0
-        self.set_id = NO_RULES
-        self.at = 0
-        self.end = 0
-        self._next = 0
-        self._stop = 0
+    def __init__(self):
+        self.buf = bytearray(KEY_ROOM + BLOCK)
+        self.view = memoryview(self.buf)[KEY_ROOM:]
+        self._state = array("H", [0, 0, 0])
 
-    def start(self) -> None:
-        """Go before the first entry of a block that was just read into `buf`."""
-        self.size = 0
-        self._next = _HEAD
-        self._stop = _HEAD + (self.buf[0] | self.buf[1] << 8)
+    def find(self, key) -> int:
+        """Go to the entry of a packed code in the block just read: 0 if there is one.
 
-    def advance(self) -> bool:
-        """Move to the next entry; return False behind the last one."""
-        at = self._next
-        if at >= self._stop:
-            return False
-        buf = self.buf
-        if not self.size:
-            at = self._take_key(at)
-        elif not buf[at]:
-            at = self._take_key(at + 1)
-        else:
-            at = self._add_gap(at)
-        value = buf[at]
-        at += 1
-        if value == _TOMBSTONE:
-            self.set_id = NO_RULES
-        elif value == _INLINE:
-            self.set_id = IN_PLACE
-            length = buf[at] & 0x7F
-            if buf[at] >= 0x80:
-                at += 1
-                length |= buf[at] << 7
-            at += 1
-            self.at = at
-            at += length
-            self.end = at
-        elif value < _LONG_ID:
-            self.set_id = value - 2
-        else:
-            self.set_id = _SHORT_IDS + (value - _LONG_ID << 8) + buf[at]
-            at += 1
-        self._next = at
-        return True
+        Returns loops.MALFORMED if the block is none.
+        """
+        start(self.buf, 0, KEY_ROOM, BLOCK, self._state, 0)
+        return loops.walk(self.buf, 0, KEY_ROOM, self._state, 0, key)
 
-    def compare(self, key: bytes | bytearray, size: int) -> int:
-        """Return less than, equal to or more than 0 as this entry's key is to `key[:size]`."""
-        mine = self.key
-        for i in range(min(self.size, size)):
-            if mine[i] != key[i]:
-                return mine[i] - key[i]
-        return self.size - size
+    @property
+    def value(self) -> int:
+        """Where in `buf` the value of the entry is that was found."""
+        return self._state[2]
 
-    def _take_key(self, at):
-        size = self.buf[at + 1] + 3
-        for i in range(size):
-            self.key[i] = self.buf[at + i]
-        self.size = size
-        return at + size
 
-    def _add_gap(self, at):
-        # Adds the varint to the key as one long number, from its last byte on. `carry` holds
-        # what is still to be added, aligned to byte i; `bits` of it are known.
-        buf = self.buf
-        key = self.key
-        i = self.size - 1
-        carry = bits = 0
-        while True:
-            byte = buf[at]
-            at += 1
-            carry += (byte & 0x7F) << bits
-            bits += 7
-            if bits >= 8:
-                carry += key[i]
-                key[i] = carry & 0xFF
-                carry >>= 8
-                bits -= 8
-                i -= 1
-            if byte < 0x80:
-                break
-        while carry:
-            carry += key[i]
-            key[i] = carry & 0xFF
-            carry >>= 8
-            i -= 1
-        return at
+def start(buf, at: int, room: int, block: int, state, s: int) -> None:
+    """Go before the first entry of the block at buf[at + room]; see `loops.walk`."""
+    begin = at + room
+    size = buf[begin] | buf[begin + 1] << 8
+    buf[at] = 0
+    state[s] = begin + _HEAD
+    state[s + 1] = begin + _HEAD + min(size, block - _HEAD - _CHECK)

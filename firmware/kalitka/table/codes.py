@@ -9,6 +9,7 @@ Promises: no allocation in `pack_into`; every byte sequence that `pack` returns 
 Source: protocol, "Codes" (at most 255 bytes; no `%`, `,`, `_/`, line end).
 """
 
+from kalitka import loops
 from micropython import const
 
 CODE_MAX = const(255)  # bytes of a code's text
@@ -24,6 +25,13 @@ _TEXT = const(5)  # anything else, byte for byte
 _UPPER = b"0123456789ABCDEF"
 _LOWER = b"0123456789abcdef"
 
+# What is wrong with a text that is no code, by the number that `pack_into` returns.
+FAULTS = {
+    loops.EMPTY_CODE: "empty code",
+    loops.LONG_CODE: "code longer than 255 bytes",
+    loops.FORBIDDEN_BYTE: "forbidden byte in code",
+}
+
 
 class CodeError(ValueError):
     """The text is no token code; the message says what is wrong with it."""
@@ -31,76 +39,29 @@ class CodeError(ValueError):
 
 def check(code: bytes | bytearray) -> str | None:
     """Return None if `code` (bytes-like) can be a token code, else what is wrong, in words."""
-    n = len(code)
-    if n == 0:
-        return "empty code"
-    if n > CODE_MAX:
-        return "code longer than 255 bytes"
-    last = 0
-    for byte in code:
-        # Control bytes cannot be in a tag; HTML and binary rubbish is full of them.
-        if byte < 0x20 or byte == 0x25 or byte == 0x2C or byte == 0x7F:
-            return "forbidden byte in code"
-        if byte == 0x2F and last == 0x5F:
-            return "forbidden byte in code"
-        last = byte
+    try:
+        pack(code)
+    except CodeError as e:
+        return str(e)
     return None
-
-
-def _class_of(code, n):
-    upper = lower = False
-    for i in range(n):
-        byte = code[i]
-        if 0x30 <= byte <= 0x39:
-            continue
-        if 0x41 <= byte <= 0x46:
-            upper = True
-        elif 0x61 <= byte <= 0x66:
-            lower = True
-        else:
-            return _TEXT
-    if upper and lower:
-        return _TEXT
-    return (_LOWER_EVEN if lower else _HEX_EVEN) + (n & 1)
 
 
 def pack_into(code: bytes | bytearray, n: int, out: bytearray) -> int:
     """Pack the first `n` bytes of `code` into `out` (at least PACKED_MAX bytes).
 
-    Returns the packed length in bytes. The code must be valid (see `check`); allocates nothing.
+    Returns the packed length in bytes, or a negative number, of FAULTS, if this is no code.
+    Allocates nothing.
     """
-    kind = _class_of(code, n)
-    out[0] = kind
-    if kind == _TEXT:
-        out[1] = n - 1
-        for i in range(n):
-            out[i + 2] = code[i]
-        return n + 2
-    size = (n + 1) >> 1
-    out[1] = size - 1
-    at = 2
-    byte = 0
-    odd = n & 1  # an odd number of digits: a zero stands before the first
-    for i in range(n):
-        digit = code[i]
-        # Works for '0'-'9', 'A'-'F' and 'a'-'f' alike: letters have bit 6 set.
-        digit = (digit & 15) + (9 if digit & 0x40 else 0)
-        if (i ^ odd) & 1:
-            out[at] = byte | digit
-            at += 1
-            byte = 0
-        else:
-            byte = digit << 4
-    return at
+    return loops.pack_code(code, 0, n, out, 0)
 
 
 def pack(code: bytes | bytearray) -> bytes:
     """Return the packed form of `code` (bytes-like) as bytes. Raises CodeError."""
-    fault = check(code)
-    if fault:
-        raise CodeError(fault)
-    out = bytearray(len(code) + 2)
-    return bytes(out[: pack_into(code, len(code), out)])
+    out = bytearray(min(len(code), CODE_MAX) + 2)
+    size = pack_into(code, len(code), out)
+    if size < 0:
+        raise CodeError(FAULTS[size])
+    return bytes(out[:size])
 
 
 def unpack(packed: bytes | bytearray) -> bytes:

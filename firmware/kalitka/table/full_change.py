@@ -1,25 +1,48 @@
 """A full change: replaces the table by what comes.
 
 As long as codes come in code order, nothing is sorted: what equals the table is only counted,
-and from the first difference on the new base is written as it comes. An answer that is the table
-already writes nothing, whatever its size; a sorted one is written once.
+and from the first difference on the new base is written as it comes. What is out of order and
+fits the sorter's buffer is sorted there. Of a longer answer out of order only a sum is formed
+at first: mostly it is the table already, as of yesterday's full sync. If it is not, the server
+is asked once more, and this time the answer is sorted in flash. So an answer that is the table
+writes nothing, whatever its size and order, and a sorted one is written once.
 """
 
-from kalitka.access import rules
-from kalitka.table.runs import merge
-from kalitka.table.segment import RULE_SET_MAX, Damaged, SegmentWriter
-from kalitka.table.transaction import RULE, STEP, Transaction, newest, next_live
+from array import array
+
+from kalitka import loops
+from kalitka.table.block import IN_PLACE, Damaged
+from kalitka.table.merge import Entries
+from kalitka.table.segment import SegmentWriter
+from kalitka.table.sorter import STEP
+from kalitka.table.transaction import Transaction
 
 
 class FullChange(Transaction):
-    """A change that starts from nothing."""
+    """A change that starts from nothing.
 
-    def __init__(self, table):
+    unsorted: the answer was out of order when it was asked for last, and not the table.
+    """
+
+    def __init__(self, table, unsorted: bool):
         super().__init__(table)
         if table.foreign:
             self.seconds = False
+        self._unsorted = unsorted
         self._intake = _Intake(table)
-        self._sorted = True  # everything so far went into the intake
+        self._sums = None
+        if not unsorted and not table.fault and table.names():
+            self._sums = array("i", [0, 0, 0])
+        self._only_sums = False  # nothing else is kept of what comes
+
+    def take(self, records: bytearray, size: int, seconds: bool) -> None:
+        """Add rules; see Transaction."""
+        if self._sums:
+            loops.digest_records(records, size, self._sums)
+        if self._only_sums:
+            self.seconds = self.seconds or seconds
+        else:
+            super().take(records, size, seconds)
 
     def delete(self, code: bytes) -> None:
         """Do nothing: there is nothing that could be deleted."""
@@ -29,194 +52,159 @@ class FullChange(Transaction):
         self._intake.close()
         super().abort()
 
-    def _take(self, key, packed_rule):
-        if self._sorted:
-            if self._intake.take(key, packed_rule):
-                return
-            self._sorted = False
-            # The code whose rules were still coming is sorted with the rest.
-            for rule in self._intake.give_back():
-                super()._take(self._intake.key, rule)
-            self._intake.finish()
-        super()._take(key, packed_rule)
-
     def commit(self, minute: int):
         """Make the change the table's; see Transaction."""
         return self._carry_out(self._steps(minute))
 
+    def _drain(self):
+        sorter = self._sorter
+        whole = 0 if self._unsorted or sorter.spilled else sorter.whole_codes()
+        if whole:
+            yield from self._intake.take(sorter.first(whole), self._group())
+            sorter.keep_from(whole)
+        elif self._sums or self._intake.begun:
+            self._only_sums = True
+            self._intake.close()
+            sorter.discard()
+        else:
+            yield from sorter.spill()
+
     def _steps(self, minute):
         table = self._table
         intake = self._intake
-        if self._sorted:
-            intake.finish()
-            same = intake.is_table()
-        else:
-            same = False if table.fault else (yield from self._equals_table())
+        if self._only_sums:
+            if self._sums and (yield from self._sums_are_the_tables()):
+                table.confirm(minute, self.seconds)
+            else:
+                self.again = True
+            return
+        group = self._group()
+        stream = yield from self._sorter.stream()
+        yield from intake.take(stream, group)
+        same = yield from intake.finish(group)
+        self.overflowed = group.overflowed
         if same:
             table.confirm(minute, self.seconds)
             return
-        if self._sorted and intake.name and not intake.matched:
-            # It was written as it came: it is the new base already.
-            name = intake.name
-            self.changed = intake.written
-        else:
-            name = table.new_name("base")
-            writer = yield from self._write(name, self._entries())
-            self.changed = writer.codes
-        table.install([name], minute, self.seconds)
+        self.changed = intake.codes
+        table.install([intake.name], minute, self.seconds)
         # Every file is new, and so is whatever was damaged.
         table.fault = ""
 
-    def _entries(self):
-        # Yields (key, rule set) of every code. May be gone through twice.
-        if self._sorted:
-            yield from self._intake.entries()
-            return
-        self.overflowed = 0
-        groups = self._groups(merge([_records_of(self._intake.entries()), self._runs.sorted()]))
+    def _sums_are_the_tables(self):
+        sums = array("i", [0, 0, 0])
         try:
-            for key, _, added in groups:
-                yield key, added
-        finally:
-            groups.close()
-
-    def _equals_table(self):
-        # Compares the whole change with the whole table, both in code order.
-        old = newest(self._table.segments())
-        new = self._entries()
-        try:
-            for count, entry in enumerate(new):
-                if entry != next_live(old):
-                    return False
-                if count % STEP == STEP - 1:
+            entries = Entries(self._table.segments())
+            count = 0
+            while entries.next_live():
+                key = entries.key
+                rule_set = entries.rule_set
+                loops.digest(key, 0, key[1] + 3, rule_set, 0, len(rule_set), sums)
+                count += 1
+                if count % STEP == 0:
                     yield
-            return next_live(old) is None
         except Damaged as e:
             # Found out just in time: the new table will not have it.
             self._table.fault = str(e)
             return False
-        finally:
-            old.close()
-            new.close()
+        return sums == self._sums
 
 
 class _Intake:
-    # What comes in code order. First it is held against the table; from the first difference on
-    # it is written to a segment of its own.
+    # Takes the new table's codes in code order. First they are held against the old table; from
+    # the first difference on they are written to a segment, behind what was equal.
 
     def __init__(self, table):
         self._table = table
-        self._old = None if table.fault else newest(table.segments())
+        self._old = None
+        self._compares = not table.fault
+        self._equal = 0  # codes that are the table's first ones
         self._file = None
         self._writer = None
-        self._segment = None
-        self.key = b""  # the code that is coming, packed
-        # Its packed rules, one behind the other: many small objects would splinter the heap.
-        self._rules = b""
-        self._coming = False
-        self.matched = 0  # codes that are the table's first ones
         self.name = ""  # of the segment, once there is one
-        self.written = 0  # codes in it
+        self.codes = 0  # in it
 
-    def take(self, key, packed_rule):
-        # Returns False, taking nothing, if this is out of order, or too much for one code.
-        if key == self.key:
-            if len(self._rules) + len(packed_rule) > RULE_SET_MAX:
-                return False
-            self._rules += packed_rule
-            return True
-        if key < self.key:
-            return False
-        self._end_code()
-        self.key = key
-        self._rules = packed_rule
-        self._coming = True
-        return True
+    @property
+    def begun(self):
+        return bool(self.name)
 
-    def give_back(self):
-        # Returns the rules of the code `key` that was coming; it is not taken then.
-        self._coming = False
-        return rules.split(self._rules) or [b""]
+    def take(self, stream, group):
+        # Takes all codes of a stream; `group` to read them with.
+        count = 0
+        while stream.at >= 0:
+            if self._writer:
+                if self._writer.pour(stream, STEP) == STEP:
+                    yield
+                    continue
+                if stream.at < 0:
+                    break
+            group.read(stream)
+            if not self._writer:
+                if self._compares and self._has_next(group):
+                    self._equal += 1
+                else:
+                    self._writer = yield from self._begin(group)
+            if self._writer:
+                self._writer.add(group.key, 0, group.number, group.rule_set)
+            count += 1
+            if count % STEP == 0:
+                yield
 
-    def finish(self):
-        # Ends the segment, if there is one.
-        self._end_code()
-        if self._writer and self._file:
-            self._writer.finish()
-            self.written = self._writer.codes
-            self._writer = None
-            self._file.close()
-            self._file = None
-            self._segment = self._table.open_segment(self.name)
-
-    def is_table(self):
-        # Whether what came is all that the table has.
-        try:
-            return self._old is not None and next_live(self._old) is None
-        except Damaged as e:
-            self._table.fault = str(e)
-            return False
-
-    def entries(self):
-        # Yields (key, rule set) of what was taken.
-        left = self.matched
-        if left:
-            old = newest(self._table.segments())
-            try:
-                while left:
-                    yield next_live(old)
-                    left -= 1
-            finally:
-                old.close()
-        if self._segment:
-            yield from self._segment.entries()
+    def finish(self, group):
+        # Returns whether what came was the table; else the segment is whole and closed.
+        writer = self._writer
+        if not writer:
+            if self._compares and self._is_at_end(group):
+                return True
+            writer = yield from self._begin(group)
+        writer.finish()
+        self.codes = writer.codes
+        self.close()
+        return False
 
     def close(self):
-        # Lets go of every file.
-        self._stop_matching()
+        # Lets go of the file.
+        self._old = self._writer = None
         if self._file:
-            self._file.close()
+            file = self._file
             self._file = None
-        if self._segment:
-            self._segment.close()
-            self._segment = None
+            file.close()
 
-    def _end_code(self):
-        if not self._coming:
-            return
-        self._coming = False
-        entry = self.key, rules.join(rules.split(self._rules))
-        if self._old:
-            if self._matches(entry):
-                self.matched += 1
-                return
-            self._stop_matching()
-        if not self._writer:
-            self.name = self._table.new_name("base")
-            path = self._table.folder + "/" + self.name
-            self._file = open(path, "wb")  # noqa: SIM115 - open until all has come
-            self._writer = SegmentWriter(self._file)
-        self._writer.add(*entry)
-
-    def _matches(self, entry):
+    def _next_old(self, group):
+        # Goes on to the table's next code; None at its end or at damage.
         try:
-            return next_live(self._old) == entry
+            if not self._old:
+                self._old = Entries(self._table.segments(), group.rule_sets)
+            return self._old if self._old.next_live() else None
         except Damaged as e:
             # Found out just in time: the new table will not have it.
             self._table.fault = str(e)
-            return False
+            return None
 
-    def _stop_matching(self):
-        if self._old:
-            self._old.close()
-            self._old = None
+    def _has_next(self, group):
+        old = self._next_old(group)
+        return (
+            old is not None
+            and not loops.order(old.key, 0, group.key, 0)
+            and old.number == group.number
+            and (old.number != IN_PLACE or old.rule_set == group.rule_set)
+        )
 
+    def _is_at_end(self, group):
+        return self._next_old(group) is None and not self._table.fault
 
-def _records_of(entries):
-    # Splits (key, rule set) into records that may be merged with others.
-    try:
-        for key, rule_set in entries:
-            for rule in rules.split(rule_set) or [b""]:
-                yield key + RULE + rule
-    finally:
-        entries.close()
+    def _begin(self, group):
+        # Begins the segment: with the codes that were equal. Returns its writer.
+        self._compares = False
+        self._old = None
+        self.name = self._table.new_name("base")
+        self._file = open(self._table.folder + "/" + self.name, "wb")  # noqa: SIM115 - till the end
+        writer = SegmentWriter(self._file, group.rule_sets)
+        if self._equal:
+            equal = Entries(self._table.segments(), group.rule_sets)
+            for count in range(self._equal):
+                equal.next_live()
+                writer.add(equal.key, 0, equal.number, equal.rule_set)
+                if count % STEP == 0:
+                    yield
+        return writer

@@ -3,9 +3,12 @@
 Becomes a new delta of the codes that changed. Deltas that add up are merged.
 """
 
-from kalitka.access import rules
-from kalitka.table.segment import Damaged
-from kalitka.table.transaction import Transaction, newest
+from kalitka.table import codes
+from kalitka.table.block import NO_RULES, Damaged
+from kalitka.table.merge import Entries
+from kalitka.table.segment import SegmentWriter
+from kalitka.table.sorter import STEP
+from kalitka.table.transaction import Transaction
 from micropython import const
 
 _DELTAS_MAX = const(4)  # a lookup of an unknown code reads one block of each
@@ -17,32 +20,28 @@ _LOOKUPS = const(4)  # looked up between two chances for others to run: each rea
 class IncrementalChange(Transaction):
     """A change that is applied to the table."""
 
+    def delete(self, code: bytes) -> None:
+        """Remove every rule that `code` (bytes) had before this transaction."""
+        record = codes.pack(code) + b"\x00"
+        self._keep(record, len(record))
+
     def commit(self, minute: int):
         """Make the change the table's; see Transaction."""
         return self._carry_out(self._steps(minute))
 
     def _steps(self, minute):
-        changes = self._changes()
-        try:
-            yield from self._apply(changes, minute)
-        finally:
-            changes.close()
-
-    def _apply(self, changes, minute):
         table = self._table
-        first = None
-        for first in changes:
-            if first is not None:
-                break
-            yield
-        if first is None:
+        group = self._group()
+        stream = yield from self._sorter.stream()
+        name = yield from self._write_changes(stream, group)
+        self.overflowed = group.overflowed
+        # Its memory is wanted for the merge.
+        self._sorter.discard()
+        if not name:
             table.confirm(minute, self.seconds)
             return
         names = table.names()
-        name = table.new_name("delta" if names else "base")
-        writer = yield from self._write(name, changes, first)
         names.append(name)
-        self.changed = writer.codes + writer.tombstones
         if len(names) > 1 + _DELTAS_MAX:
             try:
                 names = yield from self._compact(names)
@@ -54,6 +53,43 @@ class IncrementalChange(Transaction):
                     raise
         table.install(names, minute, self.seconds)
 
+    def _write_changes(self, stream, group):
+        # Writes the codes whose state becomes another to a segment. Returns its name, "" if
+        # there are none: an answer may repeat thousands of codes and change none.
+        table = self._table
+        name = ""
+        file = writer = None
+        count = 0
+        try:
+            while stream.at >= 0:
+                group.read(stream)
+                old = table.lookup_packed(group.key)
+                if self._becomes_another(group, old):
+                    if not writer:
+                        name = table.new_name("delta" if table.names() else "base")
+                        file = open(table.folder + "/" + name, "wb")  # noqa: SIM115
+                        writer = SegmentWriter(file, group.rule_sets)
+                    writer.add(group.key, 0, group.number, group.rule_set)
+                count += 1
+                if count % _LOOKUPS == 0:
+                    yield
+            if writer:
+                writer.finish()
+                self.changed = writer.codes + writer.tombstones
+        finally:
+            if file:
+                file.close()
+        return name
+
+    def _becomes_another(self, group, old):
+        # Tells whether the code has another rule set than `old` after the change; the group
+        # then has the new one.
+        if old and not group.deleted and group.number != NO_RULES:
+            group.sum_with(old)
+        elif not group.deleted and group.number == NO_RULES:
+            return False
+        return group.value() != old
+
     def _compact(self, names):
         # Merges the deltas into one, or, once they add up, all of it into a new base.
         table = self._table
@@ -63,36 +99,25 @@ class IncrementalChange(Transaction):
             deltas = sum(segment.size for segment in segments) - base.size
             if deltas * _BASE_SHARE >= base.size:
                 name = table.new_name("base")
-                live = (entry if entry[1] is not None else None for entry in newest(segments))
-                yield from self._write(name, live)
+                yield from self._merge(name, segments, True)
                 return [name]
             name = table.new_name("delta")
-            yield from self._write(name, newest(segments[:-1]))
+            yield from self._merge(name, segments[:-1], False)
             return [names[0], name]
         finally:
             for segment in segments:
                 segment.close()
 
-    def _changes(self):
-        # Yields (key, new rule set or None) of the codes whose state becomes another, and None
-        # where others may run: an answer may repeat thousands of codes and change none.
-        groups = self._groups(self._runs.sorted())
-        try:
-            for count, (key, deleted, added) in enumerate(groups):
-                old = self._table.lookup_packed(key)
-                new = self._sum(None if deleted else old, added)
-                if new != old:
-                    yield key, new
-                elif count % _LOOKUPS == _LOOKUPS - 1:
-                    yield None
-        finally:
-            groups.close()
-
-    def _sum(self, kept, added):
-        # The rule set of a code that keeps one (None: nothing) and gets another.
-        if not kept or added is None:
-            return kept if added is None else added
-        total = b""
-        for rule in rules.split(rules.join(rules.split(kept) + rules.split(added))):
-            total = self._append(total, rule)
-        return total
+    def _merge(self, name, segments, whole):
+        # Writes what segments say to another. whole: no older ones are left for tombstones.
+        entries = Entries(segments, self._group().rule_sets)
+        with open(self._table.folder + "/" + name, "wb") as file:
+            writer = SegmentWriter(file, self._group().rule_sets)
+            count = 0
+            while entries.next():
+                if not whole or entries.number != NO_RULES:
+                    writer.add(entries.key, 0, entries.number, entries.rule_set)
+                count += 1
+                if count % STEP == 0:
+                    yield
+            writer.finish()

@@ -7,7 +7,7 @@ one or the new one. FORMAT.md has its lines. Leaves the segments themselves to `
 import os
 from binascii import crc32
 
-from kalitka.table.segment import Damaged
+from kalitka.table.block import Damaged
 
 NAME = "manifest"
 _NEW = "manifest.new"

@@ -10,11 +10,12 @@ FORMAT.md has the bytes and the recovery. Who asks the server, and when, is `syn
 import os
 
 from kalitka.table import codes, manifest
-from kalitka.table.block import BLOCK, NO_RULES, BlockCursor
+from kalitka.table.block import NO_RULES, Cursor, Damaged
 from kalitka.table.full_change import FullChange
 from kalitka.table.incremental_change import IncrementalChange
-from kalitka.table.segment import ABSENT, PRESENT, Damaged, Segment
-from kalitka.table.transaction import Transaction, newest
+from kalitka.table.merge import Entries
+from kalitka.table.segment import ABSENT, PRESENT, Segment
+from kalitka.table.transaction import Transaction
 from micropython import const
 
 UNKNOWN = ABSENT
@@ -42,7 +43,7 @@ class Table:
         self.origin = origin
         self.fault = ""
         self.swept = 0  # files removed so far: leftovers of cut syncs, and replaced ones
-        self._cursor = BlockCursor(bytearray(BLOCK))
+        self._cursor = Cursor()
         self._key = bytearray(codes.PACKED_MAX)
         self._segments = []  # newest first; None for one that cannot be read
         self._transaction = None
@@ -53,9 +54,9 @@ class Table:
 
     def find(self, code: bytes | bytearray, n: int) -> int:
         """Look up the code `code[:n]` (bytes-like): FOUND, UNKNOWN or DAMAGED."""
-        if not 0 < n <= codes.CODE_MAX:
+        if codes.pack_into(code, n, self._key) < 0:
             return UNKNOWN
-        return self._find_packed(self._key, codes.pack_into(code, n, self._key))
+        return self._find_packed(self._key)
 
     def lookup(self, code: bytes) -> bytes | None:
         """Return the rule set (bytes) of a code, None if unknown. Raises Damaged."""
@@ -64,9 +65,9 @@ class Table:
     def items(self):
         """Yield (code, rule set), both bytes, in code order. Raises Damaged."""
         try:
-            for key, rule_set in newest(self.segments()):
-                if rule_set is not None:
-                    yield codes.unpack(key), rule_set
+            entries = Entries(self.segments())
+            while entries.next_live():
+                yield codes.unpack(entries.key[: entries.key[1] + 3]), entries.rule_set
         except Damaged as e:
             self.fault = str(e)
             raise
@@ -76,16 +77,17 @@ class Table:
         for code, _ in self.items():
             yield code
 
-    def begin(self, full: bool) -> Transaction:
+    def begin(self, full: bool, unsorted: bool = False) -> Transaction:
         """Begin a change: a full one replaces the table, the other is applied to it.
 
+        unsorted: whether the one before ended with `again`.
         Raises ValueError if another is under way, Damaged if only a full sync can help.
         """
         if self._transaction:
             raise ValueError("a change of the table is under way")
         if self.fault and not full:
             raise Damaged(self.fault)
-        self._transaction = FullChange(self) if full else IncrementalChange(self)
+        self._transaction = FullChange(self, unsorted) if full else IncrementalChange(self)
         return self._transaction
 
     def save_minute(self) -> None:
@@ -104,7 +106,7 @@ class Table:
 
     def lookup_packed(self, key: bytes) -> bytes | None:
         """As `lookup`, for a packed code."""
-        state = self._find_packed(key, len(key))
+        state = self._find_packed(key)
         if state == DAMAGED:
             raise Damaged(self.fault)
         return bytes(self.rules[self.at : self.end]) if state == FOUND else None
@@ -162,13 +164,13 @@ class Table:
         self.seconds = seconds
         self.foreign = False
 
-    def _find_packed(self, key, size):
+    def _find_packed(self, key):
         for segment in self._segments:
             # What stands behind a segment that cannot be read may be out of date.
             if segment is None:
                 return DAMAGED
             try:
-                state = segment.find(key, size)
+                state = segment.find(key)
             except OSError as e:
                 self.fault = str(e)
                 return DAMAGED

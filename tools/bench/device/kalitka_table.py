@@ -1,122 +1,68 @@
-"""Measures the rule table: arguments: flash file, answer file, file of codes; prints JSON.
+"""Kalitka's parser and table, driven as its poller drives them."""
 
-Without a file of codes: the heap of a sync.
-"""
+from kalitka.sync.answer import AnswerParser
+from kalitka.table.table import FOUND, Table
 
-import gc
-import json
-import os
-import sys
+_PIECE = 512  # as the firmware's client reads an answer
 
-import flash
-import utime as time
-import vfs
 
-chip = flash.Flash(sys.argv[1])
-vfs.VfsLfs2.mkfs(chip, readsize=32, progsize=32, lookahead=32)
-vfs.mount(vfs.VfsLfs2(chip, readsize=32, progsize=32, lookahead=32), "/flash")
+class Program:
+    """The table in `folder`."""
 
-from kalitka.sync.answer import AnswerParser  # noqa: E402
-from kalitka.table.table import FOUND, Table  # noqa: E402
+    def __init__(self, folder):
+        self._table = Table(folder + "/table")
+        self.asked = 0  # how often an answer was read
 
-_PIECE = 512
+    def full(self, path):
+        """Take an answer for the table; yields where the poller lets others run."""
+        yield from self._ask(path, True)
+
+    def change(self, path):
+        """Apply an answer to the table; yields where the poller lets others run."""
+        yield from self._ask(path, False)
+
+    def find(self, code):
+        """Tell whether the code (bytes) has rules."""
+        return self._table.find(code, len(code)) == FOUND
+
+    def close(self):
+        """Close its files."""
+        self._table.close()
+
+    def _ask(self, path, full):
+        transaction = yield from self._exchange(path, full, False)
+        if transaction.again:
+            yield from self._exchange(path, full, True)
+
+    def _exchange(self, path, full, unsorted):
+        self.asked += 1
+        transaction = self._table.begin(full, unsorted)
+        sink = _Sink(transaction)
+        parser = AnswerParser(sink)
+        piece = bytearray(_PIECE)
+        with open(path, "rb") as body:
+            while True:
+                n = body.readinto(piece)
+                if not n:
+                    break
+                parser.feed(piece, n)
+                yield
+                yield from transaction.settle()
+        parser.finish(True)
+        yield from transaction.commit(sink.received)
+        return transaction
 
 
 class _Sink:
+    # What the parser tells goes into the transaction.
+
     def __init__(self, transaction):
         self.delete = transaction.delete
-        self.rule = transaction.add
+        self.rules = transaction.take
+        self.received = 0
 
     def minute(self, minute):
-        pass
+        self.received = minute
 
     def dropped(self, line, reason):
         raise ValueError(reason)
-
-
-def sync(table, path, look=lambda: None):
-    """Apply an answer as the poller does; `look` is called between any two steps."""
-    piece = bytearray(_PIECE)
-    transaction = table.begin(True)
-    parser = AnswerParser(_Sink(transaction))
-    with open(path, "rb") as body:
-        while True:
-            n = body.readinto(piece)
-            if not n:
-                break
-            parser.feed(piece, n)
-            look()
-    parser.finish(True)
-    for _ in transaction.commit(29921460):
-        look()
-
-
-class HeapWatch:
-    """Notes the most that was in use, over what was when it was made. Its looks take time."""
-
-    def __init__(self):
-        gc.collect()
-        self._idle = gc.mem_alloc()
-        self.most = 0
-
-    def look(self):
-        """Look now."""
-        gc.collect()
-        self.most = max(self.most, gc.mem_alloc() - self._idle)
-
-
-def watch_heap():
-    """Print the most heap that a sync uses. In a fresh process: nothing is left over."""
-    table = Table("/flash/table")
-    watch = HeapWatch()
-    sync(table, sys.argv[2], watch.look)
-    print(json.dumps({"sync_heap": watch.most}))
-
-
-def main():
-    """Print all other figures of one table size."""
-    table = Table("/flash/table")
-    counts = chip.counts()
-    gc.collect()
-    began = time.ticks_ms()
-    sync(table, sys.argv[2])
-    millis = time.ticks_diff(time.ticks_ms(), began)
-    written = {name: chip.counts()[name] - counts[name] for name in counts}
-    size = sum(os.stat("/flash/table/" + name)[6] for name in os.listdir("/flash/table"))
-    counts = chip.counts()
-    sync(table, sys.argv[2])
-    again = {name: chip.counts()[name] - counts[name] for name in counts}
-    table.close()
-    del table
-    gc.collect()
-    before = gc.mem_alloc()
-    table = Table("/flash/table")
-    gc.collect()
-    memory = gc.mem_alloc() - before
-    with open(sys.argv[3], "rb") as file:
-        codes = file.read().split()
-    gc.collect()
-    began = time.ticks_us()
-    for code in codes:
-        if table.find(code, 8) != FOUND:
-            raise ValueError(code)
-    micros = time.ticks_diff(time.ticks_us(), began) // len(codes)
-    print(
-        json.dumps(
-            {
-                "sync_ms": millis,
-                "memory": memory,
-                "flash": size,
-                "programmed": written["programmed"],
-                "erases": written["erases"],
-                "again_programs": again["programs"] + again["erases"],
-                "lookup_us": micros,
-            }
-        )
-    )
-
-
-if len(sys.argv) > 3:
-    main()
-else:
-    watch_heap()

@@ -31,8 +31,9 @@ class Flash:
         self.programs += 1
         self.programmed += len(buf)
         self._file.seek(block * _BLOCK + offset)
+        # Not flushed, which would be an fsync: what the host was given outlives this process,
+        # and a power cut kills no more than that.
         self._file.write(buf)
-        self._file.flush()
 
     def ioctl(self, op, arg):
         """Answer the file system's questions; erase a block."""
@@ -44,5 +45,4 @@ class Flash:
             self.erases += 1
             self._file.seek(arg * _BLOCK)
             self._file.write(b"\xff" * _BLOCK)
-            self._file.flush()
         return 0

@@ -1,0 +1,180 @@
+"""Sorted streams of entries, and many of them merged into one.
+
+A stream has `buf`; `at`, where in it the packed code of the current entry is, -1 behind the
+last one; `value`, where its value is, coded as in a block; and `next()`. For `BlockWriter.pour`
+it shows the heap that it is: `heap`, `count`, `stride`, `room`, `state` as `loops.flow` has
+them, and `flowed(count, stopped)` to be told what became of it. Promises: a merge holds one
+block a source and nothing that grows with them.
+"""
+
+from array import array
+
+from kalitka import loops
+from kalitka.table.block import (
+    BLOCK,
+    IN_PLACE,
+    KEY_ROOM,
+    NO_KEY,
+    NO_RULES,
+    Damaged,
+    number_at,
+    read_block,
+    rules_at,
+    start,
+)
+from kalitka.table.rule_sets import COUNT_MAX, RuleSets
+
+_NO_NUMBER = -3  # of a set of a segment: not asked for yet
+
+
+class Merge:
+    """The stream of all entries of some sources; entries of one code come in any order.
+
+    sources: a list as of `read_block`. buf: a bytearray to work in, of key + block
+    bytes a source or more. key: bytes kept for a packed code; block: bytes of a block. Raises
+    Damaged.
+
+    source: the number in the list of where the current entry is from.
+    """
+
+    def __init__(self, sources: list, buf: bytearray, key: int, block: int):
+        self.buf = buf
+        self.room = key
+        self.stride = key + block
+        self.state = array("H", bytes(6 * len(sources)))
+        self.heap = array("H", bytes(2 * len(sources)))
+        self.count = 0
+        self._sources = sources
+        self._block = block
+        self._view = memoryview(buf)
+        self._next = array("i", [0] * len(sources))  # where in a source its next block begins
+        for source in range(len(sources)):
+            if self._load(source):
+                self.heap[self.count] = source
+                self.count += 1
+        for i in range(self.count // 2 - 1, -1, -1):
+            loops.sift(buf, self.heap, self.count, i, self.heap[i], self.stride)
+        self._look()
+
+    def next(self) -> None:
+        """Go on to the next entry."""
+        source = self.source
+        order = loops.walk(
+            self.buf, source * self.stride, self.room, self.state, 3 * source, NO_KEY
+        )
+        if order < 0:
+            self._go_on(order)
+        elif self.count > 1:
+            loops.sift(self.buf, self.heap, self.count, 0, source, self.stride)
+        self._look()
+
+    def flowed(self, count: int, stopped: int) -> None:
+        """Take note that entries were taken by `loops.flow`, and what stopped it."""
+        self.count = count
+        if stopped < 0:
+            self._go_on(stopped)
+        self._look()
+
+    def _go_on(self, end):
+        # The block of the least source has ended, for this reason.
+        source = self.heap[0]
+        if end == loops.MALFORMED:
+            self._malformed(source)
+        if not self._load(source):
+            self.count -= 1
+            source = self.heap[self.count]
+        if self.count:
+            loops.sift(self.buf, self.heap, self.count, 0, source, self.stride)
+
+    def _look(self):
+        if self.count:
+            self.source = self.heap[0]
+            self.at = self.source * self.stride
+            self.value = self.state[3 * self.source + 2]
+        else:
+            self.at = -1
+
+    def _load(self, source):
+        # Reads the source's next block and goes to its first entry; False if there is none.
+        at = source * self.stride
+        begin = at + self.room
+        offset = self._next[source]
+        size = min(self._block, self._sources[source][3] - offset)
+        if not size:
+            return False
+        read_block(self._sources[source], offset, self._view[begin : begin + size])
+        self._next[source] = offset + size
+        start(self.buf, at, self.room, size, self.state, 3 * source)
+        if loops.walk(self.buf, at, self.room, self.state, 3 * source, NO_KEY) < 0:
+            self._malformed(source)
+        return True
+
+    def _malformed(self, source):
+        raise Damaged("a block of %s is malformed" % self._sources[source][1])
+
+
+class Entries:
+    """What some segments say together, code by code: the newest one's word holds.
+
+    segments: open ones, newest first. rule_sets: RuleSets whose numbers are told, or None.
+
+    After `next` returned True: `key` begins with the packed code; `number` is that of its rule
+    set, NO_RULES for a tombstone, or IN_PLACE: then `rule_set` (bytes) is it. Without
+    `rule_sets` it is always one of the latter.
+    """
+
+    def __init__(self, segments: list, rule_sets: RuleSets | None = None):
+        self.key = bytearray(KEY_ROOM)
+        self.number = NO_RULES
+        self.rule_set = b""
+        self._segments = segments
+        self._rule_sets = rule_sets
+        sources = [segment.blocks for segment in segments]
+        buf = bytearray(len(sources) * (KEY_ROOM + BLOCK))
+        self._merge = Merge(sources, buf, KEY_ROOM, BLOCK)
+        # A segment's numbers in `rule_sets`, found out one by one.
+        self._numbers = []
+        if rule_sets:
+            self._numbers = [array("h", [_NO_NUMBER] * COUNT_MAX) for _ in segments]
+
+    def next(self) -> bool:
+        """Go on to the next code; return False behind the last one. Raises Damaged."""
+        merge = self._merge
+        if merge.at < 0:
+            return False
+        loops.copy_code(merge.buf, merge.at, self.key, 0)
+        newest = merge.source
+        self._take()
+        merge.next()
+        while merge.at >= 0 and not loops.order(self.key, 0, merge.buf, merge.at):
+            if merge.source < newest:
+                newest = merge.source
+                self._take()
+            merge.next()
+        return True
+
+    def next_live(self) -> bool:
+        """Go on to the next code that has no tombstone; as `next`."""
+        while self.next():
+            if self.number != NO_RULES:
+                return True
+        return False
+
+    def _take(self):
+        merge = self._merge
+        number = number_at(merge.buf, merge.value)
+        if number >= 0:
+            source = merge.source
+            if self._rule_sets:
+                self.number = self._numbers[source][number]
+                if self.number == _NO_NUMBER:
+                    found = self._rule_sets.number(self._segments[source].rule_set(number))
+                    self.number = self._numbers[source][number] = found
+                if self.number >= 0:
+                    return
+            self.number = IN_PLACE
+            self.rule_set = self._segments[source].rule_set(number)
+        else:
+            self.number = number
+            if number == IN_PLACE:
+                self.rule_set = rules_at(merge.buf, merge.value)

@@ -1,0 +1,85 @@
+"""How many tokens each program holds with a heap, kept through an atomic full sync.
+
+Held means: the first full sync goes through, then a second one that replaces the table while the
+old one stays in force, and after a restart the codes are found.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import answers
+from bench.runtime import FILES, KALITKA, PLAIN, Runtime, steps
+
+HEAPS = ("96K", "160K", "256K")
+SIZES = (1000, 10_000, 50_000, 100_000)
+# Where the search begins, and the factor between held and not held at which it ends. One file
+# a token takes minutes where the other two take seconds.
+_SEARCH = {PLAIN: (100, 1.05), FILES: (2000, 1.5)}
+
+
+@dataclass(frozen=True)
+class Held:
+    """tokens: the most that went through. beyond: the fewest that were tried in vain, 0 if none
+    were; why: what stood in the way of these."""
+
+    tokens: int
+    beyond: int = 0
+    why: str = ""
+
+
+class Trial:
+    """Tries numbers of tokens with one program and heap."""
+
+    def __init__(self, runtime: Runtime, program: str, heap: str, tell: Callable[[str], None]):
+        self._runtime = runtime
+        self._program = program
+        self._heap = heap
+        self._tell = tell
+
+    def fault(self, count: int) -> str:
+        """Return "" if `count` tokens are held, else why they are not."""
+        self._tell(f"{self._program}: {count} tokens in a heap of {self._heap}")
+        name = f"held-{self._program}-{self._heap}"
+        found = answers.make(self._runtime.folder / name, count, in_code_order=False)
+        flash = self._runtime.new_flash(f"{name}.bin")
+        both = steps([("full", found.first), ("full", found.second)])
+        try:
+            return self._run(flash, "syncs", both) or self._run(flash, "lookups", [found.codes])
+        finally:
+            flash.unlink()
+
+    def _run(self, flash: Path, what: str, arguments: list) -> str:
+        result = self._runtime.measure(self._program, flash, what, *arguments, heap=self._heap)
+        return result.end
+
+
+def held(runtime: Runtime, program: str, heap: str, tell: Callable[[str], None]) -> Held:
+    """Return how many tokens a program holds with this heap. `tell` is told each trial."""
+    trial = Trial(runtime, program, heap, tell)
+    return _largest(trial) if program == KALITKA else _narrowed(trial, *_SEARCH[program])
+
+
+def _largest(trial: Trial) -> Held:
+    # The greatest of the sizes that every table of the bench has.
+    beyond, why = 0, ""
+    for count in reversed(SIZES):
+        fault = trial.fault(count)
+        if not fault:
+            return Held(count, beyond, why)
+        beyond, why = count, fault
+    return Held(0, beyond, why)
+
+
+def _narrowed(trial: Trial, start: int, close: float) -> Held:
+    # Doubles until it fails, then halves the distance until it is `close`.
+    good, bad, why = 0, 0, ""
+    count = start
+    while not bad or bad > max(good, 1) * close:
+        fault = trial.fault(count)
+        if fault:
+            bad, why = count, fault
+        else:
+            good = count
+        count = (good + bad) // 2 if bad else good * 2
+    return Held(good, bad, why)

@@ -1,0 +1,256 @@
+"""Measures one program; run by MicroPython as
+
+    measure PROGRAM FLASH WHAT ARGUMENT ...
+
+PROGRAM: a module with a class Program, whose `full` and `change` apply an answer in steps. FLASH:
+a file that is the flash; a blank one is formatted. Prints one JSON object a line, and as the last
+one {"end": why}, where `why` is "" if all was measured.
+"""
+
+import builtins
+import gc
+import json
+import os
+import sys
+import time
+
+import flash
+import vfs
+
+import micropython
+
+_SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}  # as the ESP32 port mounts it
+_BLOCK = 4096
+_ENOMEM = 12
+_ENOSPC = 28
+
+_bare = 0  # bytes of heap in use before there is a table
+
+
+class _Chip(flash.Flash):
+    """The flash, and a count of the bytes that were read."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.read_bytes = 0
+
+    def readblocks(self, block, buf, offset=0):
+        """Read into `buf` from an offset in a block."""
+        self.read_bytes += len(buf)
+        super().readblocks(block, buf, offset)
+
+
+def _mount(path):
+    chip = _Chip(path)
+    try:
+        fs = vfs.VfsLfs2(chip, **_SIZES)
+    except OSError:
+        vfs.VfsLfs2.mkfs(chip, **_SIZES)
+        fs = vfs.VfsLfs2(chip, **_SIZES)
+    vfs.mount(fs, "/flash")
+    return chip
+
+
+def _tell(figures):
+    print(json.dumps(figures))
+
+
+def _used():
+    # Bytes of flash in use, the empty file system's two blocks not counted. Asked before any
+    # file is open: the blocks of an open one may be counted twice.
+    blocks, free = os.statvfs("/flash")[2:4]
+    return (blocks - free - 2) * _BLOCK
+
+
+def _steps(program, sync):
+    # sync: "full:PATH" or "change:PATH".
+    kind, path = sync.split(":")
+    return getattr(program, kind)(path)
+
+
+def _looks(steps):
+    # Yields at every pause of the work and once more at its end.
+    yield from steps
+    yield
+
+
+def syncs(program, chip, arguments):
+    """Run syncs one after the other: time and flash operations of each."""
+    for sync in arguments:
+        gc.collect()
+        before = chip.counts()
+        began = time.ticks_ms()
+        for _ in _steps(program, sync):
+            pass
+        figures = {"ms": time.ticks_diff(time.ticks_ms(), began)}
+        for name, count in chip.counts().items():
+            figures[name] = count - before[name]
+        _tell(figures)
+
+
+def heap(program, _chip, arguments):
+    """Run syncs one after the other: the most heap in use between two steps.
+
+    over_idle: over what was in use before. in_all: over the program without a table.
+    """
+    for sync in arguments:
+        gc.collect()
+        idle = most = gc.mem_alloc()
+        for _ in _looks(_steps(program, sync)):
+            gc.collect()
+            most = max(most, gc.mem_alloc())
+        _tell({"over_idle": most - idle, "in_all": most - _bare})
+
+
+def slices(program, chip, arguments):
+    """Run syncs one after the other: the largest step of each."""
+    for sync in arguments:
+        gc.collect()
+        programmed = erases = micros = 0
+        before = chip.counts()
+        began = time.ticks_us()
+        for _ in _looks(_steps(program, sync)):
+            micros = max(micros, time.ticks_diff(time.ticks_us(), began))
+            now = chip.counts()
+            programmed = max(programmed, now["programmed"] - before["programmed"])
+            erases = max(erases, now["erases"] - before["erases"])
+            before = now
+            began = time.ticks_us()
+        _tell({"programmed": programmed, "erases": erases, "us": micros})
+
+
+def lookups(program, chip, arguments):
+    """Look codes up: microseconds, reads and bytes read from the flash, each a lookup."""
+    with open(arguments[0], "rb") as file:
+        codes = file.read().split()
+    gc.collect()
+    reads, read_bytes = chip.reads, chip.read_bytes
+    began = time.ticks_us()
+    for code in codes:
+        if not program.find(code):
+            raise ValueError(code)
+    micros = time.ticks_diff(time.ticks_us(), began)
+    count = len(codes)
+    _tell(
+        {
+            "us": micros / count,
+            "reads": (chip.reads - reads) / count,
+            "bytes": (chip.read_bytes - read_bytes) / count,
+        }
+    )
+
+
+def allocation(program, _chip, arguments):
+    """Look codes up: the heap that each leaves behind, and whether it works with a locked heap.
+
+    FLASH is a folder of the host here: the flash's fake would allocate, too.
+    """
+    with open(arguments[0], "rb") as file:
+        codes = file.read().split()
+    gc.collect()
+    gc.disable()
+    before = gc.mem_alloc()
+    for code in codes:
+        program.find(code)
+    taken = gc.mem_alloc() - before
+    gc.enable()
+    _tell({"bytes": taken / len(codes), "locked": _with_the_heap_locked(program, codes)})
+
+
+def _with_the_heap_locked(program, codes):
+    micropython.heap_lock()
+    try:
+        for code in codes:
+            program.find(code)
+        return True
+    except MemoryError:
+        return False
+    finally:
+        micropython.heap_unlock()
+
+
+def file_reads(program, _chip, arguments):
+    """Look codes up: the most reads from a file that one takes, and the most bytes of a read."""
+    codes_path, folder = arguments
+    with open(codes_path, "rb") as file:
+        codes = file.read().split()
+    program.close()
+    real = open
+    builtins.open = lambda *how: _Watched(real(*how))
+    program = type(program)(folder)
+    most = largest = 0
+    for code in codes:
+        _Watched.reads = _Watched.largest = 0
+        if not program.find(code):
+            raise ValueError(code)
+        most = max(most, _Watched.reads)
+        largest = max(largest, _Watched.largest)
+    builtins.open = real
+    _tell({"reads": most, "bytes": largest})
+
+
+class _Watched:
+    """An open file; counts the reads from all of them."""
+
+    reads = 0
+    largest = 0
+
+    def __init__(self, file):
+        self._file = file
+        self.seek = file.seek
+        self.close = file.close
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def read(self, *size):
+        """Read and count."""
+        data = self._file.read(*size)
+        self._count(len(data))
+        return data
+
+    def readinto(self, *where):
+        """Read and count."""
+        n = self._file.readinto(*where)
+        self._count(n)
+        return n
+
+    def _count(self, n):
+        _Watched.reads += 1
+        _Watched.largest = max(_Watched.largest, n)
+
+
+def main():
+    """Measure as the command line says."""
+    global _bare
+    name, path, what = sys.argv[1:4]
+    try:
+        chip = None
+        if os.stat(path)[0] & 0x8000:
+            chip = _mount(path)
+            path = "/flash"
+        make = __import__(name).Program
+        used = _used() if chip else None
+        gc.collect()
+        _bare = gc.mem_alloc()
+        program = make(path)
+        gc.collect()
+        _tell({"memory": gc.mem_alloc() - _bare, "used": used})
+        globals()[what](program, chip, sys.argv[4:])
+        program.close()
+        print('{"end": ""}')
+    except MemoryError:
+        print('{"end": "out of memory"}')
+    except OSError as e:
+        if e.errno == _ENOSPC:
+            print('{"end": "flash full"}')
+        elif e.errno == _ENOMEM:
+            print('{"end": "out of memory"}')
+        else:
+            raise
+
+
+main()
