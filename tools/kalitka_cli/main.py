@@ -6,6 +6,22 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+tables = typer.Typer(
+    no_args_is_help=True,
+    help="""The files of a reader's rule table: what they say, and whether they are whole.
+
+    To have them here: mpremote fs cp -r :table . (they are only read)""",
+)
+app.add_typer(tables, name="table")
+
+TableFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE",
+        help="A segment (base-5.seg), a manifest, or the folder of a whole table.",
+        show_default=False,
+    ),
+]
 
 
 @app.command(
@@ -96,6 +112,38 @@ def sim(
     if pty:
         raise typer.Exit(table.run_board(folder))
     raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds))
+
+
+@tables.command()
+def dump(files: TableFiles) -> None:
+    """Write the rules to stdout as lines CODE_/RULE, in code order.
+
+    A tombstone is a line %deleted CODE. A manifest comes as it is.
+
+    A folder comes as the reader knows it: a full sync answer, for another reader to be fed with.
+    """
+    from kalitka_cli import table_dump
+
+    raise typer.Exit(table_dump.run(files))
+
+
+@tables.command()
+def check(files: TableFiles) -> None:
+    """Read everything and tell every fault, and what the reader does about it.
+
+    Exit status 0: all is whole; 1: there are faults; 2: a FILE is none of a table.
+    """
+    from kalitka_cli import table_check
+
+    raise typer.Exit(table_check.run(files))
+
+
+@tables.command()
+def stats(files: TableFiles) -> None:
+    """Show how many codes, blocks and rule sets there are, and what they cost."""
+    from kalitka_cli import table_stats
+
+    raise typer.Exit(table_stats.run(files))
 
 
 def main() -> None:

@@ -6,9 +6,10 @@ is the same every time. It has neither native code nor asyncio, sockets or Littl
 runs as bytecode, and files are the host's, in the folder that is its root.
 
 Its collector is not to be trusted. It does not see what only WebAssembly's own locals hold, such
-as the frame of a large function, and frees it under its feet. So nothing is ever collected: the
-heap must have room for all that a script allocates, and `gc.collect()` does nothing. A script
-that measures memory calls `gc.collect_at_top_level()`, in module code that is not in a `try`.
+as the frame of a large function, and frees it while it runs. So nothing is collected: the heap
+must have room for all that a script allocates, `gc.collect()` does nothing, and there is no
+`gc.mem_alloc()`. A script that measures memory calls `gc.in_use()` in its module code, outside of
+functions and `try`, where a collection is safe: it collects and returns the bytes in use.
 """
 
 import functools

@@ -16,10 +16,7 @@ Pure: integers and bytes in, integers and bytes out. `permits` allocates nothing
 from kalitka import loops
 from micropython import const
 
-RULE_TEXT_MAX = const(64)  # bytes; the longest valid rule text has 53
 RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 and 5 bytes
-DIGITS_MAX = const(10)
-DAY_TIME_MAX = const(86400)  # a day time beyond this is one in no unit
 
 DAY_MINUTES = const(1440)
 MINUTE = const(60)  # seconds
@@ -43,15 +40,15 @@ class RuleError(ValueError):
 
 # What is wrong with a text that is no rule, by the number that `loops.pack_rule` returns.
 FAULTS = {
-    loops.LONG_RULE: "rule longer than 64 bytes",
-    loops.UNKNOWN_KIND: "unknown kind of rule",
-    loops.WRONG_FIELDS: "wrong number of fields in rule",
-    loops.BAD_NUMBER: "bad number in rule",
-    loops.LONG_NUMBER: "number of more than ten digits",
-    loops.DAY_TIME_BEYOND: "day time beyond the day",
-    loops.BAD_MASK: "week mask is not seven digits 0 or 1",
-    loops.FROM_AFTER_TO: "from is after to",
-    loops.BAD_NINE: "rule 9 is neither 9_0 nor 9_1",
+    -5: "rule longer than 64 bytes",
+    -6: "unknown kind of rule",
+    -7: "wrong number of fields in rule",
+    -8: "bad number in rule",
+    -9: "number of more than ten digits",
+    -10: "day time beyond the day",
+    -11: "week mask is not seven digits 0 or 1",
+    -12: "from is after to",
+    -13: "rule 9 is neither 9_0 nor 9_1",
 }
 
 

@@ -23,9 +23,11 @@ from kalitka.table import codes
 from micropython import const
 
 _ITEM_MAX = const(326)  # a line as far as it is looked at, one byte more and a newline
+_DIGITS_MAX = const(10)  # of a minute
 _RECORDS = const(1024)  # bytes; two pieces of an answer fit
 
-FAULTS = {loops.NO_SEPARATOR: "no _/ in line"}
+# What is wrong with a line, by the number that `loops.pack_lines` returns.
+FAULTS = {-4: "no _/ in line"}
 FAULTS.update(codes.FAULTS)
 FAULTS.update(rules.FAULTS)
 
@@ -51,7 +53,7 @@ class AnswerParser:
         self._length = 0  # bytes of it, also those that did not fit
         self._line = 1
         self._records = bytearray(_RECORDS)
-        self._marks = array("i", [0] * loops.MARKS)
+        self._marks = array("i", [0] * 5)
         self.received = 0  # bytes fed
         self.deletes = 0
         self.rules = 0
@@ -91,6 +93,8 @@ class AnswerParser:
         if self._state == _LINES and self._length:
             self._end_line()
         self._state = _FINISHED
+        # What remains are the counters; the memory is wanted for the commit.
+        self._item = self._records = bytearray()
 
     def _feed_minute(self, data, at, n):
         end = data.find(b"%", at, n)
@@ -99,7 +103,7 @@ class AnswerParser:
         digits = bytes(self._item[: min(self._length, _ITEM_MAX)])
         if not digits.isdigit() and (digits or end == at):
             raise AnswerError("not a sync answer: it does not begin with a minute")
-        if self._length > rules.DIGITS_MAX:
+        if self._length > _DIGITS_MAX:
             raise AnswerError("not a sync answer: minute of more than ten digits")
         if end < 0:
             return n
@@ -170,15 +174,14 @@ class AnswerParser:
         marks = self._marks
         while True:
             fault = loops.pack_lines(data, at, n, self._records, _RECORDS, marks)
-            at = marks[loops.NEXT]
-            self._line += marks[loops.LINES]
-            self.rules += marks[loops.RULES]
-            if marks[loops.USED]:
-                seconds = bool(marks[loops.IN_SECONDS])
-                self._sink.rules(self._records, marks[loops.USED], seconds)
+            at, used, lines, rules, seconds = marks
+            self._line += lines
+            self.rules += rules
+            if used:
+                self._sink.rules(self._records, used, bool(seconds))
             if not fault:
                 return at
-            if fault != loops.MORE:
+            if fault < 0:
                 self._drop(FAULTS[fault], self._line - 1)
 
     def _take(self, data, at, end):

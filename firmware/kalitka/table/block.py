@@ -89,7 +89,7 @@ class BlockWriter:
         self._limit = size - _CHECK
         self._used = _HEAD
         self.stopped = 0
-        self._marks = array("i", [0] * loops.FLOW_MARKS)
+        self._marks = array("i", [0] * 8)
         self.last = bytearray(KEY_ROOM)
 
     def add(self, buf, at: int, number: int, rule_set: bytes) -> bool:
@@ -121,25 +121,20 @@ class BlockWriter:
         is then in `stopped`: see `loops.flow`.
         """
         marks = self._marks
-        marks[loops.FLOW_COUNT] = stream.count
-        marks[loops.FLOW_STRIDE] = stream.stride
-        marks[loops.FLOW_ROOM] = stream.room
-        marks[loops.FLOW_USED] = self._used
-        marks[loops.FLOW_LIMIT] = self._limit
-        marks[loops.FLOW_VERBATIM] = own is None
-        marks[loops.FLOW_LEFT] = count
+        marks[0] = stream.count
+        marks[1] = stream.stride
+        marks[2] = stream.room
+        marks[3] = self._used
+        marks[4] = self._limit
+        marks[5] = own is None
+        marks[6] = count
+        marks[7] = len(own or ())
         self.stopped = loops.flow(
-            stream.buf,
-            stream.heap,
-            stream.state,
-            self._out,
-            self.last,
-            stream.heap if own is None else own,
-            marks,
+            stream.buf, stream.heap, stream.state, self._out, self.last, own or stream.heap, marks
         )
-        self._used = marks[loops.FLOW_USED]
-        stream.flowed(marks[loops.FLOW_COUNT], self.stopped)
-        return count - marks[loops.FLOW_LEFT]
+        self._used = marks[3]
+        stream.flowed(marks[0], self.stopped)
+        return count - marks[6]
 
     def take(self, whole: bool) -> memoryview:
         """Return the finished block and begin the next. `whole`: filled up to its full size.

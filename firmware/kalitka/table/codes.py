@@ -25,12 +25,8 @@ _TEXT = const(5)  # anything else, byte for byte
 _UPPER = b"0123456789ABCDEF"
 _LOWER = b"0123456789abcdef"
 
-# What is wrong with a text that is no code, by the number that `pack_into` returns.
-FAULTS = {
-    loops.EMPTY_CODE: "empty code",
-    loops.LONG_CODE: "code longer than 255 bytes",
-    loops.FORBIDDEN_BYTE: "forbidden byte in code",
-}
+# What is wrong with a text that is no code, by the number that `loops.pack_code` returns.
+FAULTS = {-1: "empty code", -2: "code longer than 255 bytes", -3: "forbidden byte in code"}
 
 
 class CodeError(ValueError):

@@ -28,6 +28,7 @@ class FullChange(Transaction):
         super().__init__(table)
         if table.foreign:
             self.seconds = False
+        self._sorter.expect_many()
         self._unsorted = unsorted
         self._intake = _Intake(table)
         self._sums = None

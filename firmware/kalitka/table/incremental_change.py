@@ -47,8 +47,8 @@ class IncrementalChange(Transaction):
                 names = yield from self._compact(names)
             except Damaged:
                 raise
-            except OSError:
-                # No room, most likely. Deletes must not wait for it.
+            except (OSError, MemoryError):
+                # No room, in flash or memory. Deletes must not wait for it.
                 if len(names) > _SEGMENTS_MAX:
                     raise
         table.install(names, minute, self.seconds)

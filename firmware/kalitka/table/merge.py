@@ -24,8 +24,6 @@ from kalitka.table.block import (
 )
 from kalitka.table.rule_sets import COUNT_MAX, RuleSets
 
-_NO_NUMBER = -3  # of a set of a segment: not asked for yet
-
 
 class Merge:
     """The stream of all entries of some sources; entries of one code come in any order.
@@ -132,10 +130,10 @@ class Entries:
         sources = [segment.blocks for segment in segments]
         buf = bytearray(len(sources) * (KEY_ROOM + BLOCK))
         self._merge = Merge(sources, buf, KEY_ROOM, BLOCK)
-        # A segment's numbers in `rule_sets`, found out one by one.
+        # By segment and number: the number in `rule_sets` plus two, found out one by one.
         self._numbers = []
         if rule_sets:
-            self._numbers = [array("h", [_NO_NUMBER] * COUNT_MAX) for _ in segments]
+            self._numbers = [array("H", bytes(2 * COUNT_MAX)) for _ in segments]
 
     def next(self) -> bool:
         """Go on to the next code; return False behind the last one. Raises Damaged."""
@@ -166,10 +164,11 @@ class Entries:
         if number >= 0:
             source = merge.source
             if self._rule_sets:
-                self.number = self._numbers[source][number]
-                if self.number == _NO_NUMBER:
-                    found = self._rule_sets.number(self._segments[source].rule_set(number))
-                    self.number = self._numbers[source][number] = found
+                numbers = self._numbers[source]
+                if not numbers[number]:
+                    rule_set = self._segments[source].rule_set(number)
+                    numbers[number] = self._rule_sets.number(rule_set) + 2
+                self.number = numbers[number] - 2
                 if self.number >= 0:
                     return
             self.number = IN_PLACE

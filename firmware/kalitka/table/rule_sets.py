@@ -11,27 +11,30 @@ from micropython import const
 
 # Held in memory while a segment is open: two hundred schedules fit, and whoever has a window of
 # his own (a guest's stay) is stored in place.
-BYTES_MAX = const(3072)
+_BYTES_MAX = const(3072)
 COUNT_MAX = const(384)  # they take one or two bytes an entry
 RULE_SET_MAX = const(720)  # bytes; forty of the longest rules. An entry has to fit a block
 _SLOTS = const(512)  # of the hash table: never more than three quarters full
+_SMALL = const(8)  # at first there is so much less of everything: most syncs bring a few rules
 
 
 class RuleSets:
     """Rule sets by number, from 0 on."""
 
     def __init__(self):
-        # What `loops.number_of` works on: the sets, each after its length; the hash table, of
-        # numbers plus one; where each set begins; and the counts and bounds.
-        self._arena = bytearray(BYTES_MAX)
-        self._slots = array("H", bytes(2 * _SLOTS))
-        self._starts = array("H", bytes(2 * COUNT_MAX))
-        self._counts = array("H", [0, 0, _SLOTS - 1, COUNT_MAX, BYTES_MAX])
+        self._make(_SMALL)
+
+    @property
+    def room(self) -> int:
+        """How many numbers there can be, as yet."""
+        return self._counts[3]
 
     def number(self, rule_set: bytes) -> int:
         """Return the number of a set, a new one if need be; -1 (IN_PLACE) if there is no room."""
+        size = len(rule_set)
+        self._prepare(size)
         return loops.number_of(
-            rule_set, 0, len(rule_set), self._arena, self._slots, self._starts, self._counts
+            rule_set, 0, size, self._arena, self._slots, self._starts, self._counts
         )
 
     def get(self, number: int) -> bytes:
@@ -41,4 +44,29 @@ class RuleSets:
 
     def intern(self, records: bytearray, size: int) -> int:
         """Replace the rules in `records[:size]` by their numbers; return the new size."""
+        self._prepare(size)
         return loops.intern(records, size, self._arena, self._slots, self._starts, self._counts)
+
+    def _make(self, share):
+        # What `loops.number_of` works on: the sets, each after its length; the hash table, of
+        # numbers plus one; where each set begins; and the counts and bounds.
+        slots = _SLOTS // share
+        room = COUNT_MAX // share
+        self._arena = bytearray(_BYTES_MAX // share)
+        self._slots = array("H", bytes(2 * slots))
+        self._starts = array("H", bytes(2 * room))
+        self._counts = array("H", [0, 0, slots - 1, room, len(self._arena)])
+
+    def _prepare(self, size):
+        # Makes room for records of so many bytes, of four or more each, as far as can be.
+        count, used, _, room, limit = self._counts
+        if room == COUNT_MAX or (used + 1 + size <= limit and count + 1 + size // 4 <= room):
+            return
+        arena = self._arena
+        self._make(1)
+        at = 0
+        while at < used:
+            # In the same order they get the same numbers.
+            end = at + 1 + arena[at]
+            self.number(arena[at + 1 : end])
+            at = end

@@ -26,7 +26,7 @@ from kalitka.table.block import (
     size_at,
     sound,
 )
-from kalitka.table.rule_sets import COUNT_MAX, RuleSets
+from kalitka.table.rule_sets import RuleSets
 from micropython import const
 
 _MAGIC = b"KSG1"
@@ -52,7 +52,7 @@ class SegmentWriter:
         self._index = bytearray()
         self._separator = b""
         self._sets = bytearray()
-        self._own = array("H", bytes(2 * COUNT_MAX))  # own numbers plus one, 0 for none yet
+        self._own = array("H")  # own numbers plus one, 0 for none yet
         self._own_count = 0
         self._blocks_size = 0
         self.codes = 0
@@ -69,7 +69,7 @@ class SegmentWriter:
         else:
             self.codes += 1
             if number >= 0:
-                number = (self._own[number] or self._number_anew(number)) - 1
+                number = (self._own_numbers()[number] or self._number_anew(number)) - 1
         if not self._block.add(buf, at, number, rule_set):
             self._next_block(buf, at)
             self._block.add(buf, at, number, rule_set)
@@ -81,10 +81,10 @@ class SegmentWriter:
         """
         added = 0
         while stream.at >= 0 and added < count:
-            added += self._block.pour(stream, self._own, count - added)
-            if self._block.stopped == loops.FLOW_FULL:
+            added += self._block.pour(stream, self._own_numbers(), count - added)
+            if self._block.stopped == loops.FULL:
                 self._next_block(stream.buf, stream.at)
-            elif self._block.stopped == loops.FLOW_SLOW:
+            elif self._block.stopped > 0:
                 break
         self.codes += added
         return added
@@ -118,6 +118,13 @@ class SegmentWriter:
     def _put(self, block):
         self._file.write(block)
         self._blocks_size += len(block)
+
+    def _own_numbers(self):
+        # As many as there can be numbers: RuleSets grow.
+        missing = self._rule_sets.room - len(self._own)
+        if missing:
+            self._own.extend(array("H", bytes(2 * missing)))
+        return self._own
 
     def _number_anew(self, number):
         rule_set = self._rule_sets.get(number)

@@ -18,9 +18,9 @@ from micropython import const
 STEP = const(64)  # records between two chances for others to run
 
 # The buffer grows: most polls bring few records. At last it is as large as the heap allows that
-# has room left for the rest of the sync.
-_SIZES = ((1024,), (4096,), (18432, 12288, 8192))
-_RESERVE = (0, 0, 10240)
+# has room left for the rest of the sync: connection, parser, rule sets, what is being written.
+_SIZES = ((1024,), (4096,), (18432, 12288, 8192, 6144, 4096))
+_RESERVE = const(10)  # times 2 KiB that all but the smallest of the large buffers leave free
 _PER_RECORD = const(7)  # bytes of buffer to a record, as a rule: a card's code takes so many
 
 _RUN_BLOCK = const(384)  # bytes; holds the longest record, and a merge needs one a run
@@ -75,6 +75,11 @@ class Sorter:
                 raise MemoryError("no room for records")
             self._grow()
         return True
+
+    def expect_many(self) -> None:
+        """Make the buffer large now: the later, the less of the heap is in one piece."""
+        self._growth = len(_SIZES) - 1
+        self._grow()
 
     def add(self, records: bytearray, size: int) -> None:
         """Take the records in `records[:size]`; `fits` must have said that they do."""
@@ -142,13 +147,7 @@ class Sorter:
         self._growth = 0
         self._runs = array("i")
         while self._files:
-            file, path = self._files.pop()
-            # A full or worn flash: what is left costs room, and the next start tries again.
-            for step in (file.close, lambda: os.remove(path)):  # noqa: B023
-                try:
-                    step()
-                except OSError:
-                    pass
+            _close(*self._files.pop())
 
     def _free_bytes(self):
         return len(self._data) - self._used
@@ -158,20 +157,19 @@ class Sorter:
 
     def _grow(self):
         kept = self._data[: self._used]
-        had = len(self._data)
         sizes = _SIZES[self._growth]
-        reserve = _RESERVE[self._growth]
         self._growth += 1
-        for size in sizes + (had,):
+        for size in sizes:
             self._data = bytearray()
             self._offsets = array("H")
             try:
                 self._offsets = array("H", bytes(size // _PER_RECORD * 2))
                 self._data = bytearray(size)
-                bytearray(reserve if size > had else 0)
+                if size != sizes[-1]:
+                    [bytearray(2048) for _ in range(_RESERVE)]
                 break
             except MemoryError:
-                if size == had:
+                if size == sizes[-1]:
                     raise
         self.clear()
         self.add(kept, len(kept))
@@ -198,7 +196,7 @@ class Sorter:
         while stream.at >= 0:
             if writer.pour(stream, None, STEP) == STEP:
                 yield
-            if writer.stopped == loops.FLOW_FULL:
+            if writer.stopped == loops.FULL:
                 self._end += file.write(writer.take(True))
         self._end += file.write(writer.take(False))
         for number in (len(self._files) - 1, begin, self._end - begin):
@@ -215,7 +213,15 @@ class Sorter:
             self._open()
             yield from self._write(self._merge(merged))
             self._runs = self._runs[3 * merged :]
+            self._close_first()
         return self._merge(len(self._runs) // 3)
+
+    def _close_first(self):
+        # Removes the files before that of the first run: they take room that others need.
+        for number in range(self._runs[0]):
+            if self._files[number]:
+                _close(*self._files[number])
+                self._files[number] = ()
 
     def _merge(self, count):
         # The merge of the first runs, so many.
@@ -224,6 +230,16 @@ class Sorter:
             number, begin, size = self._runs[i : i + 3]
             sources.append(self._files[number] + (begin, size))
         return Merge(sources, self._data, self._notes[0], _RUN_BLOCK)
+
+
+def _close(file=None, path=""):
+    # A full or worn flash: what is left costs room, and the next start tries again.
+    if file:
+        for step, what in ((file.close, ()), (os.remove, (path,))):
+            try:
+                step(*what)
+            except OSError:
+                pass
 
 
 class Sorted:

@@ -1,11 +1,12 @@
 """Power on: what the chip does before the firmware's boot.py, and then boot.py and main.py.
 
-Run by `micropython -X heapsize=160K power.py FLASH`. The fakes are imported first; then the
+Run by `micropython -X heapsize=BYTES power.py FLASH`. The fakes are imported first; then the
 flash file's LittleFS takes the place of the host's files, as on a board. With MICROPYINSPECT=1
 in the environment a console follows, unless the chip was reset.
 """
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -41,6 +42,8 @@ vfs.mount(_fs, "/")
 os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
 del _fs
+gc.collect()
+state.without_firmware = gc.mem_alloc()
 micropython.kbd_intr(3)
 # In raw mode the console has the chip to itself, as on a board that mpremote holds.
 for _name in ("boot.py",) if _raw else ("boot.py", "main.py"):

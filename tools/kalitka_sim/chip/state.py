@@ -24,6 +24,7 @@ QUIET_MS = 60  # a hand needs longer than this for the next card
 pins = {}  # number -> Line
 network_up = True
 flash = None  # the block device
+without_firmware = 0  # bytes of heap in use before the firmware ran
 _world = None
 
 
@@ -103,7 +104,7 @@ async def _obey(request):
         return flash.counts()
     elif do == "memory":
         gc.collect()
-        return {"used": gc.mem_alloc(), "free": gc.mem_free()}
+        return {"used": gc.mem_alloc(), "free": gc.mem_free(), "fakes": without_firmware}
     elif do == "network":
         network_up = request["up"]
     elif do == "clock":

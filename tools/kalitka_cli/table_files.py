@@ -1,0 +1,305 @@
+"""The files of a rule table on this computer: what each is, opened, and read block by block.
+
+The firmware's own modules decode them; nothing here knows their bytes. Nothing is written either:
+a `Table` would sweep what the manifest does not name, and that may be what is looked for.
+"""
+
+import os
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from kalitka import loops
+from kalitka.access import rules
+from kalitka.table import codes, manifest
+from kalitka.table.block import (
+    BLOCK,
+    IN_PLACE,
+    KEY_ROOM,
+    NO_KEY,
+    NO_RULES,
+    Cursor,
+    Damaged,
+    number_at,
+    read_block,
+    rules_at,
+    start,
+)
+from kalitka.table.merge import Entries
+from kalitka.table.rule_sets import RULE_SET_MAX
+from kalitka.table.segment import Segment
+
+# What the firmware's modules raise here on bytes that nobody wrote: they check what a checksum
+# does not cover, and in CPython an offset beyond a buffer is an IndexError.
+RUBBISH = (ArithmeticError, LookupError, ValueError)
+
+FOOTER = "footer"
+RULE_SETS = "rule sets"
+INDEX = "index"
+_PARTS = (FOOTER, RULE_SETS, INDEX)  # as a Segment reads them
+_CHECK = 4  # bytes of checksum behind each part
+
+_Item = TypeVar("_Item")
+
+
+class NotATable(Exception):
+    """The path is no file of a table; the message says what would be one."""
+
+
+class Kind(Enum):
+    """What a path is."""
+
+    TABLE = "the folder of a table"
+    MANIFEST = "a manifest"
+    SEGMENT = "a segment"
+
+
+class Entry(NamedTuple):
+    """What a segment says of one code.
+
+    key: the packed code. number: of the rule set, IN_PLACE or NO_RULES (a tombstone). rule_set:
+    None for a tombstone, and where the segment has no set of that number.
+    """
+
+    key: bytes
+    number: int
+    rule_set: bytes | None
+
+
+class Block(NamedTuple):
+    """What a block says: its entries, their bytes, and what is wrong behind them, else ""."""
+
+    entries: list[Entry]
+    used: int
+    fault: str
+
+
+def kind_of(path: Path) -> Kind:
+    """Return what a path is, by its name. Raises NotATable, OSError."""
+    if os.path.isdir(path):
+        if any(name == manifest.NAME or name.endswith(".seg") for name in os.listdir(path)):
+            return Kind.TABLE
+        raise NotATable("this folder has neither a manifest nor a segment (NAME.seg)")
+    if not os.path.exists(path):
+        raise NotATable("there is no such file")
+    if os.path.isfile(path):
+        if path.name == manifest.NAME:
+            return Kind.MANIFEST
+        if path.suffix == ".seg":
+            return Kind.SEGMENT
+    raise NotATable("neither a segment (NAME.seg), nor a manifest, nor the folder of a table")
+
+
+class SegmentFile(Segment):
+    """A segment opened as far as it can be. Raises Damaged if not even the footer is whole.
+
+    faulty: the other parts, RULE_SETS and INDEX, whose checksum is wrong. sizes: bytes by part.
+    sets: the interned rule sets (bytes) by number.
+    """
+
+    def __init__(self, path: Path):
+        self.sizes: dict[str, int] = {}
+        self.faulty: list[str] = []
+        self._index_part = b""
+        super().__init__(str(path), Cursor())
+        self._buf = bytearray(KEY_ROOM + BLOCK)
+        self._state = array("H", [0, 0, 0])
+        self.sets = self._all_sets()
+
+    @property
+    def block_count(self) -> int:
+        """How many blocks there are."""
+        return -(-self.blocks[3] // BLOCK)
+
+    def read(self, number: int) -> Block:
+        """Return what the block of this number, from 0 on, says."""
+        at = number * BLOCK
+        buf = self._buf
+        state = self._state
+        view = memoryview(buf)[KEY_ROOM : KEY_ROOM + min(BLOCK, self.blocks[3] - at)]
+        try:
+            read_block(self.blocks, at, view)
+        except Damaged as e:
+            return Block([], 0, str(e))
+        start(buf, 0, KEY_ROOM, len(view), state, 0)
+        used = state[1] - state[0]
+        entries = []
+        try:
+            while (order := loops.walk(buf, 0, KEY_ROOM, state, 0, NO_KEY)) > 0:
+                entries.append(self._entry(state[2]))
+            whole = order != loops.MALFORMED and entries
+        except RUBBISH:
+            whole = False
+        fault = "" if whole else f"the block at {at} of {self.name} is malformed"
+        return Block(entries, used, fault)
+
+    def block_of(self, key: bytes) -> int:
+        """Return the number of the block that the index names for a packed code."""
+        return loops.block_of(self._index_part, len(self._index_part) - _CHECK, key)
+
+    def _entry(self, value: int) -> Entry:
+        buf = self._buf
+        key = bytes(buf[: buf[1] + 3])
+        number = number_at(buf, value)
+        if number == NO_RULES:
+            return Entry(key, number, None)
+        if number == IN_PLACE:
+            return Entry(key, number, rules_at(buf, value))
+        return Entry(key, number, self.sets[number] if number < len(self.sets) else None)
+
+    def _section(self, at: int, size: int) -> bytes:
+        # The firmware's Segment reads its parts by this; to a reader, one damaged part is the end.
+        part = _PARTS[len(self.sizes)]
+        self.sizes[part] = size
+        try:
+            data = super()._section(at, size)
+        except Damaged:
+            if part == FOOTER:
+                raise
+            self.faulty.append(part)
+            data = bytes(_CHECK)
+        if part == INDEX:
+            self._index_part = data
+        return data
+
+    def _all_sets(self) -> list[bytes]:
+        sets = []
+        try:
+            while True:
+                sets.append(self.rule_set(len(sets)))
+        except Damaged:
+            return sets
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[SegmentFile]:
+    """Open a segment. Raises Damaged if a reader could not."""
+    segment = SegmentFile(path)
+    try:
+        if segment.faulty:
+            raise Damaged(f"{segment.faulty[0]} of {segment.name}: wrong checksum")
+        yield segment
+    finally:
+        segment.close()
+
+
+@contextmanager
+def opened_table(folder: Path) -> Iterator[tuple[manifest.Manifest, list[SegmentFile]]]:
+    """Open a table: (its manifest, its segments, newest first). Raises Damaged if not whole."""
+    found = load_manifest(folder)
+    with ExitStack() as stack:
+        segments = []
+        for name in reversed(found.segments):
+            if not is_there(folder, name):
+                raise Damaged(f"the manifest names {name}, which is not there")
+            segments.append(stack.enter_context(opened(folder / name)))
+        yield found, segments
+
+
+def live(segments: list[SegmentFile]) -> Iterator[Entry]:
+    """Yield what segments, newest first, say together; without tombstones. Raises Damaged."""
+    try:
+        entries = Entries(segments)
+        while entries.next_live():
+            key = bytes(entries.key[: entries.key[1] + 3])
+            yield Entry(key, entries.number, entries.rule_set)
+    except RUBBISH:
+        raise Damaged("a block is malformed") from None
+
+
+def load_manifest(folder: Path) -> manifest.Manifest:
+    """Read the manifest of a folder. Raises Damaged, also if it cannot be read at all."""
+    try:
+        return manifest.load(str(folder))
+    except Damaged:
+        raise
+    except OSError as e:
+        raise Damaged(f"the manifest cannot be read: {e.strerror}") from None
+
+
+def is_there(folder: Path, name: str) -> bool:
+    """Tell whether a name from a manifest is that of a file in the folder itself."""
+    return name == os.path.basename(name) and os.path.isfile(folder / name)
+
+
+@lru_cache(maxsize=1024)
+def texts_of(rule_set: bytes) -> list[bytes]:
+    """Return the texts (a list of bytes) of a rule set. Raises ValueError if it is none."""
+    try:
+        found = rules.split(rule_set)
+        texts = [rules.text_of(rule) for rule in found]
+        packed = [rules.pack(text) for text in texts]
+    except LookupError:
+        raise ValueError("its last rule is cut") from None
+    if packed != found:
+        raise ValueError("a rule is packed in another form than the firmware's")
+    if sorted(set(found)) != found:
+        raise ValueError("its rules are not in byte order, each once")
+    if len(rule_set) > RULE_SET_MAX:
+        raise ValueError(f"it has more than {RULE_SET_MAX} bytes")
+    return texts
+
+
+def name_of(key: bytes) -> str:
+    """Return what to call a packed code in a message, whether it is one or not."""
+    try:
+        return "code " + codes.unpack(key).decode("utf-8", "backslashreplace")
+    except codes.CodeError:
+        return "packed code " + key.hex()
+
+
+def speaks_seconds(rule_set: bytes) -> bool:
+    """Tell whether a day time of a rule set, which must be one, can only be in seconds."""
+    return any(rules.speaks_seconds(rule) for rule in rules.split(rule_set))
+
+
+def for_each(files: Iterable[Path], action: Callable[[Path], int]) -> int:
+    """Do something with each file, which returns a status or raises; return the highest status.
+
+    0: all is well; 1: a file is damaged; 2: it is none. What was raised is told on stderr.
+    """
+    status = 0
+    for path in files:
+        try:
+            found = action(path)
+        except BrokenPipeError:
+            raise  # of stdout, not of a file
+        except Damaged as e:
+            found = complain(f"{path}: {e}", 1)
+        except NotATable as e:
+            found = complain(f"{path}: {e}", 2)
+        except OSError as e:
+            found = complain(f"{path}: {e.strerror}", 2)
+        status = max(status, found)
+    return status
+
+
+def complain(text: str, status: int) -> int:
+    """Write a line to stderr; returns `status`."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[red]{shown(text, console)}[/]")
+    return status
+
+
+def shown(text: str, console: Console) -> str:
+    """Return a text as markup that shows it whatever its characters are."""
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    encoded = plain.encode(console.encoding, "backslashreplace")
+    return escape(encoded.decode(console.encoding))
+
+
+def tracked(items: Iterable[_Item], name: str, total: int) -> Iterable[_Item]:
+    """Return `items`, so many, with their progress shown on stderr if that is a terminal."""
+    console = Console(stderr=True, highlight=False)
+    label = shown(f"reading {name}", console)
+    hidden = not sys.stderr.isatty()
+    return track(items, label, total, console=console, transient=True, disable=hidden)

@@ -1,0 +1,165 @@
+"""`kalitka table stats`: what the files of a table hold, and what they cost, as a rich table.
+
+Sizes are in bytes. A token is a code or a tombstone of the file; for the whole table, a code that
+the reader knows. In memory: what an open segment holds of its file, its rule sets and its index.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from kalitka.table.block import IN_PLACE, Damaged
+from kalitka.table.manifest import Manifest
+from kalitka_cli.table_files import (
+    INDEX,
+    RULE_SETS,
+    Kind,
+    SegmentFile,
+    for_each,
+    kind_of,
+    live,
+    load_manifest,
+    opened,
+    opened_table,
+    shown,
+    tracked,
+)
+
+_WIDE = 1000  # characters; a table of as many segments as a manifest can name
+
+
+@dataclass
+class _Figures:
+    # Of a segment, or the sum of some.
+    codes: int = 0
+    tombstones: int = 0
+    blocks: int = 0
+    blocks_size: int = 0
+    used: int = 0  # bytes of entries in blocks
+    sets_size: int = 0
+    index_size: int = 0
+    size: int = 0
+    sets: int = 0
+    in_place: int = 0
+
+    def __add__(self, other: "_Figures") -> "_Figures":
+        return _Figures(
+            *(getattr(self, part.name) + getattr(other, part.name) for part in fields(self))
+        )
+
+
+_ROWS: tuple[tuple[str, Callable[[_Figures], str]], ...] = (
+    ("codes", lambda of: f"{of.codes}"),
+    ("tombstones", lambda of: f"{of.tombstones}"),
+    ("blocks", lambda of: f"{of.blocks}"),
+    ("bytes in blocks", lambda of: f"{of.blocks_size}"),
+    ("fill of the blocks", lambda of: _share(of.used, of.blocks_size)),
+    ("bytes in rule sets", lambda of: f"{of.sets_size}"),
+    ("bytes in index", lambda of: f"{of.index_size}"),
+    ("bytes in all", lambda of: f"{of.size}"),
+    ("bytes a token", lambda of: _ratio(of.size, of.codes + of.tombstones)),
+    ("interned rule sets", lambda of: f"{of.sets}"),
+    ("rule sets in place", lambda of: f"{of.in_place}"),
+    ("bytes in memory", lambda of: f"{of.sets_size + of.index_size}"),
+)
+
+
+def run(files: list[Path]) -> int:
+    """Show each file's figures. Returns the exit status: 1 for damage, 2 for what is no file."""
+    return for_each(files, partial(_show, Console(highlight=False)))
+
+
+def _show(console: Console, path: Path) -> int:
+    kind = kind_of(path)
+    columns: dict[str, _Figures] = {}
+    facts: dict[str, str] = {}
+    if kind == Kind.MANIFEST:
+        facts = _facts(load_manifest(path.parent))
+    elif kind == Kind.SEGMENT:
+        with opened(path) as segment:
+            columns[segment.name] = _figures(segment)
+    else:
+        with opened_table(path) as (found, segments):
+            columns = {segment.name: _figures(segment) for segment in reversed(segments)}
+            known = _known(path, segments)
+        columns["sum"] = sum(columns.values(), _Figures())
+        facts = _facts(found)
+        facts["codes known"] = str(known)
+        facts["bytes a code"] = _ratio(columns["sum"].size, known)
+    _print(console, path, columns, facts)
+    return 0
+
+
+def _figures(segment: SegmentFile) -> _Figures:
+    count = segment.block_count
+    used = in_place = 0
+    for number in tracked(range(count), segment.name, count):
+        block = segment.read(number)
+        if block.fault:
+            raise Damaged(block.fault)
+        used += block.used
+        in_place += sum(entry.number == IN_PLACE for entry in block.entries)
+    return _Figures(
+        segment.codes,
+        segment.tombstones,
+        count,
+        segment.blocks[3],
+        used,
+        segment.sizes[RULE_SETS],
+        segment.sizes[INDEX],
+        segment.size,
+        len(segment.sets),
+        in_place,
+    )
+
+
+def _known(folder: Path, segments: list[SegmentFile]) -> int:
+    # How many codes the segments, newest first, say together.
+    return sum(1 for _ in tracked(live(segments), str(folder), sum(s.codes for s in segments)))
+
+
+def _facts(found: Manifest) -> dict[str, str]:
+    return {
+        "minute": f"{found.minute}, {_time_of(found.minute)}",
+        "generation": str(found.generation),
+        "unit": "second" if found.seconds else "minute",
+        "origin": str(found.origin),
+    }
+
+
+def _print(
+    console: Console, path: Path, columns: dict[str, _Figures], facts: dict[str, str]
+) -> None:
+    table = Table("")
+    for name in columns:
+        table.add_column(shown(name, console), justify="right", overflow="fold")
+    for label, shape in _ROWS:
+        table.add_row(label, *(shape(of) for of in columns.values()))
+    if not console.is_terminal:
+        # Into a pipe or a file as it is: there is no window that could be too narrow.
+        console.width = max(console.width, _WIDE)
+    console.print(f"[bold]{shown(str(path), console)}[/]", soft_wrap=True)
+    for label, fact in facts.items():
+        console.print(f"{label + ':':13} {fact}", soft_wrap=True)
+    if columns:
+        console.print(table)
+
+
+def _time_of(minute: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, ValueError, OSError):
+        return "no time"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def _ratio(size: int, count: int) -> str:
+    return f"{size / count:.2f}" if count else "-"
