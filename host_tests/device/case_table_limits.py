@@ -13,7 +13,7 @@ if MICROPYTHON:
     import micropython
     from device.scratch import mount, remove, unmount, write
     from device.table_plan import State, check_table, check_tidy, commit, expand, fails
-    from kalitka.access import rules
+    from kalitka.access import decision, rules
     from kalitka.table.table import FOUND, UNKNOWN, Table
 
     FREE = 64 * 1024  # bytes of heap for a sync here, where objects are twice as large
@@ -72,6 +72,41 @@ if MICROPYTHON:
             for at, (code, _) in enumerate(_one_by_one(700)):
                 if at % 3 == 0:
                     _check_locked(table, code)
+            table.close()
+
+    def _decided_with_the_heap_locked(table, code, n, minute):
+        # The whole way from a code to the reason, as the application goes it.
+        micropython.heap_lock()
+        try:
+            state = table.find(code, n)
+            if state != FOUND:
+                return -state
+            return decision.judge(
+                table.rules, table.at, table.end, table.seconds, minute, minute % 1440, 3
+            )
+        finally:
+            micropython.heap_unlock()
+
+    def test_a_decision_allocates_nothing_whatever_the_rules_and_wherever_they_are():
+        texts = (b"9_1", b"9_0", b"1_29921460_29921470", b"3_480_1200_1111100")
+        texts += (b"3_1320_360_0001000", b"7_480_720_1010100_29921461_9999999999")
+        with Disk(40) as folder:
+            table = Table(folder + "/table")
+            everything = []
+            for n in range(400):
+                code = b"%08X" % (n * 77777777 & 0xFFFFFFFF)
+                for text in (texts[n % 6], texts[n // 6 % 6]):
+                    everything.append((code, rules.pack(text)))
+            commit(table, True, 5, everything[:500])
+            commit(table, False, 6, everything[500:])
+            commit(table, False, 7, [(code, None) for code, _ in everything[::20]])
+            seen = set()
+            for code, _ in everything[::2]:
+                scanned = bytearray(code)
+                for minute in (29921459, 29921465, 29922000, -1):
+                    seen.add(_decided_with_the_heap_locked(table, scanned, 8, minute))
+            reasons = {decision.ALLOWED, rules.NO_LONGER, rules.NOT_YET, rules.NEVER, -UNKNOWN}
+            assert reasons < seen, seen
             table.close()
 
     def _with_little_heap(work):

@@ -68,5 +68,5 @@ class RuleSets:
         while at < used:
             # In the same order they get the same numbers.
             end = at + 1 + arena[at]
-            self.number(arena[at + 1 : end])
+            self.number(bytes(arena[at + 1 : end]))
             at = end
