@@ -98,6 +98,27 @@ def test_every_recorded_answer_is_applied_as_the_server_meant_it(runner):
         assert server.bodies[1] == "0"
 
 
+def test_a_large_answer_out_of_order_is_asked_for_again_only_if_it_is_not_the_table(runner):
+    # More than the sort buffer holds, and the last code first.
+    held = {f"{'GUEST-' * 10}{n:04d}": ["9_1"] for n in range(400, 0, -1)}
+    changed = {**held, "A1": ["9_0"]}
+
+    def answer(rules):
+        lines = [f"{code}_/{texts[0]}" for code, texts in rules.items()]
+        return good(("29921460%%\n" + "\n".join(lines)).encode())
+
+    same, other, everything = answer(held), answer(changed), good(b"0%%")
+    results, server = runner.polls([same, everything, same, everything, other, other], 3)
+    assert server.bodies == ["0", "29921460", "0", "29921460", "0", "0"]
+    assert [result[3] for result in results] == [held, held, changed]
+    told = [[x for x in result[4] if "full," in x or "again" in x] for result in results]
+    assert told[1][-1] == "sync: full, 400 rules, 0 codes changed, minute 29921460"
+    assert told[2] == [
+        "sync: the answer is out of order and not the table: asked for again",
+        "sync: full, 401 rules, 401 codes changed, minute 29921460",
+    ]
+
+
 def test_an_incremental_answer_deletes_then_adds_without_duplicates(runner):
     scripts = [
         good(),

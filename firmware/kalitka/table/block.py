@@ -6,7 +6,7 @@ allocates nothing; a block with any bit changed is found out before an entry of 
 
 from array import array
 from binascii import crc32
-from struct import pack_into
+from struct import pack, pack_into
 
 from kalitka import loops
 from micropython import const
@@ -37,12 +37,11 @@ def sound(data) -> bool:
     return crc32(data) == _GOOD
 
 
-def seal(data) -> bytearray:
-    """Return `data` with its CRC-32 behind it."""
-    out = bytearray(data)
-    out.extend(bytes(_CHECK))
-    pack_into("<I", out, len(data), crc32(data))
-    return out
+def write_sealed(file, data) -> int:
+    """Write `data` and its CRC-32 behind it to a file; return the number of bytes."""
+    file.write(data)
+    file.write(pack("<I", crc32(data)))
+    return len(data) + _CHECK
 
 
 def append_varint(out: bytearray, value: int) -> None:

@@ -87,6 +87,8 @@ class FullChange(Transaction):
         if same:
             table.confirm(minute, self.seconds)
             return
+        # Its memory is wanted for opening the new segment.
+        self._sorter.discard()
         self.changed = intake.codes
         table.install([intake.name], minute, self.seconds)
         # Every file is new, and so is whatever was damaged.

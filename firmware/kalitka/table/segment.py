@@ -22,9 +22,9 @@ from kalitka.table.block import (
     number_at,
     place_of,
     read_block,
-    seal,
     size_at,
     sound,
+    write_sealed,
 )
 from kalitka.table.rule_sets import RuleSets
 from micropython import const
@@ -96,20 +96,10 @@ class SegmentWriter:
         """
         if self._block.last[0]:
             self._put(self._block.take(False))
-        sets = seal(self._sets)
-        index = seal(self._index)
-        footer = pack(
-            _FOOTER,
-            _MAGIC,
-            self.codes,
-            self.tombstones,
-            self._blocks_size,
-            len(sets),
-            len(index),
-        )
-        for part in (sets, index, seal(footer)):
-            self._file.write(part)
-        return self._blocks_size + len(sets) + len(index) + _FOOTER_SIZE
+        sets = write_sealed(self._file, self._sets)
+        index = write_sealed(self._file, self._index)
+        footer = pack(_FOOTER, _MAGIC, self.codes, self.tombstones, self._blocks_size, sets, index)
+        return self._blocks_size + sets + index + write_sealed(self._file, footer)
 
     def _next_block(self, buf, at):
         self._append_separator(buf, at)
