@@ -29,12 +29,14 @@ HEAP = "384K"
 # Others have a disk in the heap, too, and the dictionary that is the table's oracle.
 HEAPS = {
     "case_request": "1M",  # a list of thousands of pieces
+    "case_loops": "1M",  # lists of all that a check expects
+    "loops_oracle": "1M",
     "case_table": "8M",  # 512 blocks of 4 KiB
     "case_table_damage": "8M",
     "case_table_failures": "8M",
     "case_table_power": "6M",
     "table_plan": "12M",  # the same, after thousands of examples
-    "sync_runner": "512K",  # a table, a client and a poller, all from sources
+    "sync_runner": "4M",  # a table, a client and a poller, all from sources, and what they held
     "case_table_limits": "1M",  # at most 80 blocks
 }
 

@@ -484,7 +484,7 @@ def test_what_an_index_misleads_is_told(tmp_path):
     assert check(path)[0] == 0
     # The last byte of the first separator that has the most significant digits.
     blocks, sets = struct.unpack("<II", data[-16:-8])
-    data[blocks + sets + 2 + 2] = 0xFF
+    data[blocks + sets + 1 + 2] = 0xFF
     write(path, resealed(data))
     status, said = check(path)
     assert status == 1

@@ -28,7 +28,9 @@ _FROM_AFTER_TO = const(-12)
 _BAD_NINE = const(-13)
 
 SECONDS = const(0x8000)  # added to what pack_rule returns: its day times can only be seconds
-RECORD_MAX = const(280)  # bytes; the record of a line has no more
+# Bytes: the record of a line has no more, nor an entry that is a gap: one of 255 bytes, seven bits
+# a byte, takes 292.
+RECORD_MAX = const(304)
 _LINE_MAX = const(324)  # bytes of a line that are looked at
 _MORE = const(1)
 
@@ -813,15 +815,19 @@ def block_of(index, size: int, key) -> int:
     number = 0
     at = 0
     while at < size:
-        shared = p[at] & 0x7F
-        if p[at] & 0x80:
-            at += 1
-            shared |= p[at] << 7
-        rest = p[at + 1] & 0x7F
-        if p[at + 1] & 0x80:
-            at += 1
-            rest |= p[at + 1] << 7
-        at += 2
+        shared = p[at] >> 4
+        rest = p[at] & 15
+        at += 1
+        if shared == 15:
+            shared = p[at] & 0x7F
+            if p[at] & 0x80:
+                at += 1
+                shared |= p[at] << 7
+            rest = p[at + 1] & 0x7F
+            if p[at + 1] & 0x80:
+                at += 1
+                rest |= p[at + 1] << 7
+            at += 2
         if shared < same:
             return number
         if shared == same:

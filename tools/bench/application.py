@@ -17,26 +17,24 @@ from kalitka_sim.reader import VirtualReader
 from kalitka_sim.virtual_chip import HOST_ARCH
 from kalitka_sim.wire import ReaderError
 
-_SYNC_S = 120  # what takes longer has failed
+_SYNC_S = 240  # what takes longer has failed
 _POLLS = 3  # that are watched
 _SYNCED = r"sync: (full|failed)"
-# Serves the world's questions and nothing else.
-_NO_APPLICATION = b"import asyncio\nasyncio.get_event_loop().run_forever()\n"
 
 
 @dataclass(frozen=True)
 class Reader:
     """What a reader did with one table.
 
-    fault: "" or what stood in the way; then the other figures are missing. used: bytes of heap
-    in use, idle, with the table. poll, one: flash operations of some polls without changes, and
-    of one changed code.
+    fault: "" or what stood in the way. used: bytes of heap in use by the firmware, idle, with
+    the table it has got. poll_writes: flash programs and erases of some polls without changes;
+    erases: of one changed code; None if it did not get there.
     """
 
     fault: str
-    used: int = 0
-    poll: dict | None = None
-    one: dict | None = None
+    used: int
+    poll_writes: int | None = None
+    erases: int | None = None
 
 
 def run(folder: Path, answers: Answers, flash: int, tell: Callable[[str], None]) -> Reader:
@@ -49,43 +47,45 @@ def run(folder: Path, answers: Answers, flash: int, tell: Callable[[str], None])
         SyncServer(answers.first.read_bytes(), answers.nothing.read_bytes()) as server,
         VirtualReader(folder, settings, server.address) as reader,
     ):
-        try:
-            return _watched(reader, server, answers)
-        except ReaderError as e:
-            return Reader(str(e).splitlines()[0])
+        reader.power_on()
+        fault = _take_and_replace(reader, server, answers)
+        if fault:
+            return Reader(fault, _heap_in_use(reader))
+        poll = _operations(reader, lambda: _wait_for_polls(server))
+        used = _heap_in_use(reader)
+
+        def change() -> None:
+            seen = len(reader.console)
+            server.pending = answers.one.read_bytes()
+            reader.wait_line("sync: incremental", since=seen)
+
+        one = _operations(reader, change)
+        return Reader("", used, poll["programs"] + poll["erases"], one["erases"])
 
 
-def idle_of_the_fakes(folder: Path) -> int:
-    """Return the bytes of heap in use in a chip whose firmware does nothing."""
-    folder.mkdir(parents=True)
-    image.create(folder / "flash.bin", 1 << 20, {"main.py": _NO_APPLICATION})
-    with VirtualReader(folder) as reader:
-        reader.power_on(wait_ready=False)
-        return reader.memory()["used"]
+def _heap_in_use(reader: VirtualReader) -> int:
+    # Without that of the fakes, which a board does not have.
+    memory = reader.memory()
+    return memory["used"] - memory["fakes"]
 
 
-def _watched(reader: VirtualReader, server: SyncServer, answers: Answers) -> Reader:
-    reader.power_on()
-    fault = _wait_for_sync(reader, 0)
-    if fault:
-        return Reader(fault)
-    seen = len(reader.console)
-    server.replace_everything(answers.second.read_bytes())
-    fault = _wait_for_sync(reader, seen)
-    if fault:
-        return Reader(fault)
-    for code in answers.codes.read_text().split()[:_POLLS]:
-        if reader.present(code).reason == "unknown code":
-            return Reader(f"does not know {code}")
-    poll = _operations(reader, lambda: _wait_for_polls(server))
-    used = reader.memory()["used"]
-    seen = len(reader.console)
-
-    def change() -> None:
-        server.pending = answers.one.read_bytes()
-        reader.wait_line("sync: incremental", since=seen)
-
-    return Reader("", used, poll, _operations(reader, change))
+def _take_and_replace(reader: VirtualReader, server: SyncServer, answers: Answers) -> str:
+    # Returns "" or what stood in the way.
+    try:
+        fault = _wait_for_sync(reader, 0)
+        if fault:
+            return fault
+        seen = len(reader.console)
+        server.replace_everything(answers.second.read_bytes())
+        fault = _wait_for_sync(reader, seen)
+        if fault:
+            return fault
+        for code in answers.codes.read_text().split()[:_POLLS]:
+            if reader.present(code).reason == "unknown code":
+                return f"does not know {code}"
+        return ""
+    except ReaderError as e:
+        return str(e).splitlines()[0]
 
 
 def _operations(reader: VirtualReader, work: Callable[[], None]) -> dict:

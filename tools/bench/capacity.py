@@ -13,9 +13,9 @@ from bench.runtime import FILES, KALITKA, PLAIN, Runtime, steps
 
 HEAPS = ("96K", "160K", "256K")
 SIZES = (1000, 10_000, 50_000, 100_000)
-# Where the search begins, and the factor between held and not held at which it ends. One file
-# a token takes minutes where the other two take seconds.
-_SEARCH = {PLAIN: (100, 1.05), FILES: (2000, 1.5)}
+# Where a search begins, by what it goes on, and the factor between held and not held at which
+# it ends. A file a token takes a minute where the other two take a second.
+_SEARCH = {PLAIN: (100, 2, 1.05), FILES: (2000, 1.5, 1.5)}
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def _largest(trial: Trial) -> Held:
     return Held(0, beyond, why)
 
 
-def _narrowed(trial: Trial, start: int, close: float) -> Held:
-    # Doubles until it fails, then halves the distance until it is `close`.
+def _narrowed(trial: Trial, start: int, step: float, close: float) -> Held:
+    # Goes up until it fails, then halves the distance until it is `close`.
     good, bad, why = 0, 0, ""
     count = start
     while not bad or bad > max(good, 1) * close:
@@ -81,5 +81,5 @@ def _narrowed(trial: Trial, start: int, close: float) -> Held:
             bad, why = count, fault
         else:
             good = count
-        count = (good + bad) // 2 if bad else good * 2
+        count = (good + bad) // 2 if bad else int(good * step)
     return Held(good, bad, why)

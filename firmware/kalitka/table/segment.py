@@ -136,8 +136,13 @@ class SegmentWriter:
         shared = 0
         while shared < len(last) and shared < n and last[shared] == separator[shared]:
             shared += 1
-        append_varint(self._index, shared)
-        append_varint(self._index, n + 1 - shared)
+        rest = n + 1 - shared
+        if shared < 15 and rest < 16:
+            self._index.append(shared << 4 | rest)
+        else:
+            self._index.append(0xF0)
+            append_varint(self._index, shared)
+            append_varint(self._index, rest)
         self._index.extend(separator[shared:])
         self._separator = separator
 

@@ -19,7 +19,7 @@ STEP = const(64)  # records between two chances for others to run
 
 # The buffer grows: most polls bring few records. At last it is as large as the heap allows that
 # has room left for the rest of the sync: connection, parser, rule sets, what is being written.
-_SIZES = ((1024,), (4096,), (18432, 12288, 8192, 6144, 4096))
+_SIZES = ((1024,), (4096,), (18432, 12288, 8192, 6144, 4096, 2048))
 _RESERVE = const(10)  # times 2 KiB that all but the smallest of the large buffers leave free
 _PER_RECORD = const(7)  # bytes of buffer to a record, as a rule: a card's code takes so many
 

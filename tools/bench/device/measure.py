@@ -20,11 +20,10 @@ import vfs
 import micropython
 
 _SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}  # as the ESP32 port mounts it
-_BLOCK = 4096
 _ENOMEM = 12
 _ENOSPC = 28
 
-_bare = 0  # bytes of heap in use before there is a table
+_bare = []  # bytes of heap in use before there is a table
 
 
 class _Chip(flash.Flash):
@@ -55,13 +54,6 @@ def _tell(figures):
     print(json.dumps(figures))
 
 
-def _used():
-    # Bytes of flash in use, the empty file system's two blocks not counted. Asked before any
-    # file is open: the blocks of an open one may be counted twice.
-    blocks, free = os.statvfs("/flash")[2:4]
-    return (blocks - free - 2) * _BLOCK
-
-
 def _steps(program, sync):
     # sync: "full:PATH" or "change:PATH".
     kind, path = sync.split(":")
@@ -79,10 +71,10 @@ def syncs(program, chip, arguments):
     for sync in arguments:
         gc.collect()
         before = chip.counts()
-        began = time.ticks_ms()
+        began = time.ticks_us()
         for _ in _steps(program, sync):
             pass
-        figures = {"ms": time.ticks_diff(time.ticks_ms(), began)}
+        figures = {"ms": time.ticks_diff(time.ticks_us(), began) / 1000}
         for name, count in chip.counts().items():
             figures[name] = count - before[name]
         _tell(figures)
@@ -99,24 +91,29 @@ def heap(program, _chip, arguments):
         for _ in _looks(_steps(program, sync)):
             gc.collect()
             most = max(most, gc.mem_alloc())
-        _tell({"over_idle": most - idle, "in_all": most - _bare})
+        _tell({"over_idle": most - idle, "in_all": most - _bare[0]})
 
 
 def slices(program, chip, arguments):
-    """Run syncs one after the other: the largest step of each."""
+    """Run syncs one after the other: the largest step of each.
+
+    written: bytes written to files. programmed, erases: of the flash, metadata and all.
+    """
+    program = _watch_files(program)
     for sync in arguments:
         gc.collect()
-        programmed = erases = micros = 0
-        before = chip.counts()
-        began = time.ticks_us()
+        most = {"written": 0, "programmed": 0, "erases": 0}
+        before = _work(chip)
         for _ in _looks(_steps(program, sync)):
-            micros = max(micros, time.ticks_diff(time.ticks_us(), began))
-            now = chip.counts()
-            programmed = max(programmed, now["programmed"] - before["programmed"])
-            erases = max(erases, now["erases"] - before["erases"])
-            before = now
-            began = time.ticks_us()
-        _tell({"programmed": programmed, "erases": erases, "us": micros})
+            after = _work(chip)
+            for name, largest in most.items():
+                most[name] = max(largest, after[name] - before[name])
+            before = after
+        _tell(most)
+
+
+def _work(chip):
+    return {"written": _Watched.written, "programmed": chip.programmed, "erases": chip.erases}
 
 
 def lookups(program, chip, arguments):
@@ -170,14 +167,10 @@ def _with_the_heap_locked(program, codes):
 
 
 def file_reads(program, _chip, arguments):
-    """Look codes up: the most reads from a file that one takes, and the most bytes of a read."""
-    codes_path, folder = arguments
-    with open(codes_path, "rb") as file:
+    """Look codes up: the most reads from files that one takes, and the most bytes of a read."""
+    with open(arguments[0], "rb") as file:
         codes = file.read().split()
-    program.close()
-    real = open
-    builtins.open = lambda *how: _Watched(real(*how))
-    program = type(program)(folder)
+    program = _watch_files(program)
     most = largest = 0
     for code in codes:
         _Watched.reads = _Watched.largest = 0
@@ -185,19 +178,28 @@ def file_reads(program, _chip, arguments):
             raise ValueError(code)
         most = max(most, _Watched.reads)
         largest = max(largest, _Watched.largest)
-    builtins.open = real
     _tell({"reads": most, "bytes": largest})
 
 
+def _watch_files(program):
+    # Opens the program anew; from now on its files are watched.
+    program.close()
+    real = open
+    builtins.open = lambda *how: _Watched(real(*how))
+    return type(program)("/flash")
+
+
 class _Watched:
-    """An open file; counts the reads from all of them."""
+    """An open file; counts what is done with all of them."""
 
     reads = 0
-    largest = 0
+    largest = 0  # bytes of a read
+    written = 0
 
     def __init__(self, file):
         self._file = file
         self.seek = file.seek
+        self.flush = file.flush
         self.close = file.close
 
     def __enter__(self):
@@ -218,6 +220,12 @@ class _Watched:
         self._count(n)
         return n
 
+    def write(self, data):
+        """Write and count."""
+        n = self._file.write(data)
+        _Watched.written += n
+        return n
+
     def _count(self, n):
         _Watched.reads += 1
         _Watched.largest = max(_Watched.largest, n)
@@ -225,7 +233,6 @@ class _Watched:
 
 def main():
     """Measure as the command line says."""
-    global _bare
     name, path, what = sys.argv[1:4]
     try:
         chip = None
@@ -233,12 +240,11 @@ def main():
             chip = _mount(path)
             path = "/flash"
         make = __import__(name).Program
-        used = _used() if chip else None
         gc.collect()
-        _bare = gc.mem_alloc()
+        _bare.append(gc.mem_alloc())
         program = make(path)
         gc.collect()
-        _tell({"memory": gc.mem_alloc() - _bare, "used": used})
+        _tell({"memory": gc.mem_alloc() - _bare[0]})
         globals()[what](program, chip, sys.argv[4:])
         program.close()
         print('{"end": ""}')

@@ -1,0 +1,210 @@
+"""The budgets, each beside what was measured, and whether it is met."""
+
+from dataclasses import dataclass
+
+from bench.answers import RULE_SETS
+from bench.figures import Figures
+from bench.measured import LARGEST, MIB, PIECE, SYNCED, TARGETS, Measured
+from bench.runtime import KALITKA, KIB, PLAIN
+from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP
+
+_TIMES = 8  # as fast as the plain client, at least
+_AIM = 15
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A line of the table."""
+
+    what: str
+    budget: str
+    figure: str
+    met: bool
+
+
+def _kib(size: float) -> str:
+    return f"{size / KIB:.4g} KiB"
+
+
+def _order(in_code_order: bool) -> str:
+    return "in code order" if in_code_order else "in random order"
+
+
+def budgets(measured: Measured) -> list[Budget]:
+    """Return all of them."""
+    large = measured.figures[KALITKA, LARGEST, False]
+    return [
+        *(_held(measured, *target) for target in TARGETS),
+        _idle(measured),
+        _flash(large),
+        _at_most(f"heap of an open table of {LARGEST:,}", 6 * KIB, large.memory),
+        *_lookups(large),
+        *(_speed(measured, order, sync) for order, sync in _SPEEDS),
+        *(_sync_heap(measured, order) for order in (False, True)),
+        *(_programmed(measured, order, most) for order, most in ((False, 2.5), (True, 1.2))),
+        *(_same_again(measured, order) for order in (False, True)),
+        *_polls(measured),
+        *_slices(measured),
+    ]
+
+
+_SPEEDS = ((False, "first"), (True, "first"), (False, "second"), (True, "second"))
+
+
+def _synced(measured: Measured, in_code_order: bool) -> Figures:
+    return measured.figures[KALITKA, SYNCED, in_code_order]
+
+
+def _at_most(what: str, most: int, figure: int | None) -> Budget:
+    if figure is None:
+        return Budget(what, f"at most {_kib(most)}", "not measured", False)
+    return Budget(what, f"at most {_kib(most)}", _kib(figure), figure <= most)
+
+
+def _held(measured: Measured, tokens: int, flash: int) -> Budget:
+    reader = measured.readers[tokens, flash]
+    return Budget(
+        f"tokens held by the whole application in {flash / MIB:g} MiB of flash, replaced in one "
+        f"step, in random order, with a heap of {_kib(FIRMWARE_HEAP)}, and {_kib(FAKES)} for the "
+        "fakes of the hardware",
+        f"{tokens:,}",
+        f"not {tokens:,}: {reader.fault}" if reader.fault else f"{tokens:,}",
+        not reader.fault,
+    )
+
+
+def _idle(measured: Measured) -> Budget:
+    used = max(reader.used for reader in measured.readers.values())
+    return _at_most(
+        "heap of the whole application, idle, everything imported, over that of a chip that has "
+        "started without it",
+        96 * KIB,
+        used,
+    )
+
+
+def _flash(large: Figures) -> Budget:
+    each = large.used / large.tokens if large.used else None
+    return Budget(
+        f"flash a token ({LARGEST:,} random 8-digit codes, {RULE_SETS} rule sets)",
+        "at most 4.5 bytes, aim 4",
+        f"{each:.2f} bytes" if each else "not measured",
+        each is not None and each <= 4.5,
+    )
+
+
+def _lookups(large: Figures) -> list[Budget]:
+    found = large.file_reads
+    reads = [f"{one['reads']} of {one['bytes']} bytes" for one in found]
+    good = len(found) == 2 and all(
+        one["reads"] <= segments and one["bytes"] <= KIB for segments, one in enumerate(found, 1)
+    )
+    heap = large.allocation or {"bytes": None, "locked": False}
+    return [
+        Budget(
+            "most reads a lookup, with one segment and with two",
+            "1 of at most 1 KiB a segment",
+            "; ".join(reads) or "not measured",
+            good,
+        ),
+        Budget(
+            "heap left behind by a lookup; works with the heap locked",
+            "0 bytes; yes",
+            f"{heap['bytes']:g} bytes; {'yes' if heap['locked'] else 'no'}"
+            if large.allocation
+            else "not measured",
+            heap["locked"] and heap["bytes"] == 0,
+        ),
+    ]
+
+
+def _speed(measured: Measured, in_code_order: bool, sync: str) -> Budget:
+    mine = _synced(measured, in_code_order).lines_per_second(sync)
+    beside = measured.plain_sorted if in_code_order else measured.figures[PLAIN, SYNCED, False]
+    plain = beside.lines_per_second("first")
+    what = "into an empty table" if sync == "first" else "over another table"
+    times = mine / plain if mine and plain else 0
+    return Budget(
+        f"{SYNCED:,} lines {_order(in_code_order)}, parsed and applied {what}",
+        f"{_TIMES} times the plain client, aim {_AIM}",
+        f"{times:.0f} times: {mine:,.0f} lines/s, plain {plain:,.0f}"
+        if mine and plain
+        else "not measured",
+        times >= _TIMES,
+    )
+
+
+def _sync_heap(measured: Measured, in_code_order: bool) -> Budget:
+    peaks = _synced(measured, in_code_order).peaks
+    return _at_most(
+        f"heap of a full sync of {SYNCED:,} lines {_order(in_code_order)}, over idle",
+        40 * KIB,
+        max(peak["over_idle"] for peak in peaks) if peaks else None,
+    )
+
+
+def _programmed(measured: Measured, in_code_order: bool, most: float) -> Budget:
+    figures = _synced(measured, in_code_order)
+    ratios = [figures.programmed_ratio(sync) for sync in ("first", "second")]
+    known = [ratio for ratio in ratios if ratio]
+    return Budget(
+        f"flash programmed by a full sync of {SYNCED:,} lines {_order(in_code_order)}",
+        f"at most {most} times the table",
+        f"{max(known):.2f} times" if known else "not measured",
+        len(known) == len(ratios) and max(known) <= most,
+    )
+
+
+def _same_again(measured: Measured, in_code_order: bool) -> Budget:
+    writes = _synced(measured, in_code_order).writes("again")
+    return _none(
+        f"flash writes of the same full answer again, {SYNCED:,} lines {_order(in_code_order)}",
+        writes,
+    )
+
+
+def _none(what: str, writes: int | None) -> Budget:
+    figure = "not measured" if writes is None else str(writes or "none")
+    return Budget(what, "none", figure, writes == 0)
+
+
+def _polls(measured: Measured) -> list[Budget]:
+    # Of the whole application, if it got so far, else of the table alone.
+    alone = _synced(measured, False)
+    polls = [r.poll_writes for r in measured.readers.values() if r.poll_writes is not None]
+    erases = [r.erases for r in measured.readers.values() if r.erases is not None]
+    where = "the whole application" if polls else "the table alone"
+    if not polls and (writes := alone.writes("nothing")) is not None:
+        polls.append(writes)
+    if not erases and alone.one:
+        erases.append(alone.one["erases"])
+    return [
+        _none(f"flash writes of polls without changes, {where}", max(polls, default=None)),
+        Budget(
+            f"erases for one changed code, {where}",
+            "at most 4",
+            str(max(erases)) if erases else "not measured",
+            bool(erases) and max(erases) <= 4,
+        ),
+    ]
+
+
+def _slices(measured: Measured) -> list[Budget]:
+    found = measured.figures[KALITKA, LARGEST, False].slices
+    written = max((one["written"] for one in found), default=None)
+    flash = max((one["programmed"] for one in found), default=0)
+    return [
+        Budget(
+            f"lines parsed between two awaits (a piece of {PIECE} bytes)",
+            "at most 64",
+            str(measured.lines),
+            measured.lines <= 64,
+        ),
+        Budget(
+            "bytes written to files between two awaits (programmed, with the file system's own)",
+            f"at most {_BLOCK:,}",
+            f"{written:,} ({flash:,})" if written is not None else "not measured",
+            written is not None and written <= _BLOCK,
+        ),
+    ]

@@ -1,0 +1,29 @@
+"""Measures one program on the 32-bit MicroPython: on_wasm.py PROGRAM WHAT PATH.
+
+WHAT: "open" opens the table in /data; "sync" applies the full answer PATH; "peak" does so and
+looks at the heap between any two steps; "lookups" finds the codes in PATH. Prints the bytes of
+heap in use: with the program imported, with its table open, at the peak. As wasm_board says,
+the heap may be looked at by flat module code only.
+"""
+
+import gc
+import sys
+
+name, what, path = sys.argv[1:4]
+module = __import__(name)
+bare = gc.in_use()
+program = module.Program("/data")
+opened = most = gc.in_use()
+if what == "sync":
+    for _ in program.full(path):
+        pass
+if what == "peak":
+    for _ in program.full(path):
+        most = max(most, gc.in_use())
+    most = max(most, gc.in_use())
+if what == "lookups":
+    with open(path, "rb") as file:
+        codes = file.read().split()
+    for code in codes:
+        program.find(code)
+print(bare, opened - bare, most - opened)

@@ -1,0 +1,164 @@
+"""All that one run measures, in the order in which it is measured.
+
+First what is timed, with nothing else going on. Then all that is counted, by some workers at
+once: counts of bytes and operations do not depend on what else the computer does.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from bench import answers, application, capacity
+from bench.answers import Answers
+from bench.capacity import HEAPS, SIZES, Held
+from bench.counting import Counting
+from bench.figures import Figures
+from bench.runtime import FILES, FLASH, KALITKA, KIB, PLAIN, Runtime
+from bench.small_machine import Row, SmallMachine
+from bench.timing import time_lookups, time_syncs
+
+HEAP = "160K"  # what the firmware leaves of an ESP32
+PLENTY = "64M"  # all the heap that a program wants
+SYNCED = 50_000  # tokens of the figures that are about a sync
+LARGEST = SIZES[-1]
+MIB = 1024 * KIB
+
+PIECE = 512  # bytes of an answer that are parsed between two awaits: the firmware's client
+
+_RUNS = 3  # of what is timed
+_WORKERS = 2
+
+# What the application must hold: tokens, and bytes of flash.
+TARGETS = ((LARGEST, FLASH), (SYNCED, MIB))
+
+# (program, size, in code order, heap), each a line of the tables. A file a token is not given
+# the sizes where nothing but waiting would come of it.
+_CASES = (
+    *((KALITKA, size, order, HEAP) for size in SIZES for order in (False, True)),
+    *((PLAIN, size, False, PLENTY) for size in SIZES),
+    *((FILES, size, False, HEAP) for size in SIZES[:2]),
+)
+
+
+@dataclass
+class Measured:
+    """figures: by program, size and order. held: by program and heap. readers: by TARGETS.
+
+    plain_sorted: the plain client with SYNCED lines in code order, timed only.
+    small: of 32 bits. lines: the most lines of an answer in a piece that is parsed at once.
+    """
+
+    figures: dict[tuple[str, int, bool], Figures] = field(default_factory=dict)
+    held: dict[tuple[str, str], Held] = field(default_factory=dict)
+    readers: dict[tuple[int, int], application.Reader] = field(default_factory=dict)
+    plain_sorted: Figures = field(default_factory=lambda: Figures(PLAIN, SYNCED, True, PLENTY))
+    small: list[Row] = field(default_factory=list)
+    lines: int = 0
+
+
+@dataclass(frozen=True)
+class _Timed:
+    # What is to be timed: so many runs, of one or both full syncs, and so many of lookups.
+    figures: Figures
+    runs: int
+    syncs: int
+    lookups: int
+
+
+class Run:
+    """One run. `tell` is told what is being measured."""
+
+    def __init__(self, runtime: Runtime, tell: Callable[[str], None]):
+        self._runtime = runtime
+        self._tell = tell
+        self._answers: dict[tuple[int, bool], Answers] = {}
+        self._measured = Measured()
+
+    def measure(self) -> Measured:
+        """Measure everything."""
+        for size in SIZES:
+            for order in (False, True):
+                folder = self._runtime.folder / f"answers-{size}-{order}"
+                self._answers[size, order] = answers.make(folder, size, order)
+        measured = self._measured
+        measured.lines = _most_lines(self._answers[SYNCED, False])
+        for case in _CASES:
+            measured.figures[case[:3]] = Figures(*case)
+        for size, order in self._answers:
+            self._time(size, order)
+        self._count()
+        return measured
+
+    def _time(self, size: int, order: bool) -> None:
+        # One run of each program after the other, so that a slow minute slows down all.
+        found = self._answers[size, order]
+        for run in range(_RUNS):
+            for timed in self._timed(size, order):
+                self._tell(f"{timed.figures.program}, {size} tokens: time")
+                if run < timed.runs:
+                    time_syncs(self._runtime, timed.figures, found, timed.syncs)
+                if run < timed.lookups:
+                    time_lookups(self._runtime, timed.figures, found)
+
+    def _timed(self, size: int, order: bool) -> list[_Timed]:
+        # What takes minutes is timed less often, or not at all: the tables say so.
+        known = self._measured.figures
+        timed = [_Timed(known[KALITKA, size, order], _RUNS, 2, _RUNS)]
+        if order:
+            if size == SYNCED:
+                timed.append(_Timed(self._measured.plain_sorted, _RUNS, 1, 0))
+            return timed
+        if size < SYNCED:
+            timed.append(_Timed(known[PLAIN, size, False], _RUNS, 2, _RUNS))
+        elif size == SYNCED:
+            # The second would end with the flash full, after as long again.
+            timed.append(_Timed(known[PLAIN, size, False], _RUNS, 1, 1))
+        if size == SIZES[0]:
+            timed.append(_Timed(known[FILES, size, False], 1, 2, 1))
+        return timed
+
+    def _count(self) -> None:
+        # The readers mostly wait for their network: they go beside the others. What takes
+        # longest is begun first.
+        with ThreadPoolExecutor() as readers, ThreadPoolExecutor(_WORKERS) as others:
+            tasks = [readers.submit(self._read, *target) for target in TARGETS]
+            tasks += [others.submit(self._hold, FILES, HEAPS[0])]
+            tasks += [others.submit(self._count_case, case) for case in reversed(_CASES)]
+            tasks += [others.submit(self._measure_small)]
+            for program in (PLAIN, KALITKA):
+                tasks += [others.submit(self._hold, program, heap) for heap in HEAPS]
+            _wait(tasks)
+
+    def _count_case(self, case: tuple[str, int, bool, str]) -> None:
+        found = self._measured.figures[case[:3]]
+        Counting(self._runtime, found, self._answers[case[1:3]], self._tell).run()
+
+    def _hold(self, program: str, heap: str) -> None:
+        held = capacity.held(self._runtime, program, heap, self._tell)
+        self._measured.held[program, heap] = held
+
+    def _read(self, size: int, flash: int) -> None:
+        folder = self._runtime.folder / f"reader-{size}"
+        found = application.run(folder, self._answers[size, False], flash, self._tell)
+        self._measured.readers[size, flash] = found
+
+    def _measure_small(self) -> None:
+        small = SmallMachine(self._runtime, self._tell)
+        self._measured.small = small.rows((SYNCED, LARGEST))
+
+
+def _wait(tasks: list[Future]) -> None:
+    # Raises what the first of them raised; the others are not begun any more.
+    try:
+        for task in tasks:
+            task.result()
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
+
+
+def _most_lines(found: Answers) -> int:
+    # In any of the pieces in which an answer is parsed.
+    body = found.first.read_bytes()
+    return max(body[at : at + PIECE].count(b"\n") for at in range(0, len(body), PIECE))

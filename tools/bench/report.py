@@ -1,0 +1,193 @@
+"""The tables of a run: as Markdown for a file, and for the console."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.budgets import budgets
+from bench.capacity import HEAPS, Held
+from bench.figures import Figures
+from bench.measured import FLASH, HEAP, KIB, MIB, PLENTY, Measured
+from bench.runtime import FILES, KALITKA, PLAIN
+
+NAMES = {KALITKA: "Kalitka", PLAIN: "plain client", FILES: "a file a token"}
+_NOTHING = "-"
+_COMMAND = "make bench"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: texts only. The first columns, so many as `words`, are not numbers."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+
+
+def sheets(measured: Measured) -> list[Sheet]:
+    """Return all tables of a run, the budgets first."""
+    found = sorted(
+        measured.figures.values(), key=lambda f: (f.tokens, list(NAMES).index(f.program))
+    )
+    return [
+        _budgets(measured),
+        _growth(found),
+        _flash_work(found),
+        _held(measured),
+        _small(measured),
+    ]
+
+
+def markdown(measured: Measured) -> str:
+    """Return the tables as a Markdown document."""
+    parts = [f"# What the table costs\n\nMeasured by `{_COMMAND}`, all in one run."]
+    for sheet in sheets(measured):
+        lines = ["| " + " | ".join(row) + " |" for row in (sheet.columns, *sheet.rows)]
+        marks = ["---" if i < sheet.words else "---:" for i in range(len(sheet.columns))]
+        lines.insert(1, "|" + "|".join(marks) + "|")
+        parts.append(f"## {sheet.title}\n\n{sheet.note}\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def show(measured: Measured, console: Console) -> None:
+    """Print the tables."""
+    for sheet in sheets(measured):
+        table = Table(title=sheet.title, caption=sheet.note, box=box.SIMPLE, padding=(0, 1, 0, 0))
+        for number, column in enumerate(sheet.columns):
+            table.add_column(column, justify="left" if number < sheet.words else "right")
+        for row in sheet.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def _size(heap: str) -> str:
+    return f"{heap[:-1]} {heap[-1]}iB"
+
+
+def _budgets(measured: Measured) -> Sheet:
+    rows = [(b.what, b.budget, b.figure, "met" if b.met else "short") for b in budgets(measured)]
+    note = (
+        f"MicroPython of 64 bits, so objects are twice as large as on the ESP32. The heap is "
+        f"{_size(HEAP)}, the plain client's {_size(PLENTY)}. `make test` tries a power cut at "
+        "every operation of the flash."
+    )
+    return Sheet("Budgets", note, ("what", "budget", "measured", ""), rows, words=4)
+
+
+def _name(figures: Figures) -> str:
+    return NAMES[figures.program] + (", sorted" if figures.in_code_order else "")
+
+
+def _number(value: float | None, text: str = "{:,.0f}", scale: float = 1) -> str | None:
+    return None if value is None else text.format(value / scale)
+
+
+def _row(figures: Figures, *cells: str | None) -> tuple[str, ...]:
+    # The first figure that is missing says why, if that is why.
+    shown = []
+    reason = figures.end
+    for cell in cells:
+        shown.append(cell or reason or _NOTHING)
+        if not cell:
+            reason = ""
+    return (f"{figures.tokens:,}", _name(figures), *shown)
+
+
+def _growth(found: list[Figures]) -> Sheet:
+    columns = (
+        "tokens",
+        "program",
+        "lines/s, first",
+        "lines/s, second",
+        "table, KiB",
+        "sync, KiB",
+        "flash a token, bytes",
+        "lookup, µs",
+        "reads",
+        "bytes",
+        "heap",
+    )
+    note = (
+        f"Lines in random order, or sorted by code. first: a full sync into an empty table; "
+        f"second: another one over it; table: heap of the open one; sync: heap at the peak of "
+        f"the second, over that; lookup: its time, reads from the flash chip and their bytes, "
+        f"heap that it leaves behind. A flash of {FLASH / MIB:g} MiB, of which whole blocks "
+        f"count; a heap of {_size(HEAP)}, for the plain client {_size(PLENTY)}."
+    )
+    return Sheet("How the cost grows", note, columns, [_growth_row(f) for f in found], words=2)
+
+
+def _growth_row(f: Figures) -> tuple[str, ...]:
+    lookup = f.lookup or {}
+    left = (f.allocation or {}).get("bytes")
+    second = f.peaks[1]["over_idle"] if len(f.peaks) > 1 else None
+    return _row(
+        f,
+        _number(f.lines_per_second("first")),
+        _number(f.lines_per_second("second")),
+        _number(f.memory, "{:,.1f}", KIB),
+        _number(second, "{:,.1f}", KIB),
+        _number(f.used, "{:,.2f}", f.tokens),
+        _number(f.lookup_micros()),
+        _number(lookup.get("reads"), "{:,.1f}"),
+        _number(lookup.get("bytes")),
+        _number(left),
+    )
+
+
+def _flash_work(found: list[Figures]) -> Sheet:
+    columns = ("tokens", "program", "first", "second", "the same again", "one code", "no change")
+    note = "Blocks of 4 KiB erased / KiB programmed, by each kind of sync."
+    return Sheet("Work of the flash", note, columns, [_flash_row(f) for f in found], words=2)
+
+
+def _flash_row(f: Figures) -> tuple[str, ...]:
+    counts = [f.syncs.get(sync) for sync in ("first", "second", "again")]
+    return _row(f, *(_work(one) for one in (*counts, f.one, f.syncs.get("nothing"))))
+
+
+def _work(counts: dict | None) -> str | None:
+    if not counts:
+        return None
+    if not counts["programs"] and not counts["erases"]:
+        return "none"
+    return f"{counts['erases']} / {counts['programmed'] / KIB:,.1f}"
+
+
+def _held(measured: Measured) -> Sheet:
+    note = (
+        f"Kept through a full sync that replaces them in one step, and through a restart; a flash "
+        f"of {FLASH / MIB:g} MiB, lines in random order. In brackets: the fewest that were tried "
+        "in vain, and why. Parser and table alone, without the application around them. A file a "
+        "token, which is slow, was tried with the smallest heap only."
+    )
+    columns = ("program", *(f"heap of {_size(heap)}" for heap in HEAPS))
+    rows = [
+        (name, *(_held_cell(measured.held.get((program, heap))) for heap in HEAPS))
+        for program, name in NAMES.items()
+    ]
+    return Sheet("Tokens held", note, columns, rows)
+
+
+def _held_cell(held: Held | None) -> str:
+    if not held:
+        return _NOTHING
+    beyond = f" ({held.beyond:,}: {held.why})" if held.beyond else ""
+    return f"{held.tokens:,}{beyond}"
+
+
+def _small(measured: Measured) -> Sheet:
+    rows = [
+        (row.what, f"{row.kalitka:,}", _NOTHING if row.plain is None else f"{row.plain:,}")
+        for row in measured.small
+    ]
+    note = (
+        "Bytes, and WebAssembly instructions. This runtime has no native code: Kalitka's runs as "
+        "bytecode, so its instructions are not those of a board."
+    )
+    return Sheet("On 32 bits", note, ("what", NAMES[KALITKA], NAMES[PLAIN]), rows)

@@ -1,0 +1,120 @@
+"""Heap and instructions on a machine of 32 bits, as the ESP32 is one; see wasm_board.
+
+There is no native code there: what Kalitka does in viper code runs as bytecode, so that its
+instructions are an upper bound. The table lies in plain files.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import answers
+from bench.answers import Answers
+from bench.runtime import DEVICE, KALITKA, PLAIN, Runtime, compile_script, steps
+from kalitka_cli.build import FIRMWARE
+from kalitka_sim import wasm_board
+
+_SMALL = 1000  # tokens that both programs are measured with
+_SCRIPT = "on_wasm.py"
+# Nothing is collected but between two steps: the heap has room for a step's garbage, or for that
+# of all lines whose instructions are counted.
+_STEP_HEAP = "2M"
+_LINES_HEAP = "6M"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: what it is, and what it is for Kalitka and for the plain client (None: not
+    measured)."""
+
+    what: str
+    kalitka: int
+    plain: int | None
+
+
+class SmallMachine:
+    """Measures in the folder `root`, with tables made by the 64-bit runtime."""
+
+    def __init__(self, runtime: Runtime, tell: Callable[[str], None]):
+        self._runtime = runtime
+        self._root = runtime.folder / "wasm"
+        self._tell = tell
+        sources = self._root / "sources"
+        wasm_board.put_sources(FIRMWARE, sources)
+        wasm_board.put_sources(DEVICE, sources)
+        for source in sources.rglob("*.py"):
+            compile_script(source, (self._root / "lib" / source.relative_to(sources)).parent)
+        shutil.copy(DEVICE / _SCRIPT, self._root)
+
+    def rows(self, sizes: tuple[int, int]) -> list[Row]:
+        """Return all figures; sizes: tokens that Kalitka takes in a full sync, and opens."""
+        synced, opened = sizes
+        small = self._answers(_SMALL)
+        double = self._answers(2 * _SMALL)
+        programs = KALITKA, PLAIN
+        bare, table, _ = zip(*(self._opened(p, small) for p in programs), strict=True)
+        peak = [self._peak(p, small) for p in programs]
+        lines = [self._instructions_a_line(p, small, double) for p in programs]
+        lookups = [self._instructions_a_lookup(p, small) for p in programs]
+        large = self._opened(KALITKA, self._answers(opened))[1]
+        return [
+            Row("heap of the program, imported", *bare),
+            Row(f"heap of the open table, {_SMALL:,} tokens", *table),
+            Row(f"heap of the open table, {opened:,} tokens", large, None),
+            Row(f"heap of a full sync over that, {_SMALL:,} lines", *peak),
+            Row(
+                f"heap of a full sync over that, {synced:,} lines",
+                self._peak(KALITKA, self._answers(synced)),
+                None,
+            ),
+            Row("instructions a line, parsed and applied", *lines),
+            Row(f"instructions a lookup, {_SMALL:,} tokens", *lookups),
+        ]
+
+    def _answers(self, count: int) -> Answers:
+        return answers.make(self._root / f"answers-{count}", count, in_code_order=False)
+
+    def _run(self, program: str, what: str, path: Path, heap: str) -> wasm_board.Outcome:
+        self._tell(f"32 bits: {program}: {what}")
+        where = f"/{path.relative_to(self._root)}"
+        done = wasm_board.run([_SCRIPT, program, what, where], self._root, heap)
+        if done.exit:
+            raise RuntimeError(f"{program} {what} on 32 bits: {done.output}")
+        return done
+
+    def _opened(self, program: str, found: Answers) -> tuple[int, int, int]:
+        # Bytes of heap of the program, and of its table of `found` over that.
+        self._fill(program, found)
+        bare, table, peak = self._run(program, "open", found.codes, _LINES_HEAP).output.split()
+        return int(bare), int(table), int(peak)
+
+    def _peak(self, program: str, found: Answers) -> int:
+        self._empty()
+        return int(self._run(program, "peak", found.first, _STEP_HEAP).output.split()[2])
+
+    def _instructions_a_line(self, program: str, small: Answers, double: Answers) -> int:
+        # Of the lines that one answer has more than the other.
+        fuel = []
+        for found in (small, double):
+            self._empty()
+            fuel.append(self._run(program, "sync", found.first, _LINES_HEAP).fuel)
+        return (fuel[1] - fuel[0]) // (double.tokens - small.tokens)
+
+    def _instructions_a_lookup(self, program: str, found: Answers) -> int:
+        self._fill(program, found)
+        none = self._root / "none"
+        none.write_bytes(b"")
+        fuel = [self._run(program, "lookups", p, _LINES_HEAP).fuel for p in (none, found.codes)]
+        return (fuel[1] - fuel[0]) // len(found.codes.read_text().split())
+
+    def _empty(self) -> Path:
+        data = self._root / "data"
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir()
+        return data
+
+    def _fill(self, program: str, found: Answers) -> None:
+        # The files are the same whatever machine writes them.
+        full = steps([("full", found.first)])
+        self._runtime.measure(program, self._empty(), "heap", *full, heap="1M")
