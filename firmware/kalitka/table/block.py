@@ -37,11 +37,15 @@ def sound(data) -> bool:
     return crc32(data) == _GOOD
 
 
-def write_sealed(file, data) -> int:
-    """Write `data` and its CRC-32 behind it to a file; return the number of bytes."""
-    file.write(data)
-    file.write(pack("<I", crc32(data)))
-    return len(data) + _CHECK
+def write_sealed(file, *parts) -> int:
+    """Write `parts` and their CRC-32 behind them to a file; return the number of bytes."""
+    size = check = 0
+    for part in parts:
+        file.write(part)
+        check = crc32(part, check)
+        size += len(part)
+    file.write(pack("<I", check))
+    return size + _CHECK
 
 
 def append_varint(out: bytearray, value: int) -> None:

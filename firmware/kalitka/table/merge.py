@@ -22,7 +22,7 @@ from kalitka.table.block import (
     rules_at,
     start,
 )
-from kalitka.table.rule_sets import COUNT_MAX, RuleSets
+from kalitka.table.rule_sets import RuleSets
 
 
 class Merge:
@@ -133,7 +133,7 @@ class Entries:
         # By segment and number: the number in `rule_sets` plus two, found out one by one.
         self._numbers = []
         if rule_sets:
-            self._numbers = [array("H", bytes(2 * COUNT_MAX)) for _ in segments]
+            self._numbers = [array("H", bytes(2 * segment.rule_sets())) for segment in segments]
 
     def next(self) -> bool:
         """Go on to the next code; return False behind the last one. Raises Damaged."""

@@ -33,6 +33,7 @@ _MAGIC = b"KSG1"
 _FOOTER = "<4sIIIII"  # magic, codes, tombstones, bytes of blocks, of rule sets, of index
 _FOOTER_SIZE = const(28)  # with its checksum
 _CHECK = const(4)
+_INDEX_PART = const(224)  # bytes
 
 ABSENT = const(0)
 PRESENT = const(1)
@@ -49,7 +50,7 @@ class SegmentWriter:
         self._file = file
         self._rule_sets = rule_sets
         self._block = BlockWriter(BLOCK)
-        self._index = bytearray()
+        self._index = [bytearray()]  # in parts: a large one could find no room to grow
         self._separator = b""
         self._sets = bytearray()
         self._own = array("H")  # own numbers plus one, 0 for none yet
@@ -97,7 +98,7 @@ class SegmentWriter:
         if self._block.last[0]:
             self._put(self._block.take(False))
         sets = write_sealed(self._file, self._sets)
-        index = write_sealed(self._file, self._index)
+        index = write_sealed(self._file, *self._index)
         footer = pack(_FOOTER, _MAGIC, self.codes, self.tombstones, self._blocks_size, sets, index)
         return self._blocks_size + sets + index + write_sealed(self._file, footer)
 
@@ -137,13 +138,16 @@ class SegmentWriter:
         while shared < len(last) and shared < n and last[shared] == separator[shared]:
             shared += 1
         rest = n + 1 - shared
+        if len(self._index[-1]) > _INDEX_PART:
+            self._index.append(bytearray())
+        index = self._index[-1]
         if shared < 15 and rest < 16:
-            self._index.append(shared << 4 | rest)
+            index.append(shared << 4 | rest)
         else:
-            self._index.append(0xF0)
-            append_varint(self._index, shared)
-            append_varint(self._index, rest)
-        self._index.extend(separator[shared:])
+            index.append(0xF0)
+            append_varint(index, shared)
+            append_varint(index, rest)
+        index.extend(separator[shared:])
         self._separator = separator
 
 
@@ -222,6 +226,14 @@ class Segment:
         """Return the interned rule set (bytes) of a number."""
         begin = self._set_start(number)
         return self._sets[begin + 1 : begin + 1 + self._sets[begin]]
+
+    def rule_sets(self) -> int:
+        """Return how many interned rule sets there are."""
+        count = at = 0
+        while at < len(self._sets) - _CHECK:
+            at += 1 + self._sets[at]
+            count += 1
+        return count
 
     def _set_start(self, number):
         begin = loops.set_start(self._sets, len(self._sets) - _CHECK, number)

@@ -19,8 +19,8 @@ STEP = const(64)  # records between two chances for others to run
 
 # The buffer grows: most polls bring few records. At last it is as large as the heap allows that
 # has room left for the rest of the sync: connection, parser, rule sets, what is being written.
-_SIZES = ((1024,), (4096,), (18432, 12288, 8192, 6144, 4096, 2048))
-_RESERVE = const(10)  # times 2 KiB that all but the smallest of the large buffers leave free
+_SIZES = ((1024,), (4096,), (18432, 12288, 8192, 6144, 4096))
+_RESERVE = const(22)  # KiB that the large buffers leave free, all but the smallest
 _PER_RECORD = const(7)  # bytes of buffer to a record, as a rule: a card's code takes so many
 
 _RUN_BLOCK = const(384)  # bytes; holds the longest record, and a merge needs one a run
@@ -166,7 +166,7 @@ class Sorter:
                 self._offsets = array("H", bytes(size // _PER_RECORD * 2))
                 self._data = bytearray(size)
                 if size != sizes[-1]:
-                    [bytearray(2048) for _ in range(_RESERVE)]
+                    [bytearray(1024) for _ in range(_RESERVE)]
                 break
             except MemoryError:
                 if size == sizes[-1]:
