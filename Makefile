@@ -7,16 +7,19 @@ READY  := $(VENV)/.ready
 BOARD  ?= ESP32_GENERIC
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench deploy lock clean
+.PHONY: help demo test test-long lint bench deploy lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in under a minute
 	@$(BIN)/kalitka demo
 
 test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets
 	@$(BIN)/pytest -q
+
+test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs: a quarter of an hour
+	@$(BIN)/pytest -q -s host_tests/long
 
 lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/
 	@$(BIN)/ruff check .

@@ -1,136 +1,60 @@
 """The rule table and damage: flipped bytes, cut and missing files. In MicroPython on LittleFS."""
 
-import os
 from binascii import crc32
 
+from device.damage import Small, Sorting
+from device.failing_files import FailingFiles
 from device.raising import error_of
-from device.scratch import Folder, restore, snapshot, write
+from device.scratch import Folder, write
+from device.syncs import long_codes
 from device.table_plan import (
     ALWAYS,
-    DATES,
     HOURS,
-    State,
     begin,
-    check_code,
-    check_table,
     check_tidy,
     commit,
-    expand,
     rule_of,
+    tell,
 )
 from kalitka.access import decision, rules
 from kalitka.table.block import Damaged
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 
 
-class _Small:
-    """A small table of a base and two deltas, with every kind of entry, and its files."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.state = state = State()
-        table = Table(folder)
-        for number, some in enumerate(
-            (
-                [("add", b"%08X" % (n * 7919), rule_of(n % 3)) for n in range(6)]
-                + [("add", b"sbj-J5E5FBOKN5Z6", HOURS), ("wide", b"Z", 40), ("add", b"a", b"")],
-                [("del", b"00000000"), ("add", b"a", HOURS), ("add", b"Q", DATES)],
-                [("del", b"Q"), ("add", b"00001EEF", DATES)],
-            )
-        ):
-            changes = expand(some)
-            state.codes, _ = state.after(False, changes)
-            commit(table, number == 0, 5 + number, changes)
-        state.minute = 7
-        assert len(table.names()) == 3
-        check_table(table, state)
-        table.close()
-        self.files = snapshot(folder)
-        self.probes = list(state.codes)
-        self.probes += [b"00000000", b"Q", b"00001EEE", b"", b"ZZ", b"~", b"FF"]
-
-    def look(self, table):
-        """Look everything up: right or DAMAGED. Returns how often it was DAMAGED."""
-        damaged = 0
-        for code in self.probes:
-            state = table.find(code, len(code))
-            if state == DAMAGED:
-                damaged += 1
-                assert table.fault, code
-                error_of(Damaged, table.lookup, code)
-            else:
-                check_code(table, self.state, code)
-        return damaged
-
-    def open(self, name, data):
-        """Open the table with one of its files replaced, or missing (None)."""
-        restore(self.folder, self.files)
-        if data is None:
-            os.remove(self.folder + "/" + name)
-        else:
-            write(self.folder + "/" + name, data)
-        return Table(self.folder)
-
-    def open_with_a_damaged_base(self):
-        """Open the table with a byte of its base's only block flipped."""
-        base = next(name for name in self.files if name.startswith("base"))
-        data = bytearray(self.files[base])
-        data[3] ^= 1
-        return self.open(base, data)
-
-    def heal(self, table):
-        """Do the full sync that is to make the table whole."""
-        everything = [
-            (code, rule)
-            for code, rule_set in self.state.codes.items()
-            for rule in (rules.split(rule_set) or [b""])
-        ]
-        commit(table, True, 7, everything)
-        check_table(table, self.state)
-        check_tidy(table)
-        table.close()
-        table = Table(self.folder)
-        check_table(table, self.state)
-        table.close()
-
-
 def test_no_flipped_byte_in_any_file_leads_to_a_wrong_answer():
     with Folder() as folder:
-        small = _Small(folder + "/table")
+        small = Small(folder + "/table")
         for name in sorted(small.files):
-            unnoticed = 0
             for at in range(len(small.files[name])):
                 data = bytearray(small.files[name])
                 data[at] ^= 1 + at * 37 % 255
-                table = small.open(name, data)
-                if small.look(table):
-                    error_of(Damaged, table.begin, False)
-                    if at % 5 == 0:
-                        small.heal(table)
-                else:
-                    unnoticed += 1
-                table.close()
-            assert not unnoticed, name
+                small.check_damaged(name, data, at % 5 == 0)
+
+
+def test_no_flipped_bit_of_a_table_of_many_blocks_leads_to_a_wrong_answer():
+    with Folder() as folder:
+        small = Small(folder + "/table", 300)
+        for name in sorted(small.files):
+            for bit in range(3, 8 * len(small.files[name]), 397):
+                data = bytearray(small.files[name])
+                data[bit >> 3] ^= 1 << (bit & 7)
+                small.check_damaged(name, data, bit % 5 == 0)
 
 
 def test_no_file_cut_short_or_made_longer_leads_to_a_wrong_answer():
     with Folder() as folder:
-        small = _Small(folder + "/table")
+        small = Small(folder + "/table")
         for name in sorted(small.files):
             whole = small.files[name]
             for size in range(0, len(whole), 3):
-                table = small.open(name, whole[:size])
-                assert small.look(table), (name, size)
-                table.close()
+                small.check_damaged(name, whole[:size], False)
             for more in (b"\x00", b"\n", whole):
-                table = small.open(name, whole + more)
-                assert small.look(table), (name, more)
-                table.close()
+                small.check_damaged(name, whole + more, False)
 
 
 def test_a_missing_file_is_damage_and_not_an_empty_table():
     with Folder() as folder:
-        small = _Small(folder + "/table")
+        small = Small(folder + "/table")
         for name in sorted(small.files):
             table = small.open(name, None)
             assert table.minute == 0, name
@@ -148,9 +72,8 @@ def test_a_missing_file_is_damage_and_not_an_empty_table():
 
 def test_without_its_base_the_newer_segments_still_decide():
     with Folder() as folder:
-        small = _Small(folder + "/table")
-        base = next(name for name in small.files if name.startswith("base"))
-        table = small.open(base, None)
+        small = Small(folder + "/table")
+        table = small.open(small.base(), None)
         assert table.lookup(b"a") == HOURS
         assert table.find(b"Q", 1) == UNKNOWN
         assert table.find(b"Z", 1) == DAMAGED
@@ -159,7 +82,7 @@ def test_without_its_base_the_newer_segments_still_decide():
 
 def test_damage_is_healed_by_a_full_sync_even_if_no_lookup_has_met_it():
     with Folder() as folder:
-        small = _Small(folder + "/table")
+        small = Small(folder + "/table")
         for name in sorted(small.files):
             if name == "manifest":
                 continue
@@ -171,7 +94,7 @@ def test_damage_is_healed_by_a_full_sync_even_if_no_lookup_has_met_it():
 def test_damage_that_a_change_meets_is_remembered():
     # A merge of segments reads all of them: the first to meet what nobody looked up.
     with Folder() as folder:
-        small = _Small(folder + "/table")
+        small = Small(folder + "/table")
         table = small.open_with_a_damaged_base()
         failed = 0
         for n in range(8):
@@ -187,7 +110,7 @@ def test_damage_that_a_change_meets_is_remembered():
 
 def test_damage_that_enumerating_meets_is_remembered():
     with Folder() as folder:
-        small = _Small(folder + "/table")
+        small = Small(folder + "/table")
         table = small.open_with_a_damaged_base()
         error_of(Damaged, list, table.codes())
         assert table.fault
@@ -204,7 +127,7 @@ def test_a_manifest_that_is_whole_and_says_nothing_known_is_damage():
         b"kalitka table 1\nminute\n",
     ):
         with Folder() as folder:
-            small = _Small(folder + "/table")
+            small = Small(folder + "/table")
             table = small.open("manifest", text + b"check %08x\n" % crc32(text))
             assert table.fault and not table.minute, text
             assert small.look(table) == len(small.probes) - 1, text  # b"" is no code
@@ -223,16 +146,67 @@ def test_a_table_that_cannot_have_its_folder_says_so_and_knows_nobody():
 
 def test_damage_found_while_a_change_is_made_is_not_forgotten_by_it():
     with Folder() as folder:
-        small = _Small(folder + "/table")
-        base = sorted(small.files)[0]
-        assert base.startswith("base-")
+        small = Small(folder + "/table")
         table = Table(small.folder)
         steps = begin(table, False, [(b"NEW", ALWAYS)])
         # Only now, so that the change itself does not meet it.
-        table.fault = "block 0 of %s has a wrong checksum" % base
+        table.fault = "block 0 of %s has a wrong checksum" % small.base()
         for _ in steps.commit(8):
             pass
         assert table.fault
+        table.close()
+
+
+def _check_rotten_runs(full):
+    with Folder() as folder:
+        sorting = Sorting(folder + "/table", full)
+        for bit in range(5, 8 * sorting.bytes, 797):
+            sorting.check(bit)
+        for size in range(0, sorting.bytes, 307):
+            sorting.check(8 * size, True)
+        sorting.close()
+
+
+def test_a_run_that_changes_before_it_is_read_ends_a_full_sync_and_the_next_one_heals():
+    _check_rotten_runs(True)
+
+
+def test_a_run_that_changes_before_it_is_read_ends_an_incremental_sync_and_a_full_one_heals():
+    _check_rotten_runs(False)
+
+
+def test_a_full_sync_given_up_does_not_make_a_table_without_its_manifest_a_new_one():
+    with Folder() as folder:
+        small = Small(folder + "/table")
+        table = small.open("manifest", None)
+        # In code order and larger than the memory: a file is begun before the end.
+        begin(table, True, long_codes(0, 200)).abort()
+        assert small.look(table) == len(small.probes) - 1  # b"" is no code
+        table.close()
+        table = Table(small.folder)
+        assert table.fault
+        assert small.look(table) == len(small.probes) - 1
+        small.heal(table)
+
+
+def test_a_change_is_over_even_if_its_file_cannot_be_closed():
+    # Where the poller gives up an answer that broke off, it does so once.
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        for at in range(1, 12):
+            with FailingFiles(at, True):
+                transaction = table.begin(True)
+                try:
+                    tell(transaction, long_codes(0, 300))
+                except OSError:
+                    pass
+                try:
+                    transaction.abort()
+                except OSError:
+                    pass
+            table.begin(True).abort()
+        commit(table, True, 5, [(b"A", ALWAYS)])
+        check_tidy(table)
         table.close()
 
 

@@ -1,0 +1,315 @@
+"""Power cuts in a real LittleFS: a disk that stops at its k-th operation, and what must hold then.
+
+A *scenario* is a table and one more sync. It is done with the power going at each program and
+erase operation; after each cut the file system mounts, the table is the old one or the new one
+in every entry, and the next sync brings the new one. Then that recovery is cut in the same way.
+MicroPython only. Disks that are alike byte for byte are looked at once: what follows is the same.
+"""
+
+from hashlib import md5
+
+import vfs
+
+from device.ramdisk import RamDisk
+from device.syncs import apply, check_entries, in_code_order, long_codes, shuffled
+from device.table_plan import State, check_tidy, expand, rule_of
+from kalitka.table.table import Table
+
+# The operation and all after it fail; are silently dropped; the first is half done, then dropped.
+KINDS = ("fails", "dropped", "half")
+NEVER = 1 << 30
+_ERASED = b"\xff" * RamDisk.SIZE
+_SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}  # as the ESP32 port mounts it
+_EIO = -5  # as a driver returns it; what it raises would be printed each time
+_PLACE = "/power"
+_FOLDER = _PLACE + "/table"
+_BLOCKS = 32
+_MINUTE = 90  # of the new table
+
+
+class CutDisk(RamDisk):
+    """A disk in `data` whose power goes at the operation `at`, counted from 1.
+
+    operations: how many there were. cut: whether the power has gone. data: as it was given.
+    """
+
+    def __init__(self, data, at=NEVER, kind="fails"):
+        super().__init__(len(data) // self.SIZE, data)
+        self.data = data
+        self.operations = 0
+        self.cut = False
+        self._at = at
+        self._kind = kind
+
+    def writeblocks(self, block, buf, offset=0):
+        """Program, or what the cut leaves of it."""
+        return self._write(block * self.SIZE + offset, buf)
+
+    def ioctl(self, operation, argument):
+        """Erase, or what the cut leaves of it."""
+        if operation == 6:
+            return self._write(argument * self.SIZE, _ERASED)
+        return super().ioctl(operation, argument)
+
+    def _write(self, at, buf):
+        self.operations += 1
+        if self.operations < self._at:
+            super().writeblocks(0, buf, at)
+            return 0
+        self.cut = True
+        if self._kind == "half" and self.operations == self._at:
+            super().writeblocks(0, memoryview(buf)[: len(buf) // 2], at)
+        return _EIO if self._kind == "fails" else 0
+
+
+def mount(disk, place):
+    """Mount a disk as the ESP32 port does. Raises OSError if there is no file system on it."""
+    vfs.mount(vfs.VfsLfs2(disk, **_SIZES), place)
+
+
+def make_file_system(disk):
+    """Make an empty file system."""
+    vfs.VfsLfs2.mkfs(disk, **_SIZES)
+
+
+def powered(disk, work):
+    """Mount, open the table and do `work(table)`; return False if the power went meanwhile."""
+    table = None
+    try:
+        mount(disk, _PLACE)
+    except OSError:
+        return False
+    try:
+        table = Table(_FOLDER)
+        work(table)
+        return True
+    except OSError:
+        return False
+    finally:
+        # Nothing is written any more: this only lets go of the files.
+        if table:
+            table.close()
+        vfs.umount(_PLACE)
+
+
+class Scenario:
+    """A table, and a sync that is cut.
+
+    steps: what made the table: a list of (full, changes), None for an empty file system. full,
+    changes: the sync. Changes are a list of (code, packed rule), (code, None) for a delete.
+
+    operations: of the sync without a cut. asked_again: whether it took two answers. names: the
+    table's files before and after it.
+    """
+
+    def __init__(self, steps, full, changes):
+        self._full = full
+        self._changes = changes
+        self._data = bytearray(_BLOCKS * RamDisk.SIZE)
+        self._view = memoryview(self._data)
+        old = State()
+        make_file_system(CutDisk(self._data))
+        if steps is not None:
+            assert powered(CutDisk(self._data), lambda table: self._make(table, steps, old))
+        self._image = bytes(self._data)
+        new = State()
+        new.codes, _ = old.after(full, changes)
+        new.minute = _MINUTE
+        # What the one and the other table hold, and what they do not.
+        self._tables = []
+        for state, other in ((old, new), (new, old)):
+            unknown = [code for code in other.codes if code not in state.codes]
+            self._tables.append((state.minute, in_code_order(state.codes), unknown))
+        self._looked_at = set()
+        self.cuts = self.second_cuts = self.operations = 0
+        self.asked_again = False
+        self.names = ()
+        self._run_uncut()
+
+    def _make(self, table, steps, state):
+        for full, changes in steps:
+            state.codes, _ = state.after(full, changes)
+            state.minute += 1
+            apply(table, full, changes, state.minute)
+
+    def _run_uncut(self):
+        def work(table):
+            before = table.names()
+            self.asked_again = self._sync(table)
+            self.names = before, table.names()
+
+        disk = CutDisk(self._data)
+        assert powered(disk, work), "not even without a cut"
+        self.operations = disk.operations
+
+    def _sync(self, table):
+        if table.minute == _MINUTE:
+            return False
+        # A table without a minute would ask for everything.
+        assert self._full or table.minute
+        again = apply(table, self._full, self._changes, _MINUTE)
+        table.save_minute()
+        return again
+
+    def _check(self, table, new):
+        minute, entries, unknown = self._tables[new]
+        assert (table.fault, table.minute, table.seconds) == ("", minute, False)
+        check_entries(table, entries, unknown)
+
+    def _check_recovery(self, table):
+        if table.minute != _MINUTE:
+            self._check(table, 0)
+            self._sync(table)
+        self._check(table, 1)
+        check_tidy(table)
+
+    def cut(self, first=1, second=1):
+        """Cut at every `first`-th operation and the recovery at every `second`-th, 0 for none."""
+        recoveries = set()
+        for number in range(len(KINDS)):
+            kind = KINDS[number]
+            # Where not every operation is tried, each kind has its own ones.
+            for at in range(1 + number % first, self.operations + 1, first):
+                self._view[:] = self._image
+                assert self._cut_at(at, kind), (at, kind)
+                self.cuts += 1
+                self._look((at, kind))
+                digest = md5(self._data).digest()
+                if second and digest not in recoveries:
+                    recoveries.add(digest)
+                    self._cut_recovery((at, kind), second)
+
+    def _cut_recovery(self, first, step):
+        left = bytes(self._data)
+        for number in range(len(KINDS)):
+            kind = KINDS[number]
+            at = 1 + (len(self._looked_at) + number * 3) % step
+            self._view[:] = left
+            while self._cut_at(at, kind):
+                self.second_cuts += 1
+                self._look((first, (at, kind)))
+                at += step
+                self._view[:] = left
+
+    def _cut_at(self, at, kind):
+        # Returns whether the sync came so far.
+        disk = CutDisk(self._data, at, kind)
+        powered(disk, self._sync)
+        return disk.cut
+
+    def _look(self, cuts):
+        # Checks what these cuts left. The disk is afterwards as it was.
+        digest = md5(self._data).digest()
+        if digest in self._looked_at:
+            return
+        self._looked_at.add(digest)
+        left = bytes(self._data)
+        try:
+            assert powered(CutDisk(self._data), self._check_recovery), "it cannot recover"
+        except BaseException:
+            print("after the cuts", cuts)
+            raise
+        self._view[:] = left
+
+    def told(self):
+        """Return what was tried, in words."""
+        return "%d operations, %d cuts, %d second cuts, %d different disks" % (
+            self.operations,
+            self.cuts,
+            self.second_cuts,
+            len(self._looked_at),
+        )
+
+
+def _many(seed, count):
+    # Codes of all classes in any order.
+    return expand([("many", seed, count, 20)])
+
+
+def _gone(seed, count):
+    # Deletes of the first codes of `_many`.
+    return expand([("gone", seed, count)])
+
+
+def _in_order(count):
+    return [(b"%08X" % (n * 77777), rule_of(n % 9)) for n in range(count)]
+
+
+_FIRST = _many(31, 60)
+_DELTAS = [(False, _many(40 + n, 3)) for n in range(4)]
+
+
+def full():
+    """A full sync over an old table; its answer is out of order and fits the memory."""
+    return Scenario([(True, _FIRST)], True, _many(32, 90))
+
+
+def incremental():
+    """An incremental sync with deletes."""
+    return Scenario([(True, _FIRST)], False, _gone(31, 20) + _many(33, 15))
+
+
+def merge_of_deltas():
+    """An incremental sync that merges the deltas of a large base."""
+    changes = _gone(31, 5) + _many(50, 4)
+    scenario = Scenario([(True, _many(31, 300))] + _DELTAS, False, changes)
+    before, after = scenario.names
+    assert len(before) == 5 and len(after) == 2 and before[0] == after[0], scenario.names
+    return scenario
+
+
+def merge_into_the_base():
+    """An incremental sync that merges deltas and base."""
+    scenario = Scenario([(True, _FIRST)] + _DELTAS, False, _gone(31, 5) + _many(50, 4))
+    before, after = scenario.names
+    assert len(before) == 5 and len(after) == 1 and after[0].startswith("base"), scenario.names
+    return scenario
+
+
+def first_start():
+    """The first start on an empty file system, and the first sync."""
+    return Scenario(None, True, _FIRST)
+
+
+def ordered():
+    """A full sync in code order that differs from the table in its middle and at its end."""
+    first = _in_order(120)
+    changes = first[:60] + first[61:] + [(b"FFFFFFFF", rule_of(5))]
+    return Scenario([(True, first)], True, changes)
+
+
+def ordered_and_large():
+    """A full sync in code order, too large for the memory: written as it comes."""
+    scenario = Scenario([(True, _FIRST)], True, long_codes(0, 85))
+    assert not scenario.asked_again
+    return scenario
+
+
+def sorted_in_flash():
+    """A full sync out of order, too large for the memory: asked for again, in runs."""
+    scenario = Scenario([(True, _FIRST)], True, shuffled(long_codes(0, 85)))
+    assert scenario.asked_again
+    return scenario
+
+
+def incremental_and_large():
+    """An incremental sync, too large for the memory: in runs."""
+    deletes = [(code, None) for code, _ in long_codes(0, 20)]
+    return Scenario([(True, long_codes(0, 60))], False, deletes + shuffled(long_codes(50, 130)))
+
+
+def runs_merged_to_fewer():
+    """A full sync that is sorted in more runs than can be merged at once."""
+    return Scenario([(True, _FIRST)], True, shuffled(long_codes(0, 2150)))
+
+
+def minute_alone():
+    """A minute that moved on without a change, written down."""
+    return Scenario([(True, _FIRST)], False, [])
+
+
+def check_cuts(scenario, first=1, second=1):
+    """Cut a scenario of this module (by its name) at so many places, and print how many."""
+    tried = globals()[scenario]()
+    tried.cut(first, second)
+    print("# %s: %s" % (scenario, tried.told()))

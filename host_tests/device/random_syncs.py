@@ -1,0 +1,354 @@
+"""Syncs of every kind at random, for hours of a reader's life, beside a dictionary.
+
+Incremental ones with deletes and codes that come again, full ones in order and out of it, large
+and unchanged ones; between them the reader is started anew, its power goes in the middle of a
+sync, its flash is full, or a byte of it turns. After each some codes are looked up, and now and
+then all. MicroPython only, on a LittleFS in memory; the same seed gives the same history.
+"""
+
+import os
+
+import vfs
+
+from device.loops_oracle import Numbers
+from device.power import KINDS, NEVER, CutDisk, make_file_system, mount
+from device.ramdisk import RamDisk
+from device.scratch import read, write
+from device.syncs import apply, check_entries, in_code_order, long_code
+from device.table_plan import State, check_tidy, code_of, rule_of
+from kalitka.access import rules
+from kalitka.table.block import Damaged
+from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
+
+_PLACE = "/random"
+_FOLDER = _PLACE + "/table"
+_BLOCKS = 64
+_ALL_EVERY = 20  # steps from one look at every entry to the next
+_SHOWN = 8  # codes looked up after each
+_ENOSPC = 28
+_SET_MAX = 500  # bytes of a rule set that nothing is added to any more
+
+# How often each step comes.
+_STEPS = (
+    ("some", 40),
+    ("full", 8),
+    ("unchanged", 6),
+    ("nothing", 3),
+    ("reopen", 8),
+    ("cut", 24),
+    ("damage", 4),
+    ("full_flash", 4),
+    ("save", 3),
+)
+
+
+def _cards(number):
+    return b"%08X" % (number * 7919 % 65537 * 65521)
+
+
+# What kinds of codes a site has: how they are made, how many there may be, and at first.
+_SITES = {
+    "small": (code_of, 60, 30),
+    "mixed": (lambda number: code_of(number * 977), 400, 250),
+    "cards": (_cards, 3000, 1200),
+    "long": (long_code, 160, 100),
+}
+
+
+class History:
+    """One reader's life. `counts` says how often each thing happened."""
+
+    def __init__(self, site, seed):
+        self._code, self._pool, first = _SITES[site]
+        self._numbers = Numbers(seed)
+        self._disk = CutDisk(bytearray(_BLOCKS * RamDisk.SIZE))
+        make_file_system(self._disk)
+        mount(self._disk, _PLACE)
+        self._table = Table(_FOLDER)
+        self._state = State()
+        self._clock = 0
+        self._steps = []
+        for name, weight in _STEPS:
+            self._steps += [name] * weight
+        self.counts = {}
+        adds = [(self._code(number), self._rule()) for number in range(first)]
+        self._operations = [0, 0]  # of the last incremental sync, and of the last full one
+        self._sync(True, self._shuffled(adds))
+
+    def close(self):
+        """Let go of everything."""
+        self._table.close()
+        vfs.umount(_PLACE)
+
+    def run(self, steps):
+        """Do so many steps."""
+        for number in range(steps):
+            name = self._steps[self._below(len(self._steps))]
+            try:
+                getattr(self, "_" + name)()
+                self._check(number % _ALL_EVERY == 0 or number == steps - 1)
+            except BaseException:
+                print("at step", number, name)
+                raise
+            self._count(name)
+
+    def _count(self, name, more=1):
+        self.counts[name] = self.counts.get(name, 0) + more
+
+    # What the server has to say
+
+    def _below(self, limit):
+        return self._numbers.below(limit)
+
+    def _shuffled(self, some):
+        return self._numbers.shuffled(some)
+
+    def _rule(self):
+        # Two hundred schedules, and now and then a window of its own.
+        return rule_of(self._below(200) if self._below(8) else 1000 + self._below(30000))
+
+    def _any_code(self):
+        return self._code(self._below(self._pool))
+
+    def _changes(self):
+        # An incremental answer: mostly a few codes, sometimes a tenth of all.
+        most = self._pool // 10 if not self._below(6) else 6
+        deletes = [(self._any_code(), None) for _ in range(self._below(most + 1))]
+        adds = []
+        for _ in range(self._below(most + 1)):
+            code = self._any_code()
+            if len(self._state.codes.get(code, b"")) < _SET_MAX:
+                adds += [(code, self._rule()) for _ in range(1 + self._below(4) // 2)]
+        # The server repeats whole tokens: what is deleted may come again, as it was or not.
+        for code, _ in deletes[:: 1 + self._below(3)]:
+            adds += self._lines_of(code)
+        if not self._below(9):
+            adds.append((self._any_code(), b""))
+        return deletes + adds
+
+    def _lines_of(self, code):
+        rule_set = self._state.codes.get(code)
+        if rule_set is None:
+            return []
+        return [(code, rule) for rule in rules.split(rule_set) or [b""]]
+
+    def _everything(self):
+        # A full answer of what there is.
+        return [line for code, _ in self._entries() for line in self._lines_of(code)]
+
+    def _entries(self):
+        return in_code_order(self._state.codes)
+
+    def _full_changes(self):
+        # A full answer that differs in a few codes, in code order or in none.
+        changes = self._changes()
+        new, _ = self._state.after(False, changes)
+        lines = [
+            (code, rule)
+            for code, rule_set in in_code_order(new)
+            for rule in rules.split(rule_set) or [b""]
+        ]
+        return self._shuffled(lines) if self._below(2) else lines
+
+    # The steps
+
+    def _sync(self, full, changes):
+        # A sync that comes through. Returns whether the server was asked again.
+        self._clock += 1
+        before = self._table.names()
+        operations = self._disk.operations
+        again = apply(self._table, full, changes, self._clock)
+        self._state.codes, _ = self._state.after(full, changes)
+        self._state.minute = self._clock
+        self._note(before, self._table.names(), full, again)
+        operations = self._disk.operations - operations
+        if operations:
+            self._operations[full] = operations
+        return again
+
+    def _note(self, before, after, full, again):
+        self._count("syncs")
+        self._count("sorted in flash", again)
+        if not full and len(after) < len(before):
+            kept = after[0] == before[0]
+            assert len(before) > 4 and len(after) == 1 + kept, (before, after)
+            self._count("merges of deltas" if kept else "merges into the base")
+
+    def _some(self):
+        self._sync(False, self._changes())
+
+    def _full(self):
+        self._sync(True, self._full_changes())
+
+    def _unchanged(self):
+        lines = self._everything()
+        if self._below(2):
+            lines = self._shuffled(lines)
+        before = self._disk.operations
+        assert not self._sync(True, lines)
+        assert self._disk.operations == before, "what changes nothing was written"
+
+    def _nothing(self):
+        before = self._disk.operations
+        self._sync(False, [])
+        assert self._disk.operations == before, "what changes nothing was written"
+
+    def _save(self):
+        self._table.save_minute()
+
+    def _reopen(self, at=NEVER, kind="fails"):
+        self._table.close()
+        vfs.umount(_PLACE)
+        self._disk = CutDisk(self._disk.data, at, kind)
+        mount(self._disk, _PLACE)
+        self._table = Table(_FOLDER)
+        self._take_minute()
+
+    def _take_minute(self):
+        # What was not written down by the last sync that changed nothing is forgotten.
+        assert not self._table.fault
+        assert self._table.minute <= self._state.minute
+        self._state.minute = self._table.minute
+
+    def _cut(self):
+        # The power goes at some operation of a sync, or of the next start.
+        full = not self._below(3)
+        changes = self._full_changes() if full else self._changes()
+        # Anywhere in it, or near its end: before the commit, and behind it.
+        at = 1 + self._below(self._operations[full] + 3)
+        if not self._below(3):
+            at = max(1, self._operations[full] + 2 - self._below(6))
+        minute = self._clock + 1
+        new, _ = self._state.after(full, changes)
+        try:
+            self._reopen(at, KINDS[self._below(3)])
+            apply(self._table, full, changes, minute)
+            self._table.save_minute()
+        except OSError:
+            pass
+        self._clock = minute
+        self._count("cuts in time", self._disk.cut)
+        self._state.minute = minute
+        self._restart()
+        if self._table.minute == minute:
+            self._count("cuts behind the commit", self._disk_was_cut)
+            self._state.codes = new
+        # The next sync brings the new one, or another one that the server has meanwhile.
+        if self._below(2):
+            self._sync(full, changes)
+
+    def _restart(self):
+        # The power comes back.
+        self._disk_was_cut = self._disk.cut
+        try:
+            self._table.close()
+            vfs.umount(_PLACE)
+        except OSError:
+            pass
+        self._disk = CutDisk(self._disk.data)
+        mount(self._disk, _PLACE)
+        self._table = Table(_FOLDER)
+        self._take_minute()
+        check_tidy(self._table)
+
+    def _damage(self):
+        # A bit turns, a file is cut short or lost: right answers or none, until a full sync.
+        self._table.close()
+        names = sorted(os.listdir(_FOLDER))
+        name = _FOLDER + "/" + names[self._below(len(names))]
+        data = bytearray(read(name))
+        kind = self._below(8)
+        if kind == 0:
+            os.remove(name)
+        elif kind == 1:
+            write(name, data[: self._below(len(data))])
+        else:
+            at = self._below(min(len(data), 1 << 15))
+            data[at] ^= 1 << self._below(8)
+            write(name, data)
+        self._table = Table(_FOLDER)
+        self._count("damage noticed", self._look_at_damage())
+        self._sync(True, self._shuffled(self._everything()))
+
+    def _look_at_damage(self):
+        # Returns whether there was a code that could not be told.
+        table = self._table
+        damaged = 0
+        for number in range(self._pool):
+            code = self._code(number)
+            found = table.find(code, len(code))
+            if found == DAMAGED:
+                damaged += 1
+            else:
+                self._check_found(code, found)
+        if damaged:
+            assert table.fault
+            try:
+                table.begin(False)
+            except Damaged:
+                return True
+            raise AssertionError("an incremental change of a damaged table")
+        return False
+
+    def _full_flash(self):
+        # There is no room, or not much: a sync fails and changes nothing, or comes through.
+        fillers = []
+        try:
+            while True:
+                fillers.append("%s/%d" % (_PLACE, len(fillers)))
+                write(fillers[-1], bytes(RamDisk.SIZE))
+        except OSError:
+            pass
+        for _ in range(1 + self._below(5)):
+            os.remove(fillers.pop())
+        full = not self._below(3)
+        try:
+            self._sync(full, self._full_changes() if full else self._changes())
+        except OSError as e:
+            assert e.errno == _ENOSPC, e
+            self._count("no room")
+        self._check(True)
+        for name in fillers:
+            os.remove(name)
+
+    # What must hold after each
+
+    def _check(self, everything):
+        table = self._table
+        state = self._state
+        assert (table.fault, table.minute, table.seconds) == ("", state.minute, False)
+        for _ in range(_SHOWN):
+            code = self._any_code()
+            self._check_found(code, table.find(code, len(code)))
+        if everything:
+            unknown = [self._code(number) for number in range(0, self._pool, 7)]
+            unknown = [code for code in unknown if code not in state.codes]
+            check_entries(table, self._entries(), unknown)
+            self._count("looks at every entry")
+            assert len(table.names()) <= 10
+
+    def _check_found(self, code, found):
+        rule_set = self._state.codes.get(code)
+        if rule_set is None:
+            assert found == UNKNOWN, (code, found)
+            return
+        assert found == FOUND, (code, found)
+        table = self._table
+        assert table.rules[table.at : table.end] == rule_set, code
+
+
+def check_histories(site, seed, steps):
+    """Live through so many steps, and print what came of it."""
+    history = History(site, seed)
+    try:
+        history.run(steps)
+    except BaseException:
+        print("with site %s, seed %d" % (site, seed))
+        raise
+    counts = history.counts
+    history.close()
+    print("# site %s, seed %d:" % (site, seed), end="")
+    for name in sorted(counts):
+        print(" %s %d," % (name.replace("_", " "), counts[name]), end="")
+    print(" codes %d" % len(history._state.codes))
+    return counts

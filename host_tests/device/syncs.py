@@ -1,0 +1,77 @@
+"""A sync as the poller does it, a look at every entry, and answers for both."""
+
+from binascii import crc32
+
+from device.codes_oracle import place_of
+from device.table_plan import rule_of
+from kalitka.table.table import FOUND, UNKNOWN
+
+
+def apply(table, full, changes, minute):
+    """Sync as the poller does: deletes first, and once more if the server is to be asked again.
+
+    changes: a list of (code, packed rule or None). Returns whether it was asked again.
+    """
+    if not _applied(table.begin(full), changes, minute).again:
+        return False
+    assert not _applied(table.begin(full, True), changes, minute).again, "asked again and again"
+    return True
+
+
+def _applied(transaction, changes, minute):
+    # Whoever gives a change up closes it and calls `abort`.
+    steps = transaction.commit(minute)
+    try:
+        for code, rule in changes:
+            if rule is None:
+                transaction.delete(code)
+        for code, rule in changes:
+            if rule is not None:
+                transaction.add(code, rule)
+                # As between two pieces of an answer, only more often.
+                for _ in transaction.settle():
+                    pass
+        for _ in steps:
+            pass
+    finally:
+        steps.close()
+        transaction.abort()
+    return transaction
+
+
+def in_code_order(codes):
+    """Return a dictionary's (code, rule set) in the order of `Table.items`."""
+    return [(code, codes[code]) for code in sorted(codes, key=place_of)]
+
+
+def check_entries(table, entries, unknown=()):
+    """Check that a table has these entries (in code order) and no others, listed and looked up."""
+    at = 0
+    for item in table.items():
+        assert at < len(entries) and item == entries[at], (item, at)
+        at += 1
+    assert at == len(entries), (at, len(entries))
+    for code, rule_set in entries:
+        assert table.find(code, len(code)) == FOUND, code
+        assert table.rules[table.at : table.end] == rule_set, code
+    for code in unknown:
+        assert table.find(code, len(code)) == UNKNOWN, code
+
+
+def long_code(number):
+    """Return a code of 250 bytes.
+
+    A sort buffer of 18 KiB holds seventy of them, and a block of flash some hundred: what is too
+    large for the memory takes few operations.
+    """
+    return b"~" * 246 + b"%04d" % number
+
+
+def long_codes(first, last):
+    """Return the long codes of these numbers in code order, with a packed rule each."""
+    return [(long_code(n), rule_of(n % 9)) for n in range(first, last)]
+
+
+def shuffled(changes):
+    """Return the changes in an order that is none."""
+    return sorted(changes, key=lambda change: crc32(change[0]))
