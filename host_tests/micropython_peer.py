@@ -39,6 +39,10 @@ HEAPS = {
     "table_plan": "12M",  # the same, after thousands of examples
     "sync_runner": "4M",  # a table, a client and a poller, all from sources, and what they held
     "case_table_limits": "1M",  # at most 80 blocks
+    # Of the long tests:
+    "power": "8M",
+    "random_syncs": "16M",
+    "damage": "8M",
 }
 
 

@@ -10,7 +10,7 @@ cuts every recovery at every operation.
 from device.scratch import MICROPYTHON
 
 if MICROPYTHON:
-    from device.power import check_cuts
+    from device.power import check_cuts, check_single_failures
 
     def test_a_power_cut_in_a_full_sync_over_an_old_table():
         check_cuts("full", 1, 23)
@@ -41,3 +41,16 @@ if MICROPYTHON:
 
     def test_a_power_cut_while_a_minute_is_written_down():
         check_cuts("minute_alone", 1, 5)
+
+    def test_an_operation_that_fails_alone_leaves_the_old_table_or_the_new_one():
+        for scenario in (
+            "full",
+            "incremental",
+            "merge_of_deltas",
+            "merge_into_the_base",
+            "first_start",
+            "ordered_and_large",
+            "sorted_in_flash",
+            "minute_alone",
+        ):
+            check_single_failures(scenario)

@@ -30,6 +30,7 @@ _MINUTE = 90  # of the new table
 class CutDisk(RamDisk):
     """A disk in `data` whose power goes at the operation `at`, counted from 1.
 
+    kind: of KINDS; or "once": this operation fails, and the power stays.
     operations: how many there were. cut: whether the power has gone. data: as it was given.
     """
 
@@ -53,13 +54,13 @@ class CutDisk(RamDisk):
 
     def _write(self, at, buf):
         self.operations += 1
-        if self.operations < self._at:
+        if self.operations < self._at or (self.cut and self._kind == "once"):
             super().writeblocks(0, buf, at)
             return 0
         self.cut = True
         if self._kind == "half" and self.operations == self._at:
             super().writeblocks(0, memoryview(buf)[: len(buf) // 2], at)
-        return _EIO if self._kind == "fails" else 0
+        return 0 if self._kind in ("dropped", "half") else _EIO
 
 
 def mount(disk, place):
@@ -156,6 +157,9 @@ class Scenario:
         assert (table.fault, table.minute, table.seconds) == ("", minute, False)
         check_entries(table, entries, unknown)
 
+    def _check_either(self, table):
+        self._check(table, int(table.minute == _MINUTE))
+
     def _check_recovery(self, table):
         if table.minute != _MINUTE:
             self._check(table, 0)
@@ -178,6 +182,41 @@ class Scenario:
                 if second and digest not in recoveries:
                     recoveries.add(digest)
                     self._cut_recovery((at, kind), second)
+
+    def fail_once(self):
+        """Let each operation fail alone: the reader goes on, as the old table or the new one."""
+        for at in range(1, self.operations + 1):
+            self._view[:] = self._image
+            try:
+                self._fail_once(at)
+            except BaseException:
+                print("after operation", at, "failed")
+                raise
+            self.cuts += 1
+
+    def _fail_once(self, at):
+        minutes = []
+
+        def work(table):
+            try:
+                self._sync(table)
+            except OSError:
+                pass
+            if not table.fault:
+                self._check_either(table)
+            minutes.append(table.minute)
+
+        def look(table):
+            # What it had been before the start it is afterwards.
+            assert minutes in ([table.minute], []), (minutes, table.minute)
+            self._check_either(table)
+            self._sync(table)
+            self._check(table, 1)
+
+        disk = CutDisk(self._data, at, "once")
+        powered(disk, work)
+        assert disk.cut
+        assert powered(CutDisk(self._data), look), "it cannot start"
 
     def _cut_recovery(self, first, step):
         left = bytes(self._data)
@@ -237,6 +276,9 @@ def _in_order(count):
 
 _FIRST = _many(31, 60)
 _DELTAS = [(False, _many(40 + n, 3)) for n in range(4)]
+
+
+# The scenarios, by their names.
 
 
 def full():
@@ -313,3 +355,10 @@ def check_cuts(scenario, first=1, second=1):
     tried = globals()[scenario]()
     tried.cut(first, second)
     print("# %s: %s" % (scenario, tried.told()))
+
+
+def check_single_failures(scenario):
+    """Let every operation of a scenario fail alone, and print how many."""
+    tried = globals()[scenario]()
+    tried.fail_once()
+    print("# %s: %d operations failed, one at a time" % (scenario, tried.cuts))

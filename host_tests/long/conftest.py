@@ -12,8 +12,6 @@ import pytest
 
 import micropython_peer
 
-HEAP = "16M"
-
 
 class _Checks:
     def __init__(self, checks):
@@ -39,9 +37,9 @@ class _Checks:
     def wait_for(self, check):
         """Wait for one of the checks; print and return what it printed. Fails if it failed."""
         status, output = self._outcomes[check].result()
-        print(output, end="")
         if status:
             pytest.fail(f"{check[0]}: {check[1]}\n{output}", pytrace=False)
+        print(output, end="")
         return output
 
     def stop(self):

@@ -50,7 +50,10 @@ class FullChange(Transaction):
 
     def abort(self) -> None:
         """Drop everything; the table stays as it is. Does nothing after a commit."""
-        self._intake.close()
+        try:
+            self._intake.close()
+        except OSError:  # it goes anyway
+            pass
         super().abort()
 
     def commit(self, minute: int):

@@ -48,6 +48,7 @@ class Table:
         self._segments = []  # newest first; None for one that cannot be read
         self._transaction = None
         self._untidy = False  # files were begun since the last sweep
+        self._orphans = 0  # segments up to this number lost their manifest, and are its trace
         self.rules = self._cursor.buf
         self.at = self.end = 0
         self._open()
@@ -161,6 +162,7 @@ class Table:
         new = manifest.Manifest(minute, self._generation, seconds, self.origin, names)
         new.save(self.folder)
         self._manifest = new
+        self._orphans = 0
         self.seconds = seconds
         self.foreign = False
 
@@ -221,7 +223,7 @@ class Table:
         self.fault = "the manifest is missing" if whole else str(error)
         self._segments = [None]
         # New files must not meet the old ones, which stay until a full sync has replaced them.
-        empty.generation = max([_number_of(name) for name in names] + [0])
+        empty.generation = self._orphans = max([_number_of(name) for name in names] + [0])
         return empty
 
     def _try_segment(self, name):
@@ -237,7 +239,9 @@ class Table:
         try:
             self._untidy = False
             for name in os.listdir(self.folder):
-                if name != manifest.NAME and name not in self._manifest.segments:
+                if name == manifest.NAME or name in self._manifest.segments:
+                    continue
+                if not name.endswith(".seg") or _number_of(name) > self._orphans:
                     os.remove(self.folder + "/" + name)
                     self.swept += 1
         except OSError:
