@@ -51,6 +51,5 @@ if MICROPYTHON:
             "first_start",
             "ordered_and_large",
             "sorted_in_flash",
-            "minute_alone",
         ):
             check_single_failures(scenario)

@@ -271,7 +271,9 @@ class _History:
             assert transaction.changed == (0 if kept else len(codes))
         else:
             assert transaction.changed == _differences(codes, state.codes)
-        if kept and not foreign and seconds == self.stored_seconds:
+        # A minute of 0 asks for everything, also after a power cut: it is written down.
+        reset = minute == 0 and state.stored_minute
+        if kept and not foreign and seconds == self.stored_seconds and not reset:
             assert snapshot(self.table.folder) == before
         else:
             state.stored_minute = minute
