@@ -1,9 +1,30 @@
 """Some hundred syncs at random against a dictionary, with reopenings, power cuts and damage.
 
-In MicroPython only; see random_syncs.py. long/test_random_syncs.py does thousands.
+These in MicroPython only; see random_syncs.py. long/test_random_syncs.py does thousands. And what
+they found out.
 """
 
-from device.scratch import MICROPYTHON
+from device.scratch import MICROPYTHON, Folder, snapshot
+from device.syncs import apply
+from kalitka.access import rules
+from kalitka.table.table import Table
+
+
+def test_an_unchanged_answer_writes_nothing_where_rule_sets_have_lost_their_numbers():
+    # Four hundred guests with a window of their own: more than can have a number. When half of
+    # them have left, the rest could, but some of these still stand in place.
+    guests = [(b"%08X" % n, rules.pack(b"1_%d_29999999" % (29900000 + n))) for n in range(400)]
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        apply(table, True, guests, 1)
+        for n in range(5):
+            apply(table, False, [(code, None) for code, _ in guests[n * 40 : n * 40 + 40]], 2 + n)
+        before = snapshot(table.folder)
+        apply(table, True, guests[200:], 9)
+        assert snapshot(table.folder) == before
+        assert table.minute == 9
+        table.close()
+
 
 if MICROPYTHON:
     from device.random_syncs import check_histories

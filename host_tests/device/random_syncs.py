@@ -15,7 +15,7 @@ from device.power import KINDS, NEVER, CutDisk, make_file_system, mount
 from device.ramdisk import RamDisk
 from device.scratch import read, write
 from device.syncs import apply, check_entries, in_code_order, long_code
-from device.table_plan import State, check_tidy, code_of, rule_of
+from device.table_plan import State, code_of, rule_of
 from kalitka.access import rules
 from kalitka.table.block import Damaged
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
@@ -226,12 +226,12 @@ class History:
             self._table.save_minute()
         except OSError:
             pass
-        self._clock = minute
-        self._count("cuts in time", self._disk.cut)
-        self._state.minute = minute
+        self._clock = self._state.minute = minute
+        cut = self._disk.cut
+        self._count("cuts in time", cut)
         self._restart()
         if self._table.minute == minute:
-            self._count("cuts behind the commit", self._disk_was_cut)
+            self._count("cuts behind the commit", cut)
             self._state.codes = new
         # The next sync brings the new one, or another one that the server has meanwhile.
         if self._below(2):
@@ -239,17 +239,16 @@ class History:
 
     def _restart(self):
         # The power comes back.
-        self._disk_was_cut = self._disk.cut
+        self._table.close()
         try:
-            self._table.close()
             vfs.umount(_PLACE)
         except OSError:
-            pass
+            pass  # it had gone before anything was mounted
         self._disk = CutDisk(self._disk.data)
         mount(self._disk, _PLACE)
         self._table = Table(_FOLDER)
         self._take_minute()
-        check_tidy(self._table)
+        assert sorted(os.listdir(_FOLDER)) == sorted(self._table.names() + ["manifest"])
 
     def _damage(self):
         # A bit turns, a file is cut short or lost: right answers or none, until a full sync.

@@ -177,3 +177,6 @@ class Entries:
             self.number = number
             if number == IN_PLACE:
                 self.rule_set = rules_at(merge.buf, merge.value)
+                if self._rule_sets:
+                    # When it was written there may have been no number left for it.
+                    self.number = self._rule_sets.number(self.rule_set)
