@@ -36,6 +36,7 @@ HEAPS = {
     "case_table_failures": "8M",
     "case_table_power": "6M",
     "case_table_syncs": "16M",  # a disk, thousands of codes and what they have
+    "timezone_oracle": "1M",  # lists of all minutes and what is expected of them
     "table_plan": "12M",  # the same, after thousands of examples
     "sync_runner": "4M",  # a table, a client and a poller, all from sources, and what they held
     "case_table_limits": "1M",  # at most 80 blocks

@@ -1,29 +1,89 @@
-"""A server that does exactly what a test tells it to, over a real socket.
+"""A server that does exactly what a test tells it to, over a real socket, with TLS or without.
 
 Each connection is given the next script: bytes that are sent as they are, and what happens then.
-Requests are recorded. What runs out of scripts is answered by the last one again.
+What runs out of scripts is answered by the last one again. Every connection has a thread of its
+own, so that one that hangs blocks nobody; all of them end with the server, whatever they do.
 """
 
 import contextlib
+import fcntl
+import math
 import socket
+import ssl
+import struct
+import termios
 import threading
+import time
 from dataclasses import dataclass
+
+_LINGER = 0.05  # seconds without a byte after which the other side has nothing more to say
 
 
 @dataclass
 class Script:
-    """What to send to one connection: `data`, then close, or `hang` without a word.
+    """What to send to one connection, and how it ends: by a close, if nothing else is said.
 
-    piece: how many bytes are sent at once.
+    data: the answer, or several of them: each is sent after one more request has been read.
+
+    How the answers are sent:
+    repeat: further requests get the last answer again, for as long as they come.
+    greet: the first answer comes at once, before the first request is read.
+    delay: seconds before each answer.
+    piece: how many bytes are sent at once; in TLS each piece is a record.
+    pause: seconds between two pieces.
+    after: the connection ends after so many bytes of all answers together.
+
+    What comes after them (or after `after` bytes):
+    hang: the connection stays open without a word; requests are still read and recorded.
+    idle: it stays open like that for so many seconds, and then ends.
+    reset: it ends by RST, not by FIN.
+    close_notify: in TLS, the end is told before the connection is closed; not with `reset`.
+
+    What goes wrong before:
+    accept_only: nothing is read and nothing is sent, not even of a handshake; stays open.
+    never_read: no request is read, but a TLS handshake is; stays open. Answers: see `greet`.
+    (Both end at once with `reset`, and after `idle` seconds with `idle`.)
+    handshake: "half": only half of the server's first words of TLS are sent, then as above;
+    "plain": the answers come without TLS, to what should have been a handshake; "whole".
     """
 
-    data: bytes
+    data: bytes | list[bytes] = b""
     hang: bool = False
     piece: int = 1 << 20
+    pause: float = 0
+    delay: float = 0
+    after: int | None = None
+    repeat: bool = False
+    idle: float | None = None
+    reset: bool = False
+    accept_only: bool = False
+    never_read: bool = False
+    greet: bool = False
+    handshake: str = "whole"
+    close_notify: bool = True
+
+    def __post_init__(self):
+        if self.handshake not in ("whole", "half", "plain"):
+            raise ValueError(f"no such handshake: {self.handshake}")
+        if self.piece < 1:
+            raise ValueError("a piece has at least one byte")
+
+    @property
+    def answers(self) -> list[bytes]:
+        """The answers, also where there is one."""
+        return [self.data] if isinstance(self.data, bytes) else self.data
+
+    @property
+    def held(self) -> float:
+        """Seconds for which the connection is held open after the answers."""
+        if self.idle is not None:
+            return self.idle
+        unread = (self.accept_only or self.never_read) and not self.reset
+        return math.inf if self.hang or unread else 0
 
 
 def reply(body: bytes, status: str = "200 OK", headers: tuple[str, ...] = ()) -> bytes:
-    """Return an answer with its Content-Length."""
+    """Return an answer with its Content-Length. headers: such as "Connection: close"."""
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
 
@@ -38,12 +98,17 @@ def chunked(body: bytes, size: int) -> bytes:
 
 
 class ScriptedServer:
-    """Listens on loopback at `port`; `requests` holds (head, body) of what was asked."""
+    """Listens on loopback at `port`; `requests` holds (head, body) of what was asked.
 
-    def __init__(self, scripts: list[Script]):
+    tls: the context of a TLS server, such as `certificates.server_context` returns.
+    """
+
+    def __init__(self, scripts: list[Script], tls: ssl.SSLContext | None = None):
         self.requests: list[tuple[str, bytes]] = []
         self._scripts = scripts
-        self._held: list[socket.socket] = []
+        self._tls = tls
+        self._connections: list[_Connection] = []
+        self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -53,48 +118,250 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop.set()
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        # Only then no connection is added any more.
         self._thread.join()
-        for one in self._held:
-            one.close()
+        self._listener.close()
+        for one in self._connections:
+            one.stop()
 
     @property
     def bodies(self) -> list[str]:
         """The bodies of the requests so far."""
         return [body.decode() for _, body in self.requests]
 
+    @property
+    def connections(self) -> int:
+        """How many connections were accepted so far."""
+        return len(self._connections)
+
+    @property
+    def carried(self) -> list[int]:
+        """How many requests each connection carried, in the order of the connections."""
+        return [one.carried for one in self._connections]
+
+    @property
+    def faults(self) -> list[str]:
+        """What ended each connection before its script did, in words; "" where nothing did.
+
+        A TLS alert of the client is among them.
+        """
+        return [one.fault for one in self._connections]
+
     def _serve(self) -> None:
-        at = 0
         while True:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            script = self._scripts[min(at, len(self._scripts) - 1)]
-            at += 1
-            with contextlib.suppress(OSError):
-                self._answer(connection, script)
-            if script.hang:
-                self._held.append(connection)
-            else:
-                connection.close()
+            script = self._scripts[min(len(self._connections), len(self._scripts) - 1)]
+            tls = None if script.handshake == "plain" else self._tls
+            one = _Connection(connection, script, tls, self.requests, self._stop)
+            self._connections.append(one)
+            one.start()
 
-    def _answer(self, connection: socket.socket, script: Script) -> None:
-        connection.settimeout(10)
+
+class _Connection:
+    # One connection with its thread, which alone reads, writes and closes the socket.
+
+    def __init__(self, connection, script, tls, requests, stop):
+        self.carried = 0
+        self.fault = ""
+        self._socket = connection
+        self._script = script
+        self._requests = requests
+        self._stop = stop
+        self._left = math.inf if script.after is None else script.after
+        self._unread = b""
+        self._plain_words = script.handshake == "plain"
+        self._tls = _Tls(connection, tls) if tls else None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if script.accept_only or script.never_read:
+            # The kernel should not take in for us what we do not read.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+
+    def start(self):
+        self._thread.start()
+
+    def stop(self):
+        # Wakes the thread from any read or write.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+    def _run(self):
+        try:
+            self._play()
+        except OSError as e:
+            # The other side went away or refused the handshake, or the server is stopped.
+            self.fault = "" if self._stop.is_set() else str(e)
+        finally:
+            with contextlib.suppress(OSError):
+                self._end()
+            self._socket.close()
+
+    def _play(self):
+        script = self._script
+        if script.accept_only:
+            self._stop.wait(_seconds(script.held))
+            return
+        if self._tls and script.handshake == "half":
+            self._tls.half_handshake()
+        else:
+            if self._tls:
+                self._tls.handshake()
+            self._answer()
+        deadline = time.monotonic() + script.held
+        if script.never_read:
+            self._stop.wait(_seconds(script.held))
+            return
+        while script.held and self._request(deadline):
+            pass
+
+    def _answer(self):
+        script = self._script
+        answers = iter(script.answers)
         data = b""
-        while b"\r\n\r\n" not in data:
-            data += connection.recv(4096) or b"\r\n\r\n"
-        head, _, body = data.partition(b"\r\n\r\n")
+        if script.greet:
+            data = next(answers, b"")
+            self._send(data)
+        while not script.never_read and self._left > 0:
+            following = next(answers, data if script.repeat else None)
+            if following is None or not self._request(math.inf):
+                return
+            data = following
+            self._send(data)
+
+    def _send(self, data):
+        self._stop.wait(self._script.delay)
+        data = data[: min(self._left, len(data))]
+        self._left -= len(data)
+        for start in range(0, len(data), self._script.piece):
+            if start and self._stop.wait(self._script.pause):
+                return
+            piece = data[start : start + self._script.piece]
+            (self._tls or self._socket).sendall(piece)
+
+    def _request(self, deadline):
+        # Reads and records one request; returns whether there was a whole one.
+        if self._plain_words:
+            # The other side speaks TLS: what it says first is taken for the request.
+            self._plain_words = False
+            return bool(self._socket.recv(4096))
+        while b"\r\n\r\n" not in self._unread:
+            if not self._fill(deadline):
+                return False
+        head, _, self._unread = self._unread.partition(b"\r\n\r\n")
         text = head.decode()
-        length = next(
-            (int(h.split(":")[1]) for h in text.split("\r\n") if h.startswith("Content-Length")), 0
-        )
-        while len(body) < length:
-            body += connection.recv(4096)
-        self.requests.append((text, body))
-        for start in range(0, len(script.data), script.piece):
-            connection.sendall(script.data[start : start + script.piece])
-        if not script.hang:
-            # Else unread bytes of the other side would turn the close into a reset.
-            connection.shutdown(socket.SHUT_WR)
+        fields = [line.partition(":") for line in text.lower().split("\r\n")]
+        size = next((int(value) for name, _, value in fields if name == "content-length"), 0)
+        while len(self._unread) < size:
+            if not self._fill(deadline):
+                return False
+        body, self._unread = self._unread[:size], self._unread[size:]
+        self.carried += 1
+        self._requests.append((text, body))
+        return True
+
+    def _fill(self, deadline):
+        # Takes in what comes next; returns whether something came before the deadline.
+        try:
+            self._socket.settimeout(_seconds(max(deadline - time.monotonic(), 0.001)))
+            data = (self._tls or self._socket).recv(4096)
+        except TimeoutError:
+            return False
+        finally:
+            self._socket.settimeout(None)
+        self._unread += data
+        return bool(data)
+
+    def _end(self):
+        if self._stop.is_set():
+            return
+        if self._script.reset:
+            self._wait_until_sent()
+            now = struct.pack("ii", 1, 0)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+            return
+        if self._tls and self._script.close_notify:
+            self._tls.close_notify()
+        self._socket.shutdown(socket.SHUT_WR)
+        # Unread bytes of the other side would turn the close into a reset.
+        self._socket.settimeout(_LINGER)
+        while self._socket.recv(4096):
+            pass
+
+    def _wait_until_sent(self):
+        # A reset throws away what has not reached the other side yet.
+        while not self._stop.wait(0.002):
+            left = fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0\0\0\0")
+            if left == b"\0\0\0\0":
+                return
+
+
+def _seconds(seconds):
+    # As the standard library takes a time to wait for.
+    return None if math.isinf(seconds) else seconds
+
+
+class _Tls:
+    # The server's side of TLS over a socket that stays ours, so that it can be cut anywhere.
+
+    def __init__(self, connection, context):
+        self._socket = connection
+        self._come = ssl.MemoryBIO()
+        self._going = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._come, self._going, server_side=True)
+
+    def handshake(self):
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._take()
+                continue
+            finally:
+                # An alert as well.
+                self._flush()
+            return
+
+    def half_handshake(self):
+        # As far as the first words, the longest ones: the certificate is among them.
+        while not self._going.pending:
+            self._take()
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._tls.do_handshake()
+        words = self._going.read()
+        self._socket.sendall(words[: len(words) // 2])
+
+    def recv(self, size):
+        while True:
+            try:
+                return self._tls.read(size)
+            except ssl.SSLWantReadError:
+                self._take()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+
+    def sendall(self, data):
+        self._tls.write(data)
+        self._flush()
+
+    def close_notify(self):
+        # Without waiting for that of the other side.
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        self._flush()
+
+    def _take(self):
+        data = self._socket.recv(16384)
+        if data:
+            self._come.write(data)
+        else:
+            self._come.write_eof()
+
+    def _flush(self):
+        self._socket.sendall(self._going.read())

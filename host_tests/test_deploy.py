@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import tty
 from pathlib import Path
 
 import pytest
 
 from kalitka import settings
-from kalitka_cli import deploy, mpremote
+from kalitka_cli import deploy, mpremote, rom
 from kalitka_cli import device as device_module
 from kalitka_cli.build import ARCHES, BOARDS
 from kalitka_cli.build import board as board_of
@@ -123,6 +124,98 @@ def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(bo
     assert "removed /lib/kalitka/old/part.mpy" in output
 
 
+@pytest.fixture(scope="module")
+def first_rom_deploy(tmp_path_factory):
+    """Deploy onto a blank board with a ROM: (its folder, what the command printed, a card)."""
+    folder = tmp_path_factory.mktemp("rom")
+    with PtyBoard(folder, rom=rom.SIZE) as board:
+        board.power_on()
+        output = deployed(board)
+        outcome = board.present("04A1B2C3")
+    return folder, output, outcome
+
+
+@pytest.fixture
+def rom_board(first_rom_deploy, tmp_path):
+    with PtyBoard(Path(shutil.copytree(first_rom_deploy[0], tmp_path / "rom"))) as made:
+        yield made
+
+
+def test_on_a_board_with_a_rom_the_package_goes_there(first_rom_deploy):
+    folder, output, outcome = first_rom_deploy
+    assert outcome.reason == "unknown code"
+    files = image.read(folder / "flash.bin")
+    assert {"boot.py", "main.py", "board.py"} <= set(files)
+    assert not [name for name in files if name.startswith("lib")]
+    assert re.search(r"^  copied /rom, \d+ KiB$", output, re.MULTILINE)
+    assert copied(output)[-1] == "main.py"
+
+
+def test_a_rom_that_holds_the_same_is_not_written(rom_board):
+    before = rom_board.rom_file.read_bytes()
+    rom_board.rom_file.chmod(0o444)
+    started(rom_board)
+    assert "copied /" not in deployed(rom_board)
+    assert rom_board.rom_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("found", ["nothing", "half of the image", "an older image"])
+def test_a_rom_that_holds_something_else_is_written_anew(rom_board, found):
+    good = rom_board.rom_file.read_bytes()
+    other = {
+        "nothing": b"",
+        "half of the image": good[:20_000],
+        "an older image": rom.image({"lib/kalitka/__init__.mpy": b"old"}),
+    }
+    rom_board.rom_file.write_bytes(other[found].ljust(rom.SIZE, b"\xff"))
+    rom_board.power_on()
+    output = deployed(rom_board)
+    assert re.findall(r"^  copied (/\S+)", output, re.MULTILINE) == ["/rom,", "/main.py"]
+    # mpremote fills the last block with zeros.
+    length = len(good.rstrip(b"\x00\xff"))
+    assert rom_board.rom_file.read_bytes()[:length] == good[:length]
+
+
+def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_works(tmp_path):
+    with PtyBoard(tmp_path / "blank", rom=rom.SIZE) as board:
+        board.power_on()
+        process = subprocess.Popen(
+            command(board), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while not board.rom_file.read_bytes().startswith(b"\xd2") and process.poll() is None:
+            time.sleep(0.01)
+        board.power_cut()
+        _, complaint = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert re.fullmatch(r"the connection at \S+ was lost; .*\n", complaint)
+        assert "main.py" not in board.flash_files()
+        board.power_on()
+        deployed(board)
+        assert board.present("04A1B2C3").reason == "unknown code"
+
+
+def test_a_package_among_the_files_gives_way_to_the_one_in_rom(folder):
+    (folder / "rom.img").write_bytes(b"\xff" * rom.SIZE)
+    with PtyBoard(folder) as board:
+        started(board)
+        output = deployed(board)
+        assert "removed /lib/kalitka/app.mpy" in output
+        assert board.present("04A1B2C3").reason == "unknown code"
+        board.power_cut()
+        assert not [name for name in board.flash_files() if name.startswith("lib/kalitka")]
+
+
+def test_a_firmware_that_does_not_fit_the_rom_is_refused_and_the_reader_goes_on(folder):
+    (folder / "rom.img").write_bytes(b"\xff" * 8192)
+    with PtyBoard(folder) as board:
+        started(board)
+        seen = len(board.console)
+        done = run(board)
+        assert done.returncode == 1
+        assert "the device's romfs partition has 8 KiB" in done.stderr
+        board.wait_ready(since=seen)
+
+
 @pytest.fixture
 def synced(folder, tmp_path):
     """Give the folder of a board whose table lets 55667788 in, for ten minutes at a time."""
@@ -166,7 +259,7 @@ def test_a_reader_that_is_stopped_from_the_console_shuts_its_door(synced):
 
 def test_given_settings_are_copied_and_used(board, tmp_path):
     given = tmp_path / "site.json"
-    given.write_text(json.dumps({"lock_seconds": 7, "wifi_ssid": "site"}))
+    given.write_text(json.dumps({"lock_seconds": 7, "wifi": [["site", ""]]}))
     started(board)
     assert copied(deployed(board, "--settings", str(given))) == ["settings.json"]
     board.wait_line("wifi: connected to site")

@@ -6,7 +6,7 @@ from kalitka_hub.tokens import TokenSetting
 from kalitka_sim import image
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.reader import VirtualReader, wiegand_bits
-from kalitka_sim.virtual_chip import FAKES
+from kalitka_sim.virtual_chip import FAKES, ROM_FAKE
 from scripted_server import Script, ScriptedServer, reply
 
 MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
@@ -267,8 +267,9 @@ def test_a_damaged_table_denies_with_its_reason_and_is_healed_by_a_full_sync(hub
 
 def test_a_code_without_a_rule_it_understands_is_denied_with_that_reason(tmp_path):
     body = b"29921460%%\n04A1B2C3_/5_1_2\n04A1B2C3_/3_0_1439_111111\nDEADBEEF_/9_1"
-    # The first request asks for the time.
-    with ScriptedServer([Script(reply(b"no", "404 Not Found")), Script(reply(body))]) as server:
+    # The first requests ask for the time, in the newer and in the older way.
+    missing = Script(reply(b"no", "404 Not Found"))
+    with ScriptedServer([missing, missing, Script(reply(body))]) as server:
         where = ("127.0.0.1", server.port)
         with VirtualReader(tmp_path / "reader", server=where) as reader:
             reader.power_on()
@@ -283,5 +284,21 @@ def test_a_code_without_a_rule_it_understands_is_denied_with_that_reason(tmp_pat
 def test_the_application_fits_its_heap(alone):
     memory = alone.memory()
     # The fakes have a part of the heap to themselves, no larger than they need.
-    assert memory["used"] + memory["free"] <= 160 * 1024 + FAKES
-    assert memory["fakes"] > FAKES
+    assert memory["used"] + memory["free"] <= 160 * 1024 + FAKES + ROM_FAKE
+    assert memory["fakes"] > FAKES + ROM_FAKE
+
+
+def test_a_reader_works_from_files_as_well_and_rom_saves_it_the_heap_of_its_bytecode(
+    alone, tmp_path
+):
+    with VirtualReader(tmp_path / "files", {"zone": "MSK-3"}, in_rom=False) as reader:
+        reader.power_on()
+        assert reader.present("04A1B2C3").reason == "unknown code"
+        files = reader.memory()
+    assert files["used"] + files["free"] <= 160 * 1024 + FAKES
+    assert files["fakes"] > FAKES
+    rom = alone.memory()
+    assert rom["used"] <= files["used"] - 24 * 1024
+    # What is left to the firmware of the heap is the same for both.
+    heaps = [memory["used"] + memory["free"] - memory["fakes"] for memory in (rom, files)]
+    assert abs(heaps[0] - heaps[1]) < 512

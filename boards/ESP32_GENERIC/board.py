@@ -10,6 +10,8 @@ NAME = "ESP32_GENERIC"
 WIEGAND_D0 = 18
 WIEGAND_D1 = 19
 LOCK = 23
+I2C_SDA = 21  # of the clock chip, if there is one
+I2C_SCL = 22
 
 # For the tools.
 ARCH = "xtensawin"  # what mpy-cross compiles native code for

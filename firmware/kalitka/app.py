@@ -16,13 +16,17 @@ from kalitka.access import decision
 from kalitka.hardware.lock import Lock, open_level
 from kalitka.hardware.wiegand import CODE_SIZE, FrameError, Wiegand
 from kalitka.sync.client import Client
+from kalitka.sync.http import Http
+from kalitka.sync.names import Names
 from kalitka.sync.poller import Poller
+from kalitka.sync.timekeeper import TimeKeeper
 from kalitka.system import nvs
 from kalitka.system.clock import Clock, Uptime
 from kalitka.system.wifi import Wifi
 from kalitka.table.table import DAMAGED, FOUND, Table
 
 _RESTART_S = 1  # before a task that failed begins again
+_CLOCK_S = 60  # between two looks of a reader without a server at what time it is
 _TABLE = "table"
 _uptime = Uptime()
 
@@ -62,8 +66,8 @@ class Gate:
         return decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE
 
 
-async def serve_scanner(scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock) -> None:
-    """Decide on every card the scanner reads, for ever."""
+async def serve_scanner(scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock, want) -> None:
+    """Decide on every card the scanner reads, for ever. `want(code, n)` is told unknown ones."""
     code = bytearray(CODE_SIZE)
     while True:
         try:
@@ -80,6 +84,18 @@ async def serve_scanner(scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock) 
             verdict = "denied: %s" % decision.WORDS[reason]
         # Told after the door, which must not wait for the console.
         report("card %s %s (%s)" % (bytes(code[:n]).decode(), verdict, clock.text()))
+        if reason == decision.UNKNOWN_CODE:
+            want(code, n)
+
+
+async def keep_time(keeper: TimeKeeper, wifi: Wifi) -> None:
+    """Keep the clock of a reader without a server right, for ever."""
+    while True:
+        if wifi.connected():
+            await keeper.keep()
+        else:
+            keeper.offline()
+        await asyncio.sleep(_CLOCK_S)
 
 
 async def forever(name: str, run) -> None:
@@ -127,8 +143,9 @@ def _kept_settings():
 
 
 def origin_of(found: dict) -> int:
-    """Return a small number that names the server and the reader of these settings."""
-    return crc32(("%s %s" % (found["server_url"], found["reader"])).encode()) & 0x3FFFFFFF
+    """Return a small number that names what the table of these settings is a copy of."""
+    names = " ".join([found["server_url"], found["reader"]] + found["codes"])
+    return crc32(names.encode()) & 0x3FFFFFFF
 
 
 def make_lock(found: dict) -> Lock:
@@ -136,6 +153,21 @@ def make_lock(found: dict) -> Lock:
     fail_safe = found["lock_kind"] == "fail-safe"
     level = open_level(fail_safe, found["lock_output"] == "active-low")
     return Lock(Pin(board.LOCK, Pin.OUT, value=1 - level), level, found["lock_seconds"])
+
+
+def make_clock_chip(found: dict):
+    """Return the clock chip of these settings, None if there is none."""
+    if found["clock_chip"] == "none":
+        return None
+    try:
+        from machine import I2C
+
+        from kalitka.hardware.ds3231 import Ds3231
+
+        return Ds3231(I2C(0, scl=Pin(board.I2C_SCL), sda=Pin(board.I2C_SDA)))
+    except Exception as e:  # a bus that cannot be had must not keep the door from working
+        report("clock: no clock chip: %s" % e)
+        return None
 
 
 async def run(found: dict, lock: Lock) -> None:
@@ -151,26 +183,35 @@ async def run(found: dict, lock: Lock) -> None:
     table = Table(_TABLE, origin_of(found))
     report("table: %s" % (table.fault or "minute %d" % table.minute))
     gate = Gate(table, clock, found["day_time_unit"])
-    wifi = Wifi(found["wifi_ssid"], found["wifi_password"], report)
+    hostname = found["hostname"] or found["reader"].replace(":", "-").replace("_", "-")[:32]
+    wifi = Wifi(found["wifi"], hostname, report)
+    names = Names(wifi.dns, clock.uptime)
+    client = None
+    if found["server_url"]:
+        server = Http(found["server_url"], names, clock.uptime, found["server_ca"])
+        client = Client(server, found["server_token"], found["reader"])
+    chip = make_clock_chip(found)
+    keeper = TimeKeeper(clock, client, found["ntp_server"], names, chip, found["zone"], report)
+    if client:
+        poller = Poller(client, table, clock, keeper, wifi, report, found)
+        sync = poller.run
+        want = poller.want
+    else:
+        report("sync: no server in the settings")
+
+        def sync():
+            return keep_time(keeper, wifi)
+
+        def want(code, n):
+            pass
+
     jobs = [
         forever("lock", lock.run),
         forever("clock", clock.run),
-        forever("scanner", lambda: serve_scanner(scanner, gate, clock, lock)),
+        forever("scanner", lambda: serve_scanner(scanner, gate, clock, lock, want)),
         forever("wifi", wifi.run),
+        forever("sync", sync),
     ]
-    if found["server_url"]:
-        poller = Poller(
-            Client(found["server_url"], found["server_token"], found["reader"]),
-            table,
-            clock,
-            wifi.connected,
-            report,
-            found["poll_seconds"],
-            found["zone"],
-        )
-        jobs.append(forever("sync", poller.run))
-    else:
-        report("sync: no server in the settings")
     gc.collect()
     report("ready")
     await asyncio.gather(*jobs)

@@ -9,6 +9,8 @@ import json
 
 from kalitka.access import timezone
 from kalitka.sync.http import split_url
+from kalitka.sync.net import split_port
+from kalitka.table import codes
 
 FILE = "settings.json"
 
@@ -38,7 +40,46 @@ def _url(value):
 
 def _zone(value):
     if _text(value):
-        timezone.parse(value)
+        timezone.Zone(value)
+    return value
+
+
+def _host(value):
+    if _text(value):
+        split_port(value, 0)
+    return value
+
+
+def _hostname(value):
+    if len(_text(value)) > 32 or not all(c.isalpha() or c.isdigit() or c == "-" for c in value):
+        raise ValueError("must be at most 32 letters, digits or -")
+    return value
+
+
+def _list(value, most):
+    if not isinstance(value, list) or len(value) > most:
+        raise ValueError("must be a list of at most %d" % most)
+    return value
+
+
+def _networks(value):
+    for pair in _list(value, 8):
+        if not isinstance(pair, list) or len(pair) != 2 or not _text(pair[0]) + _text(pair[1]):
+            raise ValueError('must be a list of ["name", "password"]')
+    return value
+
+
+def _codes(value):
+    for code in _list(value, 32):
+        fault = codes.check(_text(code).encode())
+        if fault:
+            raise ValueError("a code: %s" % fault)
+    return value
+
+
+def _flag(value):
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
     return value
 
 
@@ -66,11 +107,21 @@ def _number(least, most):
 # name: (default, check). A check returns the value or raises ValueError with what is right.
 FIELDS = {
     "reader": ("", _reader),  # this reader's code at the server
-    "server_url": ("", _url),  # http://HOST:PORT, "" for a reader without a server
+    "server_url": ("", _url),  # https://HOST:PORT, "" for a reader without a server
     "server_token": ("", _text),  # the site's secret
+    "server_ca": ("ca.pem", _text),  # the file with the site's CA, for https://
+    "plain_http": (False, _flag),  # whether server_url may be http://
     "poll_seconds": (60, _number(1, 86400)),
-    "wifi_ssid": ("", _text),
-    "wifi_password": ("", _text),
+    "full_sync_at_start": (True, _flag),
+    "full_sync_hours": (24, _number(0, 8760)),  # 0: never
+    "full_sync_after_403": (True, _flag),
+    "full_sync_after_changes_minutes": (5, _number(0, 1440)),  # 0: never
+    "codes": ([], _codes),  # a reader limited to these; [] for all
+    "ask_unknown_cards": (False, _flag),
+    "wifi": ([], _networks),  # [["name", "password"], ...], the best first
+    "hostname": ("", _hostname),  # "" for the reader's code
+    "ntp_server": ("pool.ntp.org", _host),  # HOST[:PORT], "" for none
+    "clock_chip": ("none", _one_of("none", "ds3231")),
     "zone": ("", _zone),  # POSIX TZ, "" to take the server's
     "day_time_unit": ("auto", _one_of("auto", "minute", "second")),
     "lock_seconds": (5, _number(0.1, 600)),
@@ -103,6 +154,12 @@ def complete(values: dict) -> tuple[dict, list[str]]:
             found[name] = check(name, value)
         except SettingError as e:
             faults.append(str(e))
+    if found["server_url"].startswith("http://") and not found["plain_http"]:
+        found["server_url"] = ""
+        faults.append(
+            "server_url: with http:// everybody on the way can read the site's secret: "
+            "use https://, or set plain_http to true"
+        )
     return found, faults
 
 

@@ -1,7 +1,7 @@
 """Polls a server some times with the firmware's client, poller and table; prints what came of it.
 
-Runs in CPython and in MicroPython alike: `run` in this process, or as a script with one JSON
-argument. Each poll gives [worked, error, minute, {code: [rules]}, lines reported].
+Runs in CPython and in MicroPython alike: `run` in this process, or as a script that is
+given its options as JSON. Each poll gives [worked, error, minute, {code: [rules]}, lines reported].
 """
 
 import asyncio
@@ -10,37 +10,59 @@ import json
 import sys
 
 from kalitka.access import rules
+from kalitka.settings import complete
 from kalitka.sync.client import Client
+from kalitka.sync.http import Http
+from kalitka.sync.names import Names
+from kalitka.sync.net import wait
 from kalitka.sync.poller import Poller
-from kalitka.table.table import Table
+from kalitka.sync.timekeeper import TimeKeeper
+from kalitka.table.table import FOUND, UNKNOWN, Table
 
-if not hasattr(asyncio.StreamReader, "readinto"):
-    # MicroPython's streams have it.
-    async def _readinto(self, buf):
-        data = await self.read(len(buf))
-        buf[: len(data)] = data
-        return len(data)
+if sys.implementation.name == "cpython":
+    from kalitka.sync import http as http_module
 
-    asyncio.StreamReader.readinto = _readinto
+    class _Stream:
+        # What MicroPython's streams do, over those of CPython.
+
+        def __init__(self, reader, writer):
+            self._reader = reader
+            self.write = writer.write
+            self.drain = writer.drain
+            self.close = writer.close
+
+        async def readinto(self, buf):
+            data = await self._reader.read(len(buf))
+            buf[: len(data)] = data
+            return len(data)
+
+    async def _connect(address, port, tls, name, patience, doing):
+        return _Stream(*await wait(asyncio.open_connection(address, port), patience, doing))
+
+    http_module.connect = _connect
     # The poller collects before each poll: not all that the tests have imported.
     gc.freeze()
 
 
 class FakeClock:
-    """A clock that notes what it was set to. `due`: whether it asks to be set.
+    """A clock that notes what it was set to. `due`: whether it is not set yet.
 
-    hours: how long it has been running.
+    seconds: how long it has been running.
     """
 
-    def __init__(self, due, hours):
+    def __init__(self, due, seconds):
         self.is_set = not due
-        self._hours = hours
+        self.seconds = seconds
         self.set_to = None
         self.zone = None
 
     def uptime(self):
-        """Return the seconds; before the start if the clock is not to be set."""
-        return 3600 * self._hours if self._hours or not self.is_set else -1
+        """Return the seconds."""
+        return self.seconds
+
+    def step_to(self, seconds):
+        """Return the step that this would be."""
+        return seconds - self.set_to if self.set_to else 0
 
     def set_utc(self, seconds):
         """Note the time."""
@@ -52,32 +74,119 @@ class FakeClock:
         self.zone = zone
 
 
-async def _polls(port, folder, polls, patience, clock_due, reopen, hours):
+class FakeWifi:
+    """A link that is up. `distrusted`: how often somebody said that it is not."""
+
+    since = 1
+    distrusted = 0
+
+    def connected(self):
+        """It is."""
+        return True
+
+    def distrust(self):
+        """Note it."""
+        self.distrusted += 1
+
+
+_DEFAULTS = {
+    "folder": "",  # of the table
+    "url": "",  # of the server, or else
+    "port": 0,  # its port on loopback
+    "polls": 1,
+    "patience": 5,
+    "clock_due": False,  # whether the clock is to be set
+    "reopen": False,  # the table is closed and opened before each poll
+    "hours": 0,  # how long the reader has been running
+    "dns": "",  # where the name server is
+    "ntp": "",  # and the time server
+    "ca": "",  # the file with the site's CA
+    "longest": 1800,  # seconds that an answer may take
+    "seconds": [],  # that pass after each poll
+    "certain": "",  # a code that is always in the table
+    "same": False,  # one poller for all polls, else a new one each time
+    "settings": {},
+    "wanted": "",  # a card that is asked for before each poll
+}
+
+
+async def _decide(table, certain, decisions):
+    # Looks cards up all the time, as at a busy gate: how many, and how many wrongly.
+    while True:
+        if table.minute and certain:
+            decisions[0] += 1
+            known = table.find(certain, len(certain)) == FOUND
+            decisions[1] += not known or table.find(b"NOBODY", 6) != UNKNOWN
+        await asyncio.sleep(0.002)
+
+
+class NoKeeper:
+    """Keeps no clock."""
+
+    async def keep(self):
+        """The clock is right."""
+
+
+async def _polls(options):
+    names = set(options) - set(_DEFAULTS)
+    assert not names, names
+    given = dict(_DEFAULTS)
+    given.update(options)
+    url = given["url"] or "http://127.0.0.1:%d" % given["port"]
     lines = []
-    clock = FakeClock(clock_due, hours)
-    client = Client("http://127.0.0.1:%d" % port, "the-secret", "GATE-1", patience)
-    table = Table(folder)
+    clock = FakeClock(given["clock_due"], 3600 * given["hours"])
+    wifi = FakeWifi()
+    settings = {"poll_seconds": 60, "full_sync_at_start": False}
+    settings.update(given["settings"])
+    found = complete(settings)[0]
+    names = Names(lambda: given["dns"], clock.uptime)
+    table = Table(given["folder"])
     results = []
-    for _ in range(polls):
-        if reopen:
+    decisions = [0, 0]
+    poller = None
+    for number in range(given["polls"]):
+        if given["reopen"]:
             table.close()
-            table = Table(folder)
-        poller = Poller(client, table, clock, lambda: True, lines.append, 60, "")
+            table = Table(given["folder"])
+        if not (given["same"] and poller):
+            http = Http(url, names, clock.uptime, given["ca"], given["patience"])
+            client = Client(http, "the-secret", "GATE-1")
+            keeper = TimeKeeper(clock, client, given["ntp"], names, None, "", lines.append)
+            if not given["clock_due"]:
+                keeper = NoKeeper()
+            poller = Poller(client, table, clock, keeper, wifi, lines.append, found)
+            poller.longest = given["longest"]
+        if given["wanted"]:
+            poller.want(given["wanted"].encode(), len(given["wanted"]))
+            await poller.ask_for_card()
+        deciding = asyncio.create_task(_decide(table, given["certain"].encode(), decisions))
         worked = await poller.attempt()
+        deciding.cancel()
         held = {}
         for code, rule_set in table.items():
             texts = [rules.text_of(rule).decode() for rule in rules.split(rule_set)]
             held[code.decode()] = texts
         results.append([worked, poller.error, table.minute, held, list(lines)])
         del lines[:]
+        if not given["same"]:
+            http.close()
+        if given["seconds"]:
+            clock.seconds += given["seconds"][number]
     table.close()
-    return {"polls": results, "set_to": clock.set_to, "zone": clock.zone}
+    return {
+        "polls": results,
+        "set_to": clock.set_to,
+        "zone": clock.zone,
+        "distrusted": wifi.distrusted,
+        "decided": decisions[0],
+        "wrongly": decisions[1],
+    }
 
 
-def run(port, folder, polls=1, patience=5, clock_due=False, reopen=False, hours=0):
-    """Poll `polls` times; `reopen`: the table is closed and opened before each."""
-    return asyncio.run(_polls(port, folder, polls, patience, clock_due, reopen, hours))
+def run(**options):
+    """Poll a server; the options are those of _DEFAULTS."""
+    return asyncio.run(_polls(options))
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(**json.loads(sys.argv[1]))))
+    print(json.dumps(run(**json.load(sys.stdin))))

@@ -1,6 +1,7 @@
 """The whole application: the virtual reader with a table as large as it must hold.
 
 Everything that runs on a board runs here, with the same heap: scanner, lock, network, HTTP, table.
+The firmware runs from ROM, as it does on a board with a ROM partition or with it frozen in.
 """
 
 import time
@@ -11,10 +12,7 @@ from pathlib import Path
 from bench.answers import Answers
 from bench.runtime import BOARD
 from bench.sync_server import SyncServer
-from kalitka_cli.build import compile_firmware
-from kalitka_sim import image
 from kalitka_sim.reader import VirtualReader
-from kalitka_sim.virtual_chip import HOST_ARCH
 from kalitka_sim.wire import ReaderError
 
 _SYNC_S = 240  # what takes longer has failed
@@ -37,15 +35,24 @@ class Reader:
     erases: int | None = None
 
 
-def run(folder: Path, answers: Answers, flash: int, tell: Callable[[str], None]) -> Reader:
-    """Let a reader with `flash` bytes take a full sync, replace it, poll, and take a change."""
+def run(
+    folder: Path,
+    answers: Answers,
+    flash: int,
+    tell: Callable[[str], None],
+    in_rom: bool = True,
+) -> Reader:
+    """Let a reader with `flash` bytes take a full sync, replace it, poll, and take a change.
+
+    in_rom: whether its firmware runs from ROM; otherwise from .mpy files in its flash.
+    """
     tell(f"virtual reader, {answers.tokens} tokens")
-    folder.mkdir(parents=True)
-    image.create(folder / "flash.bin", flash, compile_firmware(BOARD, HOST_ARCH))
     settings = {"reader": "GATE-1", "server_token": "bench", "poll_seconds": 1}
     with (
         SyncServer(answers.first.read_bytes(), answers.nothing.read_bytes()) as server,
-        VirtualReader(folder, settings, server.address) as reader,
+        VirtualReader(
+            folder, settings, server.address, BOARD, in_rom=in_rom, flash_size=flash
+        ) as reader,
     ):
         reader.power_on()
         fault = _take_and_replace(reader, server, answers)

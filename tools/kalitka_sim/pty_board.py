@@ -35,9 +35,12 @@ class PtyBoard(VirtualChip):
     """A board whose flash lies in `folder`; blank, without MicroPython's files, when new.
 
     `port` is the path for mpremote. It is another one after each `power_on`.
+    rom: bytes of a new one's ROM partition, blank as well; 0 is none, as a stock board has.
     """
 
-    def __init__(self, folder: Path, board_name: str = "ESP32_GENERIC", heap: str = HEAP):
+    def __init__(
+        self, folder: Path, board_name: str = "ESP32_GENERIC", heap: int = HEAP, rom: int = 0
+    ):
         super().__init__(folder, board_name, heap)
         self.port = ""
         self._fault: ReaderError | None = None
@@ -45,7 +48,9 @@ class PtyBoard(VirtualChip):
         self._serving: threading.Thread | None = None
         self._raw = False
         if not self.flash_file.exists():
-            self.flash_file.write_bytes(b"\xff" * self.board["VFS_SIZE"])
+            self.flash_file.write_bytes(b"\xff" * (self.board["VFS_SIZE"] - rom))
+            if rom:
+                self.rom_file.write_bytes(b"\xff" * rom)
 
     def power_on(self) -> None:
         """Plug it in. Raises ReaderError if it does not start."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from kalitka_cli import rom
 from kalitka_cli.build import compile_firmware
 
 from . import image
@@ -27,6 +28,9 @@ class VirtualReader(VirtualChip):
     server: (host, port) of its hub; it is reached through `link`, which can be cut.
     settings: what goes into the settings file besides the server's address.
     on_line: is called with every line of the console, in a thread of its own.
+    in_rom: whether a new one has its firmware in ROM, as a board with a ROM partition and much as
+    one into which it is frozen; otherwise it loads .mpy files from the LittleFS in its flash.
+    flash_size: bytes of a new one's LittleFS, what is left of the board's if it is not given.
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class VirtualReader(VirtualChip):
         settings: dict | None = None,
         server: tuple[str, int] | None = None,
         board_name: str = "ESP32_GENERIC",
-        heap: str = HEAP,
+        heap: int = HEAP,
         on_line: Callable[[str], None] | None = None,
+        in_rom: bool = True,
+        flash_size: int | None = None,
     ):
         super().__init__(folder, board_name, heap)
         self.link = Link(server) if server else None
@@ -44,13 +50,20 @@ class VirtualReader(VirtualChip):
         self._settings = settings or {}
         if not self.flash_file.exists():
             files = compile_firmware(board_name, HOST_ARCH)
-            image.create(self.flash_file, self.board["VFS_SIZE"], files)
+            size = self.board["VFS_SIZE"]
+            if in_rom:
+                package, files = rom.separate(files)
+                self.rom_file.write_bytes(package.ljust(rom.SIZE, b"\xff"))
+                size -= rom.SIZE
+            image.create(self.flash_file, flash_size or size, files)
         image.update(self.flash_file, {"settings.json": self._settings_file()})
 
     def _settings_file(self) -> bytes:
-        values = {"wifi_ssid": "site", "wifi_password": "", **self._settings}
+        # Nobody in this network has the time but the hub.
+        values = {"wifi": [["site", ""]], "ntp_server": "", **self._settings}
         if self.link:
-            values["server_url"] = f"http://127.0.0.1:{self.link.port}"
+            plain = {"server_url": f"http://127.0.0.1:{self.link.port}", "plain_http": True}
+            values = {**plain, **values}
         return json.dumps(values).encode()
 
     def power_on(self, wait_ready: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""A virtual chip: a MicroPython process, its flash and NVS in a folder, its console and wire.
+"""A virtual chip: a MicroPython process, its flash, ROM, NVS in a folder, its console and wire.
 
 What every kind of virtual reader has in common, and the hands that use it: a card held against
 the scanner, the clock, a look at the console. Everything acts from outside, on pins and levels.
@@ -25,7 +25,8 @@ FIRMWARE_HEAP = 160 * 1024  # bytes that an ESP32 without PSRAM gives to the fir
 # What the fakes of pins, radio, flash chip and clock hold of the heap, and the wire to the world
 # outside: on a chip they are machine code and take nothing. A test measures them.
 FAKES = 18 * 1024
-HEAP = str(FIRMWARE_HEAP + FAKES)
+ROM_FAKE = 1536  # what the fake of a ROM that can be written to holds on top of that
+HEAP = FIRMWARE_HEAP + FAKES
 HOST_ARCH = "x64"  # what this computer's MicroPython takes as native code
 RESET = 3  # the chip's exit status for "restart me"
 _CARD = re.compile(r"card (\S+) (allowed|denied)(?:: ([^(]+))? \(([^)]*)\)")
@@ -61,16 +62,28 @@ def wiegand_bits(code: str) -> str:
     return first + data + last
 
 
+def heap_with_rom(heap: int, rom: int) -> int:
+    """Return the heap of a process in which `rom` bytes are ROM and `heap` those of a chip.
+
+    A chip maps its flash into memory, and none of its heap is spent on that. This process has no
+    other memory to map it to: its heap is so much larger, with what MicroPython takes to manage
+    it (three bits for each 32 bytes).
+    """
+    return heap + rom + rom * 3 // 256
+
+
 class VirtualChip:
     """A chip whose flash and NVS live in `folder`, so that it can be switched on again later.
 
+    It has a ROM if there is a file for one, `rom_file`; it may be blank. heap: bytes.
     console: the lines it printed. wire: what its pins did.
     """
 
-    def __init__(self, folder: Path, board_name: str, heap: str):
+    def __init__(self, folder: Path, board_name: str, heap: int):
         self.folder = folder
         self.board = board(board_name)
         self.flash_file = folder / "flash.bin"
+        self.rom_file = folder / "rom.img"
         self.console: list[str] = []
         self.wire = Wire()
         self._heap = heap
@@ -106,16 +119,23 @@ class VirtualChip:
         """Set the chip's clock: seconds since 1970 UTC. The firmware sees it within a second."""
         self.ask({"do": "clock", "utc": utc})
 
-    def network(self, up: bool) -> None:
-        """Switch the air on or off."""
-        self.ask({"do": "network", "up": up})
+    def network(
+        self, up: bool, networks: dict[str, str] | None = None, deaf: bool = False
+    ) -> None:
+        """Switch the air on or off.
+
+        networks: the passwords by their names, without it there is every network for everyone.
+        deaf: a link that is up stays up, until it is left, and the firmware cannot know.
+        """
+        only = {} if networks is None else {"networks": networks}
+        self.ask({"do": "network", "up": up, "deaf": deaf, **only})
 
     def flash_operations(self) -> dict[str, int]:
         """Return the counts of flash reads, programs, erases since power on."""
         return dict(self.ask({"do": "flash"}))  # type: ignore[call-overload]
 
     def memory(self) -> dict[str, int]:
-        """Return the bytes of heap used and free, after a collection.
+        """Return the bytes of heap used and free, after a collection; the ROM is no heap.
 
         "fakes": those that were in use before the firmware ran: by the fakes, and by MicroPython.
         """
@@ -194,7 +214,10 @@ class VirtualChip:
 
     def _start_chip(self, stdin: int, **environment: str) -> subprocess.Popen:
         # Start the chip and plug the wire in. Its console is the process's stdout.
-        command = [micropython(), "-X", f"heapsize={self._heap}", str(CHIP / "power.py")]
+        heap = self._heap
+        if self.rom_file.exists():
+            heap = heap_with_rom(heap + ROM_FAKE, self.rom_file.stat().st_size)
+        command = [micropython(), "-X", f"heapsize={heap}", str(CHIP / "power.py")]
 
         def start(port: int) -> subprocess.Popen:
             self._process = subprocess.Popen(
@@ -219,6 +242,7 @@ class VirtualChip:
             "KALITKA_CHIP_WORLD": str(port),
             "KALITKA_CHIP_RTC": str(self.folder / "rtc"),
             "KALITKA_CHIP_NVS": str(self.folder / "nvs.json"),
+            "KALITKA_CHIP_ROM": str(self.rom_file) if self.rom_file.exists() else "",
         }
 
     def _hear(self, line: str) -> None:

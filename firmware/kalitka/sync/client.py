@@ -7,18 +7,17 @@ answer ends up in the error's words; the site's secret is in no message.
 import asyncio
 
 from kalitka.sync.answer import AnswerParser
-from kalitka.sync.http import HttpError, connect, split_url
+from kalitka.sync.net import NetError
 from kalitka.sync.request import length, pieces
 from micropython import const
 
-_SYNC = "/api/v1/token-reader/access-tokens/sync"
-_TIME = "/api/v2/token-reader/time"
+_API = "/api/v%d/token-reader/%s"
 _PIECE = const(512)  # bytes parsed between two chances for others to run
 _TIME_MAX = const(160)  # bytes of an answer of the time endpoint
 _QUOTE_MAX = const(60)  # characters quoted of an answer that is none
 
 
-class Refused(HttpError):
+class Refused(NetError):
     """The server answered with another status than 200; `status` has it."""
 
     def __init__(self, status: int, words: str):
@@ -27,38 +26,47 @@ class Refused(HttpError):
 
 
 class Client:
-    """Talks to the server at `url` as the reader `reader` with the site's secret `token`.
+    """Talks to the server behind `http` as the reader `reader` with the site's secret `token`.
 
-    All three are str. Raises ValueError if the url is none.
+    Both are str.
     """
 
-    def __init__(self, url: str, token: str, reader: str, patience: float = 15):
-        self._host, self._port, self._base = split_url(url)
+    def __init__(self, http, token: str, reader: str):
+        self._http = http
         self._headers = (
             ("X-AuthToken", token),
             ("X-AuthReader", reader),
             ("Content-Type", "text/plain"),
         )
-        self._patience = patience
+
+    @property
+    def secure(self) -> bool:
+        """Whether the server has to show a certificate, for which the time has to be known."""
+        return self._http.secure
 
     async def sync(self, minute: int | None, sink, names=None) -> AnswerParser:
-        """Ask for changes since `minute` (0: everything), of `names` only if given.
+        """Ask for changes since `minute` (0: everything; None: all rules of `names`).
 
+        names: a list of codes (bytes) that the answer is to speak of, None for all.
         sink: as `AnswerParser` takes it, and with `settle()`, a generator of the work that has to
         be done before the next piece. Returns the parser, whose counters tell what came,
-        after the whole answer has come and was one. Raises HttpError, Refused, AnswerError: then
+        after the whole answer has come and was one. Raises NetError, Refused, AnswerError: then
         what the sink was told is not to be believed.
         """
-        exchange = await connect(self._host, self._port, self._patience)
+        http = self._http
         try:
-            size = length(minute, names)
-            body = pieces(minute, names)
-            await exchange.send("POST", self._base + _SYNC, self._headers, size, body)
-            await self._expect_ok(exchange)
+            await http.request(
+                "POST",
+                _API % (1, "access-tokens/sync"),
+                self._headers,
+                length(minute, names),
+                lambda: pieces(minute, names),
+            )
+            await self._expect_ok()
             parser = AnswerParser(sink)
             piece = bytearray(_PIECE)
             while True:
-                n = await exchange.read(piece)
+                n = await http.read(piece)
                 if not n:
                     break
                 parser.feed(piece, n)
@@ -68,45 +76,59 @@ class Client:
             parser.finish(True)
             return parser
         finally:
-            await exchange.close()
+            http.done()
 
     async def time(self) -> tuple[int, str]:
         """Ask for the time. Returns (seconds since 1970 UTC, POSIX TZ as str).
 
-        Raises HttpError, Refused.
+        An older server knows the zone in whole hours only. Raises NetError, Refused.
         """
-        exchange = await connect(self._host, self._port, self._patience)
         try:
-            await exchange.send("GET", self._base + _TIME, self._headers)
-            await self._expect_ok(exchange)
-            text = await self._text(exchange, _TIME_MAX)
+            return await self._time(2)
+        except Refused as e:
+            if e.status != 404:
+                raise
+        seconds, hours = await self._time(1)
+        hours = int(hours)
+        return seconds, "<%s%02d>%d" % ("-" if hours < 0 else "+", abs(hours), -hours)
+
+    async def _time(self, version):
+        try:
+            await self._http.request("GET", _API % (version, "time"), self._headers)
+            await self._expect_ok()
+            text = await self._text(_TIME_MAX)
         finally:
-            await exchange.close()
+            self._http.done()
         # The zone has commas of its own: it stands between the first and the last one.
-        first = text.find(",")
-        last = text.rfind(",")
-        seconds = text[last + 1 :].strip()
-        if first < 0 or first == last or not seconds.isdigit() or len(seconds) > 10:
-            raise HttpError("not an answer of the time endpoint: %s" % text[:_QUOTE_MAX])
-        return int(seconds), text[first + 1 : last]
+        _, first, rest = text.partition(",")
+        zone, last, seconds = rest.rpartition(",")
+        whole = zone[1:] if zone.startswith("-") else zone
+        if not (first and last and seconds.isdigit() and len(seconds) <= 10):
+            raise NetError("not an answer of the time endpoint: %s" % text[:_QUOTE_MAX])
+        if version == 1 and not (whole.isdigit() and int(whole) <= 24):
+            raise NetError("not an answer of the time endpoint: %s" % text[:_QUOTE_MAX])
+        return int(seconds), zone
 
-    async def _expect_ok(self, exchange):
-        if exchange.status == 200:
+    async def _expect_ok(self):
+        http = self._http
+        if http.status == 200:
             return
-        said = await self._text(exchange, _QUOTE_MAX)
-        words = "the server answered %d" % exchange.status
-        if exchange.status in (401, 403):
-            words = "%s: it does not accept this reader's code or token" % words
-        raise Refused(exchange.status, "%s (%s)" % (words, said) if said else words)
+        words = "the server answered %d" % http.status
+        if http.status in (401, 403):
+            words += ": it does not accept this reader's code or token"
+        if http.moved():
+            words += ": it has moved to %s; set server_url" % http.moved()[:_QUOTE_MAX]
+        said = await self._text(_QUOTE_MAX)
+        raise Refused(http.status, "%s (%s)" % (words, said) if said else words)
 
-    async def _text(self, exchange, limit):
+    async def _text(self, limit):
         # The beginning of a short body as printable text, as far as it comes.
         piece = bytearray(limit)
         text = ""
         while len(text) < limit:
             try:
-                n = await exchange.read(piece)
-            except HttpError:
+                n = await self._http.read(piece)
+            except NetError:
                 break
             if not n:
                 break

@@ -1,101 +1,90 @@
-"""HTTP/1.1 for one request at a time, over asyncio streams.
+"""HTTP/1.1 to one server over asyncio streams: plain, or TLS with the site's own CA.
 
-Promises: memory does not grow with the body; every wait has a deadline, but for the look-up of a
-host name, which blocks in MicroPython (an address needs none); a body is told to be
-whole only if the length that was announced has come, or the last chunk has. Redirects are not
-followed and nothing is decompressed. Errors are HttpError with the reason in words.
+Promises: memory does not grow with the body; every wait has a deadline; a body is told to be
+whole only if the length that was announced has come, or the last chunk has. Certificate and
+server name are always checked. Redirects are not followed and nothing is decompressed. A
+connection is used again only where the server said for how long it keeps it, or at once. Errors
+are NetError with the reason in words.
 """
 
 import asyncio
 
+from kalitka.sync.net import NetError, connect, split_port, wait
 from micropython import const
 
 _BUFFER = const(512)  # bytes read at once: some twenty rule lines
 _LINE_MAX = const(256)  # bytes kept of a header line; what is longer we need not understand
 _HEAD_MAX = const(8192)  # bytes of all headers together
+_INTERIM_MAX = const(8)  # answers 1xx before the real one
+_IDLE_S = const(4)  # a connection is kept, if the server does not say how long
 
 # What is left of the body is not known in bytes.
 _UNTIL_CLOSED = const(-1)
 
 
-class HttpError(OSError):
-    """The exchange failed. The message says what went wrong, in words."""
+class Http:
+    """A server at `url`, one request at a time; connects when it is needed.
 
+    names: finds the address of a host name. uptime: a callable that gives seconds, steadily.
+    ca: the name of the file with the site's CA; for https:// only. patience: seconds that any
+    single wait may take (look-up, connect, handshake, send, next piece).
 
-async def connect(host: str, port: int, patience: float = 15) -> "Exchange":
-    """Connect to a server and return an Exchange.
-
-    patience: seconds that any single wait may take (connect, send, next piece).
-    """
-    where = "%s:%d" % (host, port)
-    doing = "connecting to " + where
-    reader, writer = await _wait(asyncio.open_connection(host, port), patience, doing)
-    return Exchange(reader, writer, where, patience)
-
-
-async def _wait(awaitable, patience, doing):
-    try:
-        return await asyncio.wait_for(awaitable, patience)
-    except asyncio.TimeoutError:
-        raise HttpError("no answer in %d s while %s" % (patience, doing))
-    except OSError as e:
-        raise HttpError("error %s while %s" % (e.errno, doing))
-
-
-class Exchange:
-    """One connection, one request, one answer; made by `connect`.
-
-    status: the answer's status once `send` is through.
+    status: of the last answer. secure: whether it is https. Raises ValueError if the url is none.
     """
 
-    def __init__(self, reader, writer, where, patience):
-        self._reader = reader
-        self._writer = writer
-        self._where = where
+    def __init__(self, url: str, names, uptime, ca: str = "", patience: float = 15):
+        self.secure, self._host, self._port, self.base = split_url(url)
+        self._names = names
+        self._uptime = uptime
+        self._ca = ca
         self._patience = patience
+        self._where = "%s:%d" % (self._host, self._port)
+        self._tls = None
+        self._stream = None
         self._buffer = bytearray(_BUFFER)
         self._memory = memoryview(self._buffer)
         self._at = self._end = 0
         self._chunked = False
         self._left = 0  # bytes left of the body or of the chunk
-        self._over = False
+        self._over = True
+        self._keep = False  # the connection may be used again
+        self._idle_s = 0  # so many seconds
+        self._idle_until = 0
+        self._location = ""
         self.status = 0
 
-    async def send(self, method: str, path: str, headers, length: int = 0, pieces=()) -> int:
+    async def request(self, method: str, path: str, headers, length: int = 0, pieces=None) -> int:
         """Send a request and read the answer up to its body. Returns the status.
 
         headers: ((name, value), ...) of str, without Host and Content-Length.
-        pieces: the body, an iterable of bytes, `length` of them in all.
+        pieces: gives the body when it is called: an iterable of bytes, `length` of them in all.
+        It is called again if a connection that was kept turns out to be dead.
         """
-        if "\r" in path or "\n" in path:
-            raise HttpError("line end in the address")
-        out = bytearray()
-        out.extend(("%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, path, self._where)).encode())
-        for name, value in headers:
-            if "\r" in value or "\n" in value:
-                raise HttpError("line end in the header %s" % name)
-            out.extend(("%s: %s\r\n" % (name, value)).encode())
-        out.extend(("Content-Length: %d\r\nConnection: close\r\n\r\n" % length).encode())
-        sent = 0
-        for piece in pieces:
-            sent += len(piece)
-            out.extend(piece)
-            if len(out) >= _BUFFER:
-                await self._write(out)
-                out = bytearray()
-        if sent != length:
-            raise HttpError("the request's body changed while it was sent")
-        await self._write(out)
-        self.status = await self._head()
-        # An interim answer; the real one follows.
-        while 100 <= self.status < 200:
-            self.status = await self._head()
-        return self.status
+        head = self._head_of(method, path, headers, length)
+        if self._uptime() >= self._idle_until:
+            self.close()
+        if self._stream:
+            try:
+                return await self._exchange(head, length, pieces)
+            except NetError:
+                if self.status:
+                    raise
+                # The server had let go of it in the meantime: that is no fault.
+                self.close()
+        self.status = 0
+        try:
+            await self._open()
+            return await self._exchange(head, length, pieces)
+        except NetError:
+            if not self.status:
+                # Perhaps it has moved to another address.
+                self._names.doubt(self._host)
+            raise
 
     async def read(self, out: bytearray) -> int:
         """Read the next piece of the body into `out` (bytearray).
 
-        Returns its length in bytes, 0 at the end that the server announced. Raises HttpError if
+        Returns its length in bytes, 0 at the end that the server announced. Raises NetError if
         the connection ends before that, or if no end was announced: such a body may be cut.
         """
         if self._over:
@@ -104,11 +93,12 @@ class Exchange:
             await self._next_chunk()
         if self._left == 0:
             self._over = True
+            self._idle_until = self._uptime() + self._idle_s
             return 0
         if self._at == self._end and not await self._fill():
             if self._left == _UNTIL_CLOSED:
-                raise HttpError("the server announced no length: the body may be cut")
-            raise HttpError("the connection ended in the middle of the body")
+                raise NetError("the server announced no length: the body may be cut")
+            raise NetError("the connection ended in the middle of the body")
         n = min(self._end - self._at, len(out))
         if self._left != _UNTIL_CLOSED:
             n = min(n, self._left)
@@ -116,31 +106,86 @@ class Exchange:
         out[:n] = self._memory[self._at : self._at + n]
         self._at += n
         if self._left == 0 and self._chunked and await self._line():
-            raise HttpError("no line end behind a chunk")
+            raise NetError("no line end behind a chunk")
         return n
 
-    async def close(self) -> None:
-        """Close the connection; never raises for what the other side did."""
-        try:
-            self._writer.close()
-            await asyncio.wait_for(self._writer.wait_closed(), self._patience)
-        except (OSError, asyncio.TimeoutError):
-            pass
+    def moved(self) -> str:
+        """Return where the server says that it has moved to (str), "" if it does not."""
+        return self._location if 300 <= self.status < 400 else ""
+
+    def done(self) -> None:
+        """Let go of the connection, unless it can be used again."""
+        # What comes behind a body is no beginning of the next answer.
+        if not (self._keep and self._over) or self._at < self._end:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection, if there is one; never raises for what the other side did."""
+        stream = self._stream
+        self._stream = None
+        if stream:
+            try:
+                stream.close()
+            except OSError:  # whatever state it was in
+                pass
+
+    async def _open(self):
+        address = await self._names.find(self._host)
+        if self.secure and not self._tls:
+            # Only who needs it pays for it in memory.
+            from kalitka.sync import tls
+
+            self._tls = tls.context(self._ca)
+        doing = "connecting to " + self._where
+        coming = connect(address, self._port, self._tls, self._host, self._patience, doing)
+        self._stream = await coming
+
+    async def _exchange(self, head, length, pieces):
+        self.status = 0
+        self._at = self._end = 0
+        out = bytearray(head)
+        sent = 0
+        for piece in pieces() if pieces else ():
+            sent += len(piece)
+            out.extend(piece)
+            if len(out) >= _BUFFER:
+                await self._write(out)
+                out = bytearray()
+        if sent != length:
+            raise NetError("the request's body changed while it was sent")
+        await self._write(out)
+        for _ in range(_INTERIM_MAX):
+            status = await self._head()
+            if status >= 200:
+                self.status = status
+                return status
+        raise NetError("the server answers 1xx again and again")
+
+    def _head_of(self, method, path, headers, length):
+        lines = ["%s %s HTTP/1.1" % (method, self.base + path), "Host: " + self._where]
+        lines.extend("%s: %s" % header for header in headers)
+        lines.append("Content-Length: %d\r\n\r\n" % length)
+        for line in lines[:-1]:
+            if "\r" in line or "\n" in line:
+                # Not told in which one: it may be the secret.
+                raise NetError("line end in the request's address or headers")
+        return "\r\n".join(lines).encode()
 
     async def _write(self, data):
-        # A connection that was refused may show only here.
-        await _wait(self._put(data), self._patience, "sending to " + self._where)
+        # A connection that was refused may show only here, and so may a handshake.
+        doing = "%s %s" % ("the handshake with" if self.secure else "sending to", self._where)
+        await wait(self._put(data), self._patience, doing)
 
     async def _put(self, data):
-        self._writer.write(data)
-        await self._writer.drain()
+        self._stream.write(data)
+        await self._stream.drain()
 
     async def _fill(self):
         # Reads what has come into the buffer; returns 0 at the connection's end.
         n = None
         while n is None:  # a stream may wake up with nothing to read yet
-            coming = self._reader.readinto(self._buffer)
-            n = await _wait(coming, self._patience, "reading the answer")
+            coming = self._stream.readinto(self._buffer)
+            n = await wait(coming, self._patience, "reading the answer")
         self._at = 0
         self._end = n
         return n
@@ -152,8 +197,8 @@ class Exchange:
         while True:
             if self._at == self._end and not await self._fill():
                 if not self.status and not seen:
-                    raise HttpError("the server closed the connection without an answer")
-                raise HttpError("the connection ended in the middle of a line")
+                    raise NetError("the server closed the connection without an answer")
+                raise NetError("the connection ended in the middle of a line")
             end = self._buffer.find(b"\n", self._at, self._end)
             stop = self._end if end < 0 else end
             if len(line) < _LINE_MAX:
@@ -163,15 +208,20 @@ class Exchange:
             if end >= 0:
                 return line[:-1] if line.endswith(b"\r") else line
             if seen > _HEAD_MAX:
-                raise HttpError("a line of more than %d bytes" % _HEAD_MAX)
+                raise NetError("a line of more than %d bytes" % _HEAD_MAX)
 
     async def _head(self):
         line = await self._line()
         parts = line.split(b" ", 2)
-        if len(parts) < 2 or not line.startswith(b"HTTP/1.") or not parts[1].isdigit():
-            raise HttpError("the server does not speak HTTP/1.1")
+        if len(parts) < 2 or not line.startswith(b"HTTP/1.") or len(parts[1]) != 3:
+            raise NetError("the server does not speak HTTP/1.1")
+        if not parts[1].isdigit():
+            raise NetError("the server does not speak HTTP/1.1")
+        self._keep = line.startswith(b"HTTP/1.1")
+        self._idle_s = _IDLE_S
         self._chunked = self._over = False
         self._left = _UNTIL_CLOSED
+        self._location = ""
         size = 0
         while True:
             line = await self._line()
@@ -179,28 +229,42 @@ class Exchange:
                 break
             size += len(line)
             if size > _HEAD_MAX:
-                raise HttpError("headers of more than %d bytes" % _HEAD_MAX)
+                raise NetError("headers of more than %d bytes" % _HEAD_MAX)
             self._header(line)
         if self._chunked:
             self._left = 0
-        return int(parts[1])
+        status = int(parts[1])
+        if status in (204, 304):
+            self._left = 0
+            self._chunked = False
+        return status
 
     def _header(self, line):
-        cut = line.find(b":")
-        name = line[:cut].lower()
-        value = line[cut + 1 :].strip()
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        value = value.strip()
+        lower = value.lower()
         if name == b"content-length" and not self._chunked:
             if not value.isdigit() or len(value) > 9:
-                raise HttpError("bad Content-Length")
+                raise NetError("bad Content-Length")
             if self._left not in (_UNTIL_CLOSED, int(value)):
-                raise HttpError("two different Content-Lengths")
+                raise NetError("two different Content-Lengths")
             self._left = int(value)
         elif name == b"transfer-encoding":
-            if value.lower() != b"chunked":
-                raise HttpError("unknown Transfer-Encoding")
+            if lower != b"chunked":
+                raise NetError("unknown Transfer-Encoding")
             self._chunked = True
-        elif name == b"content-encoding" and value.lower() != b"identity":
-            raise HttpError("the answer is compressed, which was not asked for")
+        elif name == b"content-encoding" and lower != b"identity":
+            raise NetError("the answer is compressed, which was not asked for")
+        elif name == b"connection":
+            self._keep = self._keep and b"close" not in lower
+        elif name == b"keep-alive" and lower.startswith(b"timeout="):
+            # Given up a little before the server does.
+            seconds = lower[8:].split(b",")[0]
+            if seconds.isdigit() and len(seconds) < 6:
+                self._idle_s = int(seconds) - 2
+        elif name == b"location":
+            self._location = "".join(chr(b) for b in value if 32 <= b < 127)
 
     async def _next_chunk(self):
         line = (await self._line()).split(b";")[0].strip()
@@ -209,36 +273,37 @@ class Exchange:
                 raise ValueError
             self._left = int(line, 16)
         except ValueError:
-            raise HttpError("bad length of a chunk")
+            raise NetError("bad length of a chunk")
         if self._left < 0:
-            raise HttpError("bad length of a chunk")
+            raise NetError("bad length of a chunk")
         if self._left == 0:
-            self._over = True
+            self._chunked = False
             size = 0
             while size <= _HEAD_MAX:  # trailers
                 line = await self._line()
                 if not line:
                     return
                 size += len(line)
-            raise HttpError("trailers of more than %d bytes" % _HEAD_MAX)
+            raise NetError("trailers of more than %d bytes" % _HEAD_MAX)
 
 
-def split_url(url: str) -> tuple[str, int, str]:
-    """Split `http://host[:port][/path]` (str) into (host, port, path without a final slash).
+def split_url(url: str) -> tuple[bool, str, int, str]:
+    """Split `http[s]://host[:port][/path]` (str) into (secure, host, port, path).
 
-    Raises ValueError with what is wrong.
+    The path has no final slash. Raises ValueError with what is wrong.
     """
-    if not url.startswith("http://"):
-        raise ValueError("the server's address must begin with http://")
-    rest = url[7:]
-    slash = rest.find("/")
-    host = rest if slash < 0 else rest[:slash]
-    path = "" if slash < 0 else rest[slash:]
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("http", "https"):
+        raise ValueError("the server's address must begin with https:// or http://")
+    where, slash, path = rest.partition("/")
+    path = slash + path
     while path.endswith("/"):
         path = path[:-1]
-    port = "80"
-    if ":" in host:
-        host, port = host.split(":", 1)
-    if not host or " " in url or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError("the server's address is not http://HOST:PORT")
-    return host, int(port), path
+    secure = scheme == "https"
+    try:
+        host, port = split_port(where, 443 if secure else 80)
+    except ValueError:
+        host = ""
+    if not host or " " in url:
+        raise ValueError("the server's address is not https://HOST:PORT or http://HOST:PORT")
+    return secure, host, port, path

@@ -1,77 +1,104 @@
 """The poll loop: asks the server for changes and applies them, for ever.
 
-Follows the protocol's "Applying it", rules 1 to 8: all of an answer or nothing; minute 0 asks
-for everything and replaces the table; an answer with minute 0 asks for that at once; what
-changes nothing writes nothing. Promises: no fault of server or network ends the loop or touches
-the table; while it works, others run after every 512 bytes and every 64 records.
+Follows the protocol's "Applying it": all of an answer or nothing; minute 0 asks for everything
+and replaces the table; an answer with minute 0 asks for that at once; what changes nothing
+writes nothing; everything is asked for anew at times, as the settings say. Promises: no fault of
+server or network ends the loop or touches the table; while it works, others run after every 512
+bytes and every 64 records; a server that is in trouble is asked less and less often.
 """
 
 import asyncio
 import gc
+import os
 
-from kalitka.access.timezone import ZoneError
+from kalitka.sync.client import Refused
+from kalitka.sync.net import BadCertificate, Silent, words_of
 from micropython import const
 
+_LOOK_S = 0.25  # between two looks at what is due
 _HOUR = const(3600)
-_DAY = const(86400)
-# Seconds that an answer may take, however steadily it trickles.
-_SYNC_MAX = const(1800)
-_TIME_MAX = const(60)
+_NEVER = const(1 << 30)  # uptime in seconds
+_LONGEST_S = const(1800)
+# After a failure: seconds to the next poll, twice as many each time.
+_RETRY_S = const(5)
+_RETRY_MAX_S = const(300)
+# So many silent exchanges in a row, and the link is not believed any more.
+_SILENT_MAX = const(3)
+_POSTPONED_S = const(600)  # a full sync that was due and failed
+_SAME_CARD_S = const(30)  # the same unknown card is not asked for again within
 
 
 class Poller:
     """Keeps `table` in step with the server that `client` talks to.
 
-    clock: set from the server; has `is_set`, `uptime()`, `set_utc()`, `set_zone()`.
-    online: a callable that tells whether there is a network to poll over.
+    clock: has `is_set` and `uptime()`. keeper: sets it; see `sync.timekeeper`.
+    wifi: has `connected()`, `since` and `distrust()`; see `system.wifi`.
     report: a callable that takes a line of text (str) for the log.
-    interval: seconds from poll to poll.
-    zone: the technician's zone (str), or "" to take the server's.
+    settings: the reader's settings, a dict; `poll_seconds`, `codes` and what begins with `full_`
+    and `ask_` is looked at.
 
-    error: why the last poll failed, in words, "" if it did not. polls, failures: how many.
+    error: why the last poll failed, in words, "" if it did not. polls, failures, full_syncs: how
+    many. succeeded: when the last one did, uptime in seconds; -1 for never. longest: seconds that
+    an answer may take, however steadily it trickles.
     """
 
-    def __init__(self, client, table, clock, online, report, interval, zone):
+    def __init__(self, client, table, clock, keeper, wifi, report, settings):
         self._client = client
         self._table = table
         self._clock = clock
-        self._online = online
+        self._keeper = keeper
+        self._wifi = wifi
         self._report = report
-        self._interval = interval
-        self._zone = zone
-        self._clock_due = 0  # uptime in seconds
-        self._clock_error = ""
+        self._settings = settings
+        self._names = [code.encode() for code in settings["codes"]] or None
+        self._next = 0  # all of these: uptime in seconds
         self._save_due = _HOUR
+        self._told_due = _HOUR
+        self._full_due = 0 if settings["full_sync_at_start"] else self._daily()
+        self._wanted = None  # a card to be asked for
+        self._asked = b""
+        self._asked_until = 0
+        self._failures = 0  # in a row
+        self._silent = 0
+        self.longest = _LONGEST_S
         self.error = ""
-        self.polls = 0
-        self.failures = 0
+        self.polls = self.failures = self.full_syncs = 0
+        self.succeeded = -1
 
     async def run(self) -> None:
         """Poll for ever."""
+        wifi = self._wifi
+        link = 0
         while True:
-            if self._online():
+            now = self._clock.uptime()
+            if not wifi.connected():
+                # The network is looked for by others.
+                self._keeper.offline()
+            elif now >= self._next or wifi.since != link:
+                # At once over a new link, however long the pause was to be.
+                link = wifi.since
                 await self.attempt()
-                await asyncio.sleep(self._interval)
-            else:
-                # The network is looked for by others; here it is only waited for.
-                await asyncio.sleep(1)
+                self._next = self._clock.uptime() + self._pause()
+            elif self._wanted:
+                await self.ask_for_card()
+            if now >= self._told_due:
+                self._told_due = now + _HOUR
+                self._report("sync: " + self.summary())
+            await asyncio.sleep(_LOOK_S)
 
     async def attempt(self) -> bool:
         """Poll once, whatever comes of it; returns whether it worked."""
         gc.collect()
         self.polls += 1
-        try:
-            await self.set_clock()
-            await self.poll()
-        except (OSError, ValueError, asyncio.TimeoutError) as e:
-            self._fail(_words(e))
-        except MemoryError:
-            self._fail("not enough memory for the sync")
-        else:
-            if self.error:
-                self._report("sync: works again")
-            self.error = ""
-        return not self.error
+        await self._keeper.keep()
+        if not await self._guarded(self.poll()):
+            return False
+        if self.error:
+            self._report("sync: works again")
+        self.error = ""
+        self._failures = 0
+        self.succeeded = self._clock.uptime()
+        return True
 
     async def poll(self) -> None:
         """Ask once and apply the answer. Raises what went wrong; the table is then as before."""
@@ -83,55 +110,117 @@ class Poller:
             self._save_due = self._clock.uptime() + _HOUR
             self._table.save_minute()
 
-    async def set_clock(self) -> None:
-        """Set the clock if it is due: at the start and once a day. A failure is only reported."""
-        if self._clock.is_set and self._clock.uptime() < self._clock_due:
-            return
+    def want(self, code: bytes | bytearray, n: int) -> None:
+        """Take note of the unknown card `code[:n]`: it is asked for at once, if settings say so.
+
+        A reader that is limited to a list of codes asks for no others.
+        """
+        if self._settings["ask_unknown_cards"] and not self._names and not self._wanted:
+            wanted = bytes(code[:n])
+            now = self._clock.uptime()
+            if wanted != self._asked or now >= self._asked_until:
+                self._wanted = self._asked = wanted
+                self._asked_until = now + _SAME_CARD_S
+
+    def summary(self) -> str:
+        """Return the state in words: when it last worked, how often it did and did not."""
+        ago = "never worked"
+        if self.succeeded >= 0:
+            ago = "last worked %d s ago" % (self._clock.uptime() - self.succeeded)
+        counts = "%d polls, %d failed, %d full" % (self.polls, self.failures, self.full_syncs)
+        table = "table of minute %d" % self._table.minute
+        return ", ".join([ago, counts, table] + ([self.error] if self.error else []))
+
+    def _daily(self):
+        hours = self._settings["full_sync_hours"]
+        return self._clock.uptime() + int(hours * _HOUR) if hours else _NEVER
+
+    def _pause(self):
+        # Seconds to the next poll.
+        interval = self._settings["poll_seconds"]
+        if not self._failures:
+            return interval
+        # Doubled each time, and never the same for two readers that lost the same server.
+        pause = min(_RETRY_S << min(self._failures - 1, 8), max(_RETRY_MAX_S, interval))
+        return pause * (128 + os.urandom(1)[0] // 2) // 256 + 1
+
+    async def _guarded(self, work):
+        # Does the work; a failure is told, returns whether there was none.
         try:
-            seconds, zone = await asyncio.wait_for(self._client.time(), _TIME_MAX)
-            self._clock.set_utc(seconds)
+            await work
+        except MemoryError:
+            self._fail("not enough memory for the sync")
         except (OSError, ValueError, asyncio.TimeoutError) as e:
-            words = _words(e)
-            if words != self._clock_error:
-                self._report("clock: not set: %s" % words)
-            self._clock_error = words
-            return
-        self._clock_error = ""
-        self._report("clock: set by the server")
-        self._clock_due = self._clock.uptime() + _DAY
-        if self._zone:
-            return
-        try:
-            self._clock.set_zone(zone)
-        except ZoneError as e:
-            self._report("clock: the server's zone is not taken: %s" % e)
+            words = words_of(e)
+            if isinstance(e, asyncio.TimeoutError):
+                words = "the answer trickled for too long"
+            elif isinstance(e, BadCertificate) and not self._clock.is_set:
+                words = "the clock is not set, so no certificate is valid: %s" % words
+            elif isinstance(e, Refused) and e.status == 403 and self._settings["full_sync_after_403"]:
+                # What changed in the meantime may never be told.
+                self._full_due = 0
+            self._fail(words)
+            self._silent = self._silent + 1 if isinstance(e, Silent) else 0
+            if self._silent >= _SILENT_MAX:
+                self._silent = 0
+                self._wifi.distrust()
+        else:
+            self._silent = 0
+            return True
+        return False
 
     async def _ask(self):
         # One exchange, or two. Returns the minute that came of a change asked for, else a true
         # value.
         table = self._table
-        full = not table.minute or bool(table.fault)
+        full = not table.minute or bool(table.fault) or self._clock.uptime() >= self._full_due
         spoke_seconds = table.seconds
-        changes, parser = await self._exchange(full, False)
-        if changes.transaction.again:
-            self._report("sync: the answer is out of order and not the table: asked for again")
-            changes, parser = await self._exchange(full, True)
-        self._tell(full, changes, parser)
+        minute = 0 if full else table.minute
+        try:
+            changes, parser = await self._exchange(minute, self._names)
+            if changes.transaction.again:
+                self._report("sync: the answer is out of order and not the table: asked for again")
+                changes, parser = await self._exchange(minute, self._names, True)
+        except Exception as e:
+            if full and table.minute and not isinstance(e, (Refused, Silent)):
+                # Too much for somebody on the way, or for this reader: changes go on meanwhile.
+                self._full_due = self._clock.uptime() + _POSTPONED_S
+            raise
+        self._tell("full" if full else "incremental", changes, parser)
         if table.seconds and not spoke_seconds:
             self._report(
                 "sync: a day time above 1440: from now on all are taken as seconds; "
                 "if that is wrong, set day_time_unit"
             )
-        return 1 if full else changes.received
+        if full:
+            self.full_syncs += 1
+            self._full_due = self._daily()
+            return 1
+        after = self._settings["full_sync_after_changes_minutes"]
+        if after and parser.rules:
+            # An incremental answer may lack rules; they come with everything.
+            self._full_due = min(self._full_due, self._clock.uptime() + int(after * 60))
+        return changes.received
 
-    async def _exchange(self, full, unsorted):
+    async def ask_for_card(self) -> None:
+        """Ask for all rules of the card that is wanted, and of no other; the minute stays."""
+        names = [self._wanted]
+        self._wanted = None
+        if names[0] and self._table.minute and not self._table.fault:
+            await self._guarded(self._ask_for(names))
+
+    async def _ask_for(self, names):
+        changes, parser = await self._exchange(None, names)
+        self._tell("unknown card", changes, parser)
+
+    async def _exchange(self, minute, names, unsorted=False):
         # Asks once and applies what comes.
-        transaction = self._table.begin(full, unsorted)
+        transaction = self._table.begin(minute == 0, unsorted)
         try:
             changes = _Changes(transaction)
-            answer = self._client.sync(0 if full else self._table.minute, changes)
-            parser = await asyncio.wait_for(answer, _SYNC_MAX)
-            commit = transaction.commit(changes.received)
+            answer = self._client.sync(minute, changes, names)
+            parser = await asyncio.wait_for(answer, self.longest)
+            commit = transaction.commit(self._table.minute if minute is None else changes.received)
             try:
                 for _ in commit:
                     await asyncio.sleep(0)
@@ -142,10 +231,9 @@ class Poller:
             transaction.abort()
         return changes, parser
 
-    def _tell(self, full, changes, parser):
+    def _tell(self, kind, changes, parser):
         changed = changes.transaction.changed
-        if full or changed or parser.dropped:
-            kind = "full" if full else "incremental"
+        if changed or parser.dropped or kind == "full":
             self._report(
                 "sync: %s, %d rules, %d codes changed, minute %d"
                 % (kind, parser.rules, changed, changes.received)
@@ -160,6 +248,7 @@ class Poller:
 
     def _fail(self, words):
         self.failures += 1
+        self._failures += 1
         # A fault that lasts is told once, not every minute.
         if words != self.error:
             self._report("sync: failed: %s" % words)
@@ -182,12 +271,3 @@ class _Changes:
     def dropped(self, line, reason):
         # Counted by the parser and told together at the end.
         pass
-
-
-def _words(error):
-    # Our own errors are words; the system's are a number.
-    if isinstance(error, asyncio.TimeoutError):
-        return "the answer trickled for too long"
-    if len(error.args) == 1 and isinstance(error.args[0], str):
-        return error.args[0]
-    return "error %s" % (error.args[0] if error.args else error)

@@ -47,8 +47,7 @@ class Clock:
     def __init__(self, uptime):
         self._rtc = RTC()
         self._counter = uptime
-        self._offset = None  # minutes east of UTC
-        self._zone = ""
+        self._zone = None
         self.minute = -1
         self.day_minute = -1
         self.weekday = 0
@@ -63,6 +62,10 @@ class Clock:
         """Return the seconds since the start, whatever happens to the time of day."""
         return self._counter.millis() // 1000
 
+    def step_to(self, seconds: int) -> int:
+        """Return by how many seconds `set_utc(seconds)` would put the clock forward."""
+        return seconds - time.time() - _EPOCH * 60
+
     def set_utc(self, seconds: int) -> None:
         """Set the time: seconds since 1970 UTC, from 2026 to 2099. Raises ValueError."""
         if seconds // 60 < _EARLIEST:
@@ -75,8 +78,7 @@ class Clock:
 
     def set_zone(self, zone: str) -> None:
         """Set the zone: a POSIX TZ string. Raises ZoneError; the last good one then stays."""
-        self._offset = timezone.parse(zone)
-        self._zone = zone
+        self._zone = timezone.Zone(zone)
         self.tick()
 
     def tick(self) -> None:
@@ -86,8 +88,11 @@ class Clock:
             self.minute = self.day_minute = -1
             return
         self.minute = minute
-        if self._offset is not None:
-            self.day_minute, self.weekday = timezone.local(minute, self._offset)
+        zone = self._zone
+        if zone:
+            zone.tell(minute)
+            self.day_minute = zone.day_minute
+            self.weekday = zone.weekday
 
     def text(self) -> str:
         """Return the local time for a log line: `Mon 09:30 MSK-3`."""
@@ -96,7 +101,7 @@ class Clock:
         if self.day_minute < 0:
             return "zone not set"
         day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[self.weekday]
-        return "%s %02d:%02d %s" % (day, self.day_minute // 60, self.day_minute % 60, self._zone)
+        return "%s %02d:%02d %s" % (day, self.day_minute // 60, self.day_minute % 60, self._zone.text)
 
     async def run(self) -> None:
         """Tick for ever."""

@@ -1,55 +1,88 @@
-"""`network` of the virtual chip: one radio, whose air the world switches on and off."""
+"""`network` of the virtual chip: one radio, and an air that the world changes.
+
+`state.air` is the world's last request: "up": whether there is a router at all; "networks":
+{name: password}, without it every name is there and takes any password; "deaf": a link that is
+up stays up, whatever becomes of the router, until it is left.
+"""
+
+import os
 
 import state
 import utime as ticks
 
 STA_IF = 0
-AP_IF = 1
 STAT_IDLE = 1000
 STAT_CONNECTING = 1001
 STAT_GOT_IP = 1010
 STAT_NO_AP_FOUND = 201
+STAT_WRONG_PASSWORD = 202
 _JOIN_MS = 100
+
+_link = "127.0.0.1", "255.0.0.0", "127.0.0.1", os.getenv("KALITKA_CHIP_DNS") or "127.0.0.1"
+
+
+def hostname(name=None):
+    """Return the chip's name; another is taken and forgotten."""
+    return "mpy-esp32"
 
 
 class WLAN:
-    """The station interface. Any network name is there while the air is on."""
+    """The station interface."""
+
+    PM_NONE = 0
 
     def __init__(self, interface=STA_IF):
         self._active = False
-        self._joined = None  # since when (ticks), None if no network was asked for
+        self._wanted = None  # name, password and since when (ticks)
+        self._up = False
 
     def active(self, on=None):
         """Read or switch the radio."""
         if on is not None:
             self._active = bool(on)
             if not on:
-                self._joined = None
+                self._wanted = None
         return self._active
+
+    def config(self, reconnects=-1, pm=1):
+        """Take the settings that the firmware makes."""
 
     def connect(self, ssid, key=None):
         """Begin to join a network."""
         if not self._active:
             raise OSError("Wifi Not Started")
-        if self._joined is not None:
+        if self._wanted:
             # As the chip: a try that has not been ended is in the way of the next.
             raise OSError("Wifi Internal State Error")
-        self._joined = ticks.ticks_ms()
+        self._wanted = ssid, key, ticks.ticks_ms()
+        self._up = False
 
     def disconnect(self):
         """Leave the network."""
-        self._joined = None
+        self._wanted = None
 
     def isconnected(self):
         """Tell whether the link is up."""
-        if self._joined is None or not state.network_up:
-            return False
-        return ticks.ticks_diff(ticks.ticks_ms(), self._joined) >= _JOIN_MS
+        return self.status() == STAT_GOT_IP
+
+    def ifconfig(self):
+        """Return the address, the mask, the gateway and the name server."""
+        return _link if self.isconnected() else ("0.0.0.0",) * 4
 
     def status(self):
         """Return the state of the link."""
-        if self.isconnected():
-            return STAT_GOT_IP
-        if self._joined is None:
+        if not self._wanted:
             return STAT_IDLE
-        return STAT_CONNECTING if state.network_up else STAT_NO_AP_FOUND
+        ssid, key, began = self._wanted
+        if ticks.ticks_diff(ticks.ticks_ms(), began) < _JOIN_MS:
+            return STAT_CONNECTING
+        air = state.air
+        if not (self._up and air.get("deaf")):
+            self._up = False
+            networks = air.get("networks", {ssid: key})
+            if not air["up"] or ssid not in networks:
+                return STAT_NO_AP_FOUND
+            if networks[ssid] != key:
+                return STAT_WRONG_PASSWORD
+            self._up = True
+        return STAT_GOT_IP

@@ -1,8 +1,9 @@
 """Power on: what the chip does before the firmware's boot.py, and then boot.py and main.py.
 
 Run by `micropython -X heapsize=BYTES power.py FLASH`. The fakes are imported first; then the
-flash file's LittleFS takes the place of the host's files, as on a board. With MICROPYINSPECT=1
-in the environment a console follows, unless the chip was reset.
+flash file's LittleFS takes the place of the host's files, as on a board, beside the ROM, if the
+chip has one. With MICROPYINSPECT=1 in the environment a console follows, unless the chip was
+reset.
 """
 
 import asyncio
@@ -18,6 +19,13 @@ import state
 import vfs
 
 import micropython
+
+_rom = None
+if os.getenv("KALITKA_CHIP_ROM"):
+    import rom
+
+    _rom = rom.partition
+    sys.modules["vfs"] = rom  # a module of that name on the path would not win over the built-in
 
 # As the ESP32 port mounts it.
 _SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}
@@ -41,9 +49,18 @@ vfs.umount("/")
 vfs.mount(_fs, "/")
 os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
-del _fs
+if _rom is not None:
+    # A chip reads it out of its flash: that is no part of the heap.
+    state.mapped = len(_rom)
+    try:
+        vfs.mount(vfs.VfsRom(_rom), "/rom")
+        # MicroPython adds these when it starts; the ESP32 port adds its /lib after that.
+        sys.path[2:2] = ["/rom", "/rom/lib"]
+    except OSError:
+        pass  # nothing in it
+del _fs, _rom
 gc.collect()
-state.without_firmware = gc.mem_alloc()
+state.without_firmware = gc.mem_alloc() - state.mapped
 micropython.kbd_intr(3)
 # In raw mode the console has the chip to itself, as on a board that mpremote holds.
 for _name in ("boot.py",) if _raw else ("boot.py", "main.py"):

@@ -6,6 +6,7 @@ one answer a line; changes of output pins are sent as they happen.
     {"do": "pulses", "pins": [18, 19], "bits": "0101...", "gap_ms": 2}
     {"do": "pins"}    {"do": "flash"}    {"do": "memory"}
     {"do": "clock", "utc": 1795287578}   {"do": "network", "up": false}
+                                         "networks", "deaf": see network.py
 """
 
 import asyncio
@@ -22,9 +23,10 @@ PULSE_US = 50
 QUIET_MS = 60  # a hand needs longer than this for the next card
 
 pins = {}  # number -> Line
-network_up = True
+air = {"up": True}  # the world's last word on the network
 flash = None  # the block device
-without_firmware = 0  # bytes of heap in use before the firmware ran
+mapped = 0  # bytes of flash that are mapped into memory: here they lie in the heap
+without_firmware = 0  # bytes of heap in use before the firmware ran, without those
 _world = None
 
 
@@ -87,7 +89,7 @@ async def serve():
 
 
 async def _obey(request):
-    global network_up
+    global air
     do = request["do"]
     if do == "pulses":
         zero, one = [line(number) for number in request["pins"]]
@@ -104,9 +106,10 @@ async def _obey(request):
         return flash.counts()
     elif do == "memory":
         gc.collect()
-        return {"used": gc.mem_alloc(), "free": gc.mem_free(), "fakes": without_firmware}
+        used = gc.mem_alloc() - mapped
+        return {"used": used, "free": gc.mem_free(), "fakes": without_firmware}
     elif do == "network":
-        network_up = request["up"]
+        air = request
     elif do == "clock":
         import time
 

@@ -1,0 +1,152 @@
+"""Waiting for the network: every wait has its deadline, every failure its words.
+
+`wait` is how the rest of `sync` waits; `ask` sends one datagram and takes the answer. Promises:
+nothing here blocks the loop, and no socket outlives its exchange.
+"""
+
+import asyncio
+import errno
+import socket
+
+from micropython import const
+
+_DATAGRAM_MAX = const(512)
+
+_WORDS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "the connection was reset",
+    errno.EHOSTUNREACH: "no way there",
+}
+
+
+class NetError(OSError):
+    """The exchange failed. The message says what went wrong, in words."""
+
+
+class Silent(NetError):
+    """Nothing was heard at all: it may be the network itself that is dead."""
+
+
+class BadCertificate(NetError):
+    """The server's certificate is not the one that the site's CA vouches for, at this time."""
+
+
+async def wait(awaitable, patience: float, doing: str):
+    """Return what `awaitable` gives within `patience` seconds; `doing` names it in the error.
+
+    Raises Silent if the time is over, BadCertificate, NetError for what the system reports.
+    """
+    try:
+        return await asyncio.wait_for(awaitable, patience)
+    except asyncio.TimeoutError:
+        raise Silent("no answer in %d s while %s" % (patience, doing))
+    except NetError:
+        raise
+    except ValueError as e:
+        # So MicroPython's TLS says what is wrong with a certificate.
+        raise BadCertificate("certificate not accepted while %s: %s" % (doing, str(e).strip()))
+    except OSError as e:
+        kind = Silent if e.errno == errno.EHOSTUNREACH else NetError
+        raise kind("%s while %s" % (words_of(e), doing))
+
+
+def words_of(error: Exception) -> str:
+    """Return an error of ours or of the system in words."""
+    args = error.args
+    if len(args) == 1 and isinstance(args[0], str):
+        return args[0]
+    if args and args[0] in _WORDS:
+        return _WORDS[args[0]]
+    # TLS has a name for each of its numbers.
+    return "error %s" % (args[-1] if args else error)
+
+
+def split_port(where: str, port: int) -> tuple[str, int]:
+    """Split `HOST[:PORT]` (str) into host and port, by default `port`. Raises ValueError."""
+    host, colon, number = where.partition(":")
+    if colon:
+        if not number.isdigit() or len(number) > 5 or not 0 < int(number) < 65536:
+            raise ValueError("no port: %s" % number)
+        port = int(number)
+    if not host or " " in host:
+        raise ValueError("no host: %s" % where)
+    return host, port
+
+
+async def connect(address: str, port: int, tls, name: str, patience: float, doing: str):
+    """Return a Stream to `address` (of the form 10.0.0.1).
+
+    tls: an SSLContext, whose handshake is done with what is sent first and asks for the
+    certificate of `name`; None for a plain connection. Raises Silent, NetError.
+    """
+    stream = Stream(address, port, tls, name)
+    try:
+        await wait(stream.writable(), patience, doing)
+        return stream
+    except NetError:
+        stream.close()
+        raise
+
+
+class Stream(asyncio.StreamReader):
+    """A connection. Closing it frees the socket, whatever state TLS is in.
+
+    (MicroPython's own `open_connection` loses the socket when a handshake fails: after some
+    twenty wrong certificates the chip has none left.)
+    """
+
+    def __init__(self, address: str, port: int, tls=None, name: str = ""):
+        self._socket = socket.socket()
+        super().__init__(self._socket)
+        self._socket.setblocking(False)
+        try:
+            self._socket.connect(socket.getaddrinfo(address, port)[0][-1])
+        except OSError as e:
+            if e.errno != errno.EINPROGRESS:
+                self.close()
+                raise
+        if tls:
+            self.s = tls.wrap_socket(
+                self._socket, server_hostname=name, do_handshake_on_connect=False
+            )
+
+    def writable(self):
+        """Wait until something can be sent: the connection is there, or was refused."""
+        yield asyncio.core._io_queue.queue_write(self.s)
+
+    def close(self) -> None:
+        """Close the connection, at once."""
+        self.s.close()
+        self._socket.close()
+
+
+async def ask(address: str, port: int, request: bytes, is_answer, patience: float, doing: str):
+    """Send a datagram to `address` (of the form 10.0.0.1) and return the answer (bytes).
+
+    is_answer: tells of a datagram whether it is the answer; others are passed over, within
+    `patience` seconds. Raises Silent, NetError.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        where = socket.getaddrinfo(address, port)[0][-1]
+        if not address.startswith("224."):
+            # Only what comes from there is heard. (To a question put to all anybody answers.)
+            sock.connect(where)
+        sock.sendto(request, where)
+        return await wait(_hear(sock, is_answer), patience, doing)
+    except NetError:
+        raise
+    except OSError as e:
+        raise NetError("%s while %s" % (words_of(e), doing))
+    finally:
+        sock.close()
+
+
+def _hear(sock, is_answer):
+    while True:
+        yield asyncio.core._io_queue.queue_read(sock)
+        # Not by the stream, which would take two datagrams for one.
+        data = sock.recv(_DATAGRAM_MAX)
+        if is_answer(data):
+            return data

@@ -1,0 +1,130 @@
+"""Keeps the clock right: from the server, else from a time server, else from a clock chip.
+
+Promises: once a day the time is fetched anew, so that it is off by a second or so at most (the
+chip's crystal loses one a day); every step of the clock is told with its size; who cannot prove
+who they are may set a clock that is not set, but move one that is only by so much.
+"""
+
+from kalitka.access.timezone import ZoneError
+from kalitka.sync import ntp
+from kalitka.sync.net import words_of
+from micropython import const
+
+_MINUTE = const(60)
+_HOUR = const(3600)
+_DAY = const(86400)
+_ANY = const(1 << 30)
+# By how many seconds a clock that is set may be moved: anybody can answer for a time server; a
+# chip whose battery ends may be wrong by years.
+_NTP_MOVES = _HOUR
+_CHIP_MOVES = _MINUTE
+_UNHEARD_OF = const(2)  # seconds; a step up to that is not told
+
+
+class TimeKeeper:
+    """Sets `clock` (see `system.clock`) when it is due.
+
+    client: the server (see `sync.client`) or None. ntp_server: `HOST[:PORT]` or "". names: finds
+    addresses. chip: has `read() -> seconds or -1` and `write(seconds)`, or None. zone: the
+    technician's zone, "" to take the server's. report: takes a line of text (str) for the log.
+
+    source: who set the clock last, in words.
+    """
+
+    def __init__(self, clock, client, ntp_server, names, chip, zone, report):
+        self._clock = clock
+        self._client = client
+        self._ntp_server = ntp_server
+        self._names = names
+        self._chip = chip
+        self._zone = zone
+        self._report = report
+        self._due = self._chip_due = 0  # uptime in seconds
+        self._error = ""
+        self.source = ""
+        if chip and not clock.is_set:
+            self._by_chip()
+
+    async def keep(self) -> None:
+        """Ask for the time over the network if it is due. A failure is only reported."""
+        clock = self._clock
+        if clock.uptime() < self._due:
+            return
+        by_ntp = False
+        if self._client and self._client.secure and not clock.is_set:
+            # A certificate can be checked only by somebody who knows the time.
+            by_ntp = await self._by_ntp()
+        taken = await self._by_server() or by_ntp or await self._by_ntp()
+        if taken:
+            self._error = ""
+        else:
+            self.offline()
+        again = _DAY if taken else _HOUR if clock.is_set else _MINUTE
+        self._due = clock.uptime() + again
+
+    def offline(self) -> None:
+        """Without a network: once an hour the clock chip is asked, which drifts less."""
+        if self._chip and self._clock.uptime() >= self._chip_due:
+            self._chip_due = self._clock.uptime() + _HOUR
+            self._by_chip()
+
+    async def _by_server(self):
+        if not self._client:
+            return False
+        try:
+            seconds, zone = await self._client.time()
+        except (OSError, ValueError) as e:
+            self._fail(e)
+            return False
+        if not self._take(seconds, "the server", _ANY):
+            return False
+        if not self._zone:
+            try:
+                self._clock.set_zone(zone)
+            except ZoneError as e:
+                self._report("clock: the server's zone is not taken: %s" % e)
+        return True
+
+    async def _by_ntp(self):
+        if not self._ntp_server:
+            return False
+        try:
+            seconds = await ntp.time(self._ntp_server, self._names)
+        except (OSError, ValueError) as e:
+            self._fail(e)
+            return False
+        return self._take(seconds, "a time server", _NTP_MOVES)
+
+    def _by_chip(self):
+        seconds = self._chip.read()
+        return seconds >= 0 and self._take(seconds, "the clock chip", _CHIP_MOVES)
+
+    def _take(self, seconds, source, moves):
+        clock = self._clock
+        try:
+            step = clock.step_to(seconds) if clock.is_set else None
+            if step is not None and abs(step) > moves:
+                raise ValueError("%s says %d s more than the clock: not taken" % (source, step))
+            clock.set_utc(seconds)
+        except ValueError as e:
+            self._fail(e)
+            return False
+        if source != self.source or step is None or abs(step) > _UNHEARD_OF:
+            self._report("clock: set by %s%s" % (source, _moved(step)))
+        self.source = source
+        if self._chip and moves != _CHIP_MOVES:
+            self._chip.write(seconds)
+        return True
+
+    def _fail(self, error):
+        words = words_of(error)
+        # A fault that lasts is told once, not every minute.
+        if words != self._error:
+            self._report("clock: not set: %s" % words)
+        self._error = words
+
+
+def _moved(step):
+    if not step:
+        return ""
+    return ", %d s %s" % (abs(step), "forward" if step > 0 else "back")

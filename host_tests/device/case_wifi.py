@@ -1,0 +1,355 @@
+"""The supervisor of the radio, in virtual time: what routers and drivers do to a reader."""
+
+import asyncio
+
+from device import fake_air
+from device.fake_air import Air
+from device.fake_time import now, run
+from kalitka.system import wifi
+
+SITE = ("site", "right-secret")
+YARD = ("yard", "other-secret")
+HOUR = 3600
+# As drivers differ. The first is today's, the last the oldest.
+VERSIONS = (
+    {},
+    {"ifconfig": False},
+    {"names": False},
+    {"reconnects": False},
+    {"stale": False, "ifconfig": True, "reconnects": False, "hostname": False},
+)
+
+
+def supervise(air, networks, scenario, hostname=""):
+    """Run the coroutine function `scenario(wifi, lines)` beside a supervisor of this air.
+
+    Returns the lines that were reported. Nothing may end the supervisor, no line has a password.
+    """
+    lines = []
+
+    async def main():
+        watched = wifi.Wifi(networks, hostname, lines.append)
+        job = asyncio.create_task(watched.run())
+        await scenario(watched, lines)
+        assert job.done() == (not networks), "the supervisor has ended"
+        job.cancel()
+        await asyncio.sleep(0)
+
+    wifi.network = air
+    run(main)
+    for line in lines:
+        for _, password in networks:
+            assert not password or password not in line, line
+    return lines
+
+
+async def until(condition, seconds):
+    """Return after how many seconds it was true, which must be at most `seconds`."""
+    began = now()
+    while not condition():
+        assert now() - began <= seconds, "not within %d s" % seconds
+        await asyncio.sleep(0.5)
+    return now() - began
+
+
+def only(lines, text):
+    """Return how many lines have this text."""
+    return sum(text in line for line in lines)
+
+
+def pauses(air):
+    """Return the whole seconds from each try to join to the next."""
+    times = [at for at, name, _ in air.calls if name == "connect"]
+    return [round(times[i + 1] - times[i]) for i in range(len(times) - 1)]
+
+
+def test_it_joins_tells_and_knows_the_name_server():
+    async def scenario(wlan, lines):
+        assert not wlan.connected() and wlan.dns() == "" and wlan.since == 0
+        await until(wlan.connected, 10)
+        assert wlan.since == 1
+        assert wlan.dns() == "192.168.7.1"
+        await asyncio.sleep(HOUR)
+        assert wlan.connected() and wlan.since == 1
+
+    for version in VERSIONS:
+        lines = supervise(Air(dict([SITE]), **version), [SITE], scenario)
+        assert lines == ["wifi: connected to site, address 192.168.7.5"], lines
+
+
+def test_without_a_network_in_the_settings_the_radio_stays_off():
+    async def scenario(wlan, lines):
+        await asyncio.sleep(HOUR)
+        wlan.distrust()
+        assert not wlan.connected() and wlan.dns() == ""
+
+    air = Air({})
+    assert supervise(air, [], scenario) == ["wifi: no network in the settings"]
+    assert air.calls == []
+
+
+def test_the_driver_does_not_retry_by_itself_and_saves_no_power():
+    async def scenario(wlan, lines):
+        await until(wlan.connected, 10)
+
+    air = Air(dict([SITE]))
+    supervise(air, [SITE], scenario, "gate-1")
+    assert air.asked("config") == [({"reconnects": 0},), ({"pm": 0},)]
+    assert air.name == "gate-1"
+    old = Air(dict([SITE]), hostname=False, reconnects=False)
+    supervise(old, [SITE], scenario, "gate-1")
+    assert old.options == {"pm": 0, "hostname": "gate-1", "dhcp_hostname": "gate-1"}
+    # A name that the port refuses keeps nobody off the network.
+    supervise(air, [SITE], scenario, "g" * 40)
+
+
+def test_a_router_that_restarts_after_hours_is_found_again():
+    async def scenario(wlan, lines):
+        await until(wlan.connected, 10)
+        for times in (2, 3):
+            await asyncio.sleep(2 * HOUR)
+            wlan_air.networks = {}
+            await until(lambda: not wlan.connected(), 2)
+            assert wlan.dns() == ""
+            await asyncio.sleep(120)
+            wlan_air.networks = dict([SITE])
+            await until(wlan.connected, 60)
+            assert wlan.since == times
+
+    for version in VERSIONS:
+        wlan_air = Air(dict([SITE]), **version)
+        lines = supervise(wlan_air, [SITE], scenario)
+        assert only(lines, "wifi: lost the link") == 2
+        assert only(lines, "wifi: connected to site") == 3
+
+
+def test_a_router_away_for_a_week_costs_few_lines_and_is_found():
+    async def scenario(wlan, lines):
+        await until(wlan.connected, 10)
+        air.networks = {}
+        await asyncio.sleep(7 * 24 * HOUR)
+        assert lines[1:] == ["wifi: lost the link", "wifi: site: network not found"], lines
+        air.networks = dict([SITE])
+        await until(wlan.connected, 60)
+        # The next time it is told again.
+        air.networks = {}
+        await asyncio.sleep(HOUR)
+        assert only(lines, "network not found") == 2
+
+    air = Air(dict([SITE]), stale=False)
+    supervise(air, [SITE], scenario)
+    # At most every 30 s plus what a try takes, and the radio had its rest.
+    assert air.counts["connect"] < 7 * 24 * HOUR / 30 + 200
+    assert air.counts["active"] > 3000
+
+
+def test_the_pauses_grow_from_one_second_to_thirty():
+    async def scenario(wlan, lines):
+        await asyncio.sleep(600)
+
+    air = Air({}, stale=False)
+    supervise(air, [SITE], scenario)
+    between = pauses(air)
+    # A try that fails of its own takes three seconds.
+    assert between[0] == 5, between
+    assert between[:6] == sorted(between[:6]), between
+    assert max(between) == 33, between
+
+
+def test_a_wrong_password_is_told_once_and_tried_until_it_is_right():
+    async def scenario(wlan, lines):
+        await asyncio.sleep(HOUR)
+        assert lines == ["wifi: site: wrong password"], lines
+        air.networks["site"] = SITE[1]
+        await until(wlan.connected, 60)
+
+    for version in ({}, {"ifconfig": False}, {"stale": False}):
+        for refusal in (fake_air.REFUSED, fake_air.HANDSHAKE, 204):
+            air = Air({"site": "another"}, **version)
+            air.refusal = refusal
+            supervise(air, [SITE], scenario)
+
+
+def test_numbers_without_a_name_are_told_as_numbers():
+    async def scenario(wlan, lines):
+        await asyncio.sleep(HOUR)
+        assert lines == ["wifi: site: status 201"], lines
+
+    supervise(Air({}, names=False), [SITE], scenario)
+
+    async def unheard(wlan, lines):
+        await asyncio.sleep(HOUR)
+        assert lines == ["wifi: site: status 77"], lines
+
+    air = Air({"site": "another"})
+    air.refusal = 77
+    supervise(air, [SITE], unheard)
+
+
+def test_a_driver_that_says_nothing_gets_twenty_seconds():
+    async def scenario(wlan, lines):
+        await asyncio.sleep(HOUR)
+        assert lines == ["wifi: site: no answer"], lines
+
+    air = Air(dict([SITE]))
+    air.join_s = 25
+    supervise(air, [SITE], scenario)
+    assert 20 < pauses(air)[0] < 24
+
+    async def slow(wlan, lines):
+        await until(wlan.connected, 22)
+
+    # A slow router is waited for, whatever the driver still says of the try before.
+    for version in VERSIONS:
+        air = Air(dict([YARD]), **version)
+        air.join_s = 18
+        supervise(air, [YARD], slow)
+
+
+def test_the_second_network_is_taken_when_the_first_is_not_there_or_refuses():
+    async def scenario(wlan, lines):
+        await until(wlan.connected, 50)
+        assert only(lines, "connected to yard") == 1
+
+    for version in VERSIONS:
+        supervise(Air(dict([YARD]), **version), [SITE, YARD], scenario)
+        supervise(Air({"site": "another", "yard": YARD[1]}, **version), [SITE, YARD], scenario)
+
+
+def test_the_network_that_worked_last_is_tried_first():
+    async def scenario(wlan, lines):
+        await until(wlan.connected, 50)
+        air.networks = {}
+        await asyncio.sleep(HOUR)
+        air.networks = dict([SITE, YARD, ("shed", "")])
+        before = len(air.calls)
+        await until(wlan.connected, 120)
+        tried = [call[2][0] for call in air.calls[before:] if call[1] == "connect"]
+        assert tried[-1] == "yard", tried
+        # And then the others in the order of the settings.
+        air.networks = {}
+        before = len(air.calls)
+        await asyncio.sleep(70)
+        tried = [call[2][0] for call in air.calls[before:] if call[1] == "connect"]
+        assert tried[:3] == ["yard", "site", "shed"], tried
+
+    air = Air(dict([YARD]), stale=False)
+    supervise(air, [SITE, YARD, ("shed", "")], scenario)
+
+
+def test_a_deaf_link_is_left_when_it_is_distrusted():
+    async def scenario(wlan, lines):
+        await until(wlan.connected, 10)
+        await asyncio.sleep(HOUR)
+        air.deaf = True
+        await asyncio.sleep(HOUR)
+        assert wlan.connected()
+        wlan.distrust()
+        assert not wlan.connected() and wlan.dns() == ""
+        await until(wlan.connected, 10)
+        assert not air.deaf and wlan.since == 2
+        # A second time in a row: the radio is switched off and on.
+        assert (False,) not in air.asked("active")
+        await asyncio.sleep(HOUR)
+        wlan.distrust()
+        wlan.distrust()
+        await until(wlan.connected, 10)
+        assert air.asked("active") == [(True,), (False,), (True,)]
+        assert wlan.since == 3
+        # That was that: the next is a first one, as is one after a day without.
+        wlan.distrust()
+        await until(wlan.connected, 10)
+        await asyncio.sleep(25 * HOUR)
+        wlan.distrust()
+        await until(wlan.connected, 10)
+        assert len(air.asked("active")) == 3
+        assert wlan.since == 5
+
+    air = Air(dict([SITE]))
+    lines = supervise(air, [SITE], scenario)
+    assert only(lines, "nothing gets through, joins anew") == 3
+    assert only(lines, "nothing gets through, restarts the radio") == 1
+    assert only(lines, "lost the link") == 0
+
+
+def test_distrust_without_a_link_is_nothing():
+    async def scenario(wlan, lines):
+        for _ in range(100):
+            wlan.distrust()
+            await asyncio.sleep(1)
+        air.networks = dict([SITE])
+        await until(wlan.connected, 60)
+
+    air = Air({})
+    lines = supervise(air, [SITE], scenario)
+    assert only(lines, "nothing gets through") == 0
+
+
+def test_a_link_without_an_address_is_none():
+    async def scenario(wlan, lines):
+        await asyncio.sleep(HOUR)
+        assert not wlan.connected() and lines == ["wifi: site: no answer"], lines
+        air.address = "192.168.7.9"
+        await until(wlan.connected, 60)
+        # The lease ends and the driver does not say so.
+        air.address = "0.0.0.0"
+        await until(lambda: not wlan.connected(), 2)
+        assert lines[-1] == "wifi: lost the link"
+        air.address = "192.168.7.5"
+        await until(wlan.connected, 60)
+
+    for ifconfig in (True, False):
+        air = Air(dict([SITE]), ifconfig=ifconfig)
+        air.address = "0.0.0.0"
+        supervise(air, [SITE], scenario)
+
+
+def test_whatever_the_driver_raises_it_goes_on_trying():
+    errors = (
+        OSError("Wifi Internal State Error"),
+        OSError(-1, "ESP_FAIL"),
+        RuntimeError("Wifi Unknown Error 0x0101"),
+        MemoryError(),
+        ValueError("unknown config param"),
+    )
+
+    async def scenario(wlan, lines):
+        air.raising = raising
+        await asyncio.sleep(HOUR)
+        assert not wlan.connected()
+        assert len(lines) == 1 and lines[0].startswith("wifi: site: error"), lines
+        air.raising = {}
+        await until(wlan.connected, 60)
+
+    for name in ("WLAN", "active", "connect"):
+        for error in errors:
+            air = Air(dict([SITE]))
+            raising = {name: error}
+            supervise(air, [SITE], scenario)
+
+    async def harmless(wlan, lines):
+        air.raising = {"config": errors[0], "disconnect": errors[2]}
+        await until(wlan.connected, 10)
+        air.networks = {}
+        await until(lambda: not wlan.connected(), 2)
+        air.raising["active"] = errors[1]  # switching it off as well
+        await asyncio.sleep(HOUR)
+        air.raising = {}
+        air.networks = dict([SITE])
+        await until(wlan.connected, 60)
+
+    air = Air(dict([SITE]))
+    supervise(air, [SITE], harmless)
+
+
+def test_a_network_left_over_from_before_a_soft_reset_is_not_taken():
+    async def scenario(wlan, lines):
+        radio = air.WLAN(0)
+        radio.active(True)
+        radio.connect(*YARD)
+        await asyncio.sleep(1)
+        await until(wlan.connected, 20)
+        assert lines == ["wifi: connected to site, address 192.168.7.5"], lines
+
+    air = Air(dict([SITE, YARD]))
+    supervise(air, [SITE], scenario)
