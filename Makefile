@@ -16,7 +16,7 @@ demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in
 	@$(BIN)/kalitka demo
 
 test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n auto --dist loadfile
 
 test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs: a quarter of an hour
 	@$(BIN)/pytest -q -s host_tests/long

@@ -163,7 +163,7 @@ def test_every_string_of_tzdata_means_what_zoneinfo_says(runtime):
     for text, (minutes, weeks) in expected_of_rules().items():
         runtime.check("check_local", text, minutes, weeks)
         count += len(minutes)
-    print(f"\n{len(expected_of_rules())} strings, {count} minutes", end=" ")
+    print(f"# {len(expected_of_rules())} strings, {count} minutes")
     assert count > 25_000 and len(expected_of_rules()) > 80
 
 
@@ -173,7 +173,7 @@ def test_every_zone_of_tzdata_has_its_time_where_its_string_holds(runtime):
         runtime.check("check_local", text, minutes, weeks)
         count += len(minutes)
         others += len(elsewhere)
-    print(f"\n{len(expected_of_zones())} zones, {count} minutes and {others} others", end=" ")
+    print(f"# {len(expected_of_zones())} zones, {count} minutes and {others} others")
     assert count > 50_000 and others < count / 20
 
 
@@ -330,7 +330,7 @@ def test_any_rules_mean_what_a_walk_through_the_calendar_says(runtime):
         count += len(minutes)
 
     holds()
-    print(f"\n{count} minutes", end=" ")
+    print(f"# {count} minutes of random strings by the calendar")
 
 
 @pytest.fixture
@@ -385,7 +385,7 @@ def test_any_rules_mean_what_the_c_library_and_zoneinfo_say(local_zone):
             by_zoneinfo += len(minutes)
 
     holds()
-    print(f"\n{count} minutes by the C library, {by_zoneinfo} by zoneinfo", end=" ")
+    print(f"# {count} minutes by the C library, {by_zoneinfo} by zoneinfo")
     assert count > 10_000 and by_zoneinfo > 2_000
 
 

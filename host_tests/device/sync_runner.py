@@ -139,7 +139,7 @@ async def _polls(options):
     settings = {"poll_seconds": 60, "full_sync_at_start": False}
     settings.update(given["settings"])
     found = complete(settings)[0]
-    names = Names(lambda: given["dns"], clock.uptime)
+    names = Names(lambda: given["dns"], clock.uptime, given["patience"] / 4)
     table = Table(given["folder"])
     results = []
     decisions = [0, 0]

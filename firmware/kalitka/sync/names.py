@@ -13,7 +13,7 @@ from micropython import const
 
 _PORT = const(53)
 _LOCAL = ("224.0.0.251", 5353)
-_PATIENCE = const(3)  # seconds for one try
+_PATIENCE = const(3)
 _TRIES = const(2)
 _LEAST = const(60)  # seconds that an answer is kept, whatever it says
 _MOST = const(86400)
@@ -23,10 +23,11 @@ _KEPT = const(4)  # names
 class Names:
     """Finds addresses. `server`: a callable that gives the name server as `ADDRESS[:PORT]` or "".
 
-    uptime: a callable that gives seconds, steadily.
+    uptime: a callable that gives seconds, steadily. patience: seconds that one try may take.
     """
 
-    def __init__(self, server, uptime):
+    def __init__(self, server, uptime, patience: float = _PATIENCE):
+        self.patience = patience
         self._server = server
         self._uptime = uptime
         self._known = {}  # host: [address, until]
@@ -75,7 +76,7 @@ class Names:
                 return data[:2] == number and len(data) > 12 and data[2] & 0x80
 
             try:
-                data = await ask(address, port, request, is_answer, _PATIENCE, doing)
+                data = await ask(address, port, request, is_answer, self.patience, doing)
             except NetError:
                 if left == 1:
                     raise

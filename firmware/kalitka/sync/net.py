@@ -39,7 +39,7 @@ async def wait(awaitable, patience: float, doing: str):
     try:
         return await asyncio.wait_for(awaitable, patience)
     except asyncio.TimeoutError:
-        raise Silent("no answer in %d s while %s" % (patience, doing))
+        raise Silent("no answer in %s s while %s" % (patience, doing))
     except NetError:
         raise
     except ValueError as e:

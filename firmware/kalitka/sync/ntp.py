@@ -9,14 +9,13 @@ from kalitka.sync.net import NetError, ask, split_port
 from micropython import const
 
 _PORT = const(123)
-_PATIENCE = const(5)  # seconds
 _SIZE = const(48)
 
 
 async def time(where: str, names) -> int:
     """Return the seconds since 1970 UTC that the server at `HOST[:PORT]` says.
 
-    names: finds the address of a name. Raises NetError, ValueError if `where` is no host.
+    names: finds the address of a name, and has `patience`. Raises NetError, ValueError if `where` is no host.
     """
     host, port = split_port(where, _PORT)
     doing = "asking %s for the time" % host
@@ -28,7 +27,7 @@ async def time(where: str, names) -> int:
     def is_answer(data):
         return len(data) >= _SIZE and data[24:32] == ours and data[0] & 7 == 4
 
-    data = await ask(address, port, request, is_answer, _PATIENCE, doing)
+    data = await ask(address, port, request, is_answer, names.patience, doing)
     if not 0 < data[1] < 16 or data[0] >> 6 == 3 or data[40:44] == bytes(4):
         raise NetError("the time server has no time while %s" % doing)
     seconds = int.from_bytes(data[40:44], "big") - 2208988800

@@ -141,7 +141,7 @@ class Poller:
         if not self._failures:
             return interval
         # Doubled each time, and never the same for two readers that lost the same server.
-        pause = min(_RETRY_S << min(self._failures - 1, 8), max(_RETRY_MAX_S, interval))
+        pause = min(_RETRY_S << min(self._failures - 1, 16), max(_RETRY_MAX_S, interval))
         return pause * (128 + os.urandom(1)[0] // 2) // 256 + 1
 
     async def _guarded(self, work):

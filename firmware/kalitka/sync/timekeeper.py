@@ -18,6 +18,9 @@ _ANY = const(1 << 30)
 # chip whose battery ends may be wrong by years.
 _NTP_MOVES = _HOUR
 _CHIP_MOVES = _MINUTE
+_SERVER = "the server"
+_NTP = "a time server"
+_CHIP = "the clock chip"
 _UNHEARD_OF = const(2)  # seconds; a step up to that is not told
 
 
@@ -40,7 +43,7 @@ class TimeKeeper:
         self._zone = zone
         self._report = report
         self._due = self._chip_due = 0  # uptime in seconds
-        self._error = ""
+        self._faults = {}  # of each source, in words
         self.source = ""
         if chip and not clock.is_set:
             self._by_chip()
@@ -55,9 +58,7 @@ class TimeKeeper:
             # A certificate can be checked only by somebody who knows the time.
             by_ntp = await self._by_ntp()
         taken = await self._by_server() or by_ntp or await self._by_ntp()
-        if taken:
-            self._error = ""
-        else:
+        if not taken:
             self.offline()
         again = _DAY if taken else _HOUR if clock.is_set else _MINUTE
         self._due = clock.uptime() + again
@@ -74,9 +75,9 @@ class TimeKeeper:
         try:
             seconds, zone = await self._client.time()
         except (OSError, ValueError) as e:
-            self._fail(e)
+            self._fail(_SERVER, e)
             return False
-        if not self._take(seconds, "the server", _ANY):
+        if not self._take(seconds, _SERVER, _ANY):
             return False
         if not self._zone:
             try:
@@ -91,24 +92,25 @@ class TimeKeeper:
         try:
             seconds = await ntp.time(self._ntp_server, self._names)
         except (OSError, ValueError) as e:
-            self._fail(e)
+            self._fail(_NTP, e)
             return False
-        return self._take(seconds, "a time server", _NTP_MOVES)
+        return self._take(seconds, _NTP, _NTP_MOVES)
 
     def _by_chip(self):
         seconds = self._chip.read()
-        return seconds >= 0 and self._take(seconds, "the clock chip", _CHIP_MOVES)
+        return seconds >= 0 and self._take(seconds, _CHIP, _CHIP_MOVES)
 
     def _take(self, seconds, source, moves):
         clock = self._clock
         try:
             step = clock.step_to(seconds) if clock.is_set else None
             if step is not None and abs(step) > moves:
-                raise ValueError("%s says %d s more than the clock: not taken" % (source, step))
+                raise ValueError("its time is %d s off the clock's: not taken" % step)
             clock.set_utc(seconds)
         except ValueError as e:
-            self._fail(e)
+            self._fail(source, e)
             return False
+        self._faults.pop(source, None)
         if source != self.source or step is None or abs(step) > _UNHEARD_OF:
             self._report("clock: set by %s%s" % (source, _moved(step)))
         self.source = source
@@ -116,12 +118,12 @@ class TimeKeeper:
             self._chip.write(seconds)
         return True
 
-    def _fail(self, error):
+    def _fail(self, source, error):
         words = words_of(error)
         # A fault that lasts is told once, not every minute.
-        if words != self._error:
-            self._report("clock: not set: %s" % words)
-        self._error = words
+        if words != self._faults.get(source):
+            self._report("clock: not set by %s: %s" % (source, words))
+        self._faults[source] = words
 
 
 def _moved(step):

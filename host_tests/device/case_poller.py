@@ -1,0 +1,560 @@
+"""When the reader asks, and what for, in virtual time: hours of troubled servers in no time."""
+
+import asyncio
+
+from device.fake_time import now, run
+from kalitka import settings
+from kalitka.sync import timekeeper
+from kalitka.sync.client import Refused
+from kalitka.sync.net import NetError, Silent
+from kalitka.sync.poller import Poller
+from kalitka.sync.timekeeper import TimeKeeper
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+START = 1795415400
+
+
+class Clock:
+    """A clock that runs in virtual time."""
+
+    def __init__(self, is_set=True):
+        self.began = now()
+        self.is_set = is_set
+        self.ahead = START
+        self.zone = ""
+
+    def uptime(self):
+        return int(now() - self.began)
+
+    def step_to(self, seconds):
+        return int(seconds - self.ahead - self.uptime())
+
+    def set_utc(self, seconds):
+        if seconds < START - DAY:
+            raise ValueError("the time given lies before this firmware's build")
+        self.ahead = seconds - self.uptime()
+        self.is_set = True
+
+    def set_zone(self, zone):
+        self.zone = zone
+
+
+class Wifi:
+    """A link that is switched by hand."""
+
+    def __init__(self):
+        self.up = True
+        self.since = 1
+        self.distrusted = []
+
+    def connected(self):
+        return self.up
+
+    def distrust(self):
+        self.distrusted.append(int(now()))
+
+    def join(self):
+        self.up = True
+        self.since += 1
+
+
+class Table:
+    """A table without rules."""
+
+    def __init__(self, minute):
+        self.minute = minute
+        self.fault = ""
+        self.seconds = False
+        self.changed = self.overflowed = 0
+        self.again = False
+
+    def begin(self, full, unsorted):
+        return self
+
+    def delete(self, code):
+        pass
+
+    take = settle = delete
+
+    def commit(self, minute):
+        self.minute = minute
+        yield
+
+    def abort(self):
+        pass
+
+    def save_minute(self):
+        pass
+
+
+class Answer:
+    """What the parser tells of an answer."""
+
+    def __init__(self, rules):
+        self.rules = rules
+        self.dropped = 0
+        self.reasons = {}
+
+
+class Client:
+    """A server. trouble: raised instead of an answer; rules: how many an answer has."""
+
+    secure = False
+
+    def __init__(self):
+        self.asked = []  # (seconds, minute, names)
+        self.trouble = None
+        self.rules = 0
+        self.takes = 0  # seconds
+        self.began = now()
+
+    async def sync(self, minute, sink, names):
+        self.asked.append((int(now() - self.began), minute, names))
+        await asyncio.sleep(self.takes)
+        if self.trouble:
+            raise self.trouble
+        sink.minute(29921461)
+        return Answer(self.rules)
+
+    def times(self):
+        return [at for at, _, _ in self.asked]
+
+
+class Keeper:
+    """Keeps no time. Counts."""
+
+    def __init__(self):
+        self.online = self.alone = 0
+
+    async def keep(self):
+        self.online += 1
+
+    def offline(self):
+        self.alone += 1
+
+
+class Site:
+    """A poller and all that it needs; `values` are settings."""
+
+    def __init__(self, minute=29921460, **values):
+        self.client = Client()
+        self.clock = Clock()
+        self.table = Table(minute)
+        self.wifi = Wifi()
+        self.keeper = Keeper()
+        self.lines = []
+        given = {"full_sync_at_start": False, "full_sync_hours": 0}
+        given.update(values)
+        found, faults = settings.complete(given)
+        assert not faults, faults
+        self.poller = Poller(
+            self.client,
+            self.table,
+            self.clock,
+            self.keeper,
+            self.wifi,
+            self.lines.append,
+            found,
+        )
+
+
+def at_work(scenario, **options):
+    """Run `scenario(site)` beside the poller of a site; return the site."""
+
+    async def main():
+        site = Site(**options)
+        job = asyncio.create_task(site.poller.run())
+        await scenario(site)
+        assert not job.done(), "the loop has ended"
+        job.cancel()
+        await asyncio.sleep(0)
+        return site
+
+    return run(main)
+
+
+def between(least, most, number):
+    assert least <= number <= most, (least, number, most)
+
+
+def test_it_asks_at_the_start_and_then_at_its_interval():
+    async def scenario(site):
+        await asyncio.sleep(10 * MINUTE)
+
+    site = at_work(scenario, poll_seconds=60)
+    times = site.client.times()
+    between(10, 11, len(times))
+    assert times[0] == 0
+    for i in range(1, len(times)):
+        between(60, 61, times[i] - times[i - 1])
+
+
+def test_a_server_in_trouble_is_asked_less_and_less_often_but_for_ever():
+    async def scenario(site):
+        site.client.trouble = NetError("the server answered 500")
+        await asyncio.sleep(4 * HOUR)
+
+    times = at_work(scenario).client.times()
+    pauses = [times[i] - times[i - 1] for i in range(1, len(times))]
+    # Twice as long each time, between half and all of it.
+    for i in range(5):
+        between(2 << i, (5 << i) + 2, pauses[i])
+    for pause in pauses[7:]:
+        between(150, 302, pause)
+    assert len(set(pauses[7:])) > 20, "readers would all come at the same time"
+
+
+def test_a_long_interval_stays_the_longest_pause():
+    async def scenario(site):
+        site.client.trouble = NetError("no")
+        await asyncio.sleep(6 * HOUR)
+
+    times = at_work(scenario, poll_seconds=HOUR).client.times()
+    # Its pauses grow up to the interval.
+    between(HOUR / 4, HOUR + 2, times[-1] - times[-2])
+
+
+def test_after_the_trouble_it_asks_at_its_interval_again():
+    async def scenario(site):
+        site.client.trouble = NetError("no")
+        await asyncio.sleep(HOUR)
+        assert site.poller.error == "no" and site.poller.succeeded == -1
+        site.client.trouble = None
+        await asyncio.sleep(6 * MINUTE)
+        before = len(site.client.asked)
+        await asyncio.sleep(5 * MINUTE)
+        between(4, 6, len(site.client.asked) - before)
+        assert site.poller.error == ""
+        between(0, 61, site.clock.uptime() - site.poller.succeeded)
+
+    site = at_work(scenario)
+    # Told once each; besides that, the state once an hour.
+    assert [line for line in site.lines if "polls" not in line] == [
+        "sync: failed: no",
+        "sync: works again",
+    ]
+
+
+def test_the_state_is_told_once_an_hour():
+    async def scenario(site):
+        await asyncio.sleep(30 * MINUTE)
+        site.client.trouble = Refused(403, "the server answered 403")
+        await asyncio.sleep(3 * HOUR)
+
+    lines = [line for line in at_work(scenario).lines if "polls" in line]
+    assert len(lines) == 3
+    assert lines[0].startswith("sync: last worked ")
+    assert "failed" in lines[0] and lines[0].endswith(
+        "table of minute 29921461, the server answered 403"
+    )
+
+
+def test_a_network_that_came_back_is_used_at_once():
+    async def scenario(site):
+        site.client.trouble = NetError("no")
+        await asyncio.sleep(HOUR)
+        site.wifi.up = False
+        asked = len(site.client.asked)
+        await asyncio.sleep(HOUR)
+        assert len(site.client.asked) == asked, "there was no network to ask over"
+        site.client.trouble = None
+        site.wifi.join()
+        await asyncio.sleep(1)
+        assert len(site.client.asked) == asked + 1
+        # A link that was away for a moment only, as well.
+        site.wifi.join()
+        await asyncio.sleep(1)
+        assert len(site.client.asked) == asked + 2
+
+    site = at_work(scenario)
+    assert site.keeper.alone > 3600, "without a network the clock chip is there"
+
+
+def test_a_link_over_which_nothing_is_heard_is_not_believed():
+    async def scenario(site):
+        site.client.trouble = Silent("no answer in 15 s while connecting")
+        await asyncio.sleep(HOUR)
+
+    site = at_work(scenario)
+    assert len(site.wifi.distrusted) == len(site.client.asked) // 3
+
+
+def test_a_server_that_speaks_is_no_fault_of_the_link():
+    async def scenario(site):
+        for error in (Refused(500, "no"), NetError("refused while"), ValueError("not an answer")):
+            site.client.trouble = error
+            await asyncio.sleep(HOUR)
+
+    assert not at_work(scenario).wifi.distrusted
+
+
+def test_nothing_that_goes_wrong_ends_the_loop():
+    async def scenario(site):
+        errors = (
+            OSError(28),
+            OSError("no space"),
+            ValueError("x"),
+            MemoryError(),
+            Refused(418, "no"),
+            asyncio.TimeoutError(),
+        )
+        for error in errors:
+            site.client.trouble = error
+            await asyncio.sleep(20 * MINUTE)
+            assert site.poller.error
+        site.client.trouble = None
+        await asyncio.sleep(10 * MINUTE)
+        assert not site.poller.error
+
+    at_work(scenario)
+
+
+def test_an_answer_that_takes_too_long_is_given_up():
+    async def scenario(site):
+        site.client.takes = 2 * HOUR
+        await asyncio.sleep(31 * MINUTE)
+        assert site.poller.error == "the answer trickled for too long"
+
+    at_work(scenario)
+
+
+def test_an_unknown_card_is_asked_for_at_once_and_not_again_and_again():
+    async def scenario(site):
+        await asyncio.sleep(10)
+        asked = site.client.asked
+        del asked[:]
+        site.poller.want(b"D4XXXX", 2)
+        await asyncio.sleep(1)
+        assert [(minute, names) for _, minute, names in asked] == [(None, [b"D4"])]
+        for _ in range(20):
+            site.poller.want(b"D4", 2)
+            await asyncio.sleep(1)
+        assert len(asked) == 1
+        site.poller.want(b"E5", 2)
+        # One at a time: this one comes too early.
+        site.poller.want(b"F6", 2)
+        await asyncio.sleep(1)
+        assert [names for _, _, names in asked] == [[b"D4"], [b"E5"]]
+        await asyncio.sleep(31)
+        site.poller.want(b"D4", 2)
+        await asyncio.sleep(1)
+        assert [names for _, _, names in asked if names][2:] == [[b"D4"]]
+        # The minute is that of the last poll, not of these answers.
+        assert site.table.minute == 29921461
+
+    at_work(scenario, ask_unknown_cards=True)
+
+
+def test_an_unknown_card_is_not_asked_for_where_it_would_not_help():
+    async def scenario(site):
+        await asyncio.sleep(10)
+        site.poller.want(b"D4", 2)
+        await asyncio.sleep(5)
+        assert not [names for _, _, names in site.client.asked if names == [b"D4"]]
+
+    at_work(scenario)
+    at_work(scenario, ask_unknown_cards=True, codes=["A1"])
+
+    async def without_a_table(site):
+        site.client.trouble = NetError("no")
+        await scenario(site)
+
+    at_work(without_a_table, minute=0, ask_unknown_cards=True)
+
+
+# The clock
+
+
+class Chip:
+    """A clock chip with a time of its own."""
+
+    def __init__(self, seconds):
+        self.began = now()
+        self.seconds = seconds
+
+    def read(self):
+        return self.seconds + int(now() - self.began) if self.seconds >= 0 else -1
+
+    def write(self, seconds):
+        self.began = now()
+        self.seconds = seconds
+
+
+class Times(Client):
+    """A server that has the time, `offset` seconds beside the right one; None: it has not."""
+
+    offset = 0
+    zone = "MSK-3"
+
+    async def time(self):
+        self.asked.append(("time", int(now() - self.began), None))
+        if self.offset is None:
+            raise NetError("no time today")
+        return START + int(now() - self.began) + self.offset, self.zone
+
+
+class Ntp:
+    """In the place of the module `ntp`."""
+
+    def __init__(self, offset=None):
+        self.began = now()
+        self.offset = offset
+        self.asked = 0
+
+    async def time(self, where, names):
+        self.asked += 1
+        if self.offset is None:
+            raise NetError("no answer")
+        return START + int(now() - self.began) + self.offset
+
+
+def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=""):
+    """Run `scenario(keeper, clock, client, lines)`; return the lines."""
+
+    async def main():
+        clock = Clock(is_set)
+        client = Times()
+        client.secure = secure
+        lines = []
+        kept = timekeeper.ntp
+        timekeeper.ntp = Ntp(ntp)
+        try:
+            made = Chip(START + chip) if chip is not None else None
+            keeper = TimeKeeper(clock, client, "ntp.example", None, made, zone, lines.append)
+            await scenario(keeper, clock, client, lines)
+        finally:
+            timekeeper.ntp = kept
+        return lines
+
+    return run(main)
+
+
+def wrong_by(clock):
+    return abs(clock.step_to(START + clock.uptime()))
+
+
+def test_the_clock_is_set_at_once_and_then_once_a_day():
+    async def scenario(keeper, clock, client, lines):
+        for _ in range(3 * 24 * 60):
+            await keeper.keep()
+            await asyncio.sleep(60)
+        assert len(client.asked) == 3
+        assert clock.is_set and clock.zone == "MSK-3"
+
+    assert keeping(scenario) == ["clock: set by the server"]
+
+
+def test_a_step_of_the_clock_is_told_with_its_size():
+    async def scenario(keeper, clock, client, lines):
+        await keeper.keep()
+        for offset in (1, 76, 0):
+            client.offset = offset
+            await asyncio.sleep(DAY)
+            await keeper.keep()
+
+    assert keeping(scenario)[1:] == [
+        "clock: set by the server, 75 s forward",
+        "clock: set by the server, 76 s back",
+    ]
+
+
+def test_without_the_servers_time_a_time_server_is_asked_every_minute_until_there_is_one():
+    async def scenario(keeper, clock, client, lines):
+        client.offset = None
+        for _ in range(60):
+            await keeper.keep()
+            await asyncio.sleep(10)
+        between(9, 11, len(client.asked))
+        assert not clock.is_set
+        timekeeper.ntp.offset = 3
+        await asyncio.sleep(60)
+        await keeper.keep()
+        assert clock.is_set and wrong_by(clock) == 3
+
+    lines = keeping(scenario)
+    assert lines[-1] == "clock: set by a time server"
+    # A fault that lasts is told once, and not every minute anew.
+    assert len(lines) <= 3
+
+
+def test_a_time_server_may_not_move_a_clock_that_is_set_by_hours():
+    async def scenario(keeper, clock, client, lines):
+        client.offset = None
+        await keeper.keep()
+        assert not wrong_by(clock)
+        assert "not taken" in lines[-1]
+
+    keeping(scenario, is_set=True, ntp=4 * HOUR)
+
+    async def nearly(keeper, clock, client, lines):
+        client.offset = None
+        await keeper.keep()
+        assert wrong_by(clock) == 500
+
+    keeping(nearly, is_set=True, ntp=500)
+
+
+def test_a_secure_server_is_asked_once_the_time_is_known():
+    async def scenario(keeper, clock, client, lines):
+        client.offset = 2
+        await keeper.keep()
+        assert timekeeper.ntp.asked == 1 and len(client.asked) == 1
+        assert wrong_by(clock) == 2
+        assert keeper.source == "the server"
+
+    keeping(scenario, ntp=300, secure=True)
+
+
+def test_a_clock_chip_gives_the_time_from_the_first_second():
+    async def scenario(keeper, clock, client, lines):
+        assert clock.is_set and wrong_by(clock) == 7
+        assert lines == ["clock: set by the clock chip"]
+        # It gets the server's time in turn.
+        await keeper.keep()
+        assert not wrong_by(clock)
+        assert keeper._chip.read() == START + clock.uptime()
+
+    keeping(scenario, chip=7)
+
+
+def test_a_clock_chip_without_a_time_or_with_a_wrong_one_is_not_believed():
+    async def stopped(keeper, clock, client, lines):
+        assert not clock.is_set
+        client.offset = None
+        await keeper.keep()
+        keeper.offline()
+        assert not clock.is_set
+
+    keeping(stopped, chip=-START - 1)
+    keeping(stopped, chip=-20 * 365 * DAY)
+
+
+def test_without_a_network_the_clock_chip_is_asked_once_an_hour():
+    async def scenario(keeper, clock, client, lines):
+        await keeper.keep()
+        # The chip's crystal is the better one.
+        clock.ahead += 30
+        keeper.offline()
+        assert not wrong_by(clock)
+        clock.ahead += 30
+        keeper.offline()
+        assert wrong_by(clock) == 30
+        await asyncio.sleep(HOUR)
+        keeper.offline()
+        assert not wrong_by(clock)
+        # But a chip that is off by days is out of order.
+        keeper._chip.seconds += 3 * DAY
+        await asyncio.sleep(HOUR)
+        keeper.offline()
+        assert not wrong_by(clock)
+        assert "not taken" in lines[-1]
+
+    keeping(scenario, chip=0)
+
+
+def test_a_zone_in_the_settings_wins_and_a_wrong_one_of_the_server_is_told():
+    async def scenario(keeper, clock, client, lines):
+        await keeper.keep()
+        assert clock.zone == ""
+
+    keeping(scenario, zone="EET-2")
