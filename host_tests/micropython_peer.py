@@ -39,6 +39,7 @@ HEAPS = {
     "timezone_oracle": "1M",  # lists of all minutes and what is expected of them
     "table_plan": "12M",  # the same, after thousands of examples
     "sync_runner": "4M",  # a table, a client and a poller, all from sources, and what they held
+    "busy_gate": "8M",  # the same, and a disk
     "case_table_limits": "1M",  # at most 80 blocks
     # Of the long tests:
     "power": "8M",
