@@ -6,9 +6,9 @@ reason is told in words, and the next good poll heals it. The number of cases is
 """
 
 import json
+import resource
 import socket
 import subprocess
-from contextlib import ExitStack
 
 import pytest
 
@@ -25,6 +25,8 @@ NEW = reply(CHANGE)
 NEW_TABLE = [29921461, {"A1": ["3_480_1200_1111100"], "C3": ["1_29921461_29929999", "9_1"]}]
 CHUNKED = chunked(CHANGE, 9)
 
+DESCRIPTORS = 16  # of all files and sockets of the reader
+
 cases = {"polls": 0, "kinds": 0, "decisions": 0}
 
 
@@ -35,6 +37,11 @@ def count():
         f"\n# {cases['kinds']} kinds of misbehaviour, {cases['polls']} polls against them, "
         f"{cases['decisions']} cards decided meanwhile"
     )
+
+
+def _few_descriptors():
+    # A chip has some ten sockets: whoever loses one at each failure is soon without.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
 
 
 class World:
@@ -62,6 +69,7 @@ class World:
             text=True,
             check=False,
             env=micropython_peer.ENVIRONMENT,
+            preexec_fn=_few_descriptors,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         outcome = json.loads(done.stdout)
@@ -304,7 +312,9 @@ def test_a_minute_of_zero_for_ever_is_no_endless_loop(world):
 
 def test_a_connection_is_used_again_where_the_server_keeps_it(world):
     kept = reply(b"29921460%%\nA1_/9_1", headers=("Keep-Alive: timeout=75",))
-    outcome, server = world.polls([Script(kept, repeat=True)], polls=5, same=True, seconds=[60] * 5)
+    outcome, server = world.polls(
+        [Script(kept, repeat=True)], polls=5, same=True, seconds=[60] * 5
+    )
     assert all(result[0] for result in outcome["polls"])
     assert server.carried == [5]
 
@@ -393,6 +403,18 @@ def test_a_wrong_certificate_is_not_accepted(secure_world, kind, algorithm):
         worked(world.reader(url=world.url(server))["polls"][0], NEW_TABLE)
 
 
+def test_no_failure_costs_a_socket(secure_world):
+    failures = [Script(handshake="half"), Script(NEW, handshake="plain"), Script(hang=True)]
+    outcome, _ = secure_world.polls(
+        [Script(OLD), *failures * 12, Script(NEW)], patience=0.1, same=True
+    )
+    assert not any(result[0] for result in outcome["polls"][1:-1])
+    worked(outcome["polls"][-1], NEW_TABLE)
+    with secure_world.server([Script(NEW)], "expired") as server:
+        outcome = secure_world.reader(url=secure_world.url(server), polls=40, same=True)
+    assert {result[1] for result in outcome["polls"]} == {outcome["polls"][0][1]}
+
+
 def test_a_certificate_through_an_intermediate_is_accepted(secure_world):
     with secure_world.server([Script(OLD)], "intermediate") as server:
         outcome = secure_world.reader(url=secure_world.url(server))
@@ -468,7 +490,10 @@ NO_NAME = {
         Answer(("127.0.0.1",), wrong_question=True),
         "an answer to another question",
     ),
-    "an answer with another number": (Answer(("127.0.0.1",), wrong_id=True), "no answer in 0.25 s"),
+    "an answer with another number": (
+        Answer(("127.0.0.1",), wrong_id=True),
+        "no answer in 0.25 s",
+    ),
     "an answer of somebody else": (Answer(("127.0.0.1",), stranger=True), "no answer in 0.25 s"),
     "a cut answer": (Answer(("127.0.0.1",), cut=40), "a broken answer"),
     "a shorter answer": (Answer(("127.0.0.1",), cut=13), "another question"),
@@ -604,7 +629,11 @@ def test_a_wrong_time_server_sets_no_clock_and_is_told(plain_world, what):
     outcome, *_ = timed(plain_world, [Script([missing, missing, OLD])], answer)
     assert outcome["set_to"] is None
     lines = outcome["polls"][0][4]
-    assert [line for line in lines if line.startswith("clock: not set by a time server: ") and words in line]
+    assert [
+        line
+        for line in lines
+        if line.startswith("clock: not set by a time server: ") and words in line
+    ]
     worked(outcome["polls"][0], OLD_TABLE)
     cases["kinds"] += 1
 

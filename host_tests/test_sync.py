@@ -289,7 +289,10 @@ def test_a_wrong_time_is_told_and_the_sync_goes_on(runner, body):
     [[worked, _, _, table, lines]] = result["polls"]
     assert worked
     assert table == AFTER_FULL
-    assert any(line.startswith("clock: not set by the server: not an answer of the time") for line in lines)
+    assert any(
+        line.startswith("clock: not set by the server: not an answer of the time")
+        for line in lines
+    )
 
 
 def test_no_message_names_the_secret(runner):

@@ -296,7 +296,7 @@ def test_nothing_that_goes_wrong_ends_the_loop():
             ValueError("x"),
             MemoryError(),
             Refused(418, "no"),
-            asyncio.TimeoutError(),
+            asyncio.TimeoutError(),  # noqa: UP041 - MicroPython has no other
         )
         for error in errors:
             site.client.trouble = error

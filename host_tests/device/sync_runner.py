@@ -1,7 +1,7 @@
 """Polls a server some times with the firmware's client, poller and table; prints what came of it.
 
-Runs in CPython and in MicroPython alike: `run` in this process, or as a script that is
-given its options as JSON. Each poll gives [worked, error, minute, {code: [rules]}, lines reported].
+Runs in CPython and in MicroPython alike: `run` in this process, or as a script that is given its
+options as JSON. Each poll gives [worked, error, minute, {code: [rules]}, lines reported].
 """
 
 import asyncio
@@ -27,9 +27,12 @@ if sys.implementation.name == "cpython":
 
         def __init__(self, reader, writer):
             self._reader = reader
-            self.write = writer.write
-            self.drain = writer.drain
+            self._writer = writer
             self.close = writer.close
+
+        async def send(self, data):
+            self._writer.write(data)
+            await self._writer.drain()
 
         async def readinto(self, buf):
             data = await self._reader.read(len(buf))

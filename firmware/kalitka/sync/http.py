@@ -7,8 +7,6 @@ connection is used again only where the server said for how long it keeps it, or
 are NetError with the reason in words.
 """
 
-import asyncio
-
 from kalitka.sync.net import NetError, connect, split_port, wait
 from micropython import const
 
@@ -174,14 +172,12 @@ class Http:
     async def _write(self, data):
         # A connection that was refused may show only here, and so may a handshake.
         doing = "%s %s" % ("the handshake with" if self.secure else "sending to", self._where)
-        await wait(self._put(data), self._patience, doing)
-
-    async def _put(self, data):
-        self._stream.write(data)
-        await self._stream.drain()
+        assert self._stream
+        await wait(self._stream.send(data), self._patience, doing)
 
     async def _fill(self):
         # Reads what has come into the buffer; returns 0 at the connection's end.
+        assert self._stream
         n = None
         while n is None:  # a stream may wake up with nothing to read yet
             coming = self._stream.readinto(self._buffer)

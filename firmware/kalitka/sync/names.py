@@ -8,13 +8,12 @@ in the local network (multicast DNS). IPv4 only, as the chip's. Source: RFC 1035
 
 import os
 
-from kalitka.sync.net import NetError, ask, split_port
+from kalitka.sync.net import NetError, Silent, ask, split_port
 from micropython import const
 
 _PORT = const(53)
 _LOCAL = ("224.0.0.251", 5353)
 _PATIENCE = const(3)
-_TRIES = const(2)
 _LEAST = const(60)  # seconds that an answer is kept, whatever it says
 _MOST = const(86400)
 _KEPT = const(4)  # names
@@ -68,27 +67,23 @@ class Names:
             address, port = split_port(where, _PORT)
         question = b"".join(bytes([len(p)]) + p for p in host.encode().split(b".") if p)
         question += b"\0\0\1\0\1"
-        for left in range(_TRIES, 0, -1):
-            number = os.urandom(2)
-            request = number + b"\1\0\0\1\0\0\0\0\0\0" + question
+        number = os.urandom(2)
+        request = number + b"\1\0\0\1\0\0\0\0\0\0" + question
 
-            def is_answer(data, number=number):
-                return data[:2] == number and len(data) > 12 and data[2] & 0x80
+        def is_answer(data):
+            return data[:2] == number and len(data) > 12 and data[2] & 0x80
 
-            try:
-                data = await ask(address, port, request, is_answer, self.patience, doing)
-            except NetError:
-                if left == 1:
-                    raise
-                continue
-            try:
-                return address_of(data, question)
-            except (IndexError, ValueError) as e:
-                raise NetError("%s while %s" % (_fault(e), doing))
-
-
-def _fault(error):
-    return "a broken answer" if isinstance(error, IndexError) else str(error)
+        try:
+            data = await ask(address, port, request, is_answer, self.patience, doing)
+        except Silent:
+            # Datagrams get lost.
+            data = await ask(address, port, request, is_answer, self.patience, doing)
+        try:
+            return address_of(data, question)
+        except IndexError:
+            raise NetError("a broken answer while %s" % doing)
+        except ValueError as e:
+            raise NetError("%s while %s" % (e, doing))
 
 
 def is_address(host: str) -> bool:

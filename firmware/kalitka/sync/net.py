@@ -73,6 +73,11 @@ def split_port(where: str, port: int) -> tuple[str, int]:
     return host, port
 
 
+def _queue():
+    # Where asyncio waits for sockets: the way to wait for one without a stream.
+    return asyncio.core._io_queue  # pyright: ignore[reportAttributeAccessIssue]
+
+
 async def connect(address: str, port: int, tls, name: str, patience: float, doing: str):
     """Return a Stream to `address` (of the form 10.0.0.1).
 
@@ -112,7 +117,13 @@ class Stream(asyncio.StreamReader):
 
     def writable(self):
         """Wait until something can be sent: the connection is there, or was refused."""
-        yield asyncio.core._io_queue.queue_write(self.s)
+        yield _queue().queue_write(self.s)
+
+    async def send(self, data: bytes | bytearray) -> None:
+        """Send all of it."""
+        # In MicroPython a reader is a writer, too.
+        self.write(data)  # pyright: ignore[reportAttributeAccessIssue]
+        await self.drain()  # pyright: ignore[reportAttributeAccessIssue]
 
     def close(self) -> None:
         """Close the connection, at once."""
@@ -145,7 +156,7 @@ async def ask(address: str, port: int, request: bytes, is_answer, patience: floa
 
 def _hear(sock, is_answer):
     while True:
-        yield asyncio.core._io_queue.queue_read(sock)
+        yield _queue().queue_read(sock)
         # Not by the stream, which would take two datagrams for one.
         data = sock.recv(_DATAGRAM_MAX)
         if is_answer(data):

@@ -15,7 +15,8 @@ _SIZE = const(48)
 async def time(where: str, names) -> int:
     """Return the seconds since 1970 UTC that the server at `HOST[:PORT]` says.
 
-    names: finds the address of a name, and has `patience`. Raises NetError, ValueError if `where` is no host.
+    names: finds the address of a name, and has `patience`. Raises NetError; ValueError if `where`
+    is no host.
     """
     host, port = split_port(where, _PORT)
     doing = "asking %s for the time" % host

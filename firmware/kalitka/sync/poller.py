@@ -156,7 +156,11 @@ class Poller:
                 words = "the answer trickled for too long"
             elif isinstance(e, BadCertificate) and not self._clock.is_set:
                 words = "the clock is not set, so no certificate is valid: %s" % words
-            elif isinstance(e, Refused) and e.status == 403 and self._settings["full_sync_after_403"]:
+            elif (
+                isinstance(e, Refused)
+                and e.status == 403
+                and self._settings["full_sync_after_403"]
+            ):
                 # What changed in the meantime may never be told.
                 self._full_due = 0
             self._fail(words)

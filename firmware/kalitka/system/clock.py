@@ -13,8 +13,8 @@ from machine import RTC
 from kalitka.access import timezone
 from micropython import const
 
-# The year 2026 began; whatever says an earlier time has not been set.
-_EARLIEST = const(29453760)  # minutes since 1970 UTC
+# The month of this release began; whatever says an earlier time has not been set.
+_EARLIEST = const(29891520)  # minutes since 1970 UTC
 # And 2100: beyond it the chip's calendar may not go.
 _LATEST = const(68374080)
 # The chip counts from 2000, other ports from 1970. In minutes: seconds since 1970 are no small
@@ -67,7 +67,7 @@ class Clock:
         return seconds - time.time() - _EPOCH * 60
 
     def set_utc(self, seconds: int) -> None:
-        """Set the time: seconds since 1970 UTC, from 2026 to 2099. Raises ValueError."""
+        """Set the time: seconds since 1970 UTC, from this release to 2099. Raises ValueError."""
         if seconds // 60 < _EARLIEST:
             raise ValueError("the time given lies before this firmware's build")
         if seconds // 60 >= _LATEST:
@@ -98,10 +98,15 @@ class Clock:
         """Return the local time for a log line: `Mon 09:30 MSK-3`."""
         if self.minute < 0:
             return "clock not set"
-        if self.day_minute < 0:
+        if self.day_minute < 0 or not self._zone:
             return "zone not set"
         day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[self.weekday]
-        return "%s %02d:%02d %s" % (day, self.day_minute // 60, self.day_minute % 60, self._zone.text)
+        return "%s %02d:%02d %s" % (
+            day,
+            self.day_minute // 60,
+            self.day_minute % 60,
+            self._zone.text,
+        )
 
     async def run(self) -> None:
         """Tick for ever."""
