@@ -404,10 +404,9 @@ def test_a_wrong_certificate_is_not_accepted(secure_world, kind, algorithm):
 
 
 def test_no_failure_costs_a_socket(secure_world):
-    failures = [Script(handshake="half"), Script(NEW, handshake="plain"), Script(hang=True)]
-    outcome, _ = secure_world.polls(
-        [Script(OLD), *failures * 12, Script(NEW)], patience=0.1, same=True
-    )
+    failures = [Script(handshake="half"), Script(NEW, handshake="plain")] * 10
+    failures += [Script(hang=True)] * 2
+    outcome, _ = secure_world.polls([Script(OLD), *failures, Script(NEW)], same=True)
     assert not any(result[0] for result in outcome["polls"][1:-1])
     worked(outcome["polls"][-1], NEW_TABLE)
     with secure_world.server([Script(NEW)], "expired") as server:

@@ -38,6 +38,7 @@ class Http:
         self._patience = patience
         self._where = "%s:%d" % (self._host, self._port)
         self._tls = None
+        self._met = False  # it has answered over this connection
         self._stream = None
         self._buffer = bytearray(_BUFFER)
         self._memory = memoryview(self._buffer)
@@ -137,6 +138,7 @@ class Http:
         doing = "connecting to " + self._where
         coming = connect(address, self._port, self._tls, self._host, self._patience, doing)
         self._stream = await coming
+        self._met = not self.secure
 
     async def _exchange(self, head, length, pieces):
         self.status = 0
@@ -154,6 +156,7 @@ class Http:
         await self._write(out)
         for _ in range(_INTERIM_MAX):
             status = await self._head()
+            self._met = True
             if status >= 200:
                 self.status = status
                 return status
@@ -170,8 +173,8 @@ class Http:
         return "\r\n".join(lines).encode()
 
     async def _write(self, data):
-        # A connection that was refused may show only here, and so may a handshake.
-        doing = "%s %s" % ("the handshake with" if self.secure else "sending to", self._where)
+        # The handshake is done with what is sent first.
+        doing = "%s %s" % ("sending to" if self._met else "the handshake with", self._where)
         assert self._stream
         await wait(self._stream.send(data), self._patience, doing)
 

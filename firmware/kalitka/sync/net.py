@@ -16,6 +16,7 @@ _WORDS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "the connection was reset",
     errno.EHOSTUNREACH: "no way there",
+    errno.ETIMEDOUT: "no answer",
 }
 
 
@@ -46,8 +47,13 @@ async def wait(awaitable, patience: float, doing: str):
         # So MicroPython's TLS says what is wrong with a certificate.
         raise BadCertificate("certificate not accepted while %s: %s" % (doing, str(e).strip()))
     except OSError as e:
-        kind = Silent if e.errno == errno.EHOSTUNREACH else NetError
-        raise kind("%s while %s" % (words_of(e), doing))
+        raise _told(e, doing)
+
+
+def _told(error, doing):
+    # The system's error as one of ours.
+    silent = error.errno in (errno.EHOSTUNREACH, errno.ETIMEDOUT)
+    return (Silent if silent else NetError)("%s while %s" % (words_of(error), doing))
 
 
 def words_of(error: Exception) -> str:
@@ -84,12 +90,16 @@ async def connect(address: str, port: int, tls, name: str, patience: float, doin
     tls: an SSLContext, whose handshake is done with what is sent first and asks for the
     certificate of `name`; None for a plain connection. Raises Silent, NetError.
     """
-    stream = Stream(address, port, tls, name)
+    stream = None
     try:
+        stream = Stream(address, port, tls, name)
         await wait(stream.writable(), patience, doing)
         return stream
-    except NetError:
-        stream.close()
+    except BaseException as e:  # the end of this task as well: sockets are few
+        if stream:
+            stream.close()
+        if isinstance(e, OSError) and not isinstance(e, NetError):
+            raise _told(e, doing)
         raise
 
 
@@ -103,17 +113,20 @@ class Stream(asyncio.StreamReader):
     def __init__(self, address: str, port: int, tls=None, name: str = ""):
         self._socket = socket.socket()
         super().__init__(self._socket)
-        self._socket.setblocking(False)
         try:
-            self._socket.connect(socket.getaddrinfo(address, port)[0][-1])
-        except OSError as e:
-            if e.errno != errno.EINPROGRESS:
-                self.close()
-                raise
-        if tls:
-            self.s = tls.wrap_socket(
-                self._socket, server_hostname=name, do_handshake_on_connect=False
-            )
+            self._socket.setblocking(False)
+            try:
+                self._socket.connect(socket.getaddrinfo(address, port)[0][-1])
+            except OSError as e:
+                if e.errno != errno.EINPROGRESS:
+                    raise
+            if tls:
+                self.s = tls.wrap_socket(
+                    self._socket, server_hostname=name, do_handshake_on_connect=False
+                )
+        except BaseException:  # the want of memory for TLS, for one
+            self.close()
+            raise
 
     def writable(self):
         """Wait until something can be sent: the connection is there, or was refused."""
@@ -149,7 +162,7 @@ async def ask(address: str, port: int, request: bytes, is_answer, patience: floa
     except NetError:
         raise
     except OSError as e:
-        raise NetError("%s while %s" % (words_of(e), doing))
+        raise _told(e, doing)
     finally:
         sock.close()
 
