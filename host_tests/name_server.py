@@ -7,11 +7,12 @@ import heapq
 import itertools
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from datagram_server import DatagramServer
 
 NO_ERROR, SERVER_FAILURE, NAME_ERROR, REFUSED = 0, 2, 3, 5
 
@@ -99,47 +100,19 @@ def packet(query: Query, answer: Answer) -> bytes:
     return bytes(out[: answer.cut])
 
 
-class NameServer:
+class NameServer(DatagramServer):
     """Answers queries by UDP on loopback, at `port`. Records them in `queries`."""
 
     def __init__(self, answers: Answers):
         self.queries: list[Query] = []
-        self.answer_with(answers)
         self._late: list[tuple[float, int, bytes, Query, Answer]] = []
         self._count = itertools.count()
-        self._stop = threading.Event()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self._stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._stranger.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> "NameServer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        # A packet of nothing wakes the thread.
-        self._stranger.sendto(b"", ("127.0.0.1", self.port))
-        self._thread.join()
-        self._socket.close()
-        self._stranger.close()
+        super().__init__(answers)
 
     @property
     def names(self) -> list[str]:
         """The names asked for so far."""
         return [query.name for query in self.queries]
-
-    def answer_with(self, answers: Answers) -> None:
-        """Answer like this from now on; what is to come late comes as it was."""
-        if callable(answers):
-            self._choose = answers
-            return
-        script = answers if isinstance(answers, list) else [answers]
-        following = itertools.chain(script, itertools.repeat(script[-1]))
-        self._choose = lambda _: next(following)
 
     def _serve(self):
         while not self._stop.is_set():
@@ -166,9 +139,7 @@ class NameServer:
             _, _, data, query, answer = heapq.heappop(self._late)
             if answer.silent:
                 continue
-            sending = self._stranger if answer.stranger else self._socket
-            for _ in range(answer.times):
-                sending.sendto(data, query.sender)
+            self._send(data, answer, query.sender)
 
 
 def _parsed(data, sender):

@@ -388,10 +388,10 @@ def test_addresses_come_behind_their_aliases(compressed):
 def test_the_answer_can_change_and_depend_on_the_question():
     with NameServer([name_server.Answer(("10.0.0.1",)), name_server.Answer()]) as server:
         assert [len(records(ask(server))) for _ in range(3)] == [1, 0, 0]
-        server.answer_with(name_server.Answer(("10.0.0.9",)))
+        server.follow(name_server.Answer(("10.0.0.9",)))
         assert records(ask(server, "b.example")) == [("b.example", "10.0.0.9")]
         known = {"c.example": ("10.0.0.3",)}
-        server.answer_with(lambda query: name_server.Answer(known.get(query.name, ())))
+        server.follow(lambda query: name_server.Answer(known.get(query.name, ())))
         assert records(ask(server, "c.example")) == [("c.example", "10.0.0.3")]
         assert records(ask(server, "d.example")) == []
     assert server.names == ["hub.example"] * 3 + ["b.example", "c.example", "d.example"]
@@ -445,11 +445,11 @@ def test_an_answer_can_come_late_twice_from_elsewhere_or_never():
         assert ask(server, seconds=SHORT) == b""
         # One that waits holds up nobody else.
         assert records(ask(server)) == [("hub.example", "10.0.0.1")]
-        server.answer_with(late)
+        server.follow(late)
         assert records(ask(server)) == [("hub.example", "10.0.0.2")]
-        server.answer_with(name_server.Answer(stranger=True))
+        server.follow(name_server.Answer(stranger=True))
         assert records(ask(server, connect=False)) == []
-        server.answer_with(name_server.Answer(("10.0.0.1",), times=2))
+        server.follow(name_server.Answer(("10.0.0.1",), times=2))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(5)
             client.sendto(
@@ -521,9 +521,9 @@ def test_a_reply_can_be_wrong_in_every_way():
     ]
     with TimeServer(replies) as server:
         got = [ask_time(server) for _ in replies]
-        server.reply_with(time_server.Reply(silent=True))
+        server.follow(time_server.Reply(silent=True))
         assert ask_time(server, SHORT) == b""
-        server.reply_with(lambda request: time_server.Reply(stratum=request[47]))
+        server.follow(lambda request: time_server.Reply(stratum=request[47]))
         assert ask_time(server)[1] == SENT[7]
     assert (got[0][1], got[0][12:16]) == (0, b"DENY")
     assert got[1][0] >> 6 == 3

@@ -12,6 +12,7 @@ import pytest
 import micropython_peer
 from device import sync_runner
 from scripted_server import Script, ScriptedServer, chunked, reply
+from wrong_answers import WRONG
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "vectors.json").read_text())["vectors"]
 SYNCS = [v for v in VECTORS if v["endpoint"].endswith("/sync") and v["status"] == 200]
@@ -171,48 +172,11 @@ def test_after_a_failure_the_table_is_the_same_from_flash(runner):
     assert results[1][:4] == [False, results[1][1], 29921460, AFTER_FULL]
 
 
-NO_ANSWER = {
-    "garbage": (reply(b"\x00\xff\x17 what"), "does not begin with a minute"),
-    "a page of HTML": (reply(b"<html><body>Welcome</body></html>"), "does not begin with"),
-    "a wrong first line": (reply(b"29921461 A1_/9_1"), "does not begin with a minute"),
-    "no second percent sign": (reply(b"29921461%A1\nA1_/9_1"), "no second %"),
-    "text behind the deletions": (reply(b"29921461%A1%A1_/9_1"), "goes on after its second %"),
-    "a minute of 30 digits": (reply(b"1" * 30 + b"%%"), "more than ten digits"),
-    "an empty body": (reply(b""), "no first line"),
-    "403": (reply(b'{"code":"X"}', "403 Forbidden"), "does not accept this reader's code"),
-    "500": (reply(b"oops", "500 Internal Server Error"), "the server answered 500 (oops)"),
-    "a redirect": (reply(b"", "301 Moved", ("Location: /x",)), "the server answered 301"),
-    "a proxy's 502": (reply(b"<html>Bad Gateway", "502 Bad"), "the server answered 502"),
-    "no length": (b"HTTP/1.1 200 OK\r\n\r\n29921461%%", "announced no length"),
-    "gzip": (reply(b"29921461%%", headers=("Content-Encoding: gzip",)), "compressed"),
-    "a bad length": (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "bad Content-Length"),
-    "a bad chunk": (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        "bad length of a chunk",
-    ),
-    "a chunk longer than it said": (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n29921\r\n0\r\n\r\n",
-        "no line end behind a chunk",
-    ),
-    "endless headers": (
-        b"HTTP/1.1 200 OK\r\n" + b"X: %s\r\n" % (b"y" * 200) * 60 + b"\r\n",
-        "headers of more than",
-    ),
-    "an endless header line": (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20000, "a line of more than"),
-    "endless trailers": (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 5000,
-        "trailers of more than",
-    ),
-    "two lengths": (reply(b"29921461%%", headers=("Content-Length: 5",)), "two different"),
-    "an error without a length": (b"HTTP/1.1 500 X\r\n\r\nwhy not", "answered 500 (why not)"),
-    "another protocol": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP/1.1"),
-    "nothing at all": (b"", "closed the connection without an answer"),
-}
-
-
-@pytest.mark.parametrize("what", NO_ANSWER)
-def test_what_is_no_answer_changes_nothing_and_is_told_in_words(runner, what):
-    data, words = NO_ANSWER[what]
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_no_answer_changes_nothing_and_is_told_in_words(tmp_path, what):
+    # In MicroPython, with and without TLS: see test_survival.
+    runner = Runner("cpython", tmp_path / "table")
+    data, words = WRONG[what]
     results, _ = runner.polls([good(), Script(data), good(b"29921461%A1%\n")])
     worked, error, minute, table, lines = results[1]
     assert (worked, minute, table) == (False, 29921460, AFTER_FULL)

@@ -3,13 +3,13 @@
 Source: RFC 4330, section 4 (the packet) and 8 (kiss-o'-death); RFC 5905, section 6 (eras).
 """
 
-import itertools
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from datagram_server import DatagramServer
 
 UNSYNCHRONISED = 3  # the leap indicator
 ERA_1 = 2085978496  # 2036-02-07 06:28:16 UTC in Unix seconds: the 32 bits begin again at 0
@@ -74,40 +74,12 @@ def packet(request: bytes, reply: Reply) -> bytes:
     return (head + distance + source + now + originate + now + transmit)[: reply.size]
 
 
-class TimeServer:
+class TimeServer(DatagramServer):
     """Replies to requests by UDP on loopback, at `port`. Records their bytes in `requests`."""
 
     def __init__(self, replies: Replies | None = None):
         self.requests: list[bytes] = []
-        self.reply_with(replies or Reply())
-        self._stop = threading.Event()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self._stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._stranger.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> "TimeServer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        # A packet of nothing wakes the thread.
-        self._stranger.sendto(b"", ("127.0.0.1", self.port))
-        self._thread.join()
-        self._socket.close()
-        self._stranger.close()
-
-    def reply_with(self, replies: Replies) -> None:
-        """Reply like this from now on."""
-        if callable(replies):
-            self._choose = replies
-            return
-        script = replies if isinstance(replies, list) else [replies]
-        following = itertools.chain(script, itertools.repeat(script[-1]))
-        self._choose = lambda _: next(following)
+        super().__init__(replies or Reply())
 
     def _serve(self):
         while not self._stop.is_set():
@@ -123,6 +95,4 @@ class TimeServer:
             # The time is that of the sending, and nobody else waits meanwhile.
             if reply.silent or self._stop.wait(reply.delay):
                 continue
-            sending = self._stranger if reply.stranger else self._socket
-            for _ in range(reply.times):
-                sending.sendto(packet(request, reply), sender)
+            self._send(packet(request, reply), reply, sender)

@@ -1,0 +1,115 @@
+"""The whole reader in the networks that sites have: several, gone, slow, without names or time."""
+
+import time
+
+import pytest
+
+from kalitka_sim.reader import VirtualReader
+from kalitka_sim.virtual_chip import VirtualChip
+from name_server import Answer, NameServer
+from scripted_server import Script, ScriptedServer, reply
+from time_server import Reply, TimeServer
+
+MONDAY_0930_MSK = 1795415400
+TIME = reply(b"5,MSK-3,%d" % MONDAY_0930_MSK)
+OLD = reply(b"29921460%%\n04A1B2C3_/9_1\nDEADBEEF_/3_480_1200_1111100")
+NOTHING = reply(b"29921460%%\n")
+
+
+def site(tmp_path, scripts, **settings):
+    """A server, and a reader of it that is off yet."""
+    server = ScriptedServer(scripts)
+    where = ("127.0.0.1", server.port)
+    return server, VirtualReader(tmp_path / "reader", settings, server=where)
+
+
+def test_a_card_in_the_middle_of_a_sync_is_decided_from_the_old_table(tmp_path):
+    lines = [f"{n:08X}_/9_1" for n in range(4000)]
+    new = reply("\n".join(["29921461%04A1B2C3%", *lines]).encode())
+    slow = Script(new, piece=2000, pause=0.1)
+    settings = {"poll_seconds": 1, "zone": "MSK-3"}
+    server, reader = site(tmp_path, [Script(TIME), Script(OLD), slow], **settings)
+    with server, reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        seen = len(reader.console)
+        assert reader.link
+        before = reader.link.bytes_down
+        while reader.link.bytes_down < before + len(new) // 4:
+            time.sleep(0.02)
+        assert reader.present("04A1B2C3").opened
+        assert reader.present("00000001").reason == "unknown code"
+        # All that while the answer was coming.
+        assert reader.link.bytes_down < before + len(new)
+        assert not [line for line in reader.console[seen:] if "sync:" in line]
+        reader.wait_line("sync: incremental, 4000 rules", since=seen)
+        assert reader.present("04A1B2C3").reason == "unknown code"
+        assert reader.present("00000001").allowed
+
+
+def test_of_several_networks_the_one_that_is_there_is_joined(tmp_path):
+    wifi = [["home", "first"], ["site", "second"], ["yard", "third"]]
+    server, reader = site(tmp_path, [Script(TIME), Script(OLD), Script(NOTHING)], wifi=wifi)
+    with server, reader:
+        # The first is not there, of the second the password is another one.
+        reader.power_on()
+        VirtualChip.network(reader, True, {"site": "not-that", "yard": "third"})
+        reader.wait_line("wifi: connected to yard", timeout=90)
+        reader.wait_line("sync: full")
+        told = "\n".join(reader.console)
+        assert "wifi: site: wrong password" in told
+        for password in ("first", "second", "third", "not-that"):
+            assert password not in told
+
+
+def test_a_reader_that_was_without_a_network_polls_as_soon_as_it_has_one(tmp_path):
+    server, reader = site(tmp_path, [Script(TIME), Script(OLD), Script(NOTHING)])
+    with server, reader:
+        reader.power_on(wait_ready=False)
+        reader.wait_line("ready")
+        reader.network(False)
+        time.sleep(2)
+        assert reader.present("04A1B2C3").reason == "unknown code"
+        reader.network(True)
+        reader.wait_line("wifi: connected", timeout=60)
+        joined = float(reader.console[-1].split()[0])
+        line = reader.wait_line("sync: full", timeout=10)
+        assert float(line.split()[0]) - joined < 5
+        assert reader.present("04A1B2C3").opened
+
+
+def test_a_server_with_a_name_is_found_at_its_address(tmp_path, monkeypatch):
+    found = Answer(("127.0.0.1",), ttl=0)
+    scripts = [Script(TIME), Script(OLD), Script(NOTHING)]
+    with NameServer(found) as names, ScriptedServer(scripts) as server:
+        monkeypatch.setenv("KALITKA_CHIP_DNS", f"127.0.0.1:{names.port}")
+        url = f"http://hub.example:{server.port}"
+        settings = {"server_url": url, "plain_http": True, "poll_seconds": 1}
+        with VirtualReader(tmp_path / "reader", settings) as reader:
+            reader.power_on()
+            reader.wait_line("sync: full")
+            assert set(names.names) == {"hub.example"}
+            assert reader.present("04A1B2C3").opened
+
+
+def test_a_reader_without_a_server_gets_its_time_from_a_time_server(tmp_path):
+    with TimeServer(Reply(at=MONDAY_0930_MSK)) as times:
+        settings = {"zone": "MSK-3", "ntp_server": f"127.0.0.1:{times.port}"}
+        with VirtualReader(tmp_path / "reader", settings) as reader:
+            reader.power_on()
+            reader.wait_line("clock: set by a time server")
+            assert reader.present("04A1B2C3").when == "Mon 09:30 MSK-3"
+
+
+@pytest.mark.parametrize(("content", "when"), [("0", ""), ("stopped", "clock not set")])
+def test_a_clock_chip_has_the_time_before_there_is_a_network(tmp_path, monkeypatch, content, when):
+    chip = tmp_path / "ds3231"
+    chip.write_text(content)
+    monkeypatch.setenv("KALITKA_CHIP_DS3231", str(chip))
+    settings = {"clock_chip": "ds3231", "zone": "UTC0", "wifi": []}
+    with VirtualReader(tmp_path / "reader", settings) as reader:
+        reader.power_on()
+        outcome = reader.present("04A1B2C3")
+        set_by_it = any("clock: set by the clock chip" in line for line in reader.console)
+        assert set_by_it == (content == "0")
+        assert outcome.when == (when or time.strftime("%a %H:%M UTC0", time.gmtime()))
