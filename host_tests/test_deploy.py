@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+import certificates
 from kalitka import settings
 from kalitka_cli import deploy, mpremote, rom
 from kalitka_cli import device as device_module
@@ -29,7 +30,7 @@ from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
 
 X64 = ARCHES.index("x64") << 10
-PINS = ("WIEGAND_D0", "WIEGAND_D1", "LOCK")
+PINS = ("WIEGAND_D0", "WIEGAND_D1", "LOCK", "I2C_SDA", "I2C_SCL")
 APP = "lib/kalitka/app.mpy"
 
 
@@ -267,6 +268,80 @@ def test_given_settings_are_copied_and_used(board, tmp_path):
     files = board.flash_files()
     assert files["settings.json"] == given.read_bytes()
     assert "settings.json.new" not in files
+
+
+SECURE = json.dumps({"server_url": "https://hub.local:8443"})
+
+
+@pytest.mark.parametrize("form", ["pem", "der"])
+def test_a_given_ca_is_copied_as_it_is_and_the_firmware_is_left_alone(board, tmp_path, form):
+    ca = tmp_path / "site.ca"
+    ca.write_bytes(getattr(certificates.authority(), form))
+    given = tmp_path / "site.json"
+    given.write_text(SECURE)
+    started(board)
+    output = deployed(board, "--ca", str(ca), "--settings", str(given))
+    assert copied(output) == ["ca.pem", "settings.json"]
+    assert "no /ca.pem" not in output
+    assert copied(deployed(board, "--ca", str(ca))) == []
+    ca.write_bytes(certificates.authority("other").pem)
+    assert copied(deployed(board, "--ca", str(ca))) == ["ca.pem"]
+    board.power_cut()
+    files = board.flash_files()
+    assert files["ca.pem"] == ca.read_bytes()
+    assert "ca.pem.new" not in files
+
+
+def test_settings_for_tls_without_a_ca_are_copied_with_a_warning(board, tmp_path):
+    given = tmp_path / "site.json"
+    given.write_text(SECURE)
+    started(board)
+    output = deployed(board, "--settings", str(given))
+    assert copied(output) == ["settings.json"]
+    assert "the device has no /ca.pem: give the site's CA with --ca" in output
+    board.power_cut()
+    image.update(board.flash_file, {"ca.pem": certificates.authority().pem})
+    started(board)
+    assert "/ca.pem" not in deployed(board, "--settings", str(given))
+    board.power_cut()
+    assert "ca.pem" in board.flash_files()
+
+
+@pytest.mark.parametrize(
+    ("values", "ca", "doubt"),
+    [
+        ({"server_url": "https://hub.local"}, None, "no /ca.pem"),
+        ({"server_url": "https://hub.local"}, b"", ""),
+        ({"server_url": "http://hub.local", "plain_http": True}, None, ""),
+        ({}, None, ""),
+        ({"server_url": "https://hub.local", "server_ca": "b.der"}, b"", "server_ca is b.der"),
+        ({"server_url": "https://hub.local", "server_ca": "b.der"}, None, ""),
+    ],
+)
+def test_a_doubt_about_the_ca_is_told_where_there_is_one(values, ca, doubt):
+    device = Device("micropython", (1, 29, 0), X64 | 0x306)
+    told = deploy.doubt_about_ca(json.dumps(values).encode(), ca, device)
+    assert (doubt in told) and bool(doubt) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"hello", "is no certificate"),
+        (certificates.served("good")[0].pem, "is no CA's certificate"),
+        (None, "No such file"),
+    ],
+    ids=["nonsense", "server", "none"],
+)
+def test_a_file_that_is_no_ca_is_refused_before_the_device_is_touched(
+    tmp_path, capsys, monkeypatch, data, complaint
+):
+    given = tmp_path / "ca.pem"
+    if data is not None:
+        given.write_bytes(data)
+    monkeypatch.setattr(deploy.Mpremote, "run", lambda *_, **__: pytest.fail("touched"))
+    assert deploy.run("/dev/never", "ESP32_GENERIC", ca_file=given) == 2
+    assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

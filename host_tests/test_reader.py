@@ -213,7 +213,7 @@ def test_settings_whose_names_are_no_texts_do_not_stop_the_reader(tmp_path):
         assert reader.present("04A1B2C3").when == "Mon 09:30 MSK-3"
 
 
-@pytest.mark.parametrize("seconds", [1, 1767225599, 4102444800, 9999999999])
+@pytest.mark.parametrize("seconds", [1, 1793491199, 4102444800, 9999999999])
 def test_a_time_before_this_firmware_or_beyond_the_calendar_is_not_taken(tmp_path, seconds):
     time = f"5,MSK-3,{seconds}".encode()
     with ScriptedServer([Script(reply(time)), Script(reply(b"5%%"))]) as server:

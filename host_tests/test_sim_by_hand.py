@@ -4,14 +4,17 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 
 import pytest
 
+from kalitka.sync.names import address_of
 from kalitka_hub.tokens import TokenSetting
 from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.name_server import NameServer
 from kalitka_sim.pty_board import PtyBoard
 
 SIM = [sys.executable, "-m", "kalitka_cli", "sim"]
@@ -152,6 +155,57 @@ def test_a_reader_at_a_hub_syncs_and_opens(tmp_path):
             assert sim.end() == 0
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_reader_at_a_hub_with_tls_takes_it_by_its_name(tmp_path, host):
+    tls = tmp_path / "tls"
+    hub = HubProcess(tmp_path / "hub", tls=(tls / "hub.pem", tls / "hub.key"))
+    hub.command("certificate", host, "--folder", str(tls))
+    hub.command("reader", "add", "GATE-1")
+    with hub:
+        hub.start()
+        options = ["--server", f"https://{host}:{hub.address[1]}", "--reader", "GATE-1"]
+        options += ["--ca", str(tls / "ca.pem"), "--poll-seconds", "1"]
+        with Sim(*options, KALITKA_HUB_SECRET=hub.secret) as sim:
+            sim.expect("sync: full")
+            sim.type("network off")
+            sim.expect("wifi: lost the link")
+            sim.type("network on")
+            sim.expect("wifi: connected")
+            hub.command("token", "add", "55667788", "--rule", "9_1")
+            sim.expect("1 codes changed")
+            sim.type("card 55667788")
+            sim.expect("55667788: allowed; the lock opened")
+            assert sim.end() == 0
+
+
+def test_a_zone_is_given_by_its_name():
+    with Sim("--zone", "Europe/Moscow") as sim:
+        sim.expect(" ready$")
+        sim.type("clock 2026-11-23T06:30")
+        sim.expect("clock is")
+        sim.type("card 04A1B2C3")
+        sim.expect(r"unknown code \(Mon 09:30 MSK-3\)")
+        assert sim.end() == 0
+
+
+def test_the_name_server_gives_what_this_computer_knows_and_outlives_nonsense():
+    question = b"\x09localhost\0\0\1\0\1"
+    with NameServer() as names, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        host, port = names.where.split(":")
+        asking.connect((host, int(port)))
+        asking.settimeout(5)
+        for nonsense in (b"\0", bytes(12) + b"\x3f", bytes(12) + b"\1\xff\0" + bytes(4)):
+            asking.send(nonsense)
+        asking.send(b"AB\1\0\0\1\0\0\0\0\0\0" + question)
+        answer = asking.recv(512)
+        assert answer[:2] == b"AB"
+        assert address_of(answer, question) == ("127.0.0.1", 60)
+        question = b"\x07nothing\x07invalid\0\0\1\0\1"
+        asking.send(b"CD\1\0\0\1\0\0\0\0\0\0" + question)
+        with pytest.raises(ValueError, match="no such name"):
+            address_of(asking.recv(512), question)
+
+
 def test_a_kept_folder_keeps_the_flash(tmp_path):
     for _ in range(2):
         with Sim("--folder", str(tmp_path / "reader")) as sim:
@@ -167,6 +221,11 @@ def test_a_kept_folder_keeps_the_flash(tmp_path):
         (["--server", "http://127.0.0.1:x"], "http://HOST:PORT"),
         (["--server", "http://127.0.0.1:8080"], "KALITKA_HUB_SECRET"),
         (["--reader", "no spaces"], "reader: must be"),
+        (["--server", "https://127.0.0.1:8443"], "needs the site's CA: --ca FILE"),
+        (["--server", "https://127.0.0.1:x", "--ca", __file__], "https://HOST:PORT"),
+        (["--server", "https://127.0.0.1", "--ca", __file__], "is no certificate"),
+        (["--server", "http://127.0.0.1", "--ca", __file__], "--ca is for"),
+        (["--pty", "--ca", __file__], "--pty goes with"),
         (["--zone", "Moscow/Europe"], "zone: "),
         (["--poll-seconds", "0"], "poll_seconds: must be"),
         (["--pty", "--reader", "GATE-1"], "--pty goes with"),

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 import micropython_peer
 from device.case_timezone import FORMS, LAST_MINUTE
 from kalitka.access.timezone import Zone, ZoneError
-from kalitka_cli import zones
 from kalitka_cli.build import FIRMWARE
+from kalitka_hub import zone as zones
 from kalitka_sim import wasm_board
 from micropython_peer import TESTS, examples
 

@@ -6,20 +6,24 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from hub.hub_site import SECRET, SYNC, headers
-from kalitka_hub import server
+from kalitka_hub import certificates, server
+from kalitka_hub.changes import changing
 from kalitka_hub.cli import hub
 from kalitka_hub.database import open_database
 from kalitka_hub.faults import Refused
 from kalitka_hub.site_secret import is_secret
 from kalitka_hub.token_reader_api import BODY_MAX
+from kalitka_hub.tokens import TokenSetting, set_tokens
 
 
 @pytest.fixture
@@ -86,7 +90,8 @@ def test_a_long_code_is_listed_whole(path):
         (["token", "remove", "A%"], 2, "'A%'"),
         (["reader", "add", "GATE 1"], 2, "'GATE 1'"),
         (["reader", "remove", "GATE-9"], 1, "reader list"),
-        (["serve", "--zone", "Europe/Moscow"], 2, "MSK-3"),
+        (["serve", "--zone", "Europe/Moskow"], 2, "Europe/Moscow"),
+        (["serve", "--zone", "MSK3,M3.5.0"], 2, "MSK-3"),
         (["reader", "list", "--db", "/nowhere/hub.sqlite"], 1, "--db"),
         (["reader", "add", "A", "--db", "/nowhere/hub.sqlite"], 2, "--db"),
         (["reader", "add", "A", "--db", "nothing://u:passw0rd@h/d"], 2, "--db"),
@@ -144,7 +149,7 @@ def test_an_address_of_another_computer_is_refused():
 class Served:
     """A hub in a process of its own, started by its command."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, ca=None):
         command = "from kalitka_hub.cli import hub; hub()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", command, "serve", "--port", "0", *options],
@@ -153,10 +158,18 @@ class Served:
             text=True,
         )
         self.line = self.process.stdout.readline()
-        self.port = int(re.search(r"http://127\.0\.0\.1:(\d+)", self.line)[1])
+        scheme = "https" if ca else "http"
+        self.port = int(re.search(scheme + r"://127\.0\.0\.1:(\d+)", self.line)[1])
+        self._tls = ssl.create_default_context(cafile=ca) if ca else None
+
+    def connect(self):
+        where = ("127.0.0.1", self.port)
+        if self._tls:
+            return http.client.HTTPSConnection(*where, timeout=30, context=self._tls)
+        return http.client.HTTPConnection(*where, timeout=30)
 
     def post(self, body, **more):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = self.connect()
         connection.request("POST", SYNC, body=body, headers=headers() | more)
         return connection.getresponse()
 
@@ -197,13 +210,7 @@ def test_the_server_tells_what_the_command_line_wrote_meanwhile(served, served_p
 
 
 def test_a_long_answer_is_chunked_whole_and_never_compressed(served, served_path):
-    from kalitka_hub.changes import changing
-    from kalitka_hub.tokens import TokenSetting, set_tokens
-
-    database = open_database(served_path)
-    with changing(database) as session:
-        set_tokens(session, (TokenSetting(f"{i:08X}", ("9_1",)) for i in range(2000)))
-    database.close()
+    set_many(served_path)
     answer = served.post("0", **{"Accept-Encoding": "gzip"})
     assert answer.getheader("Transfer-Encoding") == "chunked"
     assert answer.getheader("Content-Encoding") is None
@@ -212,6 +219,72 @@ def test_a_long_answer_is_chunked_whole_and_never_compressed(served, served_path
     codes = [f"{i:08X}" for i in range(2000)]
     assert head.split("%")[1].split(",") == codes
     assert lines == "\n".join(f"{code}_/9_1" for code in codes)
+
+
+def set_many(path):
+    """Set 2000 tokens: an answer with them is streamed."""
+    database = open_database(path)
+    with changing(database) as session:
+        set_tokens(session, (TokenSetting(f"{i:08X}", ("9_1",)) for i in range(2000)))
+    database.close()
+
+
+def assert_kept(connection):
+    """Assert that answers of all kinds come over one connection, and say how long it is kept."""
+    lengths = []
+    for body, more, status in (
+        ("0", {}, 200),
+        ("0", {"X-AuthToken": "wrong"}, 403),
+        ("nonsense", {}, 400),
+        ("0", {}, 200),
+        ("99999999", {}, 200),
+    ):
+        connection.request("POST", SYNC, body=body, headers=headers() | more)
+        first = connection.sock
+        answer = connection.getresponse()
+        lengths.append(len(answer.read()))
+        assert answer.status == status
+        assert answer.getheader("Keep-Alive") == "timeout=75"
+        assert answer.getheader("Connection") is None
+        assert connection.sock is first is not None
+    assert lengths[0] == lengths[3] > 20_000
+    connection.close()
+
+
+def test_a_connection_is_kept_and_the_answers_say_for_how_long(served, served_path):
+    set_many(served_path)
+    assert_kept(served.connect())
+
+
+def with_tls(folder):
+    certificate, key = (str(folder / name) for name in ("hub.pem", "hub.key"))
+    return ["--tls-certificate", certificate, "--tls-key", key]
+
+
+def test_the_same_over_tls(new_site, path, tmp_path):
+    shutil.copy(new_site, path)
+    set_many(path)
+    run("certificate", "127.0.0.1", "--folder", str(tmp_path / "tls"))
+    hub_process = Served(
+        *with_tls(tmp_path / "tls"), "--zone", "Europe/Moscow", ca=tmp_path / "tls/ca.pem"
+    )
+    assert "zone MSK-3" in hub_process.line
+    idle = hub_process.connect()
+    idle.connect()
+    assert_kept(hub_process.connect())
+    # A connection that is only kept does not keep the server from stopping.
+    assert hub_process.stop() == (0, "", "")
+
+
+def test_a_certificate_that_ends_soon_is_told_at_the_start(new_site, path, tmp_path):
+    shutil.copy(new_site, path)
+    made = datetime.now(UTC) - certificates.SERVER_LIFE + timedelta(days=5)
+    certificates.renew(tmp_path, ["127.0.0.1"], made)
+    hub_process = Served(*with_tls(tmp_path), ca=tmp_path / "ca.pem")
+    assert hub_process.post("0").status == 200
+    status, _, err = hub_process.stop()
+    assert status == 0
+    assert "renew it with `kalitka hub certificate`" in err
 
 
 def test_a_body_that_is_too_long_is_refused_over_a_real_socket(served):

@@ -28,6 +28,9 @@ def times(database, zone):
         ("GMT-5:45", "5"),
         ("NST3:30NDT", "-3"),
         ("AAA+12", "-12"),
+        # It is November: summer in the south.
+        ("AEST-10AEDT,M10.1.0,M4.1.0/3", "11"),
+        ("NZST-12:45NZDT,M9.5.0/2:45,M4.1.0/3:45", "13"),
     ],
 )
 def test_time_is_minute_zone_and_seconds(database, zone, hours):
@@ -35,11 +38,31 @@ def test_time_is_minute_zone_and_seconds(database, zone, hours):
 
 
 @pytest.mark.parametrize(
+    ("name", "zone"),
+    [
+        ("Europe/Moscow", "MSK-3"),
+        ("UTC", "UTC0"),
+        ("Europe/Kyiv", "EET-2EEST,M3.5.0/3,M10.5.0/4"),
+    ],
+)
+def test_a_zones_name_is_told_as_a_posix_string(database, name, zone):
+    assert times(database, name)[1] == f"{START},{zone},{SECONDS}"
+
+
+def test_a_zone_without_a_string_for_now_is_refused_with_what_to_do(database):
+    with pytest.raises(Refused, match="write it yourself to take it"):
+        create_app(database, "Asia/Gaza")
+
+
+@pytest.mark.parametrize(
     "zone",
-    ["", " ", "UTC 0", "UTC0\n", "UTC0\x00", "Europe/Moscow", "UTC", "3", "MSK-3 ", "ÜTC-3"],
+    [
+        *("", " ", "UTC 0", "UTC0\n", "UTC0\x00", "3", "MSK-3 ", "ÜTC-3", "Europe/Moskow"),
+        *("MSK-25", "EET-2EEST,M13.5.0,M10.5.0", "EET-2EEST,M3.5.0", "MSK-3,M3.5.0"),
+    ],
 )
 def test_a_zone_that_no_reader_could_use_is_refused(database, zone):
-    with pytest.raises(Refused, match="POSIX time zone"):
+    with pytest.raises(Refused, match=r"is no time zone: position \d+:|there is no such zone"):
         create_app(database, zone)
 
 

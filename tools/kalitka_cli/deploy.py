@@ -3,8 +3,8 @@
 On a board with a ROM partition the package goes there, and out of /lib; on any other, to /lib.
 Only what differs is copied. `main.py` goes before anything else changes and comes back when all
 the rest is verified, so that an interrupted deploy leaves a board that starts nothing and takes
-the next deploy. `settings.json` and `table/` stay, unless new settings are given; a board.py that
-was edited on the device stays, too.
+the next deploy. `settings.json`, `ca.pem` and `table/` stay, unless new ones of the first two are
+given; a board.py that was edited on the device stays, too.
 """
 
 import contextlib
@@ -30,7 +30,8 @@ _IMAGE = "kalitka.romfs"
 _MAIN = "/main.py"
 _PINS = "/board.py"
 _SETTINGS = "/" + settings.FILE
-_NEW_SETTINGS = _SETTINGS + ".new"
+_CA = "/" + settings.FIELDS["server_ca"][0]
+_OF_THE_SITE = (_SETTINGS, _CA)  # not the firmware's: it is not stopped for them
 _BLOCK = 4096  # bytes of flash that a file takes at least
 
 _PREPARE = """
@@ -118,6 +119,34 @@ def read_settings(path: Path) -> bytes:
     return data
 
 
+def read_ca(path: Path) -> bytes:
+    """Return the contents of a file with a CA's certificate, as it is. Raises InputError."""
+    # It takes a while to import, and few deploys bring a CA.
+    from kalitka_hub.certificates import check_ca  # noqa: PLC0415
+    from kalitka_hub.faults import Refused  # noqa: PLC0415
+
+    try:
+        return check_ca(path)
+    except Refused as fault:
+        raise InputError(str(fault)) from None
+
+
+def doubt_about_ca(given: bytes, ca: bytes | None, device: Device) -> str:
+    """Return in words why a reader with these settings could trust no server, "" if it can.
+
+    given: a settings file in which everything is right; ca: what goes to the device with it.
+    """
+    found, _ = settings.parse(given)
+    if not found["server_url"].startswith("https://"):
+        return ""
+    file = found["server_ca"]
+    if "/" + file != _CA:
+        return f"--ca is copied as {_CA}, but server_ca is {file}" if ca is not None else ""
+    if ca is not None or _CA in device.files:
+        return ""
+    return f"server_url is https://, but the device has no {_CA}: give the site's CA with --ca"
+
+
 def make_plan(
     files: dict[str, bytes], device: Device, replace_pins: bool, image: bytes = b""
 ) -> Plan:
@@ -136,12 +165,12 @@ def make_plan(
     strangers = [path for path in device.files if path.startswith(_PACKAGE) and path not in files]
     plan.folders = sorted(wanted_folders - device.folders)
     plan.folders_remove = sorted(device.folders - wanted_folders, reverse=True)
-    replaced = [path for path in changed if path in device.files and path != _SETTINGS]
+    replaced = [path for path in changed if path in device.files and path not in _OF_THE_SITE]
     firmware_changes = (
         plan.image_changes
         or strangers
         or plan.folders_remove
-        or any(p != _SETTINGS for p in changed)
+        or any(path not in _OF_THE_SITE for path in changed)
     )
     if firmware_changes:
         # The old main.py must not start a half-new package.
@@ -158,12 +187,13 @@ def run(
     board_name: str,
     settings_file: Path | None = None,
     replace_pins: bool = False,
+    ca_file: Path | None = None,
     console: Console | None = None,
 ) -> int:
     """Deploy. Returns the exit status: 2 for wrong input, 1 for the device's trouble."""
     console = console or Console(highlight=False, soft_wrap=True)
     try:
-        _deploy(port, board_name, settings_file, replace_pins, console)
+        _deploy(port, board_name, settings_file, replace_pins, ca_file, console)
     except InputError as fault:
         return _fail(str(fault), 2)
     except (DeployError, BuildError) as fault:
@@ -178,6 +208,7 @@ def _deploy(
     board_name: str,
     settings_file: Path | None,
     replace_pins: bool,
+    ca_file: Path | None,
     console: Console,
 ) -> None:
     # Everything that can be refused is refused before the device is touched.
@@ -186,9 +217,10 @@ def _deploy(
     except BuildError as fault:
         raise InputError(str(fault)) from None
     given = read_settings(settings_file) if settings_file else None
+    ca = read_ca(ca_file) if ca_file else None
     mpremote = Mpremote(port or find_port())
     with console.status(f"asking the device at {mpremote.port} ..."):
-        device = look(mpremote, ["/boot.py", _MAIN, _PINS, _SETTINGS, _PACKAGE])
+        device = look(mpremote, ["/boot.py", _MAIN, _PINS, *_OF_THE_SITE, _PACKAGE])
     with _restarted_if_refused(mpremote):
         check_runtime(device)
         version = ".".join(map(str, device.version))
@@ -210,6 +242,10 @@ def _deploy(
                 )
         if given is not None:
             files[_SETTINGS] = given
+            if doubt := doubt_about_ca(given, ca, device):
+                console.print(f"[yellow]{escape(doubt)}[/]")
+        if ca is not None:
+            files[_CA] = ca
         plan = make_plan(files, device, replace_pins, image)
         if plan.space(device) > device.free:
             raise DeployError(
@@ -247,13 +283,13 @@ def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console:
     for path in plan.copy:
         if path == _MAIN:
             # Only behind files that have arrived as they are.
-            rest = {p: d for p, d in digests.items() if p not in (_MAIN, _SETTINGS)}
+            rest = {p: d for p, d in digests.items() if p not in (_MAIN, *_OF_THE_SITE)}
             commands.append(snippet(_VERIFY, EXPECTED=rest, IMAGE=in_rom))
-        to = _NEW_SETTINGS if path == _SETTINGS else path
+        to = path + ".new" if path in _OF_THE_SITE else path
         commands.append(["fs", "cp", "-f", path.lstrip("/"), ":" + to])
-        if path == _SETTINGS:
+        if to != path:
             # At any moment there are the old settings or the new ones.
-            commands.append(snippet(_RENAME, OLD=_NEW_SETTINGS, NEW=_SETTINGS))
+            commands.append(snippet(_RENAME, OLD=to, NEW=path))
     commands += [snippet(_VERIFY, EXPECTED=digests, IMAGE=in_rom), snippet(_IMPORT)]
     # A soft reset would not do: mpremote makes it from the raw REPL, where main.py is not run.
     commands.append(["reset"])

@@ -1,7 +1,7 @@
 """The `kalitka` command: one door to the technician's tools, the virtual reader and the hub."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -76,11 +76,15 @@ def deploy(
     replace_pins: Annotated[
         bool, typer.Option("--replace-pins", help="Overwrite a board.py edited on the device.")
     ] = False,
+    ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The site's CA certificate, copied as ca.pem."),
+    ] = None,
 ) -> None:
     """Compile the firmware for a board and copy what differs onto it, with mpremote."""
     from kalitka_cli import deploy as carrier
 
-    raise typer.Exit(carrier.run(port, board, settings, replace_pins))
+    raise typer.Exit(carrier.run(port, board, settings, replace_pins, ca))
 
 
 @app.command()
@@ -89,12 +93,17 @@ def sim(
         Path | None,
         typer.Option(metavar="DIR", help="Where flash and NVS are kept; else they are not."),
     ] = None,
-    server: Annotated[str, typer.Option(metavar="URL", help="The hub: http://HOST:PORT.")] = "",
+    server: Annotated[str, typer.Option(metavar="URL", help="The hub: https://HOST:PORT.")] = "",
+    ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The site's CA certificate, for https://."),
+    ] = None,
     reader: Annotated[
         str, typer.Option(metavar="CODE", help="The reader's code at the hub.")
     ] = "",
     zone: Annotated[
-        str, typer.Option(metavar="TZ", help="POSIX time zone; else the server's.")
+        str,
+        typer.Option(metavar="TZ", help="Time zone, Europe/Moscow or MSK-3; else the server's."),
     ] = "",
     poll_seconds: Annotated[float, typer.Option(help="Seconds between two polls.")] = 5,
     pty: Annotated[
@@ -107,11 +116,44 @@ def sim(
     """
     from kalitka_cli import sim as table
 
-    if pty and (server or reader or zone):
+    if pty and (server or reader or zone or ca):
         raise typer.BadParameter("a blank board has no settings: --pty goes with --folder only")
     if pty:
         raise typer.Exit(table.run_board(folder))
-    raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds))
+    raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds, ca))
+
+
+@app.command()
+def explain(
+    rules: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RULE...",
+            help="Such as 3_480_1200_1111100; a line CODE_/RULE will do as well.",
+            show_default=False,
+        ),
+    ],
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Local time, such as '2026-11-22 09:30'; else now."),
+    ] = None,
+    tz: Annotated[
+        str | None, typer.Option(metavar="TZ", help="Europe/Moscow or MSK-3; else UTC.")
+    ] = None,
+    unit: Annotated[
+        Literal["auto", "minute", "second"],
+        typer.Option(help="Of day times: the reader's setting day_time_unit."),
+    ] = "auto",
+) -> None:
+    """Say in words what a token's rules mean, and whether it may pass then, and why.
+
+    Several rules are alternatives.
+
+    Exit status 0: allowed; 1: denied; 2: a rule, the time or the zone is wrong.
+    """
+    from kalitka_cli import explain as words
+
+    raise typer.Exit(words.run(rules, at, tz, unit))
 
 
 @tables.command()

@@ -1,7 +1,9 @@
 """`kalitka sim`: one virtual reader, or one virtual board, in the hands of a person.
 
 The console is printed as it comes; commands are read from the standard input, a line each. A
-wrong command gets one line and changes nothing.
+wrong command gets one line and changes nothing. A reader that speaks TLS goes to the hub by its
+own name, for which the certificate is; one that speaks http:// goes through a relay, the cable
+that `network off` cuts.
 """
 
 import contextlib
@@ -16,7 +18,11 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from kalitka import settings
+from kalitka.sync.http import split_url
 from kalitka_cli.build import BuildError
+from kalitka_hub.faults import Refused
+from kalitka_hub.zone import check_zone
+from kalitka_sim.name_server import NameServer
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
 from kalitka_sim.virtual_chip import VirtualChip
@@ -24,6 +30,7 @@ from kalitka_sim.wire import ReaderError
 
 _SECRET = "KALITKA_HUB_SECRET"
 _HTTP_PORT = 80
+_CA = settings.FIELDS["server_ca"][0]
 _ROLES = ("WIEGAND_D0", "WIEGAND_D1", "LOCK")
 
 _HELP = """\
@@ -43,25 +50,48 @@ class CommandError(Exception):
 
 
 def run_reader(
-    folder: Path | None, server: str, reader: str, zone: str, poll_seconds: float
+    folder: Path | None,
+    server: str,
+    reader: str,
+    zone: str,
+    poll_seconds: float,
+    ca: Path | None = None,
 ) -> int:
-    """Run a virtual reader until `quit`. Returns the exit status: 2 for wrong options."""
-    values = {"reader": reader, "zone": zone, "poll_seconds": poll_seconds}
+    """Run a virtual reader until `quit`. Returns the exit status: 2 for wrong options.
+
+    server: its URL; over https:// it is believed if `ca`, a file with a certificate, vouches for
+    it. zone: a zone's name or a POSIX TZ string.
+    """
+    faults: list[str] = []
+    values = {"reader": reader, "poll_seconds": poll_seconds}
     values["server_token"] = os.environ.get(_SECRET, "")
-    _, faults = settings.complete(values)
+    relayed, files = None, {}
     try:
-        address = _address(server) if server else None
-    except CommandError as fault:
+        values["zone"] = check_zone(zone) if zone else ""
+    except Refused as fault:
+        faults.append(f"zone: {fault}")
+    try:
+        if server.startswith("https:"):
+            values["server_url"] = _secure_url(server)
+            files[_CA] = _site_ca(ca)
+        elif ca:
+            faults.append("--ca is for a --server https://HOST:PORT")
+        if server and not files:
+            relayed = _address(server)
+    except (CommandError, Refused) as fault:
         faults.append(str(fault))
+    faults += settings.complete(values)[1]
     if server and not (reader and values["server_token"]):
         faults.append(f"a server needs --reader and the site's secret in {_SECRET}")
     if faults:
         for fault in faults:
             _complain(fault)
         return 2
-    with _until_told(), _folder(folder) as place:
+    with _until_told(), _folder(folder) as place, NameServer() as names:
         try:
-            with VirtualReader(place, values, address, on_line=_tell) as virtual:
+            with VirtualReader(
+                place, values, relayed, on_line=_tell, files=files, name_server=names.where
+            ) as virtual:
                 virtual.power_on()
                 _serve(virtual)
         except (ReaderError, BuildError) as fault:
@@ -186,8 +216,25 @@ def _is_on(state: str) -> bool:
     return state == "on"
 
 
+def _secure_url(url: str) -> str:
+    try:
+        split_url(url)
+    except ValueError as fault:
+        raise CommandError(str(fault)) from None
+    return url
+
+
+def _site_ca(file: Path | None) -> bytes:
+    if not file:
+        raise CommandError("an https:// server needs the site's CA: --ca FILE")
+    # It takes a while to import, and only TLS needs it.
+    from kalitka_hub.certificates import check_ca  # noqa: PLC0415
+
+    return check_ca(file)
+
+
 def _address(url: str) -> tuple[str, int]:
-    wrong = CommandError(f"a server is http://HOST:PORT, not {url!r}")
+    wrong = CommandError(f"a server is http://HOST:PORT or https://HOST:PORT, not {url!r}")
     try:
         parts = urlsplit(url)
         port = parts.port or _HTTP_PORT

@@ -26,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 def create_app(database: Database, zone: str = "UTC0") -> FastAPI:
     """Return the application that serves this database. Raises Refused for a bad zone.
 
+    zone: the name of the site's time zone, or a POSIX TZ string.
     It writes the last sightings down when it stops; closing the database is left to the caller.
     """
     state = HubState(database, check_zone(zone))

@@ -1,4 +1,4 @@
-"""`kalitka hub`: serve a site, and say which readers and tokens it has.
+"""`kalitka hub`: serve a site, make its certificates, and say which readers and tokens it has.
 
 Exit status 2 for what is wrong as it was written, 1 for what is not there; then nothing was
 written, and one line on stderr says what to do. May be used while the server runs.
@@ -6,9 +6,11 @@ written, and one line on stderr says what to do. May be used while the server ru
 
 import json
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import DatabaseError
 
-from kalitka.access import rules, timezone
+from kalitka.access import rules
 
 from .changes import changing
 from .database import Database, open_database, open_existing
@@ -48,6 +50,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 ReaderCode = Annotated[str, typer.Argument(metavar="CODE", help="The reader's code.")]
 TokenCode = Annotated[str, typer.Argument(metavar="CODE", help="The token's code.")]
 DEFAULT_DATABASE = "kalitka-hub.sqlite"
+_RENEW_BEFORE = timedelta(days=30)
 
 
 @hub.command()
@@ -58,8 +61,20 @@ def serve(
         int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
     ] = 8080,
     zone: Annotated[
-        str, typer.Option(metavar="TZ", help="The site's POSIX time zone, such as MSK-3.")
+        str,
+        typer.Option(
+            metavar="TZ", help="The site's time zone: Europe/Moscow, or as POSIX, such as MSK-3."
+        ),
     ] = "UTC0",
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Speak https://, with this certificate (and those it came with)."
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The certificate's private key.")
+    ] = None,
 ) -> None:
     """Answer the readers, until Ctrl-C."""
     # The web framework takes half a second to import, which the other commands do not wait for.
@@ -67,20 +82,51 @@ def serve(
     from .app import create_app  # noqa: PLC0415
 
     with _faults_reported():
-        check_zone(zone)
-        _warn_of_zone(zone)
+        zone = check_zone(zone)
+        tls = _tls_context(tls_certificate, tls_key)
         listener = server.listen(host, port)
         with listener, _opened(open_database(db)) as database:
             with database.snapshot() as session:
                 ready = has_secret(session)
             if not ready:
                 _tell("the site has no secret, so every reader is refused: `kalitka hub secret`")
-            address = server.address_of(listener)
-            server.serve(
-                create_app(database, zone),
-                listener,
-                lambda: print(f"kalitka hub on {address}, database {database.name}", flush=True),
-            )
+            address = server.address_of(listener, secure=tls is not None)
+            ready_line = f"kalitka hub on {address}, zone {zone}, database {database.name}"
+            app = create_app(database, zone)
+            server.serve(app, listener, lambda: print(ready_line, flush=True), tls)
+
+
+@hub.command()
+def certificate(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", help="The host names and IP addresses in the readers' server_url."
+        ),
+    ],
+    folder: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the CA and the certificate are kept.")
+    ] = Path("kalitka-tls"),
+) -> None:
+    """Make the hub's certificate anew, signed by the site's own CA.
+
+    The CA is made the first time, and then kept: what the readers have of it stays right.
+    """
+    from . import certificates  # noqa: PLC0415
+
+    with _faults_reported():
+        authority, server = certificates.renew(folder, names)
+    ca, ca_key = folder / certificates.CA, folder / certificates.CA_KEY
+    if authority.made:
+        print(f"made the site's CA, valid until {authority.until:%Y-%m-%d}: {ca}")
+        print(f"  onto each reader:  kalitka deploy --ca {ca}")
+        print(f"  {ca_key} can speak for the hub: give it to nobody, and keep a copy in a safe")
+    else:
+        print(f"the site's CA is as before, valid until {authority.until:%Y-%m-%d}: {ca}")
+    own, own_key = folder / certificates.SERVER, folder / certificates.SERVER_KEY
+    print(f"made a certificate for {', '.join(names)}, valid until {server.until:%Y-%m-%d}: {own}")
+    print(f"  to the hub, then start it:  --tls-certificate {own} --tls-key {own_key}")
+    print(f"  to the readers' settings:   server_url https://{names[0]}:PORT")
 
 
 @hub.command()
@@ -237,12 +283,17 @@ def _faults_reported() -> Iterator[None]:
         raise typer.Exit(1) from fault
 
 
-def _warn_of_zone(zone: str) -> None:
-    # The readers' own module knows what they understand.
-    try:
-        timezone.Zone(zone)
-    except timezone.ZoneError as fault:
-        _tell(f"the readers will not take the zone {zone}: {fault}; give them one as a setting")
+def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise Refused("--tls-certificate and --tls-key go together: give both, or neither")
+    from . import certificates  # noqa: PLC0415
+
+    context, until = certificates.server_context(certificate, key)
+    if until < datetime.now(UTC) + _RENEW_BEFORE:
+        _tell(f"{certificate} ends on {until:%Y-%m-%d}: renew it with `kalitka hub certificate`")
+    return context
 
 
 def _tell(text: str) -> None:

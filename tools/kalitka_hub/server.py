@@ -1,10 +1,14 @@
 """The hub's server process: one listening socket, and uvicorn until a signal.
 
 The socket is opened before anything else, so that a port that is taken is one clear sentence.
+Connections are kept, and the answers say for how long: for a reader's chip a TLS handshake is
+hard work, and it polls once a minute.
 """
 
+import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 
 import uvicorn
@@ -13,6 +17,8 @@ from fastapi import FastAPI
 from .faults import Refused
 
 SHUTDOWN_SECONDS = 5  # for answers under way when the server is told to stop
+LEAVE_SECONDS = 1  # for readers with an idle connection to take leave
+KEEP_ALIVE_SECONDS = 75  # of an idle connection: longer than a reader's poll interval
 _BACKLOG = 128  # connections waiting; all readers of a site ask at once after a power cut
 
 
@@ -39,14 +45,23 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
-    """Return the URL under which a listening socket is reached."""
+def address_of(listener: socket.socket, secure: bool) -> str:
+    """Return the URL under which a listening socket is reached. secure: over TLS."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def serve(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM; call `on_ready` once requests are taken."""
+def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; call `on_ready` once requests are taken.
+
+    tls: what the server shows itself with, None to speak plain HTTP.
+    """
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -54,6 +69,9 @@ def serve(app: FastAPI, listener: socket.socket, on_ready: Callable[[], None]) -
         server_header=False,
         ws="none",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        headers=[("Keep-Alive", f"timeout={KEEP_ALIVE_SECONDS}")],
+        ssl_context_factory=(lambda *_: tls) if tls else None,
     )
     # uvicorn stops in order at Ctrl-C, and then raises it once more.
     with contextlib.suppress(KeyboardInterrupt):
@@ -68,3 +86,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # TLS wants both sides to take leave, and a reader looks at its connection when it polls.
+        late = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._abort_idle)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            late.cancel()
+
+    def _abort_idle(self) -> None:
+        for connection in list(self.server_state.connections):
+            cycle = getattr(connection, "cycle", None)
+            if cycle is None or cycle.response_complete:
+                connection.transport.abort()  # type: ignore[union-attr]

@@ -73,8 +73,9 @@ def time_with_zone(state: State, _reader: ReaderId) -> Response:
 
 @router.get("/api/v1/token-reader/time")
 def time_with_hours(state: State, _reader: ReaderId) -> Response:
-    """Answer `MINUTE,HOURS,SECONDS`: as above, of the zone only the whole hours east of UTC."""
-    return _time(state, str(whole_hours(state.zone)))
+    """Answer `MINUTE,HOURS,SECONDS`: as above, instead of the zone the whole hours east of UTC."""
+    hours = whole_hours(state.zone, minute_of(state.database.clock))
+    return _time(state, str(hours))
 
 
 def _time(state: HubState, zone: str) -> Response:

@@ -16,7 +16,7 @@ from kalitka_hub.database import open_database
 from kalitka_hub.site_secret import new_secret
 from kalitka_hub.tokens import TokenSetting, set_tokens
 
-_ADDRESS = re.compile(r"http://([0-9.]+):([0-9]+)")
+_ADDRESS = re.compile(r"https?://([0-9.]+):([0-9]+)")
 
 
 class HubError(Exception):
@@ -26,15 +26,17 @@ class HubError(Exception):
 class HubProcess:
     """The hub of a site whose database lies in `folder`.
 
+    tls: the files of (certificate, key), to speak https://; they may be made before it starts.
     secret: the site's secret, made anew. address: (host, port), the same over restarts.
     """
 
-    def __init__(self, folder: Path, zone: str = "MSK-3"):
+    def __init__(self, folder: Path, zone: str = "MSK-3", tls: tuple[Path, Path] | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         self.database = folder / "hub.sqlite"
         self.secret = new_secret()
         self.address = ("127.0.0.1", 0)
         self._zone = zone
+        self._tls = tls
         self._log = folder / "hub.log"
         self._process: subprocess.Popen | None = None
         self.command("secret", KALITKA_HUB_SECRET=self.secret)
@@ -42,11 +44,11 @@ class HubProcess:
     def command(self, *words: str, **environment: str) -> str:
         """Run `kalitka hub ...` on this database; return what it printed. Raises HubError."""
         done = subprocess.run(
-            [*self._kalitka(), *words, "--db", str(self.database)],
+            [*self._kalitka(), *words],
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, **environment},
+            env={**os.environ, "KALITKA_HUB_DB": str(self.database), **environment},
         )
         if done.returncode:
             raise HubError(f"kalitka hub {' '.join(words)}: {done.stderr.strip()}")
@@ -65,6 +67,9 @@ class HubProcess:
         """Start it; returns when it answers. Raises HubError."""
         port = str(self.address[1])
         options = ["--port", port, "--zone", self._zone, "--db", str(self.database)]
+        if self._tls:
+            certificate, key = self._tls
+            options += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [*self._kalitka(), "serve", *options],

@@ -12,13 +12,16 @@ import threading
 class Link:
     """Relays connections to `port` on loopback to a server. `server` may be changed.
 
-    Counts in `connections`, and in `bytes_down` what the server sent.
+    Counts in `connections`, in `requests` how often the reader spoke at a connection's beginning
+    or after an answer (over TLS its handshakes, too), and in `bytes_down` what the server sent.
     """
 
     def __init__(self, server: tuple[str, int]):
         self.server = server
         self.connections = 0
+        self.requests = 0
         self.bytes_down = 0
+        self._readers_turn = True
         self._open = threading.Event()
         self._open.set()
         self._sockets: set[socket.socket] = set()
@@ -77,6 +80,7 @@ class Link:
         with self._lock:
             self._sockets.add(far)
         self.connections += 1
+        self._readers_turn = True
         back = threading.Thread(target=self._pump, args=(far, near, True), daemon=True)
         back.start()
         self._pump(near, far, False)
@@ -92,6 +96,9 @@ class Link:
                 self._open.wait()
                 if down:
                     self.bytes_down += len(data)
+                elif self._readers_turn:
+                    self.requests += 1
+                self._readers_turn = down
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)

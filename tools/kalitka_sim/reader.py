@@ -31,6 +31,9 @@ class VirtualReader(VirtualChip):
     in_rom: whether a new one has its firmware in ROM, as a board with a ROM partition and much as
     one into which it is frozen; otherwise it loads .mpy files from the LittleFS in its flash.
     flash_size: bytes of a new one's LittleFS, what is left of the board's if it is not given.
+    files: more files for its flash, {path: contents}, such as the site's CA. secure: whether it
+    speaks TLS with its hub, whose certificate has to be for 127.0.0.1 then. name_server: what its
+    network gives as one, `ADDRESS:PORT`.
     """
 
     def __init__(
@@ -43,27 +46,33 @@ class VirtualReader(VirtualChip):
         on_line: Callable[[str], None] | None = None,
         in_rom: bool = True,
         flash_size: int | None = None,
+        files: dict[str, bytes] | None = None,
+        secure: bool = False,
+        name_server: str = "",
     ):
         super().__init__(folder, board_name, heap)
         self.link = Link(server) if server else None
         self._on_line = on_line
         self._settings = settings or {}
+        self._secure = secure
+        self._name_server = name_server
         if not self.flash_file.exists():
-            files = compile_firmware(board_name, HOST_ARCH)
+            firmware = compile_firmware(board_name, HOST_ARCH)
             size = self.board["VFS_SIZE"]
             if in_rom:
-                package, files = rom.separate(files)
+                package, firmware = rom.separate(firmware)
                 self.rom_file.write_bytes(package.ljust(rom.SIZE, b"\xff"))
                 size -= rom.SIZE
-            image.create(self.flash_file, flash_size or size, files)
-        image.update(self.flash_file, {"settings.json": self._settings_file()})
+            image.create(self.flash_file, flash_size or size, firmware)
+        image.update(self.flash_file, {"settings.json": self._settings_file(), **(files or {})})
 
     def _settings_file(self) -> bytes:
         # Nobody in this network has the time but the hub.
         values = {"wifi": [["site", ""]], "ntp_server": "", **self._settings}
         if self.link:
-            plain = {"server_url": f"http://127.0.0.1:{self.link.port}", "plain_http": True}
-            values = {**plain, **values}
+            scheme = "https" if self._secure else "http"
+            url = f"{scheme}://127.0.0.1:{self.link.port}"
+            values = {"server_url": url, "plain_http": not self._secure, **values}
         return json.dumps(values).encode()
 
     def power_on(self, wait_ready: bool = True) -> None:
@@ -97,7 +106,8 @@ class VirtualReader(VirtualChip):
         self.close()
 
     def _start(self) -> None:
-        process = self._start_chip(subprocess.DEVNULL)
+        names = {"KALITKA_CHIP_DNS": self._name_server} if self._name_server else {}
+        process = self._start_chip(subprocess.DEVNULL, **names)
         threading.Thread(target=self._read_console, args=(process,), daemon=True).start()
 
     def _read_console(self, process: subprocess.Popen) -> None:

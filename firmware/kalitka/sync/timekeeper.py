@@ -60,7 +60,8 @@ class TimeKeeper:
         taken = await self._by_server() or by_ntp or await self._by_ntp()
         if not taken:
             self.offline()
-        again = _DAY if taken else _HOUR if clock.is_set else _MINUTE
+        # A clock that is not set keeps people out: asked for again at every occasion.
+        again = _DAY if taken else _HOUR if clock.is_set else 0
         self._due = clock.uptime() + again
 
     def offline(self) -> None:

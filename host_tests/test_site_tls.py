@@ -1,0 +1,88 @@
+"""A site with TLS: the certificates of `kalitka hub certificate`, a real hub, a virtual reader."""
+
+import pytest
+
+from kalitka_hub.tokens import TokenSetting
+from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.reader import VirtualReader
+
+
+class Site:
+    """A hub with TLS, and the folder of its own CA."""
+
+    def __init__(self, folder):
+        self.folder = folder / "tls"
+        self.hub = HubProcess(folder, tls=(self.folder / "hub.pem", self.folder / "hub.key"))
+        self.certify()
+        self.hub.command("reader", "add", "GATE-1")
+
+    def certify(self):
+        """Make the hub's certificate, as the operator does."""
+        self.hub.command("certificate", "127.0.0.1", "hub.local", "--folder", str(self.folder))
+
+    def reader(self, folder):
+        """Return a reader of this site."""
+        settings = {"reader": "GATE-1", "server_token": self.hub.secret, "poll_seconds": 1}
+        files = {"ca.pem": (self.folder / "ca.pem").read_bytes()}
+        return VirtualReader(folder, settings, self.hub.address, files=files, secure=True)
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path / "site")
+    made.hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    with made.hub:
+        made.hub.start()
+        yield made
+
+
+def add(site, reader, code):
+    """Let a card in; returns when the reader knows."""
+    seen = len(reader.console)
+    site.hub.command("token", "add", code, "--rule", "9_1")
+    reader.wait_line(r"sync: .* 1 codes changed", since=seen, timeout=60)
+    assert reader.present(code).opened
+
+
+def test_a_reader_syncs_over_one_connection_and_goes_on_when_the_certificate_is_renewed(
+    site, tmp_path
+):
+    with site.reader(tmp_path / "reader") as reader:
+        reader.power_on()
+        reader.wait_line("clock: set by the server")
+        reader.wait_line("sync: full")
+        assert reader.present("04A1B2C3").opened
+        # Each change takes a poll of its own.
+        for code in ("DEADBEEF", "55667788", "A0B1C2"):
+            add(site, reader, code)
+        assert reader.link.connections == 1
+        seen = len(reader.console)
+        site.hub.stop()
+        reader.wait_line("sync: failed", since=seen)
+        before = (site.folder / "hub.pem").read_bytes()
+        site.certify()
+        assert (site.folder / "hub.pem").read_bytes() != before
+        site.hub.start()
+        reader.wait_line("sync: works again", since=seen, timeout=60)
+        add(site, reader, "10203040")
+
+
+def test_a_hub_of_another_sites_ca_is_refused_and_the_gate_decides_on(site, tmp_path):
+    with site.reader(tmp_path / "reader") as reader, Site(tmp_path / "other").hub as other:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        other.start()
+        seen = len(reader.console)
+        reader.link.server = other.address
+        site.hub.stop()
+        reader.wait_line("sync: failed: certificate not accepted", since=seen, timeout=60)
+        assert reader.present("04A1B2C3").opened
+        assert reader.present("DEADBEEF").reason == "unknown code"
+
+
+def test_a_reader_without_the_ca_says_so_and_decides(site, tmp_path):
+    settings = {"reader": "GATE-1", "server_token": site.hub.secret}
+    with VirtualReader(tmp_path / "reader", settings, site.hub.address, secure=True) as reader:
+        reader.power_on()
+        reader.wait_line("sync: failed: ca.pem with the site's CA cannot be read")
+        assert reader.present("04A1B2C3").reason == "unknown code"

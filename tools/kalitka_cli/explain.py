@@ -1,0 +1,305 @@
+"""`kalitka explain`: what rules mean, in words, and whether a reader lets a token in, and why.
+
+The firmware's own modules decide: what is said here of a moment is what a reader does, given the
+same rules, the same zone and a clock that is right.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from kalitka.access import decision, rules
+from kalitka.access.timezone import Zone, ZoneError
+from kalitka.table import codes
+from kalitka_cli.table_files import complain, shown
+from kalitka_hub.zone import UnknownZone, posix_of, posix_or_iana
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_DAY = rules.DAY_MINUTES
+_EPOCH = datetime(1970, 1, 1)
+_AT = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)", re.ASCII)
+_FAR = 1500  # minutes: no offset from UTC is as large
+
+# What a rule of each kind looks like.
+_FORMS = {
+    "1": "1_FROM_TO, minutes since 1970 UTC, such as 1_29923200_29933279",
+    "3": "3_START_END_MASK, such as 3_480_1200_1111100: 8:00 to 20:00, Monday to Friday",
+    "7": "7_START_END_MASK_FROM_TO, such as 7_480_720_1010100_29923200_29933279",
+    "9": "9_1 (always) or 9_0 (never)",
+}
+
+
+class Wrong(Exception):
+    """What was asked for cannot be explained; the message says why, and what would be right."""
+
+
+@dataclass
+class Moment:
+    """A minute since 1970 UTC, and the local time that the reader has then."""
+
+    minute: int
+    day_minute: int
+    weekday: int
+    text: str
+
+
+def run(texts: list[str], at: str | None, tz: str | None, unit: str) -> int:
+    """Explain the rules of a token. Returns the exit status: 0 allowed, 1 denied, 2 wrong input.
+
+    at: local time, `2026-11-22 09:30`; None for now. tz: a zone's name or POSIX string; None for
+    UTC. unit: the setting `day_time_unit`. A time that exists twice is allowed if both are.
+    """
+    try:
+        packed = list(_packed(texts))
+        zone = _zone(tz)
+        moments = _moments(at, zone)
+    except Wrong as fault:
+        return complain(str(fault), 2)
+    console = Console(highlight=False, soft_wrap=True)
+    seconds = any(map(rules.speaks_seconds, packed)) if unit == "auto" else unit == "second"
+    for rule in packed:
+        text = rules.text_of(rule).decode()
+        console.print(f"[bold]{text}[/]  {meaning(rule, seconds, zone)}")
+    for note in _notes(packed, unit, seconds):
+        console.print(f"[dim]{note}[/]")
+    console.print()
+    place = "UTC; give --tz for another zone" if tz is None else zone.text
+    if tz not in (None, zone.text):
+        place = f"{tz}, for a reader {zone.text}"
+    console.print(f"time zone: {shown(place, console)}")
+    if len(moments) > 1:
+        console.print(f"{moments[0].text[4:]} exists twice there: the clocks are put back.")
+    for note in _law(tz, zone, moments):
+        console.print(f"[yellow]{shown(note, console)}[/]")
+    return max([_judge(packed, seconds, zone, moment, at is None, console) for moment in moments])
+
+
+def meaning(rule: bytes, seconds: bool, zone: Zone) -> str:
+    """Say in words when a packed rule permits. Local times are those of `zone`."""
+    kind, *fields = rules.text_of(rule).decode().split("_")
+    if kind == "9":
+        return "always, even while the clock is not set" if fields[0] == "1" else "never"
+    dates = ""
+    if kind in "17":
+        first, last = (decision.date_text(int(field), zone) for field in fields[-2:])
+        dates = f"from {first} to {last}, both minutes included"
+    if kind == "1":
+        return dates
+    words = _hours(int(fields[0]), int(fields[1]), fields[2], seconds)
+    if kind == "3" or words.startswith("never"):
+        return words
+    begun = ", whenever the window began" if "over midnight" in words else ""
+    return f"{words}; and only {dates}{begun}"
+
+
+def _hours(start: int, end: int, mask: str, seconds: bool) -> str:
+    per_minute = rules.MINUTE if seconds else 1
+    first, last = start // per_minute, end // per_minute
+    if max(first, last) > _DAY:
+        return f"never: {max(start, end)} is no day time in minutes (0 to {_DAY})"
+    if "1" not in mask:
+        return "never: the mask names no day"
+    over_midnight = start > end
+    if first == _DAY and not over_midnight:
+        return "never: no day has a minute 24:00"
+    exactly = ""
+    if seconds and (start % 60 or end % 60 not in (0, 59)):
+        exactly = f" ({_clock(start)} to {_clock(end)}, and every minute that this touches)"
+    days = _days(mask)
+    if not over_midnight:
+        last = min(last, _DAY - 1)
+        if (first, last) == (0, _DAY - 1):
+            return f"{days}, all day"
+        return f"{days} from {_time(first)} to {_time(last)}, both minutes included{exactly}"
+    return (
+        f"{days} from {_time(first)} over midnight to {_time(last)} of the next day, "
+        f"both minutes included{exactly}; the mask names the day on which it begins"
+    )
+
+
+def _time(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"
+
+
+def _clock(second: int) -> str:
+    return f"{_time(second // 60)}:{second % 60:02}"
+
+
+def _days(mask: str) -> str:
+    if mask == "1111111":
+        return "every day"
+    # Runs of three days and more are written from their first to their last.
+    words = []
+    for run_of_days in re.finditer("1+", mask):
+        names = _DAYS[run_of_days.start() : run_of_days.end()]
+        words += [f"{names[0]} to {names[-1]}"] if len(names) > 2 else names
+    *others, last = words
+    return f"on {', '.join(others)} and {last}" if others else f"on {last}"
+
+
+def _notes(packed: list[bytes], unit: str, seconds: bool) -> Iterator[str]:
+    if not any(rule[0] in (3, 7) for rule in packed):
+        return
+    if unit != "auto":
+        yield f"Day times are {unit}s, as the setting day_time_unit says."
+    elif seconds:
+        yield (
+            "A day time above 1440: the reader takes all day times of its table as seconds. "
+            "If that is wrong, set day_time_unit."
+        )
+    else:
+        yield (
+            "Day times are minutes, if no rule of the whole table has one above 1440; "
+            "see --unit and the setting day_time_unit."
+        )
+
+
+def _packed(texts: Iterable[str]) -> Iterator[bytes]:
+    seen: dict[str, None] = {}
+    for text in texts:
+        code, separator, rule = text.partition("_/")
+        if separator:
+            _check_code(code, text)
+            seen[code] = None
+        else:
+            rule = text.removeprefix("/")
+        if len(seen) > 1:
+            raise Wrong(
+                f"these are rules of two codes, {' and '.join(seen)}: explain one at a time"
+            )
+        try:
+            yield rules.pack(rule.encode())
+        except (rules.RuleError, UnicodeEncodeError) as fault:
+            words = str(fault) if isinstance(fault, rules.RuleError) else "no text"
+            forms = _FORMS.get(rule[:1]) or "; ".join(_FORMS.values())
+            raise Wrong(f"{text!r} is no rule: {words}; it looks like {forms}") from None
+
+
+def _check_code(code: str, text: str) -> None:
+    fault = codes.check(code.encode(errors="surrogateescape"))
+    if fault:
+        raise Wrong(f"{text!r} is no line CODE_/RULE: {fault}")
+
+
+def _zone(tz: str | None) -> Zone:
+    try:
+        return Zone("UTC0" if tz is None else posix_or_iana(tz))
+    except UnknownZone as fault:
+        raise Wrong(f"--tz: {fault}") from None
+    except ZoneError as fault:
+        raise Wrong(
+            f"--tz: {tz!r} is no time zone: {fault}; write a name such as Europe/Moscow, or a "
+            "POSIX string such as MSK-3"
+        ) from None
+
+
+def _moments(at: str | None, zone: Zone) -> list[Moment]:
+    # One, or both of a local time that exists twice.
+    if at is None:
+        return [_moment(int(datetime.now(UTC).timestamp()) // 60, zone)]
+    match = _AT.fullmatch(at)
+    try:
+        if not match:
+            raise ValueError("it is not of this form")
+        local = (datetime.fromisoformat(f"{match[1]} {match[2]}") - _EPOCH).total_seconds() // 60
+    except ValueError as fault:
+        raise Wrong(
+            f"--at: {at!r} is no local time: {fault}; it looks like 2026-11-22 09:30"
+        ) from None
+    minutes = minutes_of(int(local), zone)
+    if not minutes:
+        raise Wrong(_skipped(at, int(local), zone))
+    if minutes[0] < 0:
+        raise Wrong(f"--at: {at} lies before 1970, when the reader's time begins")
+    return [_moment(minute, zone) for minute in minutes]
+
+
+def minutes_of(local: int, zone: Zone) -> list[int]:
+    """Return the minutes since 1970 UTC at which the local time is `local`, minutes likewise.
+
+    None where the clocks are put forward over it, two where they are put back.
+    """
+    offsets = set()
+    for minute in range(local - _FAR, local + _FAR):
+        zone.tell(minute)
+        offsets.add(zone.offset)
+    return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
+
+
+def _offset(minute: int, zone: Zone) -> int:
+    zone.tell(minute)
+    return zone.offset
+
+
+def _skipped(at: str, local: int, zone: Zone) -> str:
+    # The clock goes from one minute to a later one: between them lies what there is not.
+    shut = next(
+        minute
+        for minute in range(local - _FAR, local + _FAR)
+        if minute + _offset(minute, zone) > local
+    )
+    before, after = (decision.date_text(minute, zone) for minute in (shut - 1, shut))
+    return (
+        f"--at: there is no {at} in {zone.text}: the clocks are put forward, and after {before} "
+        f"comes {after}; give a time before or after that"
+    )
+
+
+def _moment(minute: int, zone: Zone) -> Moment:
+    date = decision.date_text(minute, zone)  # and the zone tells this minute
+    day = _DAYS[zone.weekday][:3]
+    return Moment(minute, zone.day_minute, zone.weekday, f"{day} {date}")
+
+
+def _law(tz: str | None, zone: Zone, moments: list[Moment]) -> Iterator[str]:
+    # The string is right from now on; a moment of the past may have known another law.
+    if tz in (None, zone.text):
+        return
+    moment = moments[0].minute * 60
+    try:
+        if moment < datetime.now(UTC).timestamp():
+            posix_of(str(tz), datetime.fromtimestamp(moment, UTC))
+    except UnknownZone:
+        yield (
+            f"Since then {tz} did not always keep to {zone.text}; a reader knows only that, and "
+            "so does what follows."
+        )
+
+
+def _judge(
+    packed: list[bytes], seconds: bool, zone: Zone, moment: Moment, now: bool, console: Console
+) -> int:
+    rule_set = b""
+    for rule in packed:
+        rule_set = rules.insert(rule_set, rule)
+    place = moment.minute, moment.day_minute, moment.weekday
+    verdict = decision.Verdict()
+    reason = verdict.judge(rule_set, 0, len(rule_set), seconds, *place)
+    when = f"{moment.text} {_ahead(moment.minute, zone)}{', now' if now else ''}"
+    if reason == decision.ALLOWED:
+        rule = rules.text_of(rule_set, verdict.rule).decode()
+        console.print(f"{when}: [bold green]allowed[/], by {rule}")
+        return 0
+    console.print(f"{when}: [bold red]denied: {_refusal(reason, verdict.when, zone)}[/]")
+    if len(packed) > 1:
+        for rule in packed:
+            said = rules.permits(rule, 0, seconds, *place)
+            told = _refusal(said, rules.bound(rule, 0, said), zone)
+            console.print(f"  {rules.text_of(rule).decode()}: {told}")
+    return 1
+
+
+def _refusal(reason: int, when: int, zone: Zone) -> str:
+    words = decision.WORDS[reason]
+    if not when:
+        return words
+    edge = "from" if reason == rules.NOT_YET else "until"
+    return f"{words}, {edge} {decision.date_text(when, zone)}"
+
+
+def _ahead(minute: int, zone: Zone) -> str:
+    offset = _offset(minute, zone)
+    return f"(UTC{'-' if offset < 0 else '+'}{_time(abs(offset))})" if offset else "(UTC)"
