@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from kalitka import settings
-from kalitka.access import rules
+from kalitka.access import decision, rules
 from kalitka.table import manifest
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +41,14 @@ def test_the_rules_that_the_readme_names_are_rules():
     found = re.findall(r"\b[1379]_\d[\d_]*", text)
     assert found
     for rule in found:
+        rules.pack(rule.encode())
+
+
+def test_every_verdict_stands_in_its_page_with_its_number_and_its_words():
+    text = (ROOT / "firmware" / "kalitka" / "access" / "VERDICTS.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
+    assert rows == [(str(number), words) for number, words in enumerate(decision.WORDS)]
+    for rule in re.findall(r"\b[1379]_\d[\d_]*", text):
         rules.pack(rule.encode())
 
 

@@ -6,13 +6,14 @@ decided on from the first second, with or without a network.
 
 import asyncio
 import gc
+import sys
 from binascii import crc32
 
 import board
 from machine import Pin
 
-from kalitka import VERSION, settings
-from kalitka.access import decision
+import kalitka
+from kalitka.access import decision, rules
 from kalitka.hardware.lock import Lock, open_level
 from kalitka.hardware.wiegand import CODE_SIZE, FrameError, Wiegand
 from kalitka.sync.client import Client
@@ -26,8 +27,10 @@ from kalitka.system.wifi import Wifi
 from kalitka.table.table import DAMAGED, FOUND, Table
 
 _RESTART_S = 1  # before a task that failed begins again
-_CLOCK_S = 60  # between two looks of a reader without a server at what time it is
+_LOOK_S = 1  # between two looks of a reader without a server at whether it can get the time
 _TABLE = "table"
+_SETTINGS = "settings"  # in the NVS
+_ZONE = "zone"  # as the server told it last
 _uptime = Uptime()
 
 
@@ -46,15 +49,17 @@ class Gate:
         self._table = table
         self._clock = clock
         self._unit = unit
+        self._verdict = decision.Verdict()
 
     def decide(self, code: bytes | bytearray, n: int) -> int:
         """Return the reason (see `access.decision`) for the code `code[:n]`, now."""
         table = self._table
+        verdict = self._verdict
         state = table.find(code, n)
         if state == FOUND:
             seconds = table.seconds if self._unit == "auto" else self._unit == "second"
             clock = self._clock
-            return decision.judge(
+            return verdict.judge(
                 table.rules,
                 table.at,
                 table.end,
@@ -63,7 +68,26 @@ class Gate:
                 clock.day_minute,
                 clock.weekday,
             )
-        return decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE
+        verdict.refuse(decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE)
+        return verdict.reason
+
+    def text(self) -> str:
+        """Return the last decision in words, while the table was asked for nothing else.
+
+        With the time, and behind it the rule that permits, or the date that refuses.
+        """
+        verdict = self._verdict
+        clock = self._clock
+        reason = verdict.reason
+        words = decision.WORDS[reason]
+        if reason == decision.ALLOWED:
+            rule = rules.text_of(self._table.rules, verdict.rule).decode()
+            return "%s (%s), by %s" % (words, clock.text(), rule)
+        words = "denied: %s (%s)" % (words, clock.text())
+        if verdict.when:
+            edge = "from" if reason == rules.NOT_YET else "until"
+            words += ", %s %s" % (edge, decision.date_text(verdict.when, clock.zone))
+        return words
 
 
 async def serve_scanner(scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock, want) -> None:
@@ -79,11 +103,8 @@ async def serve_scanner(scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock, 
         reason = gate.decide(code, n)
         if reason == decision.ALLOWED:
             lock.open()
-            verdict = "allowed"
-        else:
-            verdict = "denied: %s" % decision.WORDS[reason]
         # Told after the door, which must not wait for the console.
-        report("card %s %s (%s)" % (bytes(code[:n]).decode(), verdict, clock.text()))
+        report("card %s %s" % (bytes(code[:n]).decode(), gate.text()))
         if reason == decision.UNKNOWN_CODE:
             want(code, n)
 
@@ -95,7 +116,7 @@ async def keep_time(keeper: TimeKeeper, wifi: Wifi) -> None:
             await keeper.keep()
         else:
             keeper.offline()
-        await asyncio.sleep(_CLOCK_S)
+        await asyncio.sleep(_LOOK_S)
 
 
 async def forever(name: str, run) -> None:
@@ -115,23 +136,28 @@ async def forever(name: str, run) -> None:
 
 def load_settings() -> dict:
     """Read the settings file, or else the copy in NVS, or else take the defaults (a dict)."""
+    from kalitka import settings
+
     try:
         with open(settings.FILE, "rb") as file:
             data = file.read()
         found, faults = settings.parse(data)
-        if not nvs.save(data):
+        if not nvs.save(_SETTINGS, data):
             report("settings: no copy could be kept in NVS")
     except (OSError, MemoryError, settings.SettingError) as e:
         fault = e if isinstance(e, settings.SettingError) else "%s cannot be read" % settings.FILE
         report("settings: %s" % fault)
-        found, faults = _kept_settings()
+        found, faults = _kept_settings(settings)
     for fault in faults:
         report("settings: %s" % fault)
+    # Needed at the start only: five kilobytes that a sync can use.
+    del sys.modules[settings.__name__]
+    delattr(kalitka, "settings")
     return found
 
 
-def _kept_settings():
-    copy = nvs.load()
+def _kept_settings(settings):
+    copy = nvs.load(_SETTINGS)
     try:
         if copy:
             found = settings.parse(copy)
@@ -170,6 +196,15 @@ def make_clock_chip(found: dict):
         return None
 
 
+def set_zone(clock: Clock, zone: str) -> None:
+    """Set the zone (str) that was known before the start, if any was."""
+    try:
+        if zone:
+            clock.set_zone(zone)
+    except ValueError as e:
+        report("clock: the zone that was kept is none: %s" % e)
+
+
 async def run(found: dict, lock: Lock) -> None:
     """Start every part and run for ever."""
     scanner = Wiegand(
@@ -178,8 +213,7 @@ async def run(found: dict, lock: Lock) -> None:
         found["scanner_byte_order"] == "reversed",
     )
     clock = Clock(_uptime)
-    if found["zone"]:
-        clock.set_zone(found["zone"])
+    set_zone(clock, found["zone"] or nvs.load(_ZONE).decode())
     table = Table(_TABLE, origin_of(found))
     report("table: %s" % (table.fault or "minute %d" % table.minute))
     gate = Gate(table, clock, found["day_time_unit"])
@@ -191,7 +225,13 @@ async def run(found: dict, lock: Lock) -> None:
         server = Http(found["server_url"], names, clock.uptime, found["server_ca"])
         client = Client(server, found["server_token"], found["reader"])
     chip = make_clock_chip(found)
-    keeper = TimeKeeper(clock, client, found["ntp_server"], names, chip, found["zone"], report)
+
+    def keep_zone(zone):
+        nvs.save(_ZONE, zone.encode())
+
+    # A zone in the settings is not to be changed by the server.
+    keep = None if found["zone"] else keep_zone
+    keeper = TimeKeeper(clock, client, found["ntp_server"], names, chip, keep, report)
     if client:
         poller = Poller(client, table, clock, keeper, wifi, report, found)
         sync = poller.run
@@ -219,7 +259,7 @@ async def run(found: dict, lock: Lock) -> None:
 
 def main() -> None:
     """Run the reader; returns only if it is interrupted from the console."""
-    report("kalitka %s on %s" % (VERSION, board.NAME))
+    report("kalitka %s on %s" % (kalitka.VERSION, board.NAME))
     found = load_settings()
     lock = make_lock(found)
     try:

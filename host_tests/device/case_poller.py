@@ -4,6 +4,7 @@ import asyncio
 
 from device.fake_time import now, run
 from kalitka import settings
+from kalitka.access.timezone import ZoneError
 from kalitka.sync import timekeeper
 from kalitka.sync.client import Refused
 from kalitka.sync.net import NetError, Silent
@@ -36,6 +37,8 @@ class Clock:
         self.is_set = True
 
     def set_zone(self, zone):
+        if zone == "Mars":
+            raise ZoneError("position 5: no offset")
         self.zone = zone
 
 
@@ -408,7 +411,7 @@ class Ntp:
         return START + int(now() - self.began) + self.offset
 
 
-def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=""):
+def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=None):
     """Run `scenario(keeper, clock, client, lines)`; return the lines."""
 
     async def main():
@@ -416,11 +419,14 @@ def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=""):
         client = Times()
         client.secure = secure
         lines = []
+        kept_zones = []
         kept = timekeeper.ntp
         timekeeper.ntp = Ntp(ntp)
         try:
             made = Chip(START + chip) if chip is not None else None
-            keeper = TimeKeeper(clock, client, "ntp.example", None, made, zone, lines.append)
+            keeper = TimeKeeper(
+                clock, client, "ntp.example", None, made, zone or kept_zones.append, lines.append
+            )
             await scenario(keeper, clock, client, lines)
         finally:
             timekeeper.ntp = kept
@@ -552,9 +558,25 @@ def test_without_a_network_the_clock_chip_is_asked_once_an_hour():
     keeping(scenario, chip=0)
 
 
-def test_a_zone_in_the_settings_wins_and_a_wrong_one_of_the_server_is_told():
+def test_the_servers_zone_is_taken_and_kept_and_a_wrong_one_is_told():
+    kept = []
+
     async def scenario(keeper, clock, client, lines):
+        await keeper.keep()
+        assert clock.zone == "MSK-3" and kept == ["MSK-3"]
+        client.zone = "Mars"
+        await asyncio.sleep(DAY)
+        await keeper.keep()
+        assert clock.zone == "MSK-3" and kept == ["MSK-3"]
+        assert "the server's zone is not taken" in lines[-1]
+
+    keeping(scenario, zone=kept.append)
+
+
+def test_a_zone_in_the_settings_is_not_changed_by_the_server():
+    async def scenario(keeper, clock, client, lines):
+        keeper._keep_zone = None
         await keeper.keep()
         assert clock.zone == ""
 
-    keeping(scenario, zone="EET-2")
+    keeping(scenario)

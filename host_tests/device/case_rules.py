@@ -254,6 +254,49 @@ def test_with_the_clock_not_set_dates_and_hours_refuse_and_say_so():
         assert _judged(text, -1, -1) == rules.CLOCK_NOT_SET
 
 
+def test_without_a_zone_hours_refuse_and_say_so_and_dates_alone_need_none():
+    for text in (b"3_0_1439_1111111", b"7_0_1439_1111111_0_9999999999"):
+        assert _judged(text, MONDAY, -1) == rules.ZONE_NOT_SET
+    assert _judged(b"1_0_9999999999", MONDAY, -1) == rules.PERMITTED
+    assert _judged(b"9_1", MONDAY, -1) == rules.PERMITTED
+    # No local time can help these.
+    assert _judged(b"7_0_1439_1111111_0_9", MONDAY, -1) == rules.NO_LONGER
+    assert _judged(b"7_0_1439_1111111_9999999998_9999999999", MONDAY, -1) == rules.NOT_YET
+
+
+def test_a_window_over_midnight_ends_with_the_last_date_and_goes_on_at_the_first_one():
+    friday = MONDAY + 4 * 1440
+    saturday = friday + 1440
+
+    def said(dates, minute):
+        text = b"7_1320_360_0000100_%d_%d" % dates
+        return _judged(text, minute, minute % 1440, (minute - MONDAY) // 1440)
+
+    until_friday = (MONDAY, saturday - 1)
+    assert said(until_friday, saturday - 1) == rules.PERMITTED
+    assert said(until_friday, saturday) == rules.NO_LONGER
+    from_saturday = (saturday, saturday + 1440)
+    assert said(from_saturday, saturday - 1) == rules.NOT_YET
+    assert said(from_saturday, saturday) == rules.PERMITTED
+    assert said(from_saturday, saturday + 360) == rules.PERMITTED
+    assert said(from_saturday, saturday + 361) == rules.OUTSIDE_HOURS
+
+
+def test_a_refusal_by_dates_is_about_their_first_or_their_last_minute():
+    for text, first, last in (
+        (b"1_10_20", 10, 20),
+        (b"7_0_1439_1111111_10_20", 10, 20),
+        (b"7_36000_78200_1110101_26553028_26553088", 26553028, 26553088),
+        (b"1_9999999998_9999999999", 0x3FFFFFFF, None),
+    ):
+        buf = b"\x09\x00" + rules.pack(text) + b"\x81"
+        assert rules.bound(buf, 2, rules.NOT_YET) == first
+        if last:
+            assert rules.bound(buf, 2, rules.NO_LONGER) == last
+        for said in (rules.OUTSIDE_HOURS, rules.CLOCK_NOT_SET, rules.PERMITTED, rules.UNREADABLE):
+            assert rules.bound(buf, 2, said) == 0
+
+
 def test_a_day_time_that_is_none_in_the_tables_unit_is_unreadable():
     for text in (
         b"3_36000_78200_1111111",
@@ -264,6 +307,7 @@ def test_a_day_time_that_is_none_in_the_tables_unit_is_unreadable():
         assert rules.speaks_seconds(rules.pack(text))
         assert _judged(text) == rules.UNREADABLE
         assert _judged(text, -1, -1) == rules.UNREADABLE
+        assert _judged(text, MONDAY, -1) == rules.UNREADABLE
         assert _judged(text, MONDAY, 0, 0, True) != rules.UNREADABLE
 
 
@@ -278,14 +322,15 @@ def test_only_a_day_time_above_1440_shows_that_a_server_speaks_seconds():
         assert not rules.speaks_seconds(rules.pack(text))
 
 
-def test_reasons_are_ordered_by_how_much_they_tell():
+def test_reasons_are_ordered_by_how_near_to_opening_they_are():
     order = (
         rules.UNREADABLE,
         rules.NEVER,
-        rules.CLOCK_NOT_SET,
         rules.NO_LONGER,
         rules.NOT_YET,
         rules.OUTSIDE_HOURS,
+        rules.ZONE_NOT_SET,
+        rules.CLOCK_NOT_SET,
         rules.PERMITTED,
     )
     assert list(order) == sorted(set(order))

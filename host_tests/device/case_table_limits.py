@@ -76,12 +76,13 @@ if MICROPYTHON:
 
     def _decided_with_the_heap_locked(table, code, n, minute):
         # The whole way from a code to the reason, as the application goes it.
+        verdict = decision.Verdict()
         micropython.heap_lock()
         try:
             state = table.find(code, n)
             if state != FOUND:
                 return -state
-            return decision.judge(
+            return verdict.judge(
                 table.rules, table.at, table.end, table.seconds, minute, minute % 1440, 3
             )
         finally:

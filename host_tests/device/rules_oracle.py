@@ -4,7 +4,8 @@ Written from the protocol's "Rules" alone: texts are taken apart by `split`, and
 set of minutes that one finds by walking through it.
 """
 
-from kalitka.access import rules
+from kalitka.access import decision, rules
+from kalitka.access.timezone import Zone
 
 WEEK = 7 * 1440
 MONDAY = 29_923_200  # 2026-11-23 00:00 UTC, in minutes since 1970
@@ -151,3 +152,37 @@ def check_dates(first, last, minute):
         for day_minute in (-1, 0, 1439):
             said = rules.permits(packed, 0, unit_seconds, minute, day_minute, 3)
             assert said == expected, (first, last, minute, said, expected)
+
+
+def rule_set_of(texts):
+    """Return the rule set (bytes) of these texts."""
+    return _inserted([rules.pack(text.encode()) for text in texts])
+
+
+def check_verdicts(texts, unit_seconds, zone_text, minute, runs):
+    """Check what is decided on a set of rules at every minute from `minute` (since 1970 UTC) on.
+
+    runs: (so many minutes, reason in words, when, the texts of those rules one of which is named).
+    """
+    rule_set = rule_set_of(texts)
+    buf = b"\xff\xff\xff" + rule_set + b"\xff"
+    end = 3 + len(rule_set)
+    zone = Zone(zone_text)
+    verdict = decision.Verdict()
+    for length, words, when, named in runs:
+        reason = decision.WORDS.index(words)
+        offsets = []
+        at = 3
+        while at < end:
+            if rules.text_of(buf, at).decode() in named:
+                offsets.append(at)
+            at = rules.end_of(buf, at)
+        assert len(offsets) == len(set(named)), (texts, named)
+        for _ in range(length):
+            zone.tell(minute)
+            said = verdict.judge(buf, 3, end, unit_seconds, minute, zone.day_minute, zone.weekday)
+            right = said == verdict.reason == reason and verdict.when == when
+            if not right or verdict.rule not in offsets:
+                told = (decision.WORDS[said], verdict.rule, verdict.when)
+                raise AssertionError((texts, unit_seconds, zone_text, minute, told, words, when))
+            minute += 1

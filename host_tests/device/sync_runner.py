@@ -123,6 +123,10 @@ async def _decide(table, certain, decisions):
         await asyncio.sleep(0.002)
 
 
+def no_zone(zone):
+    """Keep no zone."""
+
+
 class NoKeeper:
     """Keeps no clock."""
 
@@ -154,7 +158,7 @@ async def _polls(options):
         if not (given["same"] and poller):
             http = Http(url, names, clock.uptime, given["ca"], given["patience"])
             client = Client(http, "the-secret", "GATE-1")
-            keeper = TimeKeeper(clock, client, given["ntp"], names, None, "", lines.append)
+            keeper = TimeKeeper(clock, client, given["ntp"], names, None, no_zone, lines.append)
             if not given["clock_due"]:
                 keeper = NoKeeper()
             poller = Poller(client, table, clock, keeper, wifi, lines.append, found)

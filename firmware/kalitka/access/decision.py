@@ -1,8 +1,9 @@
 """The decision: who may pass now, and why or why not.
 
-`judge` takes a code's rule set and a moment and gives a reason; several rules are alternatives,
-and of several refusals the one is told that helps a person most. Pure; allocates nothing.
-Source: protocol, "Rules".
+A `Verdict` takes a code's rule set and a moment, and says the reason, the rule that gave it and,
+where dates refuse, the date. Several rules are alternatives, and of several refusals the one is
+told that helps a person most. Pure; judging allocates nothing. What each reason means to whom
+stands in VERDICTS.md. Source: protocol, "Rules".
 """
 
 from kalitka.access import rules
@@ -11,43 +12,98 @@ from micropython import const
 # The reasons. Up to ALLOWED they are what `rules.permits` says, in its order.
 NO_RULE = rules.UNREADABLE
 ALLOWED = rules.PERMITTED
-UNKNOWN_CODE = const(7)
-TABLE_DAMAGED = const(8)
+UNKNOWN_CODE = const(8)
+TABLE_DAMAGED = const(9)
 
 # In words, by number.
 WORDS = (
     "no rule understood",
     "never allowed",
-    "clock not set",
     "no longer valid",
     "not yet valid",
     "outside its hours",
+    "zone not set",
+    "clock not set",
     "allowed",
     "unknown code",
     "table damaged",
 )
 
 
-def judge(
-    buf: bytes | bytearray,
-    at: int,
-    end: int,
-    unit_seconds: bool,
-    minute: int,
-    day_minute: int,
-    weekday: int,
-) -> int:
-    """Return the reason for the rule set `buf[at:end]` at a moment; see `rules.permits`."""
-    best = NO_RULE
-    while at < end:
-        verdict = rules.permits(buf, at, unit_seconds, minute, day_minute, weekday)
-        if verdict == rules.PERMITTED:
-            return ALLOWED
-        if verdict > best:
-            best = verdict
-        try:
+class Verdict:
+    """What was decided last. Made once, judged with again and again.
+
+    reason: one of the reasons above.
+    rule: the offset of the rule that gave it, -1 if none did.
+    when: of "not yet valid" the first minute of that rule's dates, of "no longer valid" the
+    last one, both since 1970 UTC; otherwise 0. The hours of a rule 7 come on top.
+    """
+
+    def __init__(self):
+        self.refuse(NO_RULE)
+
+    def refuse(self, reason: int) -> None:
+        """Take a reason that no rule gave, such as UNKNOWN_CODE."""
+        self.reason = reason
+        self.rule = -1
+        self.when = 0
+
+    def judge(
+        self,
+        buf: bytes | bytearray,
+        at: int,
+        end: int,
+        unit_seconds: bool,
+        minute: int,
+        day_minute: int,
+        weekday: int,
+    ) -> int:
+        """Decide on the rule set `buf[at:end]` at a moment, see `rules.permits`; the reason.
+
+        The first rule that permits decides. If none does, the highest reason is given, of
+        several with the same the date nearest to now, then the first.
+        """
+        self.refuse(NO_RULE)
+        while at < end and buf[at] in (1, 3, 7, 9):
+            said = rules.permits(buf, at, unit_seconds, minute, day_minute, weekday)
+            if said >= self.reason:
+                when = rules.bound(buf, at, said)
+                if said > self.reason or abs(when - minute) < abs(self.when - minute):
+                    self.reason = said
+                    self.rule = at
+                    self.when = when
+            if said == ALLOWED:
+                break
             at = rules.end_of(buf, at)
-        except rules.RuleError:
-            # Of a later firmware: what follows it cannot be found.
-            return best
-    return best
+        # A rule of another kind is of a later firmware: what follows it cannot be found.
+        return self.reason
+
+
+def date_text(minute: int, zone) -> str:
+    """Return a minute since 1970 UTC as local date and time, such as `2026-12-01 08:00`.
+
+    zone: a timezone.Zone, which then tells this minute. Without one (None) it is
+    `2026-12-01 05:00 UTC`.
+    """
+    if zone:
+        zone.tell(minute)
+        minute += zone.offset
+    # Years that begin in March: a leap day is the last of its year, of its four, hundred and
+    # four hundred years.
+    days = minute // 1440 + 719468  # since 0000-03-01
+    era = days // 146097
+    days %= 146097
+    year = (days - days // 1460 + days // 36524 - days // 146096) // 365
+    days -= year * 365 + year // 4 - year // 100
+    month = (days * 5 + 2) // 153  # 0 is March
+    day = days - (month * 153 + 2) // 5 + 1
+    year += era * 400 + month // 10
+    minute %= 1440
+    text = "%04d-%02d-%02d %02d:%02d" % (
+        year,
+        (month + 2) % 12 + 1,
+        day,
+        minute // 60,
+        minute % 60,
+    )
+    return text if zone else text + " UTC"

@@ -21,15 +21,16 @@ RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 a
 DAY_MINUTES = const(1440)
 MINUTE = const(60)  # seconds
 
-# What a rule says about a moment. Ordered by how much they tell a person at the gate:
-# of several rules that refuse, the highest is the reason given.
-UNREADABLE = const(0)  # a day time that is none in the table's unit
+# What a rule says about a moment. Of several rules that refuse, the highest is the reason given:
+# the one that is nearest to opening, and before those what the reader itself lacks to know better.
+UNREADABLE = const(0)  # of no known kind, or a day time that is none in the table's unit
 NEVER = const(1)
-CLOCK_NOT_SET = const(2)
-NO_LONGER = const(3)
-NOT_YET = const(4)
-OUTSIDE_HOURS = const(5)
-PERMITTED = const(6)
+NO_LONGER = const(2)
+NOT_YET = const(3)
+OUTSIDE_HOURS = const(4)
+ZONE_NOT_SET = const(5)  # the minute is known, the local time is not
+CLOCK_NOT_SET = const(6)
+PERMITTED = const(7)
 
 _INFINITE = const(0x3FFFFFFF)  # the largest small integer where they have 31 bits: year 4011
 
@@ -195,7 +196,7 @@ def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
     if start > DAY_MINUTES or end > DAY_MINUTES:
         return UNREADABLE
     if day_minute < 0:
-        return CLOCK_NOT_SET
+        return ZONE_NOT_SET
     today = mask >> weekday & 1
     if over_midnight:
         # The mask names the day on which the window starts.
@@ -216,7 +217,9 @@ def permits(
     day_minute: local minute of the day, 0 to 1439, -1 while it is not known.
     weekday: local, 0 is Monday.
 
-    Returns PERMITTED or the reason of the refusal. All bounds are inclusive.
+    Returns PERMITTED or the reason of the refusal. All bounds are inclusive. Of rule 7 both
+    parts hold at the moment itself: a window over midnight ends with the last date, and goes on
+    at the first one, whatever the date on which it started.
     """
     kind = buf[at]
     if kind == 9:
@@ -225,9 +228,32 @@ def permits(
         return _judge_dates(buf, at + 1, minute)
     if kind not in (3, 7):
         return UNREADABLE
-    verdict = _judge_hours(buf, at + 1, unit_seconds, day_minute, weekday)
-    if kind == 3 or verdict in (UNREADABLE, CLOCK_NOT_SET):
-        return verdict
+    hours = _judge_hours(buf, at + 1, unit_seconds, day_minute, weekday)
+    if hours == UNREADABLE:
+        return UNREADABLE
+    if minute < 0:
+        return CLOCK_NOT_SET
+    if kind == 3:
+        return hours
     # Of rule 7 the dates come first: who is not yet valid is not helped by the hours.
-    dates = _judge_dates(buf, _skip(buf, _skip(buf, at + 1)) + 1, minute)
-    return verdict if dates == PERMITTED else dates
+    dates = _judge_dates(buf, _dates_at(buf, at), minute)
+    return hours if dates == PERMITTED else dates
+
+
+def _dates_at(buf, at):
+    # Where FROM of the rule 1 or 7 at `at` stands.
+    return at + 1 if buf[at] == 1 else _skip(buf, _skip(buf, at + 1)) + 1
+
+
+def bound(buf: bytes | bytearray, at: int, said: int) -> int:
+    """Return the minute since 1970 UTC that a refusal `said` of the rule at `buf[at]` is about.
+
+    That is the first of its dates for NOT_YET, the last for NO_LONGER, and 0 for all others. A
+    first one of the year 4011 or later is 0x3FFFFFFF.
+    """
+    if said != NOT_YET and said != NO_LONGER:
+        return 0
+    at = _dates_at(buf, at)
+    first = _bounded(buf, at)
+    # No sum grows too large: of a rule that is no longer valid it lies in the past.
+    return first if said == NOT_YET else first + _bounded(buf, _skip(buf, at))

@@ -28,19 +28,20 @@ class TimeKeeper:
     """Sets `clock` (see `system.clock`) when it is due.
 
     client: the server (see `sync.client`) or None. ntp_server: `HOST[:PORT]` or "". names: finds
-    addresses. chip: has `read() -> seconds or -1` and `write(seconds)`, or None. zone: the
-    technician's zone, "" to take the server's. report: takes a line of text (str) for the log.
+    addresses. chip: has `read() -> seconds or -1` and `write(seconds)`, or None. keep_zone: is
+    told the server's zone (str) once the clock has it; None to take none from there. report: takes
+    a line of text (str) for the log.
 
     source: who set the clock last, in words.
     """
 
-    def __init__(self, clock, client, ntp_server, names, chip, zone, report):
+    def __init__(self, clock, client, ntp_server, names, chip, keep_zone, report):
         self._clock = clock
         self._client = client
         self._ntp_server = ntp_server
         self._names = names
         self._chip = chip
-        self._zone = zone
+        self._keep_zone = keep_zone
         self._report = report
         self._due = self._chip_due = 0  # uptime in seconds
         self._faults = {}  # of each source, in words
@@ -80,9 +81,10 @@ class TimeKeeper:
             return False
         if not self._take(seconds, _SERVER, _ANY):
             return False
-        if not self._zone:
+        if self._keep_zone:
             try:
                 self._clock.set_zone(zone)
+                self._keep_zone(zone)
             except ZoneError as e:
                 self._report("clock: the server's zone is not taken: %s" % e)
         return True

@@ -41,13 +41,14 @@ class Clock:
     """The time. `minute`: since 1970 UTC; `day_minute`, `weekday`: local, Monday is 0.
 
     uptime: an Uptime, which it keeps from wrapping.
-    `minute` is -1 while the clock is not set, `day_minute` is -1 while there is no local time.
+    zone: a timezone.Zone, or None. `minute` is -1 while the clock is not set, `day_minute` is -1
+    while there is no local time.
     """
 
     def __init__(self, uptime):
         self._rtc = RTC()
         self._counter = uptime
-        self._zone = None
+        self.zone = None
         self.minute = -1
         self.day_minute = -1
         self.weekday = 0
@@ -78,7 +79,7 @@ class Clock:
 
     def set_zone(self, zone: str) -> None:
         """Set the zone: a POSIX TZ string. Raises ZoneError; the last good one then stays."""
-        self._zone = timezone.Zone(zone)
+        self.zone = timezone.Zone(zone)
         self.tick()
 
     def tick(self) -> None:
@@ -88,7 +89,7 @@ class Clock:
             self.minute = self.day_minute = -1
             return
         self.minute = minute
-        zone = self._zone
+        zone = self.zone
         if zone:
             zone.tell(minute)
             self.day_minute = zone.day_minute
@@ -98,14 +99,14 @@ class Clock:
         """Return the local time for a log line: `Mon 09:30 MSK-3`."""
         if self.minute < 0:
             return "clock not set"
-        if self.day_minute < 0 or not self._zone:
+        if self.day_minute < 0 or not self.zone:
             return "zone not set"
         day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[self.weekday]
         return "%s %02d:%02d %s" % (
             day,
             self.day_minute // 60,
             self.day_minute % 60,
-            self._zone.text,
+            self.zone.text,
         )
 
     async def run(self) -> None:

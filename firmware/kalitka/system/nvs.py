@@ -1,6 +1,6 @@
-"""A copy of the settings in the chip's NVS, for the day the file system is lost.
+"""What is kept in the chip's NVS, beside the file system: for the day that is lost, or is full.
 
-The copy is written only when the settings change, and read only when their file cannot be.
+A thing is written only when it is another than before.
 """
 
 from esp32 import NVS
@@ -8,29 +8,28 @@ from esp32 import NVS
 from micropython import const
 
 _NAMESPACE = "kalitka"
-_KEY = "settings"
 SIZE_MAX = const(1900)  # bytes; a blob of one NVS page
 
 
-def load() -> bytes:
-    """Return the copy (bytes), b"" if there is none."""
+def load(key: str) -> bytes:
+    """Return what is kept under `key` (bytes), b"" if there is nothing."""
     data = bytearray(SIZE_MAX)
     try:
-        n = NVS(_NAMESPACE).get_blob(_KEY, data)
+        n = NVS(_NAMESPACE).get_blob(key, data)
     except OSError:
         return b""
     return bytes(data[:n])
 
 
-def save(data: bytes) -> bool:
+def save(key: str, data: bytes) -> bool:
     """Keep `data` (bytes, at most SIZE_MAX) unless it is kept already. Returns success."""
     if len(data) > SIZE_MAX:
         return False
-    if load() == data:
+    if load(key) == data:
         return True
     try:
         nvs = NVS(_NAMESPACE)
-        nvs.set_blob(_KEY, data)
+        nvs.set_blob(key, data)
         nvs.commit()
     except OSError:
         return False
