@@ -29,6 +29,8 @@ HEAP = "384K"
 # Others have a disk in the heap, too, and the dictionary that is the table's oracle.
 HEAPS = {
     "case_request": "1M",  # a list of thousands of pieces
+    "case_log": "8M",  # a disk
+    "case_repeat": "8M",  # the same
     "case_loops": "1M",  # lists of all that a check expects
     "loops_oracle": "1M",
     "case_table": "8M",  # 512 blocks of 4 KiB
@@ -42,6 +44,9 @@ HEAPS = {
     "busy_gate": "8M",  # the same, and a disk
     "case_table_limits": "1M",  # at most 80 blocks
     # Of the long tests:
+    "log_power": "8M",
+    "repeat_power": "8M",
+    "log_wear": "16M",
     "power": "8M",
     "random_syncs": "16M",
     "damage": "8M",

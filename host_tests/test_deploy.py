@@ -546,3 +546,15 @@ def test_every_setting_and_pin_is_explained_beside_the_board(path):
     pins = re.findall(r"^\| `(\w+)` \| (\d+) \|", path.read_text(), re.MULTILINE)
     described = board_of(path.parent.name)
     assert {name: int(number) for name, number in pins} == {name: described[name] for name in PINS}
+
+
+def test_a_zone_by_its_name_becomes_what_a_reader_understands(tmp_path):
+    given = tmp_path / "site.json"
+    given.write_text('{"zone": "Europe/Moscow", "reader": "A"}')
+    assert json.loads(deploy.read_settings(given)) == {"zone": "MSK-3", "reader": "A"}
+    posix = '{"zone":   "MSK-3"}'
+    given.write_text(posix)
+    assert deploy.read_settings(given) == posix.encode()
+    given.write_text('{"zone": "Europe/Moskow"}')
+    with pytest.raises(deploy.InputError, match="Europe/Moscow"):
+        deploy.read_settings(given)

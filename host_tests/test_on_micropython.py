@@ -34,21 +34,26 @@ def _outcomes(case_file):
         timeout=100,
     )
     outcomes = {}
+    figures = []
     name = ""
     for line in done.stdout.splitlines():
         word, _, rest = line.partition(" ")
         if word in ("ok", "FAIL") and rest.startswith("test_"):
             name = rest
             outcomes[name] = "" if word == "ok" else "in MicroPython:\n"
+        elif line.startswith("# "):
+            figures.append(line)
         elif outcomes.get(name):
             outcomes[name] += line + "\n"
     end = f"exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return outcomes, end
+    return outcomes, figures, end
 
 
 @pytest.mark.parametrize(("case_file", "name"), list(_cases()))
 def test_in_micropython(case_file, name):
-    outcomes, end = _outcomes(case_file)
+    outcomes, figures, end = _outcomes(case_file)
+    while figures:
+        print(figures.pop(0))
     assert name in outcomes, f"was not run: {end}"
     if outcomes[name]:
         pytest.fail(outcomes[name], pytrace=False)

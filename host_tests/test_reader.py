@@ -243,6 +243,24 @@ def test_a_lost_settings_file_is_replaced_by_the_copy_in_nvs(tmp_path, damage):
         assert reader.present("04A1B2C3").when == "Mon 09:30 MSK-3"
 
 
+@pytest.mark.parametrize("repeat", ["once", "interval:30"])
+def test_once_in_a_window_holds_over_a_power_cut(hub, tmp_path, repeat):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("3_480_720_1111111", "3_840_900_1111111"))])
+    with at_the_hub(hub, tmp_path, repeat=repeat, zone="MSK-3") as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.set_clock(MONDAY_0930_MSK)
+        assert reader.present("04A1B2C3").opened
+        assert reader.present("04A1B2C3").reason == "already used"
+        reader.power_cut()
+        reader.power_on()
+        reader.set_clock(MONDAY_0930_MSK + 60)
+        assert reader.present("04A1B2C3").reason == "already used"
+        # The next meal.
+        reader.set_clock(MONDAY_0930_MSK + 5 * 3600)
+        assert reader.present("04A1B2C3").opened
+
+
 def test_a_damaged_table_denies_with_its_reason_and_is_healed_by_a_full_sync(hub, tmp_path):
     hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
     with at_the_hub(hub, tmp_path) as reader:

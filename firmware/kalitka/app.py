@@ -29,6 +29,9 @@ from kalitka.table.table import DAMAGED, FOUND, Table
 _RESTART_S = 1  # before a task that failed begins again
 _LOOK_S = 1  # between two looks of a reader without a server at whether it can get the time
 _TABLE = "table"
+_PASSES = "passes"
+_PASSES_SIZE = 192 * 1024  # bytes of flash: some 9,000 passes of cards
+_PASSES_ROOM = 2048  # of them known without reading the flash, two bytes each
 _SETTINGS = "settings"  # in the NVS
 _ZONE = "zone"  # as the server told it last
 _uptime = Uptime()
@@ -42,24 +45,29 @@ def report(text: str) -> None:
 class Gate:
     """Decides about codes: asks the table and the clock.
 
-    unit: the setting `day_time_unit`.
+    unit: the setting `day_time_unit`. passes: who has passed already (`journal.repeat.Passes`),
+    None where that does not matter.
     """
 
-    def __init__(self, table: Table, clock: Clock, unit: str):
+    def __init__(self, table: Table, clock: Clock, unit: str, passes):
         self._table = table
+        self._passes = passes
         self._clock = clock
         self._unit = unit
         self._verdict = decision.Verdict()
 
     def decide(self, code: bytes | bytearray, n: int) -> int:
-        """Return the reason (see `access.decision`) for the code `code[:n]`, now."""
+        """Return the reason (see `access.decision`) for the code `code[:n]`, now.
+
+        ALLOWED has been kept as a pass, if passes are: it is to be signalled at once.
+        """
         table = self._table
         verdict = self._verdict
         state = table.find(code, n)
         if state == FOUND:
             seconds = table.seconds if self._unit == "auto" else self._unit == "second"
             clock = self._clock
-            return verdict.judge(
+            verdict.judge(
                 table.rules,
                 table.at,
                 table.end,
@@ -68,8 +76,27 @@ class Gate:
                 clock.day_minute,
                 clock.weekday,
             )
+            if verdict.reason == decision.ALLOWED and self._passes:
+                self._take_pass(bytes(code[:n]), seconds)
+            return verdict.reason
         verdict.refuse(decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE)
         return verdict.reason
+
+    def _take_pass(self, code, seconds):
+        table = self._table
+        clock = self._clock
+        reason = self._passes.take(
+            code,
+            table.rules,
+            table.at,
+            table.end,
+            seconds,
+            clock.minute,
+            clock.day_minute,
+            clock.weekday,
+        )
+        if reason != decision.ALLOWED:
+            self._verdict.refuse(reason)
 
     def text(self) -> str:
         """Return the last decision in words, while the table was asked for nothing else.
@@ -84,6 +111,8 @@ class Gate:
             rule = rules.text_of(self._table.rules, verdict.rule).decode()
             return "%s (%s), by %s" % (words, clock.text(), rule)
         words = "denied: %s (%s)" % (words, clock.text())
+        if reason == decision.NOT_KEPT:
+            words += ", " + self._passes.fault
         if verdict.when:
             edge = "from" if reason == rules.NOT_YET else "until"
             words += ", %s %s" % (edge, decision.date_text(verdict.when, clock.zone))
@@ -205,6 +234,22 @@ def set_zone(clock: Clock, zone: str) -> None:
         report("clock: the zone that was kept is none: %s" % e)
 
 
+def make_passes(found: dict):
+    """Return what keeps who has passed by these settings, None if it does not matter."""
+    repeat = found["repeat"]
+    if repeat == "any":
+        return None
+    from kalitka.journal.repeat import Passes
+
+    interval = 0 if repeat == "once" else int(repeat[9:])
+    passes = Passes(_PASSES, _PASSES_SIZE, interval, _PASSES_ROOM)
+    if passes.fault:
+        report("passes: cannot be kept: %s" % passes.fault)
+    elif passes.log and passes.log.damaged:
+        report("passes: %d pieces are damaged: some may pass again" % passes.log.damaged)
+    return passes
+
+
 async def run(found: dict, lock: Lock) -> None:
     """Start every part and run for ever."""
     scanner = Wiegand(
@@ -216,7 +261,7 @@ async def run(found: dict, lock: Lock) -> None:
     set_zone(clock, found["zone"] or nvs.load(_ZONE).decode())
     table = Table(_TABLE, origin_of(found))
     report("table: %s" % (table.fault or "minute %d" % table.minute))
-    gate = Gate(table, clock, found["day_time_unit"])
+    gate = Gate(table, clock, found["day_time_unit"], make_passes(found))
     hostname = found["hostname"] or found["reader"].replace(":", "-").replace("_", "-")[:32]
     wifi = Wifi(found["wifi"], hostname, report)
     names = Names(wifi.dns, clock.uptime)

@@ -77,6 +77,14 @@ def _codes(value):
     return value
 
 
+def _repeat(value):
+    if value not in ("any", "once"):
+        minutes = value[9:] if _text(value).startswith("interval:") else ""
+        if not minutes.isdigit() or len(minutes) > 5 or not 1 <= int(minutes) <= 10080:
+            raise ValueError("must be any, once, or interval:N with 1 to 10080 minutes")
+    return value
+
+
 def _flag(value):
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -124,6 +132,7 @@ FIELDS = {
     "clock_chip": ("none", _one_of("none", "ds3231")),
     "zone": ("", _zone),  # POSIX TZ, "" to take the server's
     "day_time_unit": ("auto", _one_of("auto", "minute", "second")),
+    "repeat": ("any", _repeat),  # how often one may pass: "any", "once" a window, "interval:N"
     "lock_seconds": (5, _number(0.1, 600)),
     "lock_kind": ("fail-secure", _one_of("fail-secure", "fail-safe")),
     "lock_output": ("active-high", _one_of("active-high", "active-low")),

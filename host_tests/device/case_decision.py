@@ -24,7 +24,7 @@ def _judged(texts, minute=MONDAY + 570, day_minute=570, weekday=0, unit_seconds=
 
 
 def test_every_reason_has_words_of_its_own():
-    assert len(decision.WORDS) == len(set(decision.WORDS)) == decision.TABLE_DAMAGED + 1
+    assert len(decision.WORDS) == len(set(decision.WORDS)) == decision.NOT_KEPT + 1
     for number, words in (
         (decision.NO_RULE, "no rule understood"),
         (rules.NEVER, "never allowed"),
@@ -36,6 +36,8 @@ def test_every_reason_has_words_of_its_own():
         (decision.ALLOWED, "allowed"),
         (decision.UNKNOWN_CODE, "unknown code"),
         (decision.TABLE_DAMAGED, "table damaged"),
+        (decision.ALREADY_USED, "already used"),
+        (decision.NOT_KEPT, "passes cannot be kept"),
     ):
         assert decision.WORDS[number] == words
 

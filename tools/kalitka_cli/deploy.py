@@ -9,6 +9,7 @@ given; a board.py that was edited on the device stays, too.
 
 import contextlib
 import hashlib
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from kalitka_cli import rom
 from kalitka_cli.build import BuildError, board, compile_firmware
 from kalitka_cli.device import DIGEST, ROM, Device, check_format, check_runtime, look
 from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
+from kalitka_hub.zone import posix_or_iana
 
 _PACKAGE = "/lib/kalitka"
 _ROM = "/rom"
@@ -105,11 +107,18 @@ class Plan:
 
 
 def read_settings(path: Path) -> bytes:
-    """Return the contents of a settings file in which everything is right. Raises InputError."""
+    """Return the contents of a settings file in which everything is right. Raises InputError.
+
+    A zone by its name (Europe/Moscow) becomes the POSIX string that a reader understands.
+    """
     try:
         data = path.read_bytes()
     except OSError as fault:
         raise InputError(f"{path}: {fault.strerror}") from None
+    try:
+        data = _with_posix_zone(data)
+    except ValueError as fault:
+        raise InputError(f"{path}: zone: {fault}") from None
     try:
         _, faults = settings.parse(data)
     except settings.SettingError as fault:
@@ -117,6 +126,19 @@ def read_settings(path: Path) -> bytes:
     if faults:
         raise InputError("\n".join(f"{path}: {fault}" for fault in faults))
     return data
+
+
+def _with_posix_zone(data: bytes) -> bytes:
+    # Raises ValueError for a name that is none; what else is wrong is for the settings to say.
+    try:
+        values = json.loads(data)
+        zone = values["zone"]
+    except (ValueError, KeyError, TypeError):
+        return data
+    if not isinstance(zone, str) or not zone:
+        return data
+    posix = posix_or_iana(zone)
+    return data if posix == zone else json.dumps({**values, "zone": posix}, indent=2).encode()
 
 
 def read_ca(path: Path) -> bytes:

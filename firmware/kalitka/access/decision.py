@@ -14,6 +14,8 @@ NO_RULE = rules.UNREADABLE
 ALLOWED = rules.PERMITTED
 UNKNOWN_CODE = const(8)
 TABLE_DAMAGED = const(9)
+ALREADY_USED = const(10)
+NOT_KEPT = const(11)
 
 # In words, by number.
 WORDS = (
@@ -27,6 +29,8 @@ WORDS = (
     "allowed",
     "unknown code",
     "table damaged",
+    "already used",
+    "passes cannot be kept",
 )
 
 

@@ -85,14 +85,15 @@ def end_of(buf: bytes | bytearray, at: int) -> int:
         return at + 2
     if kind not in (1, 3, 7):
         raise RuleError("unknown packed rule")
-    at = _skip(buf, _skip(buf, at + 1))
+    at = behind(buf, behind(buf, at + 1))
     if kind == 1:
         return at
     at += 1
-    return at if kind == 3 else _skip(buf, _skip(buf, at))
+    return at if kind == 3 else behind(buf, behind(buf, at))
 
 
-def _skip(buf, at):
+def behind(buf: bytes | bytearray, at: int) -> int:
+    """Return the offset behind the number (a varint) at `at`."""
     while buf[at] >= 0x80:
         at += 1
     return at + 1
@@ -156,8 +157,8 @@ def speaks_seconds(packed: bytes) -> bool:
     return start > DAY_MINUTES or _read(packed, at)[0] > DAY_MINUTES
 
 
-def _bounded(buf, at):
-    # A varint that never becomes a big integer: what does not fit is the end of time.
+def number_at(buf: bytes | bytearray, at: int) -> int:
+    """Return the number at `at` as a small integer: what does not fit is the end of time."""
     value = shift = 0
     while True:
         byte = buf[at]
@@ -176,18 +177,18 @@ def _bounded(buf, at):
 def _judge_dates(buf, at, minute):
     if minute < 0:
         return CLOCK_NOT_SET
-    first = _bounded(buf, at)
+    first = number_at(buf, at)
     if minute < first:
         return NOT_YET
     # A difference, not a sum: the sum of two small integers may be none.
-    return PERMITTED if minute - first <= _bounded(buf, _skip(buf, at)) else NO_LONGER
+    return PERMITTED if minute - first <= number_at(buf, behind(buf, at)) else NO_LONGER
 
 
 def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
-    start = _bounded(buf, at)
-    at = _skip(buf, at)
-    end = _bounded(buf, at)
-    mask = buf[_skip(buf, at)]
+    start = number_at(buf, at)
+    at = behind(buf, at)
+    end = number_at(buf, at)
+    mask = buf[behind(buf, at)]
     over_midnight = start > end
     if unit_seconds:
         # A window is open in every minute that it touches.
@@ -242,7 +243,7 @@ def permits(
 
 def _dates_at(buf, at):
     # Where FROM of the rule 1 or 7 at `at` stands.
-    return at + 1 if buf[at] == 1 else _skip(buf, _skip(buf, at + 1)) + 1
+    return at + 1 if buf[at] == 1 else behind(buf, behind(buf, at + 1)) + 1
 
 
 def bound(buf: bytes | bytearray, at: int, said: int) -> int:
@@ -254,6 +255,6 @@ def bound(buf: bytes | bytearray, at: int, said: int) -> int:
     if said != NOT_YET and said != NO_LONGER:
         return 0
     at = _dates_at(buf, at)
-    first = _bounded(buf, at)
+    first = number_at(buf, at)
     # No sum grows too large: of a rule that is no longer valid it lies in the past.
-    return first if said == NOT_YET else first + _bounded(buf, _skip(buf, at))
+    return first if said == NOT_YET else first + number_at(buf, behind(buf, at))

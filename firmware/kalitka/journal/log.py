@@ -1,0 +1,461 @@
+"""A durable log in LittleFS: records of 1 to 300 bytes, numbered from 1, oldest giving way.
+
+Promises: a record is in flash when `append` returns, whatever the power does then, and a cut
+loses nothing else; memory does not grow with the log, opening reads a few KiB of it; a damaged
+piece is passed over. An append erases less than a tenth of a block. FORMAT.md has the bytes, the
+recovery and the wear. What the records mean is left to others. No file stays open.
+"""
+
+import os
+from array import array
+from binascii import crc32
+from struct import pack_into
+
+from kalitka.table.block import sound, write_sealed
+from micropython import const
+
+RECORD_MAX = const(300)
+# The last number: the largest small integer where they have 31 bits. At 5,000 records a day it
+# is reached in 588 years; then `append` raises OSError.
+LAST = const(0x3FFFFFFF)
+
+_BLOCK = const(4096)
+_GRID = const(1024)  # no page crosses a multiple of this in its segment: the unit of reading
+_PAGE = const(128)  # the largest file that LittleFS keeps within its metadata
+_TAILS = const(9)  # such files: together they fill a _GRID
+_HEAD = const(8)
+_CHECK = const(4)
+_PAGE_MIN = const(14)
+_OVERHEAD = const(5)  # blocks: two folders of two, and one to rewrite the last block of a file
+_SEGMENTS = const(44)  # at most; their names fill less than half a block
+_BLOCKS_MIN = const(8)
+# After damage the newest number is not known. At least as many as can have been behind the
+# newest one that is: a _GRID of records of one byte.
+_SKIPPED = const(512)
+_ENOENT = const(2)
+_ENOSPC = const(28)
+
+
+class Log:
+    """The log in `folder`, which is made if it is not there. Raises OSError.
+
+    size: bytes of flash that it may take in all, at least 32 KiB; else ValueError.
+
+    last: the number of the newest record, 0 for none.
+    mark: what `set_mark` kept. lost: how many numbers gave way that were above it then.
+    damaged: pieces found damaged since it was opened: up to 128 bytes, or one large record.
+    spare: records from this number on do not give way, `append` raises OSError (ENOSPC) instead.
+    """
+
+    def __init__(self, folder: str, size: int):
+        blocks = size // _BLOCK - _OVERHEAD
+        if blocks < _BLOCKS_MIN - _OVERHEAD:
+            raise ValueError("a log takes 32 KiB or more")
+        count = (blocks + _SEGMENTS - 1) // _SEGMENTS
+        self._room = count * (_BLOCK - 8)  # without what LittleFS needs to chain the blocks
+        self._most = blocks // count
+        self._folder = folder + "/"
+        # The newest page, without its checksum; room for a page of one large record.
+        self._page = bytearray(_HEAD + 2 + RECORD_MAX + _CHECK)
+        self._starts = array("i", [0] * _TAILS)  # the first number of each tail
+        self.spare = LAST
+        self.damaged = 0
+        self._seen_in = self._seen_at = 0  # the last place in a segment found damaged
+        self._recover()
+
+    @property
+    def first(self) -> int:
+        """The number that the oldest record has; above `last` if there is none."""
+        if self._firsts:
+            return self._firsts[0]
+        return self._starts[0] if self._tail >= 0 else self.last + 1
+
+    def append(self, data: bytes | bytearray | memoryview) -> int:
+        """Append a record (1 to RECORD_MAX bytes); return its number as soon as it is durable.
+
+        Raises OSError if the flash is full or fails: the record is then not there, or at most
+        found to be there after the next start; the log works on.
+        """
+        size = len(data)
+        if not 1 <= size <= RECORD_MAX:
+            raise ValueError("a record has 1 to %d bytes" % RECORD_MAX)
+        self._settle()
+        number = self.last + 1
+        if number > LAST:
+            raise OSError(_ENOSPC)
+        # Whatever fails from here on, what is in flash decides what there is.
+        self._unsettled = True
+        size += 1 if size < 0x80 else 2
+        end = self._used + size + _CHECK
+        if not self._used or end > min(_PAGE, self._space - self._sum):
+            # Not into the newest page.
+            self._end_page()
+            end = _HEAD + size + _CHECK
+            if end > _PAGE:
+                self._put(_HEAD, data, number)
+                self._spill(end)
+                self._done(number)
+                return number
+            if self._tail + 1 == _TAILS or (self._tail >= 0 and end > self._space - self._sum):
+                self._spill(0)
+            if self._tail < 0:
+                self._find_space(end)
+            self._tail += 1
+            self._starts[self._tail] = number
+        self._put(self._used or _HEAD, data, number)
+        with open(self._tail_name(self._tail), "wb") as file:
+            file.write(memoryview(self._page)[:end])
+        self._used = end - _CHECK
+        self._done(number)
+        return number
+
+    def _done(self, number):
+        self.last = number
+        self._unsettled = False
+
+    def _end_page(self):
+        if self._used:
+            self._sum += self._used + _CHECK
+            self._used = 0
+
+    def _find_space(self, end):
+        # How many bytes of tails fit the _GRID of the segment that they will go to, the first
+        # page having `end`.
+        at = self._at
+        space = min(_GRID - at % _GRID, self._room - at)
+        if space < end:
+            space = min(_GRID, self._room - at - space)
+        self._space = _GRID if space < end else space
+
+    def _put(self, at, data, number):
+        # The record goes to page[at:]; then the page is whole.
+        page = self._page
+        if at == _HEAD:
+            pack_into("<I", page, 4, number)
+        size = len(data)
+        if size < 0x80:
+            page[at] = size
+        else:
+            page[at] = size & 0x7F | 0x80
+            at += 1
+            page[at] = size >> 7
+        at += 1
+        end = at + size
+        page[at:end] = data
+        pack_into("<HH", page, 0, end + _CHECK, end + _CHECK ^ 0xFFFF)
+        pack_into("<I", page, end, crc32(memoryview(page)[4:end]))
+
+    def _spill(self, size):
+        # The tails, and the page of that size behind them, go to the segment.
+        buf = memoryview(bytearray(_PAGE))
+        file = None
+        at = self._at
+        try:
+            for k in range(self._tail + 2):
+                if k <= self._tail:
+                    view, n = self._tail_page(k, buf)
+                    if not n:
+                        self.damaged += 1
+                        continue
+                    if _end_of(view, 0, n) <= self._spilled:
+                        continue
+                elif size:
+                    view = memoryview(self._page)
+                    n = size
+                else:
+                    break
+                gap = -at % _GRID
+                if n <= gap or not gap:
+                    gap = 0
+                if not self._firsts or at + gap + n > self._room:
+                    if file:
+                        file.close()
+                        file = None
+                    self._begin_segment(_number(view, 4))
+                    at = gap = 0
+                if not file:
+                    file = open(self._segment_name(self._firsts[-1]), "ab")  # noqa: SIM115
+                if gap:
+                    file.write(bytes(gap))
+                file.write(view[:n])
+                at += gap + n
+        finally:
+            if file:
+                file.close()
+        # What follows is not reached by what fails, and the tails are now rubbish.
+        self._spilled = self.last + (1 if size else 0)
+        self._at = at
+        self._sum = self._used = 0
+        self._tail = -1
+
+    def _begin_segment(self, number):
+        while len(self._firsts) >= self._most:
+            following = (self._firsts + [number])[1]
+            if following > self.spare:
+                raise OSError(_ENOSPC)
+            lost = self.lost + max(0, following - max(self._firsts[0], self.mark + 1))
+            # The count first: what it counted is not there, and is removed at the next start.
+            self._save(self.mark, lost, following)
+            os.remove(self._segment_name(self._firsts[0]))
+            self._firsts.pop(0)
+        open(self._segment_name(number), "wb").close()
+        self._firsts.append(number)
+
+    def set_mark(self, number: int) -> None:
+        """Keep a number, durable on return; what is below the mark or above `last` moves nothing.
+
+        Raises OSError: then the mark is the old one, or the new one after the next start.
+        """
+        self._settle()
+        number = min(number, self.last)
+        if number > self.mark:
+            self._unsettled = True
+            self._save(number, self.lost, self._kept)
+            self._unsettled = False
+
+    def _save(self, mark, lost, kept):
+        data = bytearray(12)
+        pack_into("<III", data, 0, mark, lost, kept)
+        with open(self._folder + "mark", "wb") as file:
+            write_sealed(file, data)
+        self.mark = mark
+        self.lost = lost
+        self._kept = kept
+
+    def records(self, first: int = 0, buf: bytearray | None = None):
+        """Yield (number, bytes) of the records from number `first` on, oldest first.
+
+        Others may append meanwhile: what they append is met at the end, what gave way is not.
+        buf: 1 KiB that is not used until the end; else it is made. Raises OSError.
+        """
+        view = memoryview(buf or bytearray(_GRID))
+        # What is wanted next; the segment that is read, 0 for the tails; where in it.
+        place = [first, 0, 0]
+        n = self._load(view, place)
+        while n >= 0:
+            at = 0
+            while at < n:
+                size = _page_size(view, at, n)
+                if size < 0:
+                    if size != -_GRID or (n - at >= _PAGE_MIN and any(view[at:n])):
+                        self._found_damage(place[1], place[2] + at)
+                    at -= size
+                    continue
+                number = _number(view, at + 4)
+                end = at + size - _CHECK
+                at += _HEAD
+                while at < end:
+                    size = view[at]
+                    at += 1
+                    if size >= 0x80:
+                        size = size & 0x7F | view[at] << 7
+                        at += 1
+                    if number >= place[0]:
+                        place[0] = number + 1
+                        yield number, bytes(view[at : at + size])
+                    number += 1
+                    at += size
+                at += _CHECK
+            place[2] += n
+            n = self._load(view, place)
+
+    def _load(self, view, place):
+        # Fills the view with whole pages from the place on; returns the bytes, -1 at the end.
+        # A page that did not end where these bytes ended is damaged: so all of them were used.
+        self._settle()
+        first, segment, at = place
+        while self._firsts and first <= self._spilled:
+            firsts = self._firsts
+            i = len(firsts) - 1
+            while i > 0 and firsts[i] > first:
+                i -= 1
+            if segment != firsts[i]:
+                segment = firsts[i]
+                at = 0
+            n = self._read(self._segment_name(segment), at, view[: _GRID - at % _GRID])
+            if n > 0:
+                place[:] = first, segment, at
+                return n
+            if n and at < self._room:
+                self._found_damage(segment, at)
+                at += _GRID - at % _GRID
+            else:
+                # The end of this segment: what else it should have had is damaged.
+                first = firsts[i + 1] if i + 1 < len(firsts) else self._spilled + 1
+        while first <= self.last:
+            k = max(self._tail, 0)
+            while k > 0 and self._starts[k] > first:
+                k -= 1
+            page, n = self._tail_page(k, view)
+            if n and _end_of(page, 0, n) >= first:
+                if page is not view:
+                    view[:n] = page[:n]
+                place[:] = first, 0, 0
+                return n
+            first = self._starts[k + 1] if k < self._tail else self.last + 1
+        return -1
+
+    def _found_damage(self, segment, at):
+        # Each place once, as long as they are met in order.
+        if segment > self._seen_in or (segment == self._seen_in and at > self._seen_at):
+            self._seen_in = segment
+            self._seen_at = at
+            self.damaged += 1
+
+    def _tail_page(self, k, view):
+        # Returns the page of a tail, in `view` or where it is held, and its size, 0 if damaged.
+        if k == self._tail and self._used:
+            return memoryview(self._page), self._used + _CHECK
+        n = self._read(self._tail_name(k), 0, view[:_PAGE])
+        return view, _page_size(view, 0, n) if n == _page_size(view, 0, n) else 0
+
+    def _tail_name(self, k):
+        return self._folder + "tail%d" % k
+
+    def _segment_name(self, first):
+        return self._folder + "old/%08x" % first
+
+    def _read(self, name, at, view):
+        # Returns how many bytes were read, -1 if it failed.
+        try:
+            with open(name, "rb") as file:
+                file.seek(at)
+                return file.readinto(view)
+        except OSError as e:
+            return 0 if e.errno == _ENOENT else -1
+
+    def _settle(self):
+        if self._unsettled:
+            self._recover()
+
+    def _recover(self):
+        self._unsettled = True
+        view = memoryview(bytearray(_GRID))
+        folder = self._folder[:-1]
+        try:
+            names = os.listdir(folder + "/old")
+        except OSError as e:
+            if e.errno != _ENOENT:
+                raise
+            names = ()
+            for path in (folder, folder + "/old"):
+                try:
+                    os.mkdir(path)
+                except OSError as fault:
+                    if fault.errno != 17:  # it is there
+                        raise
+        self.mark = self.lost = self._kept = 0
+        n = self._read(self._folder + "mark", 0, view[:17])
+        if n == 16 and sound(view[:16]):
+            self.mark = _number(view, 0)
+            self.lost = _number(view, 4)
+            self._kept = _number(view, 8)
+        elif n:
+            self.damaged += 1
+        self._firsts = []
+        for name in names:
+            try:
+                number = int(name, 16)
+            except ValueError:
+                continue
+            if name != "%08x" % number:
+                continue  # none of ours
+            if number < self._kept:
+                os.remove(self._segment_name(number))
+            else:
+                self._firsts.append(number)
+        self._firsts.sort()
+        damaged = self.damaged
+        self._find_end(view)
+        self._find_tails(view)
+        if damaged != self.damaged:
+            self.last = min(self.last + _SKIPPED, LAST)
+            self._end_page()
+        self._unsettled = False
+
+    def _find_end(self, view):
+        # How long the newest segment is, and the last number in it.
+        self._at = self._spilled = 0
+        if not self._firsts:
+            return
+        segment = self._firsts[-1]
+        self._spilled = segment - 1
+        name = self._segment_name(segment)
+        self._at = os.stat(name)[6]
+        at = self._at
+        while at > 0 and self._spilled < segment:
+            at = (at - 1) // _GRID * _GRID
+            n = self._read(name, at, view)
+            if n < 0:
+                self.damaged += 1
+            begin = 0
+            while begin < n:
+                size = _page_size(view, begin, n)
+                if size > 0:
+                    self._spilled = _end_of(view, begin, size)
+                elif n - begin >= _PAGE_MIN and any(view[begin:n]):
+                    self.damaged += 1
+                    size = -size
+                else:
+                    break
+                begin += size
+
+    def _find_tails(self, view):
+        self._tail = -1
+        self._used = self._sum = self._space = end = 0
+        for k in range(_TAILS):
+            n = self._read(self._tail_name(k), 0, view[: _PAGE + 1])
+            self._starts[k] = end + 1
+            if not n:
+                continue
+            size = _page_size(view, 0, n)
+            if size != n:
+                self.damaged += 1
+                continue
+            if _number(view, 4) <= end:
+                break  # of the round before
+            self._starts[k] = _number(view, 4)
+            self._tail = k
+            end = _end_of(view, 0, size)
+            if end > self._spilled:
+                if self._used:
+                    self._end_page()
+                else:
+                    self._find_space(size)
+                self._used = size - _CHECK
+                self._page[:size] = view[:size]
+        self.last = max(end, self._spilled)
+        if end <= self._spilled:
+            self._tail = -1
+
+
+def _number(view, at):
+    return int.from_bytes(view[at : at + 4], "little")
+
+
+def _page_size(view, at, end):
+    # Returns the size of the sound page at view[at:end], or minus the bytes to pass over.
+    if end - at < _PAGE_MIN:
+        return -_GRID
+    one = view[at] | view[at + 1] << 8
+    other = (view[at + 2] | view[at + 3] << 8) ^ 0xFFFF
+    for size in (one, other):
+        if _PAGE_MIN <= size <= end - at and sound(view[at + 4 : at + size]):
+            return size
+    return -one if one == other and _PAGE_MIN <= one <= end - at else -_GRID
+
+
+def _end_of(view, at, size):
+    # The last number of the page.
+    number = _number(view, at + 4) - 1
+    end = at + size - _CHECK
+    at += _HEAD
+    while at < end:
+        number += 1
+        size = view[at]
+        at += 1
+        if size >= 0x80:
+            size = size & 0x7F | view[at] << 7
+            at += 1
+        at += size
+    return number

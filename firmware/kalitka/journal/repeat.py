@@ -1,0 +1,248 @@
+"""Once a window: who has passed already, for canteens; kept in flash, in a log of its own.
+
+A pass is durable before it is signalled: no window has two signalled passes of one code, whatever
+the power does. A cut between the two, a moment of computing, costs that person this pass. With
+`interval` a code is refused for so many minutes after its last pass instead.
+Promises: memory is fixed; more passes than it holds only make an answer slower; a pass that
+cannot be kept is refused. Whether the rules permit it was decided before.
+"""
+
+from array import array
+from binascii import crc32
+
+from kalitka.access import decision, rules
+from kalitka.journal.log import Log
+from micropython import const
+
+_DAY = const(1440)
+# Minutes behind which no pass matters to `once`: a window lasts a day, a clock errs by less.
+_SPAN = const(1500)
+_ONCE = const(1)
+_INTERVAL = const(2)
+_HEAD = const(5)  # bytes of a record before the code: the kind and the window
+_BUFFER = const(1024)
+
+
+def window_of(
+    buf: bytes | bytearray, at: int, unit_seconds: bool, minute: int, day_minute: int, weekday: int
+) -> int:
+    """Return the window in which the packed rule at `buf[at]` permits this moment.
+
+    The arguments are those of `rules.permits`, which has said PERMITTED; the clock and the zone
+    are set. A window is the local minute, counted from 1970, at which it began (below 2**30):
+    the rule's START on the day on which it began, for kinds 1 and 9 midnight of this day. So
+    two rules that start at one time are one meal, whosever they are and whenever they end.
+    Where the hour is put back the window stays the same.
+    """
+    day = minute // _DAY
+    # The local day is this one or one next to it: the weekday tells which.
+    day += (weekday - day) % 7 - 3
+    if buf[at] not in (3, 7):
+        return day * _DAY
+    at += 1
+    start = rules.number_at(buf, at)
+    at = rules.behind(buf, at)
+    over_midnight = start > rules.number_at(buf, at)
+    mask = buf[rules.behind(buf, at)]
+    if unit_seconds:
+        start //= 60
+    if over_midnight and not (mask >> weekday & 1 and day_minute >= start):
+        day -= 1
+    return day * _DAY + start
+
+
+class Passes:
+    """The passes kept in `folder`, in at most `size` bytes of flash (see journal.log).
+
+    interval: minutes, or 0 for once a window. room: so many passes are held in memory, two
+    bytes each. fault: why passes cannot be kept, in words, else "".
+    log: the Log, None as long as it cannot be opened.
+    """
+
+    def __init__(self, folder: str, size: int, interval: int = 0, room: int = 1024):
+        self._folder = folder
+        self._size = size
+        self._interval = interval
+        self._kind = _INTERVAL if interval else _ONCE
+        self._span = interval or _SPAN
+        self._room = room
+        # A hash of the pass with a number is at that number modulo `room`, 0 for none.
+        self._marks = array("H", [0] * room)
+        self._buf = bytearray(_BUFFER)
+        self.fault = ""
+        self.log = None
+        try:
+            self._open()
+        except OSError as e:
+            self._failed(e)
+
+    def take(
+        self,
+        code: bytes,
+        buf: bytes | bytearray,
+        at: int,
+        end: int,
+        unit_seconds: bool,
+        minute: int,
+        day_minute: int,
+        weekday: int,
+    ) -> int:
+        """Take a pass for a code whose rule set `buf[at:end]` permits this moment.
+
+        The other arguments are those of `Verdict.judge`, which has said ALLOWED. Returns
+        ALLOWED: it is kept, signal it at once. Or ALREADY_USED, NOT_KEPT, CLOCK_NOT_SET
+        or ZONE_NOT_SET: rule 9 permits without a clock, but then there is no window. Of several
+        rules that permit now, the first whose window is not used is taken.
+        """
+        if minute < 0:
+            return rules.CLOCK_NOT_SET
+        if day_minute < 0 and not self._interval:
+            return rules.ZONE_NOT_SET
+        try:
+            while at < end:
+                window = minute
+                if not self._interval:
+                    moment = (buf, at, unit_seconds, minute, day_minute, weekday)
+                    window = window_of(*moment) if rules.permits(*moment) == rules.PERMITTED else 0
+                if window and self.allowed(code, window):
+                    self.note(code, window)
+                    return decision.ALLOWED
+                at = end if self._interval else rules.end_of(buf, at)
+        except rules.RuleError:
+            pass  # of a later firmware: what follows it cannot be found
+        except OSError as e:
+            self._failed(e)
+            return decision.NOT_KEPT
+        return decision.ALREADY_USED
+
+    def allowed(self, code: bytes, window: int) -> bool:
+        """Tell whether the code (bytes) may still pass in this window. Raises OSError.
+
+        window: of `window_of`; with `interval` the minute since 1970 UTC.
+        """
+        log = self._open()
+        self._look_at_clock(window, log.last)
+        mark = self._mark_of(code, window)
+        slot = 0
+        for found in self._marks:
+            if found == mark:
+                number = self._from + (slot - self._from) % self._room
+                if log.first <= number <= log.last and self._was(number, code, window):
+                    return False
+            slot += 1  # noqa: SIM113 - enumerate would make a tuple of each
+        # Passes that the memory does not hold are read only if one may be of this window.
+        return not self._may_match(self._forgotten, window) or not self._was_before(code, window)
+
+    def note(self, code: bytes, window: int) -> None:
+        """Keep a pass: durable on return. Raises OSError: then it must not be signalled."""
+        log = self._open()
+        self._look_at_clock(window, log.last)
+        data = bytes((self._kind,)) + window.to_bytes(4, "little") + code
+        try:
+            number = log.append(data)
+        except OSError:
+            # The oldest may have to give way first: those that do not matter any more.
+            spare = self._first_needed(window)
+            if spare <= log.spare:
+                raise
+            log.spare = spare
+            number = log.append(data)
+        while number - self._from >= self._room:
+            self._forget(self._from + self._room // 8 + 1)
+        self._add(number, data)
+        self.fault = ""
+
+    def _failed(self, e):
+        self.fault = str(e) or "no error was told"
+
+    def _open(self):
+        if self.log:
+            return self.log
+        log = Log(self._folder, self._size)
+        # Nothing gives way unasked.
+        log.spare = log.first
+        self._newest = self._jump = self._jumped = 0
+        self._forgotten = -1
+        self._from = max(log.first, log.last - self._room + 1)
+        for number, data in log.records(0, self._buf):
+            if data[0] == self._kind:
+                # Where the clock was put back: see `_when`.
+                self._look_at_clock(_window(data), number - 1)
+            if number >= self._from:
+                self._add(number, data)
+            else:
+                self._forgotten = max(self._forgotten, self._when(number, data))
+        self.log = log
+        return log
+
+    def _add(self, number, data):
+        when = self._when(number, data)
+        self._newest = max(self._newest, when)
+        if when >= 0:
+            self._marks[number % self._room] = self._mark_of(data[_HEAD:], when)
+
+    def _mark_of(self, code, window):
+        return crc32(code, 0 if self._interval else window) & 0xFFFF or 1
+
+    def _look_at_clock(self, minute, last):
+        # A clock that was put back must not refuse anybody for longer than the interval: all
+        # passes up to then count as not later than the time that it was put back to.
+        if self._interval and minute < self._newest:
+            self._newest = self._jump = minute
+            self._jumped = last
+
+    def _when(self, number, data):
+        # The window of a pass, -1 if it is of another setting.
+        if data[0] != self._kind:
+            return -1
+        window = _window(data)
+        return min(window, self._jump) if number <= self._jumped else window
+
+    def _may_match(self, when, window):
+        return when > window - self._interval if self._interval else when >= window
+
+    def _matches(self, number, data, code, window):
+        when = self._when(number, data)
+        if data[_HEAD:] != code:
+            return False
+        return self._may_match(when, window) if self._interval else when == window
+
+    def _was(self, number, code, window):
+        for found, data in self._open().records(number, self._buf):
+            if found == number:
+                return self._matches(number, data, code, window)
+            break
+        return True  # it cannot be read, but its hash is that of this pass
+
+    def _was_before(self, code, window):
+        # Whether it is among those that the memory does not hold. What lies in the future, left
+        # there by a wrong clock, need not be looked for again.
+        self._forgotten = -1
+        found = False
+        for number, data in self._open().records(0, self._buf):
+            if number >= self._from:
+                break
+            when = self._when(number, data)
+            if when < window + self._span:
+                self._forgotten = max(self._forgotten, when)
+            found = found or self._matches(number, data, code, window)
+        return found
+
+    def _forget(self, end):
+        for number, data in self._open().records(self._from, self._buf):
+            if number >= end:
+                break
+            self._forgotten = max(self._forgotten, self._when(number, data))
+        for number in range(self._from, end):
+            self._marks[number % self._room] = 0
+        self._from = end
+
+    def _first_needed(self, window):
+        for number, data in self._open().records(0, self._buf):
+            if abs(self._when(number, data) - window) < self._span:
+                return number
+        return self._open().last + 1
+
+
+def _window(data):
+    return int.from_bytes(data[1:_HEAD], "little")

@@ -1,0 +1,389 @@
+"""The durable log: what it keeps, what gives way, and what it makes of damage and full flash."""
+
+import os
+import random
+
+from device.raising import error_of
+from device.scratch import MICROPYTHON, Folder, read, write
+from kalitka.journal.log import LAST, RECORD_MAX, Log
+
+SIZE = 32768  # three segments of one block
+
+
+def _record(number, size=20):
+    return (b"%d " % number * size)[:size]
+
+
+def _files(folder):
+    names = [folder + "/" + name for name in os.listdir(folder) if name != "old"]
+    return names + [folder + "/old/" + name for name in os.listdir(folder + "/old")]
+
+
+def _check(log, kept):
+    # kept: a dict of what it was given, by number. Returns how many are there.
+    found = list(log.records())
+    numbers = [number for number, _ in found]
+    assert numbers == list(range(log.first, log.last + 1)), (log.first, log.last, numbers)
+    for number, data in found:
+        assert kept[number] == data
+    return len(found)
+
+
+def test_a_new_log_is_empty():
+    with Folder() as path:
+        log = Log(path + "/log", SIZE)
+        assert (log.first, log.last, log.mark, log.lost, log.damaged) == (1, 0, 0, 0, 0)
+        assert list(log.records()) == []
+        assert list(Log(path + "/log", SIZE).records()) == []
+
+
+def test_records_of_every_size_come_back_in_their_order_before_and_after_a_restart():
+    with Folder() as path:
+        log = Log(path, 65536)
+        kept = {}
+        for size in list(range(1, RECORD_MAX + 1, 3)) + [128, 127, 126, 1, RECORD_MAX, 2]:
+            data = _record(size, size)
+            number = log.append(data)
+            assert number == len(kept) + 1
+            kept[number] = data
+        assert _check(log, kept) == len(kept)
+        assert _check(Log(path, 65536), kept) == len(kept)
+
+
+def test_a_record_may_come_in_any_buffer_and_of_1_to_300_bytes_only():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        for data in (b"one", bytearray(b"two"), memoryview(b"three")):
+            log.append(data)
+        assert [data for _, data in log.records()] == [b"one", b"two", b"three"]
+        for data in (b"", bytes(RECORD_MAX + 1)):
+            error_of(ValueError, log.append, data)
+        assert log.last == 3
+    error_of(ValueError, Log, "nowhere", 32767)
+
+
+def test_reading_begins_at_any_number():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        for number in range(1, 301):
+            log.append(_record(number))
+        for first in range(0, 303, 7):
+            expected = list(range(max(first, 1), 301))
+            assert [number for number, _ in log.records(first)] == expected
+
+
+def test_every_start_finds_what_was_there_and_goes_on():
+    with Folder() as path:
+        kept = {}
+        for number in range(1, 120):
+            log = Log(path, SIZE)
+            assert log.last == number - 1
+            kept[log.append(_record(number, number % 70 + 1))] = _record(number, number % 70 + 1)
+        assert _check(Log(path, SIZE), kept) == 119
+
+
+def test_the_oldest_give_way_and_what_was_above_the_mark_is_counted():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        kept = {}
+        for number in range(1, 2001):
+            kept[log.append(_record(number))] = _record(number)
+            if number == 250:
+                log.set_mark(200)
+            if number % 100 == 0:
+                assert log.lost == max(0, log.first - 201), (log.lost, log.first)
+        assert 340 < _check(log, kept) < 600
+        again = Log(path, SIZE)
+        assert (again.first, again.lost, again.mark) == (log.first, log.lost, 200)
+        _check(again, kept)
+        size = sum(len(read(name)) for name in _files(path))
+        assert size <= SIZE - 5 * 4096 + 2048, size
+
+
+def test_the_mark_is_kept_and_never_goes_back():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        for number in range(1, 11):
+            log.append(_record(number))
+        for given, kept in ((3, 3), (2, 3), (0, 3), (7, 7), (11, 10), (LAST, 10)):
+            log.set_mark(given)
+            assert log.mark == kept == Log(path, SIZE).mark
+
+
+def test_what_is_appended_while_somebody_reads_is_met_at_the_end():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        log.append(_record(1))
+        numbers = []
+        for number, data in log.records():
+            assert data == _record(number)
+            numbers.append(number)
+            if log.last < 300:
+                for _ in range(number % 4):
+                    log.append(_record(log.last + 1))
+        assert numbers == list(range(1, log.last + 1)) and log.last >= 300
+
+
+def test_a_reader_that_is_overtaken_goes_on_with_the_oldest_and_is_never_told_wrongly():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        for step in (3, 600):
+            reader = log.records(log.first)
+            before = 0
+            for _ in range(25):
+                for _ in range(step // 20 + 1):
+                    log.append(_record(log.last + 1))
+                for number, data in reader:
+                    assert data == _record(number) and number > before
+                    before = number
+                    break
+            for number, data in reader:
+                assert data == _record(number) and number > before
+                before = number
+            assert before == log.last
+
+
+def test_two_may_read_at_once():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        for number in range(1, 101):
+            log.append(_record(number))
+        second = log.records(50)
+        for number, data in log.records(1):
+            assert data == _record(number)
+            if number <= 51:
+                assert next(second) == (number + 49, _record(number + 49))
+        assert list(second) == []
+
+
+def test_what_may_not_give_way_is_not_given_up():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        log.spare = 100
+        try:
+            while True:
+                log.append(_record(log.last + 1))
+        except OSError:
+            last = log.last
+        assert log.first == 1 and last > 400
+        for _ in range(3):
+            error_of(OSError, log.append, bytes(RECORD_MAX))
+        assert [number for number, _ in log.records()] == list(range(1, last + 1))
+        log.spare = last
+        log.append(_record(last + 1))
+        assert log.first > 100
+        assert [data for _, data in log.records(last)] == [_record(last), _record(last + 1)]
+
+
+_SMALL = (b"one", b"two", b"three" * 24, b"four", b"five")
+_PAGES = ((1, 2), (3,), (4, 5))
+
+
+def _small(path):
+    log = Log(path, SIZE)
+    for data in _SMALL:
+        log.append(data)
+    log.set_mark(3)
+
+
+def _check_damaged(path, what):
+    # At most one page is missing. Returns whether anything is.
+    log = Log(path, SIZE)
+    found = []
+    for number, data in log.records():
+        assert data == _SMALL[number - 1], (what, number, data)
+        found.append(number)
+    assert found == sorted(set(found)), what
+    gone = tuple(number for number in range(1, 6) if number not in found)
+    assert gone == () or gone in _PAGES, (what, gone)
+    assert log.mark in (0, 3) and log.lost == 0, what
+    if gone or log.mark == 0:
+        assert log.damaged, what
+    new = log.append(b"new")
+    assert new > 5, (what, new)
+    assert list(log.records(new)) == [(new, b"new")], what
+    assert [number for number, _ in Log(path, SIZE).records()] == found + [new], what
+    return gone != ()
+
+
+def test_a_bit_that_turned_costs_its_page_at_most_and_nothing_wrong_is_given():
+    check_bits(3, int(MICROPYTHON))  # the long test turns every one
+
+
+def check_bits(step, first=0):
+    """Turn every `step`-th bit of a small log, from `first` on."""
+    with Folder() as path:
+        _small(path)
+        # What an append may write to.
+        whole = {name: read(name) for name in _files(path)}
+        tried = 0
+        for name, data in whole.items():
+            if not data:
+                continue
+            for bit in range(first, len(data) * 8, step):
+                turned = bytearray(data)
+                turned[bit // 8] ^= 1 << bit % 8
+                for other in _files(path):
+                    if other not in whole:
+                        os.remove(other)
+                    elif read(other) != whole[other]:
+                        write(other, whole[other])
+                write(name, turned)
+                _check_damaged(path, (name, bit))
+                tried += 1
+        print("# log: %d bits turned, one at a time" % tried)
+
+
+def test_a_file_that_lost_its_end_costs_no_other():
+    with Folder() as path:
+        _small(path)
+        whole = {name: read(name) for name in _files(path)}
+        for name, data in whole.items():
+            for size in range(0, len(data), 3):
+                for other in _files(path):
+                    if other not in whole:
+                        os.remove(other)
+                    elif read(other) != whole[other]:
+                        write(other, whole[other])
+                write(name, data[:size])
+                log = Log(path, SIZE)
+                found = list(log.records())
+                for number, text in found:
+                    assert text == _SMALL[number - 1], (name, size)
+                assert len(found) >= 2, (name, size)
+                log.append(b"new")
+                assert [text for _, text in log.records()] == [t for _, t in found] + [b"new"]
+
+
+def test_files_of_others_in_the_folder_do_no_harm():
+    with Folder() as path:
+        _small(path)
+        for name in ("notes.txt", "old/notes.txt", "old/1", "old/0000000A", "tail", "tail9"):
+            write(path + "/" + name, b"hello")
+        log = Log(path, SIZE)
+        assert [data for _, data in log.records()] == list(_SMALL) and not log.damaged
+        assert log.append(b"new") == 6
+
+
+def test_a_segment_full_of_rubbish_is_passed_over():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        for number in range(1, 401):
+            log.append(_record(number))
+        names = sorted(os.listdir(path + "/old"))
+        for name in names:
+            whole = read(path + "/old/" + name)
+            for rubbish in (b"\xff", b"\x00", b"\x20\x00\xdf\xff", _record(1, 17)):
+                write(path + "/old/" + name, (rubbish * 5000)[: len(whole)])
+                log = Log(path, SIZE)
+                found = list(log.records())
+                assert len(found) >= 100
+                for number, data in found:
+                    assert data == (_record(number) if number < 401 else b"new")
+                assert log.append(b"new") > 400
+                assert list(log.records())[-1] == (log.last, b"new")
+            write(path + "/old/" + name, whole)
+
+
+def test_a_random_history_is_kept_as_a_list_would():
+    for seed in range(6):
+        chance = random.Random(seed) if not MICROPYTHON else random
+        random.seed(seed)
+        with Folder() as path:
+            _live(path, chance)
+
+
+def _live(path, chance):
+    log = Log(path, SIZE)
+    kept = {}
+    mark = 0
+    most = chance.choice((5, 20, 60, 130, RECORD_MAX))
+    for _ in range(250):
+        what = chance.randrange(20)
+        if what == 0:
+            log = Log(path, SIZE)
+        elif what == 1:
+            given = chance.randrange(log.last + 1)
+            mark = max(mark, given)
+            log.set_mark(given)
+        elif what == 2:
+            _check(log, kept)
+        else:
+            data = bytes(chance.getrandbits(8) for _ in range(chance.randrange(most) + 1))
+            kept[log.append(data)] = data
+        assert (log.last, log.mark, log.damaged) == (len(kept), mark, 0)
+    assert _check(log, kept) >= min(len(kept), 20)
+    assert _check(Log(path, SIZE), kept) == _check(log, kept)
+
+
+if MICROPYTHON:
+    from device.log_power import check_cuts, check_single_failures
+    from device.log_wear import costs
+    from device.log_wear import unmount as forget
+    from device.scratch import mount, unmount
+
+    def test_an_append_erases_a_tenth_of_a_block_at_most_also_beside_many_files():
+        for others in (0, 100):
+            disk, log, before = costs(128, others, SIZE, 450, 500)
+            forget()
+            programs, size, erases = disk.since(before)[:3]
+            assert log.lost > 0
+            assert erases <= 50 and size <= 500 * 280 and programs <= 500 * 3
+            print(
+                "# log: an append: %.2f programs, %.0f bytes, %.3f erases, beside %d files"
+                % (programs / 500, size / 500, erases / 500, others)
+            )
+
+    def test_a_power_cut_in_the_first_start():
+        check_cuts("first_start", 3)
+
+    def test_a_power_cut_in_an_append():
+        check_cuts("append", 211)
+
+    def test_a_power_cut_while_small_files_go_into_the_segment():
+        check_cuts("spill", 97)
+
+    def test_a_power_cut_while_a_segment_is_begun():
+        check_cuts("next_segment", 97)
+
+    def test_a_power_cut_while_the_oldest_give_way():
+        check_cuts("give_way", 997)
+
+    def test_a_power_cut_in_an_append_of_large_records():
+        check_cuts("large", 97)
+
+    def test_a_power_cut_while_the_mark_is_set():
+        check_cuts("mark", 97)
+
+    def test_an_operation_that_fails_alone_loses_nothing():
+        for story in ("first_start", "spill", "next_segment", "mark"):
+            check_single_failures(story)
+
+    def test_on_a_full_flash_nothing_is_lost_and_it_goes_on_when_there_is_room():
+        path = mount("/full", 24)
+        try:
+            log = Log(path + "/log", 16 * 4096)
+            kept = {}
+            with open(path + "/other", "wb") as file:
+                try:
+                    for _ in range(40):
+                        file.write(bytes(4096))
+                        file.flush()
+                except OSError:
+                    pass
+            try:
+                while True:
+                    kept[log.append(_record(log.last + 1))] = _record(log.last + 1)
+            except OSError:
+                pass
+            kept = {number: _record(number) for number in range(1, log.last + 1)}
+            for _ in range(3):
+                error_of(OSError, log.append, bytes(RECORD_MAX))
+            assert _check(log, kept) == _check(Log(path + "/log", 16 * 4096), kept) == log.last
+            os.remove(path + "/other")
+            for _ in range(100):
+                number = log.append(_record(log.last + 1))
+                kept[number] = _record(number)
+            assert _check(log, kept) == log.last
+        finally:
+            unmount(path)

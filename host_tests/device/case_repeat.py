@@ -1,0 +1,336 @@
+"""Once a window: what is one window, who is refused, and what a restart or a full log changes."""
+
+import os
+import random
+
+from device.raising import error_of
+from device.scratch import MICROPYTHON, Folder, read, write
+from kalitka.access import decision, rules
+from kalitka.access.timezone import Zone
+from kalitka.journal.repeat import Passes, window_of
+
+SIZE = 65536
+_DAY = 1440
+MONDAY = 29_923_200  # 2026-11-23T00:00Z
+_LUNCH = b"3_660_840_1111111"
+
+
+def _window(text, zone, minute, unit_seconds=False):
+    # The window of a rule at a minute, -1 if it does not permit.
+    zone.tell(minute)
+    buf = rules.pack(text)
+    moment = (buf, 0, unit_seconds, minute, zone.day_minute, zone.weekday)
+    return window_of(*moment) if rules.permits(*moment) == rules.PERMITTED else -1
+
+
+def _local(zone, minute):
+    zone.tell(minute)
+    return minute + zone.offset
+
+
+def test_a_window_is_the_local_minute_at_which_it_began():
+    for name in ("UTC0", "MSK-3", "EST5", "<+14>-14", "<-12>12", "<+0545>-5:45", "<+24>-24"):
+        zone = Zone(name)
+        for minute in range(MONDAY - 3000, MONDAY + 3000, 7):
+            local = _local(zone, minute)
+            midnight = local // _DAY * _DAY
+            for text in (b"9_1", b"1_0_9999999999", b"3_0_1439_1111111", b"3_0_1440_1111111"):
+                assert _window(text, zone, minute) == midnight, (name, minute, text)
+            for text, seconds in ((_LUNCH, False), (b"3_39600_50400_1111111", True)):
+                expected = midnight + 660 if 660 <= local % _DAY <= 840 else -1
+                assert _window(text, zone, minute, seconds) == expected, (name, minute)
+
+
+def test_over_midnight_a_window_belongs_to_the_day_on_which_it_began():
+    zone = Zone("MSK-3")
+    night = b"3_1320_360_1111111"
+    for minute in range(MONDAY, MONDAY + 3 * _DAY):
+        local = _local(zone, minute)
+        day = local // _DAY * _DAY
+        expected = -1
+        if local % _DAY >= 1320:
+            expected = day + 1320
+        elif local % _DAY <= 360:
+            expected = day - _DAY + 1320
+        assert _window(night, zone, minute) == expected
+    # On Friday alone: in the first minute of Saturday's evening it is closed.
+    friday = MONDAY + 4 * _DAY
+    text = b"7_1320_360_0000100_0_9999999999"
+    zone = Zone("UTC0")
+    assert _window(text, zone, friday + 1320) == friday + 1320
+    assert _window(text, zone, friday + _DAY + 360) == friday + 1320
+    assert _window(text, zone, friday + _DAY + 1320) == -1
+    # All but ten seconds of a day: at 0:01 it is today's.
+    assert _window(b"3_100_90_1111111", zone, friday + 1, True) == friday + 1
+    assert _window(b"3_100_90_1111111", zone, friday, True) == friday - _DAY + 1
+
+
+def test_the_day_on_which_the_clock_is_put_forward_or_back_has_one_window_of_each_rule():
+    zone = Zone("EET-2EEST,M3.5.0/3,M10.5.0/4")
+    for change in (29_579_100, 29_881_500):  # 2026-03-29 and 2026-10-25, 1:00 UTC
+        before = _local(zone, change - 1)
+        assert _local(zone, change) - before in (61, -59)
+        for text in (b"3_0_1439_1111111", b"3_60_600_1111111", b"9_1"):
+            windows = set()
+            for minute in range(change - 100, change + 100):
+                windows.add(_window(text, zone, minute))
+            windows.discard(-1)
+            assert len(windows) == 1, (change, text, windows)
+        # Ending on the hour that comes twice, or not at all.
+        windows = {_window(b"3_1320_210_1111111", zone, change + n) for n in range(-180, 180)}
+        windows.discard(-1)
+        assert windows == {before // _DAY * _DAY - 120}
+
+
+def test_meals_that_begin_together_are_one_and_others_are_two():
+    zone = Zone("UTC0")
+    noon = MONDAY + 720
+    lunch = _window(_LUNCH, zone, noon)
+    assert _window(b"3_660_900_1000000", zone, noon) == lunch
+    assert _window(b"7_660_840_1000000_0_9999999999", zone, noon) == lunch
+    assert _window(b"3_661_840_1111111", zone, noon) != lunch
+    assert _window(_LUNCH, zone, noon + _DAY) == lunch + _DAY
+
+
+def test_nobody_passes_twice_in_one_window_and_everybody_in_the_next():
+    with Folder() as path:
+        passes = Passes(path, SIZE)
+        window = MONDAY + 660
+        for code in (b"A1", b"a1", b"x" * 255, b"1"):
+            assert passes.allowed(code, window)
+            passes.note(code, window)
+            for again in (passes, Passes(path, SIZE)):
+                assert not again.allowed(code, window)
+                assert again.allowed(code + b"0", window)
+                for other in (window + 360, window + _DAY, window - _DAY):
+                    assert again.allowed(code, other)
+
+
+def _code(number):
+    return b"%08X" % (number * 2654435761 & 0xFFFFFFFF)
+
+
+def test_more_passes_than_the_memory_holds_are_known_before_and_after_a_restart():
+    with Folder() as path:
+        passes = Passes(path, SIZE, 0, 64)
+        for day in (0, 1):
+            for meal in (660, 1080):
+                window = MONDAY + day * _DAY + meal
+                for number in range(150):
+                    assert number % 5 or passes.allowed(_code(number), window)
+                    passes.note(_code(number), window)
+                    assert number % 5 or not passes.allowed(_code(number), window)
+                for again in (passes, Passes(path, SIZE, 0, 64), Passes(path, SIZE)):
+                    for number in range(0, 150, 7):
+                        assert not again.allowed(_code(number), window), number
+                        assert again.allowed(_code(number + 1000), window)
+                        assert again.allowed(_code(number), window + 360)
+
+
+def test_what_is_older_gives_way_and_today_does_not():
+    with Folder() as path:
+        passes = Passes(path, 32768, 0, 256)
+        for day in range(9):
+            window = MONDAY + day * _DAY + 660
+            for number in range(200):
+                passes.note(_code(number), window)
+            for number in range(0, 200, 13):
+                assert not passes.allowed(_code(number), window)
+        assert passes.log.first > 1000
+        # No more room for passes of one day: refused, and nothing of it is lost.
+        number = 200
+        try:
+            while number < 2000:
+                passes.note(_code(number), window)
+                number += 1
+        except OSError:
+            pass
+        assert 300 < number < 1000
+        for again in (passes, Passes(path, 32768, 0, 512)):
+            for known in range(0, number, 29):
+                assert not again.allowed(_code(known), window)
+        # The next days there is room again.
+        for day in (10, 11):
+            passes.note(b"A", window + day * _DAY)
+            assert not passes.allowed(b"A", window + day * _DAY)
+
+
+def test_passes_of_a_clock_that_was_wrong_neither_fill_the_log_nor_count():
+    with Folder() as path:
+        passes = Passes(path, 32768, 0, 64)
+        for number in range(300):
+            passes.note(_code(number), MONDAY + 9_000_000)
+        for number in range(800):
+            window = MONDAY + number // 300 * _DAY * 2
+            passes.note(_code(number), window)
+            if number % 9 == 0:
+                assert passes.allowed(_code(number + 1), window)
+                assert not passes.allowed(_code(number), window)
+
+
+def test_an_interval_ends_so_many_minutes_after_the_last_pass():
+    with Folder() as path:
+        passes = Passes(path, SIZE, 30)
+        passes.note(b"A", MONDAY)
+        for again in (passes, Passes(path, SIZE, 30)):
+            for after, allowed in ((0, 0), (1, 0), (29, 0), (30, 1), (31, 1), (5000, 1)):
+                assert again.allowed(b"A", MONDAY + after) == bool(allowed), after
+                assert again.allowed(b"B", MONDAY + after)
+        passes.note(b"A", MONDAY + 30)
+        assert not passes.allowed(b"A", MONDAY + 59)
+        assert passes.allowed(b"A", MONDAY + 60)
+
+
+def test_a_clock_that_is_put_back_refuses_nobody_for_longer_than_the_interval():
+    for room in (8, 256):
+        with Folder() as path:
+            passes = Passes(path, SIZE, 30, room)
+            for number in range(50):
+                passes.note(_code(number), MONDAY + 1000)
+            # By 500 minutes: for 30 more they are refused.
+            for after, allowed in ((0, False), (29, False), (30, True), (600, True)):
+                for number in (0, 25, 49):
+                    assert passes.allowed(_code(number), MONDAY + 500 + after) is allowed
+            passes = Passes(path, SIZE, 30, room)
+            passes.note(b"new", MONDAY + 500)
+            passes = Passes(path, SIZE, 30, room)
+            for after, allowed in ((5, False), (30, True)):
+                for code in (b"new", _code(3)):
+                    assert passes.allowed(code, MONDAY + 500 + after) is allowed
+
+
+def test_an_interval_knows_more_passes_than_the_memory_holds():
+    with Folder() as path:
+        passes = Passes(path, SIZE, 60, 32)
+        for number in range(300):
+            minute = MONDAY + number // 4
+            assert passes.allowed(_code(number), minute)
+            passes.note(_code(number), minute)
+            for before in (1, 100, 232):
+                if number > before:
+                    assert not passes.allowed(_code(number - before), minute), (number, before)
+            if number > 250:
+                assert passes.allowed(_code(number - 250), minute)
+
+
+def test_a_random_history_is_what_a_set_would_say():
+    for seed in range(4):
+        random.seed(seed)
+        with Folder() as path:
+            _live(path, 0 if seed % 2 else 45)
+
+
+def _live(path, interval):
+    # Some people, meals that overlap, restarts; for once also a clock put back by days.
+    passes = Passes(path, SIZE, interval, 16)
+    passed = set()
+    now = MONDAY
+    for _ in range(400):
+        now += random.randrange(20)
+        code = _code(random.randrange(12))
+        window = now
+        if not interval:
+            window = now // 360 * 360 + random.randrange(2) * 100
+            if random.randrange(100) == 0:
+                now -= 3 * _DAY
+            expected = (code, window) not in passed
+        else:
+            expected = not any(c == code and now < minute + interval for c, minute in passed)
+        assert passes.allowed(code, window) is expected, (code, window)
+        if expected and random.randrange(3):
+            passes.note(code, window)
+            passed.add((code, window))
+        if random.randrange(40) == 0:
+            passes = Passes(path, SIZE, interval, 16)
+
+
+def test_passes_of_another_setting_do_not_count():
+    with Folder() as path:
+        Passes(path, SIZE).note(b"A", MONDAY)
+        passes = Passes(path, SIZE, 30)
+        assert passes.allowed(b"A", MONDAY)
+        passes.note(b"A", MONDAY + 500)
+        assert not Passes(path, SIZE).allowed(b"A", MONDAY)
+        assert Passes(path, SIZE).allowed(b"A", MONDAY + 500)
+
+
+def _take(passes, code, rule_set, minute, zone):
+    zone.tell(minute)
+    buf = b"\x00" + rule_set + b"\x00"
+    end = 1 + len(rule_set)
+    return passes.take(code, buf, 1, end, False, minute, zone.day_minute, zone.weekday)
+
+
+def test_of_several_rules_each_meal_is_taken_once():
+    zone = Zone("UTC0")
+    two = rules.insert(rules.pack(_LUNCH), rules.pack(b"3_420_660_1111111"))
+    with Folder() as path:
+        passes = Passes(path, SIZE)
+        at_11 = MONDAY + 660
+        # Breakfast ends in the minute in which lunch begins: whoever had one may have the other.
+        assert _take(passes, b"A", two, at_11 - 60, zone) == decision.ALLOWED
+        assert _take(passes, b"A", two, at_11 - 1, zone) == decision.ALREADY_USED
+        assert _take(passes, b"A", two, at_11, zone) == decision.ALLOWED
+        assert _take(passes, b"A", two, at_11, zone) == decision.ALREADY_USED
+        assert _take(passes, b"A", two, at_11 + 100, zone) == decision.ALREADY_USED
+        assert _take(passes, b"B", two, at_11 + 100, zone) == decision.ALLOWED
+        assert _take(passes, b"A", two, at_11 + _DAY, zone) == decision.ALLOWED
+
+
+def test_without_a_clock_nothing_is_taken():
+    with Folder() as path:
+        passes = Passes(path, SIZE)
+        always = rules.pack(b"9_1")
+        assert passes.take(b"A", always, 0, 2, False, -1, -1, 0) == rules.CLOCK_NOT_SET
+        assert passes.take(b"A", always, 0, 2, False, MONDAY, -1, 0) == rules.ZONE_NOT_SET
+        assert passes.take(b"A", always, 0, 2, False, MONDAY, 0, 0) == decision.ALLOWED
+        timed = Passes(path, SIZE, 30)
+        assert timed.take(b"A", always, 0, 2, False, MONDAY, -1, 0) == decision.ALLOWED
+
+
+def test_where_passes_cannot_be_kept_nobody_passes_and_it_says_so():
+    with Folder() as path:
+        write(path + "/file", b"")
+        passes = Passes(path + "/file", SIZE)  # no folder can be made of it
+        assert passes.log is None and passes.fault
+        zone = Zone("UTC0")
+        rule = rules.pack(_LUNCH)
+        assert _take(passes, b"A", rule, MONDAY + 700, zone) == decision.NOT_KEPT
+        error_of(OSError, passes.note, b"A", MONDAY)
+        os.remove(path + "/file")
+        assert _take(passes, b"A", rule, MONDAY + 700, zone) == decision.ALLOWED
+        assert passes.fault == ""
+        assert _take(passes, b"A", rule, MONDAY + 700, zone) == decision.ALREADY_USED
+
+
+def test_of_a_damaged_log_the_rest_counts():
+    with Folder() as path:
+        window = MONDAY + 660
+        passes = Passes(path, SIZE, 0, 32)
+        for number in range(200):
+            passes.note(_code(number), window)
+        name = path + "/old/" + os.listdir(path + "/old")[0]
+        data = bytearray(read(name))
+        data[70] ^= 8
+        write(name, data)
+        again = Passes(path, SIZE, 0, 32)
+        known = [number for number in range(200) if not again.allowed(_code(number), window)]
+        assert 190 <= len(known) < 200 and again.log.damaged == 1
+        again.note(_code(1), window)
+        assert not again.allowed(_code(1), window)
+        # What is in memory is refused even if its record cannot be read any more.
+        write(name, b"\xff" * len(data))
+        assert not passes.allowed(_code(199), window)
+
+
+if MICROPYTHON:
+    from device.repeat_power import check_meal
+
+    def test_a_power_cut_at_the_first_meal():
+        check_meal("first_meal")
+
+    def test_a_power_cut_at_a_meal_while_files_are_written_together():
+        check_meal("into_the_segment")
+
+    def test_a_power_cut_at_a_meal_while_yesterdays_passes_give_way():
+        check_meal("yesterday_gives_way")
