@@ -32,6 +32,8 @@ class Sim:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, **environment},
+            # A shell that runs the tests in the background lets them ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         self._lines = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()

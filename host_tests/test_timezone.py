@@ -8,8 +8,10 @@ rules of one year in UTC only: they are asked where that makes no difference.
 import calendar
 import os
 import random
+import re
 import shutil
 import struct
+import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -358,6 +360,8 @@ def zoneinfo_knows(walked, text):
     """Tell whether zoneinfo takes the string and is right about it."""
     if max(abs(walked.west), abs(walked.daylight_west)) >= 86400:
         return False
+    if re.search("/-?[0-9]{3}", text) and sys.version_info < (3, 11, 4):
+        return False  # refused there
     return all(rule[0] == "M" or (rule[0] == "J" and rule[:3] != "J59") for rule in _rules(text))
 
 
