@@ -9,11 +9,13 @@ import json
 import resource
 import socket
 import subprocess
+import threading
 
 import pytest
 
 import certificates
 import micropython_peer
+import name_server
 from name_server import NAME_ERROR, REFUSED, SERVER_FAILURE, Answer, NameServer
 from scripted_server import Script, ScriptedServer, chunked, reply
 from time_server import ERA_1, UNSYNCHRONISED, Reply, TimeServer
@@ -477,6 +479,37 @@ def test_a_server_whose_address_changed_is_found_at_the_new_one(plain_world):
     failed(outcome["polls"][0], "refused while", [0, {}])
     worked(outcome["polls"][1], OLD_TABLE)
     assert len(names.queries) == 2
+
+
+def test_a_local_name_is_asked_for_in_the_local_network(plain_world):
+    group = socket.inet_aton("224.0.0.251")
+    with (
+        plain_world.server([Script(OLD)]) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as responder,
+    ):
+        responder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            responder.bind(("224.0.0.251", 5353))
+            responder.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group + bytes(4))
+            responder.sendto(b"", ("224.0.0.251", 5353))
+        except OSError as fault:
+            pytest.skip(f"this computer has no network for multicast: {fault}")
+
+        def respond():
+            data = sender = b""
+            while not data:
+                data, sender = responder.recvfrom(600)
+            answer = Answer(("127.0.0.1",))
+            query = name_server.Query(
+                int.from_bytes(data[:2], "big"), "hub.local", 1, True, sender
+            )
+            responder.sendto(name_server.packet(query, answer), sender)
+
+        responding = threading.Thread(target=respond, daemon=True)
+        responding.start()
+        outcome = plain_world.reader(url=plain_world.url(server, "hub.local"))
+        responding.join()
+    worked(outcome["polls"][0], OLD_TABLE)
 
 
 def test_no_name_server_is_told(plain_world):
