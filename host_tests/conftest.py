@@ -1,4 +1,29 @@
-"""What a test prints as a line `# ...` is a figure: it is shown at the end of the run."""
+"""Readers with their servers; and figures: what a test prints as a line `# ...`.
+
+Figures are shown at the end of the run.
+"""
+
+import pytest
+
+from world import World
+
+
+@pytest.fixture
+def plain_world(tmp_path):
+    """A reader whose server speaks HTTP."""
+    return World(tmp_path, False)
+
+
+@pytest.fixture
+def secure_world(tmp_path):
+    """A reader whose server speaks HTTP over TLS."""
+    return World(tmp_path, True)
+
+
+@pytest.fixture(params=["http", "https"])
+def world(request, tmp_path):
+    """Each of them in turn."""
+    return World(tmp_path, request.param == "https")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -59,6 +59,21 @@ def command(subject, script, *arguments):
     return [micropython(), "-X", f"heapsize={heap}", str(TESTS / script), *arguments]
 
 
+def polled(options, **process):
+    """Run `sync_runner` in MicroPython with these options; return what it printed."""
+    done = subprocess.run(
+        command("sync_runner", "device/sync_runner.py"),
+        input=json.dumps(options),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+        **process,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
 class Here:
     """Runs checks on CPython."""
 

@@ -4,7 +4,6 @@ What is checked is what the reader is left with: the table, the minute, the reas
 """
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,16 +31,7 @@ class Runner:
         if self.runtime == "cpython":
             # Through JSON as well, so that both give the same types.
             return json.loads(json.dumps(sync_runner.run(**options)))
-        done = subprocess.run(
-            micropython_peer.command("sync_runner", "device/sync_runner.py"),
-            input=json.dumps(options),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=micropython_peer.ENVIRONMENT,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        return micropython_peer.polled(options)
 
     def polls(self, scripts: list[Script], polls: int | None = None, **options):
         """Poll once a script; return (the results of each poll, the server)."""

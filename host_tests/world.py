@@ -1,0 +1,84 @@
+"""A reader in MicroPython and its servers on loopback, and what has to hold of its polls."""
+
+import resource
+
+import certificates
+import micropython_peer
+from scripted_server import ScriptedServer, reply
+from wrong_answers import CHANGE
+
+OLD = reply(b"29921460%%\nA1_/3_480_1200_1111100\nB2_/9_1")
+OLD_TABLE = [29921460, {"A1": ["3_480_1200_1111100"], "B2": ["9_1"]}]
+NEW = reply(CHANGE)
+NEW_TABLE = [29921461, {"A1": ["3_480_1200_1111100"], "C3": ["1_29921461_29929999", "9_1"]}]
+
+DESCRIPTORS = 16  # of all files and sockets of the reader
+
+cases = {"polls": 0, "kinds": 0, "decisions": 0}
+
+
+def count_told():
+    """Print what was tried since it was asked last."""
+    print(
+        f"\n# {cases['kinds']} kinds of misbehaviour, {cases['polls']} polls against them, "
+        f"{cases['decisions']} cards decided meanwhile"
+    )
+
+
+def _few_descriptors():
+    # A chip has some ten sockets: whoever loses one at each failure is soon without.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+
+
+class World:
+    """Servers on loopback, and a reader in MicroPython that polls them."""
+
+    def __init__(self, folder, secure):
+        self.secure = secure
+        self._folder = folder
+        self._ca = folder / "ca.pem"
+        self._ca.write_bytes(certificates.authority().pem)
+
+    def reader(self, **options):
+        """Run the reader to its end; return what came of it."""
+        options = {
+            "folder": str(self._folder / "table"),
+            "ca": str(self._ca),
+            "certain": "A1",
+            "patience": 1,
+            **options,
+        }
+        outcome = micropython_peer.polled(options, preexec_fn=_few_descriptors)
+        assert outcome["wrongly"] == 0
+        cases["decisions"] += outcome["decided"]
+        cases["polls"] += len(outcome["polls"])
+        return outcome
+
+    def url(self, server, host="127.0.0.1"):
+        """Return the server's address as a setting."""
+        return f"http{'s' if self.secure else ''}://{host}:{server.port}"
+
+    def server(self, scripts, kind="good", algorithm="ecdsa"):
+        """Return a server that follows these scripts."""
+        tls = certificates.server_context(kind, algorithm) if self.secure else None
+        return ScriptedServer(scripts, tls)
+
+    def polls(self, scripts, **options):
+        """Poll once a script; return what came of it, and the server."""
+        with self.server(scripts) as server:
+            outcome = self.reader(**{"url": self.url(server), "polls": len(scripts), **options})
+        return outcome, server
+
+
+def failed(result, words, state=OLD_TABLE):
+    """Assert that a poll failed for this reason, told once, and left the table."""
+    worked, error, minute, table, lines = result
+    assert (worked, [minute, table]) == (False, state)
+    assert words in error
+    assert [line for line in lines if words in line] == [f"sync: failed: {error}"]
+    cases["kinds"] += 1
+
+
+def worked(result, state):
+    """Assert that a poll worked."""
+    assert (result[0], result[1], result[2:4]) == (True, "", state), result
