@@ -334,3 +334,27 @@ if MICROPYTHON:
 
     def test_a_power_cut_at_a_meal_while_yesterdays_passes_give_way():
         check_meal("yesterday_gives_way")
+
+
+def test_a_pass_that_was_never_sealed_is_none_and_later_ones_are():
+    with Folder() as folder:
+        passes = Passes(folder, SIZE, room=8)
+        for n in range(12):
+            passes.note(b"%d" % n, MONDAY)
+        # The power goes between the record and its seal, twice.
+        for code in (b"A", b"B"):
+            passes.log.append(b"\x01" + MONDAY.to_bytes(4, "little") + code)
+            passes = Passes(folder, SIZE, room=8)
+            assert passes.allowed(code, MONDAY)
+        for n in range(12):
+            assert not passes.allowed(b"%d" % n, MONDAY)
+        # Also when the memory does not hold it any more, and after another start.
+        for n in range(20, 40):
+            passes.note(b"%d" % n, MONDAY)
+        for again in (passes, Passes(folder, SIZE, room=8)):
+            for code in (b"A", b"B"):
+                assert again.allowed(code, MONDAY)
+            assert not again.allowed(b"3", MONDAY) and not again.allowed(b"25", MONDAY)
+        passes.note(b"A", MONDAY)
+        assert not passes.allowed(b"A", MONDAY)
+        assert not Passes(folder, SIZE, room=8).allowed(b"A", MONDAY)

@@ -146,3 +146,4 @@ def check_meal(meal):
         "# once, %s: %d cuts, after %d of them a pass was kept whose signal had not come"
         % (meal, tried.cuts, tried.kept_unsignalled)
     )
+    assert not tried.kept_unsignalled

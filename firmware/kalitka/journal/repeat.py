@@ -1,8 +1,10 @@
 """Once a window: who has passed already, for canteens; kept in flash, in a log of its own.
 
 A pass is durable before it is signalled: no window has two signalled passes of one code, whatever
-the power does. A cut between the two, a moment of computing, costs that person this pass. With
-`interval` a code is refused for so many minutes after its last pass instead.
+the power does. It counts only once it is sealed, by a single program of the flash (the log's
+mark), and is signalled right behind that: a cut before the seal costs nobody a pass, one between
+seal and signal, a moment of computing, costs that person this one. With `interval` a code is
+refused for so many minutes after its last pass instead.
 Promises: memory is fixed; more passes than it holds only make an answer slower; a pass that
 cannot be kept is refused. Whether the rules permit it was decided before.
 """
@@ -19,6 +21,7 @@ _DAY = const(1440)
 _SPAN = const(1500)
 _ONCE = const(1)
 _INTERVAL = const(2)
+_VOID = const(3)  # the record before, whose number stands for the window, was never sealed
 _HEAD = const(5)  # bytes of a record before the code: the kind and the window
 _BUFFER = const(1024)
 
@@ -147,6 +150,12 @@ class Passes:
                 raise
             log.spare = spare
             number = log.append(data)
+        try:
+            log.set_mark(number)
+        except OSError:
+            # Opened anew before the next one, which voids this.
+            self.log = None
+            raise
         while number - self._from >= self._room:
             self._forget(self._from + self._room // 8 + 1)
         self._add(number, data)
@@ -164,7 +173,14 @@ class Passes:
         self._newest = self._jump = self._jumped = 0
         self._forgotten = -1
         self._from = max(log.first, log.last - self._room + 1)
+        newest = 0
         for number, data in log.records(0, self._buf):
+            if data[0] == _VOID:
+                newest = 0
+                if _window(data) >= self._from:
+                    self._marks[_window(data) % self._room] = 0
+                continue
+            newest = number
             if data[0] == self._kind:
                 # Where the clock was put back: see `_when`.
                 self._look_at_clock(_window(data), number - 1)
@@ -172,6 +188,13 @@ class Passes:
                 self._add(number, data)
             else:
                 self._forgotten = max(self._forgotten, self._when(number, data))
+        if newest > log.mark:
+            # The power went before it was sealed.
+            if newest >= self._from:
+                self._marks[newest % self._room] = 0
+            log.append(bytes((_VOID,)) + newest.to_bytes(4, "little"))
+        if log.last > log.mark:
+            log.set_mark(log.last)
         self.log = log
         return log
 
@@ -218,15 +241,18 @@ class Passes:
         # Whether it is among those that the memory does not hold. What lies in the future, left
         # there by a wrong clock, need not be looked for again.
         self._forgotten = -1
-        found = False
+        found = before = 0
         for number, data in self._open().records(0, self._buf):
+            if data[0] == _VOID:
+                found -= before
             if number >= self._from:
                 break
             when = self._when(number, data)
             if when < window + self._span:
                 self._forgotten = max(self._forgotten, when)
-            found = found or self._matches(number, data, code, window)
-        return found
+            before = self._matches(number, data, code, window)
+            found += before
+        return found > 0
 
     def _forget(self, end):
         for number, data in self._open().records(self._from, self._buf):
