@@ -25,6 +25,7 @@ from kalitka_sim import wasm_board
 from kalitka_sim.reader import VirtualReader
 from micropython_peer import TESTS
 from scripted_server import Script, ScriptedServer, reply
+from small_integers import Small
 
 DAY = 1440
 WEEK = 7 * DAY
@@ -189,22 +190,6 @@ def test_every_minute_of_weeks_in_which_clocks_change_is_judged_as_a_walk_says(r
     print(f"# {minutes} minutes of weeks with a change of clocks judged, {allowed} allowed")
     assert minutes > 300_000 and minutes / 5 < allowed < minutes * 4 / 5
     assert reasons >= set(REASONS[:4])
-
-
-class Small(int):
-    """An integer whose sums, quotients and shifts are small where those have 31 bits."""
-
-    def _kept(name):
-        def operation(self, other):
-            value = getattr(int, name)(self, other)
-            assert -(2**30) <= value < 2**30, (self, name, other)
-            return Small(value)
-
-        return operation
-
-    for _name in ("add", "sub", "mul", "floordiv", "mod", "lshift", "rshift", "or", "and"):
-        for _side in ("__", "__r"):
-            locals()[f"{_side}{_name}__"] = _kept(f"{_side}{_name}__")
 
 
 class SmallBytes(bytes):

@@ -30,6 +30,7 @@ from kalitka_cli.build import FIRMWARE
 from kalitka_hub import zone as zones
 from kalitka_sim import wasm_board
 from micropython_peer import TESTS, examples
+from small_integers import Small
 
 YEARS = range(2024, 2038)
 # A beginning, a leap year at a century's turn that is none, and what zones know by rule alone.
@@ -419,22 +420,6 @@ def test_both_runtimes_refuse_the_same_with_a_position_inside_the_text():
 
     holds()
     peer.close()
-
-
-class Small(int):
-    """An integer whose sums, products and quotients are small where those have 31 bits."""
-
-    def _kept(name):
-        def operation(self, other):
-            value = getattr(int, name)(self, other)
-            assert -(2**30) <= value < 2**30, (self, name, other)
-            return Small(value)
-
-        return operation
-
-    for _name in ("add", "sub", "mul", "floordiv", "mod"):
-        for _side in ("__", "__r"):
-            locals()[f"{_side}{_name}__"] = _kept(f"{_side}{_name}__")
 
 
 def test_no_number_outgrows_31_bits_on_the_way():

@@ -23,6 +23,7 @@ def count_told():
         f"\n# {cases['kinds']} kinds of misbehaviour, {cases['polls']} polls against them, "
         f"{cases['decisions']} cards decided meanwhile"
     )
+    cases.update(dict.fromkeys(cases, 0))
 
 
 def _few_descriptors():
