@@ -30,7 +30,8 @@ from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
 
 X64 = ARCHES.index("x64") << 10
-PINS = ("WIEGAND_D0", "WIEGAND_D1", "LOCK", "I2C_SDA", "I2C_SCL")
+CONTACTS = ("EXIT_BUTTON", "DOOR_CONTACT", "ALARM_CONTACT")
+PINS = ("WIEGAND_D0", "WIEGAND_D1", "LOCK", *CONTACTS, "I2C_SDA", "I2C_SCL")
 APP = "lib/kalitka/app.mpy"
 
 
@@ -99,7 +100,9 @@ def test_a_blank_board_becomes_a_reader(first_deploy):
     assert outcome.reason == "unknown code"
     assert copied(output)[-1] == "main.py"
     files = image.read(folder / "flash.bin")
-    assert set(copied(output)) == {name for name in files if not name.startswith("table/")}
+    assert set(copied(output)) == {
+        name for name in files if not name.startswith(("table/", "journal/"))
+    }
     assert "compiling for x64" in output
 
 
@@ -231,14 +234,18 @@ def synced(folder, tmp_path):
     return folder
 
 
-def test_a_reader_keeps_its_settings_and_its_table(synced):
+def test_a_reader_keeps_its_settings_its_table_and_its_log(synced):
     before = image.read(synced / "flash.bin")
     image.update(synced / "flash.bin", {APP: b"damaged"})
     with PtyBoard(synced) as board:
         board.power_on()
         deployed(board)
         assert board.present("55667788").opened
-    assert image.read(synced / "flash.bin") == before
+    after = image.read(synced / "flash.bin")
+    # To what the log had, this card was added.
+    newest = "journal/tail0"
+    assert before[newest][4:-4] in after.pop(newest)
+    assert after == {name: data for name, data in before.items() if name != newest}
 
 
 def test_a_reader_that_is_stopped_from_the_console_shuts_its_door(synced):

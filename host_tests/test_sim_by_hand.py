@@ -98,6 +98,14 @@ def test_a_reader_without_a_server_is_driven_by_hand():
         sim.expect("clock is 2026-11-23 09:30:00 UTC")
         sim.type("pins")
         sim.expect(r"LOCK \(23\) is 0")
+        sim.type("door open")
+        sim.expect(" door forced$")
+        sim.type("door shut")
+        sim.expect(" door shut, it was forced$")
+        sim.type("button")
+        sim.expect(" exit button$")
+        sim.type("alarm on")
+        sim.expect(" alarm on$")
         sim.type("memory")
         sim.expect("bytes of heap used")
         sim.type("flash")
@@ -120,6 +128,8 @@ def test_a_wrong_command_gets_one_line_and_the_reader_goes_on():
         "card": "it is: card CODE",
         "card 12 34": "it is: card CODE",
         "card XYZ": "6 or 8 hexadecimal digits",
+        "door ajar": "open or shut",
+        "alarm maybe": "on or off",
         "clock noon": "such as 2026-11-23T09:30",
         "network maybe": "on or off",
         "power on": "the power is on",

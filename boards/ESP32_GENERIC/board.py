@@ -10,6 +10,9 @@ NAME = "ESP32_GENERIC"
 WIEGAND_D0 = 18
 WIEGAND_D1 = 19
 LOCK = 23
+EXIT_BUTTON = 25  # switches to ground, see the settings
+DOOR_CONTACT = 26
+ALARM_CONTACT = 27
 I2C_SDA = 21  # of the clock chip, if there is one
 I2C_SCL = 22
 

@@ -13,6 +13,7 @@ from kalitka.sync.net import split_port
 from kalitka.table import codes
 
 FILE = "settings.json"
+_COPY = "settings"  # its copy in NVS
 
 
 class SettingError(ValueError):
@@ -112,6 +113,8 @@ def _number(least, most):
     return check
 
 
+_SWITCHES = ("none", "normally-open", "normally-closed")
+
 # name: (default, check). A check returns the value or raises ValueError with what is right.
 FIELDS = {
     "reader": ("", _reader),  # this reader's code at the server
@@ -133,6 +136,12 @@ FIELDS = {
     "zone": ("", _zone),  # POSIX TZ, "" to take the server's
     "day_time_unit": ("auto", _one_of("auto", "minute", "second")),
     "repeat": ("any", _repeat),  # how often one may pass: "any", "once" a window, "interval:N"
+    "log_kib": (512, _number(32, 8192)),  # flash that the access log may take
+    "log_upload_seconds": (5, _number(0, 3600)),  # an entry waits so long for others
+    "exit_button": ("none", _one_of(*_SWITCHES)),
+    "door_contact": ("none", _one_of(*_SWITCHES)),  # "normally-closed": while the door is shut
+    "alarm_contact": ("none", _one_of(*_SWITCHES)),
+    "door_open_seconds": (30, _number(0, 3600)),  # then it is held open; 0: never
     "lock_seconds": (5, _number(0.1, 600)),
     "lock_kind": ("fail-secure", _one_of("fail-secure", "fail-safe")),
     "lock_output": ("active-high", _one_of("active-high", "active-low")),
@@ -181,3 +190,36 @@ def parse(data: bytes) -> tuple[dict, list[str]]:
     if not isinstance(values, dict):
         raise SettingError("%s is not a JSON object" % FILE)
     return complete(values)
+
+
+def load(report) -> dict:
+    """Read the settings file, or else its copy in NVS, or else take the defaults (a dict).
+
+    report: a callable that takes a line of text (str).
+    """
+    from kalitka.system import nvs
+
+    try:
+        with open(FILE, "rb") as file:
+            data = file.read()
+        found, faults = parse(data)
+        if not nvs.save(_COPY, data):
+            report("settings: no copy could be kept in NVS")
+    except (OSError, MemoryError, SettingError) as e:
+        fault = e if isinstance(e, SettingError) else "%s cannot be read" % FILE
+        report("settings: %s" % fault)
+        found, faults = _kept(nvs.load(_COPY), report)
+    for fault in faults:
+        report("settings: %s" % fault)
+    return found
+
+
+def _kept(copy, report):
+    try:
+        if copy:
+            found = parse(copy)
+            report("settings: taken from the copy in NVS")
+            return found
+    except SettingError as e:
+        report("settings: the copy in NVS: %s" % e)
+    return complete({})

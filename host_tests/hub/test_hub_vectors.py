@@ -3,7 +3,8 @@ hub.
 
 Made equal before comparing, since the protocol leaves them to a server: the order of codes and
 rules (ours is code order), and the minute where that server answered 0 to a minute it knew (ours
-answers its own). Where that server fails on a good request or hides a reason, ours does not.
+answers its own). Where that server fails on a good request or hides a reason, ours does not; and
+ours stores the access log of unknown codes too.
 """
 
 import json
@@ -13,6 +14,7 @@ import pytest
 
 from hub.hub_site import START, SYNC, headers
 from hub.plain_reader import parse
+from kalitka_hub.access_log import list_entries
 
 VECTORS = {
     vector["name"]: vector
@@ -54,6 +56,24 @@ def test_the_hub_gives_the_recorded_answer(site, vector):
     # Rules of a code stay together, codes come in one order in both parts.
     in_lines = list(dict.fromkeys(code for code, _ in our_lines))
     assert in_lines == [code for code in our_deletes if rules[code]]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("logs of all kinds", VECTORS["logs of all kinds"]["answer"]),
+        ("log of an unknown tag", "ok,1"),
+        ("log with a trailing newline loses its last entry", "ok,1"),
+    ],
+)
+def test_the_access_log_of_the_recorded_reader_is_stored(site, name, answer):
+    path = VECTORS[name]["endpoint"].partition(" ")[2]
+    body = VECTORS[name]["request"]
+    response = site.client.post(path, content=body, headers=headers())
+    assert (response.status_code, response.text) == (200, answer)
+    with site.database.snapshot() as session:
+        stored = [f"{row.at}_{row.code}_{row.state}" for row in list_entries(session, 10)]
+    assert stored == body.strip().split(",")
 
 
 @pytest.mark.parametrize(

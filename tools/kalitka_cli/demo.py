@@ -5,6 +5,7 @@ against what a person who knows the rules expects: the scenario below is written
 """
 
 import contextlib
+import json
 import re
 import tempfile
 import time
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kalitka.journal.entries import reason_text
 from kalitka_hub.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
 from kalitka_sim.reader import ReaderError, VirtualReader
@@ -25,6 +27,8 @@ from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP
 _PICTURE_WIDTH = 96  # characters
 _MSK = timezone(timedelta(hours=3))
 _ALLOWED = "allowed"
+_CODES = {"gate": "GATE-1", "canteen": "CANTEEN", "seed": "SEED-1"}  # of the readers at the hub
+_SHOWN = 8  # entries of the log
 
 
 def _minute(text: str) -> int:
@@ -97,6 +101,7 @@ class _Tally:
     wrong: int = 0
     allowed: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    visits: list[tuple[str, str]] = field(default_factory=list)  # card, and what was said
 
 
 class _Demo:
@@ -141,6 +146,7 @@ class _Demo:
         tally = self.tally[name]
         tally.made += 1
         tally.wrong += not right
+        tally.visits.append((card, said))
         tally.allowed += outcome.opened
         tally.reasons[said] = tally.reasons.get(said, 0) + 1
         colour = "green" if outcome.opened else "yellow"
@@ -161,9 +167,8 @@ class _Demo:
         self.heading("1  A hub on SQLite, three virtual readers, and their tokens")
         with self.working("hub started"):
             self.hub.start()
-        codes = {"gate": "GATE-1", "canteen": "CANTEEN", "seed": "SEED-1"}
         with self.working("readers added at the hub"):
-            for code in codes.values():
+            for code in _CODES.values():
                 self.hub.command("reader", "add", code)
         with self.working(f"{len(_PEOPLE) + len(_SEED)} tokens added at the hub"):
             settings = [
@@ -172,7 +177,7 @@ class _Demo:
             settings += [TokenSetting(c, tuple(r), ("SEED-1",)) for c, r in _SEED.items()]
             self.hub.set_tokens(settings)
         with self.working("three readers flashed and switched on"):
-            for name, code in codes.items():
+            for name, code in _CODES.items():
                 self.tally[name] = _Tally()
                 reader = VirtualReader(
                     self.folder / name,
@@ -181,6 +186,7 @@ class _Demo:
                         "server_token": self.hub.secret,
                         "poll_seconds": 1,
                         "lock_seconds": 0.1,
+                        "log_upload_seconds": 1,
                     },
                     server=self.hub.address,
                 )
@@ -223,6 +229,8 @@ class _Demo:
         # Polls without changes, counted at the flash.
         gate = self.readers["gate"]
         assert gate.link
+        self._wait_for_log()
+        time.sleep(0.5)  # for the reader to take note of the answer
         with self.working("some polls without changes"):
             before = gate.flash_operations()
             polls = gate.link.requests
@@ -269,6 +277,37 @@ class _Demo:
         self.visit("gate", "2026-11-23 21:59", "04A1B2C3", _ALLOWED)
         self.visit("gate", "2026-11-23 22:01", "04A1B2C3", "outside its hours")
         self.visit("gate", "2026-11-23 22:01", "DEADBEEF", "unknown code")
+
+    def log(self) -> None:
+        self.heading("7  The access log: every one of these decisions is at the hub")
+        with self.working("the readers send what is left"):
+            entries = self._wait_for_log()
+        for entry in entries[-_SHOWN:]:
+            at = datetime.fromtimestamp(entry["at"], _MSK) if entry["timed"] else None
+            when = f"{at:%a %Y-%m-%d %H:%M}" if at else "clock not set"
+            reason = reason_text(entry["source"], entry["reason"])
+            self.tell(f"{entry['reader']:8} {when:20} {entry['code']:9}{reason}")
+        told = [(e["reader"], e["code"], reason_text(e["source"], e["reason"])) for e in entries]
+        self.expect(
+            f"{len(told)} entries at the hub, each decision once, in the order of each reader",
+            all(
+                [entry for entry in told if entry[0] == _CODES[name]]
+                == [(_CODES[name], card, said) for card, said in tally.visits]
+                for name, tally in self.tally.items()
+            ),
+        )
+
+    def _wait_for_log(self) -> list[dict]:
+        # What the hub has when it has all decisions made so far, or after a while.
+        made = sum(tally.made for tally in self.tally.values())
+        deadline = time.monotonic() + 30
+        while len(entries := self._entries()) < made and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return entries
+
+    def _entries(self) -> list[dict]:
+        listed = json.loads(self.hub.command("log", "list", "--json", "--limit", "1000"))
+        return sorted(listed, key=lambda entry: (entry["reader"], entry["number"]))
 
     def summary(self, seconds: float) -> int:
         self.heading("Summary")
@@ -350,6 +389,7 @@ def _play(console: Console) -> int:
             demo.change,
             demo.outage,
             demo.power_cut,
+            demo.log,
         )
         try:
             for act in acts:

@@ -3,8 +3,8 @@
 On a board with a ROM partition the package goes there, and out of /lib; on any other, to /lib.
 Only what differs is copied. `main.py` goes before anything else changes and comes back when all
 the rest is verified, so that an interrupted deploy leaves a board that starts nothing and takes
-the next deploy. `settings.json`, `ca.pem` and `table/` stay, unless new ones of the first two are
-given; a board.py that was edited on the device stays, too.
+the next deploy. `settings.json`, `ca.pem`, `table/` and `journal/` stay, unless new ones of the
+first two are given; a board.py that was edited on the device stays, too.
 """
 
 import contextlib

@@ -156,6 +156,50 @@ def explain(
     raise typer.Exit(words.run(rules, at, tz, unit))
 
 
+@app.command()
+def logs(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FROM",
+            help="A flash image, or a copied folder journal/; else a reader over USB.",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        str | None,
+        typer.Option(metavar="PORT", help="Such as /dev/ttyUSB0; not needed with one device."),
+    ] = None,
+    output_format: Annotated[
+        Literal["table", "csv", "jsonl"], typer.Option("--format", help="What to write.")
+    ] = "table",
+    last: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the newest N entries.")
+    ] = None,
+    unsent: Annotated[
+        bool, typer.Option("--unsent", help="Only entries that the server does not have.")
+    ] = False,
+    tz: Annotated[
+        str | None, typer.Option(metavar="TZ", help="Europe/Moscow or MSK-3; else UTC.")
+    ] = None,
+) -> None:
+    """Show a reader's access log: who came when, and what the reader decided.
+
+    Over USB the reader is stopped, and restarted afterwards: the gate stands still for a few
+    seconds, with a full log for a minute and more; --last and --unsent are quicker.
+
+    In CSV a code that begins with = + - @ or an apostrophe gets an apostrophe before it, and a
+    semicolon in it is written as \\x3b, so that no spreadsheet takes it for a formula.
+
+    Exit status 0; 1: something is damaged, or the device fails; 2: FROM is no log.
+    """
+    from kalitka_cli import logs as log_book
+
+    if source and port:
+        raise typer.BadParameter("a log comes from FROM or over USB: --port goes without FROM")
+    raise typer.Exit(log_book.run(source, port, output_format, last, unsent, tz))
+
+
 @tables.command()
 def dump(files: TableFiles) -> None:
     """Write the rules to stdout as lines CODE_/RULE, in code order.

@@ -83,7 +83,7 @@ class Mpremote:
             return "the device's flash is full; remove what is not needed there"
         lost = ("SerialException", "Input/output error", "termios.error", "OSError: [Errno 5]")
         if any(sign in everything for sign in lost):
-            return f"the connection at {self.port} was lost; plug it in and deploy again"
+            return f"the connection at {self.port} was lost; plug it in and try again"
         last = next((line for line in reversed([*said, *faults]) if line.strip()), "no reason")
         return f"mpremote failed at {self.port}: {last.strip()}"
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,10 +32,15 @@ from kalitka_sim.wire import ReaderError
 _SECRET = "KALITKA_HUB_SECRET"
 _HTTP_PORT = 80
 _CA = settings.FIELDS["server_ca"][0]
-_ROLES = ("WIEGAND_D0", "WIEGAND_D1", "LOCK")
+_SWITCHES = dict.fromkeys(("exit_button", "door_contact", "alarm_contact"), "normally-open")
+_ROLES = ("WIEGAND_D0", "WIEGAND_D1", "LOCK", *map(str.upper, _SWITCHES))
+_PRESSED_S = 0.2
 
 _HELP = """\
 card CODE                hold a card against the scanner: 6 or 8 hexadecimal digits
+button                  press the exit button
+door open|shut          open the door, or shut it
+alarm on|off            switch the alarm contact
 clock 2026-11-23T09:30   set the chip's clock; the time is UTC
 network off|on           cut the network, or mend it
 power off|on             cut the power, or give it back
@@ -63,7 +69,7 @@ def run_reader(
     it. zone: a zone's name or a POSIX TZ string.
     """
     faults: list[str] = []
-    values = {"reader": reader, "poll_seconds": poll_seconds}
+    values = {"reader": reader, "poll_seconds": poll_seconds, **_SWITCHES}
     values["server_token"] = os.environ.get(_SECRET, "")
     relayed, files = None, {}
     try:
@@ -124,6 +130,9 @@ def obey(virtual: VirtualChip, line: str) -> str:
     words = line.split()
     commands: dict[str, tuple[Callable[..., str], int]] = {
         "card": (_card, 1),
+        "button": (_button, 0),
+        "door": (_door, 1),
+        "alarm": (_alarm, 1),
         "clock": (_clock, 1),
         "network": (_network, 1),
         "power": (_power, 1),
@@ -159,6 +168,25 @@ def _card(virtual: VirtualChip, code: str) -> str:
     outcome = virtual.present(code)
     verdict = "allowed" if outcome.allowed else f"denied, {outcome.reason}"
     return f"{outcome.code}: {verdict}; the lock {'opened' if outcome.opened else 'stayed shut'}"
+
+
+def _button(virtual: VirtualChip) -> str:
+    virtual.switch("EXIT_BUTTON", True)
+    time.sleep(_PRESSED_S)
+    virtual.switch("EXIT_BUTTON", False)
+    return "pressed"
+
+
+def _door(virtual: VirtualChip, state: str) -> str:
+    if state not in ("open", "shut"):
+        raise CommandError(f"it is open or shut, not {state!r}")
+    virtual.switch("DOOR_CONTACT", state == "open")
+    return f"the door is {state}"
+
+
+def _alarm(virtual: VirtualChip, state: str) -> str:
+    virtual.switch("ALARM_CONTACT", _is_on(state))
+    return f"the alarm contact is {state}"
 
 
 def _clock(virtual: VirtualChip, text: str) -> str:

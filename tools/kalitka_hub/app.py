@@ -1,6 +1,8 @@
 """The hub as an ASGI application: its routes, and what every error looks like.
 
-Errors are one line of plain text, for a person with `curl` and for the log of a reader.
+Errors are one line of plain text, for a person with `curl` and for the log of a reader. Every
+answer says in a header that it is this hub's: then a reader of ours sends what others would not
+understand.
 """
 
 import logging
@@ -13,6 +15,7 @@ from fastapi.responses import PlainTextResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from . import token_reader_api
 from .changes import changing
@@ -21,6 +24,18 @@ from .state import HubState
 from .zone import check_zone
 
 _LOG = logging.getLogger(__name__)
+_THIS_IS_US = (b"x-kalitka", b"1")
+
+
+class _Hub(FastAPI):
+    # Not a middleware: those do not see the answer to a fault that nobody handled.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), _THIS_IS_US]
+            await send(message)
+
+        await super().__call__(scope, receive, send_marked)
 
 
 def create_app(database: Database, zone: str = "UTC0") -> FastAPI:
@@ -37,7 +52,7 @@ def create_app(database: Database, zone: str = "UTC0") -> FastAPI:
         await run_in_threadpool(_write_sightings, state)
 
     # This API is for readers: its description is the protocol, so there are no pages of docs.
-    app = FastAPI(
+    app = _Hub(
         title="Kalitka hub",
         lifespan=lifespan,
         openapi_url=None,
@@ -69,7 +84,8 @@ async def _http_error(request: Request, fault: Exception) -> PlainTextResponse:
     if fault.status_code == 404:
         text = (
             "no such path: readers ask /api/v1/token-reader/access-tokens/sync, "
-            "/api/v1/token-reader/time and /api/v2/token-reader/time"
+            "/api/v1/token-reader/access-logs, /api/v1/token-reader/time and "
+            "/api/v2/token-reader/time"
         )
     elif fault.status_code == 405:
         allowed = (fault.headers or {}).get("Allow", "another method")

@@ -1,4 +1,5 @@
-"""`kalitka hub`: serve a site, make its certificates, and say which readers and tokens it has.
+"""`kalitka hub`: serve a site, make its certificates, say which readers and tokens it has, and
+what happened at its doors.
 
 Exit status 2 for what is wrong as it was written, 1 for what is not there; then nothing was
 written, and one line on stderr says what to do. May be used while the server runs.
@@ -15,16 +16,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy.exc import DatabaseError
 
 from kalitka.access import rules
+from kalitka.journal import entries
 
+from .access_log import list_entries, state_text
 from .changes import changing
 from .database import Database, open_database, open_existing
 from .faults import NotFound, Refused
-from .readers import add_reader, list_readers, remove_reader
+from .models import AccessEntry
+from .readers import add_reader, check_reader_code, list_readers, remove_reader
 from .site_secret import has_secret, new_secret, set_secret
 from .tokens import TokenSetting, list_tokens, remove_token, set_tokens
 from .zone import check_zone
@@ -34,8 +38,10 @@ SECRET_VARIABLE = "KALITKA_HUB_SECRET"
 hub = typer.Typer(no_args_is_help=True, help="The site's sync server, its readers and tokens.")
 reader = typer.Typer(no_args_is_help=True, help="The readers that may ask.")
 token = typer.Typer(no_args_is_help=True, help="The tokens and their rules.")
+log = typer.Typer(no_args_is_help=True, help="What happened at the doors.")
 hub.add_typer(reader, name="reader")
 hub.add_typer(token, name="token")
+hub.add_typer(log, name="log")
 
 DatabasePath = Annotated[
     str,
@@ -186,7 +192,7 @@ def reader_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) ->
         for row in rows:
             seen = row["last_seen"]
             when = f"{datetime.fromtimestamp(seen * 60, UTC):%Y-%m-%d %H:%M}" if seen else "never"
-            table.add_row(escape(row["code"]), escape(row["name"] or ""), when)
+            table.add_row(Text(row["code"]), Text(row["name"] or ""), when)
         Console().print(table)
 
 
@@ -248,8 +254,89 @@ def token_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> 
         table = _table("code", "rules", "readers")
         for row in rows:
             readers = "all" if row.readers is None else " ".join(row.readers) or "none"
-            table.add_row(escape(row.code), "\n".join(row.rules), readers)
+            table.add_row(Text(row.code), "\n".join(row.rules), Text(readers))
         Console().print(table)
+
+
+@log.command("list")
+def log_list(
+    db: DatabasePath = DEFAULT_DATABASE,
+    of: Annotated[
+        str | None,
+        typer.Option("--reader", metavar="CODE", help="Only of this reader, removed or not."),
+    ] = None,
+    code: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Only with this code, such as 04A1B2C3 or btn-exit."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only at this time or later: 2026-12-01T08:00, UTC."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only before this time, in UTC.")
+    ] = None,
+    denied: Annotated[bool, typer.Option("--denied", help="Only who was refused.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest of the access log, newest last."""
+    with _faults_reported():
+        start, end = _seconds_of(since, "--since"), _seconds_of(until, "--until")
+        if of is not None:
+            check_reader_code(of)
+        if code is not None:
+            # A byte that is not UTF-8, as the log has it.
+            code = os.fsencode(code).decode(errors="backslashreplace")
+        with _opened(open_existing(db)) as database, database.snapshot() as session:
+            rows = list_entries(
+                session, limit, reader=of, code=code, since=start, until=end, denied=denied
+            )
+        if as_json:
+            listed = [
+                {column.key: getattr(row, column.key) for column in AccessEntry.__table__.columns}
+                for row in rows
+            ]
+            # In ASCII, whatever the codes hold: see `_log_cells`.
+            print(json.dumps(listed, indent=1))
+            return
+        table = _table("time (UTC)", "reader", "code", "state", "reason", "source")
+        table.columns[0].no_wrap = True
+        for row in rows:
+            table.add_row(*_log_cells(row))
+        if not all(row.timed for row in rows):
+            table.caption = "* when the hub heard of it: the reader's clock was not set"
+        Console().print(table)
+
+
+def _log_cells(row: AccessEntry) -> tuple[str | Text, ...]:
+    # Whatever was held before a scanner is in a code: it must not steer the terminal.
+    code = row.code if row.code.isprintable() else ascii(row.code)[1:-1]
+    when = f"{datetime.fromtimestamp(row.at, UTC):%Y-%m-%d %H:%M:%S}"
+    reason = source = ""
+    if row.source is not None:
+        source = entries.SOURCES[row.source]
+        reason = entries.reason_text(row.source, row.reason or 0)
+    return (
+        when if row.timed else f"{when} *",
+        Text(row.reader),
+        Text(code),
+        state_text(row),
+        reason,
+        source,
+    )
+
+
+def _seconds_of(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as fault:
+        raise Refused(
+            f"{text!r} is no time: write {option} 2026-12-01 or 2026-12-01T08:00, in UTC"
+        ) from fault
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
 
 
 def _table(*columns: str) -> Table:

@@ -57,7 +57,8 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """Open a session that writes; commit at the end, or roll back on any exception.
 
-        For `changes` only, which takes the site's lock in it: change data in `changing`.
+        For `changes`, which takes the site's lock in it (change data in `changing`), and for
+        `access_log`, which changes no rules.
         """
         with Session(self._writing) as session, session.begin():
             yield session

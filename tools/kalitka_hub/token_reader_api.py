@@ -1,4 +1,4 @@
-"""The token-reader API over HTTP: the sync endpoint and the two time endpoints.
+"""The token-reader API over HTTP: the endpoints of sync, of the access log and of the time.
 
 Source: the protocol, "The token-reader API". Requests carry X-AuthToken (the site's secret) and
 X-AuthReader (the reader's code). Whatever is wrong is answered with one line of text. Answers
@@ -13,10 +13,11 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
-from . import sync_answer, sync_request
+from . import access_log, sync_answer, sync_request
 from .changes import acknowledge
 from .clock import minute_of
 from .faults import Refused
+from .models import Reader
 from .readers import find_reader
 from .site_secret import is_secret
 from .snapshot_response import SnapshotResponse
@@ -34,8 +35,8 @@ def authenticated(
     state: State,
     token: Annotated[str | None, Header(alias="X-AuthToken")] = None,
     code: Annotated[str | None, Header(alias="X-AuthReader")] = None,
-) -> int:
-    """Return the id of the reader that asks, and note that it lives. Raises 401 and 403."""
+) -> Reader:
+    """Return the reader that asks, and note that it lives. Raises 401 and 403."""
     if not token:
         raise HTTPException(401, "the header X-AuthToken is missing: send the site's secret")
     if not code:
@@ -52,27 +53,39 @@ def authenticated(
             "and a code that `kalitka hub reader list` shows",
         )
     state.sightings.note(reader.id, minute_of(state.database.clock))
-    return reader.id
+    return reader
 
 
-ReaderId = Annotated[int, Depends(authenticated)]
+Asking = Annotated[Reader, Depends(authenticated)]
 
 
 @router.post("/api/v1/token-reader/access-tokens/sync")
-async def sync(request: Request, state: State, reader_id: ReaderId) -> Response:
+async def sync(request: Request, state: State, reader: Asking) -> Response:
     """Answer what changed since a minute, for all codes or some, or everything."""
     body = await _body_of(request)
-    return await run_in_threadpool(_answer, state, reader_id, body)
+    return await run_in_threadpool(_answer, state, reader.id, body)
+
+
+@router.post("/api/v1/token-reader/access-logs")
+async def access_logs(
+    request: Request,
+    state: State,
+    reader: Asking,
+    log: Annotated[str | None, Header(alias="X-Kalitka-Log")] = None,
+) -> Response:
+    """Store the reader's entries, and answer `ok,N` once they are: N of them were new."""
+    body = await _body_of(request)
+    return await run_in_threadpool(_store, state, reader.code, log, body)
 
 
 @router.get("/api/v2/token-reader/time")
-def time_with_zone(state: State, _reader: ReaderId) -> Response:
+def time_with_zone(state: State, _reader: Asking) -> Response:
     """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the zone of the site."""
     return _time(state, state.zone)
 
 
 @router.get("/api/v1/token-reader/time")
-def time_with_hours(state: State, _reader: ReaderId) -> Response:
+def time_with_hours(state: State, _reader: Asking) -> Response:
     """Answer `MINUTE,HOURS,SECONDS`: as above, instead of the zone the whole hours east of UTC."""
     hours = whole_hours(state.zone, minute_of(state.database.clock))
     return _time(state, str(hours))
@@ -101,6 +114,14 @@ def _answer(state: HubState, reader_id: int, body: bytes) -> Response:
     return SnapshotResponse(chain((head, second), chunks), chunks.close, state.answer_seconds)
 
 
+def _store(state: HubState, reader: str, log: str | None, body: bytes) -> Response:
+    try:
+        batch = access_log.parse(body, log)
+    except Refused as fault:
+        raise HTTPException(400, str(fault)) from fault
+    return PlainTextResponse(f"ok,{access_log.store(state.database, reader, batch)}")
+
+
 async def _body_of(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > BODY_MAX:
@@ -119,5 +140,6 @@ async def _body_of(request: Request) -> bytes:
 
 def _too_large() -> HTTPException:
     return HTTPException(
-        413, f"the body is longer than {BODY_MAX} bytes: ask for fewer codes at a time"
+        413,
+        f"the body is longer than {BODY_MAX} bytes: send fewer codes or entries at a time",
     )

@@ -6,10 +6,11 @@ bytes with MicroPython's own LittleFS.
 
 from pathlib import Path, PurePosixPath
 
-from littlefs import LittleFS
+from littlefs import LittleFS, LittleFSError
 
 BLOCK = 4096
 _ACCESS = 32  # bytes read or programmed at once, as the ESP32 port mounts it
+_FILE, _FOLDER = 1, 2  # LittleFS's types of what is in a folder
 
 
 def create(path: Path, size: int, files: dict[str, bytes]) -> None:
@@ -23,21 +24,21 @@ def create(path: Path, size: int, files: dict[str, bytes]) -> None:
 
 def update(path: Path, files: dict[str, bytes]) -> None:
     """Write files into an image, replacing those of the same name."""
-    fs = _mounted(path)
+    fs = _mounted(path.read_bytes())
     _put(fs, files)
     path.write_bytes(fs.context.buffer)
 
 
 def remove(path: Path, name: str) -> None:
     """Remove a file from an image."""
-    fs = _mounted(path)
+    fs = _mounted(path.read_bytes())
     fs.remove("/" + name)
     path.write_bytes(fs.context.buffer)
 
 
 def read(path: Path) -> dict[str, bytes]:
     """Return {path: contents} of all files in an image."""
-    fs = _mounted(path)
+    fs = _mounted(path.read_bytes())
     found = {}
     for folder, _, names in fs.walk("/"):
         for name in names:
@@ -47,8 +48,37 @@ def read(path: Path) -> dict[str, bytes]:
     return found
 
 
-def _mounted(path: Path) -> LittleFS:
-    data = path.read_bytes()
+def folder_of(data: bytes, folder: str) -> dict[str, bytes | None]:
+    """Return {path below a folder: contents} of its files; data: the bytes of an image.
+
+    What the file system says to be damaged, a file or a folder in this one, is None. Raises
+    FileNotFoundError if there is no such folder, LittleFSError if it cannot be looked for.
+    """
+    fs = _mounted(data)
+    found: dict[str, bytes | None] = {}
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        try:
+            items = list(fs.scandir(f"/{folder}/{below}"))
+        except LittleFSError as fault:
+            if below:
+                found[below.rstrip("/")] = None
+                continue
+            if fault.code == LittleFSError.Error.LFS_ERR_NOENT:
+                raise FileNotFoundError(folder) from None
+            raise
+        folders += [f"{below}{item.name}/" for item in items if item.type == _FOLDER]
+        for name in (below + item.name for item in items if item.type == _FILE):
+            try:
+                with fs.open(f"/{folder}/{name}", "rb") as file:
+                    found[name] = file.read()
+            except (LittleFSError, OSError):
+                found[name] = None
+    return found
+
+
+def _mounted(data: bytes) -> LittleFS:
     fs = _littlefs(len(data))
     fs.context.buffer = bytearray(data)
     fs.mount()

@@ -9,6 +9,10 @@ the door does not open for a moment at the start.
 import asyncio
 import time
 
+from micropython import const
+
+_GRACE_S = const(1)  # a door that is pulled at the last moment opens a little later
+
 
 def open_level(fail_safe: bool, active_low: bool) -> int:
     """Return the level (0 or 1) at which a lock is open.
@@ -23,6 +27,7 @@ class Lock:
     """The lock on `pin`, an output that was made with its shut level.
 
     level: the level that opens it, see `open_level`. seconds: how long it stays open.
+    released: whether a door that opens now may: it is open, or was until a moment ago.
     """
 
     def __init__(self, pin, level: int, seconds: float):
@@ -31,11 +36,13 @@ class Lock:
         self._millis = int(seconds * 1000)
         self._until = 0
         self._opened = asyncio.Event()
+        self.released = False
 
     def open(self) -> None:
         """Open now; a second time while it is open begins the time anew."""
         self._until = time.ticks_add(time.ticks_ms(), self._millis)
         self._pin.value(self._open_level)
+        self.released = True
         self._opened.set()
 
     def shut(self) -> None:
@@ -53,3 +60,7 @@ class Lock:
                     break
                 await asyncio.sleep_ms(left)
             self.shut()
+            try:
+                await asyncio.wait_for(self._opened.wait(), _GRACE_S)
+            except asyncio.TimeoutError:
+                self.released = False

@@ -193,13 +193,30 @@ class Log:
             following = (self._firsts + [number])[1]
             if following > self.spare:
                 raise OSError(_ENOSPC)
-            lost = self.lost + max(0, following - max(self._firsts[0], self.mark + 1))
-            # The count first: what it counted is not there, and is removed at the next start.
-            self._save(self.mark, lost, following)
-            os.remove(self._segment_name(self._firsts[0]))
-            self._firsts.pop(0)
+            self._remove_oldest(following)
         open(self._segment_name(number), "wb").close()
         self._firsts.append(number)
+
+    def _remove_oldest(self, following):
+        lost = self.lost + max(0, following - max(self._firsts[0], self.mark + 1))
+        # The count first: what it counted is not there, and is removed at the next start.
+        self._save(self.mark, lost, following)
+        os.remove(self._segment_name(self._firsts[0]))
+        self._firsts.pop(0)
+
+    def give_way(self, number: int) -> bool:
+        """Give the oldest segment's flash back, if no record in it is above `number`.
+
+        For a file system that is full. Returns whether it was; never the newest one. Raises
+        OSError.
+        """
+        self._settle()
+        if len(self._firsts) < 2 or self._firsts[1] - 1 > number:
+            return False
+        self._unsettled = True
+        self._remove_oldest(self._firsts[1])
+        self._unsettled = False
+        return True
 
     def set_mark(self, number: int) -> None:
         """Keep a number, durable on return; what is below the mark or above `last` moves nothing.

@@ -89,6 +89,7 @@ class Passes:
         minute: int,
         day_minute: int,
         weekday: int,
+        tell=None,
     ) -> int:
         """Take a pass for a code whose rule set `buf[at:end]` permits this moment.
 
@@ -96,6 +97,9 @@ class Passes:
         ALLOWED: it is kept, signal it at once. Or ALREADY_USED, NOT_KEPT, CLOCK_NOT_SET
         or ZONE_NOT_SET: rule 9 permits without a clock, but then there is no window. Of several
         rules that permit now, the first whose window is not used is taken.
+
+        tell: called when only the seal of the pass is missing, so that nothing that takes time
+        has to be done between seal and signal.
         """
         if minute < 0:
             return rules.CLOCK_NOT_SET
@@ -108,7 +112,7 @@ class Passes:
                     moment = (buf, at, unit_seconds, minute, day_minute, weekday)
                     window = window_of(*moment) if rules.permits(*moment) == rules.PERMITTED else 0
                 if window and self.allowed(code, window):
-                    self.note(code, window)
+                    self.note(code, window, tell)
                     return decision.ALLOWED
                 at = end if self._interval else rules.end_of(buf, at)
         except rules.RuleError:
@@ -136,8 +140,11 @@ class Passes:
         # Passes that the memory does not hold are read only if one may be of this window.
         return not self._may_match(self._forgotten, window) or not self._was_before(code, window)
 
-    def note(self, code: bytes, window: int) -> None:
-        """Keep a pass: durable on return. Raises OSError: then it must not be signalled."""
+    def note(self, code: bytes, window: int, tell=None) -> None:
+        """Keep a pass: durable on return. Raises OSError: then it must not be signalled.
+
+        tell: see `take`.
+        """
         log = self._open()
         self._look_at_clock(window, log.last)
         data = bytes((self._kind,)) + window.to_bytes(4, "little") + code
@@ -150,6 +157,8 @@ class Passes:
                 raise
             log.spare = spare
             number = log.append(data)
+        if tell:
+            tell()
         try:
             log.set_mark(number)
         except OSError:

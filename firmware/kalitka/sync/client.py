@@ -14,6 +14,7 @@ from micropython import const
 _API = "/api/v%d/token-reader/%s"
 _PIECE = const(512)  # bytes parsed between two chances for others to run
 _TIME_MAX = const(160)  # bytes of an answer of the time endpoint
+_OK_MAX = const(80)  # bytes looked at of an answer of the access-logs endpoint
 _QUOTE_MAX = const(60)  # characters quoted of an answer that is none
 
 
@@ -28,11 +29,13 @@ class Refused(NetError):
 class Client:
     """Talks to the server behind `http` as the reader `reader` with the site's secret `token`.
 
-    Both are str.
+    Both are str. at_hub: whether the last good answer was one of our own hub, which knows more
+    than the protocol; None before the first one.
     """
 
     def __init__(self, http, token: str, reader: str):
         self._http = http
+        self.at_hub = None
         self._headers = (
             ("X-AuthToken", token),
             ("X-AuthReader", reader),
@@ -74,9 +77,31 @@ class Client:
                 for _ in sink.settle():
                     await asyncio.sleep(0)
             parser.finish(True)
+            self.at_hub = http.ours
             return parser
         finally:
             http.done()
+
+    async def upload(self, size: int, pieces, log_id: str = "") -> None:
+        """Send entries of the access log, and return when the server has them.
+
+        pieces: gives the body when it is called, an iterable of bytes, `size` of them in all.
+        log_id: for our hub, with the entries that it knows. Raises NetError, Refused.
+        """
+        http = self._http
+        headers = self._headers
+        if log_id:
+            headers += (("X-Kalitka-Log", log_id),)
+        try:
+            await http.request("POST", _API % (1, "access-logs"), headers, size, pieces)
+            await self._expect_ok()
+            text = await self._text(_OK_MAX, True)
+        finally:
+            http.done()
+        # How many it says that it stored is nothing to act on: unknown cards may be left out.
+        if text != "ok" and not (text.startswith("ok,") and text[3:].isdigit()):
+            raise NetError("not an answer of the access-logs endpoint: %s" % text[:_QUOTE_MAX])
+        self.at_hub = http.ours
 
     async def time(self) -> tuple[int, str]:
         """Ask for the time. Returns (seconds since 1970 UTC, POSIX TZ as str).
@@ -121,14 +146,17 @@ class Client:
         said = await self._text(_QUOTE_MAX)
         raise Refused(http.status, "%s (%s)" % (words, said) if said else words)
 
-    async def _text(self, limit):
-        # The beginning of a short body as printable text, as far as it comes.
+    async def _text(self, limit, whole=False):
+        # The beginning of a short body as printable text, as far as it comes. whole: if it does
+        # not come whole, that is an error.
         piece = bytearray(limit)
         text = ""
         while len(text) < limit:
             try:
                 n = await self._http.read(piece)
             except NetError:
+                if whole:
+                    raise
                 break
             if not n:
                 break

@@ -27,7 +27,8 @@ class Http:
     ca: the name of the file with the site's CA; for https:// only. patience: seconds that any
     single wait may take (look-up, connect, handshake, send, next piece).
 
-    status: of the last answer. secure: whether it is https. Raises ValueError if the url is none.
+    status: of the last answer. ours: whether it came from our own hub. secure: whether it is
+    https. Raises ValueError if the url is none.
     """
 
     def __init__(self, url: str, names, uptime, ca: str = "", patience: float = 15):
@@ -51,6 +52,7 @@ class Http:
         self._idle_until = 0
         self._location = ""
         self.status = 0
+        self.ours = False
 
     async def request(self, method: str, path: str, headers, length: int = 0, pieces=None) -> int:
         """Send a request and read the answer up to its body. Returns the status.
@@ -218,7 +220,7 @@ class Http:
             raise NetError("the server does not speak HTTP/1.1")
         self._keep = line.startswith(b"HTTP/1.1")
         self._idle_s = _IDLE_S
-        self._chunked = self._over = False
+        self._chunked = self._over = self.ours = False
         self._left = _UNTIL_CLOSED
         self._location = ""
         size = 0
@@ -262,6 +264,8 @@ class Http:
             seconds = lower[8:].split(b",")[0]
             if seconds.isdigit() and len(seconds) < 6:
                 self._idle_s = int(seconds) - 2
+        elif name == b"x-kalitka":
+            self.ours = True
         elif name == b"location":
             self._location = "".join(chr(b) for b in value if 32 <= b < 127)
 

@@ -6,11 +6,15 @@ nothing here blocks the loop, and no socket outlives its exchange.
 
 import asyncio
 import errno
+import os
 import socket
 
 from micropython import const
 
 _DATAGRAM_MAX = const(512)
+# After a failure: seconds to the next try, twice as many each time.
+_RETRY_S = const(5)
+_RETRY_MAX_S = const(300)
 
 _WORDS = {
     errno.ECONNREFUSED: "refused",
@@ -65,6 +69,16 @@ def words_of(error: Exception) -> str:
         return _WORDS[args[0]]
     # TLS has a name for each of its numbers.
     return "error %s" % (args[-1] if args else error)
+
+
+def pause_after(failures: int, interval: float) -> float:
+    """Return the seconds to wait after so many failures in a row, at least one.
+
+    Doubled each time, up to five minutes or the `interval` of good times, and never the same for
+    two readers that lost the same server.
+    """
+    pause = min(_RETRY_S << min(failures - 1, 16), max(_RETRY_MAX_S, interval))
+    return pause * (128 + os.urandom(1)[0] // 2) // 256 + 1
 
 
 def split_port(where: str, port: int) -> tuple[str, int]:

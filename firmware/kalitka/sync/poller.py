@@ -9,19 +9,22 @@ bytes and every 64 records; a server that is in trouble is asked less and less o
 
 import asyncio
 import gc
-import os
 
 from kalitka.sync.client import Refused
-from kalitka.sync.net import BadCertificate, Silent, words_of
+from kalitka.sync.net import BadCertificate, Silent, pause_after, words_of
 from micropython import const
 
+_SETTINGS = (
+    "poll_seconds",
+    "ask_unknown_cards",
+    "full_sync_hours",
+    "full_sync_after_403",
+    "full_sync_after_changes_minutes",
+)
 _LOOK_S = 0.25  # between two looks at what is due
 _HOUR = const(3600)
 _NEVER = const(1 << 30)  # uptime in seconds
 _LONGEST_S = const(1800)
-# After a failure: seconds to the next poll, twice as many each time.
-_RETRY_S = const(5)
-_RETRY_MAX_S = const(300)
 # So many silent exchanges in a row, and the link is not believed any more.
 _SILENT_MAX = const(3)
 _POSTPONED_S = const(600)  # a full sync that was due and failed
@@ -34,6 +37,8 @@ class Poller:
     clock: has `is_set` and `uptime()`. keeper: sets it; see `sync.timekeeper`.
     wifi: has `connected()`, `since` and `distrust()`; see `system.wifi`.
     report: a callable that takes a line of text (str) for the log.
+    uploader: sends the access log over the same connection, between two polls; see
+    `sync.uploader`.
     settings: the reader's settings, a dict; `poll_seconds`, `codes` and what begins with `full_`
     and `ask_` is looked at.
 
@@ -42,14 +47,16 @@ class Poller:
     an answer may take, however steadily it trickles.
     """
 
-    def __init__(self, client, table, clock, keeper, wifi, report, settings):
+    def __init__(self, client, table, clock, keeper, wifi, report, settings, uploader=None):
         self._client = client
+        self._uploader = uploader
         self._table = table
         self._clock = clock
         self._keeper = keeper
         self._wifi = wifi
         self._report = report
-        self._settings = settings
+        # Only these: the rest need not be held for ever.
+        self._settings = {name: settings[name] for name in _SETTINGS}
         self._names = [code.encode() for code in settings["codes"]] or None
         self._next = 0  # all of these: uptime in seconds
         self._save_due = _HOUR
@@ -68,6 +75,7 @@ class Poller:
     async def run(self) -> None:
         """Poll for ever."""
         wifi = self._wifi
+        uploader = self._uploader
         link = 0
         while True:
             now = self._clock.uptime()
@@ -76,11 +84,16 @@ class Poller:
                 self._keeper.offline()
             elif now >= self._next or wifi.since != link:
                 # At once over a new link, however long the pause was to be.
+                if wifi.since != link and uploader:
+                    uploader.hurry()
                 link = wifi.since
                 await self.attempt()
                 self._next = self._clock.uptime() + self._pause()
             elif self._wanted:
                 await self.ask_for_card()
+            elif uploader and self._client.at_hub is not None and uploader.due(now):
+                # Not before it is known to whom.
+                await uploader.send()
             if now >= self._told_due:
                 self._told_due = now + _HOUR
                 self._report("sync: " + self.summary())
@@ -140,9 +153,7 @@ class Poller:
         interval = self._settings["poll_seconds"]
         if not self._failures:
             return interval
-        # Doubled each time, and never the same for two readers that lost the same server.
-        pause = min(_RETRY_S << min(self._failures - 1, 16), max(_RETRY_MAX_S, interval))
-        return pause * (128 + os.urandom(1)[0] // 2) // 256 + 1
+        return pause_after(self._failures, interval)
 
     async def _guarded(self, work):
         # Does the work; a failure is told, returns whether there was none.

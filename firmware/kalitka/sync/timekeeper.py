@@ -5,11 +5,14 @@ chip's crystal loses one a day); every step of the clock is told with its size; 
 who they are may set a clock that is not set, but move one that is only by so much.
 """
 
+import asyncio
+
 from kalitka.access.timezone import ZoneError
 from kalitka.sync import ntp
 from kalitka.sync.net import words_of
 from micropython import const
 
+_LOOK_S = const(1)
 _MINUTE = const(60)
 _HOUR = const(3600)
 _DAY = const(86400)
@@ -48,6 +51,18 @@ class TimeKeeper:
         self.source = ""
         if chip and not clock.is_set:
             self._by_chip()
+
+    async def run(self, wifi) -> None:
+        """Do all this for ever, where nobody else does: at a reader without a server.
+
+        wifi: has `connected()`.
+        """
+        while True:
+            if wifi.connected():
+                await self.keep()
+            else:
+                self.offline()
+            await asyncio.sleep(_LOOK_S)
 
     async def keep(self) -> None:
         """Ask for the time over the network if it is due. A failure is only reported."""

@@ -63,9 +63,13 @@ class Clock:
         """Return the seconds since the start, whatever happens to the time of day."""
         return self._counter.millis() // 1000
 
+    def seconds(self) -> int:
+        """Return the seconds since 1970 UTC, right if the clock is set."""
+        return time.time() + _EPOCH * 60
+
     def step_to(self, seconds: int) -> int:
         """Return by how many seconds `set_utc(seconds)` would put the clock forward."""
-        return seconds - time.time() - _EPOCH * 60
+        return seconds - self.seconds()
 
     def set_utc(self, seconds: int) -> None:
         """Set the time: seconds since 1970 UTC, from this release to 2099. Raises ValueError."""

@@ -8,6 +8,7 @@ from esp32 import NVS
 from micropython import const
 
 _NAMESPACE = "kalitka"
+_ZONE = "zone"
 SIZE_MAX = const(1900)  # bytes; a blob of one NVS page
 
 
@@ -34,3 +35,13 @@ def save(key: str, data: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+def load_zone() -> str:
+    """Return the zone that the server told last, a POSIX TZ string, "" if it did not."""
+    return load(_ZONE).decode()
+
+
+def save_zone(zone: str) -> None:
+    """Keep the zone that the server told."""
+    save(_ZONE, zone.encode())

@@ -70,7 +70,8 @@ for _name in ("boot.py",) if _raw else ("boot.py", "main.py"):
         continue
     try:
         with open(_name) as _file:
-            _code = _file.read()
+            # Not kept as text: the chip does not, either.
+            _code = compile(_file.read(), _name, "exec")
         exec(_code, globals())
     except KeyboardInterrupt:
         print("KeyboardInterrupt")

@@ -4,6 +4,7 @@ The world (a CPython process) sends one JSON object a line over a loopback conne
 one answer a line; changes of output pins are sent as they happen.
 
     {"do": "pulses", "pins": [18, 19], "bits": "0101...", "gap_ms": 2}
+    {"do": "level", "pin": 26, "level": 0}
     {"do": "pins"}    {"do": "flash"}    {"do": "memory"}
     {"do": "clock", "utc": 1795287578}   {"do": "network", "up": false}
                                          "networks", "deaf": see network.py
@@ -100,6 +101,8 @@ async def _obey(request):
             wire.feel(1)
             await asyncio.sleep_ms(request["gap_ms"])
         await asyncio.sleep_ms(QUIET_MS)
+    elif do == "level":
+        line(request["pin"]).feel(request["level"])
     elif do == "pins":
         return {str(n): pins[n].level for n in pins}
     elif do == "flash":

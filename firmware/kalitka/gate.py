@@ -1,0 +1,166 @@
+"""What happens at the gate: a card, the exit button, the door, the alarm.
+
+Promises: whatever a person is told was written to the access log before.
+"""
+
+from kalitka.access import decision, rules
+from kalitka.hardware.lock import Lock
+from kalitka.hardware.wiegand import CODE_SIZE, FrameError, Wiegand
+from kalitka.journal import entries
+from kalitka.journal.access_log import AccessLog
+from kalitka.system.clock import Clock
+from kalitka.table.table import DAMAGED, FOUND, Table
+
+
+class Gate:
+    """Decides about codes: asks the table and the clock, and keeps what it decided.
+
+    unit: the setting `day_time_unit`. log: the access log. passes: who has passed already
+    (`journal.repeat.Passes`), None where that does not matter.
+    """
+
+    def __init__(self, table: Table, clock: Clock, unit: str, log: AccessLog, passes):
+        self._table = table
+        self._log = log
+        self._passes = passes
+        self._clock = clock
+        self._unit = unit
+        self._verdict = decision.Verdict()
+
+    def decide(self, code: bytes | bytearray, n: int) -> int:
+        """Return the reason (see `access.decision`) for the code `code[:n]`, now.
+
+        It has been kept in the access log, and ALLOWED as a pass, if passes are: it is to be
+        signalled at once.
+        """
+        code = bytes(code[:n])
+        self._judge(code)
+        reason = self._verdict.reason
+        if reason != decision.ALLOWED:
+            self._log.note(entries.SCANNER, 0, reason, code)
+        elif not self._passes:
+            self._note_allowed(code)
+        elif not self._take_pass(code):
+            self._log.note(entries.SCANNER, 0, self._verdict.reason, code)
+        return self._verdict.reason
+
+    def _note_allowed(self, code):
+        self._log.note(entries.SCANNER, 1, decision.ALLOWED, code)
+
+    def _judge(self, code):
+        table = self._table
+        verdict = self._verdict
+        state = table.find(code, len(code))
+        if state == FOUND:
+            clock = self._clock
+            verdict.judge(
+                table.rules,
+                table.at,
+                table.end,
+                self._seconds(),
+                clock.minute,
+                clock.day_minute,
+                clock.weekday,
+            )
+        else:
+            verdict.refuse(decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE)
+
+    def _seconds(self):
+        return self._table.seconds if self._unit == "auto" else self._unit == "second"
+
+    def _take_pass(self, code):
+        # Returns whether there was one to take.
+        table = self._table
+        clock = self._clock
+        reason = self._passes.take(
+            code,
+            table.rules,
+            table.at,
+            table.end,
+            self._seconds(),
+            clock.minute,
+            clock.day_minute,
+            clock.weekday,
+            # Before the seal. If that fails, a refusal of the same code follows in the log.
+            lambda: self._note_allowed(code),
+        )
+        if reason == decision.ALLOWED:
+            return True
+        self._verdict.refuse(reason)
+        return False
+
+    def text(self) -> str:
+        """Return the last decision in words, while the table was asked for nothing else.
+
+        With the time, and behind it the rule that permits, or the date that refuses.
+        """
+        verdict = self._verdict
+        clock = self._clock
+        reason = verdict.reason
+        words = decision.WORDS[reason]
+        if reason == decision.ALLOWED:
+            rule = rules.text_of(self._table.rules, verdict.rule).decode()
+            return "%s (%s), by %s" % (words, clock.text(), rule)
+        words = "denied: %s (%s)" % (words, clock.text())
+        if reason == decision.NOT_KEPT:
+            words += ", " + self._passes.fault
+        if verdict.when:
+            edge = "from" if reason == rules.NOT_YET else "until"
+            words += ", %s %s" % (edge, decision.date_text(verdict.when, clock.zone))
+        return words
+
+
+async def serve_scanner(
+    scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock, want, report
+) -> None:
+    """Decide on every card the scanner reads, for ever.
+
+    want: is told unknown ones, as (code, n), or None. report: a callable that takes a line of
+    text (str).
+    """
+    code = bytearray(CODE_SIZE)
+    while True:
+        try:
+            n = await scanner.read(code)
+        except FrameError as e:
+            report("scanner: %s" % e)
+            continue
+        clock.tick()
+        reason = gate.decide(code, n)
+        if reason == decision.ALLOWED:
+            lock.open()
+        # Told after the door, which must not wait for the console.
+        report("card %s %s" % (bytes(code[:n]).decode(), gate.text()))
+        if want and reason == decision.UNKNOWN_CODE:
+            want(code, n)
+
+
+async def serve_exit_button(button, log: AccessLog, lock: Lock, report) -> None:
+    """Open to whoever presses the exit button, for ever."""
+    while True:
+        if await button.change():
+            log.note(entries.EXIT_BUTTON, 1, 0)
+            lock.open()
+            report("exit button")
+
+
+async def serve_alarm(contact, log: AccessLog, report) -> None:
+    """Keep what the alarm contact says, for ever."""
+    # One that is on at the start is told as well.
+    state = contact.active or await contact.change()
+    while True:
+        log.note(entries.ALARM, int(state), 0)
+        report("alarm %s" % ("on" if state else "off"))
+        state = await contact.change()
+
+
+async def serve_door(contact, seconds: float, log: AccessLog, lock: Lock, report) -> None:
+    """Keep when the door is forced, or open for more than so many seconds, for ever."""
+    from kalitka.hardware.door import watch
+
+    def tell(state, reason):
+        log.note(entries.DOOR, state, reason)
+        words = entries.reason_text(entries.DOOR, reason)
+        report("door %s" % words if state else "door shut, it was %s" % words)
+
+    await watch(contact, lock, seconds, tell)

@@ -1,0 +1,173 @@
+"""The access log: every decision, in flash before it is signalled, until the server has it.
+
+Promises: `note` never raises; an entry is in flash when it returns, or else, while the flash
+fails or is full, in memory, where the newest few are kept until it takes them; what is lost is
+counted. Entries made before the clock was set get their time by what is noted when it is set.
+"""
+
+import asyncio
+import os
+from binascii import hexlify
+
+from kalitka.journal import entries
+from kalitka.journal.log import LAST, Log
+from kalitka.table.block import sound, write_sealed
+from micropython import const
+
+FOLDER = "journal"  # in the reader's flash
+_HELD_MAX = const(32)  # entries in memory
+_AGAIN_S = const(10)  # between two tries of a flash that failed
+_ENOSPC = const(28)
+_FAIR = const(64)  # records looked at between two chances for others to run
+
+
+class AccessLog:
+    """The log in `folder`, which takes at most `size` bytes of flash (see journal.log).
+
+    clock: has `is_set`, `seconds()` and `uptime()`; see `system.clock`.
+    report: a callable that takes a line of text (str).
+
+    log: the Log, None as long as it cannot be opened. id: names it at our hub, 8 hexadecimal
+    digits. dropped: entries that neither flash nor memory could keep, since the start.
+    """
+
+    def __init__(self, folder: str, size: int, clock, report):
+        self._folder = folder
+        self._size = size
+        self._clock = clock
+        self._report = report
+        self._held = []
+        self._session = os.urandom(entries.SESSION_SIZE)
+        self._untimed = False  # there are entries of this session without a time
+        self._fault = ""
+        self.log = None
+        self.id = ""
+        self.dropped = 0
+        self._flush()
+        if self.log and self.log.damaged:
+            report("log: %d pieces are damaged, their entries are lost" % self.log.damaged)
+
+    def note(self, source: int, state: int, reason: int, code: bytes = b"") -> None:
+        """Keep what happened now; see `entries.entry`. Signal it afterwards."""
+        clock = self._clock
+        try:
+            if clock.is_set:
+                self._tell_time()
+                record = entries.entry(source, state, reason, clock.seconds(), code)
+            else:
+                self._untimed = True
+                record = entries.entry(source, state, reason, clock.uptime(), code, self._session)
+            self._keep(record)
+        except MemoryError:  # not even for these few bytes, or for words about it
+            self.dropped += 1
+
+    async def run(self) -> None:
+        """Note the time when it becomes known, and try a flash that failed again, for ever."""
+        while True:
+            for _ in range(_AGAIN_S):
+                await asyncio.sleep(1)
+                if self._clock.is_set:
+                    self._tell_time()
+            if self._held or not self.log:
+                self._flush()
+
+    async def offset(self, number: int, session: bytes) -> int | None:
+        """Return what makes seconds since 1970 UTC of the uptimes of a session.
+
+        number: of a record of that session. None: what time it was then is not known, or not
+        yet. Raises OSError.
+        """
+        clock = self._clock
+        if session == self._session and clock.is_set:
+            return clock.seconds() - clock.uptime()
+        if session != self._session and self.log:
+            for at, data in self.log.records(number):
+                found = entries.time_in(data)
+                if found and found[0] == session:
+                    return found[2] - found[1]
+                if not at % _FAIR:
+                    await asyncio.sleep(0)
+        return None
+
+    def is_now(self, session: bytes) -> bool:
+        """Tell whether this session is the present one, whose time may become known yet."""
+        return session == self._session
+
+    def _tell_time(self):
+        if self._untimed:
+            self._untimed = False
+            clock = self._clock
+            self._keep(entries.time_record(self._session, clock.uptime(), clock.seconds()))
+
+    def _keep(self, record):
+        held = self._held
+        held.append(record)
+        self._flush()
+        # The newest matter most: the oldest give way, in flash if that is of use.
+        if len(held) > _HELD_MAX and self._full and self._give_way(LAST):
+            self._flush()
+        while len(held) > _HELD_MAX:
+            held.pop(0)
+            self.dropped += 1
+
+    def _flush(self):
+        # Brings what is held into flash; returns whether all of it is there.
+        self._full = False
+        held = self._held
+        try:
+            log = self.log or self._open()
+            while held:
+                try:
+                    log.append(held[0])
+                except OSError as e:
+                    if e.errno != _ENOSPC:
+                        raise
+                    self._full = True
+                    # What the server has can go without loss.
+                    if not self._give_way(log.mark):
+                        raise
+                    continue
+                held.pop(0)
+        except (OSError, MemoryError) as e:
+            words = "no error was told"
+            if isinstance(e, MemoryError):
+                words = "not enough memory"
+            elif self._full:
+                words = "the flash is full"
+            elif str(e):
+                words = str(e)
+            # A fault that lasts is told once.
+            if words != self._fault:
+                self._fault = words
+                self._report("log: cannot be kept in flash, only in memory: %s" % words)
+            return False
+        if self._fault:
+            self._fault = ""
+            told = ", %d entries are lost" % self.dropped if self.dropped else ""
+            self._report("log: kept in flash again%s" % told)
+        return True
+
+    def _give_way(self, number):
+        try:
+            return bool(self.log and self.log.give_way(number))
+        except OSError:
+            return False
+
+    def _open(self):
+        log = Log(self._folder, self._size)
+        name = self._folder + "/id"
+        data = b""
+        try:
+            with open(name, "rb") as file:
+                data = file.read(9)
+        except OSError:
+            pass  # it has none yet
+        if len(data) == 8 and sound(data):
+            data = data[:4]
+        else:
+            data = os.urandom(4)
+            with open(name, "wb") as file:
+                write_sealed(file, data)
+        self.id = hexlify(data).decode()
+        self.log = log
+        return log

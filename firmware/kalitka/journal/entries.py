@@ -1,0 +1,114 @@
+"""The access log's entries: what happened at the door, as bytes in flash and text for a server.
+
+Pure. FORMAT.md has the bytes, and what a server is told. Promises: an entry of whatever was
+scanned, even of what is no token code, can be kept, and told without harm to the others.
+Source: protocol, "Access logs".
+"""
+
+from kalitka.access import decision
+from kalitka.table import codes
+from micropython import const
+
+# Sources.
+SCANNER = const(0)
+EXIT_BUTTON = const(1)
+DOOR = const(2)  # the door contact
+ALARM = const(3)  # the alarm contact
+
+SOURCES = ("scanner", "exit button", "door contact", "alarm")
+
+# Reasons of DOOR. Those of SCANNER are the decision's, the other sources have none.
+FORCED = const(0)
+HELD = const(1)
+
+# What stands for the code, by reason.
+_DOOR_CODES = (b"door-forced", b"door-held")
+
+_STATE = const(4)  # bits of the first byte, beside the source
+_UNTIMED = const(8)
+_RAW = const(16)
+_TIME = const(0x80)  # the first byte of a record that is no entry
+SESSION_SIZE = const(4)
+
+
+def entry(
+    source: int, state: int, reason: int, seconds: int, code: bytes = b"", session: bytes = b""
+) -> bytes:
+    """Return the record of an entry.
+
+    state: 1 allowed or on, 0 denied or off. seconds: since 1970 UTC; with a session, of
+    SESSION_SIZE bytes, those since that start of the reader, whose clock was not set.
+    code: what was scanned (SCANNER only), the first 255 bytes of it.
+    """
+    head = source | state << 2
+    code = code[: codes.CODE_MAX]
+    try:
+        code = codes.pack(code)
+    except codes.CodeError:
+        head |= _RAW
+    if session:
+        head |= _UNTIMED
+    return bytes((head, reason)) + seconds.to_bytes(4, "little") + session + code
+
+
+def time_record(session: bytes, uptime: int, seconds: int) -> bytes:
+    """Return the record that says what time it was: `seconds`, `uptime` after that start."""
+    return bytes((_TIME,)) + session + uptime.to_bytes(4, "little") + seconds.to_bytes(4, "little")
+
+
+def time_in(data: bytes):
+    """Return (session, uptime, seconds) of a time record, None of another one."""
+    if data[0] != _TIME or len(data) != 1 + SESSION_SIZE + 8:
+        return None
+    return data[1:5], _number(data, 5), _number(data, 9)
+
+
+def fields(data: bytes):
+    """Return (source, state, reason, seconds, code, session) of an entry, as given to `entry`.
+
+    None of a record that is no entry, or one of a later firmware.
+    """
+    head = data[0]
+    at = 10 if head & _UNTIMED else 6
+    if head >= _RAW << 1 or len(data) < at:
+        return None
+    code = data[at:]
+    if not head & _RAW:
+        try:
+            code = codes.unpack(code)
+        except codes.CodeError:
+            return None
+    return head & 3, head >> 2 & 1, data[1], _number(data, 2), code, data[6:at]
+
+
+def reason_text(source: int, reason: int) -> str:
+    """Return the reason in words, "" for none."""
+    words = ()
+    if source == SCANNER:
+        words = decision.WORDS
+    elif source == DOOR:
+        words = ("forced", "held open")
+    if reason < len(words):
+        return words[reason]
+    return "reason %d" % reason if reason else ""
+
+
+def code_text(source: int, reason: int, code: bytes, plain: bool) -> bytes:
+    """Return what a server is told as the code.
+
+    plain: it knows only what the protocol has, so also no code with `_` in it. What would break
+    a body is replaced by `?`.
+    """
+    if source == EXIT_BUTTON:
+        return b"btn-exit"
+    if source == ALARM or (source == DOOR and plain):
+        return b"alarm"
+    if source == DOOR:
+        return _DOOR_CODES[reason == HELD]
+    if not plain and codes.check(code) is None:
+        return code
+    return bytes(63 if b < 33 or b > 126 or b in b"%,_" else b for b in code) or b"?"
+
+
+def _number(data, at):
+    return int.from_bytes(data[at : at + 4], "little")

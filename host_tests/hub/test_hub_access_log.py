@@ -1,0 +1,534 @@
+"""The access log: both forms of a body, each entry once, and `kalitka hub log list`."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import threading
+from unittest.mock import Mock
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
+from typer.testing import CliRunner
+
+from hub.hub_site import START, SYNC, headers
+from hub.test_hub_cli import Served
+from kalitka.access import decision
+from kalitka.journal import entries
+from kalitka_hub.access_log import REPEAT_SECONDS, list_entries
+from kalitka_hub.app import create_app
+from kalitka_hub.changes import changing
+from kalitka_hub.cli import hub
+from kalitka_hub.database import Database, open_database
+from kalitka_hub.readers import remove_reader
+from kalitka_hub.token_reader_api import BODY_MAX
+
+LOGS = "/api/v1/token-reader/access-logs"
+LOG = "0badcafe"
+NOW = START * 60 + 38  # what the clock of the tests says, in seconds
+HOURS = decision.WORDS.index("outside its hours")
+
+
+def with_log(log, reader="GATE-1"):
+    return headers(reader) | ({"X-Kalitka-Log": log} if log else {})
+
+
+def post(site, body, log=None, reader="GATE-1"):
+    return site.client.post(LOGS, content=body, headers=with_log(log, reader))
+
+
+def sent(site, body, log=None, reader="GATE-1"):
+    """Return the answer to a body that is good."""
+    answer = post(site, body, log, reader)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def kept(database):
+    with database.snapshot() as session:
+        return list_entries(session, 1_000_000)
+
+
+def told(database):
+    """Return (seconds, code, state) of all entries, oldest first."""
+    return [(row.at, row.code, row.state) for row in kept(database)]
+
+
+def test_the_plain_form_is_stored(site):
+    body = "1795288535_04A1B2C3_1,1795288536_FFFF_0,1795288537_btn-exit_1,1795288538_alarm_1"
+    assert sent(site, body) == "ok,4"
+    rows = kept(site.database)
+    assert [(row.at, row.code, row.state) for row in rows] == [
+        (1795288535, "04A1B2C3", 1),
+        (1795288536, "FFFF", 0),
+        (1795288537, "btn-exit", 1),
+        (1795288538, "alarm", 1),
+    ]
+    assert [row.source for row in rows] == [None, None, entries.EXIT_BUTTON, entries.ALARM]
+    for row in rows:
+        assert (row.reader, row.timed, row.received) == ("GATE-1", True, NOW)
+        assert (row.reason, row.log, row.number) == (None, None, None)
+
+
+def test_the_long_form_is_stored(site):
+    body = "1795288535_04A1B2C3_1_7_0_1,1795288536_FFFF_0_8_0_3,1795288537_door-held_1_1_2_900"
+    assert sent(site, body, LOG) == "ok,3"
+    rows = kept(site.database)
+    assert [(row.code, row.state, row.reason, row.source, row.number) for row in rows] == [
+        ("04A1B2C3", 1, decision.ALLOWED, entries.SCANNER, 1),
+        ("FFFF", 0, decision.UNKNOWN_CODE, entries.SCANNER, 3),
+        ("door-held", 1, entries.HELD, entries.DOOR, 900),
+    ]
+    assert {row.log for row in rows} == {LOG}
+
+
+def test_the_bounds_of_the_long_form_are_taken(site):
+    body = f"9999999999_A_0_255_3_{2**30 - 1},1_A_0_0_0_1"
+    assert sent(site, body, LOG) == "ok,2"
+
+
+@pytest.mark.parametrize(("log", "rest"), [(None, "_1"), (LOG, "_1_7_0_1")])
+@pytest.mark.parametrize("code", ["a_b", "_", "__a__", "1_2_3", "a b", "https://x/?a=1&b=[2]"])
+def test_a_code_may_have_lines_below_in_it(site, log, rest, code):
+    assert sent(site, f"5_{code}{rest}", log) == "ok,1"
+    assert told(site.database) == [(5, code, 1)]
+
+
+def test_a_code_that_is_not_utf_8_is_kept_readable(site):
+    assert sent(site, b"5_\xffA\xc3\xbc_1") == "ok,1"
+    assert told(site.database) == [(5, "\\xffA\u00fc", 1)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", " \t\n\n"])
+def test_blanks_and_line_ends_at_the_end_are_forgiven(site, end):
+    assert sent(site, "5_A_1" + end) == "ok,1"
+    assert sent(site, "6_B_1_7_0_1" + end, LOG) == "ok,1"
+    assert told(site.database) == [(5, "A", 1), (6, "B", 1)]
+
+
+@pytest.mark.parametrize(
+    ("log", "body"),
+    [(None, "0_A_1,5_B_1"), (LOG, "0_A_1_7_0_1,5_B_1_7_0_2")],
+)
+def test_without_a_time_the_server_takes_its_own(site, log, body):
+    assert sent(site, body, log) == "ok,2"
+    assert [(row.at, row.code, row.timed) for row in kept(site.database)] == [
+        (5, "B", True),
+        (NOW, "A", False),
+    ]
+
+
+def test_numbered_entries_are_kept_once_however_they_come_again(site):
+    assert sent(site, "5_A_1_7_0_1,5_A_1_7_0_2", LOG) == "ok,2"
+    assert sent(site, "5_A_1_7_0_1,5_A_1_7_0_2", LOG) == "ok,0"
+    site.clock.minute += 60
+    assert sent(site, "5_A_1_7_0_2,6_A_1_7_0_3,6_A_1_7_0_3", LOG) == "ok,1"
+    assert [row.number for row in kept(site.database)] == [1, 2, 3]
+
+
+def test_an_entry_without_a_time_that_comes_again_keeps_its_first_one(site):
+    sent(site, "0_A_1_7_0_1", LOG)
+    site.clock.minute += 60
+    assert sent(site, "9_A_1_7_0_1", LOG) == "ok,0"
+    assert told(site.database) == [(NOW, "A", 1)]
+
+
+def test_another_log_and_another_reader_have_numbers_of_their_own(site):
+    for log, reader in ((LOG, "GATE-1"), ("00000001", "GATE-1"), (LOG, "GATE-2")):
+        assert sent(site, "5_A_1_7_0_1", log, reader) == "ok,1"
+
+
+def test_plain_entries_are_kept_once_by_reader_time_code_and_state(site):
+    assert sent(site, "5_A_1,5_A_1,5_A_0,6_A_1,5_B_1") == "ok,4"
+    assert sent(site, "5_A_1,7_A_1,5_B_1") == "ok,1"
+    assert sent(site, "5_A_1", reader="GATE-2") == "ok,1"
+    assert len(kept(site.database)) == 6
+
+
+def test_two_entries_without_a_time_in_one_body_are_two(site):
+    assert sent(site, "0_btn-exit_1,0_btn-exit_1") == "ok,2"
+    assert sent(site, "0_btn-exit_1,0_btn-exit_1") == "ok,0"
+    assert told(site.database) == [(NOW, "btn-exit", 1)] * 2
+
+
+def test_a_body_without_times_that_comes_again_counts_once_for_a_quarter_of_an_hour(site):
+    minutes = REPEAT_SECONDS // 60
+    assert sent(site, "0_A_1") == "ok,1"
+    assert sent(site, "0_A_1", reader="GATE-2") == "ok,1"
+    for _ in range(minutes):
+        site.clock.minute += 1
+        assert sent(site, "0_A_1") == "ok,0"
+        assert sent(site, "0_A_1", reader="GATE-2") == "ok,0"
+    site.clock.minute += 1
+    assert sent(site, "0_A_1") == "ok,1"
+
+
+def test_another_body_between_makes_a_body_without_times_a_new_one(site):
+    assert [sent(site, body) for body in ("0_A_1", "0_B_1", "0_A_1")] == ["ok,1"] * 3
+
+
+def test_a_clock_set_back_does_not_silence_a_reader(site):
+    sent(site, "0_A_1")
+    site.clock.minute -= 600
+    assert sent(site, "0_A_1") == "ok,1"
+
+
+def test_ids_ascend_in_order_of_arrival(site):
+    sent(site, "9_A_1,3_A_1")
+    sent(site, "3_A_1,5_A_1")
+    sent(site, "1_A_1")
+    by_id = sorted(kept(site.database), key=lambda row: row.id)
+    assert [row.at for row in by_id] == [9, 3, 5, 1]
+
+
+def test_a_thousand_entries_and_more_are_one_body(site):
+    body = ",".join(f"{second}_04A1B2C3_1" for second in range(1, 2502))
+    assert sent(site, body) == "ok,2501"
+    assert [row.at for row in kept(site.database)] == list(range(1, 2502))
+
+
+def test_the_entries_of_a_removed_reader_stay(site):
+    sent(site, "5_A_1", reader="GATE-2")
+    with changing(site.database) as session:
+        remove_reader(session, "GATE-2")
+    assert post(site, "6_A_1", reader="GATE-2").status_code == 403
+    assert [(row.reader, row.at) for row in kept(site.database)] == [("GATE-2", 5)]
+
+
+def line_of(answer):
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.text.endswith("\n")
+    assert answer.text.count("\n") == 1
+    assert len(answer.text) < 250
+    return answer.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("", "''"),
+        ("5", "too few"),
+        ("5_A", "too few"),
+        ("_A_1", "time"),
+        ("-5_A_1", "time"),
+        ("+5_A_1", "time"),
+        ("5.5_A_1", "time"),
+        ("12345678901_A_1", "time"),
+        (" 5_A_1", "' 5_A_1'"),
+        ("\uff15_A_1", "time"),
+        ("5__1", "empty code"),
+        (f"5_{'A' * 256}_1", "longer than 255"),
+        ("5_A%B_1", "forbidden byte"),
+        ("5_A_/B_1", "forbidden byte"),
+        ("5_A\nB_1", "forbidden byte"),
+        ("5_A\x00_1", "forbidden byte"),
+        ("5_A_2", "state"),
+        ("5_A_", "state"),
+        ("5_A_01", "state"),
+        ("5_A_1 ", "'5_A_1 '"),
+        ("5_A_\uff11", "state"),
+    ],
+)
+def test_a_wrong_entry_is_named_and_nothing_of_its_body_is_stored(site, wrong, named):
+    answer = post(site, f"1_A_1,{wrong},2_A_1")
+    assert answer.status_code == 400
+    assert "entry 2, '" in line_of(answer)
+    assert named in answer.text
+    assert kept(site.database) == []
+    # It was not taken for the reader's last body either.
+    assert sent(site, "0_A_1") == "ok,1"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("5_A_1", "too few"),
+        ("5_A_1_7_0", "too few"),
+        ("5_A_2_7_0_1", "state"),
+        ("5_A_1_256_0_1", "reason"),
+        ("5_A_1_-1_0_1", "reason"),
+        ("5_A_1__0_1", "reason"),
+        ("5_A_1_7_4_1", "source"),
+        ("5_A_1_7_x_1", "source"),
+        ("5_A_1_7_0_0", "number"),
+        (f"5_A_1_7_0_{2**30}", "number"),
+        ("5_A_1_7_0_00000000001", "number"),
+        ("5_A_1_7_0_", "number"),
+        ("5__1_7_0_1", "empty code"),
+    ],
+)
+def test_a_wrong_entry_of_the_long_form_is_named_too(site, wrong, named):
+    answer = post(site, f"1_A_1_7_0_1,{wrong}", LOG)
+    assert answer.status_code == 400
+    assert "entry 2, '" in line_of(answer)
+    assert named in answer.text
+    assert kept(site.database) == []
+
+
+@pytest.mark.parametrize("log", ["", "0BADCAFE", "badcafe", "00badcafe", "0badcafg", "0x000001"])
+def test_a_wrong_log_is_refused(site, log):
+    sent_headers = headers() | {"X-Kalitka-Log": log}
+    answer = site.client.post(LOGS, content="5_A_1_7_0_1", headers=sent_headers)
+    assert answer.status_code == 400
+    assert "X-Kalitka-Log" in line_of(answer)
+
+
+@pytest.mark.parametrize("body", ["", "\n", " \r\n"])
+def test_an_empty_body_is_refused(site, body):
+    answer = post(site, body)
+    assert answer.status_code == 400
+    assert "SEC_CODE_STATE" in line_of(answer)
+
+
+def test_the_longest_body_is_stored_and_one_byte_more_is_not(site):
+    entry = "5_" + "A" * 251 + "_1,"
+    body = entry * (BODY_MAX // 256 - 1) + "6_" + "A" * 252 + "_1"
+    assert len(body) == BODY_MAX
+    answer = post(site, body + "\n")
+    assert answer.status_code == 413
+    assert str(BODY_MAX) in line_of(answer)
+    assert kept(site.database) == []
+    assert sent(site, body) == "ok,2"
+
+
+def test_who_may_not_ask_is_told_so_and_nothing_is_stored(site):
+    assert post(site, "5_A_1", reader="GATE-9").status_code == 403
+    wrong = headers() | {"X-AuthToken": "x"}
+    assert site.client.post(LOGS, content="5_A_1", headers=wrong).status_code == 403
+    assert site.client.post(LOGS, content="5_A_1").status_code == 401
+    assert site.client.get(LOGS, headers=headers()).status_code == 405
+    assert kept(site.database) == []
+
+
+def test_every_answer_says_that_it_is_the_hubs(site, monkeypatch):
+    client = site.client
+    answers = [
+        client.post(SYNC, content="0", headers=headers()),
+        client.post(SYNC, content="nonsense", headers=headers()),
+        client.post(SYNC, content="0"),
+        client.post(SYNC, content="0", headers=headers("GATE-9")),
+        client.get(SYNC, headers=headers()),
+        client.get("/api/v1/token-reader/time", headers=headers()),
+        client.get("/api/v2/token-reader/time", headers=headers()),
+        client.get("/api/v3/token-reader/time", headers=headers()),
+        client.post(LOGS, content="5_A_1", headers=headers()),
+        client.post(LOGS, content="", headers=headers()),
+        client.post(LOGS, content=b"A" * (BODY_MAX + 1), headers=headers()),
+    ]
+    for number in range(40):
+        site.set(f"{number:0250}", "9_1")  # an answer that is streamed
+    answers.append(client.post(SYNC, content="0", headers=headers()))
+    quiet = TestClient(client.app, raise_server_exceptions=False)
+    for fault in (OperationalError("", None, Exception("locked")), OSError()):
+        monkeypatch.setattr(Database, "writing", Mock(side_effect=fault))
+        answers.append(quiet.post(LOGS, content="5_A_1", headers=headers()))
+    monkeypatch.undo()
+    statuses = {answer.status_code for answer in answers}
+    assert statuses == {200, 400, 401, 403, 404, 405, 413, 500, 503}
+    assert [answer.headers.get_list("X-Kalitka") for answer in answers] == [["1"]] * len(answers)
+
+
+def test_entries_are_no_change_of_the_rules(site):
+    reader = site.reader()
+    reader.poll()
+    site.clock.minute += 1
+    assert sent(site, "5_A_1") == "ok,1"
+    assert site.ask(str(START)) == f"{START + 1}%%\n"
+
+
+def test_a_database_of_before_gets_the_log(tmp_path, new_site, clock):
+    path = shutil.copy(new_site, tmp_path / "old.sqlite")
+    old = open_database(path, clock)
+    with old.writing() as session:
+        for table in ("access_entries", "access_batches"):
+            session.connection().exec_driver_sql(f"DROP TABLE {table}")
+    old.close()
+    opened = open_database(path, clock)
+    with TestClient(create_app(opened)) as client:
+        assert client.post(LOGS, content="5_A_1", headers=headers()).text == "ok,1"
+    opened.close()
+
+
+@pytest.fixture
+def path(tmp_path, new_site):
+    return shutil.copy(new_site, tmp_path / "hub.sqlite")
+
+
+def answer_of(port, body, log):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", LOGS, body=body, headers=with_log(log))
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return text
+
+
+def test_two_servers_that_get_the_same_body_at_once_store_it_once(path):
+    servers = [Served("--db", str(path)) for _ in range(2)]
+    rounds = 8
+    answers = []
+    together = threading.Barrier(4)
+
+    def send(port):
+        for number in range(1, rounds + 1):
+            together.wait(30)
+            rest = f"_1_7_0_{number}" if number % 2 else "_1"
+            body = f"0_A{number}{rest}"
+            answers.append(answer_of(port, body, LOG if number % 2 else None))
+
+    # Two connections to each of two processes.
+    senders = [threading.Thread(target=send, args=(server.port,)) for server in servers * 2]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    for server in servers:
+        server.stop()
+    assert sorted(answers) == ["ok,0"] * (3 * rounds) + ["ok,1"] * rounds
+    database = open_database(path)
+    assert sorted(row.code for row in kept(database)) == [f"A{n}" for n in range(1, rounds + 1)]
+    database.close()
+
+
+def test_what_was_answered_survives_a_killed_server(path):
+    server = Served("--db", str(path))
+    answer = answer_of(server.port, "5_A_1_7_0_1,6_B_1_7_0_2", LOG)
+    server.stop(signal.SIGKILL)
+    assert answer == "ok,2"
+    database = open_database(path)
+    assert told(database) == [(5, "A", 1), (6, "B", 1)]
+    database.close()
+
+
+def run(database, *words, status=0):
+    command = ["log", "list", "--db", database.name, *words]
+    result = CliRunner().invoke(hub, command, env={"COLUMNS": "120"})
+    assert result.exit_code == status, result.output
+    return result
+
+
+def listed(database, *words):
+    return json.loads(run(database, "--json", *words).stdout)
+
+
+def test_the_log_is_listed_newest_last(site):
+    sent(site, "1795288537_B_0,1795288535_A_1")
+    sent(site, f"1795288536_A_0_{HOURS}_0_17", LOG, "GATE-2")
+    rows = listed(site.database)
+    assert [row["at"] for row in rows] == [1795288535, 1795288536, 1795288537]
+    assert rows[1] == {
+        "id": 3,
+        "reader": "GATE-2",
+        "at": 1795288536,
+        "timed": True,
+        "code": "A",
+        "state": 0,
+        "source": entries.SCANNER,
+        "reason": HOURS,
+        "log": LOG,
+        "number": 17,
+        "received": NOW,
+    }
+    lines = run(site.database).stdout.splitlines()[3:-1]
+    assert [line.split()[2] for line in lines] == ["19:15:35", "19:15:36", "19:15:37"]
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        ([], [1, 2, 3, 4, 5, 6]),
+        (["--reader", "GATE-1"], [1, 2, 3, 4, 5]),
+        (["--reader", "GATE-7"], []),
+        (["--code", "A"], [1, 2, 6]),
+        (["--since", "2026-11-21T19:15:37"], [3, 4, 5, 6]),
+        (["--since", "2026-11-21T22:15:37+03:00"], [3, 4, 5, 6]),
+        (["--until", "2026-11-21 19:15:37"], [1, 2]),
+        (["--since", "2026-11-21", "--until", "2026-11-22"], [1, 2, 3, 4, 5, 6]),
+        (["--until", "2026-11-21"], []),
+        (["--denied"], [2, 3, 6]),
+        (["--limit", "2"], [5, 6]),
+        (["--denied", "--code", "A", "--limit", "1"], [6]),
+    ],
+    ids=str,
+)
+def test_the_list_is_narrowed_down(site, words, numbers):
+    sent(
+        site,
+        "1795288535_A_1_7_0_1,1795288536_A_0_8_0_2,1795288537_btn-exit_0_0_1_3,"
+        "1795288538_alarm_0_0_3_4,1795288539_door-held_0_1_2_5",
+        LOG,
+    )
+    sent(site, "1795288540_A_0", reader="GATE-2")
+    assert [row["id"] for row in listed(site.database, *words)] == numbers
+
+
+def test_the_list_says_what_happened_in_words(site):
+    sent(
+        site,
+        f"1795288535_A_1_7_0_1,1795288536_A_0_{HOURS}_0_2,1795288537_btn-exit_1_0_1_3,"
+        "1795288538_alarm_1_0_3_4,1795288539_door-held_0_1_2_5,1795288540_A_0_200_0_6",
+        LOG,
+    )
+    lines = run(site.database).stdout.splitlines()[3:-1]
+    cells = [[cell.strip() for cell in line.split("\u2502")[2:-1]] for line in lines]
+    assert cells == [
+        ["GATE-1", "A", "allowed", "allowed", "scanner"],
+        ["GATE-1", "A", "denied", "outside its hours", "scanner"],
+        ["GATE-1", "btn-exit", "allowed", "", "exit button"],
+        ["GATE-1", "alarm", "on", "", "alarm"],
+        ["GATE-1", "door-held", "off", "held open", "door contact"],
+        ["GATE-1", "A", "denied", "reason 200", "scanner"],
+    ]
+
+
+def test_entries_without_a_time_are_marked(site):
+    sent(site, "1795288535_A_1")
+    assert "*" not in run(site.database).stdout
+    sent(site, "0_A_1")
+    shown = run(site.database).stdout
+    assert "2026-11-21 18:59:38 *" in shown
+    assert "clock was not set" in shown
+
+
+@pytest.mark.parametrize("code", ["[bold]x[/]", "[/nothing]", "\\[x]", "x\\", ":smile:"])
+def test_a_code_is_listed_as_it_is(site, code):
+    sent(site, f"5_{code}_1")
+    assert f" {code} " in run(site.database).stdout
+
+
+def test_a_code_does_not_steer_the_terminal(site):
+    sent(site, "5_A\u009b31m\u202eB_1".encode())
+    shown = run(site.database).stdout
+    assert "A\\x9b31m\\u202eB" in shown
+    assert run(site.database, "--json").stdout.isascii()
+    assert listed(site.database)[0]["code"] == "A\u009b31m\u202eB"
+
+
+def test_a_code_that_is_not_utf_8_is_found(site):
+    sent(site, b"5_\xffA_1,6_A_1")
+    assert [row["at"] for row in listed(site.database, "--code", os.fsdecode(b"\xffA"))] == [5]
+
+
+def test_a_long_code_is_listed_whole(site):
+    sent(site, f"5_{'X' * 255}_1")
+    assert run(site.database).stdout.count("X") == 255
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "named"),
+    [
+        (["--since", "yesterday"], 2, "--since"),
+        (["--until", "2026-13-01"], 2, "--until"),
+        (["--limit", "0"], 2, "--limit"),
+        (["--reader", "GATE 1"], 2, "'GATE 1'"),
+        (["--db", "/nowhere/hub.sqlite"], 1, "--db"),
+    ],
+)
+def test_what_is_wrong_with_the_list_is_told(site, words, status, named):
+    assert named in run(site.database, *words, status=status).stderr
+
+
+def test_an_empty_log_is_an_empty_list(site):
+    assert listed(site.database) == []
+    assert "reader" in run(site.database).stdout

@@ -1,0 +1,157 @@
+"""The access log in the whole reader: from the pins to the hub's database, over power cuts."""
+
+import json
+import time
+
+import pytest
+
+from kalitka_hub.tokens import TokenSetting
+from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.reader import VirtualReader, wiegand_bits
+from scripted_server import Script, ScriptedServer, reply
+
+MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
+SWITCHES = dict.fromkeys(("exit_button", "door_contact", "alarm_contact"), "normally-open")
+
+
+@pytest.fixture
+def hub(tmp_path):
+    with HubProcess(tmp_path / "hub") as hub:
+        hub.command("reader", "add", "GATE-1")
+        hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",)), TokenSetting("DEADBEEF", ("9_0",))])
+        hub.start()
+        yield hub
+
+
+def at_the_hub(hub, tmp_path, **settings):
+    values = {"reader": "GATE-1", "server_token": hub.secret, "poll_seconds": 1}
+    values |= {"log_upload_seconds": 0, **SWITCHES, **settings}
+    return VirtualReader(tmp_path / "reader", values, server=hub.address)
+
+
+def wait_for_log(hub, count):
+    deadline = time.monotonic() + 30
+    while True:
+        found = json.loads(hub.command("log", "list", "--json"))
+        if len(found) >= count or time.monotonic() > deadline:
+            return [(row["code"], row["state"], row["reason"], row["source"]) for row in found]
+
+
+def test_every_decision_is_at_the_hub_with_its_reason_and_time(hub, tmp_path):
+    with at_the_hub(hub, tmp_path) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.set_clock(MONDAY_0930_MSK)
+        assert reader.present("04A1B2C3").opened
+        assert reader.present("DEADBEEF").reason == "never allowed"
+        assert reader.present("12345678").reason == "unknown code"
+        expected = [("04A1B2C3", 1, 7, 0), ("DEADBEEF", 0, 1, 0), ("12345678", 0, 8, 0)]
+        assert wait_for_log(hub, 3) == expected
+        times = [row["at"] for row in json.loads(hub.command("log", "list", "--json"))]
+        assert times == sorted(times)
+        assert MONDAY_0930_MSK <= times[0] <= times[-1] < MONDAY_0930_MSK + 30
+        shown = hub.command("log", "list", "--denied")
+        assert "unknown code" in shown
+        assert "04A1B2C3" not in shown
+
+
+def test_exit_button_door_and_alarm_by_kind(hub, tmp_path):
+    with at_the_hub(hub, tmp_path, door_open_seconds=0.5, lock_seconds=0.2) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        lock = reader.board["LOCK"]
+        reader.switch("EXIT_BUTTON", True)
+        reader.wait_pin(lock, 1)
+        # Whom the lock lets through has not forced the door; it is open for too long then.
+        reader.switch("DOOR_CONTACT", True)
+        reader.switch("EXIT_BUTTON", False)
+        reader.wait_line(" door held open")
+        reader.switch("DOOR_CONTACT", False)
+        reader.wait_line(" door shut, it was held open")
+        time.sleep(1.3)
+        reader.switch("DOOR_CONTACT", True)
+        reader.wait_line(" door forced")
+        reader.switch("DOOR_CONTACT", False)
+        reader.wait_line(" door shut, it was forced")
+        reader.switch("ALARM_CONTACT", True)
+        reader.wait_line(" alarm on")
+        reader.switch("ALARM_CONTACT", False)
+        reader.wait_line(" alarm off")
+        assert wait_for_log(hub, 7) == [
+            ("btn-exit", 1, 0, 1),
+            ("door-held", 1, 1, 2),
+            ("door-held", 0, 1, 2),
+            ("door-forced", 1, 0, 2),
+            ("door-forced", 0, 0, 2),
+            ("alarm", 1, 0, 3),
+            ("alarm", 0, 0, 3),
+        ]
+
+
+def test_a_plain_server_is_told_what_it_knows(tmp_path):
+    answers = [
+        reply(b"29921460,MSK-3,%d" % MONDAY_0930_MSK),
+        reply(b"29921460%%\n04A1B2C3_/9_1"),
+        reply(b"ok,0"),
+    ]
+    script = Script(answers, repeat=True)
+    with ScriptedServer([script]) as server:
+        settings = {**SWITCHES, "log_upload_seconds": 2, "poll_seconds": 600}
+        where = ("127.0.0.1", server.port)
+        with VirtualReader(tmp_path / "reader", settings, where) as reader:
+            reader.power_on()
+            reader.wait_line("sync: full")
+            reader.switch("DOOR_CONTACT", True)
+            reader.wait_line(" door forced")
+            assert reader.present("04A1B2C3").opened
+            assert reader.present("12345678").reason == "unknown code"
+            deadline = time.monotonic() + 20
+            while len(server.requests) < 3 and time.monotonic() < deadline:
+                time.sleep(0.1)
+    heads = [head.splitlines()[0] for head, _ in server.requests]
+    assert heads[2] == "POST /api/v1/token-reader/access-logs HTTP/1.1"
+    assert "X-Kalitka-Log" not in server.requests[2][0]
+    told = [entry.split("_") for entry in server.bodies[2].split(",")]
+    assert [entry[1:] for entry in told] == [["alarm", "1"], ["04A1B2C3", "1"], ["12345678", "0"]]
+    assert MONDAY_0930_MSK <= int(told[0][0]) <= int(told[2][0]) < MONDAY_0930_MSK + 60
+
+
+def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_path):
+    with at_the_hub(hub, tmp_path) as reader:
+        assert reader.link
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.link.cut()
+        reader.power_cut()
+        reader.power_on()
+        before = time.time()
+        assert reader.present("04A1B2C3").when == "clock not set"
+        after = time.time()
+        # Over another power cut, too: the first of them keeps no time.
+        reader.power_cut()
+        reader.power_on()
+        assert reader.present("DEADBEEF").reason == "never allowed"
+        between = time.time()
+        reader.link.mend()
+        wait_for_log(hub, 2)
+        listed = json.loads(hub.command("log", "list", "--json"))
+        first, second = sorted(listed, key=lambda row: row["number"])
+        assert (first["code"], second["code"]) == ("04A1B2C3", "DEADBEEF")
+        assert (first["timed"], second["timed"]) == (False, True)
+        assert before <= after <= second["at"] + 1 <= between + 2
+
+
+def test_an_entry_is_in_flash_before_the_door_opens(hub, tmp_path):
+    with at_the_hub(hub, tmp_path) as reader:
+        assert reader.link
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.link.cut()
+        lock = reader.board["LOCK"]
+        for _ in range(3):
+            reader.pulses(wiegand_bits("04A1B2C3"))
+            reader.wait_pin(lock, 1)
+            reader.power_cut()
+            reader.power_on()
+        reader.link.mend()
+        assert wait_for_log(hub, 3) == [("04A1B2C3", 1, 7, 0)] * 3

@@ -1,0 +1,189 @@
+"""A reader's access log over USB: its files, read while the reader does not run.
+
+mpremote stops the reader, and a program on the device sends the files, each piece with the
+checksum of all before it. Promises: only what is wanted is sent; the reader is restarted
+whatever happens. Should this computer or the cable fail, the device's watchdog does it.
+"""
+
+import time
+from base64 import b64decode
+from binascii import crc32
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from kalitka.journal.access_log import FOLDER
+from kalitka_cli.log_entries import SMALL, NotALog, first_in, is_segment, read
+from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
+
+# What the device waits for a word from mpremote, which takes a second or two to begin.
+_PATIENCE_S = 30
+_BY_ITSELF = f"a reader that has power goes on by itself within {_PATIENCE_S} seconds"
+_PER_SECOND = 8000  # bytes of a file: a serial line carries 11,000, and base64 is a third longer
+
+# On the device. Prints an object a line: {"files": {path: size}} of the folder, None if there is
+# none, then of the small files the pieces: [path, CRC-32 of the file up to
+# here, base64], or [path] where it cannot be read.
+_LOOK = """
+import json, os
+from binascii import b2a_base64, crc32
+try:
+    from machine import WDT
+    feed = WDT(timeout=PATIENCE_MS).feed
+except ImportError:
+    def feed():
+        pass
+buffer = memoryview(bytearray(1536))
+def send(path):
+    check = 0
+    try:
+        with open(FOLDER + path, "rb") as file:
+            while True:
+                feed()
+                n = file.readinto(buffer)
+                if not n:
+                    return
+                check = crc32(buffer[:n], check)
+                print(json.dumps([path, check, b2a_base64(buffer[:n]).decode().strip()]))
+    except OSError:
+        print(json.dumps([path]))
+files = None
+try:
+    files = {item[0]: item[3] for item in os.ilistdir(FOLDER[:-1]) if item[1] == 0x8000}
+    for item in os.ilistdir(FOLDER + "old"):
+        files["old/" + item[0]] = item[3]
+except OSError:
+    pass
+print(json.dumps({"files": files}))
+for path in SMALL:
+    if path in (files or ()):
+        send(path)
+"""
+# If the reader has run since it was looked at, there is no `send`, and this fails.
+_SEND = """
+for path in PATHS:
+    send(path)
+"""
+
+
+def fetch(
+    port: str | None, last: int | None, unsent: bool, console: Console
+) -> tuple[dict[str, bytes | None], bool]:
+    """Return a reader's files, {path below the log's folder: contents}, and if it runs again.
+
+    port: None for the only device. last, unsent: segments without one of the newest `last`
+    entries, or with none that the server lacks, are left out. A file that the device cannot read
+    is None. console: is told what happens. Raises DeployError, NotALog.
+    """
+    mpremote = Mpremote(port or find_port())
+    console.print(
+        f"stopping the reader at {escape(mpremote.port)} to read its log: "
+        "the gate stands still meanwhile"
+    )
+    begun = time.monotonic()
+    transfer = _Transfer(mpremote, console)
+    try:
+        transfer.look()
+        while paths := transfer.wanted(last, unsent):
+            transfer.send(paths)
+    except BaseException as fault:
+        stopped = _restart(mpremote)
+        if stopped and transfer.sizes and isinstance(fault, DeployError):
+            raise DeployError(f"{fault}; {_BY_ITSELF}") from None
+        raise
+    stopped = _restart(mpremote)
+    if stopped:
+        console.print(f"[red]the reader was not restarted: {escape(stopped)}; {_BY_ITSELF}[/]")
+    else:
+        stood = time.monotonic() - begun
+        console.print(f"restarted the reader; the gate stood still for {stood:.0f} s")
+    return transfer.files, not stopped
+
+
+class _Transfer:
+    """What has come from a device that is stopped, and stays so.
+
+    sizes: of all files of the log, {path: bytes}. files: those that have come, {path: contents}.
+    """
+
+    def __init__(self, mpremote: Mpremote, console: Console):
+        self._mpremote = mpremote
+        self._console = console
+        self.sizes: dict[str, int] = {}
+        self.files: dict[str, bytes | None] = {}
+
+    def look(self) -> None:
+        """Stop the device; bring what every log is read with. Raises DeployError, NotALog."""
+        values = {"FOLDER": f"/{FOLDER}/", "SMALL": SMALL, "PATIENCE_MS": _PATIENCE_S * 1000}
+        said = objects(self._mpremote.run(snippet(_LOOK, **values)))
+        found = next((a["files"] for a in said if isinstance(a, dict) and "files" in a), None)
+        if found is None:
+            raise NotALog(
+                f"the reader at {self._mpremote.port} has no /{FOLDER}: its firmware keeps no "
+                "access log; deploy a newer one"
+            )
+        self.sizes = {
+            path: size for path, size in found.items() if path in SMALL or is_segment(path)
+        }
+        self._take(said, [path for path in SMALL if path in found])
+
+    def wanted(self, last: int | None, unsent: bool) -> list[str]:
+        """Return which segments to send next, newest first; none if all that is needed is here."""
+        segments = sorted(filter(is_segment, self.sizes))
+        missing = [path for path in segments if path not in self.files]
+        if not missing or not (last or unsent):
+            return missing[::-1]
+        # Without the newest one it is not known which of the tails are rubbish.
+        if len(missing) == len(segments):
+            return missing[-1:]
+        edge = first_in(segments[len(missing)])
+        here = read(self.files)
+        floor = here.mark + 1 if unsent else 0
+        count = sum(entry.number >= floor for entry in here.entries)
+        more: list[str] = []
+        # Not every number is that of an entry: if these are too few, there is another round.
+        while missing and edge > floor and (last is None or count < last):
+            more.append(missing.pop())
+            count += edge - first_in(more[-1])
+            edge = first_in(more[-1])
+        return more
+
+    def send(self, paths: list[str]) -> None:
+        """Bring these. Raises DeployError."""
+        total = sum(self.sizes[path] for path in paths)
+        seconds = -(-total // _PER_SECOND)
+        self._console.print(f"reading {total / 1024:.0f} KiB of it takes up to {seconds} s")
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True)
+        quiet = not self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, disable=quiet) as progress:
+            task = progress.add_task("reading the log", total=total)
+            said = self._mpremote.run(
+                ["resume"],  # no soft reset
+                snippet(_SEND, PATHS=paths),
+                on_line=lambda line: progress.advance(task, len(line) * 3 // 4),
+            )
+        self._take(objects(said), paths)
+
+    def _take(self, said: list, paths: list[str]) -> None:
+        for path in paths:
+            pieces = [piece for piece in said if isinstance(piece, list) and piece[:1] == [path]]
+            self.files[path] = None if [path] in pieces else self._whole(path, pieces)
+
+    def _whole(self, path: str, pieces: list[list]) -> bytes:
+        try:
+            data = b"".join(b64decode(text) for _, _, text in pieces)
+            if len(data) == self.sizes[path] and crc32(data) == (pieces[-1][1] if pieces else 0):
+                return data
+        except (ValueError, TypeError):
+            pass  # a line that was damaged on its way, and still an object
+        raise DeployError(f"{FOLDER}/{path} did not arrive as it was sent; try again")
+
+
+def _restart(mpremote: Mpremote) -> str:
+    # Returns why it failed, "" if it did not.
+    try:
+        mpremote.run(["reset"])
+    except DeployError as fault:
+        return str(fault)
+    return ""

@@ -1,0 +1,214 @@
+"""`kalitka logs`: a reader's access log, from its flash, as a table, as CSV or as JSON lines.
+
+The log comes over USB, from a flash image or from a folder that was copied; it is only read.
+Codes are whatever was scanned: what cannot be printed is escaped as in Python. In CSV no code may
+become a formula of a spreadsheet: one that begins as a formula does, or with an apostrophe, gets
+an apostrophe before it; and a semicolon, at which some of them begin a new cell, is escaped.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from kalitka.access.timezone import Zone
+from kalitka.journal.access_log import FOLDER
+from kalitka_cli import flash_image, log_over_usb
+from kalitka_cli.log_entries import AccessLog, Entry, LogDamaged, NotALog, read
+from kalitka_cli.mpremote import DeployError
+from kalitka_cli.table_files import complain
+from kalitka_hub.faults import Refused
+from kalitka_hub.zone import check_zone
+
+_EPOCH = datetime(1970, 1, 1)
+_COLUMNS = ("number", "time", "code", "state", "reason", "source", "sent")
+_FORMULA = "=+-@'\uff1d\uff0b\uff0d\uff20"  # the last four are the full-width forms
+_CODE_WIDTH = 40  # a longer one shifts the rest of its line
+_AT_ONCE = 200  # lines
+
+# Gives the minutes east of UTC that hold at so many seconds since 1970 UTC.
+_Offset = Callable[[int], int]
+
+
+def run(
+    source: Path | None,
+    port: str | None,
+    output_format: str,
+    last: int | None,
+    unsent: bool,
+    tz: str | None,
+) -> int:
+    """Show a log. Returns the exit status: 1 for damage or a device's trouble, 2 for no log.
+
+    source: an image or a folder; None for the reader at `port`, where None is the only device.
+    last: only so many, the newest. unsent: only those that the server does not have. tz: a
+    zone's name or POSIX string; None for UTC.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    name = str(source) if source else "the log"
+    runs_again = True
+    try:
+        offset = _offset_of(tz)
+        if source:
+            files = _files_of(source)
+        else:
+            files, runs_again = log_over_usb.fetch(port, last, unsent, console)
+        log = read(files)
+    except Refused as fault:
+        return complain(f"--tz: {fault}", 2)
+    except NotALog as fault:
+        return complain(f"{name}: {fault}" if source else str(fault), 2)
+    except LogDamaged as fault:
+        return complain(f"{name}: {fault}", 1)
+    except DeployError as fault:
+        return complain(str(fault), 1)
+    except OSError as fault:
+        return complain(f"{name}: {fault.strerror or fault}", 2)
+    except KeyboardInterrupt:
+        return complain("interrupted", 130)
+    chosen = [entry for entry in log.entries if not (unsent and entry.sent)]
+    if last:
+        chosen = chosen[-last:]
+    if output_format == "table":
+        _show(chosen, log, offset, tz or "UTC")
+    else:
+        lines = _csv_lines if output_format == "csv" else _json_lines
+        typer.echo("".join(lines(chosen, offset)).encode(), nl=False)
+    return max(_tell(log, name), 0 if runs_again else 1)
+
+
+def _files_of(path: Path) -> dict[str, bytes | None]:
+    if not path.is_dir():
+        return flash_image.folder_of(path.read_bytes(), FOLDER)
+    folder = path / FOLDER if (path / FOLDER).is_dir() else path
+    files: dict[str, bytes | None] = {}
+    for file in [*folder.glob("*"), *folder.glob("old/*")]:
+        if file.is_file():
+            try:
+                files[file.relative_to(folder).as_posix()] = file.read_bytes()
+            except OSError:
+                files[file.relative_to(folder).as_posix()] = None
+    return files
+
+
+def _offset_of(tz: str | None) -> _Offset:
+    # Raises Refused. A name's zone is asked itself: the entries are of the past, and its string
+    # holds only from now on.
+    posix = check_zone("UTC0" if tz is None else tz)
+    if tz not in (None, posix):
+        place = ZoneInfo(str(tz))
+
+        def by_name(at: int) -> int:
+            offset = datetime.fromtimestamp(at, place).utcoffset()
+            return int(offset.total_seconds() // 60) if offset else 0
+
+        return by_name
+    zone = Zone(posix)
+
+    def by_string(at: int) -> int:
+        zone.tell(at // 60)
+        return zone.offset
+
+    return by_string
+
+
+def _local(at: int, minutes: int) -> str:
+    return (_EPOCH + timedelta(seconds=at, minutes=minutes)).isoformat()
+
+
+def _iso(at: int | None, offset: _Offset) -> str | None:
+    if at is None:
+        return None
+    minutes = offset(at)
+    sign = "-" if minutes < 0 else "+"
+    hours, rest = divmod(abs(minutes), 60)
+    return f"{_local(at, minutes)}{sign}{hours:02}:{rest:02}"
+
+
+def _values(entry: Entry, time: str | None) -> tuple:
+    # In the order of the columns.
+    said = entry.code, entry.state, entry.reason, entry.source
+    return (entry.number, time, *said, entry.sent)
+
+
+def _json_lines(entries: list[Entry], offset: _Offset) -> Iterator[str]:
+    for entry in entries:
+        values = _values(entry, _iso(entry.at, offset))
+        yield json.dumps(dict(zip(_COLUMNS, values, strict=True)), ensure_ascii=False) + "\n"
+
+
+def _csv_lines(entries: list[Entry], offset: _Offset) -> Iterator[str]:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for entry in entries:
+        number, time, code, *said, sent = _values(entry, _iso(entry.at, offset))
+        code = code.replace(";", r"\x3b")
+        if code and code[0] in _FORMULA:
+            code = "'" + code
+        writer.writerow((number, time or "", code, *said, "yes" if sent else "no"))
+    yield text.getvalue()
+
+
+def _show(entries: list[Entry], log: AccessLog, offset: _Offset, place: str) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    rows = [_COLUMNS, *(_cells(entry, offset) for entry in entries)]
+    # A table of rich's own takes half a minute for a full log.
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    widths[2] = min(widths[2], _CODE_WIDTH)
+    lines = (_line(row, widths) for row in rows)
+    console.print(_printable(next(lines), console), style="bold")
+    for at in range(0, len(entries), _AT_ONCE):
+        text = Text()
+        for entry, line in zip(entries[at : at + _AT_ONCE], lines, strict=False):
+            style = "red" if entry.state == "denied" else ""
+            text.append(_printable(line, console) + "\n", style)
+        console.print(text, end="")
+    unsent = sum(not entry.sent for entry in entries)
+    whose = f" of the log {log.id}" if log.id else ""
+    summary = f"{len(entries)} entries{whose}, {unsent} of them not sent; times: {place}"
+    console.print(Text(_printable(summary, console), "dim"))
+
+
+def _cells(entry: Entry, offset: _Offset) -> tuple[str, ...]:
+    time = "clock not set"
+    if entry.at is not None:
+        time = _local(entry.at, offset(entry.at)).replace("T", " ")
+    number, _, *said, sent = _values(entry, time)
+    return (str(number), time, *said, "yes" if sent else "no")
+
+
+def _line(row: tuple[str, ...], widths: list[int]) -> str:
+    cells = zip(row, widths, strict=True)
+    return "  ".join(text + " " * (width - cell_len(text)) for text, width in cells).rstrip()
+
+
+def _printable(text: str, console: Console) -> str:
+    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
+
+
+def _tell(log: AccessLog, name: str) -> int:
+    # What is missing or not understood, on stderr. Returns the exit status.
+    if log.lost:
+        complain(
+            f"{name}: up to {log.lost} entries gave way before the server had them: the log was "
+            "full",
+            0,
+        )
+    if log.strange:
+        complain(
+            f"{name}: left out {log.strange} records of a later firmware: read it with that "
+            "version's kalitka logs",
+            0,
+        )
+    for damage in log.damage:
+        complain(f"{name}: {damage}", 1)
+    return 1 if log.damage else 0
