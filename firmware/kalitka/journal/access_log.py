@@ -61,6 +61,16 @@ class AccessLog:
         except MemoryError:  # not even for these few bytes, or for words about it
             self.dropped += 1
 
+    def make_room(self) -> bool:
+        """Let what the server has give way, for a file system that is full.
+
+        Returns whether anything did.
+        """
+        made = False
+        while self.log and self._give_way(self.log.mark):
+            made = True
+        return made
+
     async def run(self) -> None:
         """Note the time when it becomes known, and try a flash that failed again, for ever."""
         while True:

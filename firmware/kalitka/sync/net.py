@@ -16,11 +16,14 @@ _DATAGRAM_MAX = const(512)
 _RETRY_S = const(5)
 _RETRY_MAX_S = const(300)
 
+ENOSPC = const(28)  # MicroPython's errno has no name for it
+
 _WORDS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "the connection was reset",
     errno.EHOSTUNREACH: "no way there",
     errno.ETIMEDOUT: "no answer",
+    ENOSPC: "the flash is full",
 }
 
 

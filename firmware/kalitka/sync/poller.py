@@ -11,7 +11,7 @@ import asyncio
 import gc
 
 from kalitka.sync.client import Refused
-from kalitka.sync.net import BadCertificate, Silent, pause_after, words_of
+from kalitka.sync.net import ENOSPC, BadCertificate, Silent, pause_after, words_of
 from micropython import const
 
 _SETTINGS = (
@@ -163,7 +163,10 @@ class Poller:
             self._fail("not enough memory for the sync")
         except (OSError, ValueError, asyncio.TimeoutError) as e:
             words = words_of(e)
-            if isinstance(e, asyncio.TimeoutError):
+            if e.args and e.args[0] == ENOSPC:
+                if self._uploader and self._uploader.make_room():
+                    words += ": entries of the log that were sent give way"
+            elif isinstance(e, asyncio.TimeoutError):
                 words = "the answer trickled for too long"
             elif isinstance(e, BadCertificate) and not self._clock.is_set:
                 words = "the clock is not set, so no certificate is valid: %s" % words

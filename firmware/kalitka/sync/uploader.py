@@ -69,9 +69,18 @@ class Uploader:
         """Try at once, however long the pause was to be: there is a new link."""
         self._again = 0
 
+    def make_room(self) -> bool:
+        """Give flash back that sent entries take; returns whether there was any. See AccessLog."""
+        return self._journal.make_room()
+
     async def send(self) -> None:
         """Send one batch, whatever comes of it."""
-        log = self._journal.log
+        try:
+            await self._send(self._journal.log)
+        except MemoryError:
+            self._fail("not enough memory")
+
+    async def _send(self, log):
         self._tell_lost(log)
         plain = not self._client.at_hub
         batch = _Batch(self, log, self._next(log), plain)
@@ -86,8 +95,6 @@ class Uploader:
                 self._refuse(batch, e)
             else:
                 self._fail(words_of(e))
-        except MemoryError:
-            self._fail("not enough memory")
         except asyncio.TimeoutError:
             self._fail("the answer trickled for too long")
         except (OSError, ValueError) as e:
@@ -153,7 +160,8 @@ class Uploader:
             # It may be one of them only.
             self._most = batch.count // 2
             return
-        self._report("log: the server refuses %s: %s" % (batch.shown, words_of(e)))
+        shown = "".join(chr(b) if 32 <= b < 127 else "?" for b in batch.shown)
+        self._report("log: the server refuses %s: %s" % (shown, words_of(e)))
         self._first = batch.last + 1
         self._aside += 1
         if self._aside < self._aside_max:
@@ -194,7 +202,7 @@ class _Batch:
         self.last = first - 1
         self.count = 0
         self.size = 0
-        self.shown = ""  # the last one, in words
+        self.shown = b""  # the last one
 
     async def measure(self, most):
         """Find out how far it goes, with at most so many entries."""
@@ -211,8 +219,10 @@ class _Batch:
                     return
                 self.size = size
                 self.count += 1
-                self.shown = text.decode()
+                self.shown = text
             self.last = number
+        # Damage may have left numbers out at the end: nobody has to wait for them.
+        self.last = self._log.last
 
     async def _may_have(self, number, session):
         if session and session != self._session:
