@@ -28,7 +28,7 @@ lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over 
 	    --typeshedpath $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	@$(BIN)/pyright --project tools/pyrightconfig.json --pythonpath $(BIN)/python
 
-bench: $(READY)  ## what the table costs in flash, time and memory, beside a plain client
+bench: $(READY)  ## what table and access log cost in flash, time and memory, beside plain clients
 	@$(BIN)/kalitka bench
 
 deploy: $(READY)  ## compile for a board and copy the firmware there: make deploy PORT=/dev/ttyUSB0

@@ -30,7 +30,10 @@ HEAP = "384K"
 HEAPS = {
     "case_request": "1M",  # a list of thousands of pieces
     "case_log": "8M",  # a disk
+    "case_access_log_power": "8M",  # a disk
     "case_repeat": "8M",  # the same
+    "case_access_log": "8M",  # the same
+    "case_uploader": "8M",  # the same
     "case_loops": "1M",  # lists of all that a check expects
     "loops_oracle": "1M",
     "case_table": "8M",  # 512 blocks of 4 KiB
@@ -41,10 +44,13 @@ HEAPS = {
     "timezone_oracle": "1M",  # lists of all minutes and what is expected of them
     "table_plan": "12M",  # the same, after thousands of examples
     "sync_runner": "4M",  # a table, a client and a poller, all from sources, and what they held
+    "upload_runner": "4M",  # the same without a table
     "busy_gate": "8M",  # the same, and a disk
+    "week_runner": "8M",  # a flash, and the rest
     "case_table_limits": "1M",  # at most 80 blocks
     # Of the long tests:
     "log_power": "8M",
+    "access_log_power": "8M",
     "repeat_power": "8M",
     "log_wear": "16M",
     "power": "8M",

@@ -66,8 +66,11 @@ def _forget(name):
 
 
 async def _run(jobs):
-    running = [forever(*job) for job in jobs]
-    jobs.clear()
+    last = jobs.pop()
+    for i, job in enumerate(jobs):
+        # In the place of the job: a task that nobody refers to might be collected.
+        jobs[i] = asyncio.create_task(forever(*job))
+    del job
     gc.collect()
     report("ready")
-    await asyncio.gather(*running)
+    await forever(*last)

@@ -9,7 +9,7 @@ import board
 from machine import Pin
 
 from kalitka import gate
-from kalitka.hardware.lock import Lock, open_level
+from kalitka.hardware.lock import Lock
 from kalitka.hardware.wiegand import Wiegand
 from kalitka.journal import access_log
 from kalitka.sync.client import Client
@@ -37,8 +37,9 @@ def origin_of(found: dict) -> int:
 
 def make_lock(found: dict) -> Lock:
     """Return the lock of these settings, shut."""
-    fail_safe = found["lock_kind"] == "fail-safe"
-    level = open_level(fail_safe, found["lock_output"] == "active-low")
+    # A lock that power holds shut opens at a low level, but for a relay that does the same.
+    active_low = found["lock_output"] == "active-low"
+    level = 0 if (found["lock_kind"] == "fail-safe") != active_low else 1
     return Lock(Pin(board.LOCK, Pin.OUT, value=1 - level), level, found["lock_seconds"])
 
 
@@ -132,9 +133,8 @@ def jobs(found: dict, lock: Lock, uptime, report) -> list:
         want = None
     made = [
         ("lock", lock.run, ()),
-        ("clock", clock.run, ()),
+        ("clock", clock.run, (log.look,)),
         ("scanner", gate.serve_scanner, (scanner, judge, clock, lock, want, report)),
-        ("log", log.run, ()),
         ("wifi", wifi.run, ()),
         sync,
     ]

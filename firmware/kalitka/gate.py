@@ -157,10 +157,11 @@ async def serve_alarm(contact, log: AccessLog, report) -> None:
 async def serve_door(contact, seconds: float, log: AccessLog, lock: Lock, report) -> None:
     """Keep when the door is forced, or open for more than so many seconds, for ever."""
     from kalitka.hardware.door import watch
+    from kalitka.journal.words import reason_text
 
     def tell(state, reason):
         log.note(entries.DOOR, state, reason)
-        words = entries.reason_text(entries.DOOR, reason)
+        words = reason_text(entries.DOOR, reason)
         report("door %s" % words if state else "door shut, it was %s" % words)
 
     await watch(contact, lock, seconds, tell)

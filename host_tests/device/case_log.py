@@ -175,6 +175,50 @@ def test_what_may_not_give_way_is_not_given_up():
         assert [data for _, data in log.records(last)] == [_record(last), _record(last + 1)]
 
 
+def test_flash_is_given_back_as_far_as_it_is_allowed():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        # The newest segment, and what is not in one yet, never give way.
+        assert not log.give_way(LAST)
+        kept = {}
+        while len(os.listdir(path + "/old")) < 3:
+            kept[log.append(_record(log.last + 1))] = _record(log.last + 1)
+        first, second, third = sorted(int(name, 16) for name in os.listdir(path + "/old"))
+        log.set_mark(100)
+        for number in (0, 1, 100, second - 2):
+            assert not log.give_way(number) and log.first == first, number
+        assert log.give_way(second - 1)
+        assert (log.first, log.lost) == (second, second - 101)
+        for again in (log, Log(path, SIZE)):
+            assert (again.first, again.lost, again.mark) == (second, second - 101, 100)
+            _check(again, kept)
+        # What is below the mark is no loss.
+        log.set_mark(third + 5)
+        assert not log.give_way(third - 2)
+        assert log.give_way(LAST)
+        assert (log.first, log.lost) == (third, second - 101)
+        assert not log.give_way(LAST)
+        for _ in range(600):
+            kept[log.append(_record(log.last + 1))] = _record(log.last + 1)
+        assert _check(Log(path, SIZE), kept) == _check(log, kept)
+
+
+def test_somebody_who_reads_goes_on_behind_what_was_given_back():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        while len(os.listdir(path + "/old")) < 3:
+            log.append(_record(log.last + 1))
+        reader = log.records()
+        number = next(reader)[0]
+        assert number == 1 and log.give_way(LAST)
+        for following, data in reader:
+            assert following > number and data == _record(following)
+            # The rest of what had been read already, then the oldest that is there.
+            assert following == number + 1 or following == log.first
+            number = following
+        assert number == log.last
+
+
 _SMALL = (b"one", b"two", b"three" * 24, b"four", b"five")
 _PAGES = ((1, 2), (3,), (4, 5))
 
@@ -358,6 +402,20 @@ if MICROPYTHON:
     def test_an_operation_that_fails_alone_loses_nothing():
         for story in ("first_start", "spill", "next_segment", "mark"):
             check_single_failures(story)
+
+    def test_what_gives_way_gives_its_flash_back():
+        path = mount("/tight", 40)
+        try:
+            log = Log(path, 20 * 4096)
+            while len(os.listdir(path + "/old")) < 4:
+                log.append(_record(log.last + 1, RECORD_MAX))
+            free = os.statvfs(path)[3]
+            for n in (1, 2, 3):
+                assert log.give_way(LAST)
+                assert os.statvfs(path)[3] >= free + n
+            assert not log.give_way(LAST)
+        finally:
+            unmount(path)
 
     def test_on_a_full_flash_nothing_is_lost_and_it_goes_on_when_there_is_room():
         path = mount("/full", 24)

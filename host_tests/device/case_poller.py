@@ -25,7 +25,8 @@ class Clock:
         self.zone = ""
 
     def uptime(self):
-        return int(now() - self.began)
+        # A whole day later is a day, whatever the difference of two floats lacks.
+        return int(now() - self.began + 0.0001)
 
     def step_to(self, seconds):
         return int(seconds - self.ahead - self.uptime())
@@ -109,6 +110,7 @@ class Client:
         self.trouble = None
         self.rules = 0
         self.takes = 0  # seconds
+        self.at_hub = None
         self.began = now()
 
     async def sync(self, minute, sink, names):
@@ -116,6 +118,7 @@ class Client:
         await asyncio.sleep(self.takes)
         if self.trouble:
             raise self.trouble
+        self.at_hub = False
         sink.minute(29921461)
         return Answer(self.rules)
 
@@ -136,10 +139,42 @@ class Keeper:
         self.alone += 1
 
 
+class Uploader:
+    """Has entries to send when it is told so. Writes down what it is asked, and when."""
+
+    def __init__(self):
+        self.began = now()
+        self.waiting = 0  # batches
+        self.takes = 0  # seconds
+        self.sent = []
+        self.hurried = []
+        self.room = 0  # so often it can make some
+
+    def due(self, uptime):
+        return self.waiting > 0
+
+    @property
+    def again(self):
+        return 0
+
+    @again.setter
+    def again(self, uptime):
+        self.hurried.append(now() - self.began)
+
+    def make_room(self):
+        self.room -= 1
+        return self.room >= 0
+
+    async def send(self):
+        self.waiting -= 1
+        self.sent.append(now() - self.began)
+        await asyncio.sleep(self.takes)
+
+
 class Site:
     """A poller and all that it needs; `values` are settings."""
 
-    def __init__(self, minute=29921460, **values):
+    def __init__(self, minute=29921460, uploader=None, **values):
         self.client = Client()
         self.clock = Clock()
         self.table = Table(minute)
@@ -158,6 +193,7 @@ class Site:
             self.wifi,
             self.lines.append,
             found,
+            uploader,
         )
 
 
@@ -365,6 +401,113 @@ def test_an_unknown_card_is_not_asked_for_where_it_would_not_help():
     at_work(without_a_table, minute=0, ask_unknown_cards=True)
 
 
+# The access log
+
+
+def with_log(scenario, **options):
+    """Run `scenario(site, uploader)` beside a poller that sends the log as well."""
+
+    async def main():
+        uploader = Uploader()
+        site = Site(uploader=uploader, **options)
+        job = asyncio.create_task(site.poller.run())
+        await scenario(site, uploader)
+        assert not job.done(), "the loop has ended"
+        job.cancel()
+        await asyncio.sleep(0)
+
+    run(main)
+
+
+def test_the_log_is_sent_between_two_polls_as_soon_as_it_is_due():
+    async def scenario(site, uploader):
+        await asyncio.sleep(10)
+        assert not uploader.sent
+        uploader.waiting = 4
+        await asyncio.sleep(2)
+        assert len(uploader.sent) == 4
+        between(10, 11.5, uploader.sent[-1])
+        # The polls go on as ever.
+        uploader.takes = 5
+        uploader.waiting = 10**6
+        before = len(site.client.asked)
+        await asyncio.sleep(10 * MINUTE)
+        between(9, 10, len(site.client.asked) - before)
+        assert len(uploader.sent) > 90
+
+    with_log(scenario, poll_seconds=60)
+
+
+def test_the_log_waits_for_the_first_good_poll_and_for_no_other():
+    async def scenario(site, uploader):
+        # Until then it is not known to whom it would be sent, and so not what.
+        site.client.trouble = Refused(500, "the server answered 500")
+        uploader.waiting = 3
+        await asyncio.sleep(10 * MINUTE)
+        assert not uploader.sent
+        site.client.trouble = None
+        await asyncio.sleep(6 * MINUTE)
+        assert len(uploader.sent) == 3
+        site.client.trouble = Refused(500, "the server answered 500")
+        await asyncio.sleep(10 * MINUTE)
+        uploader.waiting = 3
+        await asyncio.sleep(2)
+        assert len(uploader.sent) == 6
+
+    with_log(scenario)
+
+
+def test_a_card_that_waits_at_the_door_comes_before_the_log():
+    async def scenario(site, uploader):
+        await asyncio.sleep(10)
+        uploader.waiting = 1
+        site.poller.want(b"D4", 2)
+        site.client.takes = 20
+        await asyncio.sleep(2)
+        assert site.client.asked[-1][2] == [b"D4"] and not uploader.sent
+        await asyncio.sleep(20)
+        assert len(uploader.sent) == 1
+
+    with_log(scenario, ask_unknown_cards=True)
+
+
+def test_without_a_network_no_log_is_sent_and_over_a_new_link_it_hurries():
+    async def scenario(site, uploader):
+        await asyncio.sleep(10)
+        # The first link is a new one as well.
+        assert len(uploader.hurried) == 1
+        site.wifi.up = False
+        uploader.waiting = 1
+        await asyncio.sleep(10 * MINUTE)
+        assert not uploader.sent and len(uploader.hurried) == 1
+        site.wifi.join()
+        await asyncio.sleep(1)
+        assert len(uploader.hurried) == 2 and len(uploader.sent) == 1
+        await asyncio.sleep(10 * MINUTE)
+        assert len(uploader.hurried) == 2
+
+    with_log(scenario)
+
+
+def test_a_sync_that_finds_the_flash_full_gets_room_from_the_log():
+    async def scenario(site, uploader):
+        await asyncio.sleep(10)
+        uploader.room = 1
+        site.client.trouble = OSError(28, "flash")
+        await asyncio.sleep(HOUR)
+        assert site.lines[:2] == [
+            "sync: failed: the flash is full: entries of the log that were sent give way",
+            "sync: failed: the flash is full",
+        ]
+        # Other faults cost the log nothing.
+        asked = uploader.room
+        site.client.trouble = OSError(5, "flash")
+        await asyncio.sleep(10 * MINUTE)
+        assert uploader.room == asked
+
+    with_log(scenario)
+
+
 # The clock
 
 
@@ -397,7 +540,7 @@ class Times(Client):
 
 
 class Ntp:
-    """In the place of the module `ntp`."""
+    """A time server."""
 
     def __init__(self, offset=None):
         self.began = now()
@@ -420,8 +563,10 @@ def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=None
         client.secure = secure
         lines = []
         kept_zones = []
-        kept = timekeeper.ntp
-        timekeeper.ntp = Ntp(ntp)
+        kept = timekeeper.ntp_time
+        server = Ntp(ntp)
+        timekeeper.ntp_time = server.time
+        client.ntp = server
         try:
             made = Chip(START + chip) if chip is not None else None
             keeper = TimeKeeper(
@@ -429,7 +574,7 @@ def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=None
             )
             await scenario(keeper, clock, client, lines)
         finally:
-            timekeeper.ntp = kept
+            timekeeper.ntp_time = kept
         return lines
 
     return run(main)
@@ -471,9 +616,9 @@ def test_without_the_servers_time_a_time_server_is_asked_until_there_is_one():
         for _ in range(60):
             await keeper.keep()
             await asyncio.sleep(10)
-        assert len(client.asked) == timekeeper.ntp.asked == 60
+        assert len(client.asked) == client.ntp.asked == 60
         assert not clock.is_set
-        timekeeper.ntp.offset = 3
+        client.ntp.offset = 3
         await asyncio.sleep(60)
         await keeper.keep()
         assert clock.is_set and wrong_by(clock) == 3
@@ -505,7 +650,7 @@ def test_a_secure_server_is_asked_once_the_time_is_known():
     async def scenario(keeper, clock, client, lines):
         client.offset = 2
         await keeper.keep()
-        assert timekeeper.ntp.asked == 1 and len(client.asked) == 1
+        assert client.ntp.asked == 1 and len(client.asked) == 1
         assert wrong_by(clock) == 2
         assert keeper.source == "the server"
 

@@ -277,6 +277,55 @@ def test_of_several_rules_each_meal_is_taken_once():
         assert _take(passes, b"A", two, at_11 + _DAY, zone) == decision.ALLOWED
 
 
+def test_a_pass_is_told_before_it_is_sealed_and_a_refusal_is_not():
+    zone = Zone("UTC0")
+    zone.tell(MONDAY + 700)
+    lunch = rules.pack(_LUNCH)
+    moment = (lunch, 0, len(lunch), False, MONDAY + 700, zone.day_minute, zone.weekday)
+    with Folder() as path:
+        for interval in (0, 30):
+            passes = Passes(path + "/%d" % interval, SIZE, interval)
+            told = []
+
+            def tell(passes=passes, told=told):
+                log = passes.log
+                told.append((log.last, log.mark))
+
+            for count, code in enumerate((b"A", b"B", b"C")):
+                # Its record is there, the seal is not.
+                assert passes.take(code, *moment, tell) == decision.ALLOWED
+                assert told == [(count + 1, count)]
+                assert passes.log.mark == count + 1
+                assert passes.take(code, *moment, tell) == decision.ALREADY_USED
+                told.clear()
+            no_clock = (lunch, 0, len(lunch), False, -1, -1, 0, tell)
+            assert passes.take(b"D", *no_clock) == rules.CLOCK_NOT_SET
+            assert told == []
+
+
+def test_a_pass_that_cannot_be_kept_is_not_told_and_one_that_cannot_be_sealed_is_refused():
+    def fail(*arguments):
+        raise OSError(5, "flash")
+
+    zone = Zone("UTC0")
+    zone.tell(MONDAY + 700)
+    lunch = rules.pack(_LUNCH)
+    moment = (lunch, 0, len(lunch), False, MONDAY + 700, zone.day_minute, zone.weekday)
+    with Folder() as path:
+        passes = Passes(path, SIZE)
+        told = []
+        passes.log.append = fail
+        assert passes.take(b"A", *moment, lambda: told.append(1)) == decision.NOT_KEPT
+        assert told == [] and passes.fault
+        passes = Passes(path, SIZE)
+        passes.log.set_mark = fail
+        assert passes.take(b"A", *moment, lambda: told.append(1)) == decision.NOT_KEPT
+        # Nobody has passed.
+        assert told == [1]
+        assert passes.take(b"A", *moment, lambda: told.append(2)) == decision.ALLOWED
+        assert told == [1, 2] and passes.fault == ""
+
+
 def test_without_a_clock_nothing_is_taken():
     with Folder() as path:
         passes = Passes(path, SIZE)

@@ -1,12 +1,12 @@
 """The sync request's body in the four forms of the seed."""
 
 from device.raising import error_of
-from kalitka.sync import request
+from kalitka.sync import client
 from kalitka.table.codes import CodeError
 
 
 def _body(minute, names=None):
-    return b"".join(request.pieces(minute, names))
+    return b"".join(client.body_pieces(minute, names))
 
 
 def test_the_four_forms_of_the_seed():
@@ -34,9 +34,9 @@ def test_the_length_is_that_of_the_body():
     names = [b"code%d" % i for i in range(120)]
     for minute in (None, 0, 29921461, 9999999999):
         for some in (names, names[:1]):
-            assert request.length(minute, some) == len(_body(minute, some))
-    assert request.length(29921461) == 8
-    assert request.length(29921461, []) == 9
+            assert client.body_length(minute, some) == len(_body(minute, some))
+    assert client.body_length(29921461) == 8
+    assert client.body_length(29921461, []) == 9
 
 
 def test_codes_are_asked_for_one_at_a_time():
@@ -47,7 +47,7 @@ def test_codes_are_asked_for_one_at_a_time():
             taken.append(i)
             yield b"%08X" % i
 
-    stream = request.pieces(7, names())
+    stream = client.body_pieces(7, names())
     assert next(stream) == b"7"
     assert next(stream) == b"%"
     assert taken == []
@@ -62,10 +62,10 @@ def test_codes_are_asked_for_one_at_a_time():
 def test_a_request_needs_a_minute_or_codes():
     for names in (None, [], (), iter([])):
         error_of(ValueError, _body, None, names)
-        error_of(ValueError, request.length, None, names)
+        error_of(ValueError, client.body_length, None, names)
 
 
 def test_what_is_no_code_is_not_sent():
     for code in (b"", b"A,B", b"A%B", b"A\n", b"A_/9_1", b"Z" * 256):
         error_of(CodeError, _body, 1, [b"GOOD", code])
-        error_of(CodeError, request.length, 1, [b"GOOD", code])
+        error_of(CodeError, client.body_length, 1, [b"GOOD", code])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from bench.access_log import KALITKA_LOG, SIZE
 from bench.answers import RULE_SETS
 from bench.figures import Figures
 from bench.measured import LARGEST, MIB, PIECE, SYNCED, TARGETS, Measured
@@ -11,6 +12,7 @@ from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP, ROM_FAKE
 _TIMES = 8  # as fast as the plain client, at least
 _AIM = 15
 _BLOCK = 4096
+_ENTRIES = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def budgets(measured: Measured) -> list[Budget]:
         *(_held(measured, *target) for target in TARGETS),
         *_idle(measured),
         _flash(large),
+        _entries(measured),
         _at_most(f"heap of an open table of {LARGEST:,}", 6 * KIB, large.memory),
         *_lookups(large),
         *(_speed(measured, order, sync) for order, sync in _SPEEDS),
@@ -99,6 +102,17 @@ def _flash(large: Figures) -> Budget:
         "at most 4.5 bytes, aim 4",
         f"{each:.2f} bytes" if each else "not measured",
         each is not None and each <= 4.5,
+    )
+
+
+def _entries(measured: Measured) -> Budget:
+    held = measured.logs[KALITKA_LOG].held
+    return Budget(
+        f"entries of the access log in {_kib(SIZE)} of flash (8-digit codes), the fewest once it "
+        "is full",
+        f"at least {_ENTRIES:,}",
+        f"{held:,}",
+        held >= _ENTRIES,
     )
 
 

@@ -20,8 +20,8 @@ _SEARCH = {PLAIN: (100, 2, 1.05), FILES: (2000, 1.5, 1.5)}
 
 @dataclass(frozen=True)
 class Held:
-    """tokens: the most that went through. beyond: the fewest that were tried in vain, 0 if none
-    were; why: what stood in the way of these."""
+    """tokens, or entries: the most that went through. beyond: the fewest that were tried in
+    vain, 0 if none were; why: what stood in the way of these."""
 
     tokens: int
     beyond: int = 0
@@ -57,7 +57,7 @@ class Trial:
 def held(runtime: Runtime, program: str, heap: str, tell: Callable[[str], None]) -> Held:
     """Return how many tokens a program holds with this heap. `tell` is told each trial."""
     trial = Trial(runtime, program, heap, tell)
-    return _largest(trial) if program == KALITKA else _narrowed(trial, *_SEARCH[program])
+    return _largest(trial) if program == KALITKA else narrowed(trial.fault, *_SEARCH[program])
 
 
 def _largest(trial: Trial) -> Held:
@@ -71,14 +71,17 @@ def _largest(trial: Trial) -> Held:
     return Held(0, beyond, why)
 
 
-def _narrowed(trial: Trial, start: int, step: float, close: float) -> Held:
-    # Goes up until it fails, then halves the distance until it is `close`.
+def narrowed(fault: Callable[[int], str], start: int, step: float, close: float) -> Held:
+    """Return the greatest number without a fault: goes up, then halves the distance.
+
+    step: the factor on the way up. close: the one between that and a number with a fault.
+    """
     good, bad, why = 0, 0, ""
     count = start
     while not bad or bad > max(good, 1) * close:
-        fault = trial.fault(count)
-        if fault:
-            bad, why = count, fault
+        found = fault(count)
+        if found:
+            bad, why = count, found
         else:
             good = count
         count = (good + bad) // 2 if bad else int(good * step)

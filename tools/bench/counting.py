@@ -5,9 +5,8 @@ from pathlib import Path
 
 from bench.answers import Answers
 from bench.figures import Figures
-from bench.runtime import KALITKA, Result, Runtime, steps, used
+from bench.runtime import KALITKA, PLENTY, Result, Runtime, steps, used
 
-_PLENTY = "64M"  # where watching takes heap itself, or nothing is collected
 _PATIENCE_S = 90  # for what goes on beside others
 
 
@@ -54,13 +53,13 @@ class Counting:
         figures.lookup = _only(opened)
         watched = figures.program == KALITKA
         if watched:
-            figures.file_reads += self._measure(flash, "file_reads", codes, heap=_PLENTY).figures
+            figures.file_reads += self._measure(flash, "file_reads", codes, heap=PLENTY).figures
         if "nothing" not in figures.syncs:
             return
         change = steps([("change", self._answers.one)])
         figures.one = _only(self._measure(flash, "syncs", *change))
         if watched:
-            figures.file_reads += self._measure(flash, "file_reads", codes, heap=_PLENTY).figures
+            figures.file_reads += self._measure(flash, "file_reads", codes, heap=PLENTY).figures
 
     def _count_heap(self) -> None:
         figures = self._figures
@@ -70,13 +69,13 @@ class Counting:
         figures.peaks = self._measure(flash, "heap", *full).figures
         if figures.program == KALITKA:
             flash = self._runtime.new_flash(f"{self._name}.bin")
-            figures.slices = self._measure(flash, "slices", *full, heap=_PLENTY).figures
+            figures.slices = self._measure(flash, "slices", *full, heap=PLENTY).figures
         if not figures.end:
             folder = self._runtime.folder / f"{self._name}-host"
             folder.mkdir()
             self._measure(folder, "heap", *full[:1])
             codes = self._answers.codes
-            figures.allocation = _only(self._measure(folder, "allocation", codes, heap=_PLENTY))
+            figures.allocation = _only(self._measure(folder, "allocation", codes, heap=PLENTY))
 
 
 def _only(result: Result) -> dict | None:

@@ -9,16 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bench import answers, application, capacity
+from bench.access_log import LOGS, LogFigures, Logs
 from bench.answers import Answers
 from bench.capacity import HEAPS, SIZES, Held
 from bench.counting import Counting
 from bench.figures import Figures
-from bench.runtime import FILES, FLASH, KALITKA, KIB, PLAIN, Runtime
+from bench.runtime import FILES, FLASH, HEAP, KALITKA, KIB, PLAIN, PLENTY, Runtime
 from bench.small_machine import Row, SmallMachine
 from bench.timing import time_lookups, time_syncs
 
-HEAP = "160K"  # what the firmware leaves of an ESP32
-PLENTY = "64M"  # all the heap that a program wants
 SYNCED = 50_000  # tokens of the figures that are about a sync
 LARGEST = SIZES[-1]
 MIB = 1024 * KIB
@@ -46,7 +45,8 @@ class Measured:
 
     from_files: the reader of the last target again, with its firmware in .mpy files, not in ROM.
     plain_sorted: the plain client with SYNCED lines in code order, timed only.
-    small: of 32 bits. lines: the most lines of an answer in a piece that is parsed at once.
+    logs: of the access log, by program. small: of 32 bits. lines: the most lines of an answer in
+    a piece that is parsed at once.
     """
 
     figures: dict[tuple[str, int, bool], Figures] = field(default_factory=dict)
@@ -54,6 +54,7 @@ class Measured:
     readers: dict[tuple[int, int], application.Reader] = field(default_factory=dict)
     from_files: application.Reader | None = None
     plain_sorted: Figures = field(default_factory=lambda: Figures(PLAIN, SYNCED, True, PLENTY))
+    logs: dict[str, LogFigures] = field(default_factory=dict)
     small: list[Row] = field(default_factory=list)
     lines: int = 0
 
@@ -74,7 +75,8 @@ class Run:
         self._runtime = runtime
         self._tell = tell
         self._answers: dict[tuple[int, bool], Answers] = {}
-        self._measured = Measured()
+        self._logs = Logs(runtime, tell)
+        self._measured = Measured(logs=self._logs.figures)
 
     def measure(self) -> Measured:
         """Measure everything."""
@@ -88,6 +90,7 @@ class Run:
             measured.figures[case[:3]] = Figures(*case)
         for size, order in self._answers:
             self._time(size, order)
+        self._logs.time(_RUNS)
         self._count()
         return measured
 
@@ -128,6 +131,7 @@ class Run:
             tasks += [others.submit(self._hold, FILES, HEAPS[0])]
             tasks += [others.submit(self._count_case, case) for case in reversed(_CASES)]
             tasks += [others.submit(self._measure_small)]
+            tasks += [others.submit(self._logs.count, program) for program in LOGS]
             for program in (PLAIN, KALITKA):
                 tasks += [others.submit(self._hold, program, heap) for heap in HEAPS]
             _wait(tasks)

@@ -1,8 +1,5 @@
 """The tables of a run: as Markdown for a file, and for the console."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -10,24 +7,15 @@ from rich.table import Table
 from bench.budgets import budgets
 from bench.capacity import HEAPS, Held
 from bench.figures import Figures
+from bench.log_sheet import log_sheet
 from bench.measured import FLASH, HEAP, KIB, MIB, PLENTY, Measured
 from bench.runtime import FILES, KALITKA, PLAIN
+from bench.sheet import Sheet
 
 NAMES = {KALITKA: "Kalitka", PLAIN: "plain client", FILES: "a file a token"}
 _NOTHING = "-"
 _COMMAND = "make bench"
 _MET = {True: "met", False: "short", None: ""}
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table: texts only. The first columns, so many as `words`, are not numbers."""
-
-    title: str
-    note: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    words: int = 1
 
 
 def sheets(measured: Measured) -> list[Sheet]:
@@ -40,13 +28,16 @@ def sheets(measured: Measured) -> list[Sheet]:
         _growth(found),
         _flash_work(found),
         _held(measured),
+        log_sheet(measured.logs),
         _small(measured),
     ]
 
 
 def markdown(measured: Measured) -> str:
     """Return the tables as a Markdown document."""
-    parts = [f"# What the table costs\n\nMeasured by `{_COMMAND}`, all in one run."]
+    parts = [
+        f"# What the table and the access log cost\n\nMeasured by `{_COMMAND}`, all in one run."
+    ]
     for sheet in sheets(measured):
         lines = ["| " + " | ".join(row) + " |" for row in (sheet.columns, *sheet.rows)]
         marks = ["---" if i < sheet.words else "---:" for i in range(len(sheet.columns))]
@@ -189,6 +180,8 @@ def _small(measured: Measured) -> Sheet:
     ]
     note = (
         "Bytes, and WebAssembly instructions. This runtime has no native code: Kalitka's runs as "
-        "bytecode, so its instructions are not those of a board."
+        "bytecode, so its instructions are not those of a board. The modules are all there are, "
+        "also those that no setting of one reader needs together; settings and assembly have "
+        "been forgotten, as after a start."
     )
     return Sheet("On 32 bits", note, ("what", NAMES[KALITKA], NAMES[PLAIN]), rows)

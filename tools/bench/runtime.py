@@ -22,6 +22,8 @@ from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, heap_with_rom, micropython
 BOARD = "ESP32_GENERIC"
 KIB = 1024
 FLASH = 1792 * KIB  # 1.75 MiB
+HEAP = "160K"  # what the firmware leaves of an ESP32
+PLENTY = "64M"  # all the heap that a program wants, or that watching one does
 PATIENCE_S = 60  # what takes longer is ended, and the tables say so
 
 KALITKA = "kalitka_table"
@@ -33,6 +35,7 @@ _BLOCK = 4096
 _ACCESS = 32  # bytes read or programmed at once, as the ESP32 port mounts it
 _EMPTY_BLOCKS = 2  # of an empty file system
 _STARTER = "in_rom"
+_MEASURE = "measure"
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,10 @@ class Runtime:
         *arguments: object,
         heap: str,
         patience: float = PATIENCE_S,
+        script: str = _MEASURE,
     ) -> Result:
-        """Run one measurement of device/measure.py. Raises RuntimeError if it fails otherwise.
+        """Run one measurement of a script of the device's. Raises RuntimeError if it fails
+        otherwise than for want of room or time.
 
         heap: the bytes of a chip's, with K or M.
         """
@@ -90,7 +95,7 @@ class Runtime:
         command = [micropython(), "-X", f"heapsize={size}", "-m", _STARTER]
         try:
             done = subprocess.run(
-                [*command, self._rom, program, flash, what, *map(str, arguments)],
+                [*command, self._rom, script, program, flash, what, *map(str, arguments)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,

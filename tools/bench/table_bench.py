@@ -1,8 +1,9 @@
-"""`kalitka bench`: Kalitka's table beside what one would write instead, in the same runtime.
+"""`kalitka bench`: Kalitka's table and access log beside what one would write instead.
 
 The plain client: readline, split, a dict, saved as JSON. A file a token: JSON files in a folder.
-Writes the tables to build/bench.md and the picture for the README. Nothing is estimated: what
-did not get through says so.
+JSON lines: a file that entries are appended to. All run in the same runtime. Writes the tables
+to build/bench.md and the picture for the README. Nothing is estimated: what did not get through
+says so.
 """
 
 import tempfile

@@ -60,7 +60,8 @@ def compile_firmware(
         "main.py": (FIRMWARE / "main.py").read_bytes(),
         "board.py": (BOARDS / board_name / "board.py").read_bytes(),
     }
-    sources = sorted((FIRMWARE / "kalitka").rglob("*.py"))
+    # A folder is a package without a file that says so: an empty one would only take memory.
+    sources = [s for s in sorted((FIRMWARE / "kalitka").rglob("*.py")) if s.stat().st_size]
 
     def compile_one(source: Path) -> tuple[str, bytes]:
         name = source.relative_to(FIRMWARE).as_posix()

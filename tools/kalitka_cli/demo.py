@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kalitka.journal.entries import reason_text
+from kalitka.journal.words import reason_text
 from kalitka_hub.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
 from kalitka_sim.reader import ReaderError, VirtualReader

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kalitka.journal import entries
+from kalitka.journal import entries, words
 from kalitka.journal.log import Log
 from kalitka.table.block import sound
 
@@ -147,8 +147,8 @@ def _decode(records: list[tuple[int, bytes]], found: AccessLog) -> None:
                 at,
                 _text(code),
                 _STATES[source][state],
-                entries.reason_text(source, reason),
-                entries.SOURCES[source],
+                words.reason_text(source, reason),
+                words.SOURCES[source],
                 number <= found.mark,
             )
         )

@@ -54,7 +54,7 @@ def demo(
 
 @app.command()
 def bench() -> None:
-    """Measure the rule table beside a plain client, and write build/bench.md."""
+    """Measure rule table and access log beside plain clients, and write build/bench.md."""
     from bench import table_bench
 
     raise typer.Exit(table_bench.run())

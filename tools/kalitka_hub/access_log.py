@@ -22,7 +22,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from kalitka.journal import entries
+from kalitka.journal import entries, words
 from kalitka.table import codes
 
 from .database import Database
@@ -168,7 +168,7 @@ def _long_entry(piece: bytes) -> Entry:
         _code_of(code),
         _state_of(state),
         _number_of(reason, 0, REASON_MAX, "the reason"),
-        _number_of(source, 0, len(entries.SOURCES) - 1, "the source"),
+        _number_of(source, 0, len(words.SOURCES) - 1, "the source"),
         _number_of(number, 1, NUMBER_MAX, "the number"),
     )
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from sqlalchemy.exc import DatabaseError
 
 from kalitka.access import rules
-from kalitka.journal import entries
+from kalitka.journal import words
 
 from .access_log import list_entries, state_text
 from .changes import changing
@@ -315,8 +315,8 @@ def _log_cells(row: AccessEntry) -> tuple[str | Text, ...]:
     when = f"{datetime.fromtimestamp(row.at, UTC):%Y-%m-%d %H:%M:%S}"
     reason = source = ""
     if row.source is not None:
-        source = entries.SOURCES[row.source]
-        reason = entries.reason_text(row.source, row.reason or 0)
+        source = words.SOURCES[row.source]
+        reason = words.reason_text(row.source, row.reason or 0)
     return (
         when if row.timed else f"{when} *",
         Text(row.reader),

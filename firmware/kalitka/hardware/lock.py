@@ -14,19 +14,10 @@ from micropython import const
 _GRACE_S = const(1)  # a door that is pulled at the last moment opens a little later
 
 
-def open_level(fail_safe: bool, active_low: bool) -> int:
-    """Return the level (0 or 1) at which a lock is open.
-
-    fail_safe: the lock is held shut by power. active_low: the relay board switches on with a low
-    level.
-    """
-    return 0 if fail_safe != active_low else 1
-
-
 class Lock:
     """The lock on `pin`, an output that was made with its shut level.
 
-    level: the level that opens it, see `open_level`. seconds: how long it stays open.
+    level: the level (0 or 1) that opens it. seconds: how long it stays open.
     released: whether a door that opens now may: it is open, or was until a moment ago.
     """
 

@@ -16,7 +16,7 @@ from micropython import const
 
 FOLDER = "journal"  # in the reader's flash
 _HELD_MAX = const(32)  # entries in memory
-_AGAIN_S = const(10)  # between two tries of a flash that failed
+_AGAIN = const(10)  # looks between two tries of a flash that failed
 _ENOSPC = const(28)
 _FAIR = const(64)  # records looked at between two chances for others to run
 
@@ -28,7 +28,8 @@ class AccessLog:
     report: a callable that takes a line of text (str).
 
     log: the Log, None as long as it cannot be opened. id: names it at our hub, 8 hexadecimal
-    digits. dropped: entries that neither flash nor memory could keep, since the start.
+    digits. session: of this start, whose time may become known yet (bytes). dropped: entries that
+    neither flash nor memory could keep, since the start.
     """
 
     def __init__(self, folder: str, size: int, clock, report):
@@ -37,9 +38,10 @@ class AccessLog:
         self._clock = clock
         self._report = report
         self._held = []
-        self._session = os.urandom(entries.SESSION_SIZE)
+        self.session = os.urandom(entries.SESSION_SIZE)
         self._untimed = False  # there are entries of this session without a time
         self._fault = ""
+        self._looks = 0
         self.log = None
         self.id = ""
         self.dropped = 0
@@ -56,7 +58,7 @@ class AccessLog:
                 record = entries.entry(source, state, reason, clock.seconds(), code)
             else:
                 self._untimed = True
-                record = entries.entry(source, state, reason, clock.uptime(), code, self._session)
+                record = entries.entry(source, state, reason, clock.uptime(), code, self.session)
             self._keep(record)
         except MemoryError:  # not even for these few bytes, or for words about it
             self.dropped += 1
@@ -71,15 +73,19 @@ class AccessLog:
             made = True
         return made
 
-    async def run(self) -> None:
-        """Note the time when it becomes known, and try a flash that failed again, for ever."""
-        while True:
-            for _ in range(_AGAIN_S):
-                await asyncio.sleep(1)
-                if self._clock.is_set:
-                    self._tell_time()
-            if self._held or not self.log:
+    def look(self) -> None:
+        """Note the time if it became known, and try a flash that failed again; every second.
+
+        Never raises.
+        """
+        try:
+            if self._clock.is_set:
+                self._tell_time()
+            self._looks = (self._looks + 1) % _AGAIN
+            if not self._looks and (self._held or not self.log):
                 self._flush()
+        except MemoryError:  # not even for words about it
+            pass
 
     async def offset(self, number: int, session: bytes) -> int | None:
         """Return what makes seconds since 1970 UTC of the uptimes of a session.
@@ -88,9 +94,9 @@ class AccessLog:
         yet. Raises OSError.
         """
         clock = self._clock
-        if session == self._session and clock.is_set:
+        if session == self.session and clock.is_set:
             return clock.seconds() - clock.uptime()
-        if session != self._session and self.log:
+        if session != self.session and self.log:
             for at, data in self.log.records(number):
                 found = entries.time_in(data)
                 if found and found[0] == session:
@@ -99,15 +105,11 @@ class AccessLog:
                     await asyncio.sleep(0)
         return None
 
-    def is_now(self, session: bytes) -> bool:
-        """Tell whether this session is the present one, whose time may become known yet."""
-        return session == self._session
-
     def _tell_time(self):
         if self._untimed:
-            self._untimed = False
             clock = self._clock
-            self._keep(entries.time_record(self._session, clock.uptime(), clock.seconds()))
+            self._keep(entries.time_record(self.session, clock.uptime(), clock.seconds()))
+            self._untimed = False
 
     def _keep(self, record):
         held = self._held
@@ -139,13 +141,7 @@ class AccessLog:
                     continue
                 held.pop(0)
         except (OSError, MemoryError) as e:
-            words = "no error was told"
-            if isinstance(e, MemoryError):
-                words = "not enough memory"
-            elif self._full:
-                words = "the flash is full"
-            elif str(e):
-                words = str(e)
+            words = "the flash is full" if self._full else str(e) or type(e).__name__
             # A fault that lasts is told once.
             if words != self._fault:
                 self._fault = words

@@ -5,7 +5,6 @@ scanned, even of what is no token code, can be kept, and told without harm to th
 Source: protocol, "Access logs".
 """
 
-from kalitka.access import decision
 from kalitka.table import codes
 from micropython import const
 
@@ -14,8 +13,6 @@ SCANNER = const(0)
 EXIT_BUTTON = const(1)
 DOOR = const(2)  # the door contact
 ALARM = const(3)  # the alarm contact
-
-SOURCES = ("scanner", "exit button", "door contact", "alarm")
 
 # Reasons of DOOR. Those of SCANNER are the decision's, the other sources have none.
 FORCED = const(0)
@@ -79,18 +76,6 @@ def fields(data: bytes):
         except codes.CodeError:
             return None
     return head & 3, head >> 2 & 1, data[1], _number(data, 2), code, data[6:at]
-
-
-def reason_text(source: int, reason: int) -> str:
-    """Return the reason in words, "" for none."""
-    words = ()
-    if source == SCANNER:
-        words = decision.WORDS
-    elif source == DOOR:
-        words = ("forced", "held open")
-    if reason < len(words):
-        return words[reason]
-    return "reason %d" % reason if reason else ""
 
 
 def code_text(source: int, reason: int, code: bytes, plain: bool) -> bytes:

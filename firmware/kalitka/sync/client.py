@@ -8,7 +8,7 @@ import asyncio
 
 from kalitka.sync.answer import AnswerParser
 from kalitka.sync.net import NetError
-from kalitka.sync.request import length, pieces
+from kalitka.table import codes
 from micropython import const
 
 _API = "/api/v%d/token-reader/%s"
@@ -30,22 +30,19 @@ class Client:
     """Talks to the server behind `http` as the reader `reader` with the site's secret `token`.
 
     Both are str. at_hub: whether the last good answer was one of our own hub, which knows more
-    than the protocol; None before the first one.
+    than the protocol; None before the first one. secure: whether the server has to show a
+    certificate, for which the time has to be known.
     """
 
     def __init__(self, http, token: str, reader: str):
         self._http = http
         self.at_hub = None
+        self.secure = http.secure
         self._headers = (
             ("X-AuthToken", token),
             ("X-AuthReader", reader),
             ("Content-Type", "text/plain"),
         )
-
-    @property
-    def secure(self) -> bool:
-        """Whether the server has to show a certificate, for which the time has to be known."""
-        return self._http.secure
 
     async def sync(self, minute: int | None, sink, names=None) -> AnswerParser:
         """Ask for changes since `minute` (0: everything; None: all rules of `names`).
@@ -62,8 +59,8 @@ class Client:
                 "POST",
                 _API % (1, "access-tokens/sync"),
                 self._headers,
-                length(minute, names),
-                lambda: pieces(minute, names),
+                body_length(minute, names),
+                lambda: body_pieces(minute, names),
             )
             await self._expect_ok()
             parser = AnswerParser(sink)
@@ -162,3 +159,41 @@ class Client:
                 break
             text += "".join(chr(b) if 32 <= b < 127 else " " for b in piece[:n])
         return text[:limit].strip()
+
+
+def body_pieces(minute: int | None, names=None):
+    """Yield the body of a sync request in pieces (bytes), in one of the four forms of the seed.
+
+        MINUTE    MINUTE%    %code,code    MINUTE%code,code
+
+    One code is held at a time, so a list of any length goes straight from flash to the socket.
+
+    minute: minutes since 1970 UTC as last received, or None for the form without a date.
+    names: an iterable of codes (bytes), or None. An empty one gives `MINUTE%`, which the server
+    reads as no limit at all, like `MINUTE`.
+
+    Raises ValueError if there is neither a minute nor a list, and CodeError for a bad code.
+    """
+    if minute is None and names is None:
+        raise ValueError("a sync request needs a minute or codes")
+    if minute is not None:
+        yield b"%d" % minute
+    if names is None:
+        return
+    yield b"%"
+    first = True
+    for code in names:
+        fault = codes.check(code)
+        if fault:
+            raise codes.CodeError(fault)
+        if not first:
+            yield b","
+        first = False
+        yield code
+    if first and minute is None:
+        raise ValueError("a sync request without a minute needs at least one code")
+
+
+def body_length(minute: int | None, names=None) -> int:
+    """Return that body's length in bytes. Walks through `names` once, so it must be repeatable."""
+    return sum(len(piece) for piece in body_pieces(minute, names))

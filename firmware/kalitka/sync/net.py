@@ -16,14 +16,14 @@ _DATAGRAM_MAX = const(512)
 _RETRY_S = const(5)
 _RETRY_MAX_S = const(300)
 
-ENOSPC = const(28)  # MicroPython's errno has no name for it
+_ENOSPC = const(28)  # MicroPython's errno has no name for it
 
 _WORDS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "the connection was reset",
     errno.EHOSTUNREACH: "no way there",
     errno.ETIMEDOUT: "no answer",
-    ENOSPC: "the flash is full",
+    _ENOSPC: "the flash is full",
 }
 
 
@@ -65,6 +65,10 @@ def _told(error, doing):
 
 def words_of(error: Exception) -> str:
     """Return an error of ours or of the system in words."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, asyncio.TimeoutError):
+        return "the answer trickled for too long"
     args = error.args
     if len(args) == 1 and isinstance(args[0], str):
         return args[0]

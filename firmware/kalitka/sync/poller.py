@@ -11,16 +11,10 @@ import asyncio
 import gc
 
 from kalitka.sync.client import Refused
-from kalitka.sync.net import ENOSPC, BadCertificate, Silent, pause_after, words_of
+from kalitka.sync.net import BadCertificate, Silent, pause_after, words_of
 from micropython import const
 
-_SETTINGS = (
-    "poll_seconds",
-    "ask_unknown_cards",
-    "full_sync_hours",
-    "full_sync_after_403",
-    "full_sync_after_changes_minutes",
-)
+_ENOSPC = const(28)
 _LOOK_S = 0.25  # between two looks at what is due
 _HOUR = const(3600)
 _NEVER = const(1 << 30)  # uptime in seconds
@@ -55,8 +49,12 @@ class Poller:
         self._keeper = keeper
         self._wifi = wifi
         self._report = report
-        # Only these: the rest need not be held for ever.
-        self._settings = {name: settings[name] for name in _SETTINGS}
+        # The rest of the settings need not be held for ever.
+        self._seconds = settings["poll_seconds"]
+        self._ask_cards = settings["ask_unknown_cards"]
+        self._full_hours = settings["full_sync_hours"]
+        self._full_after_403 = settings["full_sync_after_403"]
+        self._full_after_changes = settings["full_sync_after_changes_minutes"]
         self._names = [code.encode() for code in settings["codes"]] or None
         self._next = 0  # all of these: uptime in seconds
         self._save_due = _HOUR
@@ -85,7 +83,7 @@ class Poller:
             elif now >= self._next or wifi.since != link:
                 # At once over a new link, however long the pause was to be.
                 if wifi.since != link and uploader:
-                    uploader.hurry()
+                    uploader.again = 0
                 link = wifi.since
                 await self.attempt()
                 self._next = self._clock.uptime() + self._pause()
@@ -128,7 +126,7 @@ class Poller:
 
         A reader that is limited to a list of codes asks for no others.
         """
-        if self._settings["ask_unknown_cards"] and not self._names and not self._wanted:
+        if self._ask_cards and not self._names and not self._wanted:
             wanted = bytes(code[:n])
             now = self._clock.uptime()
             if wanted != self._asked or now >= self._asked_until:
@@ -145,12 +143,12 @@ class Poller:
         return ", ".join([ago, counts, table] + ([self.error] if self.error else []))
 
     def _daily(self):
-        hours = self._settings["full_sync_hours"]
+        hours = self._full_hours
         return self._clock.uptime() + int(hours * _HOUR) if hours else _NEVER
 
     def _pause(self):
         # Seconds to the next poll.
-        interval = self._settings["poll_seconds"]
+        interval = self._seconds
         if not self._failures:
             return interval
         return pause_after(self._failures, interval)
@@ -159,22 +157,14 @@ class Poller:
         # Does the work; a failure is told, returns whether there was none.
         try:
             await work
-        except MemoryError:
-            self._fail("not enough memory for the sync")
-        except (OSError, ValueError, asyncio.TimeoutError) as e:
+        except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
             words = words_of(e)
-            if e.args and e.args[0] == ENOSPC:
+            if e.args and e.args[0] == _ENOSPC:
                 if self._uploader and self._uploader.make_room():
                     words += ": entries of the log that were sent give way"
-            elif isinstance(e, asyncio.TimeoutError):
-                words = "the answer trickled for too long"
             elif isinstance(e, BadCertificate) and not self._clock.is_set:
                 words = "the clock is not set, so no certificate is valid: %s" % words
-            elif (
-                isinstance(e, Refused)
-                and e.status == 403
-                and self._settings["full_sync_after_403"]
-            ):
+            elif isinstance(e, Refused) and e.status == 403 and self._full_after_403:
                 # What changed in the meantime may never be told.
                 self._full_due = 0
             self._fail(words)
@@ -214,7 +204,7 @@ class Poller:
             self.full_syncs += 1
             self._full_due = self._daily()
             return 1
-        after = self._settings["full_sync_after_changes_minutes"]
+        after = self._full_after_changes
         if after and parser.rules:
             # An incremental answer may lack rules; they come with everything.
             self._full_due = min(self._full_due, self._clock.uptime() + int(after * 60))

@@ -6,10 +6,10 @@ who they are may set a clock that is not set, but move one that is only by so mu
 """
 
 import asyncio
+import os
 
 from kalitka.access.timezone import ZoneError
-from kalitka.sync import ntp
-from kalitka.sync.net import words_of
+from kalitka.sync.net import NetError, ask, split_port, words_of
 from micropython import const
 
 _LOOK_S = const(1)
@@ -17,6 +17,8 @@ _MINUTE = const(60)
 _HOUR = const(3600)
 _DAY = const(86400)
 _ANY = const(1 << 30)
+_NTP_PORT = const(123)
+_NTP_SIZE = const(48)  # bytes of an answer
 # By how many seconds a clock that is set may be moved: anybody can answer for a time server; a
 # chip whose battery ends may be wrong by years.
 _NTP_MOVES = _HOUR
@@ -108,7 +110,7 @@ class TimeKeeper:
         if not self._ntp_server:
             return False
         try:
-            seconds = await ntp.time(self._ntp_server, self._names)
+            seconds = await ntp_time(self._ntp_server, self._names)
         except (OSError, ValueError) as e:
             self._fail(_NTP, e)
             return False
@@ -148,3 +150,27 @@ def _moved(step):
     if not step:
         return ""
     return ", %d s %s" % (abs(step), "forward" if step > 0 else "back")
+
+
+async def ntp_time(where: str, names) -> int:
+    """Return the seconds since 1970 UTC that the time server at `HOST[:PORT]` says (SNTP).
+
+    Nobody vouches for the answer. Source: RFC 4330; its seconds wrap in 2036 and go on.
+    names: finds the address of a name, and has `patience`. Raises NetError; ValueError if `where`
+    is no host.
+    """
+    host, port = split_port(where, _NTP_PORT)
+    doing = "asking %s for the time" % host
+    address = await names.find(host)
+    # What goes out as our time comes back as the origin: an answer to another question is none.
+    ours = os.urandom(8)
+    request = b"\x23" + bytes(39) + ours
+
+    def is_answer(data):
+        return len(data) >= _NTP_SIZE and data[24:32] == ours and data[0] & 7 == 4
+
+    data = await ask(address, port, request, is_answer, names.patience, doing)
+    if not 0 < data[1] < 16 or data[0] >> 6 == 3 or data[40:44] == bytes(4):
+        raise NetError("the time server has no time while %s" % doing)
+    seconds = int.from_bytes(data[40:44], "big") - 2208988800
+    return seconds if seconds > 0 else seconds + 0x100000000

@@ -31,18 +31,21 @@ class Uploader:
     seconds: that entries wait for others to be sent with.
 
     error: why the last batch was not taken, "" if it was. sent, refused: entries since the start.
+    make_room: see AccessLog. again: nothing is sent before, uptime in seconds; whoever knows that
+    the network came back makes it 0.
     """
 
     def __init__(self, client, journal, clock, report, seconds: float):
         self._client = client
         self._journal = journal
+        self.make_room = journal.make_room
         self._clock = clock
         self._report = report
         self._seconds = seconds
         self._first = 0  # number of the first record that was not sent or put aside
         self._done = 0  # all up to this number are sent or passed over
         self._due = -1  # uptime in seconds, -1 while there is nothing to send
-        self._again = 0  # not before
+        self.again = 0  # not before
         self._failures = 0  # in a row
         self._most = _COUNT_MAX
         self._aside = 0  # entries refused since the server last took one
@@ -63,28 +66,15 @@ class Uploader:
             return False
         if self._due < 0:
             self._due = now + self._seconds
-        return now >= max(self._due, self._again)
-
-    def hurry(self) -> None:
-        """Try at once, however long the pause was to be: there is a new link."""
-        self._again = 0
-
-    def make_room(self) -> bool:
-        """Give flash back that sent entries take; returns whether there was any. See AccessLog."""
-        return self._journal.make_room()
+        return now >= max(self._due, self.again)
 
     async def send(self) -> None:
         """Send one batch, whatever comes of it."""
-        try:
-            await self._send(self._journal.log)
-        except MemoryError:
-            self._fail("not enough memory")
-
-    async def _send(self, log):
+        log = self._journal.log
         self._tell_lost(log)
         plain = not self._client.at_hub
-        batch = _Batch(self, log, self._next(log), plain)
         try:
+            batch = _Batch(self, log, self._next(log), plain)
             await batch.measure(self._most)
             if batch.count:
                 name = "" if plain else self._journal.id
@@ -95,9 +85,7 @@ class Uploader:
                 self._refuse(batch, e)
             else:
                 self._fail(words_of(e))
-        except asyncio.TimeoutError:
-            self._fail("the answer trickled for too long")
-        except (OSError, ValueError) as e:
+        except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
             self._fail(words_of(e))
         else:
             self._accept(batch, log)
@@ -110,7 +98,7 @@ class Uploader:
         if session == self._session:
             return self._offset
         found = await self._journal.offset(number, session)
-        if self._journal.is_now(session):
+        if session == self._journal.session:
             # It may be another one for the next batch, since the clock may be put right.
             if found is None:
                 now = self._clock.uptime()
@@ -141,7 +129,7 @@ class Uploader:
             self._most = min(self._most * 2, _COUNT_MAX)
         elif batch.last < batch.first:
             # All that there is waits for the clock.
-            self._again = self._clock.uptime() + 1
+            self.again = self._clock.uptime() + 1
             return
         self._first = batch.last + 1
         if self._aside:
@@ -171,11 +159,11 @@ class Uploader:
         self._aside = 0
         self._aside_max *= 2
         self._first = 0
-        self._again = self._clock.uptime() + _HOUR
+        self.again = self._clock.uptime() + _HOUR
 
     def _fail(self, words):
         self._failures += 1
-        self._again = self._clock.uptime() + pause_after(self._failures, self._seconds)
+        self.again = self._clock.uptime() + pause_after(self._failures, self._seconds)
         # A fault that lasts is told once.
         if words != self.error:
             self._report("log: not sent: %s" % words)

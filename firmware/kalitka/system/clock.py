@@ -113,9 +113,10 @@ class Clock:
             self.zone.text,
         )
 
-    async def run(self) -> None:
-        """Tick for ever."""
+    async def run(self, look) -> None:
+        """Tick every second, for ever, and call `look` then."""
         while True:
             self.tick()
             self._counter.millis()
+            look()
             await asyncio.sleep(1)

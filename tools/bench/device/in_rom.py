@@ -1,6 +1,6 @@
-"""Runs `measure` out of a ROM image, as firmware is run from flash; run by MicroPython as
+"""Runs a script out of a ROM image, as firmware is run from flash; run by MicroPython as
 
-in_rom.py IMAGE PROGRAM FLASH WHAT ARGUMENT ...
+in_rom.py IMAGE SCRIPT ARGUMENT ...
 """
 
 import os
@@ -14,4 +14,4 @@ with open(_path, "rb") as _file:
     _file.readinto(_image)
 vfs.mount(vfs.VfsRom(_image), "/rom")
 sys.path[:] = ["/rom/lib", ".frozen"]
-__import__("measure")
+__import__(sys.argv.pop(1))

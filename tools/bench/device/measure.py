@@ -1,57 +1,22 @@
-"""Measures one program; run by MicroPython as
+"""Measures one program's table; run by MicroPython as
 
     measure PROGRAM FLASH WHAT ARGUMENT ...
 
 PROGRAM: a module with a class Program, whose `full` and `change` apply an answer in steps. FLASH:
-a file that is the flash; a blank one is formatted. Prints one JSON object a line, and as the last
-one {"end": why}, where `why` is "" if all was measured.
+a file that is the flash; a blank one is formatted. Prints figures as `frame` says.
 """
 
 import builtins
 import gc
-import json
 import os
 import sys
 import time
 
-import flash
-import vfs
+from frame import Chip, mount, run, tell
 
 import micropython
 
-_SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}  # as the ESP32 port mounts it
-_ENOMEM = 12
-_ENOSPC = 28
-
 _bare = []  # bytes of heap in use before there is a table
-
-
-class _Chip(flash.Flash):
-    """The flash, and a count of the bytes that were read."""
-
-    def __init__(self, path):
-        super().__init__(path)
-        self.read_bytes = 0
-
-    def readblocks(self, block, buf, offset=0):
-        """Read into `buf` from an offset in a block."""
-        self.read_bytes += len(buf)
-        super().readblocks(block, buf, offset)
-
-
-def _mount(path):
-    chip = _Chip(path)
-    try:
-        fs = vfs.VfsLfs2(chip, **_SIZES)
-    except OSError:
-        vfs.VfsLfs2.mkfs(chip, **_SIZES)
-        fs = vfs.VfsLfs2(chip, **_SIZES)
-    vfs.mount(fs, "/flash")
-    return chip
-
-
-def _tell(figures):
-    print(json.dumps(figures))
 
 
 def _steps(program, sync):
@@ -77,7 +42,7 @@ def syncs(program, chip, arguments):
         figures = {"ms": time.ticks_diff(time.ticks_us(), began) / 1000}
         for name, count in chip.counts().items():
             figures[name] = count - before[name]
-        _tell(figures)
+        tell(figures)
 
 
 def heap(program, _chip, arguments):
@@ -91,7 +56,7 @@ def heap(program, _chip, arguments):
         for _ in _looks(_steps(program, sync)):
             gc.collect()
             most = max(most, gc.mem_alloc())
-        _tell({"over_idle": most - idle, "in_all": most - _bare[0]})
+        tell({"over_idle": most - idle, "in_all": most - _bare[0]})
 
 
 def slices(program, chip, arguments):
@@ -109,7 +74,7 @@ def slices(program, chip, arguments):
             for name, largest in most.items():
                 most[name] = max(largest, after[name] - before[name])
             before = after
-        _tell(most)
+        tell(most)
 
 
 def _work(chip):
@@ -128,7 +93,7 @@ def lookups(program, chip, arguments):
             raise ValueError(code)
     micros = time.ticks_diff(time.ticks_us(), began)
     count = len(codes)
-    _tell(
+    tell(
         {
             "us": micros / count,
             "reads": (chip.reads - reads) / count,
@@ -151,7 +116,7 @@ def allocation(program, _chip, arguments):
         program.find(code)
     taken = gc.mem_alloc() - before
     gc.enable()
-    _tell({"bytes": taken / len(codes), "locked": _with_the_heap_locked(program, codes)})
+    tell({"bytes": taken / len(codes), "locked": _with_the_heap_locked(program, codes)})
 
 
 def _with_the_heap_locked(program, codes):
@@ -178,7 +143,7 @@ def file_reads(program, _chip, arguments):
             raise ValueError(code)
         most = max(most, _Watched.reads)
         largest = max(largest, _Watched.largest)
-    _tell({"reads": most, "bytes": largest})
+    tell({"reads": most, "bytes": largest})
 
 
 def _watch_files(program):
@@ -234,29 +199,19 @@ class _Watched:
 def main():
     """Measure as the command line says."""
     name, path, what = sys.argv[1:4]
-    try:
-        chip = None
-        if os.stat(path)[0] & 0x8000:
-            chip = _mount(path)
-            path = "/flash"
-        make = __import__(name).Program
-        gc.collect()
-        _bare.append(gc.mem_alloc())
-        program = make(path)
-        gc.collect()
-        _tell({"memory": gc.mem_alloc() - _bare[0]})
-        globals()[what](program, chip, sys.argv[4:])
-        program.close()
-        print('{"end": ""}')
-    except MemoryError:
-        print('{"end": "out of memory"}')
-    except OSError as e:
-        if e.errno == _ENOSPC:
-            print('{"end": "flash full"}')
-        elif e.errno == _ENOMEM:
-            print('{"end": "out of memory"}')
-        else:
-            raise
+    chip = None
+    if os.stat(path)[0] & 0x8000:
+        chip = Chip(path)
+        mount(chip)
+        path = "/flash"
+    make = __import__(name).Program
+    gc.collect()
+    _bare.append(gc.mem_alloc())
+    program = make(path)
+    gc.collect()
+    tell({"memory": gc.mem_alloc() - _bare[0]})
+    globals()[what](program, chip, sys.argv[4:])
+    program.close()
 
 
-main()
+run(main)

@@ -1,0 +1,19 @@
+"""What an entry of the access log says, in words. For people: the log itself needs none of it."""
+
+from kalitka.access import decision
+from kalitka.journal.entries import DOOR, SCANNER
+
+SOURCES = ("scanner", "exit button", "door contact", "alarm")
+_DOOR = ("forced", "held open")
+
+
+def reason_text(source: int, reason: int) -> str:
+    """Return the reason in words, "" for none."""
+    words = ()
+    if source == SCANNER:
+        words = decision.WORDS
+    elif source == DOOR:
+        words = _DOOR
+    if reason < len(words):
+        return words[reason]
+    return "reason %d" % reason if reason else ""

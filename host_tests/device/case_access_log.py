@@ -1,0 +1,546 @@
+"""The access log: durable at once, or kept in memory and counted; times known later; its name."""
+
+import asyncio
+import os
+
+from device.fake_time import now, run
+from device.scratch import MICROPYTHON, Folder, read, write
+from device.seconds import every_second
+from kalitka.access import decision
+from kalitka.journal import access_log, entries
+from kalitka.journal.access_log import AccessLog
+from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, HELD, SCANNER
+from kalitka.journal.log import LAST, Log
+
+SIZE = 65536
+START = 1795415400
+_EIO = 5
+_ENOSPC = 28
+_HELD = 32  # entries that are kept in memory
+
+
+class Clock:
+    """A clock that is set and put forward by hand."""
+
+    def __init__(self, is_set=True, up=0):
+        self.is_set = is_set
+        self.up = up
+
+    def uptime(self):
+        return self.up
+
+    def seconds(self):
+        return START + self.up
+
+
+class Flash:
+    """What the flash does now. fault: errno of whatever is written, 0 for none.
+
+    room: so many records fit besides those that are there; a segment has room for `gain`.
+    """
+
+    def __init__(self):
+        self.fault = 0
+        self.room = LAST
+        self.gain = 20
+
+
+class FlashLog(Log):
+    """A Log in that flash."""
+
+    flash = Flash()
+
+    def append(self, data):
+        flash = self.flash
+        if flash.fault:
+            raise OSError(flash.fault, "flash")
+        if not flash.room:
+            raise OSError(_ENOSPC, "flash")
+        flash.room -= 1
+        return super().append(data)
+
+    def give_way(self, number):
+        gone = super().give_way(number)
+        if gone:
+            self.flash.room += self.flash.gain
+        return gone
+
+
+class Site:
+    """`with Site() as site:` an AccessLog in a flash of its own; all that is there is new."""
+
+    def __init__(self, is_set=True):
+        self.clock = Clock(is_set)
+        self.flash = FlashLog.flash = Flash()
+        self.lines = []
+        self.noted = 0
+        self._folder = Folder()
+
+    def __enter__(self):
+        self._kept = access_log.Log
+        access_log.Log = FlashLog
+        self.path = self._folder.__enter__() + "/journal"
+        self.start()
+        return self
+
+    def __exit__(self, kind, error, trace):
+        access_log.Log = self._kept
+        self._folder.__exit__(kind, error, trace)
+
+    def start(self):
+        """Start the reader anew."""
+        self.log = AccessLog(self.path, SIZE, self.clock, self.lines.append)
+
+    def note(self, count=1, size=8):
+        """Note cards, each with its number, in codes of so many bytes."""
+        for _ in range(count):
+            self.noted += 1
+            self.clock.up += 1
+            self.log.note(SCANNER, 1, decision.ALLOWED, b"%0*d" % (size, self.noted))
+
+    def cards(self):
+        """Return the numbers of the cards that another start finds in flash, in their order."""
+        found = [entries.fields(data) for _, data in Log(self.path, SIZE).records()]
+        return [int(fields[4]) for fields in found if fields]
+
+    def offset(self, number, session):
+        """Return `AccessLog.offset`."""
+        return run(lambda: self.log.offset(number, session))
+
+    def records(self):
+        """Return what is in flash: (number, bytes)."""
+        return list(Log(self.path, SIZE).records())
+
+
+def test_an_entry_is_in_flash_when_note_returns():
+    told = (
+        (SCANNER, 1, decision.ALLOWED, b"04A1B2C3"),
+        (SCANNER, 0, decision.UNKNOWN_CODE, b"A,B\x00%_/"),
+        (SCANNER, 0, decision.UNKNOWN_CODE, b""),
+        (EXIT_BUTTON, 1, 0, b""),
+        (DOOR, 1, HELD, b""),
+        (DOOR, 0, HELD, b""),
+        (ALARM, 1, 0, b""),
+        (SCANNER, 0, decision.ALREADY_USED, b"Z" * 255),
+    )
+    with Site() as site:
+        for count, (source, state, reason, code) in enumerate(told):
+            site.clock.up += 7
+            site.log.note(source, state, reason, code)
+            found = site.records()
+            assert len(found) == count + 1
+            expected = (source, state, reason, START + site.clock.up, code, b"")
+            assert entries.fields(found[-1][1]) == expected
+        assert site.log.dropped == 0 and not site.lines
+
+
+def test_entries_without_a_time_get_it_by_what_is_noted_when_the_clock_is_set():
+    with Site(is_set=False) as site:
+        site.note(3)
+        session = entries.fields(site.records()[0][1])[5]
+        assert [entries.fields(data)[3] for _, data in site.records()] == [1, 2, 3]
+        assert session == site.log.session and site.offset(1, session) is None
+        site.clock.is_set = True
+        site.clock.up = 100
+        assert site.offset(1, session) == START
+        site.note(2)
+        found = [data for _, data in site.records()]
+        # Before the first entry that has a time, and once.
+        assert [bool(entries.time_in(data)) for data in found] == [False] * 3 + [True] + [
+            False
+        ] * 2
+        assert entries.time_in(found[3]) == (session, 101, START + 101)
+        assert [entries.fields(data)[5] for data in found[4:]] == [b"", b""]
+        assert site.cards() == [1, 2, 3, 4, 5]
+        # After a restart it is known from flash, whatever the clock says now.
+        for is_set in (True, False):
+            site.clock = Clock(is_set, 12345)
+            site.start()
+            assert session != site.log.session
+            assert site.offset(2, session) == START
+
+
+def test_a_session_whose_clock_was_never_set_has_no_time():
+    with Site(is_set=False) as site:
+        sessions = []
+        for _ in range(3):
+            site.note(2)
+            sessions.append(entries.fields(site.records()[-1][1])[5])
+            site.clock = Clock(False)
+            site.start()
+        assert len(set(sessions)) == 3
+        site.clock.is_set = True
+        site.note()
+        for number, session in ((1, sessions[0]), (3, sessions[1]), (5, sessions[2])):
+            assert site.offset(number, session) is None
+        # The one whose clock is set had no entry without a time.
+        assert not any(entries.time_in(data) for _, data in site.records())
+
+
+def test_of_sessions_each_has_its_own_time():
+    with Site(is_set=False) as site:
+        expected = []
+        for ahead in (100, 5000, 20):
+            site.clock = Clock(False)
+            site.start()
+            site.note()
+            number, data = site.records()[-1]
+            site.clock.is_set = True
+            site.clock.seconds = lambda up=ahead: START + up
+            site.note(70)  # far more than are looked at in one go
+            expected.append((number, entries.fields(data)[5], START + ahead - 2))
+        site.clock = Clock()
+        site.start()
+        for number, session, offset in expected:
+            assert site.offset(number, session) == offset
+
+
+def test_the_time_is_noted_by_itself_when_it_becomes_known():
+    async def scenario():
+        job = asyncio.create_task(every_second(site.log.look))
+        await asyncio.sleep(30)
+        assert len(site.records()) == 2
+        site.clock.is_set = True
+        site.clock.up = 77
+        await asyncio.sleep(1.5)
+        assert entries.time_in(site.records()[2][1])[1:] == (77, START + 77)
+        await asyncio.sleep(100)
+        assert len(site.records()) == 3
+        assert not job.done()
+        job.cancel()
+        await asyncio.sleep(0)
+
+    with Site(is_set=False) as site:
+        site.note(2)
+        run(scenario)
+
+
+def test_flash_that_fails_is_made_good_from_memory_in_the_right_order():
+    with Site() as site:
+        site.note(5)
+        site.flash.fault = _EIO
+        site.note(_HELD)
+        assert site.cards() == [1, 2, 3, 4, 5] and site.log.dropped == 0
+        site.flash.fault = 0
+        site.note(3)
+        assert site.cards() == list(range(1, 5 + _HELD + 3 + 1)) and site.log.dropped == 0
+        assert len(site.lines) == 2
+        assert site.lines[0].startswith("log: cannot be kept in flash, only in memory")
+        assert site.lines[1] == "log: kept in flash again"
+
+
+def test_of_more_than_memory_holds_the_newest_are_kept_and_the_others_counted():
+    with Site() as site:
+        site.flash.fault = _EIO
+        site.note(_HELD + 8)
+        assert site.log.dropped == 8
+        site.flash.fault = 0
+        site.note()
+        assert site.cards() == list(range(9, _HELD + 10)) and site.log.dropped == 8
+        # Told once each, however often it was tried.
+        assert len(site.lines) == 2, site.lines
+        assert site.lines[1] == "log: kept in flash again, 8 entries are lost"
+
+
+def test_another_fault_is_told_as_well():
+    with Site() as site:
+        for fault in (_EIO, _EIO, _ENOSPC, _ENOSPC, _EIO):
+            site.flash.fault = fault
+            site.note()
+        assert len(site.lines) == 3, site.lines
+        assert "the flash is full" in site.lines[1]
+
+
+def test_memory_is_brought_into_flash_without_another_entry():
+    async def scenario():
+        job = asyncio.create_task(every_second(site.log.look))
+        await asyncio.sleep(60)
+        assert site.cards() == []
+        site.flash.fault = 0
+        before = now()
+        while not site.cards():
+            await asyncio.sleep(1)
+            assert now() - before < 15
+        assert site.cards() == [1, 2, 3]
+        job.cancel()
+        await asyncio.sleep(0)
+
+    with Site() as site:
+        site.flash.fault = _EIO
+        site.note(3)
+        run(scenario)
+        assert site.lines[-1] == "log: kept in flash again"
+
+
+def test_on_full_flash_what_the_server_has_gives_way_first():
+    with Site() as site:
+        site.note(100, 250)
+        log = site.log.log
+        log.set_mark(60)
+        first = log.first
+        site.flash.room = 0
+        while site.log.log.first <= 60 and site.noted < 400:
+            site.note(1, 250)
+            if site.cards()[-1] != site.noted:
+                break  # nothing more that the server has
+        assert first < log.first <= 61 and log.lost == 0 and site.log.dropped == 0
+        assert len(site.lines) == 1 and "the flash is full" in site.lines[0]
+        # Now entries go to memory, and what was not sent stays as long as that has room.
+        begin = site.cards()[0]
+        site.note(_HELD - 1, 250)
+        assert site.cards()[0] == begin and log.lost == 0 and site.log.dropped == 0
+        site.note(1, 250)
+        assert log.lost > 0 and site.log.dropped == 0
+        cards = site.cards()
+        assert cards[0] > begin
+        # Whatever was noted is in flash, in memory, or counted.
+        assert cards == list(range(cards[0], cards[-1] + 1))
+        assert site.noted - cards[-1] <= _HELD
+        assert log.lost == cards[0] - max(begin, 61)
+
+
+def test_an_oldest_segment_that_gives_little_room_costs_no_entry_in_memory():
+    with Site() as site:
+        site.note(100, 250)
+        site.flash.room = 0
+        site.flash.gain = 10
+        site.note(_HELD + 1, 250)
+        assert site.log.log.lost > 0 and site.log.dropped == 0
+        assert site.cards()[-1] == 110
+        site.flash.room = LAST
+        site.note(1, 250)
+        cards = site.cards()
+        assert cards == list(range(cards[0], 135)) and site.log.dropped == 0
+
+
+def test_full_flash_that_nothing_makes_room_in_costs_the_oldest_in_memory():
+    with Site() as site:
+        site.note(100, 250)
+        site.flash.room = site.flash.gain = 0
+        site.note(400, 250)
+        assert site.log.dropped + site.log.log.lost + len(site.cards()) + _HELD == site.noted
+        site.flash.room = LAST
+        site.note(1, 250)
+        assert site.cards()[-_HELD - 1 :] == list(range(site.noted - _HELD, site.noted + 1))
+
+
+def test_room_is_made_of_what_the_server_has_and_of_nothing_else():
+    with Site() as site:
+        assert not site.log.make_room()
+        site.note(100, 250)
+        log = site.log.log
+        assert not site.log.make_room()
+        log.set_mark(60)
+        assert site.log.make_room()
+        assert 40 < log.first <= 61
+        assert site.cards() == list(range(log.first, 101))
+        assert not site.log.make_room() and log.lost == 0
+        log.set_mark(100)
+        assert site.log.make_room() and log.lost == 0
+        site.note(1, 250)
+        assert site.cards()[-1] == 101
+        # Without a log there is nothing to take it from.
+        site.log.log = None
+        assert not site.log.make_room()
+
+
+class Huge:
+    """A code for which there is no memory."""
+
+    def __getitem__(self, at):
+        raise MemoryError
+
+
+def test_want_of_memory_never_comes_out_of_note():
+    with Site() as site:
+        site.note()
+        site.log.note(SCANNER, 0, decision.UNKNOWN_CODE, Huge())
+        assert site.log.dropped == 1
+        site.note()
+        assert site.cards() == [1, 2]
+        # In the flash's driver: as a flash that fails.
+        append = FlashLog.append
+
+        def starved(log, data):
+            raise MemoryError
+
+        FlashLog.append = starved
+        try:
+            site.note(2)
+            assert "cannot be kept in flash, only in memory: " in site.lines[-1]
+
+            def mute(line):
+                raise MemoryError
+
+            site.log._report = mute
+            site.log._fault = ""
+            site.note()
+        finally:
+            FlashLog.append = append
+        site.log._report = site.lines.append
+        site.note()
+        assert site.cards() == [1, 2, 3, 4, 5, 6]
+
+
+def test_want_of_memory_when_the_clock_is_set_only_delays_the_time():
+    def starved(session, uptime, seconds):
+        raise MemoryError
+
+    with Site(is_set=False) as site:
+        site.note()
+        site.clock.is_set = True
+        kept = entries.time_record
+        entries.time_record = starved
+        try:
+            site.note()
+        finally:
+            entries.time_record = kept
+        assert site.log.dropped == 1
+        site.note()
+        number, data = site.records()[0]
+        session = entries.fields(data)[5]
+        site.start()
+        assert site.cards() == [1, 3] and site.offset(number, session) == START
+
+
+def _id_of(site):
+    site.start()
+    name = site.log.id
+    assert len(name) == 8 and all(digit in "0123456789abcdef" for digit in name), name
+    return name
+
+
+def test_the_name_of_the_log_outlives_restarts_and_is_made_anew_if_it_is_damaged():
+    with Site() as site:
+        name = site.log.id
+        site.note()
+        assert _id_of(site) == _id_of(site) == name
+        path = site.path + "/id"
+        whole = read(path)
+        assert len(whole) == 8
+        names = [name]
+        damages = [whole[:size] for size in range(8)] + [whole + b"\x00", bytes(8), b"\xff" * 8]
+        for bit in range(0, 64, 5):
+            turned = bytearray(whole)
+            turned[bit // 8] ^= 1 << bit % 8
+            damages.append(bytes(turned))
+        for damage in damages:
+            write(path, damage)
+            names.append(_id_of(site))
+            assert _id_of(site) == names[-1]
+        os.remove(path)
+        names.append(_id_of(site))
+        assert len(set(names)) == len(names)
+        assert site.cards() == [1] and not site.lines
+
+
+def test_a_log_that_cannot_be_opened_at_the_start_works_later():
+    async def scenario():
+        job = asyncio.create_task(every_second(site.log.look))
+        await asyncio.sleep(30)
+        assert site.log.log is None
+        os.remove(site.path)
+        await asyncio.sleep(15)
+        assert site.log.log and len(site.log.id) == 8
+        assert site.cards() == [1, 2]
+        job.cancel()
+        await asyncio.sleep(0)
+
+    for by_itself in (True, False):
+        with Site() as site:
+            for name in os.listdir(site.path):
+                if name != "old":
+                    os.remove(site.path + "/" + name)
+            os.rmdir(site.path + "/old")
+            os.rmdir(site.path)
+            write(site.path, b"")  # no folder can be made of it
+            site.start()
+            assert site.log.log is None and site.log.id == ""
+            assert len(site.lines) == 1
+            site.note(2)
+            assert site.offset(1, b"1234") is None
+            if by_itself:
+                run(scenario)
+            else:
+                os.remove(site.path)
+            site.note()
+            assert site.cards() == [1, 2, 3]
+            assert site.lines[1:] == ["log: kept in flash again"]
+
+
+def test_damage_is_told_at_the_start_and_the_others_are_there():
+    with Site() as site:
+        site.note(60)
+        name = site.path + "/tail0"
+        data = bytearray(read(name))
+        data[20] ^= 4
+        write(name, data)
+        site.start()
+        assert site.lines == ["log: 1 pieces are damaged, their entries are lost"]
+        site.note()
+        cards = site.cards()
+        assert cards[-1] == 61 and len(cards) >= 50 and cards == sorted(cards)
+
+
+if MICROPYTHON:
+    import micropython
+    from device.scratch import mount, unmount
+
+    def test_without_any_memory_note_returns_and_loses_nothing_that_it_does_not_count():
+        with Site() as site:
+            site.note(30)
+            note = site.log.note
+            for _ in range(5):
+                micropython.heap_lock()
+                try:
+                    note(SCANNER, 1, 7, b"00000000")
+                finally:
+                    micropython.heap_unlock()
+            assert site.log.dropped == 5
+            site.note(2)
+            assert site.cards() == list(range(1, 33))
+
+    def test_on_a_littlefs_that_others_filled_entries_are_kept_or_counted():
+        path = mount("/narrow", 26)
+        try:
+            clock = Clock()
+            lines = []
+            log = AccessLog(path + "/journal", 16 * 4096, clock, lines.append)
+
+            def note(count):
+                for _ in range(count):
+                    clock.up += 1
+                    log.note(SCANNER, 1, decision.ALLOWED, b"%0200d" % clock.up)
+
+            def kept():
+                # In flash without a gap; returns the first and the last one.
+                found = [entries.fields(data)[4] for _, data in log.log.records()]
+                cards = [int(code) for code in found]
+                assert cards == list(range(cards[0], cards[-1] + 1))
+                assert cards[0] == log.log.first
+                assert clock.up - cards[-1] <= _HELD
+                return cards[0], cards[-1]
+
+            note(90)
+            log.log.set_mark(40)
+            with open(path + "/other", "wb") as file:
+                try:
+                    for _ in range(64):
+                        file.write(bytes(1024))
+                        file.flush()
+                except OSError:
+                    pass
+            for _ in range(60):
+                note(10)
+                first = kept()[0]
+                # Unsent ones give way only when memory is full as well.
+                assert log.dropped == 0, lines
+                assert log.log.lost == max(0, first - 41)
+                assert first <= 41 or clock.up > 90 + _HELD
+            assert log.log.lost > 0 and any("the flash is full" in line for line in lines), lines
+            os.remove(path + "/other")
+            note(1)
+            assert kept()[1] == clock.up == 691
+            assert log.dropped == 0 and lines[-1] == "log: kept in flash again"
+        finally:
+            unmount(path)

@@ -1,0 +1,799 @@
+"""The access log reaches the server through everything between them, over real sockets and TLS.
+
+The firmware in real MicroPython uploads to servers that do all that servers, proxies and networks
+do wrong. What arrived is read from the server's own record of requests. Each time: every entry at
+least once, the first arrivals in order, nothing again after a good answer, and so many duplicates
+as the batches had that came whole and got no good answer: no more, no fewer.
+"""
+
+import json
+import math
+import re
+import resource
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import micropython_peer
+from kalitka.access import decision
+from kalitka.journal import entries
+from kalitka_hub import access_log
+from scripted_server import Script, chunked, reply
+from world import DESCRIPTORS
+from wrong_answers import WRONG, framed
+
+OK = reply(b"ok,3")
+OLDER = reply(b"ok")
+CHUNKED = chunked(b"ok,3", 2)
+HUB = reply(b"ok,3", headers=("X-Kalitka: 1",))
+POLL = reply(b"29923590%%", headers=("X-Kalitka: 1",))
+GOOD = (OK, OLDER, CHUNKED, HUB)
+BODY_MAX = 4096
+
+# Answers of the sync endpoint that mean nothing here, and what is said of a batch: see REFUSED.
+_NOT_HERE = (
+    "a wrong minute",
+    "a minute of 30 digits",
+    "a negative minute",
+    "400",
+    "412",
+    "413",
+)
+WRONG_UPLOADS = {
+    **{what: WRONG[what] for what in WRONG if what not in _NOT_HERE},
+    "a wrong body": (reply(b"29923590%%"), "not an answer of the access-logs endpoint: 2992"),
+    "an ok that is cut": (reply(b"o"), "not an answer of the access-logs endpoint: o"),
+    "an ok without its number": (reply(b"ok,"), "not an answer of the access-logs endpoint: ok,"),
+    "an ok with a word": (reply(b"ok,all"), "not an answer"),
+    "an ok with a negative number": (reply(b"ok,-1"), "not an answer"),
+    "an ok with two numbers": (reply(b"ok,1,2"), "not an answer"),
+    "an ok with a blank": (reply(b"ok 3"), "not an answer"),
+    "an ok in capitals": (reply(b"OK,3"), "not an answer"),
+    "okay": (reply(b"okay"), "not an answer"),
+    "a page that begins with ok": (reply(b"ok<html>"), "not an answer"),
+    "an ok that is shorter than it said": (
+        framed("Content-Length: 4", body=b"ok"),
+        "ended in the middle of the body",
+    ),
+    "an ok without a length": (framed(body=b"ok,3"), "announced no length"),
+    "an ok without its last chunk": (
+        framed("Transfer-Encoding: chunked", body=b"4\r\nok,3\r\n"),
+        "ended in the middle of a line",
+    ),
+    "an ok in gzip": (reply(b"ok,3", headers=("Content-Encoding: gzip",)), "compressed"),
+    "an ok that was only accepted": (reply(b"ok,3", "202 Accepted"), "answered 202 (ok,3)"),
+    "an ok of a partial content": (reply(b"ok,3", "206 Partial Content"), "answered 206"),
+    "501": (reply(b"", "501 Not Implemented"), "answered 501"),
+}
+# What the sync asks for instead: the words of these are others here.
+for what in ("a portal's page with 200", "JSON with 200", "an empty body"):
+    WRONG_UPLOADS[what] = (WRONG[what][0], "not an answer of the access-logs endpoint")
+
+counted = {"kinds": 0, "entries": 0, "duplicates": 0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def count():
+    yield
+    print(
+        f"\n# uploads: {counted['kinds']} kinds of misbehaviour, {counted['entries']} entries; "
+        f"{counted['duplicates']} came again, each of them without a good answer before"
+    )
+
+
+class Story:
+    """What a reader is told to do, and the entries that are noted on the way.
+
+    world: the servers, and a folder for the log. scripts: of the server, one for each upload.
+    outcome: what `device/upload_runner.py` printed.
+    """
+
+    def __init__(self, world):
+        self.scripts = []
+        self.outcome = {}
+        self.truth = []  # (source, state, reason, code) of each entry
+        self.world = world
+        self._steps = []
+
+    def do(self, *step):
+        """Take a step of `device/upload_runner.py`."""
+        self._steps.append(step)
+
+    def note(self, count=1):
+        """Note as many passes, each with a code of its own."""
+        for _ in range(count):
+            self._steps.append(("note", *self._entry(b"%08X" % (len(self.truth) + 1))))
+
+    def note_entry(self, code, source=entries.SCANNER, state=1, reason=decision.ALLOWED):
+        """Note an entry."""
+        self._steps.append(("note", *self._entry(code, source, state, reason)))
+
+    def _entry(self, code, source=entries.SCANNER, state=1, reason=decision.ALLOWED):
+        self.truth.append((source, state, reason, code))
+        return source, state, reason, code.hex()
+
+    def upload(self, script, meanwhile=0):
+        """Send once, answered so; `meanwhile` as many passes are noted."""
+        self.scripts.append(script)
+        passes = [self._entry(b"%08X" % (len(self.truth) + 1)) for _ in range(meanwhile)]
+        self._steps.append(("send", *passes))
+
+    def run(self, url):
+        """Let the reader do all that; what came of it is in `outcome` afterwards."""
+        options = {
+            "folder": str(self.world._folder / "journal"),
+            "url": url,
+            "ca": str(self.world._ca),
+            "steps": self._steps,
+        }
+        done = subprocess.run(
+            micropython_peer.command("upload_runner", "device/upload_runner.py"),
+            input=json.dumps(options),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=micropython_peer.ENVIRONMENT,
+            preexec_fn=_few_descriptors,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.outcome = json.loads(done.stdout)
+        assert not self.outcome["damaged"]
+        counted["entries"] += len(self.truth)
+
+    def upload_all(self, last):
+        """Do all that, and upload until nothing is left, answered by `last`; return the batches.
+
+        A batch is (head, body, whether a good answer went out whole).
+        """
+        self.scripts.append(last)
+        self._steps.append(("send_all", 700))
+        with self.world.server(self.scripts) as server:
+            self.run(self.world.url(server))
+        return _batches(server, self.scripts)
+
+    def texts(self):
+        """Return what a plain server should be told of each entry."""
+        told = zip(self.outcome["noted"], self.truth, strict=True)
+        return [f"{at}_{code.decode()}_{state}" for at, (_, state, _, code) in told]
+
+
+def _few_descriptors():
+    # As on a chip: see world.World.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+
+
+def _batches(server, scripts):
+    requests = iter(server.requests)
+    found = []
+    for number, carried in enumerate(server.carried):
+        script = scripts[min(number, len(scripts) - 1)]
+        answers = script.answers
+        left = math.inf if script.after is None else script.after
+        for turn in range(carried):
+            answer = answers[min(turn, len(answers) - 1)]
+            left -= len(answer)
+            good = answer in GOOD and left >= 0 and (turn < len(answers) or script.repeat)
+            head, body = next(requests)
+            if "/access-logs" in head:
+                found.append((head, body.decode("latin-1"), good))
+    return found
+
+
+def codes_of(bodies):
+    """Return the codes of entries in either form."""
+    return [re.split("[_,]", text)[1] for text in bodies]
+
+
+def arrived(story, batches, expected, key=list):
+    """Assert that these entries (texts) arrived, as the head of this file says."""
+    first, done = [], set()
+    duplicates = unanswered = 0
+    for _, body, good in batches:
+        assert len(body) <= BODY_MAX
+        texts = key(body.split(","))
+        assert not done.intersection(texts), "sent again after a good answer"
+        fresh = [text for text in texts if text not in first]
+        duplicates += len(texts) - len(fresh)
+        first += fresh
+        if good:
+            done.update(texts)
+        else:
+            unanswered += len(texts)
+    assert first == expected
+    assert done == set(expected)
+    assert duplicates == unanswered
+    assert story.outcome["mark"] == story.outcome["last"]
+    counted["duplicates"] += duplicates
+
+
+@pytest.fixture
+def story(world):
+    """A reader whose clock is set, before its first entry."""
+    return _story(world)
+
+
+@pytest.fixture
+def plain_story(plain_world):
+    """The same over HTTP alone, where TLS makes no difference."""
+    return _story(plain_world)
+
+
+def _story(world):
+    story = Story(world)
+    story.do("set_clock")
+    return story
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("answer", [OK, OLDER, CHUNKED], ids=["ok,N", "ok", "chunks"])
+def test_a_connection_that_ends_at_any_byte(world, story, answer, reset):
+    # Each handshake takes its time: over TLS they end at every seventh byte only.
+    for n in range(0, len(answer), 7 if world.secure else 1):
+        story.note()
+        story.upload(Script(answer, after=n, reset=reset))
+        counted["kinds"] += 1
+        if n % 10 == 9:
+            story.note(2)
+            story.upload(Script(answer))
+    batches = story.upload_all(Script(answer))
+    arrived(story, batches, story.texts())
+    assert all(error for due, error, _ in story.outcome["uploads"][:5])
+
+
+def test_a_network_that_is_gone_in_the_middle(story):
+    for n in range(0, len(OK), 20):
+        story.note()
+        story.upload(Script(OK, after=n, hang=True))
+        counted["kinds"] += 1
+    batches = story.upload_all(Script(OK))
+    arrived(story, batches, story.texts())
+    assert "no answer in 20 s while" in story.outcome["uploads"][0][1]
+
+
+@pytest.mark.parametrize(
+    "silence",
+    [Script(accept_only=True), Script(never_read=True), Script(hang=True), Script(reset=True)],
+    ids=["nothing is read", "no request is read", "no answer", "reset at once"],
+)
+def test_a_server_that_never_answers(story, silence):
+    story.note(3)
+    story.upload(silence)
+    story.note(1)
+    story.upload(silence)
+    counted["kinds"] += 1
+    arrived(story, story.upload_all(Script(OK)), story.texts())
+    assert story.outcome["uploads"][0][1]
+
+
+def test_a_server_that_trickles_for_ever_is_given_up(plain_story):
+    story = plain_story
+    # No good answer, since it does not come to its end: its two minutes are six seconds here.
+    endless = reply(b"ok,3", headers=("X: " + "y" * 200,))
+    story.note(3)
+    story.upload(Script(endless, piece=1, pause=0.05), meanwhile=5)
+    counted["kinds"] += 1
+    arrived(story, story.upload_all(Script(OK)), story.texts())
+    assert story.outcome["uploads"][0][1] == "the answer trickled for too long"
+
+
+def test_a_server_that_only_is_slow_is_waited_for(story):
+    story.note(3)
+    story.upload(Script(OK, piece=4, pause=0.02, delay=0.5), meanwhile=20)
+    batches = story.upload_all(Script(OK))
+    arrived(story, batches, story.texts())
+    assert [len(body.split(",")) for _, body, _ in batches] == [3, 20]
+
+
+def test_wrong_answers_lose_nothing_and_are_told_in_words(world, story):
+    # Above TLS nothing is different: some of them are enough.
+    kinds = list(WRONG_UPLOADS.items())[:: 5 if world.secure else 1]
+    for _, (data, _) in kinds:
+        story.note(2)
+        story.upload(Script(data))
+        story.note(1)
+        story.upload(Script(OK))
+        counted["kinds"] += 1
+    arrived(story, story.upload_all(Script(OK)), story.texts())
+    told = iter(story.outcome["uploads"])
+    for what, (_, words) in kinds:
+        _, error, lines = next(told)
+        assert words in error, what
+        assert lines == [f"log: not sent: {error}"], what
+        assert next(told) == [True, "", ["log: the server takes entries again"]]
+
+
+def test_the_same_fault_again_is_told_once(plain_story):
+    story = plain_story
+    story.note(2)
+    for _ in range(5):
+        story.upload(Script(reply(b"", "502 Bad Gateway")))
+    arrived(story, story.upload_all(Script(OK)), story.texts())
+    told = [lines for _, _, lines in story.outcome["uploads"]]
+    assert told[0] == ["log: not sent: the server answered 502"]
+    assert told[1:6] == [[], [], [], [], ["log: the server takes entries again"]]
+
+
+@pytest.mark.parametrize("answer", [b"ok", b"ok,0", b"ok,1", b"ok,999999999", b"ok,2\n"])
+def test_however_many_the_server_says_that_it_stored_none_is_sent_again(plain_story, answer):
+    story = plain_story
+    story.note(3)
+    story.upload(Script(reply(answer)))
+    story.note(2)
+    with story.world.server([Script(reply(answer)), Script(OK)]) as server:
+        story.do("send_all", 9)
+        story.run(story.world.url(server))
+    texts = story.texts()
+    assert server.bodies == [",".join(texts[:3]), ",".join(texts[3:])]
+    assert story.outcome["mark"] == 5
+
+
+# Connections that are kept
+
+
+def test_a_kept_connection_that_the_server_closed_is_no_fault(story):
+    kept = Script(reply(b"ok,3", headers=("Keep-Alive: timeout=900",)))
+    for _ in range(4):
+        story.note(2)
+        story.upload(kept)
+    with story.world.server([kept]) as server:
+        story.run(story.world.url(server))
+    assert server.carried == [1, 1, 1, 1]
+    assert [error for _, error, _ in story.outcome["uploads"]] == [""] * 4
+    assert ",".join(server.bodies) == ",".join(story.texts())
+    counted["kinds"] += 1
+
+
+def test_a_kept_connection_that_ends_after_it_took_a_batch_repeats_that_batch_alone(story):
+    kept = reply(b"ok,3", headers=("Keep-Alive: timeout=900",))
+    for _ in range(4):
+        story.note(2)
+        story.upload(Script(kept, idle=0.3))
+    with story.world.server([Script(kept, idle=0.3)]) as server:
+        story.run(story.world.url(server))
+    texts = story.texts()
+    # The first of a connection is answered. What comes next over it is taken, but not answered.
+    pairs = [",".join(texts[n : n + 2]) for n in range(0, 8, 2)]
+    assert server.bodies == [pairs[0], pairs[1], pairs[1], pairs[2], pairs[2], pairs[3], pairs[3]]
+    counted["kinds"] += 1
+    counted["duplicates"] += 6
+
+
+def test_a_kept_connection_carries_many_batches(story):
+    kept = reply(b"ok", headers=("Keep-Alive: timeout=900",))
+    for _ in range(5):
+        story.note(2)
+        story.do("send")
+    with story.world.server([Script(kept, repeat=True)]) as server:
+        story.run(story.world.url(server))
+    assert server.carried == [5]
+    assert ",".join(server.bodies) == ",".join(story.texts())
+
+
+# Many entries
+
+
+def test_many_entries_go_in_batches_and_each_bad_answer_repeats_its_batch_only(story):
+    story.note(700)
+    for n in range(12):
+        story.upload(Script(OK, after=len(OK) - n % 2 - (n % 3 == 0), reset=n % 2 > 0))
+        story.upload(Script(OK))
+    batches = story.upload_all(Script(OK))
+    arrived(story, batches, story.texts())
+    assert len({body for _, body, _ in batches}) == 4
+
+
+def test_a_restart_at_any_time_repeats_at_most_what_was_not_answered(story):
+    for n in range(0, len(OK), 3):
+        story.note(2)
+        story.upload(Script(OK, after=n, reset=n % 2 > 0))
+        if n % 2:
+            story.do("restart", 60)
+            story.do("set_clock")
+        if n % 5 == 0:
+            story.upload(Script(OK))
+    arrived(story, story.upload_all(Script(OK)), story.texts())
+
+
+# What it refuses
+
+
+class Judging:
+    """A server that answers `judge(texts)`, a status, to the entries of each body.
+
+    requests: [(texts, status)].
+    """
+
+    def __init__(self, judge):
+        requests = self.requests = []
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = 1024  # an answer goes out in one piece
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                texts = body.decode().split(",")
+                status = judge(texts)
+                requests.append((texts, status))
+                answer = b"ok,1" if status == 200 else b"entry 1 is wrong"
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def judged(story, judge, most=300):
+    """Upload everything to a judge; return what it took, in its order, and the lines told."""
+    story.do("send_all", most)
+    with Judging(judge) as server:
+        story.run(server.url)
+    counted["kinds"] += 1
+    taken = [text for texts, status in server.requests if status == 200 for text in texts]
+    assert len(taken) == len(set(taken)), "sent again after a good answer"
+    return taken, [line for _, _, lines in story.outcome["uploads"] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        ([1], 400),
+        ([8], 412),
+        ([29], 413),
+        ([14, 15], 422),
+        ([1, 2, 3, 4, 5], 400),
+        ([3, 9, 10, 28], 400),
+        (range(5, 20), 400),
+    ],
+    ids=lambda bad: str(bad) if isinstance(bad, int) else f"{len(bad)} from {bad[0]} on",
+)
+def test_an_entry_that_is_refused_blocks_no_other(plain_story, bad, status):
+    story = plain_story
+    story.note(30)
+    codes = [f"{n:08X}" for n in bad]
+    taken, lines = judged(
+        story, lambda texts: status if set(codes_of(texts)) & set(codes) else 200
+    )
+    assert taken == [text for text in story.texts() if codes_of([text])[0] not in codes]
+    words = f"the server answered {status} (entry 1 is wrong)"
+    refused = [text for text in story.texts() if codes_of([text])[0] in codes]
+    told = [line for line in lines if "refuses" in line]
+    assert told == [f"log: the server refuses {text}: {words}" for text in refused]
+    assert sum(int(line.split()[1]) for line in lines if "passed over" in line) == len(bad)
+    assert (story.outcome["refused"], story.outcome["sent"]) == (len(bad), 30 - len(bad))
+    assert story.outcome["mark"] == 30
+
+
+def test_the_last_entry_is_given_up_only_when_a_later_one_is_taken(plain_story):
+    story = plain_story
+    story.note(3)
+
+    def judge(texts):
+        return 400 if "00000003" in codes_of(texts) else 200
+
+    story.do("send_all", 50)
+    story.do("restart", 60)
+    story.do("set_clock")
+    story.do("send_all", 50)
+    with Judging(judge) as server:
+        story.run(server.url)
+        assert story.outcome["mark"] == 2
+        # It may have been the server: after a start it is asked again.
+        assert [texts for texts, status in server.requests if status == 400][-1] == [
+            story.texts()[2]
+        ]
+    later = _story(story.world)
+    later.note_entry(b"LATER")
+    taken, lines = judged(later, judge)
+    assert codes_of(taken) == ["LATER"]
+    assert "log: 1 entries passed over, refused" in lines
+    assert later.outcome["mark"] == 4
+
+
+def test_more_refused_in_a_row_than_can_be_told_from_a_server_in_trouble_block_for_hours_only(
+    plain_story,
+):
+    story = plain_story
+    story.note(60)
+    codes = [f"{n:08X}" for n in range(11, 51)]
+    taken, lines = judged(story, lambda texts: 400 if set(codes_of(texts)) & set(codes) else 200)
+    assert codes_of(taken) == [f"{n:08X}" for n in (*range(1, 11), *range(51, 61))]
+    # After 16, after 32; then 64 would be too many.
+    assert lines.count("log: the server refuses every entry; again in an hour") == 2
+    assert story.outcome["refused"] == 40
+
+
+def test_a_server_that_refuses_everything_loses_nothing(plain_story):
+    story = plain_story
+    story.note(50)
+    alone = []
+
+    def judge(texts):
+        # It is in order again when a third round begins.
+        if texts == alone or not alone:
+            judge.rounds += len(texts) == 1
+            if len(texts) == 1:
+                alone[:] = texts
+        return 200 if judge.rounds > 2 else 400
+
+    judge.rounds = 0
+    taken, lines = judged(story, judge)
+    assert taken == story.texts()
+    assert lines.count("log: the server refuses every entry; again in an hour") == 2
+    assert not [line for line in lines if "passed over" in line]
+    assert story.outcome["mark"] == 50
+
+
+@pytest.mark.parametrize("refusals", [5, 12, 19])
+def test_a_server_that_recovers_while_its_refusals_are_counted_costs_fewer_than_16(
+    plain_story, refusals
+):
+    # It cannot be told from one that refuses these entries alone: each of them is named.
+    story = plain_story
+    story.note(30)
+    calls = []
+
+    def judge(texts):
+        calls.append(texts)
+        return 400 if len(calls) <= refusals else 200
+
+    taken, lines = judged(story, judge)
+    lost = [text for text in story.texts() if text not in taken]
+    assert taken == [text for text in story.texts() if text not in lost]
+    assert len(lost) == refusals - 4 < 16  # 30, 15, 7 and 3 entries were refused before
+    told = [line.split()[4][:-1] for line in lines if "refuses" in line]
+    assert told == lost
+    assert f"log: {len(lost)} entries passed over, refused" in lines
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 408, 425, 429, 500, 502, 503, 599])
+def test_what_is_not_said_of_the_entries_passes_over_none(plain_story, status):
+    story = plain_story
+    story.note(20)
+    calls = []
+
+    def judge(texts):
+        calls.append(len(texts))
+        return status if len(calls) <= 20 else 200
+
+    taken, lines = judged(story, judge)
+    assert taken == story.texts()
+    assert calls == [20] * 21
+    assert len(lines) == 2 and f"answered {status}" in lines[0]
+    assert story.outcome["refused"] == 0
+    counted["duplicates"] += 400
+
+
+# In which form
+
+_KINDS = (
+    (b"04A1B2C3", entries.SCANNER, 1, decision.ALLOWED, "04A1B2C3", "04A1B2C3"),
+    (b"FFFF", entries.SCANNER, 0, decision.UNKNOWN_CODE, "FFFF", "FFFF"),
+    (b"", entries.EXIT_BUTTON, 1, 0, "btn-exit", "btn-exit"),
+    (b"", entries.DOOR, 1, entries.FORCED, "alarm", "door-forced"),
+    (b"", entries.DOOR, 0, entries.FORCED, "alarm", "door-forced"),
+    (b"", entries.DOOR, 1, entries.HELD, "alarm", "door-held"),
+    (b"", entries.DOOR, 0, entries.HELD, "alarm", "door-held"),
+    (b"", entries.ALARM, 1, 0, "alarm", "alarm"),
+    (b"", entries.ALARM, 0, 0, "alarm", "alarm"),
+)
+
+
+def test_any_server_is_told_what_the_protocol_has(story):
+    for code, source, state, reason, _, _ in _KINDS:
+        story.note_entry(code, source, state, reason)
+    (head, body, _), *more = story.upload_all(Script(OK))
+    assert not more and "X-Kalitka" not in head
+    told = zip(story.outcome["noted"], _KINDS, strict=True)
+    assert body.split(",") == [f"{at}_{kind[4]}_{kind[2]}" for at, kind in told]
+
+
+def test_our_hub_is_told_everything_once_it_has_said_who_it_is(world):
+    story = Story(world)
+    story.do("poll")
+    story.scripts.append(Script(POLL))
+    for number, (code, source, state, reason, _, _) in enumerate(_KINDS):
+        if number == 4:
+            # What time it was is a record of its own, with a number that no entry has.
+            story.do("set_clock")
+        story.note_entry(code, source, state, reason)
+    (head, body, _), *more = story.upload_all(Script(HUB))
+    assert not more and f"X-Kalitka-Log: {story.outcome['id']}\r" in head
+    assert re.fullmatch("[0-9a-f]{8}", story.outcome["id"])
+    told = zip(story.outcome["noted"], _KINDS, [1, 2, 3, 4, 6, 7, 8, 9, 10], strict=True)
+    assert body.split(",") == [
+        f"{at}_{kind[5]}_{kind[2]}_{kind[3]}_{kind[1]}_{number}" for at, kind, number in told
+    ]
+    assert len(access_log.parse(body.encode(), story.outcome["id"]).entries) == 9
+
+
+def test_the_form_follows_the_server(plain_story):
+    story = plain_story
+    for answer in (OK, HUB, HUB, OK, OK, HUB, reply(b"", "502 Bad", ("X-Kalitka: 1",)), HUB):
+        story.note(2)
+        story.upload(Script(answer))
+    batches = story.upload_all(Script(HUB))
+    arrived(story, batches, [f"{n:08X}" for n in range(1, 17)], codes_of)
+    logged = ["X-Kalitka-Log" in head for head, _, _ in batches]
+    assert logged == [False, False, True, True, False, False, True, True]
+
+
+def test_a_hub_that_was_met_is_told_everything_also_after_an_answer_that_was_cut(story):
+    # A batch that the hub stored in one form must not come in the other: it would be there twice.
+    for n in range(0, len(HUB), 3):
+        story.note()
+        story.upload(Script(HUB))
+        story.note()
+        story.upload(Script(HUB, after=n, reset=n % 2 > 0))
+    batches = story.upload_all(Script(HUB))
+    arrived(story, batches, [f"{n + 1:08X}" for n in range(len(story.truth))], codes_of)
+    logged = ["X-Kalitka-Log" in head for head, _, _ in batches]
+    assert logged == [False] + [True] * (len(batches) - 1)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [reply(b"<html>", "502 Bad Gateway"), reply(b"<html>Log in"), framed(body=b"ok,2"), b""],
+    ids=["502 of a proxy", "a portal's page", "no length", "nothing"],
+)
+def test_a_hub_that_was_met_is_told_everything_also_after_somebody_in_between_spoke(
+    plain_story, between
+):
+    story = plain_story
+    story.do("poll")
+    story.scripts.append(Script(POLL))
+    story.note(2)
+    story.upload(Script(between))
+    batches = story.upload_all(Script(HUB))
+    assert ["X-Kalitka-Log" in head for head, _, _ in batches] == [True, True]
+
+
+# Times
+
+
+def test_entries_of_before_the_clock_was_set_have_their_time(plain_world):
+    story = Story(plain_world)
+    for seconds in (5, 3, 12, 0):
+        story.do("move", seconds)
+        story.note()
+    story.do("set_clock")
+    story.note(2)
+    arrived(story, story.upload_all(Script(OK)), story.texts())
+
+
+def test_they_have_it_after_a_restart_too(plain_world):
+    story = Story(plain_world)
+    for seconds in (60, 7, 3600):
+        story.do("move", 4)
+        story.note(2)
+        story.do("move", 9)
+        story.note()
+        story.do("set_clock")
+        story.do("move", 2)
+        story.note()
+        story.do("restart", seconds)
+    story.do("move", 3)
+    story.note(2)
+    story.do("move", 30)
+    story.do("set_clock")
+    arrived(story, story.upload_all(Script(OK)), story.texts())
+
+
+def test_where_it_never_became_known_the_server_is_told_0(plain_world):
+    story = Story(plain_world)
+    known = []
+    for number, is_set in enumerate((True, False, True, False, False, True, False)):
+        if number:
+            story.do("restart", 60)
+        story.do("move", 5)
+        story.note(2)
+        if is_set:
+            story.do("set_clock")
+        known += [is_set] * 2
+    story.do("send")
+    # Those of this start wait, since they may get their time yet.
+    batches = story.upload_all(Script(OK))
+    texts = story.texts()
+    expected = [
+        text if is_set else "0" + text[text.index("_") :]
+        for text, is_set in zip(texts, known, strict=True)
+    ]
+    arrived(story, batches, expected)
+    # One session without a time is in a body at most: it is known whose entries they are.
+    assert [len(body.split(",")) for _, body, _ in batches][-1] == 2
+
+
+def test_entries_wait_ten_minutes_for_the_clock_and_no_longer(plain_world):
+    story = Story(plain_world)
+    story.note(2)
+    story.do("send_all", 700)
+    with plain_world.server([Script(OK)]) as server:
+        story.run(plain_world.url(server))
+    assert server.bodies == ["0_00000001_1,0_00000002_1"]
+    assert 595 < len(story.outcome["uploads"]) < 605
+    for wait in (1, 300, 590):
+        story = Story(plain_world)
+        story.note(2)
+        for _ in range(wait):
+            story.do("send")
+        story.do("set_clock")
+        arrived(story, story.upload_all(Script(OK)), story.texts())
+
+
+# Codes
+
+ODD = (
+    b"A,B",
+    b"5_FF_1,6_AA_1",
+    b"50%",
+    b"%41",
+    b"A_/B",
+    b"_/",
+    b"line\nend",
+    b"\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    b"\0",
+    b"\xff\xfe\x80",
+    "\u00fc\u20ac\U0001f512".encode(),
+    b"a b",
+    b" ",
+    b"\t",
+    b"_",
+    b"a_b",
+    b"1_2_3_4_5",
+    b"",
+    b"x" * 255,
+    b"y" * 300,
+    bytes(range(255)),
+    b"," * 255,
+)
+
+
+@pytest.mark.parametrize("at_hub", [False, True], ids=["any server", "our hub"])
+def test_a_code_that_is_none_harms_nothing(plain_world, at_hub):
+    story = _story(plain_world)
+    if at_hub:
+        story.do("poll")
+        story.scripts.append(Script(POLL))
+    for code in ODD:
+        story.note()
+        story.note_entry(code, state=0, reason=decision.UNKNOWN_CODE)
+    story.note()
+    batches = story.upload_all(Script(HUB if at_hub else OK))
+    parsed = [
+        entry
+        for _, body, _ in batches
+        for entry in access_log.parse(
+            body.encode("latin-1"), story.outcome["id"] if at_hub else None
+        ).entries
+    ]
+    assert [entry.seconds for entry in parsed] == story.outcome["noted"]
+    passes = [f"{2 * n + 1:08X}" for n in range(len(ODD) + 1)]
+    assert [(entry.code, entry.state) for entry in parsed[::2]] == [(code, 1) for code in passes]
+    assert [entry.state for entry in parsed[1::2]] == [0] * len(ODD)
+    if at_hub:
+        assert [entry.number for entry in parsed] == list(range(1, len(parsed) + 1))
+        # What can be told in the hub's form is told as it was scanned.
+        assert {"1_2_3_4_5", "a b", "\u00fc\u20ac\U0001f512"} <= {entry.code for entry in parsed}
+    else:
+        assert all(re.fullmatch("[!-~]+", body) for _, body, _ in batches)
+        assert all(
+            len(piece.split("_")) == 3 for _, body, _ in batches for piece in body.split(",")
+        )

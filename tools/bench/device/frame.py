@@ -1,0 +1,58 @@
+"""What every measurement stands in: a flash with a file system, and the lines that are printed.
+
+Figures are printed as one JSON object a line, and as the last one {"end": why}, where `why` is
+"" if all was measured.
+"""
+
+import json
+
+import flash
+import vfs
+
+_SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}  # as the ESP32 port mounts it
+_ENOMEM = 12
+_ENOSPC = 28
+
+
+class Chip(flash.Flash):
+    """A flash in a file, and a count of the bytes that were read."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.read_bytes = 0
+
+    def readblocks(self, block, buf, offset=0):
+        """Read into `buf` from an offset in a block."""
+        self.read_bytes += len(buf)
+        super().readblocks(block, buf, offset)
+
+
+def mount(chip):
+    """Mount a flash as /flash; a blank one is formatted."""
+    try:
+        fs = vfs.VfsLfs2(chip, **_SIZES)
+    except OSError:
+        vfs.VfsLfs2.mkfs(chip, **_SIZES)
+        fs = vfs.VfsLfs2(chip, **_SIZES)
+    vfs.mount(fs, "/flash")
+
+
+def tell(figures):
+    """Print a line of figures, a dict."""
+    print(json.dumps(figures))
+
+
+def run(work):
+    """Do `work` and tell how it ended: what stops a reader for want of room is a figure, too."""
+    try:
+        work()
+        tell({"end": ""})
+    except MemoryError:
+        tell({"end": "out of memory"})
+    except OSError as e:
+        if e.errno == _ENOSPC:
+            tell({"end": "flash full"})
+        elif e.errno == _ENOMEM:
+            tell({"end": "out of memory"})
+        else:
+            raise

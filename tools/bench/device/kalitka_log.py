@@ -1,0 +1,89 @@
+"""Kalitka's access log and its upload, driven as its gate and its poller drive them."""
+
+import asyncio
+
+from kalitka.access import decision
+from kalitka.journal import entries
+from kalitka.journal.access_log import AccessLog
+from kalitka.sync.uploader import Uploader
+
+_SIZE = 512 * 1024
+
+
+class Program:
+    """The log in `folder`."""
+
+    def __init__(self, folder):
+        self._clock = _Clock()
+        self._journal = AccessLog(folder + "/journal", _SIZE, self._clock, print)
+
+    def note(self, seconds, code):
+        """Keep that a code (bytes) was allowed."""
+        self._clock.now = seconds
+        self._journal.note(entries.SCANNER, 1, decision.ALLOWED, code)
+
+    def mark(self):
+        """Keep that the server has all there is."""
+        log = self._journal.log
+        log.set_mark(log.last)
+
+    def count(self):
+        """Return how many entries there are."""
+        log = self._journal.log
+        return log.last - log.first + 1
+
+    def let_wait(self, count):
+        """Let so many of the entries that there are be those to be sent."""
+        log = self._journal.log
+        log.set_mark(log.last - count)
+
+    def upload(self, look):
+        """Send what there is to send; return how many. `look` is called all along, first idle."""
+        return asyncio.run(self._upload(look))
+
+    async def _upload(self, look):
+        uploader = Uploader(_Hub(look), self._journal, self._clock, print, 0)
+        look()
+        watch = asyncio.create_task(_watch(look))
+        while uploader.due(self._clock.uptime()):
+            await uploader.send()
+        watch.cancel()
+        return uploader.sent
+
+    def close(self):
+        """Nothing is open."""
+
+
+class _Clock:
+    # As the firmware's, with the time that it is told.
+    is_set = True
+
+    def __init__(self):
+        self.now = 0
+
+    def seconds(self):
+        return self.now
+
+    def uptime(self):
+        return 1
+
+
+class _Hub:
+    # A client that swallows what it is to send.
+    at_hub = True
+
+    def __init__(self, look):
+        self._look = look
+
+    async def upload(self, size, pieces, _name):
+        for piece in pieces():
+            size -= len(piece)
+            self._look()
+        if size:
+            raise ValueError(f"{size} bytes are missing")
+
+
+async def _watch(look):
+    while True:
+        look()
+        await asyncio.sleep(0)

@@ -1,0 +1,122 @@
+"""Measures one program's access log; run by MicroPython as
+
+    measure_log PROGRAM FLASH WHAT COUNT
+
+PROGRAM: a module with a class Program, whose `note` keeps an entry. FLASH: a file that is the
+flash, copied to memory and left as it is where nothing else is said; a blank one is formatted.
+Prints figures as `frame` says.
+"""
+
+import gc
+import sys
+import time
+
+from frame import Chip, mount, run, tell
+from ram_flash import RamFlash
+
+_BEGAN = 1793100000  # seconds since 1970 UTC
+_EACH_S = 17  # between two entries: 5,000 a day
+_SCATTER = 2654435761  # any odd number makes other codes of each number
+
+
+def _note(program, number):
+    program.note(_BEGAN + number * _EACH_S, b"%08X" % (number * _SCATTER & 0xFFFFFFFF))
+
+
+def fill(program, chip, count):
+    """Fill the log until something gives way, go on for `count` entries, and keep the flash.
+
+    held: the fewest entries that there were afterwards.
+    """
+    number = 0
+    while program.count() == number:
+        _note(program, number)
+        number += 1
+    held = program.count()
+    for more in range(count):
+        _note(program, number + more)
+        held = min(held, program.count())
+    chip.save(sys.argv[2])
+    tell({"held": held})
+
+
+def times(program, _chip, count):
+    """Tell the microseconds an entry."""
+    gc.collect()
+    began = time.ticks_us()
+    for number in range(count):
+        _note(program, number)
+    tell({"us": time.ticks_diff(time.ticks_us(), began) / count})
+
+
+def notes(program, chip, count):
+    """Tell the flash operations of an entry, and the spread of the erases over the blocks."""
+    before = chip.counts()
+    for number in range(count):
+        _note(program, number)
+    _tell_counts(_since(before, chip), count, chip)
+
+
+def passes(program, chip, count):
+    """Tell what `notes` tells, of an entry that the server has at once; and of that mark alone."""
+    marks = {}
+    before = chip.counts()
+    for number in range(count):
+        _note(program, number)
+        noted = chip.counts()
+        program.mark()
+        for name, more in _since(noted, chip).items():
+            marks[name] = marks.get(name, 0) + more
+    _tell_counts(_since(before, chip), count, chip)
+    _tell_counts(marks, count, chip)
+
+
+def _since(before, chip):
+    return {name: now - before[name] for name, now in chip.counts().items()}
+
+
+def _tell_counts(counts, count, chip):
+    figures = {name: total / count for name, total in counts.items()}
+    figures["spread"] = max(chip.wear) * len(chip.wear) / sum(chip.wear)
+    tell(figures)
+
+
+def upload(program, chip, count):
+    """Send so many entries. The flash stays in its file, since all the memory is watched.
+
+    over_idle: the most heap in use meanwhile, over that before. read: bytes read from the flash.
+    """
+    program.let_wait(count)
+    seen = []
+
+    def look():
+        gc.collect()
+        used = gc.mem_alloc()
+        if len(seen) < 2:
+            seen.append(used)
+        seen[-1] = max(seen[-1], used)
+
+    gc.collect()
+    before = chip.read_bytes
+    sent = program.upload(look)
+    if sent != count:
+        raise ValueError(f"sent {sent}")
+    tell({"over_idle": seen[1] - seen[0], "read": chip.read_bytes - before})
+
+
+def main():
+    """Measure as the command line says."""
+    name, path, what, count = sys.argv[1:5]
+    chip = Chip(path) if what == "upload" else RamFlash(path)
+    mount(chip)
+    make = __import__(name).Program
+    gc.collect()
+    bare = gc.mem_alloc()
+    program = make("/flash")
+    gc.collect()
+    tell({"memory": gc.mem_alloc() - bare})
+    globals()[what](program, chip, int(count))
+    program.close()
+
+
+run(main)
