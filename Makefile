@@ -18,7 +18,7 @@ demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in
 test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets
 	@$(BIN)/pytest -q -n auto --dist loadfile
 
-test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs: some 25 minutes
+test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: half an hour
 	@$(BIN)/pytest -q -s host_tests/long
 
 lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/

