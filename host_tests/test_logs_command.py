@@ -557,7 +557,7 @@ class WDT:
         print("watchdog of", timeout)
     def feed(self):
         print("fed")
-        time.sleep_ms(20)
+        time.sleep_ms(60)
 machine.WDT = WDT
 """
 

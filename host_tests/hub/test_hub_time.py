@@ -3,11 +3,10 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from hub.hub_site import ON_SQLITE, START, headers
+from hub.hub_site import START, headers
 from kalitka_hub.app import create_app
 from kalitka_hub.faults import Refused
 
-pytestmark = ON_SQLITE
 SECONDS = START * 60 + 38
 
 

@@ -1,32 +1,28 @@
 """The hub as an ASGI application: its routes, and what every error looks like.
 
-Errors are one line of plain text, for a person with `curl` and for the log of a reader; those of
-the REST API, an application of its own below `rest.PREFIX`, are JSON. Every answer says in a
-header that it is this hub's: then a reader of ours sends what others would not understand.
+Errors are one line of plain text, for a person with `curl` and for the log of a reader. Every
+answer says in a header that it is this hub's: then a reader of ours sends what others would not
+understand.
 """
 
 import logging
-from asyncio import create_task, sleep
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from . import health, metrics, rest, rest_accounts, token_reader_api
+from . import token_reader_api
 from .changes import changing
-from .compile import keep_horizon
 from .database import Database
 from .state import HubState
-from .watch import Watch
 from .zone import check_zone
 
-_CALENDAR_SECONDS = 60  # between two looks at the date
 _LOG = logging.getLogger(__name__)
 _THIS_IS_US = (b"x-kalitka", b"1")
 
@@ -42,25 +38,20 @@ class _Hub(FastAPI):
         await super().__call__(scope, receive, send_marked)
 
 
-def create_app(
-    database: Database, zone: str = "UTC0", *, metrics_for_all: bool = False
-) -> FastAPI:
+def create_app(database: Database, zone: str = "UTC0") -> FastAPI:
     """Return the application that serves this database. Raises Refused for a bad zone.
 
-    zone: the name of the site's time zone, or a POSIX TZ string. metrics_for_all: whoever reaches
-    the hub may read its figures, not only this computer and those with an API token.
+    zone: the name of the site's time zone, or a POSIX TZ string.
     It writes the last sightings down when it stops; closing the database is left to the caller.
     """
     state = HubState(database, check_zone(zone))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        calendar = create_task(_keep_calendar(database))
         yield
-        calendar.cancel()
         await run_in_threadpool(_write_sightings, state)
 
-    # What is beside the REST API is for readers: its description is the protocol.
+    # This API is for readers: its description is the protocol, so there are no pages of docs.
     app = _Hub(
         title="Kalitka hub",
         lifespan=lifespan,
@@ -74,23 +65,12 @@ def create_app(
     )
     app.state.hub = state
     app.include_router(token_reader_api.router)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
-    app.mount(rest.PREFIX, rest.create_api(state, (rest_accounts.router,)))
-    app.state.metrics = figures = metrics.Metrics(database)
-    app.state.metrics_for_all = metrics_for_all
-    app.add_middleware(Watch, database=database, metrics=figures)
+    app.add_api_route("/healthz", _healthy, methods=["GET"])
     return app
 
 
-async def _keep_calendar(database: Database) -> None:
-    # Each local day another one comes within the horizon of the holidays.
-    while True:
-        try:
-            await run_in_threadpool(keep_horizon, database)
-        except SQLAlchemyError as fault:
-            _LOG.error("the calendar was not looked at: %s", getattr(fault, "orig", fault))
-        await sleep(_CALENDAR_SECONDS)
+async def _healthy() -> PlainTextResponse:
+    return PlainTextResponse("ok")
 
 
 def _write_sightings(state: HubState) -> None:
@@ -105,7 +85,7 @@ async def _http_error(request: Request, fault: Exception) -> PlainTextResponse:
         text = (
             "no such path: readers ask /api/v1/token-reader/access-tokens/sync, "
             "/api/v1/token-reader/access-logs, /api/v1/token-reader/time and "
-            f"/api/v2/token-reader/time; programs ask what {rest.PREFIX}/docs shows"
+            "/api/v2/token-reader/time"
         )
     elif fault.status_code == 405:
         allowed = (fault.headers or {}).get("Allow", "another method")
@@ -116,11 +96,7 @@ async def _http_error(request: Request, fault: Exception) -> PlainTextResponse:
 async def _database_error(_request: Request, fault: Exception) -> PlainTextResponse:
     assert isinstance(fault, OperationalError)
     _LOG.error("database: %s", fault.orig)
-    return PlainTextResponse(
-        "the database is busy or unavailable: ask again later\n",
-        503,
-        headers={"Retry-After": str(health.RETRY_SECONDS)},
-    )
+    return PlainTextResponse("the database is busy or unavailable: ask again later\n", 503)
 
 
 async def _disconnected(_request: Request, _fault: Exception) -> PlainTextResponse:

@@ -24,42 +24,26 @@ with A, gets it. Within a minute changes are repeated, and applying them twice i
 
 Minutes that nobody was ever answered are remembered as silences. A reader that asks with one of
 them has it from elsewhere: from another server, or from this one before it was restored from an
-older backup. What else it believes is unknown, so it is told to do a full sync. So is a reader
-that was added or put into other groups at or after the minute that it asks with: that change is
-stamped too, on the reader, and by the same argument none is missed.
+older backup. What else it believes is unknown, so it is told to do a full sync.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from .clock import minute_of
 from .database import Database
-from .models import NAME_MAX, Reader, Silence, Site, Token
+from .models import Silence, Site, Token
 from .sightings import Sightings
 
 HISTORY = 366 * 24 * 60  # minutes; a reader that was away for longer does a full sync
-COMMAND_LINE = "command line"  # who changes something at the hub's own computer
-_CHANGE = "kalitka_change"
-
-
-class Change(NamedTuple):
-    """What is told of all that one transaction changes.
-
-    stamp: the minute since 1970 UTC to stamp it with. at: the computer's time then, in seconds.
-    who: whose change it is, for the audit.
-    """
-
-    stamp: int
-    at: int
-    who: str
+_STAMP = "kalitka_stamp"
 
 
 @contextmanager
-def changing(database: Database, who: str = COMMAND_LINE) -> Iterator[Session]:
+def changing(database: Database) -> Iterator[Session]:
     """Open the session in which data is changed, holding the site's lock.
 
     All of it is committed at the end, or nothing if an exception leaves the block. Keep it
@@ -67,26 +51,15 @@ def changing(database: Database, who: str = COMMAND_LINE) -> Iterator[Session]:
     """
     with database.writing() as session:
         site = _lock(session)
-        stamp = max(minute_of(database.clock), site.acknowledged)
-        session.info[_CHANGE] = Change(stamp, int(database.clock()), who[:NAME_MAX])
+        session.info[_STAMP] = max(minute_of(database.clock), site.acknowledged)
         yield session
-
-
-def change_of(session: Session) -> Change:
-    """Return when and by whom this session changes data. It must come from `changing`."""
-    if _CHANGE not in session.info:
-        raise RuntimeError("changes are written in `with changes.changing(database)` only")
-    return session.info[_CHANGE]
 
 
 def stamp_of(session: Session) -> int:
     """Return the minute to stamp a change with. The session must come from `changing`."""
-    return change_of(session).stamp
-
-
-def who_of(session: Session) -> str:
-    """Return who changes data in this session. It must come from `changing`."""
-    return change_of(session).who
+    if _STAMP not in session.info:
+        raise RuntimeError("changes are written in `with changes.changing(database)` only")
+    return session.info[_STAMP]
 
 
 def acknowledge(database: Database, sightings: Sightings) -> None:
@@ -127,9 +100,7 @@ def _next_minute(session: Session, acknowledged: int, current: int) -> int:
     # The system clock went backwards, or had been ahead once. Until it catches up the minute
     # is a mere counter: it steps past the changes stamped with it, or every poll until then
     # would repeat them all.
-    tokens = select(func.max(Token.changed)).scalar_subquery()
-    readers = select(func.max(Reader.configured_minute)).scalar_subquery()
-    latest = max(minute or 0 for minute in session.execute(select(tokens, readers)).one())
+    latest = session.execute(select(func.max(Token.changed))).scalar_one() or 0
     return max(acknowledged, latest + 1) if latest >= acknowledged else acknowledged
 
 

@@ -6,12 +6,9 @@ written, and one line on stderr says what to do. May be used while the server ru
 """
 
 import json
-import logging
 import os
-import shutil
 import ssl
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +16,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DatabaseError
@@ -27,16 +23,13 @@ from sqlalchemy.exc import DatabaseError
 from kalitka.access import rules
 from kalitka.journal import words
 
-from . import logs, setup_code
 from .access_log import list_entries, state_text
 from .changes import changing
-from .compile import recompute_all
 from .database import Database, open_database, open_existing
 from .faults import NotFound, Refused
 from .models import AccessEntry
 from .readers import add_reader, check_reader_code, list_readers, remove_reader
 from .site_secret import has_secret, new_secret, set_secret
-from .site_zone import set_zone
 from .tokens import TokenSetting, list_tokens, remove_token, set_tokens
 from .zone import check_zone
 
@@ -54,9 +47,9 @@ DatabasePath = Annotated[
     str,
     typer.Option(
         "--db",
-        envvar=["KALITKA_DATABASE_URL", "KALITKA_HUB_DB"],
+        envvar="KALITKA_HUB_DB",
         metavar="PATH",
-        help="The hub's database file, or postgresql://USER:PASSWORD@HOST/NAME.",
+        help="The hub's database file, or a SQLAlchemy URL.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -64,7 +57,6 @@ ReaderCode = Annotated[str, typer.Argument(metavar="CODE", help="The reader's co
 TokenCode = Annotated[str, typer.Argument(metavar="CODE", help="The token's code.")]
 DEFAULT_DATABASE = "kalitka-hub.sqlite"
 _RENEW_BEFORE = timedelta(days=30)
-_LOG = logging.getLogger(__name__)
 
 
 @hub.command()
@@ -89,26 +81,12 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The certificate's private key.")
     ] = None,
-    metrics_for_all: Annotated[
-        bool,
-        typer.Option(
-            "--metrics-for-all",
-            help="Let everybody read /metrics, not only this computer and API tokens.",
-        ),
-    ] = False,
-    log_format: Annotated[
-        logs.Form, typer.Option(help="How the log on stderr is written.")
-    ] = "text",
-    log_level: Annotated[
-        logs.Level, typer.Option(help="What is logged; debug is every request of a reader.")
-    ] = "info",
 ) -> None:
     """Answer the readers, until Ctrl-C."""
     # The web framework takes half a second to import, which the other commands do not wait for.
     from . import server  # noqa: PLC0415
     from .app import create_app  # noqa: PLC0415
 
-    logs.configure(log_format, log_level)
     with _faults_reported():
         zone = check_zone(zone)
         tls = _tls_context(tls_certificate, tls_key)
@@ -118,52 +96,10 @@ def serve(
                 ready = has_secret(session)
             if not ready:
                 _tell("the site has no secret, so every reader is refused: `kalitka hub secret`")
-            _keep_zone(database, zone)
-            _offer_setup(database)
             address = server.address_of(listener, secure=tls is not None)
             ready_line = f"kalitka hub on {address}, zone {zone}, database {database.name}"
-            app = create_app(database, zone, metrics_for_all=metrics_for_all)
-            place = {"address": address, "zone": zone, "database": database.name}
-
-            def tell_ready() -> None:
-                print(ready_line, flush=True)
-                logs.event(_LOG, logging.INFO, "hub started", **place)
-
-            server.serve(app, listener, tell_ready, tls)
-
-
-def _keep_zone(database: Database, zone: str) -> None:
-    # What holidays and the times of grants mean depends on it.
-    with changing(database) as session:
-        if set_zone(session, zone):
-            recompute_all(session)
-
-
-def _offer_setup(database: Database) -> None:
-    # A one-time code is for eyes only: not for a log that is kept, such as systemd's.
-    with database.snapshot() as session:
-        waits = setup_code.is_open(session)
-    if waits and sys.stderr.isatty():
-        _show_setup_code(database)
-    elif waits:
-        _tell("the hub has no users yet: `kalitka hub setup-code` shows how to make the first")
-
-
-def _show_setup_code(database: Database) -> bool:
-    with changing(database, setup_code.SETUP) as session:
-        code = setup_code.make_code(session)
-    if code:
-        print(f"one-time code for the first admin, good for an hour: {code}", file=sys.stderr)
-        print("  POST /api/v1/hub/setup with code, name and password", file=sys.stderr)
-    return code is not None
-
-
-@hub.command("setup-code")
-def setup_code_command(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Show a one-time code with which the first admin is made, while the hub has no users."""
-    with _faults_reported(), _opened(open_database(db)) as database:
-        if not _show_setup_code(database):
-            raise NotFound("the hub has users already: an admin makes others")
+            app = create_app(database, zone)
+            server.serve(app, listener, lambda: print(ready_line, flush=True), tls)
 
 
 @hub.command()
@@ -216,75 +152,6 @@ def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
             _tell("this is the only time it is shown: give it to the readers now")
         else:
             _tell(f"the secret from {SECRET_VARIABLE} is set")
-
-
-@hub.command()
-def migrate(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Bring an older database to the schema of this hub, as every other command does by itself."""
-    from . import migrations  # noqa: PLC0415
-
-    logs.configure("text", "info")
-    with _faults_reported(), _opened(open_existing(db)) as database:
-        print(f"the database {database.name} has schema {migrations.NEWEST}")
-
-
-@hub.command()
-def systemd() -> None:
-    """Print the unit with which systemd runs this hub; its first lines say how to install it."""
-    from . import service  # noqa: PLC0415
-
-    with _faults_reported():
-        # Of this Python, whichever is first on the PATH.
-        command = shutil.which(Path(sys.executable).with_name("kalitka"))
-        command = command or shutil.which("kalitka")
-        if command is None:
-            raise Refused("there is no command `kalitka` on the PATH: install it, then ask again")
-        print(service.unit(str(Path(command).absolute())), end="")
-
-
-@hub.command("backup")
-def make_backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="It may replace an older backup.")],
-    db: DatabasePath = DEFAULT_DATABASE,
-) -> None:
-    """Write everything in the database to a file, while the hub runs.
-
-    It has people's names and the hashes of secrets: only its owner may read it, keep it so.
-    """
-    from . import backup  # noqa: PLC0415
-
-    with _faults_reported():
-        with _opened(open_existing(db)) as database, _progress("backup") as progress:
-            made = backup.make(database, file, progress)
-        print(f"{file}: {made.rows} rows, {file.stat().st_size} bytes")
-
-
-@hub.command()
-def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `kalitka hub backup` wrote.")],
-    db: DatabasePath = DEFAULT_DATABASE,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Drop what the database holds, after asking.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-) -> None:
-    """Fill a new database with what a backup has; of SQLite or PostgreSQL, whichever it was.
-
-    Readers that were told more since do a full sync. A hub that serves them from another database
-    must be stopped before.
-    """
-    from . import backup  # noqa: PLC0415
-
-    with _faults_reported():
-        made = backup.check(file)
-        of = f"{datetime.fromtimestamp(made.made, UTC):%Y-%m-%d %H:%M} UTC"
-        with _opened(open_database(db)) as database:
-            if replace and not yes:
-                question = f"Drop all that {database.name} holds, for the backup of {of}?"
-                typer.confirm(question, abort=True)
-            with _progress("restore") as progress:
-                backup.restore(database, file, replace=replace, progress=progress)
-            print(f"the database {database.name} has the backup of {of}: {made.rows} rows")
 
 
 @reader.command("add")
@@ -478,17 +345,6 @@ def _table(*columns: str) -> Table:
         # A code is copied from here: never shorten it.
         table.add_column(column, overflow="fold")
     return table
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar of rows done on a terminal."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    quiet = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as shown:
-        task = shown.add_task(name, total=None)
-        yield lambda done, rows: shown.update(task, completed=done, total=rows)
 
 
 @contextmanager

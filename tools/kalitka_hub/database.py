@@ -1,16 +1,11 @@
-"""The database: a SQLite file in WAL mode, or one on a PostgreSQL server.
+"""The database: a SQLite file in WAL mode, or whatever a SQLAlchemy URL names.
 
 Two kinds of transactions and no others: `snapshot` reads one state of the database from its
 first statement on, however long it takes and whoever writes meanwhile; `writing` has the
 database's write lock (SQLite) from its first statement. What is committed survives a power cut:
-SQLite's `synchronous` stays FULL, since a reader may have been told by then. Writes are rare.
-
-No wait is for ever: a lock that is not given, a statement that does not end and a connection
-that cannot be had within their seconds are an OperationalError, which the server answers with
-503. An opened database has the schema of this hub; see `migrations`.
+`synchronous` stays FULL, since a reader may have been told by then. Writes are rare.
 """
 
-import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -18,26 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, make_url, select
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import Session
 
-from . import migrations
 from .clock import Clock
 from .faults import NotFound, Refused
+from .models import Base, Site
 
 LOCK_SECONDS = 30  # a transaction waits this long for another one's lock
-STATEMENT_SECONDS = 120  # PostgreSQL gives a statement up after this
-CONNECT_SECONDS = 10  # for PostgreSQL to be reached, and for a connection to become free
 POOL_SIZE = 8  # connections kept open; an answer being streamed holds one
-# More of them to PostgreSQL while many readers are slow. A server of its own takes 100 by
-# default: three processes of the hub.
-POOL_OVERFLOW = 24
 _WAL_TRIES = 200
-
-_PASSWORD = re.compile(r"(?<=://)([^:/@]*:).*(?=@)|(password=)[^&]*")
 
 
 class Database:
@@ -50,21 +37,20 @@ class Database:
             self._reading = engine
             self._writing = engine.execution_options(kalitka_begin="BEGIN IMMEDIATE")
         else:
-            self._reading = engine.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
-            # After the wait for a lock a statement must see what its holder committed.
-            self._writing = engine.execution_options(isolation_level="READ COMMITTED")
+            self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
+            self._writing = engine
 
     @property
     def name(self) -> str:
         """The database's file or URL, without a password."""
-        return _shown(self._engine.url)
+        url = self._engine.url
+        is_file = url.get_backend_name() == "sqlite" and url.database
+        return str(url.database) if is_file else url.render_as_string(hide_password=True)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
         """Open a session that reads one state of the database, and roll it back at the end."""
-        with _pool_reported(), Session(self._reading) as session:
+        with Session(self._reading) as session:
             yield session
 
     @contextmanager
@@ -74,8 +60,19 @@ class Database:
         For `changes`, which takes the site's lock in it (change data in `changing`), and for
         `access_log`, which changes no rules.
         """
-        with _pool_reported(), Session(self._writing) as session, session.begin():
+        with Session(self._writing) as session, session.begin():
             yield session
+
+    def create_schema(self) -> None:
+        """Create what is missing of the tables, and the site's row with them."""
+        with self._reading.connect() as connection:
+            if set(Base.metadata.tables) <= set(inspect(connection).get_table_names()):
+                return
+        # Under the write lock: two processes may open a new file at the same time.
+        with self._writing.begin() as connection:
+            Base.metadata.create_all(connection)
+            if connection.execute(select(Site.id)).first() is None:
+                connection.execute(insert(Site).values(id=1, acknowledged=0))
 
     def open_connections(self) -> int:
         """Return how many connections are in use: transactions, answers being streamed."""
@@ -87,24 +84,19 @@ class Database:
 
 
 def open_database(where: str | Path, clock: Clock = time.time) -> Database:
-    """Open the database at a path or a URL, and bring its schema to this hub's.
+    """Open the database at a path or a SQLAlchemy URL, and create what is missing of it.
 
-    `clock` returns Unix seconds. Raises Refused if there can be no database, and for one that is
-    not this hub's.
+    `clock` returns Unix seconds. Raises Refused if there can be no database.
     """
     url = _url_of(where)
     try:
         engine = _engine_of(url)
         database = Database(engine, clock)
-        if not migrations.is_current(engine):
-            _migrate(url)
-    except (DatabaseError, sqlite3.Error, ArgumentError, ImportError) as fault:
-        reason = str(getattr(fault, "orig", None) or fault).strip().replace("\n", " ")
-        raise Refused(
-            f"no database can be opened at {_shown(url)}: {reason}; check --db"
-        ) from fault
-    except migrations.Unfit as fault:
-        raise Refused(f"the database {_shown(url)} {fault}") from fault
+        database.create_schema()
+    except (DatabaseError, sqlite3.Error, ModuleNotFoundError, ArgumentError) as fault:
+        reason = str(getattr(fault, "orig", None) or fault)
+        shown = url.render_as_string(hide_password=True)
+        raise Refused(f"no database can be opened at {shown}: {reason}; check --db") from fault
     return database
 
 
@@ -119,95 +111,31 @@ def open_existing(where: str | Path, clock: Clock = time.time) -> Database:
     return open_database(where, clock)
 
 
-def _migrate(url: URL) -> None:
-    engine = _engine_of(url)
-    if engine.dialect.name == "sqlite":
-        # Some tables can only be altered by making them anew, and dropping the old one must not
-        # take along the rows that refer to it. Inside a transaction this cannot be set.
-        event.listen(engine, "connect", _leave_references_alone)
-        engine = engine.execution_options(kalitka_begin="BEGIN IMMEDIATE")
-    try:
-        migrations.migrate(engine, _shown(url))
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def _pool_reported() -> Iterator[None]:
-    # To those who ask it is the same whether the database or the pool is busy.
-    try:
-        yield
-    except PoolTimeoutError as fault:
-        raise OperationalError(None, None, fault) from fault
-
-
 def _url_of(where: str | Path) -> URL:
     try:
         text = str(where)
         url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
-        backend = url.get_backend_name()
     except (ArgumentError, ValueError) as fault:
-        raise Refused(
-            f"{_censored(str(where))} is neither a path nor a database URL; check --db"
-        ) from fault
-    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise Refused(f"{where} is neither a path nor a database URL; check --db") from fault
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise Refused("the hub's database is a file that several processes share; check --db")
-    if backend in ("postgresql", "postgres"):
-        return url.set(drivername="postgresql+psycopg")
-    if backend != "sqlite":
-        raise Refused(
-            f"{_shown(url)} is of a kind that the hub cannot use: name a file, or a PostgreSQL "
-            "database as postgresql://USER:PASSWORD@HOST/NAME; check --db"
-        )
     return url
 
 
 def _engine_of(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        engine = create_engine(
-            url,
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_OVERFLOW,
-            pool_timeout=CONNECT_SECONDS,
-            connect_args={"connect_timeout": CONNECT_SECONDS},
-            # A fault's text must not carry what was being written: it may be a hash.
-            hide_parameters=True,
-        )
-        event.listen(engine, "connect", _prepare_postgresql)
-        return engine
+        return create_engine(url, pool_size=POOL_SIZE)
     # Connections to a file are cheap: never let a request wait for one, since the answers
     # being streamed to slow readers may hold many.
     engine = create_engine(
-        url,
-        pool_size=POOL_SIZE,
-        max_overflow=-1,
-        connect_args={"timeout": LOCK_SECONDS},
-        hide_parameters=True,
+        url, pool_size=POOL_SIZE, max_overflow=-1, connect_args={"timeout": LOCK_SECONDS}
     )
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def _prepare_postgresql(connection: Any, _record: Any) -> None:
-    # Outside of a transaction, or its end would undo them.
-    connection.autocommit = True
-    settings = {
-        "lock_timeout": LOCK_SECONDS * 1000,
-        "statement_timeout": STATEMENT_SECONDS * 1000,
-        # What is streamed is read to its end: the first row need not come soonest.
-        "cursor_tuple_fraction": 1,
-        # Should this computer lose its power, what it holds locked is free in a minute, not
-        # after two hours.
-        "tcp_keepalives_idle": 30,
-        "tcp_keepalives_interval": 10,
-        "tcp_keepalives_count": 3,
-    }
-    connection.execute("; ".join(f"SET {name} = {value:g}" for name, value in settings.items()))
-    connection.autocommit = False
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+def _prepare_connection(connection: sqlite3.Connection, _record: Any) -> None:
     # Python's sqlite3 must not open transactions of its own: `_begin` says which kind.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys=ON")
@@ -229,20 +157,5 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
     raise sqlite3.OperationalError("another process keeps the new database locked")
 
 
-def _leave_references_alone(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.execute("PRAGMA foreign_keys=OFF")
-
-
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("kalitka_begin", "BEGIN"))
-
-
-def _shown(url: URL) -> str:
-    if url.get_backend_name() == "sqlite" and url.database:
-        return str(url.database)
-    return _censored(url.render_as_string(hide_password=True))
-
-
-def _censored(text: str) -> str:
-    # Also of what is no URL, and of a password among the options.
-    return _PASSWORD.sub(r"\1\2***", text)

@@ -2,13 +2,11 @@
 
 The socket is opened before anything else, so that a port that is taken is one clear sentence.
 Connections are kept, and the answers say for how long: for a reader's chip a TLS handshake is
-hard work, and it polls once a minute. systemd, where it started the hub, is told when requests
-are taken, and that the loop still turns.
+hard work, and it polls once a minute.
 """
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -16,15 +14,12 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
-from . import logs, service
 from .faults import Refused
 
 SHUTDOWN_SECONDS = 5  # for answers under way when the server is told to stop
 LEAVE_SECONDS = 1  # for readers with an idle connection to take leave
 KEEP_ALIVE_SECONDS = 75  # of an idle connection: longer than a reader's poll interval
 _BACKLOG = 128  # connections waiting; all readers of a site ask at once after a power cut
-
-_LOG = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -65,12 +60,10 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; call `on_ready` once requests are taken.
 
-    tls: what the server shows itself with, None to speak plain HTTP. Where the log goes is left
-    to the caller, see `logs`.
+    tls: what the server shows itself with, None to speak plain HTTP.
     """
     config = uvicorn.Config(
         app,
-        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -93,30 +86,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
-        service.notify(service.READY)
-        self._signs = asyncio.create_task(_show_signs_of_life())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._signs.cancel()
-        service.notify(service.STOPPING)
         # TLS wants both sides to take leave, and a reader looks at its connection when it polls.
         late = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._abort_idle)
         try:
             await super().shutdown(sockets)
         finally:
             late.cancel()
-            # Here, as a SIGTERM ends the process before `run` returns.
-            logs.event(_LOG, logging.INFO, "hub stopped")
 
     def _abort_idle(self) -> None:
         for connection in list(self.server_state.connections):
             cycle = getattr(connection, "cycle", None)
             if cycle is None or cycle.response_complete:
                 connection.transport.abort()  # type: ignore[union-attr]
-
-
-async def _show_signs_of_life() -> None:
-    seconds = service.seconds_between_signs()
-    while seconds:
-        service.notify(service.ALIVE)
-        await asyncio.sleep(seconds)

@@ -12,7 +12,6 @@ import secrets
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from . import audit
 from .changes import stamp_of
 from .faults import Refused
 from .models import Site
@@ -28,25 +27,18 @@ def new_secret() -> str:
     return new_secret() if secret.startswith("-") else secret
 
 
-def check_secret(secret: str) -> str:
-    """Return `secret` if it fits in an HTTP header. Raises Refused."""
-    if not _SECRET.fullmatch(secret):
-        raise Refused(
-            "the secret must be 1 to 256 visible ASCII characters without spaces, since it "
-            "travels in an HTTP header"
-        )
-    return secret
-
-
 def set_secret(session: Session, secret: str) -> None:
     """Replace the site's secret: readers with the old one are refused from now on.
 
     The session comes from `changes.changing`. Raises Refused if the secret fits in no header.
     """
     stamp_of(session)
-    check_secret(secret)
-    session.execute(update(Site).values(secret_sha256=sha256_of(secret.encode())))
-    audit.record(session, "change", "site", "secret", None, None)
+    if not _SECRET.fullmatch(secret):
+        raise Refused(
+            "the secret must be 1 to 256 visible ASCII characters without spaces, since it "
+            "travels in an HTTP header"
+        )
+    session.execute(update(Site).values(secret_sha256=_hash(secret.encode())))
 
 
 def has_secret(session: Session) -> bool:
@@ -57,9 +49,8 @@ def has_secret(session: Session) -> bool:
 def is_secret(session: Session, presented: bytes) -> bool:
     """Tell whether these are the secret's bytes, in a time that does not depend on them."""
     stored = session.execute(select(Site.secret_sha256)).scalar_one()
-    return stored is not None and hmac.compare_digest(stored, sha256_of(presented))
+    return stored is not None and hmac.compare_digest(stored, _hash(presented))
 
 
-def sha256_of(secret: bytes) -> str:
-    """Return what is stored of a secret: its SHA-256 in hex."""
+def _hash(secret: bytes) -> str:
     return hashlib.sha256(secret).hexdigest()

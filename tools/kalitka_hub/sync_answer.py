@@ -3,22 +3,20 @@ r"""The answer to a sync request, as a stream read from one snapshot of the data
 `MINUTE%code,code%\n`, then rule lines `CODE_/RULE` with `\n` between and none after the last,
 all in code order. Every code whose rules are sent is also named among the deletes: applying an
 answer replaces what the reader had of it. Memory is bounded: rows come in batches, bytes go out
-in chunks. A reader is told the rules of all groups that it is in. See `changes` for the minute.
+in chunks. See `changes` for the minute.
 """
 
 from collections.abc import Generator, Iterable, Iterator
-from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, select, true
+from sqlalchemy import ColumnElement, Select, exists, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from kalitka.table import codes
 
 from .changes import acknowledged_in, was_answered
 from .database import Database
-from .models import Reader, Token, TokenRule
-from .readers import told_groups
+from .models import Token, TokenReader, TokenRule
 from .sync_request import SyncRequest
 
 CHUNK_BYTES = 8192  # of body sent at a time; also the longest answer with a Content-Length
@@ -41,61 +39,51 @@ def _pieces(session: Session, reader_id: int, request: SyncRequest) -> Iterator[
         # Not a minute of ours. Minute 0 asks for a full sync.
         yield b"0%%\n"
         return
-    if since and not _can_go_on(session, reader_id, since):
+    if since and not was_answered(session, since):
         minute = 0
     yield b"%d%%" % minute
-    if since and session.execute(_changed_since(since).limit(1)).first() is None:
-        # Of most polls this is all.
-        yield b"%\n"
-        return
-    groups = told_groups(session, reader_id)
-    yield from _joined(b",", _deletes(session, groups, request))
+    yield from _joined(b",", _deletes(session, reader_id, request))
     yield b"%\n"
-    yield from _joined(b"\n", _rule_lines(session, groups, request))
+    yield from _joined(b"\n", _rule_lines(session, reader_id, request))
 
 
-def _can_go_on(session: Session, reader_id: int, since: int) -> bool:
-    # What a reader got before it was put into other groups is not brought up to date by the
-    # changes of tokens.
-    wanted = select(Reader.configured_minute).where(Reader.id == reader_id)
-    configured = session.execute(wanted).scalar_one_or_none()
-    return (configured is None or configured < since) and was_answered(session, since)
-
-
-def _deletes(session: Session, groups: list[int], request: SyncRequest) -> Iterator[bytes]:
+def _deletes(session: Session, reader_id: int, request: SyncRequest) -> Iterator[bytes]:
     if request.since:
         # To every reader, whoever the token is for: who it is for may be what changed.
-        wanted = select(Token.code).where(Token.id.in_(_changed_since(request.since)))
+        wanted = select(Token.code).where(_changed_since(request.since))
     elif request.keys is not None:
         # Also the codes that nobody knows: the reader asks what it is to have of them.
         yield from map(codes.unpack, request.keys)
         return
     else:
-        told = exists().where(TokenRule.token_id == Token.id, TokenRule.group_id.in_(groups))
-        wanted = select(Token.code).where(told)
+        wanted = select(Token.code).where(Token.deleted.is_(False), _visible_to(reader_id))
     for (code,) in _rows(session, wanted.order_by(Token.key), request):
         yield code.encode()
 
 
-def _rule_lines(session: Session, groups: list[int], request: SyncRequest) -> Iterator[bytes]:
+def _rule_lines(session: Session, reader_id: int, request: SyncRequest) -> Iterator[bytes]:
     wanted = (
         select(Token.code, TokenRule.text)
         .join(TokenRule, TokenRule.token_id == Token.id)
-        .where(TokenRule.group_id.in_(groups))
+        .where(Token.deleted.is_(False), _visible_to(reader_id))
         .order_by(Token.key, TokenRule.text)
     )
     if request.since:
-        wanted = wanted.where(Token.id.in_(_changed_since(request.since)))
-    # A token may have the same rule by several groups. Equal rows come one after the other.
-    for (code, text), _ in groupby(_rows(session, wanted, request)):
+        wanted = wanted.where(_changed_since(request.since))
+    for code, text in _rows(session, wanted, request):
         yield f"{code}_/{text}".encode()
 
 
-def _changed_since(minute: int) -> Select[int]:
+def _visible_to(reader_id: int) -> ColumnElement[bool]:
+    named = exists().where(TokenReader.token_id == Token.id, TokenReader.reader_id == reader_id)
+    return or_(Token.restricted.is_(False), named)
+
+
+def _changed_since(minute: int) -> ColumnElement[bool]:
     # As a set of its own: otherwise SQLite walks through all tokens in code order, to save the
     # sorting of the few that changed.
     changed = aliased(Token)
-    return select(changed.id).where(changed.changed >= minute)
+    return Token.id.in_(select(changed.id).where(changed.changed >= minute))
 
 
 def _rows(

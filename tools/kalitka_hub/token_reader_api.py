@@ -1,9 +1,8 @@
 """The token-reader API over HTTP: the endpoints of sync, of the access log and of the time.
 
-Source: the protocol, "The token-reader API". Requests carry X-AuthToken (the site's secret, or
-the reader's own if it has one) and X-AuthReader (the reader's code). Whatever is wrong is
-answered with one line of text. Answers are never compressed; a short one has a Content-Length, a
-longer one is chunked.
+Source: the protocol, "The token-reader API". Requests carry X-AuthToken (the site's secret) and
+X-AuthReader (the reader's code). Whatever is wrong is answered with one line of text. Answers
+are never compressed; a short one has a Content-Length, a longer one is chunked.
 """
 
 from itertools import chain
@@ -19,8 +18,8 @@ from .changes import acknowledge
 from .clock import minute_of
 from .faults import Refused
 from .models import Reader
-from .reader_secrets import is_secret_of
 from .readers import find_reader
+from .site_secret import is_secret
 from .snapshot_response import SnapshotResponse
 from .state import HubState, state_of
 from .zone import whole_hours
@@ -45,8 +44,8 @@ def authenticated(
     with state.database.snapshot() as session:
         # Both are always looked at, so that neither the answer nor its time tells which of
         # them was wrong. Header bytes come decoded as Latin-1.
+        trusted = is_secret(session, token.encode("latin-1"))
         reader = find_reader(session, code)
-        trusted = is_secret_of(session, reader, token.encode("latin-1"))
     if reader is None or not trusted:
         raise HTTPException(
             403,
@@ -76,7 +75,7 @@ async def access_logs(
 ) -> Response:
     """Store the reader's entries, and answer `ok,N` once they are: N of them were new."""
     body = await _body_of(request)
-    return await run_in_threadpool(_store, state, reader, log, body)
+    return await run_in_threadpool(_store, state, reader.code, log, body)
 
 
 @router.get("/api/v2/token-reader/time")
@@ -106,8 +105,6 @@ def _answer(state: HubState, reader_id: int, body: bytes) -> Response:
         request = sync_request.parse(body)
     except Refused as fault:
         raise HTTPException(400, str(fault)) from fault
-    if request.since is not None:
-        state.sightings.note_asked(reader_id, request.since)
     acknowledge(state.database, state.sightings)
     chunks = sync_answer.answer(state.database, reader_id, request)
     head = next(chunks)
@@ -117,14 +114,12 @@ def _answer(state: HubState, reader_id: int, body: bytes) -> Response:
     return SnapshotResponse(chain((head, second), chunks), chunks.close, state.answer_seconds)
 
 
-def _store(state: HubState, reader: Reader, log: str | None, body: bytes) -> Response:
+def _store(state: HubState, reader: str, log: str | None, body: bytes) -> Response:
     try:
         batch = access_log.parse(body, log)
     except Refused as fault:
         raise HTTPException(400, str(fault)) from fault
-    stored = access_log.store(state.database, reader.code, batch)
-    state.sightings.note_log(reader.id, int(state.database.clock()))
-    return PlainTextResponse(f"ok,{stored}")
+    return PlainTextResponse(f"ok,{access_log.store(state.database, reader, batch)}")
 
 
 async def _body_of(request: Request) -> bytes:

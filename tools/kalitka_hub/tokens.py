@@ -1,8 +1,7 @@
-"""The site's tokens: which code has which rules by hand, and at which readers.
+"""The site's tokens: which code has which rules, at which readers.
 
 Codes and rules are checked by the reader's own modules, so the hub never stores what a reader
-would drop. A write that changes nothing stamps nothing, and costs the readers nothing. What a
-token may do by the grants of its person is not seen here; see `compile`.
+would drop. A write that changes nothing stamps nothing, and costs the readers nothing.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,21 +15,16 @@ from sqlalchemy.orm import Session
 from kalitka.access import rules
 from kalitka.table import codes
 
-from . import audit, compile
 from .changes import stamp_of
 from .faults import NotFound, Refused
-from .models import EVERY_READER, DirectRule, ReaderGroup, Token
-from .readers import groups_by_label, label_of
+from .models import Reader, Token, TokenReader, TokenRule
 
 _BATCH = 500  # tokens; what a bulk write or a list holds in memory at a time
 
 
 @dataclass(frozen=True)
 class TokenSetting:
-    """What a token is set to by hand: rule texts, and readers' codes or names of their groups.
-
-    readers: None for all.
-    """
+    """What a token is to be, or is: its rule texts and its readers' codes, None for all."""
 
     code: str
     rules: tuple[str, ...]
@@ -69,13 +63,14 @@ def set_tokens(session: Session, settings: Iterable[TokenSetting]) -> int:
     of settings only a batch is in memory. The session comes from `changes.changing`.
     Raises Refused at the first setting that is wrong: leave the block then.
     """
-    stamp_of(session)
-    groups = groups_by_label(session)
+    stamp = stamp_of(session)
+    known = session.execute(select(Reader.code, Reader.id))
+    reader_ids = {row.code: row.id for row in known}
     remaining = iter(settings)
     changed = 0
     while batch := list(islice(remaining, _BATCH)):
-        checked = {key_of(setting.code): _checked(setting, groups) for setting in batch}
-        changed += _set_batch(session, checked, groups)
+        checked = {key_of(setting.code): _checked(setting, reader_ids) for setting in batch}
+        changed += _set_batch(session, stamp, checked, reader_ids)
     return changed
 
 
@@ -84,31 +79,25 @@ def remove_token(session: Session, code: str) -> None:
 
     The session comes from `changes.changing`. Raises Refused for what is no code, NotFound.
     """
-    stamp_of(session)
-    token = find_token(session, code)
-    if token is None:
+    stamp = stamp_of(session)
+    live = select(Token.id).where(Token.key == key_of(code), Token.deleted.is_(False))
+    token_id = session.execute(live).scalar_one_or_none()
+    if token_id is None:
         raise NotFound(f"there is no token {code}: `kalitka hub token list` shows them all")
-    before = _setting_of(session, token)
-    session.execute(delete(DirectRule).where(DirectRule.token_id == token.id))
-    token.deleted, token.person_id, token.name, token.blocked = True, None, None, False
-    session.flush()
-    compile.recompute(session, [token.id])
-    audit.record(session, "remove", "tokens", token.code, _described(before), None)
-
-
-def find_token(session: Session, code: str) -> Token | None:
-    """Return the token of this code unless it is removed. Raises Refused for what is no code."""
-    live = select(Token).where(Token.key == key_of(code), Token.deleted.is_(False))
-    return session.scalars(live).one_or_none()
+    _forget_rules_and_readers(session, [token_id])
+    session.execute(
+        update(Token)
+        .where(Token.id == token_id)
+        .values(deleted=True, restricted=False, changed=stamp)
+    )
 
 
 def list_tokens(session: Session) -> Iterator[TokenSetting]:
-    """Yield all tokens that are not removed, in code order.
-
-    One without rules by hand is for no reader by hand: both are empty.
-    """
+    """Yield all tokens that are not removed, in code order."""
     found = session.execute(
-        select(Token.id, Token.code).where(Token.deleted.is_(False)).order_by(Token.key),
+        select(Token.id, Token.code, Token.restricted)
+        .where(Token.deleted.is_(False))
+        .order_by(Token.key),
         execution_options={"yield_per": _BATCH},
     )
     for tokens in found.partitions():
@@ -117,7 +106,7 @@ def list_tokens(session: Session) -> Iterator[TokenSetting]:
             yield settings[token.id]
 
 
-def _checked(setting: TokenSetting, groups: Mapping[str, int]) -> TokenSetting:
+def _checked(setting: TokenSetting, reader_ids: Mapping[str, int]) -> TokenSetting:
     texts = tuple(sorted({rule_of(text) for text in setting.rules}))
     if not texts:
         raise Refused(
@@ -129,7 +118,7 @@ def _checked(setting: TokenSetting, groups: Mapping[str, int]) -> TokenSetting:
     if not setting.readers:
         raise Refused(f"the token {setting.code} is restricted to no reader: name one, or all")
     for code in setting.readers:
-        if code not in groups:
+        if code not in reader_ids:
             raise Refused(
                 f"there is no reader {code}: add it first with `kalitka hub reader add {code}`"
             )
@@ -137,98 +126,94 @@ def _checked(setting: TokenSetting, groups: Mapping[str, int]) -> TokenSetting:
 
 
 def _set_batch(
-    session: Session, settings: Mapping[bytes, TokenSetting], groups: Mapping[str, int]
+    session: Session,
+    stamp: int,
+    settings: Mapping[bytes, TokenSetting],
+    reader_ids: Mapping[str, int],
 ) -> int:
     # By statements on many rows, not by objects: a site is imported five times as fast.
     tokens = session.execute(
-        select(Token.id, Token.key, Token.code, Token.deleted).where(Token.key.in_(settings))
+        select(Token.id, Token.key, Token.code, Token.restricted, Token.deleted).where(
+            Token.key.in_(settings)
+        )
     ).all()
     present = _settings_of(session, tokens)
-    before = {row.key: None if row.deleted else present[row.id] for row in tokens}
-    changed = {key: value for key, value in settings.items() if before.get(key) != value}
+    same = {row.key for row in tokens if not row.deleted and present[row.id] == settings[row.key]}
+    changed = {key: setting for key, setting in settings.items() if key not in same}
     if not changed:
         return 0
     ids = {row.key: row.id for row in tokens if row.key in changed}
+    _forget_rules_and_readers(session, ids.values())
+    values = {
+        key: {
+            "changed": stamp,
+            "deleted": False,
+            "restricted": setting.readers is not None,
+        }
+        for key, setting in changed.items()
+    }
     if ids:
-        session.execute(delete(DirectRule).where(DirectRule.token_id.in_(ids.values())))
-        session.execute(update(Token).where(Token.id.in_(ids.values())).values(deleted=False))
-    ids |= _add(session, {key: changed[key].code for key in changed if key not in ids})
-    session.execute(
-        insert(DirectRule),
-        [
-            {"token_id": ids[key], "group_id": group, "text": text}
-            for key, setting in changed.items()
-            for group in _groups_of(setting, groups)
-            for text in setting.rules
-        ],
-    )
-    compile.recompute(session, ids.values())
-    audit.record_all(
-        session,
-        "tokens",
-        [_record(before.get(key), setting) for key, setting in changed.items()],
-    )
+        session.execute(
+            update(Token), [{"id": token_id} | values[key] for key, token_id in ids.items()]
+        )
+    new = [key for key in changed if key not in ids]
+    if new:
+        session.execute(
+            insert(Token),
+            [{"key": key, "code": changed[key].code} | values[key] for key in new],
+        )
+        made = session.execute(select(Token.key, Token.id).where(Token.key.in_(new)))
+        ids |= {row.key: row.id for row in made}
+    _add_rules_and_readers(session, {ids[key]: changed[key] for key in changed}, reader_ids)
     return len(changed)
-
-
-def _add(session: Session, new: Mapping[bytes, str]) -> dict[bytes, int]:
-    """Add tokens of these keys and codes; return their ids by key."""
-    if not new:
-        return {}
-    common = {"changed": stamp_of(session), "deleted": False, "blocked": False}
-    session.execute(
-        insert(Token), [{"key": key, "code": code, **common} for key, code in new.items()]
-    )
-    made = session.execute(select(Token.key, Token.id).where(Token.key.in_(new)))
-    return {row.key: row.id for row in made}
-
-
-def _groups_of(setting: TokenSetting, groups: Mapping[str, int]) -> Collection[int]:
-    if setting.readers is None:
-        return [EVERY_READER]
-    return {groups[label] for label in setting.readers}
-
-
-def _setting_of(session: Session, token: Token) -> TokenSetting:
-    wanted = select(Token.id, Token.code).where(Token.id == token.id)
-    return _settings_of(session, session.execute(wanted).all())[token.id]
 
 
 def _settings_of(
     session: Session, tokens: Sequence[Row[*tuple[Any, ...]]]
 ) -> dict[int, TokenSetting]:
-    """Return the settings by token id of rows that have `id` and `code`."""
+    """Return the settings by token id of rows that have `id`, `code` and `restricted`."""
     ids = [token.id for token in tokens]
-    texts: dict[int, set[str]] = {token_id: set() for token_id in ids}
-    readers: dict[int, set[str]] = {token_id: set() for token_id in ids}
-    everywhere: set[int] = set()
-    found = session.execute(
-        select(DirectRule.token_id, DirectRule.text, DirectRule.group_id, ReaderGroup.kind)
-        .add_columns(ReaderGroup.name)
-        .join(ReaderGroup, ReaderGroup.id == DirectRule.group_id)
-        .where(DirectRule.token_id.in_(ids))
-    )
-    for token_id, text, group_id, kind, name in found:
-        texts[token_id].add(text)
-        if group_id == EVERY_READER:
-            everywhere.add(token_id)
-        else:
-            readers[token_id].add(label_of(kind, name))
+    texts: dict[int, list[str]] = {token_id: [] for token_id in ids}
+    readers: dict[int, list[str]] = {token_id: [] for token_id in ids}
+    for token_id, text in session.execute(
+        select(TokenRule.token_id, TokenRule.text).where(TokenRule.token_id.in_(ids))
+    ):
+        texts[token_id].append(text)
+    for token_id, code in session.execute(
+        select(TokenReader.token_id, Reader.code)
+        .join(Reader, Reader.id == TokenReader.reader_id)
+        .where(TokenReader.token_id.in_(ids))
+    ):
+        readers[token_id].append(code)
     return {
         token.id: TokenSetting(
             token.code,
             tuple(sorted(texts[token.id])),
-            None if token.id in everywhere else tuple(sorted(readers[token.id])),
+            tuple(sorted(readers[token.id])) if token.restricted else None,
         )
         for token in tokens
     }
 
 
-def _record(before: TokenSetting | None, after: TokenSetting) -> audit.Record:
-    if before is None:
-        return audit.Record("add", after.code, None, _described(after))
-    return audit.Record("change", after.code, _described(before), _described(after))
+def _forget_rules_and_readers(session: Session, ids: Collection[int]) -> None:
+    if ids:
+        session.execute(delete(TokenRule).where(TokenRule.token_id.in_(ids)))
+        session.execute(delete(TokenReader).where(TokenReader.token_id.in_(ids)))
 
 
-def _described(setting: TokenSetting) -> dict[str, Any]:
-    return {"rules": setting.rules, "readers": setting.readers}
+def _add_rules_and_readers(
+    session: Session, settings: Mapping[int, TokenSetting], reader_ids: Mapping[str, int]
+) -> None:
+    texts = [
+        {"token_id": token_id, "text": text}
+        for token_id, setting in settings.items()
+        for text in setting.rules
+    ]
+    readers = [
+        {"token_id": token_id, "reader_id": reader_ids[code]}
+        for token_id, setting in settings.items()
+        for code in setting.readers or ()
+    ]
+    session.execute(insert(TokenRule), texts)
+    if readers:
+        session.execute(insert(TokenReader), readers)

@@ -48,7 +48,7 @@ class HubProcess:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "KALITKA_DATABASE_URL": str(self.database), **environment},
+            env={**os.environ, "KALITKA_HUB_DB": str(self.database), **environment},
         )
         if done.returncode:
             raise HubError(f"kalitka hub {' '.join(words)}: {done.stderr.strip()}")
