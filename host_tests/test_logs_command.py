@@ -571,6 +571,8 @@ def under_way(board):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     board.wait_line(r'^\["old/', since=seen)
     return process
