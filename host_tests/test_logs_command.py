@@ -566,13 +566,12 @@ def under_way(board):
     """Start the command; returns the process while pieces of segments are being sent."""
     seen = len(board.console)
     process = subprocess.Popen(
-        command(board),
+        # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
+        ["env", "--default-signal=INT", *command(board)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     board.wait_line(r'^\["old/', since=seen)
     return process
