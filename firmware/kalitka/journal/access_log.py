@@ -123,7 +123,7 @@ class AccessLog:
             self.dropped += 1
 
     def _flush(self):
-        # Brings what is held into flash; returns whether all of it is there.
+        # Brings what is held into flash, as far as it takes it.
         self._full = False
         held = self._held
         try:
@@ -146,12 +146,11 @@ class AccessLog:
             if words != self._fault:
                 self._fault = words
                 self._report("log: cannot be kept in flash, only in memory: %s" % words)
-            return False
+            return
         if self._fault:
             self._fault = ""
             told = ", %d entries are lost" % self.dropped if self.dropped else ""
             self._report("log: kept in flash again%s" % told)
-        return True
 
     def _give_way(self, number):
         try:

@@ -14,7 +14,7 @@ from kalitka.sync.net import pause_after, words_of
 from micropython import const
 
 _SIZE_MAX = const(4096)  # bytes of a body
-_COUNT_MAX = const(1000)  # entries of one
+_COUNT_MAX = const(1000)  # entries of one: more than it can hold, until a refusal halves them
 _FAIR = const(64)  # records looked at between two chances for others to run
 _PATIENCE_S = const(120)  # for an answer, however steadily it trickles
 _TIME_WAIT_S = const(600)  # entries without a time wait so long for the clock to be set
