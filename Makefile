@@ -16,7 +16,8 @@ demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in
 	@$(BIN)/kalitka demo
 
 test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets
-	@$(BIN)/pytest -q -n auto --dist loadfile
+	@# Half as many again as processors: many tests wait for a board or a server.
+	@$(BIN)/pytest -q -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile
 
 test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: half an hour
 	@$(BIN)/pytest -q -s host_tests/long

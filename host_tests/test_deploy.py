@@ -23,7 +23,7 @@ from kalitka_cli import device as device_module
 from kalitka_cli.build import ARCHES, BOARDS
 from kalitka_cli.build import board as board_of
 from kalitka_cli.device import Device
-from kalitka_hub.tokens import TokenSetting
+from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import image
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.pty_board import PtyBoard

@@ -8,7 +8,7 @@ import pytest
 
 from kalitka.journal.entries import SCANNER, entry
 from kalitka.journal.log import Log
-from kalitka_hub.tokens import TokenSetting
+from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.reader import VirtualReader, wiegand_bits
 from scripted_server import Script, ScriptedServer, reply

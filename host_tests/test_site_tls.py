@@ -2,7 +2,7 @@
 
 import pytest
 
-from kalitka_hub.tokens import TokenSetting
+from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.reader import VirtualReader
 

@@ -27,7 +27,7 @@ import micropython_peer
 from device.case_timezone import FORMS, LAST_MINUTE
 from kalitka.access.timezone import Zone, ZoneError
 from kalitka_cli.build import FIRMWARE
-from kalitka_hub import zone as zones
+from kalitka_hub.site import zone as zones
 from kalitka_sim import wasm_board
 from micropython_peer import TESTS, examples
 from small_integers import Small

@@ -20,8 +20,8 @@ from sqlalchemy import select as select_rows
 
 import micropython_peer
 from kalitka.journal import entries
-from kalitka_hub.database import open_database
-from kalitka_hub.models import AccessEntry
+from kalitka_hub.store.database import open_database
+from kalitka_hub.store.models import AccessEntry
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.link import Link
 

@@ -7,9 +7,9 @@ inside of them, while it holds the lock and before it commits; now and then back
 import random
 from multiprocessing.sharedctypes import Synchronized
 
-from kalitka_hub.changes import changing
-from kalitka_hub.database import open_database
-from kalitka_hub.tokens import TokenSetting, remove_token, set_tokens
+from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import open_database
 
 
 class SharedClock:

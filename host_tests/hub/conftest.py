@@ -1,18 +1,28 @@
-"""A hub on a database file of its own, with a clock that only the test moves."""
+"""A hub on a database of its own, SQLite and PostgreSQL in turn, with a clock that only the test
+moves.
+
+A test that touches no database, or whose subject is not the database, runs once: it overrides
+`dialect` (`hub_site.ON_SQLITE`).
+"""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from fastapi.testclient import TestClient
 
 from hub.hub_site import SECRET, START, HandClock, Site
-from kalitka_hub.app import create_app
-from kalitka_hub.changes import changing
-from kalitka_hub.database import Database, open_database
-from kalitka_hub.readers import add_reader
-from kalitka_hub.site_secret import set_secret
+from kalitka_hub.running.app import create_app
+from kalitka_hub.site.readers import add_reader
+from kalitka_hub.site.site_secret import set_secret
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import Database, open_database
+from kalitka_sim.postgresql_server import PostgresqlServer
+
+NEW_SITE = "new_site"
+MADE = START - 24 * 60  # minutes; when the site was made: the readers' own minute is past
 
 
 @pytest.fixture
@@ -20,22 +30,65 @@ def clock() -> HandClock:
     return HandClock(START)
 
 
-@pytest.fixture(scope="session")
-def new_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the file of a site with a secret and two readers: copying it is fast."""
-    path = tmp_path_factory.mktemp("hub") / "new.sqlite"
-    made = open_database(path, HandClock(START))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Which kind of database a test runs on: each in turn."""
+    return request.param
+
+
+def make_site(where: str | Path) -> None:
+    """Make a site with a secret and two readers: copying it is fast."""
+    made = open_database(where, HandClock(MADE))
     with changing(made) as session:
         set_secret(session, SECRET)
         add_reader(session, "GATE-1", "North gate")
         add_reader(session, "GATE-2")
-    made.close()  # leaves one file: the log is merged into it
+    made.close()  # of SQLite it leaves one file: the log is merged into it
+
+
+@pytest.fixture(scope="session")
+def new_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the SQLite file of a new site."""
+    path = tmp_path_factory.mktemp("hub") / "new.sqlite"
+    make_site(path)
     return path
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """Start a server, with the database NEW_SITE of a new site."""
+    # Not in pytest's folder: if root runs the tests, the server is another user's process, and
+    # each run of pytest shuts others out of that folder.
+    with TemporaryDirectory(prefix="kalitka-postgresql-") as folder:
+        server = PostgresqlServer(Path(folder) / "data")
+        make_site(server.create(NEW_SITE))
+        yield server
+        server.stop()
+
+
 @pytest.fixture
-def database(tmp_path: Path, new_site: Path, clock: HandClock) -> Iterator[Database]:
-    opened = open_database(shutil.copy(new_site, tmp_path / "hub.sqlite"), clock)
+def where(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Make the database of a new site: its path or URL."""
+    if dialect == "sqlite":
+        yield str(shutil.copy(request.getfixturevalue("new_site"), tmp_path / "hub.sqlite"))
+        return
+    with request.getfixturevalue("postgresql").database(NEW_SITE) as url:
+        yield url
+
+
+@pytest.fixture
+def nowhere(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Name the path or URL of a database that is still to be made, or is empty."""
+    if dialect == "sqlite":
+        yield str(tmp_path / "nothing.sqlite")
+        return
+    with request.getfixturevalue("postgresql").database() as url:
+        yield url
+
+
+@pytest.fixture
+def database(where: str, clock: HandClock) -> Iterator[Database]:
+    opened = open_database(where, clock)
     yield opened
     opened.close()
 

@@ -1,14 +1,18 @@
 """A hub in this process, driven as its people and its readers do, and a clock moved by hand."""
 
+import pytest
 from fastapi.testclient import TestClient
 
 from hub.plain_reader import PlainReader
-from kalitka_hub.changes import changing
-from kalitka_hub.database import Database
-from kalitka_hub.tokens import TokenSetting, remove_token, set_tokens
+from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import Database
 
 SECRET = "the-secret-of-this-site"
 START = 29921459  # minutes; the minute of the recorded vectors
+# Marks a test for one kind of database; also what is the same on both: SQLite costs less.
+ON_SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 SYNC = "/api/v1/token-reader/access-tokens/sync"
 
 
@@ -30,6 +34,11 @@ class Site:
         self.database = database
         self.clock = clock
         self.client = client
+
+    @property
+    def where(self) -> str:
+        """The database's URL, for `--db`."""
+        return self.database._engine.url.render_as_string(hide_password=False)
 
     def set(self, code: str, *rules: str, readers: tuple[str, ...] | None = None) -> None:
         with changing(self.database) as session:

@@ -4,7 +4,7 @@ The oracle of the hub's tests. It knows the protocol only: deletes first, then r
 the minute.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 Poll = Callable[[str], str]  # body of a request -> body of the answer
 
@@ -21,25 +21,52 @@ def parse(answer: str) -> tuple[int, list[str], list[tuple[str, str]]]:
 
 
 class PlainReader:
-    """Holds the rules by code, and the minute of the last answer."""
+    """Holds the rules by code, and the minute of the last answer.
 
-    def __init__(self, poll: Poll) -> None:
+    codes: the reader of a small gate is limited to these; None for all.
+    """
+
+    def __init__(self, poll: Poll, codes: Collection[str] | None = None) -> None:
         self.minute = 0
         self.table: dict[str, set[str]] = {}
         self._poll = poll
+        self._codes = None if codes is None else frozenset(codes)
 
-    def poll(self) -> None:
-        """Ask once, and at once again where the answer asks for a full sync."""
-        self._ask()
+    def poll(self, percent: str = "") -> None:
+        """Ask once what changed, and at once for everything where the answer asks for that.
+
+        percent: written behind the minute, where it may stand and says nothing.
+        """
+        self._ask(percent)
         if self.minute == 0:
-            self._ask()
+            self._ask(percent)
 
-    def _ask(self) -> None:
-        minute, deletes, lines = parse(self._poll(str(self.minute)))
+    def poll_all(self) -> None:
+        """Ask for everything, as after a start."""
+        self.minute = 0
+        self._ask()
+
+    def ask_about(self, codes: Collection[str]) -> None:
+        """Ask for all that these codes have now. The minute stays."""
+        _, deletes, lines = parse(self._poll("%" + ",".join(codes)))
+        assert set(deletes) == set(codes)
+        self._apply(deletes, lines, set(codes))
+
+    def _ask(self, percent: str = "") -> None:
+        codes = percent if self._codes is None else "%" + ",".join(self._codes)
+        minute, deletes, lines = parse(self._poll(f"{self.minute}{codes}"))
+        assert minute == 0 or minute >= self.minute, "the minute went back"
         if self.minute == 0:
             self.table = {}
+        self._apply(deletes, lines, self._codes)
+        self.minute = minute
+
+    def _apply(
+        self, deletes: list[str], lines: list[tuple[str, str]], asked: Collection[str] | None
+    ) -> None:
+        named = {*deletes, *(code for code, _ in lines)}
+        assert asked is None or named <= set(asked), "an answer speaks of codes not asked for"
         for code in deletes:
             self.table.pop(code, None)
         for code, rule in lines:
             self.table.setdefault(code, set()).add(rule)
-        self.minute = minute

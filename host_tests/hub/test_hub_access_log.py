@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import shutil
 import signal
 import threading
 from unittest.mock import Mock
@@ -13,17 +12,16 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
-from hub.hub_site import START, SYNC, headers
+from hub.hub_site import ON_SQLITE, START, SYNC, headers
 from hub.test_hub_cli import Served
 from kalitka.access import decision
 from kalitka.journal import entries
-from kalitka_hub.access_log import REPEAT_SECONDS, list_entries
-from kalitka_hub.app import create_app
-from kalitka_hub.changes import changing
-from kalitka_hub.cli import hub
-from kalitka_hub.database import Database, open_database
-from kalitka_hub.readers import remove_reader
-from kalitka_hub.token_reader_api import BODY_MAX
+from kalitka_hub.cli.main import hub
+from kalitka_hub.gates.access_log import REPEAT_SECONDS, list_entries
+from kalitka_hub.gates.token_reader_api import BODY_MAX
+from kalitka_hub.site.readers import remove_reader
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import Database, open_database
 
 LOGS = "/api/v1/token-reader/access-logs"
 LOG = "0badcafe"
@@ -101,6 +99,7 @@ def test_a_code_that_is_not_utf_8_is_kept_readable(site):
     assert told(site.database) == [(5, "\\xffA\u00fc", 1)]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("end", ["\n", "\r\n", " ", " \t\n\n"])
 def test_blanks_and_line_ends_at_the_end_are_forgiven(site, end):
     assert sent(site, "5_A_1" + end) == "ok,1"
@@ -205,6 +204,7 @@ def line_of(answer):
     return answer.text
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -241,6 +241,7 @@ def test_a_wrong_entry_is_named_and_nothing_of_its_body_is_stored(site, wrong, n
     assert sent(site, "0_A_1") == "ok,1"
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -267,6 +268,7 @@ def test_a_wrong_entry_of_the_long_form_is_named_too(site, wrong, named):
     assert kept(site.database) == []
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("log", ["", "0BADCAFE", "badcafe", "00badcafe", "0badcafg", "0x000001"])
 def test_a_wrong_log_is_refused(site, log):
     sent_headers = headers() | {"X-Kalitka-Log": log}
@@ -275,6 +277,7 @@ def test_a_wrong_log_is_refused(site, log):
     assert "X-Kalitka-Log" in line_of(answer)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("body", ["", "\n", " \r\n"])
 def test_an_empty_body_is_refused(site, body):
     answer = post(site, body)
@@ -293,6 +296,7 @@ def test_the_longest_body_is_stored_and_one_byte_more_is_not(site):
     assert sent(site, body) == "ok,2"
 
 
+@ON_SQLITE
 def test_who_may_not_ask_is_told_so_and_nothing_is_stored(site):
     assert post(site, "5_A_1", reader="GATE-9").status_code == 403
     wrong = headers() | {"X-AuthToken": "x"}
@@ -338,24 +342,6 @@ def test_entries_are_no_change_of_the_rules(site):
     assert site.ask(str(START)) == f"{START + 1}%%\n"
 
 
-def test_a_database_of_before_gets_the_log(tmp_path, new_site, clock):
-    path = shutil.copy(new_site, tmp_path / "old.sqlite")
-    old = open_database(path, clock)
-    with old.writing() as session:
-        for table in ("access_entries", "access_batches"):
-            session.connection().exec_driver_sql(f"DROP TABLE {table}")
-    old.close()
-    opened = open_database(path, clock)
-    with TestClient(create_app(opened)) as client:
-        assert client.post(LOGS, content="5_A_1", headers=headers()).text == "ok,1"
-    opened.close()
-
-
-@pytest.fixture
-def path(tmp_path, new_site):
-    return shutil.copy(new_site, tmp_path / "hub.sqlite")
-
-
 def answer_of(port, body, log):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", LOGS, body=body, headers=with_log(log))
@@ -364,8 +350,8 @@ def answer_of(port, body, log):
     return text
 
 
-def test_two_servers_that_get_the_same_body_at_once_store_it_once(path):
-    servers = [Served("--db", str(path)) for _ in range(2)]
+def test_two_servers_that_get_the_same_body_at_once_store_it_once(where):
+    servers = [Served("--db", where) for _ in range(2)]
     rounds = 8
     answers = []
     together = threading.Barrier(4)
@@ -386,36 +372,36 @@ def test_two_servers_that_get_the_same_body_at_once_store_it_once(path):
     for server in servers:
         server.stop()
     assert sorted(answers) == ["ok,0"] * (3 * rounds) + ["ok,1"] * rounds
-    database = open_database(path)
+    database = open_database(where)
     assert sorted(row.code for row in kept(database)) == [f"A{n}" for n in range(1, rounds + 1)]
     database.close()
 
 
-def test_what_was_answered_survives_a_killed_server(path):
-    server = Served("--db", str(path))
+def test_what_was_answered_survives_a_killed_server(where):
+    server = Served("--db", where)
     answer = answer_of(server.port, "5_A_1_7_0_1,6_B_1_7_0_2", LOG)
     server.stop(signal.SIGKILL)
     assert answer == "ok,2"
-    database = open_database(path)
+    database = open_database(where)
     assert told(database) == [(5, "A", 1), (6, "B", 1)]
     database.close()
 
 
-def run(database, *words, status=0):
-    command = ["log", "list", "--db", database.name, *words]
+def run(site, *words, status=0):
+    command = ["log", "list", "--db", site.where, *words]
     result = CliRunner().invoke(hub, command, env={"COLUMNS": "120"})
     assert result.exit_code == status, result.output
     return result
 
 
-def listed(database, *words):
-    return json.loads(run(database, "--json", *words).stdout)
+def listed(site, *words):
+    return json.loads(run(site, "--json", *words).stdout)
 
 
 def test_the_log_is_listed_newest_last(site):
     sent(site, "1795288537_B_0,1795288535_A_1")
     sent(site, f"1795288536_A_0_{HOURS}_0_17", LOG, "GATE-2")
-    rows = listed(site.database)
+    rows = listed(site)
     assert [row["at"] for row in rows] == [1795288535, 1795288536, 1795288537]
     assert rows[1] == {
         "id": 3,
@@ -430,7 +416,7 @@ def test_the_log_is_listed_newest_last(site):
         "number": 17,
         "received": NOW,
     }
-    lines = run(site.database).stdout.splitlines()[3:-1]
+    lines = run(site).stdout.splitlines()[3:-1]
     assert [line.split()[2] for line in lines] == ["19:15:35", "19:15:36", "19:15:37"]
 
 
@@ -460,9 +446,10 @@ def test_the_list_is_narrowed_down(site, words, numbers):
         LOG,
     )
     sent(site, "1795288540_A_0", reader="GATE-2")
-    assert [row["id"] for row in listed(site.database, *words)] == numbers
+    assert [row["id"] for row in listed(site, *words)] == numbers
 
 
+@ON_SQLITE
 def test_the_list_says_what_happened_in_words(site):
     sent(
         site,
@@ -470,7 +457,7 @@ def test_the_list_says_what_happened_in_words(site):
         "1795288538_alarm_1_0_3_4,1795288539_door-held_0_1_2_5,1795288540_A_0_200_0_6",
         LOG,
     )
-    lines = run(site.database).stdout.splitlines()[3:-1]
+    lines = run(site).stdout.splitlines()[3:-1]
     cells = [[cell.strip() for cell in line.split("\u2502")[2:-1]] for line in lines]
     assert cells == [
         ["GATE-1", "A", "allowed", "allowed", "scanner"],
@@ -484,37 +471,40 @@ def test_the_list_says_what_happened_in_words(site):
 
 def test_entries_without_a_time_are_marked(site):
     sent(site, "1795288535_A_1")
-    assert "*" not in run(site.database).stdout
+    assert "*" not in run(site).stdout
     sent(site, "0_A_1")
-    shown = run(site.database).stdout
+    shown = run(site).stdout
     assert "2026-11-21 18:59:38 *" in shown
     assert "clock was not set" in shown
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("code", ["[bold]x[/]", "[/nothing]", "\\[x]", "x\\", ":smile:"])
 def test_a_code_is_listed_as_it_is(site, code):
     sent(site, f"5_{code}_1")
-    assert f" {code} " in run(site.database).stdout
+    assert f" {code} " in run(site).stdout
 
 
 def test_a_code_does_not_steer_the_terminal(site):
     sent(site, "5_A\u009b31m\u202eB_1".encode())
-    shown = run(site.database).stdout
+    shown = run(site).stdout
     assert "A\\x9b31m\\u202eB" in shown
-    assert run(site.database, "--json").stdout.isascii()
-    assert listed(site.database)[0]["code"] == "A\u009b31m\u202eB"
+    assert run(site, "--json").stdout.isascii()
+    assert listed(site)[0]["code"] == "A\u009b31m\u202eB"
 
 
 def test_a_code_that_is_not_utf_8_is_found(site):
     sent(site, b"5_\xffA_1,6_A_1")
-    assert [row["at"] for row in listed(site.database, "--code", os.fsdecode(b"\xffA"))] == [5]
+    assert [row["at"] for row in listed(site, "--code", os.fsdecode(b"\xffA"))] == [5]
 
 
+@ON_SQLITE
 def test_a_long_code_is_listed_whole(site):
     sent(site, f"5_{'X' * 255}_1")
-    assert run(site.database).stdout.count("X") == 255
+    assert run(site).stdout.count("X") == 255
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     ("words", "status", "named"),
     [
@@ -526,9 +516,9 @@ def test_a_long_code_is_listed_whole(site):
     ],
 )
 def test_what_is_wrong_with_the_list_is_told(site, words, status, named):
-    assert named in run(site.database, *words, status=status).stderr
+    assert named in run(site, *words, status=status).stderr
 
 
 def test_an_empty_log_is_an_empty_list(site):
-    assert listed(site.database) == []
-    assert "reader" in run(site.database).stdout
+    assert listed(site) == []
+    assert "reader" in run(site).stdout

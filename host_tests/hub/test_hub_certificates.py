@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 from typer.testing import CliRunner
 
 import certificates as of_the_tests
-from kalitka_hub.certificates import CA_LIFE, SERVER_LIFE, check_ca, renew, server_context
-from kalitka_hub.cli import hub
+from kalitka_hub.cli.main import hub
 from kalitka_hub.faults import Refused
+from kalitka_hub.running.certificates import CA_LIFE, SERVER_LIFE, check_ca, renew, server_context
 
 DAY = timedelta(days=1)
 

@@ -13,17 +13,18 @@ from sqlalchemy import event, update
 from hub import busy_writer
 from hub.hub_site import SECRET, START, Site
 from hub.plain_reader import parse
-from kalitka_hub import models
-from kalitka_hub.app import create_app
-from kalitka_hub.changes import acknowledge, changing
-from kalitka_hub.database import Database, open_database
-from kalitka_hub.readers import add_reader
-from kalitka_hub.sightings import Sightings
-from kalitka_hub.site_secret import set_secret
-from kalitka_hub.tokens import TokenSetting, list_tokens, remove_token, set_tokens
+from kalitka_hub.running.app import create_app
+from kalitka_hub.site.readers import add_reader
+from kalitka_hub.site.site_secret import set_secret
+from kalitka_hub.site.tokens import TokenSetting, list_tokens, remove_token, set_tokens
+from kalitka_hub.store import models
+from kalitka_hub.store.changes import acknowledge, changing
+from kalitka_hub.store.database import Database, open_database
+from kalitka_hub.store.sightings import Sightings
 
 # Clean processes, forked from one that has imported what they need.
 PROCESSES = multiprocessing.get_context("forkserver")
+TRANSACTIONS = 40  # of each process
 PROCESSES.set_forkserver_preload(["hub.busy_writer"])
 
 
@@ -76,10 +77,10 @@ def test_a_writer_that_waited_while_a_minute_was_acknowledged_stamps_with_that_m
     assert reader.table == {"WAITED": {"9_1"}}
 
 
-def test_a_change_by_a_computer_whose_clock_is_behind_is_seen(site, tmp_path):
+def test_a_change_by_a_computer_whose_clock_is_behind_is_seen(site, where):
     reader = site.reader()
     reader.poll()
-    behind = open_database(tmp_path / "hub.sqlite", lambda: (START - 90) * 60)
+    behind = open_database(where, lambda: (START - 90) * 60)
     with changing(behind) as session:
         set_tokens(session, [TokenSetting("A", ("9_1",))])
     behind.close()
@@ -120,7 +121,7 @@ def test_a_minute_costs_one_write_transaction_however_many_readers_poll(site):
     begun = []
 
     def count(_connection, _cursor, statement, *_rest):
-        if statement.startswith("BEGIN IMMEDIATE"):
+        if statement.startswith("BEGIN IMMEDIATE") or statement.endswith("FOR UPDATE"):
             begun.append(statement)
 
     engine = site.database._engine
@@ -134,8 +135,8 @@ def test_a_minute_costs_one_write_transaction_however_many_readers_poll(site):
     event.remove(engine, "before_cursor_execute", count)
 
 
-def test_two_servers_on_one_database_acknowledge_for_each_other(site, tmp_path):
-    other = open_database(tmp_path / "hub.sqlite", site.clock)
+def test_two_servers_on_one_database_acknowledge_for_each_other(site, where):
+    other = open_database(where, site.clock)
     with TestClient(create_app(other)) as client:
         elsewhere = Site(other, site.clock, client)
         for round_ in range(5):
@@ -168,15 +169,14 @@ def test_threads_that_write_while_the_minute_passes_lose_nothing(site):
         assert reader.table == truth(site.database)
 
 
-def test_processes_that_write_while_the_minute_passes_lose_nothing(tmp_path):
+def test_processes_that_write_while_the_minute_passes_lose_nothing(nowhere):
     minute = PROCESSES.Value("q", START)
-    path = str(tmp_path / "hub.sqlite")
-    database = open_database(path, busy_writer.SharedClock(minute))
+    database = open_database(nowhere, busy_writer.SharedClock(minute))
     with changing(database) as session:
         set_secret(session, SECRET)
         add_reader(session, "GATE-1")
     writers = [
-        PROCESSES.Process(target=busy_writer.write, args=(path, minute, seed, 60))
+        PROCESSES.Process(target=busy_writer.write, args=(nowhere, minute, seed, TRANSACTIONS))
         for seed in range(3)
     ]
     polls = 0
@@ -190,17 +190,16 @@ def test_processes_that_write_while_the_minute_passes_lose_nothing(tmp_path):
         assert [writer.exitcode for writer in writers] == [0, 0, 0]
         reader.poll()
     held = truth(database)
-    assert len(held) == 3 * (60 - len(range(12, 60, 3)))
+    assert len(held) == 3 * (TRANSACTIONS - len(range(12, TRANSACTIONS, 3)))
     assert reader.table == held
     assert polls > 10
     database.close()
 
 
-def test_processes_that_open_a_new_database_at_once_all_get_it(tmp_path):
+def test_processes_that_open_a_new_database_at_once_all_get_it(nowhere):
     minute = PROCESSES.Value("q", START)
-    path = str(tmp_path / "new.sqlite")
     writers = [
-        PROCESSES.Process(target=busy_writer.write, args=(path, minute, seed, 1))
+        PROCESSES.Process(target=busy_writer.write, args=(nowhere, minute, seed, 1))
         for seed in range(3)
     ]
     for writer in writers:
@@ -208,7 +207,7 @@ def test_processes_that_open_a_new_database_at_once_all_get_it(tmp_path):
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 3
-    database = open_database(path)
+    database = open_database(nowhere)
     acknowledge(database, Sightings())
     assert len(truth(database)) == 3
     database.close()

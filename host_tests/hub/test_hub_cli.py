@@ -11,30 +11,47 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from hub.hub_site import SECRET, SYNC, headers
-from kalitka_hub import certificates, server
-from kalitka_hub.changes import changing
-from kalitka_hub.cli import hub
-from kalitka_hub.database import open_database
+from kalitka_hub.cli.main import hub
 from kalitka_hub.faults import Refused
-from kalitka_hub.site_secret import is_secret
-from kalitka_hub.token_reader_api import BODY_MAX
-from kalitka_hub.tokens import TokenSetting, set_tokens
+from kalitka_hub.gates.token_reader_api import BODY_MAX
+from kalitka_hub.running import certificates, server
+from kalitka_hub.site.site_secret import is_secret
+from kalitka_hub.site.tokens import TokenSetting, set_tokens
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import open_database
+
+COMMAND = get_command(hub)
 
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    monkeypatch.delenv("KALITKA_HUB_SECRET", raising=False)
+    for variable in ("KALITKA_HUB_SECRET", "KALITKA_DATABASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("KALITKA_HUB_DB", str(tmp_path / "hub.sqlite"))
     return tmp_path / "hub.sqlite"
 
 
+@pytest.fixture
+def named(nowhere, monkeypatch):
+    """Have the environment name a database that is still to be made."""
+    monkeypatch.setenv("KALITKA_DATABASE_URL", nowhere)
+
+
+def invoke(*words, **options):
+    """Run `kalitka hub` in this process: what its commands are is not made out anew each time."""
+    with patch("typer.testing._get_command", return_value=COMMAND):
+        return CliRunner().invoke(hub, list(words), **options)
+
+
 def run(*words, status=0):
-    result = CliRunner().invoke(hub, list(words))
+    result = invoke(*words)
     assert result.exit_code == status, result.output
     return result
 
@@ -43,28 +60,30 @@ def listed(what):
     return json.loads(run(what, "list", "--json").stdout)
 
 
-def test_readers_are_added_listed_and_removed(path):
+def test_readers_are_added_listed_and_removed(named):
     run("reader", "add", "GATE-2")
     run("reader", "add", "GATE-1", "--name", "North [gate]")
     assert "known already" in run("reader", "add", "GATE-1").stdout
-    assert listed("reader") == [
-        {"code": "GATE-1", "name": "North [gate]", "last_seen": None},
-        {"code": "GATE-2", "name": None, "last_seen": None},
+    assert [
+        (reader["code"], reader["name"], reader["last_seen"]) for reader in listed("reader")
+    ] == [
+        ("GATE-1", "North [gate]", None),
+        ("GATE-2", None, None),
     ]
     assert "North [gate]" in run("reader", "list").stdout
     run("reader", "remove", "GATE-2")
     assert [reader["code"] for reader in listed("reader")] == ["GATE-1"]
 
 
-def test_tokens_are_set_listed_and_removed(path):
+def test_tokens_are_set_listed_and_removed(named):
     run("reader", "add", "GATE-1")
     run("token", "add", "04A1B2C3", "--rule", "3_480_1200_1111100", "--rule", "9_0")
     run("token", "add", "BEEF", "--rule", "9_1", "--reader", "GATE-1")
     run("token", "add", "04A1B2C3", "--rule", "3_480_1200_1111100")
     assert "already" in run("token", "add", "BEEF", "--rule", "9_1", "--reader", "GATE-1").stdout
-    assert listed("token") == [
-        {"code": "BEEF", "rules": ["9_1"], "readers": ["GATE-1"]},
-        {"code": "04A1B2C3", "rules": ["3_480_1200_1111100"], "readers": None},
+    assert [(token["code"], token["rules"], token["readers"]) for token in listed("token")] == [
+        ("BEEF", ["9_1"], ["GATE-1"]),
+        ("04A1B2C3", ["3_480_1200_1111100"], None),
     ]
     shown = run("token", "list").stdout
     assert "04A1B2C3" in shown
@@ -150,7 +169,7 @@ class Served:
     """A hub in a process of its own, started by its command."""
 
     def __init__(self, *options, ca=None):
-        command = "from kalitka_hub.cli import hub; hub()"
+        command = "from kalitka_hub.cli.main import hub; hub()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", command, "serve", "--port", "0", *options],
             stdout=subprocess.PIPE,
@@ -273,7 +292,9 @@ def test_the_same_over_tls(new_site, path, tmp_path):
     idle.connect()
     assert_kept(hub_process.connect())
     # A connection that is only kept does not keep the server from stopping.
-    assert hub_process.stop() == (0, "", "")
+    status, out, err = hub_process.stop()
+    assert (status, out) == (0, "")
+    assert "fault" not in err
 
 
 def test_a_certificate_that_ends_soon_is_told_at_the_start(new_site, path, tmp_path):
@@ -296,10 +317,20 @@ def test_a_body_that_is_too_long_is_refused_over_a_real_socket(served):
 
 def test_ctrl_c_ends_the_server_quietly_and_keeps_who_was_seen(new_site, path):
     shutil.copy(new_site, path)
-    hub_process = Served()
+    hub_process = Served("--log-level", "warning")
     hub_process.post("0").read()
-    assert hub_process.stop() == (0, "", "")
+    status, said, told = hub_process.stop()
+    assert (status, said) == (0, "")
+    # One line, and no code in it: this is no terminal.
+    assert told == (
+        "kalitka hub: the hub has no users yet: `kalitka hub setup-code` shows how to make the "
+        "first\n"
+    )
     assert listed("reader")[0]["last_seen"] is not None
+
+
+def test_a_setup_code_is_shown_on_demand_while_there_are_no_users(path):
+    assert re.search(r"one-time code .*: (\w{4}-){3}\w{4}$", run("setup-code").stderr, re.M)
 
 
 def test_a_server_without_a_secret_says_how_to_make_one(path):

@@ -3,13 +3,14 @@
 import pytest
 from sqlalchemy import update
 
-from hub.hub_site import SECRET, SYNC, headers
-from kalitka_hub.changes import changing
-from kalitka_hub.models import Site
-from kalitka_hub.readers import remove_reader
-from kalitka_hub.site_secret import set_secret
-from kalitka_hub.token_reader_api import BODY_MAX
+from hub.hub_site import ON_SQLITE, SECRET, SYNC, headers
+from kalitka_hub.gates.token_reader_api import BODY_MAX
+from kalitka_hub.site.readers import remove_reader
+from kalitka_hub.site.site_secret import set_secret
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.models import Site
 
+pytestmark = ON_SQLITE
 TIMES = ("/api/v1/token-reader/time", "/api/v2/token-reader/time")
 
 

@@ -10,13 +10,13 @@ import pytest
 
 from hub.hub_site import START, SYNC, headers
 from hub.plain_reader import parse
-from kalitka_hub import sync_answer
-from kalitka_hub.app import create_app
-from kalitka_hub.changes import acknowledge, changing
-from kalitka_hub.sightings import Sightings
-from kalitka_hub.snapshot_response import SnapshotResponse
-from kalitka_hub.sync_request import SyncRequest
-from kalitka_hub.tokens import TokenSetting, set_tokens
+from kalitka_hub.gates import sync_answer
+from kalitka_hub.gates.snapshot_response import SnapshotResponse
+from kalitka_hub.gates.sync_request import SyncRequest
+from kalitka_hub.running.app import create_app
+from kalitka_hub.site.tokens import TokenSetting, set_tokens
+from kalitka_hub.store.changes import acknowledge, changing
+from kalitka_hub.store.sightings import Sightings
 
 MANY = 3000
 
@@ -131,7 +131,7 @@ def test_a_reader_that_stands_still_is_cut_off_and_its_source_closed():
 
 def test_a_fault_in_the_middle_leaves_the_answer_without_an_end(database, monkeypatch):
     fill(database)
-    lines = sync_answer._rule_lines
+    lines = sync_answer._lines
 
     def broken(*arguments):
         for number, line in enumerate(lines(*arguments)):
@@ -139,7 +139,7 @@ def test_a_fault_in_the_middle_leaves_the_answer_without_an_end(database, monkey
                 raise OSError("the disk is gone")
             yield line
 
-    monkeypatch.setattr(sync_answer, "_rule_lines", broken)
+    monkeypatch.setattr(sync_answer, "_lines", broken)
 
     async def nothing(_exchange, _message):
         pass

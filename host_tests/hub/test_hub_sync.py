@@ -4,8 +4,8 @@ import pytest
 
 from hub.hub_site import START, SYNC, headers
 from hub.plain_reader import parse
-from kalitka_hub.changes import HISTORY, changing
-from kalitka_hub.readers import add_reader, remove_reader
+from kalitka_hub.site.readers import add_reader, remove_reader
+from kalitka_hub.store.changes import HISTORY, changing
 
 WORKDAYS = "3_480_1200_1111100"
 DATES = "1_29921461_29921521"

@@ -3,10 +3,11 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from hub.hub_site import START, headers
-from kalitka_hub.app import create_app
+from hub.hub_site import ON_SQLITE, START, headers
 from kalitka_hub.faults import Refused
+from kalitka_hub.running.app import create_app
 
+pytestmark = ON_SQLITE
 SECONDS = START * 60 + 38
 
 

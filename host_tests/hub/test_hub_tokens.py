@@ -3,14 +3,14 @@
 import pytest
 from sqlalchemy import func, select
 
-from hub.hub_site import START
-from kalitka_hub.changes import changing
-from kalitka_hub.database import open_database
+from hub.hub_site import ON_SQLITE, SECRET, START
 from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.models import Token
-from kalitka_hub.readers import add_reader, list_readers, remove_reader
-from kalitka_hub.site_secret import set_secret
-from kalitka_hub.tokens import TokenSetting, list_tokens, remove_token, set_tokens
+from kalitka_hub.site.readers import add_reader, list_readers, remove_reader
+from kalitka_hub.site.site_secret import set_secret
+from kalitka_hub.site.tokens import TokenSetting, list_tokens, remove_token, set_tokens
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import open_database
+from kalitka_hub.store.models import Token
 
 
 def tokens_in(database):
@@ -131,30 +131,32 @@ def test_a_reader_is_added_once_and_keeps_its_name(site):
             remove_reader(session, "GATE-9")
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("code", ["", " ", "A B", "A,B", "Ö", "A\n", "A" * 65])
 def test_a_wrong_reader_code_is_refused(site, code):
     with pytest.raises(Refused, match="no reader code"), changing(site.database) as session:
         add_reader(session, code)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("secret", ["", "a b", "a\n", "schlüssel", "x" * 257])
 def test_a_secret_that_fits_in_no_header_is_refused(site, secret):
     with pytest.raises(Refused, match="secret"), changing(site.database) as session:
         set_secret(session, secret)
 
 
+@ON_SQLITE
 def test_the_secret_itself_is_not_in_the_database_file(site, tmp_path):
-    from hub.hub_site import SECRET
-
     site.database.close()
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert stored
     assert SECRET.encode() not in stored
 
 
-def test_a_database_is_there_again_when_it_is_opened_again(site, tmp_path):
+def test_a_database_is_there_again_when_it_is_opened_again(site, where):
     site.set("A", "9_1")
-    again = open_database(f"sqlite:///{tmp_path / 'hub.sqlite'}", site.clock)
+    url = where if "://" in where else f"sqlite:///{where}"
+    again = open_database(url, site.clock)
     assert tokens_in(again) == [TokenSetting("A", ("9_1",))]
     again.close()
 

@@ -1,8 +1,4 @@
-"""The tables of a run: as Markdown for a file, and for the console."""
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+"""The tables of a run."""
 
 from bench.budgets import budgets
 from bench.capacity import HEAPS, Held
@@ -14,7 +10,6 @@ from bench.sheet import Sheet
 
 NAMES = {KALITKA: "Kalitka", PLAIN: "plain client", FILES: "a file a token"}
 _NOTHING = "-"
-_COMMAND = "make bench"
 _MET = {True: "met", False: "short", None: ""}
 
 
@@ -31,30 +26,6 @@ def sheets(measured: Measured) -> list[Sheet]:
         log_sheet(measured.logs),
         _small(measured),
     ]
-
-
-def markdown(measured: Measured) -> str:
-    """Return the tables as a Markdown document."""
-    parts = [
-        f"# What the table and the access log cost\n\nMeasured by `{_COMMAND}`, all in one run."
-    ]
-    for sheet in sheets(measured):
-        lines = ["| " + " | ".join(row) + " |" for row in (sheet.columns, *sheet.rows)]
-        marks = ["---" if i < sheet.words else "---:" for i in range(len(sheet.columns))]
-        lines.insert(1, "|" + "|".join(marks) + "|")
-        parts.append(f"## {sheet.title}\n\n{sheet.note}\n\n" + "\n".join(lines))
-    return "\n\n".join(parts) + "\n"
-
-
-def show(measured: Measured, console: Console) -> None:
-    """Print the tables."""
-    for sheet in sheets(measured):
-        table = Table(title=sheet.title, caption=sheet.note, box=box.SIMPLE, padding=(0, 1, 0, 0))
-        for number, column in enumerate(sheet.columns):
-            table.add_column(column, justify="left" if number < sheet.words else "right")
-        for row in sheet.rows:
-            table.add_row(*row)
-        console.print(table)
 
 
 def _size(heap: str) -> str:

@@ -1,4 +1,4 @@
-"""`kalitka bench`: Kalitka's table and access log beside what one would write instead.
+"""`kalitka bench table`: Kalitka's table and access log beside what one would write instead.
 
 The plain client: readline, split, a dict, saved as JSON. A file a token: JSON files in a folder.
 JSON lines: a file that entries are appended to. All run in the same runtime. Writes the tables
@@ -16,6 +16,7 @@ from bench import report
 from bench.measured import Run
 from bench.plot import draw
 from bench.runtime import Runtime
+from bench.sheet import markdown, show
 from kalitka_cli.build import ROOT
 
 PICTURE = Path(__file__).parent / "costs.svg"
@@ -30,10 +31,11 @@ def run(console: Console | None = None) -> int:
         console.status("compiling") as status,
     ):
         measured = Run(Runtime(Path(folder)), status.update).measure()
-    report.show(measured, console)
+    sheets = report.sheets(measured)
+    show(sheets, console)
     tables = ROOT / "build" / "bench.md"
     tables.parent.mkdir(exist_ok=True)
-    tables.write_text(report.markdown(measured))
+    tables.write_text(markdown("What the table and the access log cost", sheets))
     draw(measured, PICTURE)
     written = " and ".join(str(path.relative_to(ROOT)) for path in (tables, PICTURE))
     console.print(f"written to {written}, after {time.monotonic() - began:.0f} s")

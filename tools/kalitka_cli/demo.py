@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kalitka.journal.words import reason_text
-from kalitka_hub.tokens import TokenSetting
+from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
 from kalitka_sim.reader import ReaderError, VirtualReader
 from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP

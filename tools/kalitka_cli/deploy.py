@@ -24,7 +24,7 @@ from kalitka_cli import rom
 from kalitka_cli.build import BuildError, board, compile_firmware
 from kalitka_cli.device import DIGEST, ROM, Device, check_format, check_runtime, look
 from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
-from kalitka_hub.zone import posix_or_iana
+from kalitka_hub.site.zone import posix_or_iana
 
 _PACKAGE = "/lib/kalitka"
 _ROM = "/rom"
@@ -144,8 +144,8 @@ def _with_posix_zone(data: bytes) -> bytes:
 def read_ca(path: Path) -> bytes:
     """Return the contents of a file with a CA's certificate, as it is. Raises InputError."""
     # It takes a while to import, and few deploys bring a CA.
-    from kalitka_hub.certificates import check_ca  # noqa: PLC0415
     from kalitka_hub.faults import Refused  # noqa: PLC0415
+    from kalitka_hub.running.certificates import check_ca  # noqa: PLC0415
 
     try:
         return check_ca(path)

@@ -15,7 +15,7 @@ from kalitka.access import decision, rules
 from kalitka.access.timezone import Zone, ZoneError
 from kalitka.table import codes
 from kalitka_cli.table_files import complain, shown
-from kalitka_hub.zone import UnknownZone, posix_of, posix_or_iana
+from kalitka_hub.site.zone import UnknownZone, posix_of, posix_or_iana
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _DAY = rules.DAY_MINUTES

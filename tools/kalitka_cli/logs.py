@@ -26,7 +26,7 @@ from kalitka_cli.log_entries import AccessLog, Entry, LogDamaged, NotALog, read
 from kalitka_cli.mpremote import DeployError
 from kalitka_cli.table_files import complain
 from kalitka_hub.faults import Refused
-from kalitka_hub.zone import check_zone
+from kalitka_hub.site.zone import check_zone
 
 _EPOCH = datetime(1970, 1, 1)
 _COLUMNS = ("number", "time", "code", "state", "reason", "source", "sent")

@@ -22,7 +22,7 @@ from kalitka import settings
 from kalitka.sync.http import split_url
 from kalitka_cli.build import BuildError
 from kalitka_hub.faults import Refused
-from kalitka_hub.zone import check_zone
+from kalitka_hub.site.zone import check_zone
 from kalitka_sim.name_server import NameServer
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
@@ -256,7 +256,7 @@ def _site_ca(file: Path | None) -> bytes:
     if not file:
         raise CommandError("an https:// server needs the site's CA: --ca FILE")
     # It takes a while to import, and only TLS needs it.
-    from kalitka_hub.certificates import check_ca  # noqa: PLC0415
+    from kalitka_hub.running.certificates import check_ca  # noqa: PLC0415
 
     return check_ca(file)
 

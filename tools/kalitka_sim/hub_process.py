@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from kalitka_hub.changes import changing
-from kalitka_hub.database import open_database
-from kalitka_hub.site_secret import new_secret
-from kalitka_hub.tokens import TokenSetting, set_tokens
+from kalitka_hub.site.site_secret import new_secret
+from kalitka_hub.site.tokens import TokenSetting, set_tokens
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import open_database
 
 _ADDRESS = re.compile(r"https?://([0-9.]+):([0-9]+)")
 
@@ -48,7 +48,7 @@ class HubProcess:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "KALITKA_HUB_DB": str(self.database), **environment},
+            env={**os.environ, "KALITKA_DATABASE_URL": str(self.database), **environment},
         )
         if done.returncode:
             raise HubError(f"kalitka hub {' '.join(words)}: {done.stderr.strip()}")

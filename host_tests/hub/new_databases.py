@@ -1,0 +1,53 @@
+"""New and empty databases for what runs for minutes: of both kinds, as durable as a site's own."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from kalitka_sim.postgresql_server import PostgresqlServer
+
+_END_SECONDS = 30
+
+
+class MortalPostgresql(PostgresqlServer):
+    """A server that keeps what it promised over its own death."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._run("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
+
+    def kill(self) -> None:
+        """End it without any order, and start it again: it recovers from its log."""
+        process = self._server.get_postmaster_info().process
+        os.kill(process.pid, signal.SIGQUIT)
+        process.wait(_END_SECONDS)
+        until = time.monotonic() + _END_SECONDS
+        while True:
+            try:
+                self._server.ensure_postgres_running()
+                return
+            except Exception:
+                # Its last processes may still be ending.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+
+@contextmanager
+def new_database(dialect: str) -> Iterator[tuple[str, MortalPostgresql | None]]:
+    """Make a database that goes with the block; yield its path or URL, and its server if any."""
+    # Not in pytest's folder; see `conftest.postgresql`.
+    with TemporaryDirectory(prefix="kalitka-load-") as folder:
+        if dialect == "sqlite":
+            yield str(Path(folder) / "hub.sqlite"), None
+            return
+        server = MortalPostgresql(Path(folder) / "data")
+        try:
+            with server.database() as url:
+                yield url, server
+        finally:
+            server.stop()

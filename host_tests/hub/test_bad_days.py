@@ -1,0 +1,190 @@
+"""A full disk, and a database that others keep locked: readers are told to come again, nothing
+that was acknowledged is lost, and afterwards everything works.
+"""
+
+import resource
+import threading
+from contextlib import contextmanager
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import event, text
+
+from hub.hub_site import ON_SQLITE, SYNC, Site, headers
+from kalitka_hub.gates import access_log
+from kalitka_hub.running.app import create_app
+from kalitka_hub.site.tokens import TokenSetting, set_tokens
+from kalitka_hub.store import database
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import open_database
+
+LOGS = "/api/v1/token-reader/access-logs"
+
+
+@pytest.fixture
+def site(where, clock, monkeypatch):
+    """A hub that waits a fifth of a second for a lock, not half a minute."""
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.2)
+    opened = open_database(where, clock)
+    with TestClient(create_app(opened)) as client:
+        yield Site(opened, clock, client)
+    opened.close()
+
+
+def send_log(site, body):
+    return site.client.post(LOGS, content=body, headers=headers())
+
+
+def told_to_come_again(answer):
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.text.count("\n") == 1
+    return answer.text.endswith("\n")
+
+
+def codes_in_log(site):
+    with site.database.snapshot() as session:
+        return [entry.code for entry in access_log.list_entries(session, 1000)]
+
+
+@contextmanager
+def full_disk(size):
+    """Let no file of this process become longer than `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextmanager
+def full_database(site):
+    """Let the database have no more pages than now."""
+
+    def limit(connection, _record, _proxy):
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def lift(connection, _record, _proxy):
+        connection.execute("PRAGMA max_page_count = 1073741823")
+
+    engine = site.database._engine
+    event.listen(engine, "checkout", limit)
+    yield
+    event.remove(engine, "checkout", limit)
+    event.listen(engine, "checkout", lift)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("kind", ["disk", "database"])
+def test_a_full_disk_loses_nothing_that_was_acknowledged(site, kind, where):
+    site.set("A", "9_1")
+    reader = site.reader()
+    reader.poll()
+    acknowledged = []
+    disk = full_disk(70_000) if kind == "disk" else full_database(site)
+    refused = 0
+    with disk:
+        for number in range(400):
+            body = ",".join(f"{number * 50 + i + 1}_{number}-{i}_1" for i in range(50))
+            answer = send_log(site, body)
+            if answer.status_code == 200:
+                acknowledged += [f"{number}-{i}" for i in range(50)]
+                continue
+            assert told_to_come_again(answer)
+            refused += 1
+            if refused == 3:
+                break
+        assert refused == 3
+        # Who only reads is served as before.
+        assert reader.poll() is None
+        assert site.client.get("/healthz").status_code == 200
+    assert set(acknowledged) <= set(codes_in_log(site))
+    assert send_log(site, "999999_LATER_1").text == "ok,1"
+    site.clock.minute += 1
+    site.set("B", "9_1")
+    reader.poll()
+    assert reader.table.keys() == {"A", "B"}
+    with site.database.snapshot() as session:
+        assert session.execute(text("PRAGMA integrity_check")).scalar_one() == "ok"
+
+
+def test_readers_are_answered_with_the_older_minute_while_another_writes(site, where, clock):
+    site.set("A", "9_1")
+    reader = site.reader()
+    reader.poll()
+    before = reader.minute
+    other = open_database(where, clock)
+    with changing(other) as session:
+        set_tokens(session, [TokenSetting("SLOW", ("9_1",))])
+        session.flush()
+        for _ in range(3):
+            # The minute cannot be raised: then it stays, and no change is passed over.
+            site.clock.minute += 1
+            reader.poll()
+            assert reader.minute == before
+            assert reader.table.keys() == {"A"}
+        assert site.client.get("/healthz").status_code == 200
+    other.close()
+    reader.poll()
+    assert reader.minute == before + 3
+    assert reader.table.keys() == {"A", "SLOW"}
+
+
+@ON_SQLITE
+def test_a_log_that_cannot_be_stored_is_not_acknowledged_and_comes_again(site, where, clock):
+    other = open_database(where, clock)
+    with changing(other):
+        assert told_to_come_again(send_log(site, "1_A_1,0_A_0"))
+    other.close()
+    assert codes_in_log(site) == []
+    assert send_log(site, "1_A_1,0_A_0").text == "ok,2"
+    assert send_log(site, "1_A_1,0_A_0").text == "ok,0"
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+def test_a_server_that_ends_its_connections_is_asked_again(site):
+    """As PostgreSQL does when it is restarted."""
+    site.set("A", "9_1")
+    reader = site.reader()
+    reader.poll()
+    for _ in range(3):
+        with site.database.snapshot() as session:
+            session.connection().detach()
+            mine = "SELECT pg_backend_pid()"
+            others = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE "
+                f"datname = current_database() AND pid <> ({mine})"
+            )
+            session.execute(text(others))
+        statuses = []
+        for _ in range(10):
+            answer = site.client.post(SYNC, content=str(reader.minute), headers=headers())
+            statuses.append(answer.status_code)
+            if answer.status_code == 200:
+                break
+            assert told_to_come_again(answer)
+        assert statuses[-1] == 200
+
+
+def test_a_writer_that_waits_too_long_changes_nothing_and_is_told(site, where, clock):
+    other = open_database(where, clock)
+    failed = []
+
+    def write():
+        try:
+            site.set("B", "9_1")
+        except Exception as fault:
+            failed.append(type(fault).__name__)
+
+    with changing(other):
+        writer = threading.Thread(target=write)
+        writer.start()
+        writer.join(30)
+    other.close()
+    assert failed == ["OperationalError"]
+    assert site.ask("0").endswith("%%\n")
+    site.set("B", "9_1")
+    assert site.ask("0").endswith("B_/9_1")

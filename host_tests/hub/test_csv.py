@@ -1,0 +1,294 @@
+"""Tables as CSV: what comes out goes in again, and every wrong line is told of, by its number."""
+
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from hub.hub_accounts import API, error_of, everything_in, program
+from hub.hub_site import ON_SQLITE
+from kalitka_hub.cli.csv_files import register
+from kalitka_hub.faults import NotFound
+from kalitka_hub.site import grants, people, reader_groups, schedules, tokens
+from kalitka_hub.site.people import Holding, PersonGroupSetting, PersonSetting
+from kalitka_hub.site.reader_groups import ReaderGroupSetting
+from kalitka_hub.site.schedules import ScheduleSetting, WindowSetting
+from kalitka_hub.site.tokens import TokenRecord
+from kalitka_hub.store.changes import changing
+from kalitka_hub.tables import csv_text
+from kalitka_hub.tables.csv_import import PROBLEMS_TOLD, import_table, preview
+from kalitka_hub.tables.csv_tables import TABLES, exported
+
+ODD = r"""+1 "quoted", a|b\; <b>'; DROP TABLE people"""
+
+
+def csv(name, text, run=preview, **options):
+    source = io.BytesIO(text if isinstance(text, bytes) else text.encode())
+    if run is preview:
+        return lambda database: preview(database, name, source, **options)
+    return lambda database: import_table(database, "olga", name, source, **options)
+
+
+def put(database, name, text, **options):
+    report = csv(name, text, import_table, **options)(database)
+    assert report.is_good, report
+    return report
+
+
+def text_of(database, name, separator=","):
+    return b"".join(exported(database, name, separator)).decode()
+
+
+def counts(report):
+    return report.rows, report.added, report.changed, report.left, report.removed
+
+
+@pytest.fixture
+def full(database):
+    """Fill a site with one of everything, and with names that are hard to write."""
+    with changing(database, "the test") as session:
+        for name in ("Kitchen", "a|b", ODD):
+            people.add_group(session, PersonGroupSetting(name=name, note="-1\nline two"))
+        reader_groups.add_reader_group(
+            session, ReaderGroupSetting(name="G|\\", readers=["GATE-1"])
+        )
+        windows = [WindowSetting()]
+        schedules.add_schedule(session, ScheduleSetting(name="Always", windows=windows))
+        setting = grants.GrantSetting(people="Kitchen", readers="G|\\", schedule="Always")
+        grants.add_grant(session, setting)
+        anna = people.add_person(session, PersonSetting(name=ODD, groups=["a|b", "Kitchen"]))
+        people.add_person(session, PersonSetting(name="@Boris", note="'=x", groups=[ODD]))
+        people.give_tokens(session, [Holding("04A1", anna, "+card"), Holding("a|\\", anna)])
+        record = TokenRecord(code="=FF", rules=["9_1", "1_5_6"], readers=["G|\\", "GATE-1"])
+        tokens.add_token(session, record)
+        tokens.add_token(session, TokenRecord(code="0B", blocked=True, rules=["9_0"]))
+    return database
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_what_is_exported_is_imported_again_and_changes_nothing(full, separator):
+    before = everything_in(full)
+    for name in TABLES:
+        report = put(full, name, text_of(full, name, separator), replace=name != "grants")
+        assert report.rows == report.left > 0, name
+    assert everything_in(full) == before
+
+
+def test_a_table_that_was_lost_comes_back_as_it_was(full):
+    before = text_of(full, "tokens")
+    with changing(full, "the test") as session:
+        tokens.remove_tokens(session, ["04A1", "=FF", "0B"])
+    assert counts(put(full, "tokens", before)) == (4, 3, 0, 1, 0)
+    assert text_of(full, "tokens") == before
+
+
+def test_people_come_with_their_groups_and_tokens(full):
+    report = put(full, "people", "tokens;NAME;groups\n01|02;Eve;Kitchen\n;Adam;\n")
+    assert counts(report) == (2, 2, 0, 0, 0)
+    with full.snapshot() as session:
+        eve, adam = people.list_people(session, 2)
+        assert (eve.name, eve.groups, eve.tokens) == ("Eve", ["Kitchen"], ["01", "02"])
+        assert (adam.name, adam.groups, adam.tokens) == ("Adam", [], [])
+    # What a column says that the file leaves out stays: groups; so does a token that is given up.
+    report = put(full, "people", f"id,name,tokens\n{eve.id},Eve,02|03\n{adam.id},Adam,\n")
+    assert counts(report) == (2, 0, 1, 1, 0)
+    with full.snapshot() as session:
+        assert people.find_person(session, eve.id).groups == ["Kitchen"]
+        assert people.find_person(session, eve.id).tokens == ["02", "03"]
+        assert tokens.find_record(session, "01").person is None
+
+
+def test_a_column_that_is_left_out_stays_as_it_is(full):
+    assert counts(put(full, "tokens", "name,code\nNew,04A1\n")) == (1, 0, 1, 0, 0)
+    with full.snapshot() as session:
+        assert tokens.find_record(session, "04A1").person == 1
+        assert tokens.find_record(session, "=FF").readers == ["GATE-1", "G|\\"]
+
+
+def test_replacing_removes_what_the_file_does_not_have_and_tells_before_how_many(full):
+    text = "code\n04A1\n0C\n"
+    assert counts(csv("tokens", text, replace=True)(full)) == (2, 1, 0, 1, 3)
+    assert counts(put(full, "tokens", text)) == (2, 1, 0, 1, 0)
+    assert counts(put(full, "tokens", text, replace=True)) == (2, 0, 0, 2, 3)
+    assert [row.split(",")[0] for row in text_of(full, "tokens").split()] == [
+        "\ufeffcode",
+        "0C",
+        "04A1",
+    ]
+    refused = csv("person-groups", "name\nKitchen\n", import_table, replace=True)(full)
+    assert refused.is_good  # nothing hangs on the other groups
+    refused = csv("reader-groups", "name\nOther\n", import_table, replace=True)(full)
+    assert "has grants: remove these first" in refused.problems[0].error
+    assert "Other" not in text_of(full, "reader-groups")
+
+
+def test_a_preview_and_a_file_with_one_wrong_row_write_nothing(full):
+    before = everything_in(full)
+    good = "code,rules\n" + "".join(f"{n:04X},9_1\n" for n in range(1, 1001))
+    assert counts(csv("tokens", good)(full)) == (1000, 1000, 0, 0, 0)
+    report = csv("tokens", good + "FFFF,8_1\n", import_table)(full)
+    assert not report.written
+    assert [(problem.line, problem.column) for problem in report.problems] == [(1002, "rules")]
+    assert everything_in(full) == before
+
+
+def test_a_token_with_more_rules_than_a_reader_holds_is_told_and_nothing_is_written(full):
+    before = everything_in(full)
+    texts = "|".join(f"7_{n}_1200_1111100_1000_20000000" for n in range(99))
+    report = csv("tokens", f"code,rules\n0D,9_1\n0E,{texts}\n", import_table)(full)
+    assert "0E has more rules than a reader holds" in report.problems[0].error
+    assert everything_in(full) == before
+
+
+PEOPLE, TOKENS = "id,name,groups,tokens\n", "code,person,blocked,rules,readers\n"
+WRONG = [
+    ("people", "", (1, None, "the file is empty")),
+    ("people", b"name\nGood\n\xcf\xf0\n", (3, None, "byte 1 of the line is not UTF-8")),
+    ("people", "name\nA".encode("utf-16"), (1, None, "UTF-16")),
+    ("people", b"name\nA\0B\n", (2, None, "character of the number 0")),
+    ("people", "name,phone\n", (1, "phone", "'phone' is no column of people: there are id, na")),
+    ("people", "name,NAME\n", (1, "name", "is there twice")),
+    ("people", "id,note\n", (1, "name", "the column name is missing")),
+    ("people", PEOPLE + "\n,Good,,\n,A,\n", (4, None, "the row has 3 cells and the header 4")),
+    ("people", PEOPLE + ',"Good\nx",,\n', (2, "name", "neither line ends")),
+    ("people", 'name,note\nA,"1\n2"\nB,"x"y\nC,\n', (4, None, "is written twice")),
+    ("people", 'name,note\nA,"1\n2"\nB,"cut\nC,\nD,\n', (4, None, "is not closed")),
+    ("people", "name\nA\n" + "B" * 70000 + "\nC\n", (3, None, "longer than 65536 bytes")),
+    ("people", 'name\n"A\n' + "B\n" * 40000, (2, None, "longer than 65536 bytes")),
+    ("people", PEOPLE + ",,Kitchen,\n", (2, "name", "it is missing")),
+    ("people", PEOPLE + f",{'A' * 201},,\n", (2, "name", "at most 200 characters")),
+    ("people", PEOPLE + "x,A,,\n", (2, "id", "'x' is no number")),
+    ("people", PEOPLE + "77,A,,\n", (2, "id", "there is no person 77")),
+    ("people", PEOPLE + "1,A,,\n1,B,,\n", (3, "id", "1 stands in line 2 too")),
+    ("people", PEOPLE + ",A,Kitchen|Cooks,\n", (2, "groups", "no group of people Cooks")),
+    ("people", PEOPLE + ",A,,01|%\n", (2, "tokens", "'%' is no token code")),
+    ("people", PEOPLE + ",A,,01\n,B,,02|01\n", (3, "tokens", "the token 01 is in line 2 too")),
+    ("people", PEOPLE + "2,B,,04A1\n", (2, "tokens", "is that of person 1")),
+    ("tokens", TOKENS + "A%,,,,\n", (2, "code", "'A%' is no token code")),
+    ("tokens", TOKENS + "FF ,,,,\n", (2, "code", "blanks around")),
+    ("tokens", TOKENS + "FF,,,,\nFF,,,,\n", (3, "code", "FF stands in line 2 too")),
+    ("tokens", TOKENS + "FF,77,,,\n", (2, "person", "there is no person 77")),
+    ("tokens", TOKENS + "FF,,maybe,,\n", (2, "blocked", "neither yes nor no")),
+    ("tokens", TOKENS + "FF,,,9_1|9_2,\n", (2, "rules", "'9_2' is no rule")),
+    ("tokens", TOKENS + "FF,,,9_1,GATE-9\n", (2, "readers", "GATE-9: add it first")),
+    ("tokens", TOKENS + "FF,,,,GATE-1\n", (2, None, "names readers and has no rule")),
+    ("readers", "code\nA B\n", (2, "code", "is no reader code")),
+    ("grants", "people,readers,schedule\nKitchen,*,Never\n", (2, "schedule", "schedule Never")),
+    ("grants", "people,readers,schedule\nKitchen,X,Always\n", (2, "readers", "no reader, group")),
+]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(("name", "text", "told"), WRONG)
+def test_what_is_wrong_is_told_by_line_and_column(full, name, text, told):
+    report = csv(name, text)(full)
+    line, column, said = told
+    found = [(problem.line, problem.column) for problem in report.problems]
+    assert found == [(line, column)], report.problems
+    assert said in report.problems[0].error
+    assert "\n" not in report.problems[0].error
+
+
+@ON_SQLITE
+def test_every_wrong_line_is_told_and_of_very_many_the_number(full):
+    text = "code,rules\nA%,9_1\n01,9_1\n02,8_1\n" + "".join(f"{n}%,9_1\n" for n in range(500))
+    report = csv("tokens", text)(full)
+    lines = [problem.line for problem in report.problems]
+    assert lines == [2, 4, *range(5, PROBLEMS_TOLD + 3)]
+    assert len(lines) + report.more == 502
+    only_header = csv("tokens", "code\r\n", import_table)(full)
+    assert (only_header.rows, only_header.written) == (0, True)
+    assert "no rows" in csv("tokens", "code\n", replace=True)(full).problems[0].error
+    with pytest.raises(NotFound, match="no table"):
+        csv("doors", "code\n")(full)
+
+
+@ON_SQLITE
+def test_no_exported_cell_is_a_formula(full):
+    for name in TABLES:
+        for _, cells in csv_text_cells(text_of(full, name)):
+            assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+
+
+def csv_text_cells(text):
+    import csv as plain
+
+    return enumerate(plain.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
+
+
+CELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
+
+
+@given(
+    st.lists(CELL | st.text("'=+|\\ \"", max_size=6), min_size=2, max_size=4),
+    st.sampled_from(",;"),
+)
+def test_any_cell_comes_back_as_it_was_written(cells, separator):
+    told = []
+    text = csv_text.row("ab", separator) + csv_text.row(["x", *cells], separator)
+    source = io.BytesIO(text.encode())
+    found = [row for _, row in csv_text.rows(source, lambda *fault: told.append(fault))]
+    assert told == []
+    assert found[1:] == [["x", *cells]]
+
+
+@given(st.lists(st.text("a|\\ '=", min_size=1, max_size=5), max_size=4))
+def test_any_list_comes_back_as_it_was_written(texts):
+    assert csv_text.items(csv_text.cell_of(texts)) == texts
+
+
+# By REST and on the command line
+
+
+def test_by_rest_operators_import_and_viewers_export(full, site):
+    viewer, operator = program(full, "vera", "viewer"), program(full, "oleg", "operator")
+    exported_file = site.client.get(f"{API}/export/tokens", headers=viewer)
+    assert exported_file.headers["content-type"] == "text/csv; charset=utf-8"
+    assert exported_file.content.decode() == text_of(full, "tokens")
+    path = f"{API}/import/tokens"
+    assert site.client.post(path, content="code\n", headers=viewer).status_code == 403
+    good, wrong = "code,rules\n0D,9_1\n", "code,rules\n0D,9_1\n0E,7\n"
+    seen = site.client.post(f"{path}?preview=true", content=wrong, headers=operator)
+    assert seen.status_code == 200
+    assert seen.json()["problems"][0]["line"] == 3
+    refused = site.client.post(path, content=wrong, headers=operator)
+    assert refused.status_code == 422
+    assert "line 3" in refused.json()["error"]
+    done = site.client.post(path, content=good, headers=operator)
+    assert done.json()["added"] == 1
+    assert done.json()["written"]
+    assert error_of(site.client.get(f"{API}/export/doors", headers=viewer)).startswith("'doors'")
+    assert site.client.post(f"{API}/import/doors", content="", headers=operator).status_code == 404
+    large = site.client.post(path, content=b"x" * ((32 << 20) + 1), headers=operator)
+    assert large.status_code == 413
+
+
+@ON_SQLITE
+def test_on_the_command_line_a_table_goes_out_and_in(full, where, tmp_path):
+    import typer
+
+    hub = typer.Typer()
+    register(hub)
+
+    def run(*words, status=0):
+        result = CliRunner().invoke(hub, [*words, "--db", where])
+        assert result.exit_code == status, result.output
+        return result
+
+    file = tmp_path / "tokens.csv"
+    assert run("export", "tokens").stdout_bytes.decode() == text_of(full, "tokens")
+    assert "bytes" in run("export", "tokens", str(file)).stdout
+    assert "4 as they were" in run("import", "tokens", str(file)).stdout
+    file.write_text("code,rules\n0D,9_1\n")
+    assert "1 added" in run("import", "tokens", str(file), "--preview").stdout
+    assert json.loads(run("import", "tokens", str(file), "--json").stdout)["written"]
+    file.write_text("code,rules\n0D,\x1b[31m\n")
+    failed = run("import", "tokens", str(file), status=2)
+    assert "line 2, rules" in failed.stderr
+    assert "\x1b" not in failed.output
+    run("import", "tokens", str(tmp_path / "none.csv"), status=1)
+    run("import", "doors", str(file), status=1)
+    run("export", "doors", status=1)

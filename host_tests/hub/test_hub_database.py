@@ -1,0 +1,207 @@
+"""Opening a database: its schema comes by migrations, and what is not the hub's is refused."""
+
+import logging
+import subprocess
+import sys
+from unittest.mock import Mock
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from fastapi.testclient import TestClient
+from sqlalchemy import create_engine, delete, inspect, select, text
+from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
+
+from hub.hub_accounts import API, error_of, program
+from hub.hub_site import ON_POSTGRESQL
+from kalitka_hub.faults import Refused
+from kalitka_hub.running.app import create_app
+from kalitka_hub.site.readers import add_reader, list_readers
+from kalitka_hub.store import database as databases
+from kalitka_hub.store import migrations
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import open_database
+from kalitka_hub.store.models import EVERY_READER, Base, Grant, ReaderGroup, Site
+
+
+@pytest.fixture
+def opened(nowhere):
+    database = open_database(nowhere)
+    yield database
+    database.close()
+
+
+def schema_of(engine):
+    """Return what the database itself says of its tables."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            rows = connection.execute(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
+            return {" ".join(sql.split()) for (sql,) in rows if migrations.NUMBER_TABLE not in sql}
+        columns = connection.execute(
+            text(
+                "SELECT table_name, column_name, data_type, character_maximum_length, "
+                "is_nullable, column_default FROM information_schema.columns "
+                "WHERE table_schema = 'public'"
+            )
+        )
+        indexes = connection.execute(
+            text("SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'")
+        )
+        constraints = connection.execute(
+            text("SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint")
+        )
+        every = [*map(tuple, columns), *map(tuple, indexes), *map(tuple, constraints)]
+        return {row for row in every if migrations.NUMBER_TABLE not in str(row)}
+
+
+def test_the_migrations_make_exactly_the_models(opened):
+    with opened.snapshot() as session:
+        assert (
+            compare_metadata(MigrationContext.configure(session.connection()), Base.metadata) == []
+        )
+
+
+def test_the_migrations_make_the_same_as_the_models_to_the_letter(opened):
+    # Alembic's comparison leaves out conditions of indexes, options of tables and more.
+    migrated = schema_of(opened._engine)
+    with opened._engine.begin() as connection:
+        Base.metadata.drop_all(connection)
+        Base.metadata.create_all(connection)
+    assert migrated == schema_of(opened._engine)
+
+
+def test_the_newest_step_is_the_one_that_the_hub_looks_for():
+    folder = migrations.__path__[0]
+    assert ScriptDirectory(folder).get_heads() == [migrations.NEWEST]
+
+
+def test_a_new_database_has_the_site_and_the_group_of_all_readers(opened):
+    with opened.snapshot() as session:
+        assert [(site.id, site.acknowledged) for site in session.scalars(select(Site))] == [(1, 0)]
+        groups = session.scalars(select(ReaderGroup)).all()
+        assert [(group.id, group.name, group.kind) for group in groups] == [
+            (EVERY_READER, "*", "all")
+        ]
+
+
+def test_what_is_done_to_a_new_database_is_logged_without_its_password(nowhere, caplog):
+    caplog.set_level(logging.INFO, "kalitka_hub")
+    open_database(nowhere.replace("postgres:@", "postgres:t0p@")).close()
+    assert len(caplog.messages) == 2
+    for message in caplog.messages:
+        assert f"schema {migrations.NEWEST}" in message or "becomes" in message
+        assert "t0p" not in message
+    caplog.clear()
+    open_database(nowhere).close()
+    assert caplog.messages == []
+
+
+def test_a_current_database_is_opened_without_alembic(where):
+    program = (
+        "import sys; from kalitka_hub.store.database import open_database; "
+        "open_database(sys.argv[1]).close(); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, where], check=False).returncode == 0
+
+
+def execute(where, *statements):
+    engine = create_engine(databases._url_of(where))
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(nowhere):
+    execute(nowhere, "CREATE TABLE notes (id INTEGER)")
+    with pytest.raises(Refused, match="name a new one with --db"):
+        open_database(nowhere)
+    engine = create_engine(databases._url_of(nowhere))
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == ["notes"]
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_hub_is_refused_and_left_alone(where):
+    execute(where, f"UPDATE {migrations.NUMBER_TABLE} SET version_num = '9999'")
+    with pytest.raises(Refused, match="newer hub"):
+        open_database(where)
+    execute(where, f"UPDATE {migrations.NUMBER_TABLE} SET version_num = '{migrations.NEWEST}'")
+    open_database(where).close()
+
+
+def test_a_step_that_fails_leaves_nothing_behind(nowhere, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("alembic.op.create_index", Mock(side_effect=OSError("power cut")))
+        with pytest.raises(OSError, match="power cut"):
+            open_database(nowhere)
+    engine = create_engine(databases._url_of(nowhere))
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == []
+    engine.dispose()
+    open_database(nowhere).close()
+
+
+def test_a_snapshot_cannot_write_on_postgresql_and_sees_one_moment_on_both(site, dialect):
+    with site.database.snapshot() as session:
+        assert len(list(list_readers(session))) == 2
+        with changing(site.database) as other:
+            add_reader(other, "GATE-3")
+        assert len(list(list_readers(session))) == 2
+        if dialect == "postgresql":
+            with pytest.raises(InternalError, match="read-only"):
+                session.execute(delete(Grant))
+    with site.database.snapshot() as session:
+        assert len(list(list_readers(session))) == 3
+
+
+def test_what_refers_to_nothing_is_not_stored(site):
+    with pytest.raises(IntegrityError), changing(site.database) as session:
+        session.add(Grant(person_group_id=77, reader_group_id=EVERY_READER, schedule_id=77))
+
+
+def test_a_lock_that_is_not_given_is_503_with_what_to_do(where, clock, monkeypatch):
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 0.1)
+    database = open_database(where, clock)
+    operator = program(database, "office", "operator")
+    with TestClient(create_app(database)) as client:
+
+        def add():
+            return client.post(f"{API}/person-groups", json={"name": "Kitchen"}, headers=operator)
+
+        with changing(database):
+            refused = add()
+        assert refused.status_code == 503
+        assert "ask again later" in error_of(refused)
+        assert add().status_code == 201
+    database.close()
+
+
+@ON_POSTGRESQL
+def test_connections_that_are_all_taken_are_an_operational_error(where, monkeypatch):
+    for name, value in (("POOL_SIZE", 1), ("POOL_OVERFLOW", 0), ("CONNECT_SECONDS", 1)):
+        monkeypatch.setattr(databases, name, value)
+    database = open_database(where)
+    with database.snapshot() as session:
+        session.execute(select(Site.id))
+        with pytest.raises(OperationalError), database.snapshot() as second:
+            second.execute(select(Site.id))
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:t0p@127.0.0.1:1/d",
+        "postgresql://u:t0p@h:port/d",
+        "postgresql://u:t/0@p@h:port/d",
+        "postgresql://u@127.0.0.1:1/d?password=t0p",
+        "mysql://u:t0p@h/d",
+    ],
+)
+def test_a_password_is_in_no_message(url):
+    with pytest.raises(Refused, match="--db") as refused:
+        open_database(url)
+    assert "t0p" not in str(refused.value)
+    assert "0@p" not in str(refused.value)

@@ -1,0 +1,119 @@
+"""The hub under systemd: its unit, and what the server tells systemd."""
+
+import configparser
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+from typer.testing import CliRunner
+
+from kalitka_hub.cli.main import hub
+from kalitka_hub.faults import Refused
+from kalitka_hub.running import service
+
+
+@contextmanager
+def systemd(address):
+    """Listen as systemd does; yields a function that waits for the next thing it is told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.settimeout(60)
+        yield lambda: listener.recv(100).decode()
+
+
+class _Unit(configparser.RawConfigParser):
+    optionxform = staticmethod(str)  # type: ignore[assignment]
+
+
+def test_the_unit_runs_the_command_and_takes_its_rights_away():
+    unit = _Unit(strict=False)
+    unit.read_string(service.unit("/opt/kalitka/bin/kalitka"))
+    run = unit["Service"]
+    assert run["ExecStart"].startswith("/opt/kalitka/bin/kalitka hub serve ")
+    assert run["Type"] == "notify"
+    assert run["Restart"] == "on-failure"
+    assert run["StateDirectory"] == "kalitka"
+    assert run["NoNewPrivileges"] == "yes"
+    assert run["ProtectSystem"] == "strict"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
+    path = tmp_path / "kalitka-hub.service"
+    path.write_text(service.unit(sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    about_it = [line for line in done.stderr.splitlines() if "kalitka" in line]
+    assert about_it == []
+
+
+@pytest.mark.parametrize(
+    "command", ["kalitka", "/my tools/kalitka", "/opt/100%/kalitka", "/$HOME"]
+)
+def test_a_command_that_systemd_would_misread_is_refused(command):
+    with pytest.raises(Refused, match="systemd"):
+        service.unit(command)
+
+
+def test_the_command_prints_the_unit():
+    result = CliRunner().invoke(hub, ["systemd"])
+    assert result.exit_code == 0, result.output
+    assert "@" not in result.stdout.replace("@system-service", "").replace("kalitka@localhost", "")
+    assert "hub serve" in result.stdout
+
+
+def test_a_server_tells_that_it_is_ready_alive_and_stopping(tmp_path):
+    address = str(tmp_path / "notify")
+    with systemd(address) as told:
+        command = "from kalitka_hub.cli.main import hub; hub()"
+        options = ["--port", "0", "--db", str(tmp_path / "hub.sqlite")]
+        process = subprocess.Popen(
+            [sys.executable, "-c", command, "serve", *options],
+            env=os.environ | {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert told() == service.READY
+            assert [told(), told()] == [service.ALIVE] * 2
+        finally:
+            process.terminate()
+        while (last := told()) == service.ALIVE:
+            pass
+        assert last == service.STOPPING
+        log = process.communicate(timeout=30)[1]
+    begun, ended = log.index("info hub started address=http://"), log.index("info hub stopped")
+    assert begun < ended
+
+
+def test_an_abstract_address_is_spoken_to(monkeypatch):
+    name = f"kalitka-{os.getpid()}"
+    monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+    with systemd(f"\0{name}") as told:
+        service.notify(service.READY)
+        assert told() == service.READY
+
+
+@pytest.mark.parametrize("address", ["", "/nowhere/notify", "vsock:2:1"])
+def test_without_systemd_nothing_happens(monkeypatch, address):
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    service.notify(service.READY)
+
+
+@pytest.mark.parametrize(
+    ("told", "pid", "seconds"),
+    [("", "", None), ("60000000", "", 30.0), ("0", "", None), ("6000000", "1", None)],
+)
+def test_signs_of_life_are_sent_twice_as_often_as_they_are_wanted(monkeypatch, told, pid, seconds):
+    monkeypatch.setenv("WATCHDOG_USEC", told)
+    monkeypatch.setenv("WATCHDOG_PID", pid or str(os.getpid()))
+    assert service.seconds_between_signs() == seconds

@@ -1,0 +1,44 @@
+"""Two hubs, writers and gates in processes of their own: for seconds here, for minutes in
+`long/test_hub_soak.py`.
+"""
+
+import time
+
+from hub.busy_site import busy_site
+from hub.hub_site import ON_SQLITE, SECRET
+from kalitka_hub.site import grants, people, schedules
+from kalitka_hub.store.changes import changing
+
+SECONDS = 4
+
+
+@ON_SQLITE
+def test_gates_that_ask_two_hubs_while_people_write_miss_nothing(nowhere):
+    with busy_site(nowhere, SECRET, seed=1) as site:
+        site.begin()
+        time.sleep(SECONDS)
+        site.end()
+        assert site.faults == site.given_up == []
+        assert site.polls() > 50
+        assert site.counts["versions"] > 20
+        assert site.counts["entries compared"] > 20
+
+
+@ON_SQLITE
+def test_a_grant_that_goes_to_another_group_is_taken_from_the_first(site):
+    with changing(site.database) as session:
+        for name in ("Guests", "Staff"):
+            people.add_group(session, people.PersonGroupSetting(name=name))
+        guest = people.add_person(session, people.PersonSetting(name="Ann", groups=["Guests"]))
+        people.give_tokens(session, [people.Holding("CARD", guest)])
+        always = schedules.ScheduleSetting(name="Always", windows=[schedules.WindowSetting()])
+        schedules.add_schedule(session, always)
+        grant = grants.GrantSetting(people="Guests", readers="*", schedule="Always")
+        number = grants.add_grant(session, grant)
+    reader = site.reader()
+    reader.poll()
+    assert reader.table == {"CARD": {"9_1"}}
+    with changing(site.database) as session:
+        grants.change_grant(session, number, grant.model_copy(update={"people": "Staff"}))
+    reader.poll()
+    assert reader.table == {}

@@ -1,0 +1,98 @@
+"""`kalitka bench hub`: the hub under load, beside a plain one, on this computer.
+
+Server and load share its processors, so all rates would be higher with the load elsewhere.
+Writes build/bench-hub.md.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.hub.hub_sheets import hub_sheets
+from bench.hub.measuring import Load, measure_polls, measure_the_rest, warm_up
+from bench.hub.servers import Kalitka, Plain, Server
+from bench.sheet import markdown, show
+from kalitka_cli.build import ROOT
+from kalitka_sim.postgresql_server import PostgresqlServer
+
+READERS = (100, 1_000, 10_000)
+TOKENS = 50_000
+SQLITE, POSTGRESQL, PLAIN = "Kalitka, SQLite", "Kalitka, PostgreSQL", "plain, SQLite"
+
+
+def run(console: Console | None = None) -> None:
+    """Measure, print, write the file."""
+    console = console or Console(highlight=False)
+    began = time.monotonic()
+    codes = [f"{number * 7919:08X}" for number in range(TOKENS)]
+    with (
+        tempfile.TemporaryDirectory(prefix="kalitka-bench-") as folder,
+        console.status("a hub") as status,
+    ):
+        loads = {}
+        for name, server in _servers(Path(folder)).items():
+            tell = partial(_tell, status.update, name)
+            loads[name] = _measured(server, codes, tell)
+    sheets = hub_sheets(loads, TOKENS)
+    show(sheets, console)
+    tables = ROOT / "build" / "bench-hub.md"
+    tables.parent.mkdir(exist_ok=True)
+    tables.write_text(markdown("The hub under load", sheets))
+    shown = tables.relative_to(ROOT)
+    console.print(f"written to {shown}, after {time.monotonic() - began:.0f} s")
+
+
+def _tell(update: Callable[[str], None], name: str, what: str) -> None:
+    update(f"{name}: {what}")
+
+
+def _servers(folder: Path) -> dict[str, Callable]:
+    @contextmanager
+    def sqlite(readers: int, codes: list[str]) -> Iterator[Server]:
+        with _stopped(Kalitka(str(folder / f"{readers}.sqlite"), readers, codes)) as server:
+            yield server
+
+    @contextmanager
+    def postgresql(readers: int, codes: list[str]) -> Iterator[Server]:
+        cluster = PostgresqlServer(folder / f"postgresql-{readers}", hasty=False)
+        try:
+            with (
+                cluster.database() as url,
+                _stopped(Kalitka(url, readers, codes)) as server,
+            ):
+                yield server
+        finally:
+            cluster.stop()
+
+    @contextmanager
+    def plain(readers: int, codes: list[str]) -> Iterator[Server]:
+        with _stopped(Plain(str(folder / f"plain-{readers}.sqlite"), readers, codes)) as server:
+            yield server
+
+    return {SQLITE: sqlite, POSTGRESQL: postgresql, PLAIN: plain}
+
+
+@contextmanager
+def _stopped(server: Server) -> Iterator[Server]:
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _measured(start: Callable, codes: list[str], tell: Callable[[str], None]) -> Load:
+    load = Load()
+    for readers in READERS:
+        tell(f"{readers} readers, {len(codes)} tokens")
+        with start(readers, codes) as server:
+            warm_up(server)
+            measure_polls(server, readers, load)
+            if readers == READERS[0]:
+                tell("changes, full syncs, logs")
+                measure_the_rest(server, readers, codes[len(codes) // 2], load)
+    return load

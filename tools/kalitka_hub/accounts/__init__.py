@@ -1,0 +1,1 @@
+"""Who may use the hub: users and their passwords, log-ins and API tokens."""

@@ -1,0 +1,157 @@
+"""API tokens: what a program sends, in `Authorization: Bearer kal_...`, to speak for a user.
+
+A token is shown once, when it is made; only its SHA-256 is kept. It may what its user may, until
+it expires or is revoked, or its user is disabled.
+"""
+
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from kalitka_hub.accounts.made_secrets import new_secret, sha256_of
+from kalitka_hub.accounts.users import UserName, the_user
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.models import ApiToken, User
+
+PREFIX = "kal_"  # so that a token is known as one wherever it turns up
+KIND = "api-tokens"
+TOKEN_NAME_MAX = 64
+TOKENS_MAX = 100  # of one user
+DAYS_MAX = 3650
+USED_SECONDS = 60  # how exact `last_used` is
+_DAY = 24 * 60 * 60
+
+TokenName = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=TOKEN_NAME_MAX,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+    ),
+]
+
+
+class NewApiToken(BaseModel):
+    """A token to be made. days: until it expires, null for never. user: whose, null: one's own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: TokenName
+    days: int | None = None
+    user: UserName | None = None
+
+
+class ApiTokenView(BaseModel):
+    """A token as it is shown. Times are seconds since 1970 UTC."""
+
+    id: int
+    user: str
+    name: str
+    created: int
+    last_used: int | None
+    expires: int | None
+
+
+class Spoken(NamedTuple):
+    """Whom a token speaks for. is_due: its use is to be written down."""
+
+    user: User
+    token: ApiToken
+    is_due: bool
+
+
+def add_token(
+    session: Session, user_name: str, name: str, days: int | None = None
+) -> tuple[ApiTokenView, str]:
+    """Make a token for a user; return it and the text to be shown once. Raises Refused, NotFound.
+
+    The session comes from `changes.changing`.
+    """
+    now = change_of(session).at
+    if days is not None and not 1 <= days <= DAYS_MAX:
+        raise Refused(f"days: a token lives 1 to {DAYS_MAX} days, or for ever with null")
+    user = the_user(session, user_name)
+    count = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == user.id)
+    if session.execute(count).scalar_one() >= TOKENS_MAX:
+        raise Refused(f"{user.name} has {TOKENS_MAX} API tokens: revoke those that nobody uses")
+    text = new_secret(PREFIX)
+    token = ApiToken(
+        user_id=user.id,
+        name=name,
+        sha256=sha256_of(text),
+        created=now,
+        expires=None if days is None else now + days * _DAY,
+    )
+    session.add(token)
+    session.flush()
+    shown = _view_of(token, user)
+    audit.record(session, "add", KIND, str(token.id), None, _audited(shown))
+    return shown, text
+
+
+def list_tokens(
+    session: Session, user_name: str | None = None, after: int = 0, limit: int = 100
+) -> list[ApiTokenView]:
+    """Return up to `limit` tokens by id, those behind `after`; of one user, or None for all."""
+    wanted = select(ApiToken, User).join(User, User.id == ApiToken.user_id)
+    wanted = wanted.where(ApiToken.id > after).order_by(ApiToken.id).limit(limit)
+    if user_name is not None:
+        wanted = wanted.where(User.name == user_name)
+    return [_view_of(token, user) for token, user in session.execute(wanted)]
+
+
+def revoke_token(session: Session, token_id: int, user_name: str | None = None) -> None:
+    """Take a token back; of one user alone if its name is given. Raises NotFound.
+
+    The session comes from `changes.changing`.
+    """
+    change_of(session)
+    token = session.get(ApiToken, token_id)
+    user = session.get(User, token.user_id) if token else None
+    if token is None or user is None or user_name not in (None, user.name):
+        raise NotFound(f"there is no API token {token_id}: GET /api/v1/hub/api-tokens lists them")
+    audit.record(session, "remove", KIND, str(token_id), _audited(_view_of(token, user)), None)
+    session.execute(delete(ApiToken).where(ApiToken.id == token_id))
+
+
+def spoken_for(session: Session, text: str, now: int) -> Spoken | None:
+    """Return whom this token speaks for; None if nobody, or no longer."""
+    if not text.startswith(PREFIX):
+        return None
+    found = session.execute(
+        select(User, ApiToken)
+        .join(ApiToken, ApiToken.user_id == User.id)
+        .where(ApiToken.sha256 == sha256_of(text), User.disabled.is_(False))
+    ).one_or_none()
+    if found is None:
+        return None
+    user, token = found
+    if token.expires is not None and token.expires <= now:
+        return None
+    return Spoken(user, token, not 0 <= now - (token.last_used or 0) < USED_SECONDS)
+
+
+def note_use(session: Session, token_id: int) -> None:
+    """Write down that a token was used. The session comes from `changes.changing`."""
+    now = change_of(session).at
+    session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used=now))
+
+
+def _view_of(token: ApiToken, user: User) -> ApiTokenView:
+    return ApiTokenView(
+        id=token.id,
+        user=user.name,
+        name=token.name,
+        created=token.created,
+        last_used=token.last_used,
+        expires=token.expires,
+    )
+
+
+def _audited(shown: ApiTokenView) -> dict:
+    return shown.model_dump(include={"user", "name", "expires"})

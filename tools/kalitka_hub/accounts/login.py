@@ -1,0 +1,133 @@
+"""Logging in with a name and a password: a cookie for 12 hours, of which the hash is kept.
+
+Whatever is wrong is told in the same words and after the same work, so that nobody learns which
+names there are; `login_attempts` says how often one may try. The password is looked at outside of
+a transaction: its hash takes longer than others should wait for the site's lock.
+"""
+
+import logging
+from typing import NamedTuple
+
+from pydantic import SecretStr
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from kalitka_hub.accounts import login_attempts
+from kalitka_hub.accounts.made_secrets import new_secret, sha256_of
+from kalitka_hub.accounts.passwords import hash_of, is_outdated, is_password
+from kalitka_hub.accounts.users import KIND, find_user, set_password
+from kalitka_hub.faults import Refused
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.store.database import Database
+from kalitka_hub.store.models import LoginSession, User
+
+SESSION_SECONDS = 12 * 60 * 60
+NOBODY = "log-in"  # who changes what nobody is logged in for yet
+_LOG = logging.getLogger(__name__)
+
+
+class WrongLogin(Refused):
+    """The name or the password is wrong, or the user is disabled."""
+
+    def __init__(self) -> None:
+        super().__init__("the name or the password is wrong: check both")
+
+
+class LoggedIn(NamedTuple):
+    """A new log-in. cookie: what the browser is to send from now on."""
+
+    name: str
+    role: str
+    cookie: str
+
+
+def log_in(database: Database, name: str, password: str, address: str) -> LoggedIn:
+    """Log a user in. Raises WrongLogin and TooManyAttempts.
+
+    It takes as long as a password's hash: call it in a thread.
+    """
+    right = _check(database, name, password, address)
+    renewed = hash_of(password) if is_outdated(right.stored) else right.stored
+    with changing(database, right.name) as session:
+        user = _settle(session, right)
+        user.password_hash = renewed
+        audit.record(session, "log-in", KIND, user.name, None, None)
+        return LoggedIn(user.name, user.role, _begin(session, user))
+
+
+def change_password(
+    database: Database, name: str, old: str, new: SecretStr, address: str, keep: str
+) -> None:
+    """Change a user's own password, and end all its log-ins but that of the SHA-256 `keep`.
+
+    Raises WrongLogin if the old one is wrong, TooManyAttempts, and Refused for a bad new one.
+    """
+    right = _check(database, name, old, address)
+    with changing(database, name) as session:
+        set_password(session, _settle(session, right), new, keep)
+
+
+def log_out(session: Session, cookie_sha256: str) -> None:
+    """End a log-in. The session comes from `changes.changing`."""
+    change_of(session)
+    session.execute(delete(LoginSession).where(LoginSession.sha256 == cookie_sha256))
+
+
+def user_of(session: Session, cookie: str, now: int) -> User | None:
+    """Return who is logged in with this cookie; None if nobody is, or no longer."""
+    return session.scalars(
+        select(User)
+        .join(LoginSession, LoginSession.user_id == User.id)
+        .where(
+            LoginSession.sha256 == sha256_of(cookie),
+            LoginSession.expires > now,
+            User.disabled.is_(False),
+        )
+    ).one_or_none()
+
+
+class _Right(NamedTuple):
+    """A password that was right. stored: its hash. taken: the tries to give back."""
+
+    name: str
+    stored: str
+    taken: dict[str, int]
+
+
+def _check(database: Database, name: str, password: str, address: str) -> _Right:
+    now = int(database.clock())
+    keys = (login_attempts.key_of_name(name), login_attempts.key_of_address(address))
+    with database.snapshot() as session:
+        # Those who have to wait take no lock.
+        login_attempts.check(session, keys, now)
+        user = find_user(session, name)
+        stored = user.password_hash if user and not user.disabled else None
+    with changing(database, NOBODY) as session:
+        taken = login_attempts.take(session, keys, now)
+    if not is_password(stored, password) or stored is None:
+        _LOG.warning("a log-in from %s failed", address)
+        raise WrongLogin()
+    return _Right(name, stored, taken)
+
+
+def _settle(session: Session, right: _Right) -> User:
+    user = find_user(session, right.name)
+    if user is None or user.disabled or user.password_hash != right.stored:
+        raise WrongLogin()  # it was changed meanwhile
+    login_attempts.give_back(session, right.taken)
+    login_attempts.forget(session, login_attempts.key_of_name(right.name))
+    return user
+
+
+def _begin(session: Session, user: User) -> str:
+    now = change_of(session).at
+    session.execute(delete(LoginSession).where(LoginSession.expires <= now))
+    cookie = new_secret()
+    session.add(
+        LoginSession(
+            sha256=sha256_of(cookie), user_id=user.id, created=now, expires=now + SESSION_SECONDS
+        )
+    )
+    session.flush()
+    return cookie

@@ -1,0 +1,97 @@
+"""The one-time code with which the first admin of a new hub is made.
+
+While there is no user, each start of the server makes a code, shows it and keeps its hash for an
+hour, so that every process on this database knows it. There is no default password: whoever sees
+the server's terminal says what the first one is. A code has 80 random bits.
+"""
+
+import logging
+import secrets
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from kalitka_hub.accounts import login_attempts
+from kalitka_hub.accounts.made_secrets import sha256_of
+from kalitka_hub.accounts.passwords import check_password
+from kalitka_hub.accounts.users import NewUser, Password, UserView, add_user, has_users, view_of
+from kalitka_hub.faults import Refused
+from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.store.database import Database
+from kalitka_hub.store.models import LoginAttempt
+
+CODE_SECONDS = 60 * 60
+SETUP = "setup"  # who makes the first admin
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # nothing to be taken for 1 or 0
+_GROUPS = 4
+_GROUP = 4  # characters
+# A code's row lives among those of the log-in, until it expires: its key has the hash.
+_KEY = "setup "
+_LOG = logging.getLogger(__name__)
+
+
+class WrongCode(Refused):
+    """The code is wrong, or too old."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the code is wrong or too old: take the one that `kalitka hub serve` printed last, or "
+            "start it again for another"
+        )
+
+
+def make_code(session: Session) -> str | None:
+    """Return a new code, to be shown and never logged; None if there are users already.
+
+    Codes of other starts stay good for their hour. The session comes from `changes.changing`.
+    """
+    now = change_of(session).at
+    if has_users(session):
+        return None
+    code = "-".join(
+        "".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS)
+    )
+    session.add(LoginAttempt(key=_key_of(code), failures=0, until=now + CODE_SECONDS))
+    session.flush()
+    return code
+
+
+def is_open(session: Session) -> bool:
+    """Tell whether the hub waits for its first admin."""
+    return not has_users(session)
+
+
+def set_up(database: Database, code: str, name: str, password: Password, address: str) -> UserView:
+    """Make the first admin. Raises WrongCode, TooManyAttempts, and Refused if there are users.
+
+    name: checked. Codes are case-blind, and blanks and dashes in them do not count.
+    """
+    # A code that is right must not be spent on a password that is not.
+    check_password(password.get_secret_value(), name)
+    now = int(database.clock())
+    keys = (login_attempts.key_of_address(address),)
+    with database.snapshot() as session:
+        login_attempts.check(session, keys, now)
+        _check_open(session)
+    with changing(database, SETUP) as session:
+        taken = login_attempts.take(session, keys, now)
+    with changing(database, SETUP) as session:
+        _check_open(session)
+        row = session.get(LoginAttempt, _key_of(code))
+        if row is None or row.until <= now:
+            _LOG.warning("a set-up from %s failed", address)
+            raise WrongCode()
+        user = add_user(session, NewUser(name=name, role="admin", password=password))
+        session.execute(delete(LoginAttempt).where(LoginAttempt.key.startswith(_KEY)))
+        login_attempts.give_back(session, taken)
+        return view_of(user)
+
+
+def _check_open(session: Session) -> None:
+    if has_users(session):
+        raise Refused("the hub is set up already: log in, or ask an admin to add you")
+
+
+def _key_of(code: str) -> str:
+    plain = "".join(char for char in code.lower() if char not in "- ")
+    return _KEY + sha256_of(plain)

@@ -1,0 +1,1 @@
+"""`kalitka hub`: the command line."""

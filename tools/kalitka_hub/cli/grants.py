@@ -1,0 +1,156 @@
+"""`kalitka hub grant` and `explain`: who may pass where and when, and why somebody may or may not
+then.
+"""
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from kalitka_hub.cli.resources import Commands, as_is, put
+from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    AsJson,
+    DatabasePath,
+    Number,
+    print_json,
+    print_table,
+    reading,
+    say,
+)
+from kalitka_hub.cli.windows import first_time, last_time
+from kalitka_hub.site.explain import Explanation, explain
+from kalitka_hub.site.grants import GRANTS
+from kalitka_hub.site.local_time import minutes_of
+from kalitka_hub.site.site_zone import zone_of
+
+grant = typer.Typer(
+    no_args_is_help=True,
+    help="The grants: a group of people may pass readers at the times of a schedule.",
+)
+_GRANTS = Commands(GRANTS, as_is("id", "people", "readers", "schedule", "first", "last"))
+_HELP_READERS = "A group of readers, the code of one, or * for all."
+_HELP_FIRST = "From when: 2026-11-01, or 2026-11-01T08:00, the site's time."
+_HELP_LAST = "Until when, that day or minute included."
+
+
+def _people(help: str):
+    return typer.Option("--people", metavar="GROUP", help=help)
+
+
+def _readers(help: str):
+    return typer.Option("--readers", metavar="NAME", help=help)
+
+
+def _schedule(help: str):
+    return typer.Option("--schedule", metavar="NAME", help=help)
+
+
+First = Annotated[str | None, typer.Option(metavar="TIME", help=_HELP_FIRST)]
+Last = Annotated[str | None, typer.Option(metavar="TIME", help=_HELP_LAST)]
+
+
+@grant.command("add")
+def grant_add(
+    people: Annotated[str, _people("The group of people.")],
+    readers: Annotated[str, _readers(_HELP_READERS)],
+    schedule: Annotated[str, _schedule("The schedule.")],
+    db: DatabasePath = DEFAULT_DATABASE,
+    first: First = None,
+    last: Last = None,
+) -> None:
+    """Let a group of people pass readers at the times of a schedule."""
+    _GRANTS.add(
+        db,
+        people=people,
+        readers=readers,
+        schedule=schedule,
+        first=first_time(first) if first else None,
+        last=last_time(last) if last else None,
+    )
+
+
+@grant.command("change")
+def grant_change(
+    number: Number,
+    db: DatabasePath = DEFAULT_DATABASE,
+    people: Annotated[str | None, _people("The group of people from now on.")] = None,
+    readers: Annotated[str | None, _readers(_HELP_READERS)] = None,
+    schedule: Annotated[str | None, _schedule("The schedule from now on.")] = None,
+    first: First = None,
+    last: Last = None,
+) -> None:
+    """Change what is given of a grant; '' takes a bound away."""
+    _GRANTS.change(
+        db,
+        number,
+        people=put(people),
+        readers=put(readers),
+        schedule=put(schedule),
+        first=put(first and first_time(first)),
+        last=put(last and last_time(last)),
+    )
+
+
+@grant.command("remove")
+def grant_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Take a grant back: readers hear of it with their next poll."""
+    _GRANTS.remove(db, number)
+
+
+@grant.command("show")
+def grant_show(
+    number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
+) -> None:
+    """Show a grant."""
+    _GRANTS.show(db, number, as_json)
+
+
+@grant.command("list")
+def grant_list(
+    db: DatabasePath = DEFAULT_DATABASE,
+    people: Annotated[str | None, _people("Only of this group of people.")] = None,
+    readers: Annotated[str | None, _readers("Only for exactly these readers.")] = None,
+    schedule: Annotated[str | None, _schedule("Only with this schedule.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the grants, by number."""
+    _GRANTS.list(db, as_json, people=people, readers=readers, schedule=schedule)
+
+
+def explain_pass(
+    reader: Annotated[str, typer.Option(metavar="CODE", help="The reader's code.")],
+    code: Annotated[str, typer.Option(metavar="CODE", help="The token's code.")],
+    db: DatabasePath = DEFAULT_DATABASE,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="2026-11-23T09:00, the site's time; else now."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether this reader would let this token in then, and why.
+
+    The reader's own decision module says so, by the rules that the reader is told.
+    """
+    with reading(db) as session:
+        now = int(time.time()) // 60
+        minute = now if at is None else minutes_of(at, zone_of(session))[0]
+        said = explain(session, reader, code, minute, now)
+    if as_json:
+        print_json(asdict(said))
+        return
+    say(f"{_verdict(said)}: {code} at {reader}, {said.local}")
+    if said.rules:
+        rows = ([rule.text, rule.said, list(rule.sources)] for rule in said.rules)
+        print_table("rule", "says", "from", rows=rows)
+    for note in said.notes:
+        say(note)
+
+
+def _verdict(said: Explanation) -> str:
+    if said.allowed:
+        return f"allowed by {said.rule}"
+    when = f", {said.when}" if said.when else ""
+    rule = f" (nearest is {said.rule})" if said.rule else ""
+    return f"denied, {said.reason}{when}{rule}"

@@ -1,0 +1,177 @@
+"""`kalitka hub log` and `audit`: what happened at the doors, and who changed what at the hub."""
+
+import os
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from kalitka.journal import words
+from kalitka_hub.cli.resources import pages
+from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    AsJson,
+    DatabasePath,
+    Number,
+    faults_reported,
+    moment_of,
+    print_fields,
+    print_json,
+    print_table,
+    reading,
+)
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.gates.access_log import list_entries, state_text
+from kalitka_hub.site.readers import check_reader_code
+from kalitka_hub.store.audit_trail import AuditView, list_audit
+from kalitka_hub.store.models import AccessEntry
+
+log = typer.Typer(
+    no_args_is_help=True,
+    help="What happened at the doors. It is kept as it is: no command adds or removes entries.",
+)
+audit = typer.Typer(no_args_is_help=True, help="Who changed what at the hub; it is kept as it is.")
+_UNTIMED = "* when the hub heard of it: the reader's clock was not set"
+_SECONDS = "%Y-%m-%d %H:%M:%S"
+
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")]
+
+
+@log.command("list")
+def log_list(
+    db: DatabasePath = DEFAULT_DATABASE,
+    of: Annotated[
+        str | None,
+        typer.Option("--reader", metavar="CODE", help="Only of this reader, removed or not."),
+    ] = None,
+    code: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="Only with this code, such as 04A1B2C3 or btn-exit."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only at this time or later: 2026-12-01T08:00, UTC."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only before this time, in UTC.")
+    ] = None,
+    denied: Annotated[bool, typer.Option("--denied", help="Only who was refused.")] = False,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest of the access log, newest last."""
+    with faults_reported():
+        start, end = _seconds_of(since, "--since"), _seconds_of(until, "--until")
+        if of is not None:
+            check_reader_code(of)
+    if code is not None:
+        # A byte that is not UTF-8, as the log has it.
+        code = os.fsencode(code).decode(errors="backslashreplace")
+    with reading(db) as session:
+        rows = list_entries(
+            session, limit, reader=of, code=code, since=start, until=end, denied=denied
+        )
+        if as_json:
+            print_json([_fields(row) for row in rows])
+            return
+        print_table(
+            "time (UTC)",
+            *("reader", "code", "state", "reason", "source"),
+            rows=(_cells(row).values() for row in rows),
+            caption="" if all(row.timed for row in rows) else _UNTIMED,
+        )
+
+
+@log.command("show")
+def log_show(number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
+    """Show an entry of the access log; `log list --json` has their numbers as `id`."""
+    with reading(db) as session:
+        row = session.get(AccessEntry, number)
+        if row is None:
+            raise NotFound(f"there is no entry {number}: `kalitka hub log list --json` has them")
+        if as_json:
+            print_json(_fields(row))
+            return
+        print_fields(
+            {"number": number, **_cells(row), "received": moment_of(row.received)}.items()
+        )
+
+
+@audit.command("list")
+def audit_list(
+    db: DatabasePath = DEFAULT_DATABASE,
+    who: Annotated[str | None, typer.Option(help="Only what this user changed.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only of this kind, such as tokens or grants.")
+    ] = None,
+    of: Annotated[
+        str | None, typer.Option("--object", help="Only of what has this name, code or number.")
+    ] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show the newest changes, newest last: who changed what, and how."""
+    with reading(db) as session:
+        found = pages(session, list_audit, "id", who=who, kind=kind, object=of)
+        views = [*islice(found, limit)][::-1]
+    if as_json:
+        print_json([view.model_dump(mode="json") for view in views])
+        return
+    rows = (
+        (moment_of(view.at), view.who, f"{view.action} {view.kind}", view.object, _changes(view))
+        for view in views
+    )
+    print_table("time (UTC)", "who", "what", "which", "how", rows=rows)
+
+
+def _cells(row: AccessEntry) -> dict[str, object]:
+    when = moment_of(row.at, _SECONDS if row.timed else f"{_SECONDS} *")
+    reason = source = None
+    if row.source is not None:
+        source = words.SOURCES[row.source]
+        reason = words.reason_text(row.source, row.reason or 0)
+    return {
+        "time": when,
+        "reader": row.reader,
+        "code": row.code,
+        "state": state_text(row),
+        "reason": reason,
+        "source": source,
+    }
+
+
+def _fields(row: AccessEntry) -> dict[str, Any]:
+    return {column.key: getattr(row, column.key) for column in AccessEntry.__table__.columns}
+
+
+def _changes(view: AuditView) -> list[str]:
+    """Return what became of which field; of what was added or removed, what is in it."""
+    before, after = view.before or {}, view.after or {}
+    if view.before is None or view.after is None:
+        return [f"{name}: {_text(value)}" for name, value in (before or after).items() if value]
+    return [
+        f"{name}: {_text(before.get(name))} -> {_text(value)}"
+        for name, value in after.items()
+        if value != before.get(name)
+    ]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, dict):
+        return " ".join(f"{name} {part}" for name, part in value.items() if part is not None)
+    return "none" if value is None else str(value)
+
+
+def _seconds_of(text: str | None, option: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as fault:
+        raise Refused(
+            f"{text!r} is no time: write {option} 2026-12-01 or 2026-12-01T08:00, in UTC"
+        ) from fault
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())

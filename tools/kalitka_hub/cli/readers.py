@@ -1,0 +1,203 @@
+"""`kalitka hub reader` and `reader-group`: who may ask, with which secret, and which belong
+together.
+"""
+
+import sys
+from operator import attrgetter
+from typing import Annotated, Any
+
+import typer
+
+from kalitka_hub.cli.resources import Commands, as_is, listed, put, put_members
+from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    AsJson,
+    DatabasePath,
+    ReaderCode,
+    adding_to,
+    changing_in,
+    faults_reported,
+    moment_of,
+    say,
+    tell,
+)
+from kalitka_hub.faults import Refused
+from kalitka_hub.site.reader_groups import GROUPS
+from kalitka_hub.site.reader_secrets import set_reader_secret
+from kalitka_hub.site.readers import READERS, add_reader, remove_reader, set_groups
+from kalitka_hub.site.site_secret import new_secret
+
+reader = typer.Typer(no_args_is_help=True, help="The readers that may ask.")
+group = typer.Typer(no_args_is_help=True, help="Groups of readers, for which the same holds.")
+
+
+def _seen(view: Any) -> object:
+    return "never" if view.last_seen is None else moment_of(view.last_seen * 60)
+
+
+_READERS = Commands(
+    READERS,
+    {**as_is("code", "name", "groups"), "last seen (UTC)": _seen},
+    {
+        "last log (UTC)": lambda view: moment_of(view.logged),
+        "own secret": attrgetter("own_secret"),
+        **as_is("note"),
+    },
+)
+_GROUPS = Commands(GROUPS, as_is("name", "readers"), as_is("note"))
+
+Name = Annotated[str | None, typer.Option(help="What people call it.")]
+Note = Annotated[str | None, typer.Option(help="What else is to be known.")]
+GroupName = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
+
+
+def _groups(help: str, *names: str):
+    return typer.Option(*names, metavar="GROUP", help=help)
+
+
+def _readers(help: str, *names: str):
+    return typer.Option(*names, metavar="CODE", help=help)
+
+
+@reader.command("add")
+def reader_add(
+    code: ReaderCode,
+    db: DatabasePath = DEFAULT_DATABASE,
+    name: Name = None,
+    groups: Annotated[
+        list[str] | None, _groups("A group that it is in; may be repeated.", "--group")
+    ] = None,
+    note: Note = None,
+) -> None:
+    """Let a reader ask. Of one that may already, set what is given."""
+    with adding_to(db) as session:
+        added = add_reader(session, code, name, note or None)
+        if groups is not None:
+            set_groups(session, code, listed(groups) or ())
+    say(f"reader {code} added" if added else f"reader {code} is known already")
+
+
+@reader.command("change")
+def reader_change(
+    code: ReaderCode,
+    db: DatabasePath = DEFAULT_DATABASE,
+    name: Name = None,
+    groups: Annotated[
+        list[str] | None, _groups("The groups from now on; '' for none.", "--group")
+    ] = None,
+    joined: Annotated[list[str] | None, _groups("One more group.", "--add-group")] = None,
+    left: Annotated[list[str] | None, _groups("One group less.", "--remove-group")] = None,
+    note: Note = None,
+) -> None:
+    """Change what is given of a reader. In other groups it does a full sync."""
+    members = put_members(groups, joined, left)
+    _READERS.change(db, code, name=put(name), note=put(note), groups=members)
+
+
+@reader.command("remove")
+def reader_remove(code: ReaderCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Refuse a reader from now on. It keeps the table that it has: wipe or unplug it."""
+    with changing_in(db) as session:
+        restricted = remove_reader(session, code)
+    say(f"reader {code} removed; {restricted} tokens had named it")
+
+
+@reader.command("show")
+def reader_show(
+    code: ReaderCode, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
+) -> None:
+    """Show a reader."""
+    _READERS.show(db, code, as_json)
+
+
+@reader.command("list")
+def reader_list(
+    db: DatabasePath = DEFAULT_DATABASE,
+    name: Annotated[
+        str | None, typer.Option(metavar="PART", help="Only those with this in their name.")
+    ] = None,
+    of: Annotated[str | None, _groups("Only those in this group.", "--group")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the readers, and when each was last heard of."""
+    _READERS.list(db, as_json, name=name, group=of)
+
+
+@reader.command("secret")
+def reader_secret(
+    code: ReaderCode,
+    db: DatabasePath = DEFAULT_DATABASE,
+    from_stdin: Annotated[
+        bool, typer.Option("--stdin", help="Take the secret from a line on stdin.")
+    ] = False,
+    of_site: Annotated[
+        bool, typer.Option("--site", help="Let it use the site's secret again.")
+    ] = False,
+) -> None:
+    """Make a secret for this reader alone and print it once: only its hash is stored.
+
+    From now on the reader is refused with the site's secret, or another one that it had.
+    """
+    with faults_reported():
+        if from_stdin and of_site:
+            raise Refused("--stdin and --site say different things: give one of them")
+        given = sys.stdin.readline().rstrip("\r\n") if from_stdin else new_secret()
+    with changing_in(db) as session:
+        set_reader_secret(session, code, None if of_site else given)
+    if of_site:
+        say(f"reader {code} uses the secret of the site")
+    elif from_stdin:
+        say(f"reader {code} has the secret from stdin")
+    else:
+        print(given)
+        tell(f"this is the only time it is shown: give it to the reader {code} now")
+
+
+@group.command("add")
+def group_add(
+    name: GroupName,
+    db: DatabasePath = DEFAULT_DATABASE,
+    readers: Annotated[
+        list[str] | None, _readers("A reader in it; may be repeated.", "--reader")
+    ] = None,
+    note: Note = None,
+) -> None:
+    """Add a group of readers."""
+    _GROUPS.add(db, name=name, note=note or None, readers=listed(readers))
+
+
+@group.command("change")
+def group_change(
+    name: GroupName,
+    db: DatabasePath = DEFAULT_DATABASE,
+    new_name: Annotated[str | None, typer.Option("--name", help="Its name from now on.")] = None,
+    readers: Annotated[
+        list[str] | None, _readers("The readers from now on; '' for none.", "--reader")
+    ] = None,
+    joined: Annotated[list[str] | None, _readers("One more reader.", "--add-reader")] = None,
+    left: Annotated[list[str] | None, _readers("One reader less.", "--remove-reader")] = None,
+    note: Note = None,
+) -> None:
+    """Change what is given of a group of readers. Who comes or goes does a full sync."""
+    members = put_members(readers, joined, left)
+    _GROUPS.change(db, name, name=put(new_name), note=put(note), readers=members)
+
+
+@group.command("remove")
+def group_remove(name: GroupName, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Remove a group; its readers stay, and what is for it goes before."""
+    _GROUPS.remove(db, name)
+
+
+@group.command("show")
+def group_show(
+    name: GroupName, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
+) -> None:
+    """Show a group of readers."""
+    _GROUPS.show(db, name, as_json)
+
+
+@group.command("list")
+def group_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
+    """Show the groups of readers, by name."""
+    _GROUPS.list(db, as_json)

@@ -1,0 +1,203 @@
+"""How every command of `kalitka hub` opens the database, and what it prints.
+
+Exit status 2 for what is wrong as it was written, 1 for what is not there; then nothing was
+written, and one line on stderr says what to do. Whatever people, cards or readers have put into
+the database is printed so that it cannot steer the terminal.
+"""
+
+import getpass
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
+
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.site.written_texts import sentence_of
+from kalitka_hub.store.changes import COMMAND_LINE, changing
+from kalitka_hub.store.database import Database, open_database, open_existing
+
+DatabasePath = Annotated[
+    str,
+    typer.Option(
+        "--db",
+        envvar=["KALITKA_DATABASE_URL", "KALITKA_HUB_DB"],
+        metavar="PATH",
+        help="The hub's database file, or postgresql://USER:PASSWORD@HOST/NAME.",
+    ),
+]
+DEFAULT_DATABASE = "kalitka-hub.sqlite"
+UTC_HEAD = "(UTC)"  # what the heads of times end with
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+NUMBER_MAX = 2**62  # a database takes a little more
+Number = Annotated[
+    int, typer.Argument(metavar="NUMBER", min=1, max=NUMBER_MAX, help="As `list` shows it.")
+]
+ReaderCode = Annotated[str, typer.Argument(metavar="CODE", help="The reader's code.")]
+TokenCode = Annotated[str, typer.Argument(metavar="CODE", help="The token's code.")]
+
+
+# The database
+
+
+@contextmanager
+def opened(database: Database) -> Iterator[Database]:
+    """Close a database at the end of the block."""
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def reading(db: str) -> Iterator[Session]:
+    """Open a session that reads the database at a path or URL, which must exist."""
+    with faults_reported(), opened(open_existing(db)) as database, database.snapshot() as session:
+        yield session
+
+
+@contextmanager
+def changing_in(db: str) -> Iterator[Session]:
+    """Open a session that changes the database at a path or URL, which must exist."""
+    with (
+        faults_reported(),
+        opened(open_existing(db)) as database,
+        changing(database, who()) as session,
+    ):
+        yield session
+
+
+@contextmanager
+def adding_to(db: str) -> Iterator[Session]:
+    """Open a session that adds to the database at a path or URL, which is made if need be."""
+    with (
+        faults_reported(),
+        opened(open_database(db)) as database,
+        changing(database, who()) as session,
+    ):
+        yield session
+
+
+def who() -> str:
+    """Return whom the audit is told of: the command line, and the system's user."""
+    try:
+        return f"{COMMAND_LINE} ({getpass.getuser()})"
+    except (ImportError, KeyError, OSError):
+        # In a container the user may have no name.
+        return COMMAND_LINE
+
+
+# What went wrong
+
+
+@contextmanager
+def faults_reported() -> Iterator[None]:
+    """Turn what can go wrong in a command into one line on stderr and an exit status."""
+    try:
+        yield
+    except ValidationError as fault:
+        tell("; ".join(sentence_of(error) for error in fault.errors()))
+        raise typer.Exit(2) from fault
+    except UnicodeError as fault:
+        tell("this is no text in UTF-8: look for odd characters")
+        raise typer.Exit(2) from fault
+    except Refused as fault:
+        tell(str(fault))
+        raise typer.Exit(2) from fault
+    except NotFound as fault:
+        tell(str(fault))
+        raise typer.Exit(1) from fault
+    except DatabaseError as fault:
+        reason = " ".join(str(fault.orig).split())
+        tell(f"the database failed: {reason}; nothing was written, try again")
+        raise typer.Exit(1) from fault
+
+
+# What is printed
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    print(printable(text))
+
+
+def tell(text: str) -> None:
+    """Print one line on stderr, for a person and not for a program that reads stdout."""
+    typer.echo(f"kalitka hub: {printable(text)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything escaped that is no visible character or blank."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else ascii(char)[1:-1]
+
+
+def print_json(data: Any) -> None:
+    """Print data as JSON, people's letters as they are."""
+    text = json.dumps(data, ensure_ascii=False, indent=1)
+    # Besides the line ends all that is not printable is inside of strings.
+    print("\n".join(map(_escaped_in_json, text.split("\n"))))
+
+
+def _escaped_in_json(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+
+
+def print_table(*columns: str, rows: Iterable[Iterable[object]], caption: str = "") -> None:
+    """Print rows below a head. None is an empty cell; a list has a line for each of its items."""
+    table = Table(caption=caption or None)
+    for column in columns:
+        # A code is copied from here: never shorten it. A time stays on one line.
+        table.add_column(column, overflow="fold", no_wrap=column.endswith(UTC_HEAD))
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    Console().print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """Print what one thing has: a name and a value a line."""
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields:
+        table.add_row(name, _cell(value))
+    Console().print(table)
+
+
+def _cell(value: object) -> Text:
+    if value is None:
+        return Text()
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    lines = value if isinstance(value, list) else str(value).split("\n")
+    return Text("\n".join(printable(str(line)) for line in lines))
+
+
+def moment_of(seconds: int | None, form: str = "%Y-%m-%d %H:%M") -> str | None:
+    """Return seconds since 1970 UTC as that time, in UTC. None stays None."""
+    return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):{form}}"
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar of rows done on a terminal; how many there are may be unknown."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as shown:
+        task = shown.add_task(name, total=None)
+        yield lambda done, rows: shown.update(task, completed=done, total=rows)

@@ -1,0 +1,183 @@
+"""`kalitka hub token`: the tokens, whose they are, and their rules by hand."""
+
+from typing import Annotated, Any
+
+import typer
+
+from kalitka.access import rules
+from kalitka_hub.cli.resources import Commands, Edit, as_is, put, put_list
+from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    NUMBER_MAX,
+    AsJson,
+    DatabasePath,
+    TokenCode,
+    adding_to,
+    say,
+    tell,
+)
+from kalitka_hub.faults import Refused
+from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token, find_records
+from kalitka_hub.site.written_texts import setting_of
+
+token = typer.Typer(no_args_is_help=True, help="The tokens and their rules by hand.")
+_EVERYWHERE = "*"
+
+Rules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule",
+        metavar="RULE",
+        help="A rule, such as 3_480_1200_1111100 or 9_1. Several are alternatives.",
+    ),
+]
+Readers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reader",
+        metavar="CODE",
+        help="A reader, or a group of them, that the rules are for; default all readers.",
+    ),
+]
+Person = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER",
+        min=0,
+        max=NUMBER_MAX - 1,
+        help="Whose it is: the person's number; 0 for nobody.",
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="What people call it.")]
+Blocked = Annotated[
+    bool | None,
+    typer.Option("--blocked/--not-blocked", help="Whether it opens nothing for the time being."),
+]
+
+
+def _readers(view: Any) -> object:
+    # Readers belong to rules by hand.
+    if not view.rules:
+        return None
+    return "all" if view.readers is None else view.readers
+
+
+_TOKENS = Commands(
+    TOKENS,
+    {
+        **as_is("code", "person", "name"),
+        "blocked": lambda view: "blocked" if view.blocked else None,
+        **as_is("rules"),
+        "readers": _readers,
+    },
+)
+
+
+@token.command("add")
+def token_add(
+    code: TokenCode,
+    db: DatabasePath = DEFAULT_DATABASE,
+    texts: Rules = None,
+    at: Readers = None,
+    person: Person = None,
+    name: Name = None,
+    blocked: Blocked = None,
+) -> None:
+    """Add a token, or set one that there is: to exactly these rules and readers, if there are any.
+
+    What its person is granted counts besides. A removed token is revived, without what it had.
+    Setting what it has already changes nothing.
+    """
+    with adding_to(db) as session:
+        if at and not texts:
+            raise Refused("--reader says where rules hold: give --rule too")
+        known = find_records(session, [code]).get(code)
+        fields = known.model_dump() if known else {"code": code}
+        edits = _edits_of_holder(person, name, blocked)
+        fields |= {field: edit(None) for field, edit in edits.items() if edit}
+        if texts:
+            fields |= {"rules": texts, "readers": at or None}
+        record = setting_of(TokenRecord, **fields)
+        if known:
+            changed = change_token(session, code, record)
+        else:
+            changed = bool(add_token(session, record))
+    say(f"token {code} set" if changed else f"token {code} is so already")
+    _tell_of_seconds(texts)
+
+
+@token.command("change")
+def token_change(
+    code: TokenCode,
+    db: DatabasePath = DEFAULT_DATABASE,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--rule", metavar="RULE", help="The rules from now on; '' for none."),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--reader", metavar="CODE", help="Where they hold from now on; * for all."),
+    ] = None,
+    person: Person = None,
+    name: Name = None,
+    blocked: Blocked = None,
+) -> None:
+    """Change what is given of a token."""
+    if texts == [""]:
+        texts, at = [], [_EVERYWHERE]
+    edits = _edits_of_holder(person, name, blocked)
+    edits["rules"] = put_list(texts)
+    edits["readers"] = put("") if at == [_EVERYWHERE] else put_list(at)
+    _TOKENS.change(db, code, **edits)
+    _tell_of_seconds(texts)
+
+
+@token.command("remove")
+def token_remove(code: TokenCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Remove a token, everywhere."""
+    _TOKENS.remove(db, code)
+
+
+@token.command("show")
+def token_show(
+    code: TokenCode, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
+) -> None:
+    """Show a token; what it may where, and why: `kalitka hub explain`."""
+    _TOKENS.show(db, code, as_json)
+
+
+@token.command("list")
+def token_list(
+    db: DatabasePath = DEFAULT_DATABASE,
+    person: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", min=1, max=NUMBER_MAX, help="Only this person's."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="PART", help="Only those with this in their name.")
+    ] = None,
+    blocked: Annotated[
+        bool | None, typer.Option("--blocked/--not-blocked", help="Only those that are, or not.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the tokens with their rules by hand, in code order."""
+    _TOKENS.list(db, as_json, person=person, name=name, blocked=blocked)
+
+
+def _edits_of_holder(
+    person: int | None, name: str | None, blocked: bool | None
+) -> dict[str, Edit]:
+    return {
+        "person": put("" if person == 0 else person),
+        "name": put(name),
+        "blocked": put(blocked),
+    }
+
+
+def _tell_of_seconds(texts: list[str] | None) -> None:
+    if any(rules.speaks_seconds(rules.pack(text.encode())) for text in texts or ()):
+        tell(
+            "a day time above 1440 can only be seconds: from now on its readers take those of "
+            "every rule as seconds"
+        )

@@ -1,0 +1,186 @@
+"""`kalitka hub user` and `api-token`: who may use the hub's REST API, people and programs.
+
+A password is asked for on the terminal or read from stdin. It is never an option: the list of
+processes shows those to everybody.
+"""
+
+import sys
+from operator import attrgetter
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from kalitka_hub.accounts import api_tokens, users
+from kalitka_hub.accounts.api_tokens import NewApiToken
+from kalitka_hub.accounts.users import NewUser, Role, UserChange, view_of
+from kalitka_hub.cli.resources import as_is, pages, print_views
+from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    AsJson,
+    DatabasePath,
+    Number,
+    adding_to,
+    changing_in,
+    faults_reported,
+    moment_of,
+    print_fields,
+    print_json,
+    reading,
+    say,
+    tell,
+)
+from kalitka_hub.faults import Refused
+
+user = typer.Typer(no_args_is_help=True, help="Who may use the hub: viewers, operators, admins.")
+api_token = typer.Typer(
+    no_args_is_help=True, help="API tokens, with which programs speak for a user."
+)
+_USERS = {
+    **as_is("name", "role"),
+    "disabled": lambda view: "disabled" if view.disabled else None,
+    "password": attrgetter("has_password"),
+    "created (UTC)": lambda view: moment_of(view.created),
+}
+_API_TOKENS = {
+    **as_is("id", "user", "name"),
+    "created (UTC)": lambda view: moment_of(view.created),
+    "last used (UTC)": lambda view: moment_of(view.last_used) or "never",
+    "expires (UTC)": lambda view: moment_of(view.expires) or "never",
+}
+
+UserName = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
+FromStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Take the password from a line on stdin.")
+]
+NoPassword = Annotated[
+    bool, typer.Option("--no-password", help="None: API tokens alone speak for this user.")
+]
+
+
+@user.command("add")
+def user_add(
+    name: UserName,
+    role: Annotated[
+        Role, typer.Option(help="Viewers read, operators change the site, admins also users.")
+    ],
+    db: DatabasePath = DEFAULT_DATABASE,
+    from_stdin: FromStdin = False,
+    no_password: NoPassword = False,
+) -> None:
+    """Add a user. The password is asked for."""
+    with faults_reported():
+        _check_one(from_stdin, no_password)
+        password = None if no_password else _password(from_stdin)
+        data = NewUser(name=name, role=role, password=password)
+    with adding_to(db) as session:
+        users.add_user(session, data)
+    say(f"user {data.name} added")
+
+
+@user.command("change")
+def user_change(
+    name: UserName,
+    db: DatabasePath = DEFAULT_DATABASE,
+    new_name: Annotated[str | None, typer.Option("--name", help="The name from now on.")] = None,
+    role: Annotated[Role | None, typer.Option(help="The role from now on.")] = None,
+    disabled: Annotated[
+        bool | None,
+        typer.Option("--disabled/--enabled", help="Whether nobody may be this user for now."),
+    ] = None,
+    ask: Annotated[bool, typer.Option("--password", help="Ask for another password.")] = False,
+    from_stdin: FromStdin = False,
+    no_password: NoPassword = False,
+) -> None:
+    """Change what is given of a user. A new password, and disabling, end all log-ins."""
+    given: dict[str, Any] = {"name": new_name, "role": role, "disabled": disabled}
+    with faults_reported():
+        _check_one(ask, from_stdin, no_password)
+        if ask or from_stdin:
+            given["password"] = _password(from_stdin)
+        elif no_password:
+            given["password"] = None
+        data = UserChange(**given)
+    with changing_in(db) as session:
+        users.change_user(session, name, data)
+    say(f"user {name} changed")
+
+
+@user.command("remove")
+def user_remove(name: UserName, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Remove a user, with all log-ins and API tokens. One admin always remains."""
+    with changing_in(db) as session:
+        users.remove_user(session, name)
+    say(f"user {name} removed")
+
+
+@user.command("show")
+def user_show(
+    name: UserName, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
+) -> None:
+    """Show a user."""
+    with reading(db) as session:
+        view = view_of(users.the_user(session, name))
+    if as_json:
+        print_json(view.model_dump(mode="json"))
+    else:
+        print_fields((head, of(view)) for head, of in _USERS.items())
+
+
+@user.command("list")
+def user_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
+    """Show the users, by name."""
+    with reading(db) as session:
+        views = [view_of(found) for found in pages(session, users.list_users, "name")]
+    print_views(views, _USERS, as_json)
+
+
+@api_token.command("add")
+def api_token_add(
+    user_name: Annotated[str, typer.Argument(metavar="USER", help="Whom it speaks for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    db: DatabasePath = DEFAULT_DATABASE,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Until it expires; without, it does not.")
+    ] = None,
+) -> None:
+    """Make an API token and print it once: only its hash is stored."""
+    with changing_in(db) as session:
+        data = NewApiToken(name=name, days=days, user=user_name)
+        shown, secret = api_tokens.add_token(session, user_name, data.name, data.days)
+    print(secret)
+    tell(f"this is the only time it is shown: API token {shown.id} of {shown.user}")
+
+
+@api_token.command("remove")
+def api_token_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Take an API token back: whoever sends it is refused from now on."""
+    with changing_in(db) as session:
+        api_tokens.revoke_token(session, number)
+    say(f"API token {number} removed")
+
+
+@api_token.command("list")
+def api_token_list(
+    db: DatabasePath = DEFAULT_DATABASE,
+    of: Annotated[
+        str | None, typer.Option("--user", metavar="NAME", help="Only this user's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the API tokens, by number; what programs send is not among it."""
+    with reading(db) as session:
+        name = None if of is None else users.the_user(session, of).name
+        views = [*pages(session, api_tokens.list_tokens, "id", user_name=name)]
+    print_views(views, _API_TOKENS, as_json)
+
+
+def _check_one(*chosen: bool) -> None:
+    if sum(chosen) > 1:
+        raise Refused("the options of the password say different things: give one of them")
+
+
+def _password(from_stdin: bool) -> SecretStr:
+    if from_stdin:
+        return SecretStr(sys.stdin.readline().rstrip("\r\n"))
+    return SecretStr(typer.prompt("Password", hide_input=True, confirmation_prompt="Once more"))

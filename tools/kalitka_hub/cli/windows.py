@@ -1,0 +1,132 @@
+"""Windows and hours as they are written on the command line, and shown there.
+
+A window is words in any order, each of these at most once:
+
+    08:00-17:00                          hours; 18:00-06:00 runs over midnight
+    Mon-Fri, Sat,Sun or 1111100          days on which it begins; without hours all day
+    2026-12-01T08:00/2026-12-31T18:00    from and until when; one of them may be left out,
+                                         and a date alone is the whole of that day
+
+or the word `always`. `08:00-17:00 Mon-Fri` is one window; several are alternatives.
+"""
+
+import re
+from collections.abc import Iterator
+
+from kalitka_hub.faults import Refused
+from kalitka_hub.site.schedules import EVERY_DAY, HoursSetting, WindowSetting
+from kalitka_hub.site.written_texts import setting_of
+
+_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_PLACES = {name.lower(): place for place, name in enumerate(_NAMES)}
+_HOURS = re.compile(r"(\d?\d:\d\d)-(\d?\d:\d\d)", re.ASCII)
+_MASK = re.compile(r"[01]{7}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DAY_START, _DAY_END = "00:00", "23:59"
+_ALWAYS = "always"
+_HOW = "write it like '08:00-17:00 Mon-Fri', 2026-12-01T08:00/2026-12-31T18:00 or always"
+
+
+def window_of(text: str) -> WindowSetting:
+    """Return the window that is written so. Raises Refused."""
+    words = text.split()
+    if words == [_ALWAYS]:
+        return WindowSetting()
+    fields: dict[str, str | None] = {}
+    for word in words:
+        found = _fields_of(word)
+        if found is None:
+            raise Refused(f"{word[:40]!r} is no part of a window: {_HOW}")
+        if fields.keys() & found.keys():
+            raise Refused(f"{text[:80]!r} is more than one window: give --window for each")
+        fields |= found
+    if not fields:
+        raise Refused(f"a window is not empty: {_HOW}")
+    if "days" in fields and "start" not in fields:
+        fields |= {"start": _DAY_START, "end": _DAY_END}
+    return setting_of(WindowSetting, **fields)
+
+
+def text_of(window: WindowSetting) -> str:
+    """Return a window as it is written."""
+    words = []
+    days = EVERY_DAY if window.days is None else window.days
+    if window.start is not None:
+        all_day = (window.start, window.end) == (_DAY_START, _DAY_END)
+        if not all_day or days == EVERY_DAY:
+            words.append(f"{window.start}-{window.end}")
+        if days != EVERY_DAY:
+            words.append(_days_text(days))
+    if window.first is not None or window.last is not None:
+        words.append(f"{window.first or ''}/{window.last or ''}")
+    return " ".join(words) or _ALWAYS
+
+
+def hours_of(text: str) -> HoursSetting:
+    """Return hours such as `08:00-12:00`. Raises Refused."""
+    match = _HOURS.fullmatch(text.strip())
+    if not match:
+        raise Refused(f"{text[:40]!r} are no hours: write them like 08:00-12:00")
+    return setting_of(HoursSetting, start=_clock(match[1]), end=_clock(match[2]))
+
+
+def hours_text(hours: HoursSetting) -> str:
+    """Return hours as they are written."""
+    return f"{hours.start}-{hours.end}"
+
+
+def first_time(text: str) -> str:
+    """Return when a time begins: a date alone with its first minute, all else as it is."""
+    return f"{text}T{_DAY_START}" if _DATE.fullmatch(text) else text
+
+
+def last_time(text: str) -> str:
+    """Return when a time ends: a date alone with its last minute, all else as it is."""
+    return f"{text}T{_DAY_END}" if _DATE.fullmatch(text) else text
+
+
+def _fields_of(word: str) -> dict[str, str | None] | None:
+    """Return what a word says of a window; None if it says nothing."""
+    match = _HOURS.fullmatch(word)
+    if match:
+        return {"start": _clock(match[1]), "end": _clock(match[2])}
+    first, slash, last = word.partition("/")
+    if slash and (first or last):
+        return {
+            "first": first_time(first) if first else None,
+            "last": last_time(last) if last else None,
+        }
+    if _MASK.fullmatch(word):
+        return {"days": word}
+    mask = _mask_of(word)
+    return {"days": mask} if mask else None
+
+
+def _clock(text: str) -> str:
+    return text.zfill(5)
+
+
+def _mask_of(word: str) -> str | None:
+    """Return the mask of `Mon-Fri,Sun`; None if these are no days. `Sat-Mon` is three."""
+    chosen = set()
+    for part in word.lower().split(","):
+        start, dash, end = part.partition("-")
+        if start not in _PLACES or (dash and end not in _PLACES):
+            return None
+        first, last = _PLACES[start], _PLACES[end or start]
+        chosen |= {(first + step) % 7 for step in range((last - first) % 7 + 1)}
+    return "".join("1" if place in chosen else "0" for place in range(7))
+
+
+def _days_text(mask: str) -> str:
+    # A window that begins on no day has no other words.
+    return ",".join(_runs(mask)) or mask
+
+
+def _runs(mask: str) -> Iterator[str]:
+    for match in re.finditer("1+", mask):
+        first, last = match.start(), match.end() - 1
+        if last - first < 2:
+            yield from _NAMES[first : last + 1]
+        else:
+            yield f"{_NAMES[first]}-{_NAMES[last]}"

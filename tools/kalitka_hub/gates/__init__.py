@@ -1,0 +1,1 @@
+"""What readers ask: the token-reader API, its sync answers and access log."""

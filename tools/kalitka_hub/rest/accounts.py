@@ -1,0 +1,262 @@
+"""The REST API of those who use the hub: set-up, log-in, users, API tokens and the audit."""
+
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import HTTPException, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from kalitka_hub.accounts import api_tokens, login, setup_code, users
+from kalitka_hub.accounts.api_tokens import ApiTokenView, NewApiToken
+from kalitka_hub.accounts.users import NewUser, Password, Role, UserChange, UserName, UserView
+from kalitka_hub.faults import Refused
+from kalitka_hub.rest.auth import (
+    COOKIE,
+    Admin,
+    Caller,
+    State,
+    Viewer,
+    address_of,
+    check_no_other_page,
+)
+from kalitka_hub.rest.frame import Page, Paged, create_router
+from kalitka_hub.store import audit_trail
+from kalitka_hub.store.audit_trail import AuditView
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.models import NAME_MAX
+
+# Passwords are hashed in threads of their own: otherwise those who guess them would take all the
+# threads in which readers are answered, and 19 MiB of memory for each.
+_HASHING = CapacityLimiter(2)
+_WAITING_MAX = 20
+_BUSY_SECONDS = 5
+
+router = create_router()
+Name = Annotated[str, Path(max_length=NAME_MAX)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Setup(_Strict):
+    """The first admin. code: what `kalitka hub serve` printed."""
+
+    code: Annotated[str, Field(max_length=100)]
+    name: UserName
+    password: Password
+
+
+class SetupState(BaseModel):
+    """open: the hub waits for its first admin."""
+
+    open: bool
+
+
+class Login(_Strict):
+    """Who logs in."""
+
+    name: Annotated[str, Field(max_length=NAME_MAX)]
+    password: Password
+
+
+class PasswordChange(_Strict):
+    """One's own password."""
+
+    old: Password
+    new: Password
+
+
+class Me(BaseModel):
+    """Who asks. token: the name of the API token, null of a person who is logged in."""
+
+    name: str
+    role: Role
+    token: str | None
+
+
+class MadeApiToken(ApiTokenView):
+    """A new token. secret: what a program sends; it is never shown again."""
+
+    secret: str
+
+
+@router.get("/setup")
+def setup_state(state: State) -> SetupState:
+    """Tell whether the hub waits for its first admin."""
+    with state.database.snapshot() as session:
+        return SetupState(open=setup_code.is_open(session))
+
+
+@router.post("/setup", status_code=201)
+async def setup(request: Request, state: State, data: Setup) -> UserView:
+    """Make the first admin, with the code that the server printed when it started."""
+    check_no_other_page(request)
+    return await _hashing(
+        setup_code.set_up,
+        state.database,
+        data.code,
+        data.name,
+        data.password,
+        address_of(request),
+    )
+
+
+@router.post("/login")
+async def log_in(request: Request, response: Response, state: State, data: Login) -> Me:
+    """Log in by name and password. The cookie that is set counts for 12 hours."""
+    check_no_other_page(request)
+    made = await _hashing(
+        login.log_in,
+        state.database,
+        data.name,
+        data.password.get_secret_value(),
+        address_of(request),
+    )
+    response.set_cookie(
+        COOKIE,
+        made.cookie,
+        max_age=login.SESSION_SECONDS,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return Me(name=made.name, role=made.role, token=None)
+
+
+@router.post("/logout", status_code=204)
+def log_out(response: Response, state: State, caller: Viewer) -> None:
+    """End one's own log-in."""
+    with changing(state.database, caller.who) as session:
+        login.log_out(session, _log_in_of(caller))
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+
+
+@router.get("/me")
+def me(caller: Viewer) -> Me:
+    """Tell who asks."""
+    return Me(name=caller.name, role=caller.role, token=caller.token)
+
+
+@router.put("/me/password", status_code=204)
+async def change_password(
+    request: Request, state: State, caller: Viewer, data: PasswordChange
+) -> None:
+    """Change one's own password. It ends one's other log-ins."""
+    try:
+        await _hashing(
+            login.change_password,
+            state.database,
+            caller.name,
+            data.old.get_secret_value(),
+            data.new,
+            address_of(request),
+            _log_in_of(caller),
+        )
+    except login.WrongLogin as fault:
+        raise Refused("the old password is wrong: type it again") from fault
+
+
+@router.get("/users")
+def list_users(state: State, _caller: Admin, paging: Paged) -> Page[UserView]:
+    """List the users, by name."""
+    with state.database.snapshot() as session:
+        found = users.list_users(session, paging.after, paging.limit + 1)
+        return paging.page([users.view_of(user) for user in found], lambda user: user.name)
+
+
+@router.post("/users", status_code=201)
+def add_user(state: State, caller: Admin, data: NewUser) -> UserView:
+    """Add a user."""
+    with changing(state.database, caller.who) as session:
+        return users.view_of(users.add_user(session, data))
+
+
+@router.get("/users/{name}")
+def show_user(state: State, _caller: Admin, name: Name) -> UserView:
+    """Show a user."""
+    with state.database.snapshot() as session:
+        return users.view_of(users.the_user(session, name))
+
+
+@router.patch("/users/{name}")
+def change_user(state: State, caller: Admin, name: Name, data: UserChange) -> UserView:
+    """Change a user: what is not sent stays. A new password ends the user's log-ins."""
+    with changing(state.database, caller.who) as session:
+        return users.view_of(users.change_user(session, name, data))
+
+
+@router.delete("/users/{name}", status_code=204)
+def remove_user(state: State, caller: Admin, name: Name) -> None:
+    """Remove a user, with its log-ins and API tokens."""
+    with changing(state.database, caller.who) as session:
+        users.remove_user(session, name)
+
+
+@router.get("/api-tokens")
+def list_tokens(
+    state: State,
+    caller: Viewer,
+    paging: Paged,
+    user: Annotated[str | None, Query(max_length=NAME_MAX, description="Only this one's.")] = None,
+) -> Page[ApiTokenView]:
+    """List the API tokens: to an admin everybody's, to others their own."""
+    whose = user if caller.role == "admin" else caller.name
+    with state.database.snapshot() as session:
+        found = api_tokens.list_tokens(session, whose, paging.after_id or 0, paging.limit + 1)
+    return paging.page(found, lambda token: token.id)
+
+
+@router.post("/api-tokens", status_code=201)
+def add_token(state: State, caller: Viewer, data: NewApiToken) -> MadeApiToken:
+    """Make an API token: for oneself, as an admin for anybody. Its secret is shown this once."""
+    _log_in_of(caller)  # one that ends must not leave others behind
+    whose = data.user or caller.name
+    if whose != caller.name and caller.role != "admin":
+        raise HTTPException(403, "only an admin makes API tokens for others: leave out `user`")
+    with changing(state.database, caller.who) as session:
+        shown, secret = api_tokens.add_token(session, whose, data.name, data.days)
+    return MadeApiToken(**shown.model_dump(), secret=secret)
+
+
+@router.delete("/api-tokens/{token_id}", status_code=204)
+def revoke_token(
+    state: State, caller: Viewer, token_id: Annotated[int, Path(ge=1, lt=1 << 62)]
+) -> None:
+    """Revoke an API token: one's own, as an admin anybody's."""
+    whose = None if caller.role == "admin" else caller.name
+    with changing(state.database, caller.who) as session:
+        api_tokens.revoke_token(session, token_id, whose)
+
+
+@router.get("/audit")
+def list_audit(
+    state: State,
+    _caller: Viewer,
+    paging: Paged,
+    who: Annotated[str | None, Query(max_length=NAME_MAX, description="Whose changes.")] = None,
+    kind: Annotated[str | None, Query(max_length=40, description="Of what: `users`.")] = None,
+    object: Annotated[str | None, Query(max_length=NAME_MAX, description="Of which.")] = None,
+) -> Page[AuditView]:
+    """List who changed what, newest first."""
+    with state.database.snapshot() as session:
+        found = audit_trail.list_audit(
+            session, paging.after_id, paging.limit + 1, who=who, kind=kind, object=object
+        )
+    return paging.page(found, lambda entry: entry.id)
+
+
+def _log_in_of(caller: Caller) -> str:
+    if caller.log_in is None:
+        raise HTTPException(403, "this is for a person who is logged in, not for an API token")
+    return caller.log_in
+
+
+async def _hashing(work: Any, *arguments: Any) -> Any:
+    if _HASHING.statistics().tasks_waiting >= _WAITING_MAX:
+        raise HTTPException(
+            429,
+            "too many people log in just now: try again in a moment",
+            headers={"Retry-After": str(_BUSY_SECONDS)},
+        )
+    return await to_thread.run_sync(work, *arguments, limiter=_HASHING)

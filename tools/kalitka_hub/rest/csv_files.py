@@ -1,0 +1,85 @@
+"""The REST API of CSV: tables come out as files, and files go in, after a look at what they do."""
+
+from tempfile import SpooledTemporaryFile
+from typing import Annotated, BinaryIO, Literal, cast
+
+from fastapi import Depends, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from kalitka_hub.gates.snapshot_response import SnapshotResponse
+from kalitka_hub.rest.auth import Operator, State, Viewer
+from kalitka_hub.rest.bounded_body import at_most
+from kalitka_hub.rest.frame import Asked, create_router
+from kalitka_hub.tables import csv_import, csv_tables
+from kalitka_hub.tables.csv_import import Report
+
+FILE_MAX = 32 << 20  # bytes of a file
+_IN_MEMORY = 1 << 20  # bytes of a file, more is kept in a temporary one
+_SEPARATORS = {"comma": ",", "semicolon": ";"}
+
+router = create_router()
+Table = Annotated[Asked, Path(max_length=40, description=", ".join(csv_tables.TABLES))]
+
+
+class Refusal(Report):
+    """A report of a file in which something is wrong. error: how many problems there are."""
+
+    error: str
+
+
+@router.post(
+    "/import/{name}",
+    dependencies=[Depends(at_most(FILE_MAX))],
+    responses={422: {"model": Refusal, "description": "What is wrong: nothing was written."}},
+    openapi_extra={
+        "requestBody": {"content": {"text/csv": {"schema": {"type": "string"}}}, "required": True}
+    },
+)
+async def import_table(
+    request: Request,
+    state: State,
+    caller: Operator,
+    name: Table,
+    preview: Annotated[bool, Query(description="Tell what it would do, and do nothing.")] = False,
+    replace: Annotated[bool, Query(description="Also remove what the file lacks.")] = False,
+) -> Report:
+    """Import a file of CSV: all of it, or nothing if anything in it is wrong.
+
+    A preview with problems is answered with 200, they are what was asked for.
+    """
+    with SpooledTemporaryFile(_IN_MEMORY) as spooled:
+        file = cast(BinaryIO, spooled)
+        async for part in request.stream():
+            await run_in_threadpool(file.write, part)
+        if preview:
+            return await run_in_threadpool(
+                csv_import.preview, state.database, name, file, replace=replace
+            )
+        report = await run_in_threadpool(
+            csv_import.import_table, state.database, caller.who, name, file, replace=replace
+        )
+    return report if report.is_good else _refusal(report)  # type: ignore[return-value]
+
+
+@router.get("/export/{name}", response_class=Response)
+def export_table(
+    state: State,
+    _caller: Viewer,
+    name: Table,
+    separator: Annotated[
+        Literal["comma", "semicolon"], Query(description="Between cells.")
+    ] = "comma",
+) -> Response:
+    """Export a table as CSV, which can be imported again."""
+    csv_tables.table_of(name)
+    parts = csv_tables.exported(state.database, name, _SEPARATORS[separator])
+    response = SnapshotResponse(parts, parts.close, state.answer_seconds)
+    response.headers["content-type"] = "text/csv; charset=utf-8"
+    response.headers["content-disposition"] = f'attachment; filename="{name}.csv"'
+    return response
+
+
+def _refusal(report: Report) -> JSONResponse:
+    refusal = Refusal(**report.model_dump(), error=report.refusal)
+    return JSONResponse(refusal.model_dump(), 422)

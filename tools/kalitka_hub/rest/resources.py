@@ -1,0 +1,144 @@
+"""The REST API of what a site is made of: the same five requests for each of `resources`.
+
+Viewers read, operators write. What is written is whole: PUT sets what it leaves out to its
+default. A thing in the body that there is not is a fault of the body (422), one in the path is not
+found (404).
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.rest.auth import Operator, State, Viewer
+from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
+from kalitka_hub.site.resources import RESOURCES, Resource
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.models import NAME_MAX
+
+_KEY_MAX = 300  # characters
+_FILTERS = {
+    "blocked": "Only those that are blocked, or with false those that are not.",
+    "group": "Only those in the group of this name.",
+    "name": "Only those that have this in their name.",
+    "people": "Only those to the group of people of this name.",
+    "person": "Only those of the person of this number.",
+    "readers": "Only those at this reader or group of readers, `*` for those at all readers.",
+    "schedule": "Only those of the schedule of this name.",
+    "since": "Only from this date on, such as `2026-12-31`.",
+    "until": "Only to this date, inclusive.",
+}
+
+
+def router_of(resources: Iterable[Resource]) -> APIRouter:
+    """Return the paths of these resources."""
+    router = create_router()
+    for resource in resources:
+        _add_paths(router, resource)
+    return router
+
+
+def _add_paths(router: APIRouter, resource: Resource) -> None:
+    def show_page(state: State, _caller: Viewer, paging: Paged, filters: Any) -> Any:
+        after = (paging.after_id or 0) if resource.is_numbered else (paging.after or "")
+        with state.database.snapshot() as session:
+            found = resource.list(session, after, paging.limit + 1, **filters)
+        return paging.page(found, lambda view: getattr(view, resource.key))
+
+    def add(state: State, caller: Operator, data: Any) -> Any:
+        with changing(state.database, caller.who) as session:
+            with _of_the_body():
+                key = resource.add(session, data)
+            return resource.find(session, key)
+
+    def show(state: State, _caller: Viewer, key: Any) -> Any:
+        with state.database.snapshot() as session:
+            return resource.find(session, key)
+
+    def change(state: State, caller: Operator, key: Any, data: Any) -> Any:
+        with changing(state.database, caller.who) as session:
+            resource.find(session, key)
+            with _of_the_body():
+                resource.change(session, key, data)
+            return resource.find(session, resource.key_in(data, key))
+
+    def remove(state: State, caller: Operator, key: Any) -> None:
+        with changing(state.database, caller.who) as session:
+            resource.remove(session, key)
+
+    key = _key_of(resource)
+    show_page.__annotations__["filters"] = Annotated[dict, Depends(_Filters(resource))]
+    add.__annotations__["data"] = resource.setting
+    show.__annotations__["key"] = key
+    change.__annotations__ |= {"key": key, "data": resource.setting}
+    remove.__annotations__["key"] = key
+    # A name may hold a slash, which a path has as %2F and yet is given decoded.
+    of_all = f"/{resource.name}"
+    of_one = f"{of_all}/{{{resource.key}{'' if resource.is_numbered else ':path'}}}"
+    plural, word = (name.replace("-", " ") for name in (resource.name, resource.word))
+    for endpoint, method, path, verb, model, status in (
+        (show_page, "GET", of_all, "list", Page[resource.view], 200),
+        (add, "POST", of_all, "add", resource.view, 201),
+        (show, "GET", of_one, "show", resource.view, 200),
+        (change, "PUT", of_one, "change", resource.view, 200),
+        (remove, "DELETE", of_one, "remove", None, 204),
+    ):
+        of_what = plural if endpoint is show_page else word
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            response_model=model,
+            status_code=status,
+            operation_id=f"{verb}_{of_what.replace(' ', '_')}",
+            summary=f"{verb.capitalize()} {of_what}",
+            tags=[plural],
+        )
+
+
+@contextmanager
+def _of_the_body() -> Iterator[None]:
+    try:
+        yield
+    except NotFound as fault:
+        raise Refused(str(fault)) from fault
+
+
+def _key_of(resource: Resource) -> Any:
+    if resource.is_numbered:
+        return Annotated[Number, Path(alias=resource.key)]
+    return Annotated[Asked, Path(alias=resource.key, max_length=_KEY_MAX)]
+
+
+class _Filters:
+    # A dependency with the query parameters that a resource's list function takes.
+    def __init__(self, resource: Resource) -> None:
+        taken = signature(resource.list).parameters
+        self.__signature__ = Signature(
+            [
+                Parameter(
+                    name,
+                    Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=_asked(taken[name].annotation, _FILTERS[name]),
+                )
+                for name in resource.filters
+            ]
+        )
+
+    def __call__(self, **given: Any) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def _asked(kind: Any, told: str) -> Any:
+    if kind == str | None:
+        return Annotated[Asked | None, Query(max_length=NAME_MAX, description=told)]
+    if kind == int | None:
+        return Annotated[Number | None, Query(description=told)]
+    return Annotated[kind, Query(description=told)]
+
+
+router = router_of(RESOURCES.values())

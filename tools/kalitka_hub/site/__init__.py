@@ -1,0 +1,1 @@
+"""What a site has: people, tokens, readers, schedules, grants, and what readers are told of it."""

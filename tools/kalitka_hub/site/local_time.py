@@ -1,0 +1,102 @@
+"""Local times of the site as people write them, and minutes since 1970 UTC.
+
+`2026-11-01T08:00`, a blank for the T. One with an offset, `2026-11-01T08:00+03:00` or `...Z`, is
+taken as it says. So is a local time written here when the clock shows it twice.
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+from kalitka.access import rules
+from kalitka.access.timezone import Zone
+from kalitka_hub.faults import Refused
+from kalitka_hub.site.schedule_rules import FOREVER
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(Z|[+-]\d\d:\d\d)?", re.ASCII)
+_CLOCK = re.compile(r"(\d\d):(\d\d)", re.ASCII)
+_EPOCH = datetime(1970, 1, 1)
+_FAR = 1500  # minutes: no offset from UTC is as large
+_MINUTE = timedelta(minutes=1)
+
+
+def minutes_of(text: str, zone: Zone) -> list[int]:
+    """Return the minutes since 1970 UTC at which it is this time, in order: one, or two.
+
+    Raises Refused for what is no such time, and where the clocks are put forward over it.
+    """
+    if not _TIME.fullmatch(text):
+        raise Refused(f"{text[:40]!r} is no time: write it like 2026-11-01T08:00")
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as fault:
+        raise Refused(f"{text!r} is no time: {fault}; write it like 2026-11-01T08:00") from fault
+    if time.tzinfo:
+        minutes = [(time.astimezone(UTC).replace(tzinfo=None) - _EPOCH) // _MINUTE]
+    else:
+        minutes = _minutes_of_local((time - _EPOCH) // _MINUTE, zone)
+    if not minutes:
+        raise Refused(
+            f"there is no {text} in {zone.text}, the clocks are put forward over it: write a "
+            "time before or after that"
+        )
+    if not 0 <= minutes[0] <= FOREVER:
+        raise Refused(f"{text} lies before 1970 or after 2099: write a time between")
+    return minutes
+
+
+def first_of(text: str | None, zone: Zone) -> int | None:
+    """Return the minute from which something holds: of two the first. None stays None."""
+    return None if text is None else minutes_of(text, zone)[0]
+
+
+def last_of(text: str | None, zone: Zone) -> int | None:
+    """Return the minute until which something holds: of two the last. None stays None."""
+    return None if text is None else minutes_of(text, zone)[-1]
+
+
+def text_of(minute: int | None, zone: Zone) -> str | None:
+    """Return a minute as local time, as it is written. None stays None."""
+    if minute is None:
+        return None
+    zone.tell(minute)
+    offset = zone.offset
+    text = (_EPOCH + (minute + offset) * _MINUTE).isoformat(timespec="minutes")
+    if len(_minutes_of_local(minute + offset, zone)) == 1:
+        return text
+    sign = "-" if offset < 0 else "+"
+    return f"{text}{sign}{clock_text(abs(offset))}"
+
+
+def minute_of_day(text: str) -> int:
+    """Return the minute of the day of a time such as `08:30`; `24:00` is the last. Refused."""
+    match = _CLOCK.fullmatch(text)
+    minute = int(match[1]) * 60 + int(match[2]) if match else -1
+    if not match or int(match[2]) > 59 or minute > rules.DAY_MINUTES:
+        raise Refused(f"{text[:40]!r} is no time of day: write it like 08:30")
+    return min(minute, rules.DAY_MINUTES - 1)
+
+
+def clock_text(minute: int) -> str:
+    """Return a minute of the day as `08:30`."""
+    return f"{minute // 60:02}:{minute % 60:02}"
+
+
+def checked_date(text: str) -> str:
+    """Return a date such as `2026-12-31`, if it is one of 1970 to 2099. Raises Refused."""
+    try:
+        if len(text) != 10 or not 1970 <= date.fromisoformat(text).year <= 2099:
+            raise Refused("it is not of 1970 to 2099")
+    except ValueError as fault:
+        raise Refused(f"{text[:40]!r} is no date: {fault}; write it like 2026-12-31") from fault
+    return text
+
+
+def _minutes_of_local(local: int, zone: Zone) -> list[int]:
+    # The clocks change once, if at all, in so short a time: these are all offsets there are.
+    offsets = {_offset(local - _FAR, zone), _offset(local + _FAR, zone)}
+    return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
+
+
+def _offset(minute: int, zone: Zone) -> int:
+    zone.tell(minute)
+    return zone.offset

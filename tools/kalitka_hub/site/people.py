@@ -1,0 +1,358 @@
+"""People, the groups that they are in, and the tokens that they have.
+
+What a person may do is granted to groups; see `grants`. Who is in no group has what their tokens
+were given by hand. Whoever is removed takes their tokens along. Sessions that change something
+come from `changes.changing`.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from pydantic import Field
+from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.site import compile
+from kalitka_hub.site.tokens import Holder, TokenChange, remove_tokens, write_tokens
+from kalitka_hub.site.written_texts import GroupName, Name, Note, Written
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import change_of, stamp_of
+from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
+from kalitka_hub.store.models import Grant, Person, PersonGroup, PersonGroupMember, Token
+
+PEOPLE, GROUPS = "people", "person-groups"  # kinds, in the audit
+_BATCH = 500  # people in memory at a time
+
+
+class PersonSetting(Written):
+    """What a person is to be. groups: names of groups of people."""
+
+    name: Name
+    note: Note | None = None
+    groups: list[str] = Field(default_factory=list)
+
+
+class PersonView(PersonSetting):
+    """A person as others see it. tokens: their codes, in code order."""
+
+    id: int
+    tokens: list[str]
+
+
+class PersonGroupSetting(Written):
+    """What a group of people is to be."""
+
+    name: GroupName
+    note: Note | None = None
+
+
+class Holding(NamedTuple):
+    """Whose a token is: a person's id, None for nobody's. blocked: it opens nothing."""
+
+    code: str
+    person: int | None
+    name: str | None = None
+    blocked: bool = False
+
+
+# People
+
+
+def add_person(session: Session, setting: PersonSetting) -> int:
+    """Add a person; return the id. Raises NotFound for a group that there is not."""
+    return add_people(session, [setting])[0]
+
+
+def change_person(session: Session, person_id: int, setting: PersonSetting) -> bool:
+    """Make a person exactly this; return whether that is a change. Raises NotFound."""
+    return change_people(session, {person_id: setting}) == 1
+
+
+def remove_person(session: Session, person_id: int) -> None:
+    """Remove a person and their tokens. Raises NotFound."""
+    remove_people(session, [person_id])
+
+
+def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]:
+    """Add people; return their ids, in order. Raises NotFound for a group that there is not."""
+    created = change_of(session).at
+    ids: list[int] = []
+    remaining = iter(settings)
+    while batch := list(islice(remaining, _BATCH)):
+        groups = _ids_of_groups(session, {name for setting in batch for name in setting.groups})
+        rows = [
+            {"name": setting.name, "note": setting.note, "created": created} for setting in batch
+        ]
+        # Nobody else adds people meanwhile: this transaction has the site's lock.
+        newest = session.scalar(select(func.max(Person.id))) or 0
+        insert_rows(session, Person, rows)
+        new = select(Person.id).where(Person.id > newest).order_by(Person.id)
+        made = dict(zip(session.scalars(new), batch, strict=True))
+        _put_into(session, made, groups)
+        records = [
+            audit.Record("add", str(person_id), None, _described(setting))
+            for person_id, setting in made.items()
+        ]
+        audit.record_all(session, PEOPLE, records)
+        ids += made
+    return ids
+
+
+def change_people(session: Session, settings: Mapping[int, PersonSetting]) -> int:
+    """Make people, by id, exactly these; return how many that changed. Raises NotFound."""
+    stamp_of(session)
+    remaining = iter(settings.items())
+    changed = 0
+    while batch := dict(islice(remaining, _BATCH)):
+        changed += _change(session, batch)
+    return changed
+
+
+def remove_people(session: Session, ids: Iterable[int]) -> int:
+    """Remove people and their tokens; return how many. Raises NotFound."""
+    stamp_of(session)
+    remaining = iter(ids)
+    removed = 0
+    while batch := set(islice(remaining, _BATCH)):
+        removed += _remove(session, batch)
+    return removed
+
+
+def find_person(session: Session, person_id: int) -> PersonView:
+    """Return a person. Raises NotFound."""
+    return _existing(session, [person_id])[0]
+
+
+def find_people(session: Session, ids: Collection[int]) -> dict[int, PersonView]:
+    """Return those of these people that there are, by id."""
+    found = session.scalars(
+        select(Person).where(one_of(session, Person.id, ids)).order_by(Person.id)
+    )
+    return {view.id: view for view in _views(session, found.all())}
+
+
+def list_people(
+    session: Session,
+    after: int = 0,
+    limit: int = 100,
+    *,
+    group: str | None = None,
+    name: str | None = None,
+) -> list[PersonView]:
+    """Return people by id, those above `after`, at most `limit`.
+
+    group: only who is in the group of this name. name: only who is called so, or has it as a
+    part, whatever the case of its letters.
+    """
+    wanted = select(Person).where(Person.id > after).order_by(Person.id).limit(limit)
+    if group is not None:
+        wanted = wanted.join(PersonGroupMember, PersonGroupMember.person_id == Person.id)
+        wanted = wanted.where(PersonGroupMember.group_id == existing_group(session, group).id)
+    if name is not None:
+        wanted = wanted.where(Person.name.icontains(name, autoescape=True))
+    return _views(session, session.scalars(wanted).all())
+
+
+# Groups of people
+
+
+def add_group(session: Session, setting: PersonGroupSetting) -> None:
+    """Add a group of people. Raises Refused if there is one of this name."""
+    stamp_of(session)
+    _check_free(session, setting.name)
+    session.add(PersonGroup(name=setting.name, note=setting.note))
+    session.flush()
+    audit.record(session, "add", GROUPS, setting.name, None, setting.model_dump())
+
+
+def change_group(session: Session, name: str, setting: PersonGroupSetting) -> bool:
+    """Make a group of people this; return whether that is a change. Raises NotFound, Refused."""
+    stamp_of(session)
+    group = existing_group(session, name)
+    before, after = find_group(session, name).model_dump(), setting.model_dump()
+    if before == after:
+        return False
+    if setting.name != name:
+        _check_free(session, setting.name)
+    group.name, group.note = setting.name, setting.note
+    session.flush()
+    audit.record(session, "change", GROUPS, name, before, after)
+    return True
+
+
+def remove_group(session: Session, name: str) -> None:
+    """Remove a group of people, who stay. Raises NotFound, and Refused while it has grants."""
+    stamp_of(session)
+    group = existing_group(session, name)
+    if session.scalar(select(exists().where(Grant.person_group_id == group.id))):
+        raise Refused(f"the group {name} has grants: remove these first")
+    before = find_group(session, name).model_dump()
+    session.delete(group)
+    session.flush()
+    audit.record(session, "remove", GROUPS, name, before, None)
+
+
+def find_group(session: Session, name: str) -> PersonGroupSetting:
+    """Return a group of people. Raises NotFound."""
+    group = existing_group(session, name)
+    return PersonGroupSetting(name=group.name, note=group.note)
+
+
+def list_groups(session: Session, after: str = "", limit: int = 100) -> list[PersonGroupSetting]:
+    """Return groups of people by name, those behind `after`, at most `limit`."""
+    wanted = select(PersonGroup).where(PersonGroup.name > after)
+    found = session.scalars(wanted.order_by(PersonGroup.name).limit(limit))
+    return [PersonGroupSetting(name=group.name, note=group.note) for group in found]
+
+
+def existing_group(session: Session, name: str) -> PersonGroup:
+    """Return the row of a group of people. Raises NotFound."""
+    wanted = select(PersonGroup).where(PersonGroup.name == name)
+    group = session.scalars(wanted).one_or_none()
+    if group is None:
+        raise NotFound(f"there is no group of people {name!r}: add it first")
+    return group
+
+
+# Whose a token is
+
+
+def give_tokens(session: Session, holdings: Iterable[Holding]) -> int:
+    """Say of tokens whose they are; return how many of them that changed.
+
+    Their rules by hand stay as they are; otherwise as `tokens.write_tokens`.
+    """
+    return write_tokens(
+        session,
+        (
+            TokenChange(holding.code, Holder(holding.person, holding.name, holding.blocked))
+            for holding in holdings
+        ),
+    )
+
+
+# What the above is made of
+
+
+def _change(session: Session, settings: Mapping[int, PersonSetting]) -> int:
+    before = {view.id: _described(view) for view in _existing(session, settings)}
+    after = {
+        person_id: described
+        for person_id, setting in settings.items()
+        if (described := _described(setting)) != before[person_id]
+    }
+    groups = _ids_of_groups(session, {name for one in settings.values() for name in one.groups})
+    if not after:
+        return 0
+    values = [
+        {"id": person_id, "name": settings[person_id].name, "note": settings[person_id].note}
+        for person_id in after
+    ]
+    update_rows(session, Person, values)
+    moved = {
+        person_id: settings[person_id]
+        for person_id in after
+        if before[person_id]["groups"] != after[person_id]["groups"]
+    }
+    if moved:
+        session.execute(
+            delete(PersonGroupMember).where(one_of(session, PersonGroupMember.person_id, moved))
+        )
+        _put_into(session, moved, groups)
+        compile.recompute(session, _tokens_of(session, moved))
+    audit.record_all(
+        session,
+        PEOPLE,
+        [audit.Record("change", str(one), before[one], after[one]) for one in after],
+    )
+    return len(after)
+
+
+def _remove(session: Session, ids: Collection[int]) -> int:
+    views = _existing(session, ids)
+    remove_tokens(session, (code for view in views for code in view.tokens))
+    # Also of the rows that only tell of a removal.
+    session.execute(
+        update(Token).where(one_of(session, Token.person_id, ids)).values(person_id=None)
+    )
+    session.execute(delete(Person).where(one_of(session, Person.id, ids)))
+    records = [audit.Record("remove", str(view.id), _described(view), None) for view in views]
+    audit.record_all(session, PEOPLE, records)
+    return len(views)
+
+
+def _existing(session: Session, ids: Collection[int]) -> list[PersonView]:
+    found = find_people(session, ids)
+    missing = set(ids) - found.keys()
+    if missing:
+        raise NotFound(f"there is no person {min(missing)}: look for the number in the list")
+    return list(found.values())
+
+
+def _views(session: Session, people: Sequence[Person]) -> list[PersonView]:
+    ids = [person.id for person in people]
+    groups: dict[int, list[str]] = defaultdict(list)
+    tokens: dict[int, list[str]] = defaultdict(list)
+    for person_id, name in session.execute(
+        select(PersonGroupMember.person_id, PersonGroup.name)
+        .join(PersonGroup, PersonGroup.id == PersonGroupMember.group_id)
+        .where(one_of(session, PersonGroupMember.person_id, ids))
+        .order_by(PersonGroup.name)
+    ):
+        groups[person_id].append(name)
+    for person_id, code in session.execute(
+        select(Person.id, Token.code)
+        .join(Token, Token.person_id == Person.id)
+        .where(one_of(session, Person.id, ids), Token.deleted.is_(False))
+        .order_by(Token.key)
+    ):
+        tokens[person_id].append(code)
+    return [
+        PersonView.model_construct(
+            id=person.id,
+            name=person.name,
+            note=person.note,
+            groups=groups[person.id],
+            tokens=tokens[person.id],
+        )
+        for person in people
+    ]
+
+
+def _described(setting: PersonSetting) -> dict[str, object]:
+    groups = sorted(set(setting.groups))
+    return {"name": setting.name, "note": setting.note, "groups": groups}
+
+
+def _ids_of_groups(session: Session, names: Collection[str]) -> dict[str, int]:
+    found = session.execute(
+        select(PersonGroup.name, PersonGroup.id).where(PersonGroup.name.in_(names))
+    )
+    ids = {row.name: row.id for row in found}
+    for name in names:
+        if name not in ids:
+            raise NotFound(f"there is no group of people {name!r}: add it first")
+    return ids
+
+
+def _put_into(
+    session: Session, people: Mapping[int, PersonSetting], groups: Mapping[str, int]
+) -> None:
+    rows = [
+        {"group_id": groups[name], "person_id": person_id}
+        for person_id, setting in people.items()
+        for name in set(setting.groups)
+    ]
+    insert_rows(session, PersonGroupMember, rows)
+
+
+def _tokens_of(session: Session, ids: Collection[int]) -> list[int]:
+    return list(session.scalars(select(Token.id).where(one_of(session, Token.person_id, ids))))
+
+
+def _check_free(session: Session, name: str) -> None:
+    if session.scalar(select(exists().where(PersonGroup.name == name))):
+        raise Refused(f"there is a group of people {name!r} already: choose another name")

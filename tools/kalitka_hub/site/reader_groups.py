@@ -1,0 +1,140 @@
+"""The named groups of readers: gates that are given the same.
+
+The group of all readers and those of one reader each are `readers`' own. Sessions that change
+something come from `changes.changing`.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from pydantic import Field
+from sqlalchemy import delete, exists, insert, select
+from sqlalchemy.orm import Session
+
+from kalitka_hub.faults import Refused
+from kalitka_hub.site.readers import (
+    NAMED,
+    existing_group,
+    existing_reader,
+    find_group,
+    find_reader,
+    note_configured,
+)
+from kalitka_hub.site.written_texts import GroupName, Note, Written
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.models import DirectRule, Grant, Reader, ReaderGroup, ReaderGroupMember
+
+GROUPS = "reader-groups"  # the kind, in the audit
+
+
+class ReaderGroupSetting(Written):
+    """What a group of readers is to be. readers: the codes of those in it."""
+
+    name: GroupName
+    note: Note | None = None
+    readers: list[str] = Field(default_factory=list)
+
+
+def add_reader_group(session: Session, setting: ReaderGroupSetting) -> None:
+    """Add a group. Raises Refused if the name is taken, NotFound for a reader there is not."""
+    stamp_of(session)
+    _check_free(session, setting.name)
+    readers = _ids_of(session, setting.readers)
+    group = ReaderGroup(name=setting.name, kind=NAMED, note=setting.note)
+    session.add(group)
+    session.flush()
+    _put_in(session, group.id, readers)
+    audit.record(session, "add", GROUPS, setting.name, None, _described(setting))
+
+
+def change_reader_group(session: Session, name: str, setting: ReaderGroupSetting) -> bool:
+    """Make a group this; return whether that is a change. Raises NotFound, Refused.
+
+    Readers that come into it or leave it do a full sync.
+    """
+    stamp_of(session)
+    group = existing_group(session, name)
+    before, after = _described(_views(session, [group])[0]), _described(setting)
+    wanted = _ids_of(session, setting.readers)
+    if before == after:
+        return False
+    if setting.name != name:
+        _check_free(session, setting.name)
+    group.name, group.note = setting.name, setting.note
+    of_it = ReaderGroupMember.group_id == group.id
+    present = set(session.scalars(select(ReaderGroupMember.reader_id).where(of_it)))
+    leaving = ReaderGroupMember.reader_id.in_(present - wanted)
+    session.execute(delete(ReaderGroupMember).where(of_it, leaving))
+    _put_in(session, group.id, wanted - present)
+    note_configured(session, present - wanted)
+    audit.record(session, "change", GROUPS, name, before, after)
+    return True
+
+
+def remove_reader_group(session: Session, name: str) -> None:
+    """Remove a group; its readers stay. Raises NotFound, Refused while something is for it."""
+    stamp_of(session)
+    group = existing_group(session, name)
+    if session.scalar(select(exists().where(Grant.reader_group_id == group.id))):
+        raise Refused(f"the group {name} has grants: remove these first")
+    if session.scalar(select(exists().where(DirectRule.group_id == group.id))):
+        raise Refused(f"tokens have rules by hand for the group {name}: change these first")
+    before = _described(_views(session, [group])[0])
+    session.delete(group)
+    session.flush()
+    audit.record(session, "remove", GROUPS, name, before, None)
+
+
+def find_reader_group(session: Session, name: str) -> ReaderGroupSetting:
+    """Return a group. Raises NotFound."""
+    return _views(session, [existing_group(session, name)])[0]
+
+
+def list_reader_groups(
+    session: Session, after: str = "", limit: int = 100
+) -> list[ReaderGroupSetting]:
+    """Return groups by name, those behind `after`, at most `limit`."""
+    wanted = select(ReaderGroup).where(ReaderGroup.kind == NAMED, ReaderGroup.name > after)
+    return _views(session, session.scalars(wanted.order_by(ReaderGroup.name).limit(limit)).all())
+
+
+def _put_in(session: Session, group_id: int, readers: Collection[int]) -> None:
+    if not readers:
+        return
+    rows = [{"group_id": group_id, "reader_id": reader_id} for reader_id in readers]
+    session.execute(insert(ReaderGroupMember), rows)
+    note_configured(session, readers)
+
+
+def _ids_of(session: Session, codes: Collection[str]) -> set[int]:
+    return {existing_reader(session, code).id for code in codes}
+
+
+def _views(session: Session, groups: Sequence[ReaderGroup]) -> list[ReaderGroupSetting]:
+    readers: dict[int, list[str]] = defaultdict(list)
+    for group_id, code in session.execute(
+        select(ReaderGroupMember.group_id, Reader.code)
+        .join(Reader, Reader.id == ReaderGroupMember.reader_id)
+        .where(ReaderGroupMember.group_id.in_([group.id for group in groups]))
+        .order_by(Reader.code)
+    ):
+        readers[group_id].append(code)
+    return [
+        ReaderGroupSetting.model_construct(
+            name=group.name, note=group.note, readers=readers[group.id]
+        )
+        for group in groups
+    ]
+
+
+def _described(setting: ReaderGroupSetting) -> dict[str, object]:
+    readers = sorted(set(setting.readers))
+    return {"name": setting.name, "note": setting.note, "readers": readers}
+
+
+def _check_free(session: Session, name: str) -> None:
+    if find_group(session, name) is not None:
+        raise Refused(f"there is a group of readers {name!r} already: choose another name")
+    if find_reader(session, name) is not None:
+        raise Refused(f"{name} is the code of a reader: choose another name for the group")

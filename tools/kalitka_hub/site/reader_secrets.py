@@ -1,0 +1,50 @@
+"""A reader's own secret, which then counts in the place of the site's.
+
+So one reader that was stolen is shut out, without a new secret for all the others. Only the
+SHA-256 is kept, as of the site's.
+"""
+
+import hmac
+
+from sqlalchemy.orm import Session
+
+from kalitka_hub.faults import NotFound
+from kalitka_hub.site.readers import find_reader
+from kalitka_hub.site.site_secret import check_secret, is_secret, sha256_of
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.models import Reader
+
+KIND = "readers"
+
+
+def set_reader_secret(session: Session, code: str, secret: str | None) -> None:
+    """Give a reader a secret of its own, or with None the site's again; the other is refused.
+
+    The session comes from `changes.changing`. Raises NotFound, and Refused if the secret fits in
+    no header.
+    """
+    change_of(session)
+    reader = find_reader(session, code)
+    if reader is None:
+        raise NotFound(f"there is no reader {code}: `kalitka hub reader list` shows them all")
+    before = {"own_secret": reader.secret_sha256 is not None}
+    if secret is None:
+        reader.secret_sha256 = None
+    else:
+        reader.secret_sha256 = sha256_of(check_secret(secret).encode())
+    session.flush()
+    after = {"own_secret": secret is not None, "secret": "changed"}
+    audit.record(session, "change", KIND, code, before, after)
+
+
+def is_secret_of(session: Session, reader: Reader | None, presented: bytes) -> bool:
+    """Tell whether these bytes are the secret with which this reader may ask.
+
+    None is a reader that nobody knows: the site's secret is looked at all the same, so that the
+    time does not tell. The caller still has to refuse it.
+    """
+    of_site = is_secret(session, presented)
+    if reader is None or reader.secret_sha256 is None:
+        return of_site
+    return hmac.compare_digest(reader.secret_sha256, sha256_of(presented))

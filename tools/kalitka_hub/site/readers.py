@@ -1,0 +1,313 @@
+"""The site's readers: who may ask, under which code, and the groups that a reader is in.
+
+Every reader is in the group of all (`EVERY_READER`) and in one of its own, `=CODE`, which comes
+and goes with it. People make the named groups. A reader that was added or whose groups changed
+has a new `configured_minute`, and then does a full sync, since what it is told by incremental
+answers is only what changed of tokens.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.site.written_texts import Name, Note, Written, setting_of
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import change_of, stamp_of
+from kalitka_hub.store.models import (
+    EVERY_READER,
+    READER_CODE_MAX,
+    DirectRule,
+    Grant,
+    Reader,
+    ReaderGroup,
+    ReaderGroupMember,
+)
+
+READERS = "readers"  # the kind, in the audit
+ALL, OWN, NAMED = "all", "own", "named"  # kinds of reader groups
+_CODE = re.compile(r"[A-Za-z0-9:_-]+")
+_OWN_MARK = "="
+
+
+def check_reader_code(code: str) -> str:
+    """Return `code` if it can be a reader's code. Raises Refused."""
+    if not _CODE.fullmatch(code) or len(code) > READER_CODE_MAX:
+        raise Refused(
+            f"{code!r} is no reader code: use 1 to {READER_CODE_MAX} letters, digits, "
+            "colons, underscores and dashes"
+        )
+    return code
+
+
+class ReaderSetting(Written):
+    """What a reader is to be. groups: names of the groups of readers that it is in."""
+
+    code: Annotated[str, AfterValidator(check_reader_code)]
+    name: Name | None = None
+    note: Note | None = None
+    groups: list[str] = Field(default_factory=list)
+
+
+class ReaderView(ReaderSetting):
+    """A reader as others see it. What is known of its requests is up to a minute late.
+
+    last_seen: the minute since 1970 UTC of its last one. asked_minute: the minute that it last
+    polled with, 0 for everything. logged: when it last sent its log, in seconds. None before the
+    first. own_secret: it has one in the place of the site's.
+    """
+
+    last_seen: int | None
+    asked_minute: int | None
+    logged: int | None
+    own_secret: bool
+
+
+def add_reader(
+    session: Session, code: str, name: str | None = None, note: str | None = None
+) -> bool:
+    """Let a reader ask; return False if it could already, and then only set what is given.
+
+    The session comes from `changes.changing`. Raises Refused.
+    """
+    stamp_of(session)
+    present = find_reader(session, check_reader_code(code))
+    if present is None:
+        register_reader(session, setting_of(ReaderSetting, code=code, name=name, note=note))
+        return True
+    given = {"name": name, "note": note}
+    set_now = {"code": code} | _described(_views(session, [present])[0])
+    set_now |= {field: text for field, text in given.items() if text is not None}
+    change_reader(session, code, setting_of(ReaderSetting, **set_now))
+    return False
+
+
+def register_reader(session: Session, setting: ReaderSetting) -> str:
+    """Let a reader ask that could not; return its code.
+
+    The session comes from `changes.changing`. Raises Refused if the code is taken, NotFound for a
+    group that there is not.
+    """
+    answered = change_of(session).answered
+    code = setting.code
+    if find_reader(session, code) is not None:
+        raise Refused(f"there is a reader {code} already: choose another code, or change that one")
+    if find_group(session, code) is not None:
+        raise Refused(f"{code} is the name of a group of readers: choose another code")
+    named = _ids_of_groups(session, setting.groups)
+    reader = Reader(code=code, name=setting.name, note=setting.note, configured_minute=answered)
+    own = ReaderGroup(name=_OWN_MARK + code, kind=OWN)
+    session.add_all([reader, own])
+    session.flush()
+    _put_into(session, reader.id, {own.id} | named)
+    audit.record(session, "add", READERS, code, None, _described(setting))
+    return code
+
+
+def change_reader(session: Session, code: str, setting: ReaderSetting) -> bool:
+    """Make a reader exactly this; return whether that is a change.
+
+    Into other groups it comes with a full sync. The session comes from `changes.changing`. Raises
+    NotFound, and Refused for another code.
+    """
+    stamp_of(session)
+    reader = existing_reader(session, code)
+    if setting.code != code:
+        raise Refused(f"a reader keeps its code: add {setting.code}, then remove {code}")
+    before, after = _described(_views(session, [reader])[0]), _described(setting)
+    wanted = _ids_of_groups(session, setting.groups)
+    if before == after:
+        return False
+    reader.name, reader.note = setting.name, setting.note
+    session.flush()
+    if before["groups"] != after["groups"]:
+        named = select(ReaderGroup.id).where(ReaderGroup.kind == NAMED)
+        of_it = ReaderGroupMember.reader_id == reader.id
+        session.execute(
+            delete(ReaderGroupMember).where(of_it, ReaderGroupMember.group_id.in_(named))
+        )
+        _put_into(session, reader.id, wanted)
+        note_configured(session, [reader.id])
+    audit.record(session, "change", READERS, code, before, after)
+    return True
+
+
+def remove_reader(session: Session, code: str) -> int:
+    """Refuse a reader from now on; return how many tokens had rules for it by name.
+
+    A token that was for this reader alone is then for none. The session comes from
+    `changes.changing`. Raises NotFound, and Refused while something is granted to it by name.
+    """
+    stamp_of(session)
+    reader = existing_reader(session, code)
+    own = _own_group(session, reader.id)
+    if session.scalar(select(exists().where(Grant.reader_group_id == own))):
+        raise Refused(f"grants name the reader {code}: remove these first")
+    named = select(func.count(DirectRule.token_id.distinct())).where(DirectRule.group_id == own)
+    count = session.execute(named).scalar_one()
+    before = _described(_views(session, [reader])[0])
+    audit.record(session, "remove", READERS, code, before, None)
+    # With them go the rules that only this reader was told: nobody else has to hear of it.
+    session.execute(delete(ReaderGroup).where(ReaderGroup.id == own))
+    session.delete(reader)
+    session.flush()
+    return count
+
+
+def set_groups(session: Session, code: str, names: Collection[str]) -> bool:
+    """Put a reader into exactly these named groups; return whether that is a change.
+
+    The session comes from `changes.changing`. Raises NotFound.
+    """
+    setting = show_reader(session, code).model_dump(include={"code", "name", "note"})
+    return change_reader(session, code, ReaderSetting.model_construct(**setting, groups=[*names]))
+
+
+def note_configured(session: Session, reader_ids: Collection[int]) -> None:
+    """Have these readers do a full sync: the groups that they are in have changed.
+
+    The session comes from `changes.changing`.
+    """
+    answered = change_of(session).answered
+    session.execute(
+        update(Reader).where(Reader.id.in_(reader_ids)).values(configured_minute=answered)
+    )
+
+
+def find_reader(session: Session, code: str) -> Reader | None:
+    """Return the reader of this code, if there is one; any text may be asked for."""
+    if not _CODE.fullmatch(code):
+        # It may hold what a database does not take as text.
+        return None
+    return session.scalars(select(Reader).where(Reader.code == code)).one_or_none()
+
+
+def existing_reader(session: Session, code: str) -> Reader:
+    """Return the reader of this code. Raises Refused for what is no code, NotFound."""
+    reader = find_reader(session, check_reader_code(code))
+    if reader is None:
+        raise NotFound(f"there is no reader {code}: `kalitka hub reader list` shows them all")
+    return reader
+
+
+def list_readers(session: Session) -> Iterator[Reader]:
+    """Yield all readers, by code."""
+    yield from session.scalars(select(Reader).order_by(Reader.code))
+
+
+def show_reader(session: Session, code: str) -> ReaderView:
+    """Return a reader. Raises Refused for what is no code, NotFound."""
+    return _views(session, [existing_reader(session, code)])[0]
+
+
+def list_reader_views(
+    session: Session,
+    after: str = "",
+    limit: int = 100,
+    *,
+    group: str | None = None,
+    name: str | None = None,
+) -> list[ReaderView]:
+    """Return readers by code, those behind `after`, at most `limit`.
+
+    group: only those in the group of this name. name: only those that are called so, or have it
+    as a part, whatever the case of its letters.
+    """
+    wanted = select(Reader).where(Reader.code > after).order_by(Reader.code).limit(limit)
+    if group is not None:
+        wanted = wanted.join(ReaderGroupMember, ReaderGroupMember.reader_id == Reader.id)
+        wanted = wanted.where(ReaderGroupMember.group_id == existing_group(session, group).id)
+    if name is not None:
+        wanted = wanted.where(Reader.name.icontains(name, autoescape=True))
+    return _views(session, session.scalars(wanted).all())
+
+
+def find_group(session: Session, name: str) -> ReaderGroup | None:
+    """Return the named group of readers, if there is one."""
+    wanted = select(ReaderGroup).where(ReaderGroup.name == name, ReaderGroup.kind == NAMED)
+    return session.scalars(wanted).one_or_none()
+
+
+def existing_group(session: Session, name: str) -> ReaderGroup:
+    """Return the named group of readers. Raises NotFound."""
+    group = find_group(session, name)
+    if group is None:
+        raise NotFound(f"there is no group of readers {name!r}: add it first")
+    return group
+
+
+def told_groups(session: Session, reader_id: int) -> list[int]:
+    """Return the ids of all groups whose rules a reader is told, of every kind."""
+    wanted = select(ReaderGroupMember.group_id).where(ReaderGroupMember.reader_id == reader_id)
+    return [EVERY_READER, *session.scalars(wanted)]
+
+
+def groups_by_label(session: Session) -> dict[str, int]:
+    """Return the ids of all groups by what people call them: readers' codes, groups' names.
+
+    Without the group of all readers. Of the same code and name it is the reader's.
+    """
+    known = session.execute(
+        select(ReaderGroup.kind, ReaderGroup.name, ReaderGroup.id).where(ReaderGroup.kind != ALL)
+    ).all()
+    own = {label_of(row.kind, row.name): row.id for row in known if row.kind == OWN}
+    return {row.name: row.id for row in known if row.kind == NAMED} | own
+
+
+def label_of(kind: str, name: str) -> str:
+    """Return what people call a reader group of this kind and name: its reader's code, if own."""
+    return name.removeprefix(_OWN_MARK) if kind == OWN else name
+
+
+def _own_group(session: Session, reader_id: int) -> int:
+    wanted = (
+        select(ReaderGroup.id)
+        .join(ReaderGroupMember, ReaderGroupMember.group_id == ReaderGroup.id)
+        .where(ReaderGroupMember.reader_id == reader_id, ReaderGroup.kind == OWN)
+    )
+    return session.execute(wanted).scalar_one()
+
+
+def _ids_of_groups(session: Session, names: Collection[str]) -> set[int]:
+    return {existing_group(session, name).id for name in names}
+
+
+def _put_into(session: Session, reader_id: int, groups: Collection[int]) -> None:
+    rows = [{"group_id": group_id, "reader_id": reader_id} for group_id in groups]
+    if rows:
+        session.execute(insert(ReaderGroupMember), rows)
+
+
+def _views(session: Session, readers: Sequence[Reader]) -> list[ReaderView]:
+    groups: dict[int, list[str]] = defaultdict(list)
+    for reader_id, name in session.execute(
+        select(ReaderGroupMember.reader_id, ReaderGroup.name)
+        .join(ReaderGroup, ReaderGroup.id == ReaderGroupMember.group_id)
+        .where(ReaderGroupMember.reader_id.in_([reader.id for reader in readers]))
+        .where(ReaderGroup.kind == NAMED)
+        .order_by(ReaderGroup.name)
+    ):
+        groups[reader_id].append(name)
+    return [
+        ReaderView.model_construct(
+            code=reader.code,
+            name=reader.name,
+            note=reader.note,
+            groups=groups[reader.id],
+            last_seen=reader.last_seen,
+            asked_minute=reader.asked_minute,
+            logged=reader.logged,
+            own_secret=reader.secret_sha256 is not None,
+        )
+        for reader in readers
+    ]
+
+
+def _described(setting: ReaderSetting) -> dict[str, Any]:
+    groups = sorted(set(setting.groups))
+    return {"name": setting.name, "note": setting.note, "groups": groups}

@@ -1,0 +1,167 @@
+"""What a site is made of, described once: REST, the command line and CSV are made from it.
+
+Each description holds plain functions on sessions; those that write want one of
+`changes.changing`, and record in the audit what they changed. They raise `faults.Refused` and
+`faults.NotFound`. Users, the access log and the audit have rules of their own, and so rooms of
+their own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from kalitka_hub.site import grants, people, reader_groups, readers, schedules, tokens
+from kalitka_hub.site.written_texts import Written
+
+Key = int | str
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of thing.
+
+    name: plural, as in paths of REST, in names of CSV files and in the audit; word: singular, as
+    in commands. key: the field of the view that names one: `id`, a number, or `name` or `code`.
+    setting: what is written, whole; view: what is read.
+
+    add(session, setting) returns the key, change(session, key, setting) whether it is a change.
+    remove(session, key), find(session, key). list(session, after, limit, **filters) returns views
+    in the order of their keys, those behind `after` and at most `limit`.
+    """
+
+    name: str
+    word: str
+    key: str
+    setting: type[Written]
+    view: type[Written]
+    add: Callable[[Session, Any], Any]
+    change: Callable[[Session, Any, Any], bool]
+    remove: Callable[[Session, Any], object]
+    find: Callable[[Session, Any], Any]
+    list: Callable[..., list[Any]]
+    filters: tuple[str, ...] = ()
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the key is a number, which the hub gives."""
+        return self.key == "id"
+
+    def key_in(self, setting: Written, made: Key) -> Key:
+        """Return the key of what was written with the key `made`: names may have changed."""
+        return made if self.is_numbered else getattr(setting, self.key)
+
+
+def _by_name(add: Callable[[Session, Any], None]) -> Callable[[Session, Any], str]:
+    def added(session: Session, setting: Any) -> str:
+        add(session, setting)
+        return setting.name
+
+    return added
+
+
+_ALL = (
+    Resource(
+        name=people.PEOPLE,
+        word="person",
+        key="id",
+        setting=people.PersonSetting,
+        view=people.PersonView,
+        add=people.add_person,
+        change=people.change_person,
+        remove=people.remove_person,
+        find=people.find_person,
+        list=people.list_people,
+        filters=("group", "name"),
+    ),
+    Resource(
+        name=people.GROUPS,
+        word="person-group",
+        key="name",
+        setting=people.PersonGroupSetting,
+        view=people.PersonGroupSetting,
+        add=_by_name(people.add_group),
+        change=people.change_group,
+        remove=people.remove_group,
+        find=people.find_group,
+        list=people.list_groups,
+    ),
+    Resource(
+        name=tokens.TOKENS,
+        word="token",
+        key="code",
+        setting=tokens.TokenRecord,
+        view=tokens.TokenView,
+        add=tokens.add_token,
+        change=tokens.change_token,
+        remove=tokens.remove_token,
+        find=tokens.find_record,
+        list=tokens.list_records,
+        filters=("person", "name", "blocked"),
+    ),
+    Resource(
+        name=schedules.SCHEDULES,
+        word="schedule",
+        key="name",
+        setting=schedules.ScheduleSetting,
+        view=schedules.ScheduleSetting,
+        add=_by_name(schedules.add_schedule),
+        change=schedules.change_schedule,
+        remove=schedules.remove_schedule,
+        find=schedules.find_schedule,
+        list=schedules.list_schedules,
+    ),
+    Resource(
+        name=schedules.HOLIDAYS,
+        word="holiday",
+        key="id",
+        setting=schedules.HolidaySetting,
+        view=schedules.HolidayView,
+        add=schedules.add_holiday,
+        change=schedules.change_holiday,
+        remove=schedules.remove_holiday,
+        find=schedules.find_holiday,
+        list=schedules.list_holidays,
+        filters=("since", "until", "schedule"),
+    ),
+    Resource(
+        name=readers.READERS,
+        word="reader",
+        key="code",
+        setting=readers.ReaderSetting,
+        view=readers.ReaderView,
+        add=readers.register_reader,
+        change=readers.change_reader,
+        remove=readers.remove_reader,
+        find=readers.show_reader,
+        list=readers.list_reader_views,
+        filters=("group", "name"),
+    ),
+    Resource(
+        name=reader_groups.GROUPS,
+        word="reader-group",
+        key="name",
+        setting=reader_groups.ReaderGroupSetting,
+        view=reader_groups.ReaderGroupSetting,
+        add=_by_name(reader_groups.add_reader_group),
+        change=reader_groups.change_reader_group,
+        remove=reader_groups.remove_reader_group,
+        find=reader_groups.find_reader_group,
+        list=reader_groups.list_reader_groups,
+    ),
+    Resource(
+        name=grants.GRANTS,
+        word="grant",
+        key="id",
+        setting=grants.GrantSetting,
+        view=grants.GrantView,
+        add=grants.add_grant,
+        change=grants.change_grant,
+        remove=grants.remove_grant,
+        find=grants.find_grant,
+        list=grants.list_grants,
+        filters=("people", "readers", "schedule"),
+    ),
+)
+RESOURCES = {resource.name: resource for resource in _ALL}

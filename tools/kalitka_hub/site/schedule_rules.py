@@ -1,0 +1,271 @@
+"""From a schedule to the rules that plain readers understand.
+
+Readers know hours and dates (RULE1, 3, 7, 9) but no holidays. So around a local date on which a
+schedule is closed or different its rules are split into ranges of dates, a RULE7 each: that costs
+a reader room, so only dates within a horizon are looked at, and whoever keeps readers up to date
+does this anew every day. The texts depend on the local date, not on the time of day.
+
+Hours belong to the local date on which they begin: closing a date leaves what began the evening
+before, and takes what would run into the next morning. What has no hours is, for this, a window
+from midnight to midnight of every date.
+
+Pure: windows and dates in, texts out. A day is a number: local days since 1970-01-01.
+"""
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from kalitka.access import rules
+from kalitka.access.timezone import Zone
+
+HORIZON_DAYS = 45  # how far ahead readers know of holidays
+FOREVER = 68_374_079  # the last minute of 2099 UTC: "without an end" where a rule needs one
+
+_DAY = rules.DAY_MINUTES
+_ALL_DAYS = 0x7F  # a mask; bit 0 is Monday
+_EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
+_FAR = 1500  # minutes: no offset from UTC is as large
+
+
+class Window(NamedTuple):
+    """A window as a rule has it: hours with a mask, dates, both, or neither (always).
+
+    start, end: minutes of the local day, 0 to 1439, inclusive; start above end runs over
+    midnight. mask: seven digits, Monday first. All three or none of them. first, last: minutes
+    since 1970 UTC, inclusive; None is without a bound.
+    """
+
+    start: int | None = None
+    end: int | None = None
+    mask: str | None = None
+    first: int | None = None
+    last: int | None = None
+
+
+class Hours(NamedTuple):
+    """Hours of one date: minutes of the local day, inclusive, as those of a Window."""
+
+    start: int
+    end: int
+
+
+# By its day, what holds on it instead of the schedule; nothing for a day that is closed.
+Exceptions = Mapping[int, Collection[Hours]]
+
+
+class Span(NamedTuple):
+    """Minutes since 1970 UTC, both inclusive."""
+
+    first: int
+    last: int
+
+
+class _Stretch(NamedTuple):
+    # A span in which the local date stays the same. Where clocks are put back over midnight a
+    # date has two of them.
+    day: int
+    first: int
+    last: int
+
+
+def local_day(zone: Zone, minute: int) -> int:
+    """Return the local day of a minute since 1970 UTC."""
+    zone.tell(minute)
+    return (minute + zone.offset) // _DAY
+
+
+def days_ahead(exceptions: Collection[int], today: int, days: int = HORIZON_DAYS) -> list[int]:
+    """Return the days of `exceptions` that readers are told of today, in order.
+
+    From yesterday, whose night may not be over, to `days` after today. What precedes or follows
+    these without a gap belongs to them: a week of holidays comes and goes as one.
+    """
+    known = sorted(exceptions)
+    begin = bisect_left(known, today - 1)
+    end = bisect_left(known, today + days + 1)
+    while 0 < begin < end and known[begin] == known[begin - 1] + 1:
+        begin -= 1
+    while begin < end < len(known) and known[end] == known[end - 1] + 1:
+        end += 1
+    return known[begin:end]
+
+
+def texts_of(
+    windows: Sequence[Window],
+    exceptions: Exceptions,
+    first: int | None,
+    last: int | None,
+    zone: Zone,
+    now: int,
+    days: int = HORIZON_DAYS,
+) -> tuple[str, ...]:
+    """Return the rule texts of a schedule from today on, in order, each once.
+
+    first, last: from and until when it is granted, minutes since 1970 UTC, inclusive; None is
+    without a bound. now: any minute of today. days: the horizon, see `days_ahead`. What ended
+    before today gives no text. The hours of an exception hold whatever the masks of the windows
+    say, but only within the dates of one of them.
+    """
+    today = local_day(zone, now)
+    told = {day: exceptions[day] for day in days_ahead(exceptions, today, days)}
+    stretches = _stretches(zone, [today, *told])
+    today_at = min(stretch.first for stretch in stretches if stretch.day == today)
+    spans = [_span(window, first, last) for window in windows]
+    texts: set[str] = set()
+    for window, span in zip(windows, spans, strict=True):
+        for part, piece in _pieces(window, told, stretches):
+            texts.update(_text(part, _cut(piece, span), span, today_at))
+    for span in _united(spans):
+        for hours, days_of, reach in _other_hours(told, stretches):
+            for piece in reach:
+                part = _Part(hours.start, hours.end, days_of)
+                texts.update(_text(part, _cut(piece, span), None, today_at))
+    return ("9_1",) if "9_1" in texts else tuple(sorted(texts))
+
+
+class _Part(NamedTuple):
+    # What of a window holds: hours on some weekdays (bit 0 is Monday), None for all day.
+    start: int | None
+    end: int | None
+    mask: int
+
+
+def _span(window: Window, first: int | None, last: int | None) -> Span:
+    firsts = [bound for bound in (window.first, first) if bound is not None]
+    lasts = [bound for bound in (window.last, last) if bound is not None]
+    return Span(max(firsts, default=0), min(lasts, default=FOREVER))
+
+
+def _cut(piece: Span, span: Span) -> Span:
+    return Span(max(piece.first, span.first), min(piece.last, span.last))
+
+
+def _united(spans: Sequence[Span]) -> list[Span]:
+    united: list[Span] = []
+    for span in sorted(span for span in spans if span.first <= span.last):
+        if united and span.first <= united[-1].last + 1:
+            united[-1] = Span(united[-1].first, max(united[-1].last, span.last))
+        else:
+            united.append(span)
+    return united
+
+
+def _text(part: _Part, piece: Span, span: Span | None, today_at: int) -> Iterator[str]:
+    """Yield the text of a part within a piece of time, none if that is over before today.
+
+    span: the bounds that the whole has without exceptions. A piece that has begun begins with
+    it: what was before today makes no difference, and so the text stays the same for long.
+    """
+    if piece.last < max(piece.first, today_at) or not part.mask:
+        return
+    first = piece.first
+    if span and first <= today_at:
+        first = span.first
+    endless = first == 0 and piece.last >= FOREVER
+    if part.start is None:
+        yield "9_1" if endless else f"1_{first}_{piece.last}"
+        return
+    mask = "".join("1" if part.mask >> weekday & 1 else "0" for weekday in range(7))
+    hours = f"{part.start}_{part.end}_{mask}"
+    yield f"3_{hours}" if endless else f"7_{hours}_{first}_{piece.last}"
+
+
+def _pieces(
+    window: Window, told: Exceptions, stretches: Sequence[_Stretch]
+) -> Iterator[tuple[_Part, Span]]:
+    """Yield what of a window holds when, from the beginning of time to its end, in order."""
+    start, end = window.start, window.end
+    if start is None or end is None or window.mask is None:
+        whole = _Part(None, None, _ALL_DAYS)
+        evening = morning = None
+    else:
+        whole = _Part(start, end, int(window.mask[::-1], 2))
+        evening = morning = None
+        if start > end:
+            evening = _Part(start, _DAY - 1, whole.mask)
+            morning = _Part(0, end, (whole.mask << 1 | whole.mask >> 6) & _ALL_DAYS)
+    # A day on which nothing begins has nothing to close.
+    shut = {day for day in told if whole.mask >> _weekday(day) & 1}
+
+    def held(day: int) -> _Part | None:
+        begins = day not in shut
+        if morning is None:
+            return whole if begins else None
+        if day - 1 not in shut:
+            return whole if begins else morning
+        return evening if begins else None
+
+    part: _Part | None = whole
+    since = 0
+    for stretch in stretches:
+        here = held(stretch.day)
+        if here != part:
+            if part:
+                yield part, Span(since, stretch.first - 1)
+            part, since = here, stretch.first
+    if part != whole:
+        if part:
+            yield part, Span(since, stretches[-1].last)
+        since = stretches[-1].last + 1
+    yield whole, Span(since, FOREVER)
+
+
+def _other_hours(
+    told: Exceptions, stretches: Sequence[_Stretch]
+) -> Iterator[tuple[Hours, int, list[Span]]]:
+    """Yield the hours of exceptions, the mask of the days that have them, and their spans.
+
+    Days with the same hours, one after the other, are told as one.
+    """
+    for hours in sorted({hours for day in told for hours in told[day]}):
+        left = [day for day in told if hours in told[day]]
+        while left:
+            # Six at most: of seven, the first one's mask would name the evening before them.
+            run = [left.pop(0)]
+            while left and left[0] == run[-1] + 1 and len(run) < 6:
+                run.append(left.pop(0))
+            mask = sum(1 << _weekday(day) for day in run)
+            end = run[-1] + (hours.start > hours.end)
+            yield hours, mask, _spans_of(stretches, run[0], end)
+
+
+def _spans_of(stretches: Sequence[_Stretch], first: int, last: int) -> list[Span]:
+    spans = [Span(at, end) for day, at, end in stretches if first <= day <= last]
+    return _united(spans)
+
+
+def _weekday(day: int) -> int:
+    return (day + _EPOCH_WEEKDAY) % 7
+
+
+def _stretches(zone: Zone, days: Collection[int]) -> list[_Stretch]:
+    """Return the stretches of these days, and of those between and beside them, in order."""
+    stretches: list[_Stretch] = []
+    minute = (min(days) - 1) * _DAY - _FAR
+    behind = (max(days) + 3) * _DAY + _FAR
+    while minute < behind:
+        day = local_day(zone, minute)
+        end = _end_of_offset(zone, minute, (day + 1) * _DAY - zone.offset)
+        if stretches and stretches[-1].day == day:
+            minute = stretches.pop().first
+        stretches.append(_Stretch(day, minute, end - 1))
+        minute = end
+    return stretches
+
+
+def _end_of_offset(zone: Zone, minute: int, end: int) -> int:
+    """Return the first minute before `end`, a day away at most, with another offset, or `end`.
+
+    No change of the clocks is undone within a day.
+    """
+    zone.tell(minute)
+    offset = zone.offset
+
+    def differs(at: int) -> bool:
+        zone.tell(at)
+        return zone.offset != offset
+
+    if not differs(end - 1):
+        return end
+    return minute + bisect_left(range(minute, end), True, key=differs)

@@ -1,0 +1,400 @@
+"""Schedules, and the holidays on which they are closed or have other hours.
+
+Times of day are those of the site, `08:30`; both ends of a window belong to it, to the minute.
+What is changed here is in the readers' rules with their next poll. Sessions that change something
+come from `changes.changing`.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from sqlalchemy import delete, exists, insert, select
+from sqlalchemy.orm import Session
+
+from kalitka.access.timezone import Zone
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.site import compile
+from kalitka_hub.site.local_time import (
+    checked_date,
+    clock_text,
+    first_of,
+    last_of,
+    minute_of_day,
+    text_of,
+)
+from kalitka_hub.site.schedule_rules import Window
+from kalitka_hub.site.site_zone import zone_of
+from kalitka_hub.site.written_texts import Name, Note, Written
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.models import Grant, Holiday, HolidayWindow, Schedule, ScheduleWindow
+
+SCHEDULES, HOLIDAYS = "schedules", "holidays"  # kinds, in the audit
+# No more than a reader holds of one code.
+WINDOWS_MAX = 50
+HOURS_MAX = 10
+EVERY_DAY = "1111111"
+
+
+def _checked_clock(text: str) -> str:
+    return clock_text(minute_of_day(text))
+
+
+TimeOfDay = Annotated[str, AfterValidator(_checked_clock)]
+Days = Annotated[str, Field(pattern=r"^[01]{7}$")]
+Date = Annotated[str, AfterValidator(checked_date)]
+
+
+class WindowSetting(Written):
+    """A window: hours, dates, both, or neither (always).
+
+    start, end: times of day, `18:00` to `06:00` runs over midnight. days: on which it begins,
+    seven digits 0 or 1, Monday first; all without. first, last: from and until when, local times
+    such as `2026-11-01T08:00`.
+    """
+
+    start: TimeOfDay | None = None
+    end: TimeOfDay | None = None
+    days: Days | None = None
+    first: str | None = None
+    last: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.start is None) != (self.end is None):
+            raise Refused("a window has both start and end, or neither")
+        if self.start is None and self.days is not None:
+            raise Refused("a window with days has start and end: 00:00 and 23:59 are all day")
+        return self
+
+
+class ScheduleSetting(Written):
+    """What a schedule is to be: its windows are alternatives, without any it is never open."""
+
+    name: Name
+    note: Note | None = None
+    windows: Annotated[list[WindowSetting], Field(max_length=WINDOWS_MAX)]
+
+
+class HoursSetting(Written):
+    """Hours of a holiday: times of day, over midnight too."""
+
+    start: TimeOfDay
+    end: TimeOfDay
+
+
+class HolidaySetting(Written):
+    """What a holiday is to be. schedule: the name of the one it is of, None for all of them.
+
+    hours: what holds on that date instead, whatever its weekday; without any it is closed. A
+    holiday of a schedule comes before one of all of them on the same date.
+    """
+
+    date: Date
+    name: Name | None = None
+    schedule: str | None = None
+    hours: Annotated[list[HoursSetting], Field(default_factory=list, max_length=HOURS_MAX)]
+
+
+class HolidayView(HolidaySetting):
+    """A holiday as others see it."""
+
+    id: int
+
+
+# Schedules
+
+
+def add_schedule(session: Session, setting: ScheduleSetting) -> None:
+    """Add a schedule. Raises Refused if there is one of this name, or for a wrong window."""
+    stamp_of(session)
+    windows = _windows(setting, zone_of(session))
+    _check_free(session, setting.name)
+    schedule = Schedule(name=setting.name, note=setting.note)
+    session.add(schedule)
+    session.flush()
+    _add_windows(session, schedule.id, windows)
+    after = find_schedule(session, setting.name).model_dump()
+    audit.record(session, "add", SCHEDULES, setting.name, None, after)
+
+
+def change_schedule(session: Session, name: str, setting: ScheduleSetting) -> bool:
+    """Make a schedule this; return whether that is a change. Raises NotFound, Refused."""
+    stamp_of(session)
+    schedule = existing_schedule(session, name)
+    before = find_schedule(session, name).model_dump()
+    windows = _windows(setting, zone_of(session))
+    if setting.name != name:
+        _check_free(session, setting.name)
+    schedule.name, schedule.note = setting.name, setting.note
+    if windows != _windows(ScheduleSetting(**before), zone_of(session)):
+        of_it = ScheduleWindow.schedule_id == schedule.id
+        session.execute(delete(ScheduleWindow).where(of_it))
+        _add_windows(session, schedule.id, windows)
+        _recompute(session, schedule.id)
+    session.flush()
+    after = find_schedule(session, setting.name).model_dump()
+    if before == after:
+        return False
+    audit.record(session, "change", SCHEDULES, name, before, after)
+    return True
+
+
+def remove_schedule(session: Session, name: str) -> None:
+    """Remove a schedule and its own holidays. Raises NotFound, Refused while it is granted."""
+    stamp_of(session)
+    schedule = existing_schedule(session, name)
+    if session.scalar(select(exists().where(Grant.schedule_id == schedule.id))):
+        raise Refused(f"the schedule {name} is in grants: remove these first")
+    before = find_schedule(session, name).model_dump()
+    session.delete(schedule)
+    session.flush()
+    audit.record(session, "remove", SCHEDULES, name, before, None)
+
+
+def find_schedule(session: Session, name: str) -> ScheduleSetting:
+    """Return a schedule. Raises NotFound."""
+    return _schedules(session, [existing_schedule(session, name)])[0]
+
+
+def list_schedules(session: Session, after: str = "", limit: int = 100) -> list[ScheduleSetting]:
+    """Return schedules by name, those behind `after`, at most `limit`."""
+    wanted = select(Schedule).where(Schedule.name > after).order_by(Schedule.name).limit(limit)
+    return _schedules(session, session.scalars(wanted).all())
+
+
+def existing_schedule(session: Session, name: str) -> Schedule:
+    """Return the row of a schedule. Raises NotFound."""
+    wanted = select(Schedule).where(Schedule.name == name)
+    schedule = session.scalars(wanted).one_or_none()
+    if schedule is None:
+        raise NotFound(f"there is no schedule {name!r}: add it first")
+    return schedule
+
+
+# Holidays
+
+
+def add_holiday(session: Session, setting: HolidaySetting) -> int:
+    """Add a holiday; return its id. Raises NotFound, and Refused if the date has one already."""
+    stamp_of(session)
+    schedule_id = _schedule_id(session, setting)
+    _check_free_date(session, setting.date, schedule_id, None)
+    holiday = Holiday(date=setting.date, name=setting.name, schedule_id=schedule_id)
+    session.add(holiday)
+    session.flush()
+    _add_hours(session, holiday.id, setting)
+    _recompute_near(session, [setting.date], schedule_id)
+    audit.record(session, "add", HOLIDAYS, str(holiday.id), None, setting.model_dump())
+    return holiday.id
+
+
+def change_holiday(session: Session, holiday_id: int, setting: HolidaySetting) -> bool:
+    """Make a holiday this; return whether that is a change. Raises NotFound, Refused."""
+    stamp_of(session)
+    holiday = _existing_holiday(session, holiday_id)
+    before, after = _described(session, holiday), setting.model_dump()
+    if before == after:
+        return False
+    schedule_id = _schedule_id(session, setting)
+    _check_free_date(session, setting.date, schedule_id, holiday_id)
+    concerned = {holiday.schedule_id, schedule_id}
+    dates = [holiday.date, setting.date]
+    holiday.date, holiday.name, holiday.schedule_id = setting.date, setting.name, schedule_id
+    session.execute(delete(HolidayWindow).where(HolidayWindow.holiday_id == holiday_id))
+    _add_hours(session, holiday_id, setting)
+    for concerned_id in {None} if None in concerned else concerned:
+        _recompute_near(session, dates, concerned_id)
+    audit.record(session, "change", HOLIDAYS, str(holiday_id), before, after)
+    return True
+
+
+def remove_holiday(session: Session, holiday_id: int) -> None:
+    """Remove a holiday: the date is one like others. Raises NotFound."""
+    stamp_of(session)
+    holiday = _existing_holiday(session, holiday_id)
+    before, schedule_id = _described(session, holiday), holiday.schedule_id
+    session.delete(holiday)
+    session.flush()
+    _recompute_near(session, [holiday.date], schedule_id)
+    audit.record(session, "remove", HOLIDAYS, str(holiday_id), before, None)
+
+
+def find_holiday(session: Session, holiday_id: int) -> HolidayView:
+    """Return a holiday. Raises NotFound."""
+    return _holidays(session, [_existing_holiday(session, holiday_id)])[0]
+
+
+def list_holidays(
+    session: Session,
+    after: int = 0,
+    limit: int = 100,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    schedule: str | None = None,
+) -> list[HolidayView]:
+    """Return holidays by id, those above `after`, at most `limit`.
+
+    since, until: only of these dates, both inclusive. schedule: only those of its own.
+    """
+    wanted = select(Holiday).where(Holiday.id > after).order_by(Holiday.id).limit(limit)
+    if since is not None:
+        wanted = wanted.where(Holiday.date >= checked_date(since))
+    if until is not None:
+        wanted = wanted.where(Holiday.date <= checked_date(until))
+    if schedule is not None:
+        wanted = wanted.where(Holiday.schedule_id == existing_schedule(session, schedule).id)
+    return _holidays(session, session.scalars(wanted).all())
+
+
+# What the above is made of
+
+
+def _recompute_near(session: Session, dates: Sequence[str], schedule_id: int | None) -> None:
+    # What is far is in nobody's rules; the day will come.
+    if any(compile.may_be_told(session, date) for date in dates):
+        _recompute(session, schedule_id)
+
+
+def _recompute(session: Session, schedule_id: int | None) -> None:
+    # None: every schedule.
+    conditions = [] if schedule_id is None else [Grant.schedule_id == schedule_id]
+    session.flush()
+    compile.recompute(session, compile.tokens_granted(session, *conditions))
+
+
+def _windows(setting: ScheduleSetting, zone: Zone) -> list[Window]:
+    return sorted({_window(window, zone) for window in setting.windows}, key=_order)
+
+
+def _order(window: Window) -> list[tuple[bool, object]]:
+    return [(field is not None, field) for field in window]
+
+
+def _window(setting: WindowSetting, zone: Zone) -> Window:
+    window = Window(first=first_of(setting.first, zone), last=last_of(setting.last, zone))
+    if window.first is not None and window.last is not None and window.first > window.last:
+        raise Refused(f"a window from {setting.first} to {setting.last} is never open: turn them")
+    if setting.start is None or setting.end is None:
+        return window
+    days = setting.days or EVERY_DAY
+    start, end = minute_of_day(setting.start), minute_of_day(setting.end)
+    return window._replace(start=start, end=end, mask=days)
+
+
+def _add_windows(session: Session, schedule_id: int, windows: Sequence[Window]) -> None:
+    rows = [
+        {
+            "schedule_id": schedule_id,
+            "start": window.start,
+            "end": window.end,
+            "mask": window.mask,
+            "first_minute": window.first,
+            "last_minute": window.last,
+        }
+        for window in windows
+    ]
+    if rows:
+        session.execute(insert(ScheduleWindow), rows)
+
+
+def _schedules(session: Session, schedules: Sequence[Schedule]) -> list[ScheduleSetting]:
+    zone = zone_of(session)
+    windows: dict[int, list[WindowSetting]] = defaultdict(list)
+    for row in session.scalars(
+        select(ScheduleWindow)
+        .where(ScheduleWindow.schedule_id.in_([schedule.id for schedule in schedules]))
+        .order_by(ScheduleWindow.id)
+    ):
+        windows[row.schedule_id].append(
+            WindowSetting(
+                start=None if row.start is None else clock_text(row.start),
+                end=None if row.end is None else clock_text(row.end),
+                days=row.mask,
+                first=text_of(row.first_minute, zone),
+                last=text_of(row.last_minute, zone),
+            )
+        )
+    return [
+        ScheduleSetting.model_construct(
+            name=schedule.name, note=schedule.note, windows=windows[schedule.id]
+        )
+        for schedule in schedules
+    ]
+
+
+def _check_free(session: Session, name: str) -> None:
+    if session.scalar(select(exists().where(Schedule.name == name))):
+        raise Refused(f"there is a schedule {name!r} already: choose another name")
+
+
+def _schedule_id(session: Session, setting: HolidaySetting) -> int | None:
+    return None if setting.schedule is None else existing_schedule(session, setting.schedule).id
+
+
+def _check_free_date(
+    session: Session, date: str, schedule_id: int | None, but: int | None
+) -> None:
+    # NULLs are never equal, so the database does not see to it for holidays of all schedules.
+    same = select(Holiday.id).where(Holiday.date == date)
+    if schedule_id is None:
+        same = same.where(Holiday.schedule_id.is_(None))
+    else:
+        same = same.where(Holiday.schedule_id == schedule_id)
+    taken = session.scalars(same).one_or_none()
+    if taken is not None and taken != but:
+        raise Refused(f"{date} is a holiday already, number {taken}: change that one")
+
+
+def _add_hours(session: Session, holiday_id: int, setting: HolidaySetting) -> None:
+    rows = [
+        {
+            "holiday_id": holiday_id,
+            "start": minute_of_day(hours.start),
+            "end": minute_of_day(hours.end),
+        }
+        for hours in setting.hours
+    ]
+    if rows:
+        session.execute(insert(HolidayWindow), rows)
+
+
+def _existing_holiday(session: Session, holiday_id: int) -> Holiday:
+    holiday = session.get(Holiday, holiday_id)
+    if holiday is None:
+        raise NotFound(f"there is no holiday {holiday_id}: look for the number in the list")
+    return holiday
+
+
+def _described(session: Session, holiday: Holiday) -> dict[str, object]:
+    return _holidays(session, [holiday])[0].model_dump(exclude={"id"})
+
+
+def _holidays(session: Session, holidays: Sequence[Holiday]) -> list[HolidayView]:
+    hours: dict[int, list[HoursSetting]] = defaultdict(list)
+    for row in session.scalars(
+        select(HolidayWindow)
+        .where(HolidayWindow.holiday_id.in_([holiday.id for holiday in holidays]))
+        .order_by(HolidayWindow.id)
+    ):
+        hours[row.holiday_id].append(
+            HoursSetting(start=clock_text(row.start), end=clock_text(row.end))
+        )
+    ids = [holiday.schedule_id for holiday in holidays]
+    names: dict[int | None, str] = {
+        row.id: row.name
+        for row in session.execute(select(Schedule.id, Schedule.name).where(Schedule.id.in_(ids)))
+    }
+    return [
+        HolidayView.model_construct(
+            id=holiday.id,
+            date=holiday.date,
+            name=holiday.name,
+            schedule=names.get(holiday.schedule_id),
+            hours=hours[holiday.id],
+        )
+        for holiday in holidays
+    ]

@@ -1,0 +1,65 @@
+"""The site's secret, which every reader of the site sends in X-AuthToken.
+
+Only its SHA-256 is stored. A plain hash is enough: the secret is made by a computer, so there is
+nothing to guess; one that a person chose would want a slow hash.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from kalitka_hub.faults import Refused
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.models import Site
+
+SECRET_BYTES = 32
+_SECRET = re.compile(r"[\x21-\x7e]{1,256}")
+
+
+def new_secret() -> str:
+    """Return a new random secret, fit for an HTTP header and for a command line."""
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    # With a dash in front it would look like an option.
+    return new_secret() if secret.startswith("-") else secret
+
+
+def check_secret(secret: str) -> str:
+    """Return `secret` if it fits in an HTTP header. Raises Refused."""
+    if not _SECRET.fullmatch(secret):
+        raise Refused(
+            "the secret must be 1 to 256 visible ASCII characters without spaces, since it "
+            "travels in an HTTP header"
+        )
+    return secret
+
+
+def set_secret(session: Session, secret: str) -> None:
+    """Replace the site's secret: readers with the old one are refused from now on.
+
+    The session comes from `changes.changing`. Raises Refused if the secret fits in no header.
+    """
+    stamp_of(session)
+    check_secret(secret)
+    session.execute(update(Site).values(secret_sha256=sha256_of(secret.encode())))
+    audit.record(session, "change", "site", "secret", None, None)
+
+
+def has_secret(session: Session) -> bool:
+    """Tell whether the site has a secret yet."""
+    return session.execute(select(Site.secret_sha256)).scalar_one() is not None
+
+
+def is_secret(session: Session, presented: bytes) -> bool:
+    """Tell whether these are the secret's bytes, in a time that does not depend on them."""
+    stored = session.execute(select(Site.secret_sha256)).scalar_one()
+    return stored is not None and hmac.compare_digest(stored, sha256_of(presented))
+
+
+def sha256_of(secret: bytes) -> str:
+    """Return what is stored of a secret: its SHA-256 in hex."""
+    return hashlib.sha256(secret).hexdigest()

@@ -1,0 +1,64 @@
+"""The site at a glance: how many there are of what, and which readers are not heard of."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import Session
+
+from kalitka_hub.site.site_zone import zone_of
+from kalitka_hub.store.changes import acknowledged_in
+from kalitka_hub.store.models import Person, Reader, Token
+
+LATE_MINUTES = 10  # a reader polls once a minute; this is no lost packet any more
+LATE_MAX = 100  # readers; more of them are counted
+
+
+class LateReader(BaseModel):
+    """A reader that was not heard of lately. last_seen: minute since 1970 UTC, null: never."""
+
+    code: str
+    name: str | None
+    last_seen: int | None
+
+
+class SiteView(BaseModel):
+    """The site. zone: a POSIX TZ string. now: the hub's clock, in seconds since 1970 UTC.
+
+    minute: the highest one that was answered to a reader, since 1970 UTC. late_readers: how many
+    of the readers were not heard of for more than 10 minutes; late: those of them that were not
+    for longest, at most 100.
+    """
+
+    zone: str
+    now: int
+    minute: int
+    readers: int
+    people: int
+    tokens: int
+    late_readers: int
+    late: list[LateReader]
+
+
+def view_of_site(session: Session, now: int) -> SiteView:
+    """Return the site as it is at `now`, in seconds since 1970 UTC."""
+    is_late = or_(Reader.last_seen.is_(None), Reader.last_seen < now // 60 - LATE_MINUTES)
+    longest = select(Reader).where(is_late)
+    longest = longest.order_by(func.coalesce(Reader.last_seen, -1), Reader.code).limit(LATE_MAX)
+    return SiteView(
+        zone=zone_of(session).text,
+        now=now,
+        minute=acknowledged_in(session),
+        readers=_count(session, Reader.id),
+        people=_count(session, Person.id),
+        tokens=_count(session, Token.id, Token.deleted.is_(False)),
+        late_readers=_count(session, Reader.id, is_late),
+        late=[
+            LateReader(code=reader.code, name=reader.name, last_seen=reader.last_seen)
+            for reader in session.scalars(longest)
+        ],
+    )
+
+
+def _count(session: Session, column: Any, *conditions: ColumnElement[bool]) -> int:
+    return session.execute(select(func.count(column)).where(*conditions)).scalar_one()

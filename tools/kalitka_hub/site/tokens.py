@@ -1,0 +1,490 @@
+"""The site's tokens: whose each is, and which rules it was given by hand, at which readers.
+
+Codes and rules are checked by the reader's own modules, so the hub never stores what a reader
+would drop. A write that changes nothing stamps nothing, and costs the readers nothing. What a
+token may do by the grants of its person is not seen here; see `compile`. Sessions that change
+something come from `changes.changing`.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Annotated, Any, NamedTuple, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from sqlalchemy import Row, delete, select, update
+from sqlalchemy.orm import Session
+
+from kalitka.access import rules
+from kalitka.table import codes
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.site import compile
+from kalitka_hub.site.readers import groups_by_label, label_of
+from kalitka_hub.site.written_texts import Name, Written
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
+from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGroup, Token
+
+TOKENS = "tokens"  # the kind, in the audit
+RULES_MAX = 100  # by hand, of one token; a reader holds fewer
+_BATCH = 500  # tokens; what a bulk write or a list holds in memory at a time
+
+
+def key_of(code: str) -> bytes:
+    """Return the key (the packed form) of a token code. Raises Refused."""
+    try:
+        return codes.pack(code.encode())
+    except (codes.CodeError, UnicodeEncodeError) as fault:
+        reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
+        shown = code if len(code) <= 40 else code[:40] + "..."
+        raise Refused(
+            f"{shown!r} is no token code: {reason}; a code has 1 to 255 bytes and no control "
+            "character, %, comma or _/"
+        ) from fault
+
+
+@lru_cache(maxsize=4096)
+def rule_of(text: str) -> str:
+    """Return a rule's text as it is stored: without leading zeros. Raises Refused."""
+    try:
+        return rules.text_of(rules.pack(text.encode())).decode()
+    except (rules.RuleError, UnicodeEncodeError) as fault:
+        reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
+        raise Refused(
+            f"{text[:80]!r} is no rule: {reason}; write 1_FROM_TO, 3_START_END_MASK, "
+            "7_START_END_MASK_FROM_TO, 9_1 or 9_0"
+        ) from fault
+
+
+def _checked_code(code: str) -> str:
+    key_of(code)
+    return code
+
+
+class TokenRecord(Written):
+    """What a token is to be. person: the id of the one whose it is, None for nobody's.
+
+    blocked: it opens nothing. rules: texts, by hand, beside what its person is granted; readers:
+    what they are for, readers' codes and names of their groups, None for all.
+    """
+
+    code: Annotated[str, AfterValidator(_checked_code)]
+    person: Annotated[int, Field(ge=1, lt=1 << 62)] | None = None
+    name: Name | None = None
+    blocked: bool = False
+    rules: Annotated[
+        list[Annotated[str, AfterValidator(rule_of)]],
+        Field(default_factory=list, max_length=RULES_MAX),
+    ]
+    readers: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _check_readers(self.code, self.readers)
+        if self.readers is not None and not self.rules:
+            raise Refused(
+                f"the token {self.code} names readers and has no rule for them: give it one, or "
+                "leave the readers out (what its person is granted is not bound by them)"
+            )
+        return self
+
+
+class TokenView(TokenRecord):
+    """A token as others see it."""
+
+
+@dataclass(frozen=True)
+class TokenSetting:
+    """What a token is set to by hand: rule texts, and readers' codes or names of their groups.
+
+    readers: None for all.
+    """
+
+    code: str
+    rules: tuple[str, ...]
+    readers: tuple[str, ...] | None = None
+
+
+class Holder(NamedTuple):
+    """Whose a token is; see TokenRecord."""
+
+    person: int | None = None
+    name: str | None = None
+    blocked: bool = False
+
+
+class ByHand(NamedTuple):
+    """The rules of a token by hand, and at which readers; see TokenRecord."""
+
+    rules: tuple[str, ...] = ()
+    readers: tuple[str, ...] | None = None
+
+
+class TokenChange(NamedTuple):
+    """What a token is to be; of what is None it stays as it is."""
+
+    code: str
+    holder: Holder | None = None
+    by_hand: ByHand | None = None
+
+
+class _State(NamedTuple):
+    holder: Holder = Holder()
+    by_hand: ByHand = ByHand()
+
+
+_NEW = _State()
+
+
+# One token
+
+
+def add_token(session: Session, record: TokenRecord) -> str:
+    """Add a token; return its code. Raises Refused if there is one, NotFound, as write_tokens."""
+    if find_token(session, record.code) is not None:
+        raise Refused(f"there is a token {record.code} already: change that one")
+    write_tokens(session, [change_to(record)])
+    return record.code
+
+
+def change_token(session: Session, code: str, record: TokenRecord) -> bool:
+    """Make a token exactly this; return whether that is a change. Raises NotFound, Refused."""
+    _existing(session, code)
+    if record.code != code:
+        raise Refused(f"the token {code} keeps its code: add {record.code}, then remove {code}")
+    return write_tokens(session, [change_to(record)]) == 1
+
+
+def remove_token(session: Session, code: str) -> None:
+    """Remove a token; its row stays to tell of it. Raises NotFound, Refused for no code."""
+    remove_tokens(session, [code])
+
+
+def find_record(session: Session, code: str) -> TokenView:
+    """Return a token. Raises Refused for what is no code, NotFound."""
+    _existing(session, code)
+    return find_records(session, [code])[code]
+
+
+def find_token(session: Session, code: str) -> Token | None:
+    """Return the token of this code unless it is removed. Raises Refused for what is no code."""
+    live = select(Token).where(Token.key == key_of(code), Token.deleted.is_(False))
+    return session.scalars(live).one_or_none()
+
+
+# Many tokens
+
+
+def write_tokens(session: Session, changes: Iterable[TokenChange]) -> int:
+    """Make tokens what these say; return how many of them that changed.
+
+    A code that nobody knew becomes a token, a removed one comes back as new; of several changes
+    of one code the last counts. Of any number of them only a batch is in memory. Raises Refused
+    and NotFound at the first that is wrong: leave the block then.
+    """
+    stamp_of(session)
+    groups = groups_by_label(session)
+    remaining = iter(changes)
+    changed = 0
+    while batch := list(islice(remaining, _BATCH)):
+        changed += _write(session, {key_of(change.code): change for change in batch}, groups)
+    return changed
+
+
+def set_tokens(session: Session, settings: Iterable[TokenSetting]) -> int:
+    """Set tokens to exactly these rules and readers by hand; otherwise as `write_tokens`."""
+    return write_tokens(session, map(_change_by_hand, settings))
+
+
+def remove_tokens(session: Session, codes: Iterable[str]) -> int:
+    """Remove tokens; return how many. Raises at the first that is none, as `remove_token`."""
+    stamp_of(session)
+    remaining = iter(codes)
+    removed = 0
+    while batch := {key_of(code): code for code in islice(remaining, _BATCH)}:
+        removed += _remove(session, batch)
+    return removed
+
+
+def find_records(session: Session, codes: Collection[str]) -> dict[str, TokenView]:
+    """Return those of these tokens that there are, by code. Raises Refused for what is no code."""
+    return {view.code: view for view in _views(session, _rows(session, map(key_of, codes)))}
+
+
+def list_records(
+    session: Session,
+    after: str = "",
+    limit: int = 100,
+    *,
+    person: int | None = None,
+    name: str | None = None,
+    blocked: bool | None = None,
+) -> list[TokenView]:
+    """Return tokens in code order, those behind the code `after`, at most `limit`.
+
+    person: only this one's. name: only those that have it as a part of their name, whatever the
+    case of its letters. blocked: only those that are, or are not. Raises Refused.
+    """
+    wanted = _COLUMNS.where(Token.deleted.is_(False)).order_by(Token.key).limit(limit)
+    if after:
+        wanted = wanted.where(Token.key > key_of(after))
+    if person is not None:
+        wanted = wanted.where(Token.person_id == person)
+    if name is not None:
+        wanted = wanted.where(Token.name.icontains(name, autoescape=True))
+    if blocked is not None:
+        wanted = wanted.where(Token.blocked.is_(blocked))
+    return _views(session, session.execute(wanted).all())
+
+
+def list_tokens(session: Session) -> Iterator[TokenSetting]:
+    """Yield what all tokens are set to by hand, in code order.
+
+    One without rules by hand is for no reader by hand: both are empty.
+    """
+    found = session.execute(
+        _COLUMNS.where(Token.deleted.is_(False)).order_by(Token.key),
+        execution_options={"yield_per": _BATCH},
+    )
+    for rows in found.partitions():
+        states = _states(session, rows)
+        for row in rows:
+            texts, readers = states[row.id].by_hand
+            yield TokenSetting(row.code, texts, readers if texts else ())
+
+
+def change_to(record: TokenRecord) -> TokenChange:
+    """Return the change that makes a token what its record says."""
+    readers = None if record.readers is None else tuple(record.readers)
+    return TokenChange(
+        record.code,
+        Holder(record.person, record.name, record.blocked),
+        ByHand(tuple(record.rules), readers),
+    )
+
+
+def missing_people(session: Session, ids: Collection[int]) -> set[int]:
+    """Return those of these ids that no person has."""
+    return set(ids) - set(
+        session.scalars(select(Person.id).where(one_of(session, Person.id, ids)))
+    )
+
+
+# What the above is made of
+
+_COLUMNS = select(
+    Token.id,
+    Token.key,
+    Token.code,
+    Token.person_id,
+    Token.name,
+    Token.blocked,
+    Token.deleted,
+)
+_Rows = Sequence[Row[*tuple[Any, ...]]]
+
+
+def _change_by_hand(setting: TokenSetting) -> TokenChange:
+    texts = tuple(map(rule_of, setting.rules))
+    if not texts:
+        raise Refused(
+            f"the token {setting.code} has no rule: give it at least one (9_1 is always), or "
+            "remove it"
+        )
+    _check_readers(setting.code, setting.readers)
+    return TokenChange(setting.code, by_hand=ByHand(texts, setting.readers))
+
+
+def _check_readers(code: str, readers: Collection[str] | None) -> None:
+    if readers is not None and not readers:
+        raise Refused(f"the token {code} is restricted to no reader: name one, or all")
+
+
+def no_reader(label: str) -> str:
+    """Return the sentence on what is neither a reader nor a group of readers."""
+    return f"there is no reader {label}: add it first with `kalitka hub reader add {label}`"
+
+
+def no_person(number: int) -> str:
+    """Return the sentence on an id that no person has."""
+    return f"there is no person {number}: add the person first"
+
+
+def _existing(session: Session, code: str) -> Token:
+    token = find_token(session, code)
+    if token is None:
+        raise _no_token(code)
+    return token
+
+
+def _no_token(code: str) -> NotFound:
+    return NotFound(f"there is no token {code}: `kalitka hub token list` shows them all")
+
+
+def _write(
+    session: Session, changes: Mapping[bytes, TokenChange], groups: Mapping[str, int]
+) -> int:
+    _check(session, changes.values(), groups)
+    rows = {row.key: row for row in _rows(session, changes, removed=True)}
+    states = _states(session, list(rows.values()))
+    before = {row.key: states[row.id] for row in rows.values() if not row.deleted}
+    after = {
+        key: state
+        for key, change in changes.items()
+        if before.get(key) != (state := _changed(before.get(key, _NEW), change))
+    }
+    if not after:
+        return 0
+    ids = {key: rows[key].id for key in after if key in rows}
+    held = {key for key in ids if key not in before or before[key].holder != after[key].holder}
+    update_rows(session, Token, [{"id": ids[key], **_columns(after[key].holder)} for key in held])
+    ids |= _add(session, {key: changes[key].code for key in after if key not in ids}, after)
+    by_hand = [key for key in after if before.get(key, _NEW).by_hand != after[key].by_hand]
+    _give_rules(session, {ids[key]: after[key].by_hand for key in by_hand}, groups)
+    compile.recompute(session, ids.values())
+    records = [_record(changes[key].code, before.get(key), state) for key, state in after.items()]
+    audit.record_all(session, TOKENS, records)
+    return len(after)
+
+
+def _check(session: Session, changes: Iterable[TokenChange], groups: Mapping[str, int]) -> None:
+    people = set()
+    for change in changes:
+        if change.holder and change.holder.person is not None:
+            people.add(change.holder.person)
+        for label in (change.by_hand and change.by_hand.readers) or ():
+            if label not in groups:
+                raise Refused(no_reader(label))
+    missing = missing_people(session, people) if people else None
+    if missing:
+        raise NotFound(no_person(min(missing)))
+
+
+def _changed(state: _State, change: TokenChange) -> _State:
+    by_hand = state.by_hand
+    if change.by_hand is not None:
+        texts, readers = change.by_hand
+        by_hand = ByHand(
+            tuple(sorted(set(texts))), None if readers is None else tuple(sorted(set(readers)))
+        )
+    return _State(state.holder if change.holder is None else change.holder, by_hand)
+
+
+def _columns(holder: Holder) -> dict[str, Any]:
+    return {
+        "person_id": holder.person,
+        "name": holder.name,
+        "blocked": holder.blocked,
+        "deleted": False,
+    }
+
+
+def _add(
+    session: Session, new: Mapping[bytes, str], states: Mapping[bytes, _State]
+) -> dict[bytes, int]:
+    """Add tokens of these keys and codes; return their ids by key."""
+    if not new:
+        return {}
+    stamp = stamp_of(session)
+    rows = [
+        {"key": key, "code": code, "changed": stamp, **_columns(states[key].holder)}
+        for key, code in new.items()
+    ]
+    insert_rows(session, Token, rows)
+    made = session.execute(select(Token.key, Token.id).where(one_of(session, Token.key, new)))
+    return {row.key: row.id for row in made}
+
+
+def _give_rules(
+    session: Session, by_hand: Mapping[int, ByHand], groups: Mapping[str, int]
+) -> None:
+    if not by_hand:
+        return
+    session.execute(delete(DirectRule).where(one_of(session, DirectRule.token_id, by_hand)))
+    rows = [
+        {"token_id": token_id, "group_id": group, "text": text}
+        for token_id, (texts, readers) in by_hand.items()
+        for group in ([EVERY_READER] if readers is None else {groups[label] for label in readers})
+        for text in texts
+    ]
+    insert_rows(session, DirectRule, rows)
+
+
+def _remove(session: Session, codes: Mapping[bytes, str]) -> int:
+    rows = _rows(session, codes)
+    missing = codes.keys() - {row.key for row in rows}
+    if missing:
+        raise _no_token(codes[min(missing)])
+    states = _states(session, rows)
+    ids = [row.id for row in rows]
+    session.execute(delete(DirectRule).where(one_of(session, DirectRule.token_id, ids)))
+    session.execute(
+        update(Token)
+        .where(one_of(session, Token.id, ids))
+        .values(**_columns(Holder()) | {"deleted": True})
+    )
+    compile.recompute(session, ids)
+    records = [audit.Record("remove", row.code, _described(states[row.id]), None) for row in rows]
+    audit.record_all(session, TOKENS, records)
+    return len(rows)
+
+
+def _rows(session: Session, keys: Iterable[bytes], *, removed: bool = False) -> _Rows:
+    wanted = _COLUMNS.where(one_of(session, Token.key, keys)).order_by(Token.key)
+    if not removed:
+        wanted = wanted.where(Token.deleted.is_(False))
+    return session.execute(wanted).all()
+
+
+def _states(session: Session, rows: _Rows) -> dict[int, _State]:
+    """Return what tokens are, by their ids."""
+    texts: dict[int, set[str]] = defaultdict(set)
+    readers: dict[int, set[str]] = defaultdict(set)
+    everywhere: set[int] = set()
+    found = session.execute(
+        select(DirectRule.token_id, DirectRule.text, DirectRule.group_id, ReaderGroup.kind)
+        .add_columns(ReaderGroup.name)
+        .join(ReaderGroup, ReaderGroup.id == DirectRule.group_id)
+        .where(one_of(session, DirectRule.token_id, (row.id for row in rows)))
+    )
+    for token_id, text, group_id, kind, name in found:
+        texts[token_id].add(text)
+        if group_id == EVERY_READER:
+            everywhere.add(token_id)
+        else:
+            readers[token_id].add(label_of(kind, name))
+    return {
+        row.id: _State(
+            Holder(row.person_id, row.name, row.blocked),
+            ByHand(
+                tuple(sorted(texts.get(row.id, ()))),
+                tuple(sorted(readers[row.id]))
+                if row.id in texts and row.id not in everywhere
+                else None,
+            ),
+        )
+        for row in rows
+    }
+
+
+def _views(session: Session, rows: _Rows) -> list[TokenView]:
+    states = _states(session, rows)
+    return [TokenView.model_construct(code=row.code, **_described(states[row.id])) for row in rows]
+
+
+def _record(code: str, before: _State | None, after: _State) -> audit.Record:
+    if before is None:
+        return audit.Record("add", code, None, _described(after))
+    return audit.Record("change", code, _described(before), _described(after))
+
+
+def _described(state: _State) -> dict[str, Any]:
+    holder, (texts, readers) = state
+    return {
+        **holder._asdict(),
+        "rules": list(texts),
+        "readers": None if readers is None else list(readers),
+    }

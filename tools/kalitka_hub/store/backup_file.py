@@ -1,0 +1,115 @@
+"""The file of a backup: lines of JSON, compressed with gzip, and a checksum at the end.
+
+The last line has the number of the lines before it, and the SHA-256 of their bytes: a file that
+was cut, or has a wrong byte anywhere, is known as such. A file gets its name when it is whole on
+the disk and was read back. Only its owner may read it, since it has people's names and the hashes
+of secrets. Neither side holds more than a line in memory.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kalitka_hub.faults import Refused
+
+_LINE_MAX = 1 << 22  # bytes; far more than any row has
+_END = "end"
+_LEVEL = 6  # of compression
+
+
+def write(path: Path, lines: Iterable[Any]) -> None:
+    """Write values of JSON to a file, which replaces one of that name at the very end.
+
+    Raises Refused if there is no place for it; what was there is then as before.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
+    new = Path(name)
+    try:
+        with open(descriptor, "wb") as file:
+            _write_lines(file, lines)
+            file.flush()
+            os.fsync(file.fileno())
+        for _ in read(new):
+            pass
+        os.replace(new, path)
+        _flush_folder(path.parent)
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Iterator[Any]:
+    """Yield the values of a file, in their order.
+
+    Raises Refused if it is not a whole one. That is known behind the last value only: until then
+    believe nothing.
+    """
+    digest = hashlib.sha256()
+    count = 0
+    try:
+        with gzip.open(path) as file:
+            while line := file.readline(_LINE_MAX):
+                value = json.loads(line)
+                if isinstance(value, dict) and _END in value:
+                    if value != _end_of(count, digest.hexdigest()) or file.read(1):
+                        raise _damaged(path)
+                    return
+                digest.update(line)
+                count += 1
+                yield value
+    except (gzip.BadGzipFile, zlib.error, EOFError, ValueError) as fault:
+        raise _damaged(path) from fault
+    except OSError as fault:
+        raise Refused(f"cannot read {path}: {fault.strerror}") from fault
+    raise _damaged(path)
+
+
+def _write_lines(file: BinaryIO, lines: Iterable[Any]) -> None:
+    digest = hashlib.sha256()
+    count = 0
+    # Without a name and a time in it: equal databases make equal files.
+    with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
+        for value in lines:
+            line = _line_of(value)
+            digest.update(line)
+            packed.write(line)
+            count += 1
+        packed.write(_line_of(_end_of(count, digest.hexdigest())))
+
+
+def _line_of(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _end_of(count: int, sha256: str) -> dict[str, Any]:
+    return {_END: count, "sha256": sha256}
+
+
+def _flush_folder(folder: Path) -> None:
+    # The new name, too, is to survive a power cut.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _damaged(path: Path) -> Refused:
+    return Refused(
+        f"{path} is no backup of this hub, or a damaged or cut one: take another, nothing was "
+        "changed"
+    )
+
+
+def _unwritable(path: Path, fault: OSError) -> Refused:
+    return Refused(f"cannot write {path}: {fault.strerror}; nothing was changed")

@@ -1,0 +1,1 @@
+"""The site as tables of CSV."""

