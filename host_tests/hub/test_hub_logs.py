@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import IntegrityError
 
 from hub.hub_site import ON_SQLITE, SECRET, SYNC, headers
-from kalitka_hub.running import logs
+from kalitka_hub import logs
 from kalitka_hub.site import readers
 from kalitka_hub.store import backup
 from kalitka_hub.store.changes import changing

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from kalitka_hub import logs
 from kalitka_hub.accounts import setup_code
 from kalitka_hub.cli import csv_files, grants, log, people, readers, schedules, tokens, users
 from kalitka_hub.cli.terminal import (
@@ -28,7 +29,6 @@ from kalitka_hub.cli.terminal import (
     who,
 )
 from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.running import logs
 from kalitka_hub.site.compile import keep_horizon, recompute_all
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
 from kalitka_hub.site.site_zone import set_zone

@@ -5,17 +5,15 @@ For a person with `curl`, and for the log of a reader: it says what is wrong and
 
 import logging
 
-from fastapi import HTTPException
 from fastapi.responses import PlainTextResponse
 from sqlalchemy.exc import OperationalError
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from kalitka_hub.running.health import RETRY_SECONDS
-
+RETRY_SECONDS = 10  # before asking a busy database again
 _LOG = logging.getLogger(__name__)
 # Which are answered; others are a fault of the hub.
-KINDS = (StarletteHTTPException, OperationalError, ClientDisconnect)
+KINDS = (HTTPException, OperationalError, ClientDisconnect)
 
 
 def answer_to(fault: Exception, method: str, unknown: str = "no such path") -> PlainTextResponse:
@@ -27,7 +25,7 @@ def answer_to(fault: Exception, method: str, unknown: str = "no such path") -> P
     if isinstance(fault, ClientDisconnect):
         # Nobody is there to read it.
         return _line("the request was cut off", 400)
-    assert isinstance(fault, StarletteHTTPException)
+    assert isinstance(fault, HTTPException)
     text = fault.detail
     if fault.status_code == 404:
         text = unknown

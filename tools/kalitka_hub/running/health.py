@@ -8,13 +8,13 @@ from fastapi.responses import PlainTextResponse
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from kalitka_hub.gates.plain_errors import RETRY_SECONDS
 from kalitka_hub.gates.state import HubState, state_of
 from kalitka_hub.store import migrations
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import Site
 
 SECONDS = 5  # for the database to answer
-RETRY_SECONDS = 10
 
 router = APIRouter()
 # Of its own: when all other threads wait for the database, this is to say so.

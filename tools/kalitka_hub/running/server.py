@@ -16,8 +16,9 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
+from kalitka_hub import logs
 from kalitka_hub.faults import Refused
-from kalitka_hub.running import logs, service
+from kalitka_hub.running import service
 
 SHUTDOWN_SECONDS = 5  # for answers under way when the server is told to stop
 LEAVE_SECONDS = 1  # for readers with an idle connection to take leave

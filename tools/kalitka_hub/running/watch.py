@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kalitka_hub import logs
 from kalitka_hub.clock import Clock, minute_of
 from kalitka_hub.gates import token_reader_api
 from kalitka_hub.rest import frame
-from kalitka_hub.running import logs
 from kalitka_hub.running.metrics import Metrics
 from kalitka_hub.site.readers import find_reader
 from kalitka_hub.store.database import Database

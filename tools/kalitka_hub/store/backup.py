@@ -34,9 +34,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from kalitka_hub import logs
 from kalitka_hub.clock import minute_of
 from kalitka_hub.faults import Refused
-from kalitka_hub.running import logs
 from kalitka_hub.store import audit, backup_file, migrations
 from kalitka_hub.store.changes import acknowledged_in, changing
 from kalitka_hub.store.database import Database
