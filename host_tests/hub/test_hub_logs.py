@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from hub.hub_site import ON_SQLITE, SECRET, SYNC, headers
 from kalitka_hub import logs
@@ -114,6 +114,33 @@ def test_a_fault_says_where_it_was_and_nothing_that_was_written(configure, form)
     assert "ValidationError" in text
     assert "ZeroDivisionError: of what was computed" in text
     assert text.count("test_hub_logs.py") >= 3
+
+
+def test_the_same_error_again_is_only_counted_for_a_minute(configure, monkeypatch):
+    stream = configure()
+    lost = sqlite3.OperationalError("disk I/O error\nKEY s3cret")
+
+    def fails(times, name="the database failed"):
+        for _ in range(times):
+            logs.fault(LOG, name, OperationalError("SELECT", {"secret": "s3cret"}, lost))
+
+    fails(5)
+    fails(2, "the calendar was not looked at")
+    LOG.warning("told as often as it comes")
+    LOG.warning("told as often as it comes")
+    assert [event["event"] for event in events(stream)] == [
+        "the database failed",
+        "the calendar was not looked at",
+        "told as often as it comes",
+        "told as often as it comes",
+    ]
+    monkeypatch.setattr(logs, "REPEAT_SECONDS", 0)
+    stream.seek(stream.truncate(0))
+    fails(2)
+    first, second = events(stream)
+    assert first["fault"] == "OperationalError: disk I/O error"
+    assert first["untold"] == 4
+    assert "untold" not in second
 
 
 # What the server says

@@ -3,13 +3,15 @@
 As text for people, or as JSON for programs that collect logs; the time is UTC. Nothing in it is a
 secret, nor a token's code: events have fields of their own instead of what was sent, and of a
 fault that nobody handled the message is left out where it may quote what was being written.
-Whatever stands in a line stays in that line.
+Whatever stands in a line stays in that line. What goes wrong with every request, such as a
+database that is gone, is a line a minute with the number of the others.
 """
 
 import json
 import logging
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
@@ -18,6 +20,8 @@ from sqlalchemy.exc import DBAPIError
 
 Form = Literal["text", "json"]
 Level = Literal["debug", "info", "warning"]
+REPEAT_SECONDS = 60
+_TOLD_MAX = 100  # different errors that are remembered
 _OURS = __name__.partition(".")[0]
 _FIELDS = "kalitka_fields"
 # The messages of these quote values.
@@ -28,6 +32,7 @@ def configure(form: Form, level: Level, stream: TextIO | None = None) -> None:
     """Have this process log in a form: what the hub says from a level up, and others' warnings."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
+    handler.addFilter(_Repeats())
     logging.root.handlers[:] = [handler]
     # At other levels SQLAlchemy would log statements with what is written.
     logging.root.setLevel(logging.WARNING)
@@ -37,6 +42,35 @@ def configure(form: Form, level: Level, stream: TextIO | None = None) -> None:
 def event(logger: logging.Logger, level: int, name: str, **fields: Any) -> None:
     """Log an event by its name, with fields that say more. level: as of `logging`."""
     logger.log(level, name, extra={_FIELDS: fields})
+
+
+def fault(logger: logging.Logger, name: str, fault: BaseException) -> None:
+    """Log a fault that was handled as an error: what it is, without what was being written."""
+    event(logger, logging.ERROR, name, fault=_described(fault))
+
+
+class _Repeats(logging.Filter):
+    """Lets an error that is the same as one of the last REPEAT_SECONDS only be counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+        self._untold: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR or record.exc_info:
+            return True
+        fields = getattr(record, _FIELDS, {})
+        text = f"{record.getMessage()} {fields}"
+        if record.created - self._told.get(text, 0) < REPEAT_SECONDS:
+            self._untold[text] += 1
+            return False
+        if len(self._told) >= _TOLD_MAX:
+            self._told.clear()
+        self._told[text] = record.created
+        if untold := self._untold.pop(text, 0):
+            setattr(record, _FIELDS, {**fields, "untold": untold})
+        return True
 
 
 class _Json(logging.Formatter):

@@ -12,6 +12,7 @@ import logging
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import DBAPIError
 
+from kalitka_hub import logs
 from kalitka_hub.clock import minute_of
 from kalitka_hub.store.changes import acknowledge
 from kalitka_hub.store.database import Database
@@ -54,6 +55,6 @@ class MinuteKeeper:
             self._raised = await run_in_threadpool(acknowledge, self._database, self._sightings)
         except DBAPIError as fault:
             # Readers are answered all the same, as far as the database can be read.
-            _LOG.error("the minute could not be written: %s", fault.orig)
+            logs.fault(_LOG, "the minute could not be written", fault)
         finally:
             self._work = None

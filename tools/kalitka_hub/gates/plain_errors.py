@@ -10,6 +10,8 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from kalitka_hub import logs
+
 RETRY_SECONDS = 10  # before asking a busy database again
 _LOG = logging.getLogger(__name__)
 # Which are answered; others are a fault of the hub.
@@ -19,7 +21,7 @@ KINDS = (HTTPException, OperationalError, ClientDisconnect)
 def answer_to(fault: Exception, method: str, unknown: str = "no such path") -> PlainTextResponse:
     """Return the answer to a fault of one of KINDS. unknown: what a 404 is told."""
     if isinstance(fault, OperationalError):
-        _LOG.error("database: %s", fault.orig)
+        logs.fault(_LOG, "the database failed", fault)
         text = "the database is busy or unavailable: ask again later"
         return _line(text, 503, {"Retry-After": str(RETRY_SECONDS)})
     if isinstance(fault, ClientDisconnect):

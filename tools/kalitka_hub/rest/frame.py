@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kalitka_hub import logs
 from kalitka_hub.accounts.login import WrongLogin
 from kalitka_hub.accounts.login_attempts import TooManyAttempts
 from kalitka_hub.faults import NotFound, Refused
@@ -229,7 +230,7 @@ async def _unfit(_request: Request, _fault: Exception) -> JSONResponse:
 
 async def _database_error(_request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, OperationalError)
-    _LOG.error("database: %s", fault.orig)
+    logs.fault(_LOG, "the database failed", fault)
     answer = _answer(503, "the database is busy or unavailable: ask again later")
     answer.headers["Retry-After"] = str(RETRY_SECONDS)
     return answer

@@ -16,6 +16,7 @@ from fastapi.responses import PlainTextResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kalitka_hub import logs
 from kalitka_hub.gates import plain_errors, token_reader_api
 from kalitka_hub.gates.state import HubState
 from kalitka_hub.rest import accounts, csv_files, frame, resources, site
@@ -99,7 +100,7 @@ async def _keep_calendar(database: Database) -> None:
         try:
             await run_in_threadpool(keep_horizon, database)
         except SQLAlchemyError as fault:
-            _LOG.error("the calendar was not looked at: %s", getattr(fault, "orig", fault))
+            logs.fault(_LOG, "the calendar was not looked at", fault)
 
 
 def _write_sightings(state: HubState) -> None:
