@@ -10,10 +10,9 @@ from contextlib import contextmanager
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert, select
-from typer.testing import CliRunner
 
+from hub.hub_command import invoke
 from hub.hub_site import ON_SQLITE, SECRET, START, Site
-from kalitka_hub.cli.main import hub
 from kalitka_hub.faults import Refused
 from kalitka_hub.gates import access_log
 from kalitka_hub.running.app import create_app
@@ -409,7 +408,7 @@ def test_a_long_log_is_never_in_memory(site, file):
 
 
 def run(*words, status=0, input=None):
-    result = CliRunner().invoke(hub, list(words), input=input)
+    result = invoke(*words, input=input)
     assert result.exit_code == status, result.output
     return result
 

@@ -4,14 +4,20 @@ that was acknowledged is lost, and afterwards everything works.
 
 import resource
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 
 from hub.hub_site import ON_SQLITE, SYNC, Site, headers
 from kalitka_hub.gates import access_log
+from kalitka_hub.gates.state import LONG_LOGS
+from kalitka_hub.running import app
 from kalitka_hub.running.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store import database
@@ -142,6 +148,56 @@ def test_a_log_that_cannot_be_stored_is_not_acknowledged_and_comes_again(site, w
     assert codes_in_log(site) == []
     assert send_log(site, "1_A_1,0_A_0").text == "ok,2"
     assert send_log(site, "1_A_1,0_A_0").text == "ok,0"
+
+
+@ON_SQLITE
+def test_all_logs_that_came_together_wait_once_for_a_busy_database(site, monkeypatch):
+    busy = Mock(side_effect=OperationalError("", None, Exception("database is locked")))
+    batch = access_log.parse(b"5_A_1")
+    sent = [access_log.Sent(f"GATE-{n}", batch) for n in range(access_log.AT_ONCE)]
+    with monkeypatch.context() as patched:
+        patched.setattr(database.Database, "writing", busy)
+        answers = access_log.store_all(site.database, sent)
+    assert {type(answer) for answer in answers} == {OperationalError}
+    assert len(answers) == len(sent)
+    assert busy.call_count == 1
+
+
+@ON_SQLITE
+def test_of_many_long_logs_a_few_are_in_memory_at_a_time(where, clock, monkeypatch):
+    store_all, together = access_log.store_all, []
+
+    def store(opened, sent):
+        together.append(len(sent))
+        time.sleep(0.2 / len(together))  # so that the others could come together
+        return store_all(opened, sent)
+
+    monkeypatch.setattr(access_log, "store_all", store)
+    opened = open_database(where, clock)
+    bodies = [",".join(f"{n}{i:05}_A_1" for i in range(7000)) for n in range(1, 9)]
+    with TestClient(create_app(opened)) as client, ThreadPoolExecutor(len(bodies)) as pool:
+        asked = [pool.submit(client.post, LOGS, content=b, headers=headers()) for b in bodies]
+        assert {one.result().text for one in asked} == {"ok,7000"}
+    opened.close()
+    assert max(together) <= LONG_LOGS
+
+
+@ON_SQLITE
+def test_the_calendar_is_looked_at_again_after_any_fault(where, clock, monkeypatch, caplog):
+    looked = threading.Semaphore(0)
+
+    def look(_database):
+        looked.release()
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr(app, "_CALENDAR_SECONDS", 0.01)
+    monkeypatch.setattr(app, "keep_horizon", look)
+    opened = open_database(where, clock)
+    with TestClient(create_app(opened)):
+        for _ in range(2):
+            assert looked.acquire(timeout=20)
+    opened.close()
+    assert "the calendar was not looked at" in caplog.text
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)

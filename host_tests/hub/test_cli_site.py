@@ -2,21 +2,23 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from hub.hub_command import invoke
 from hub.hub_site import ON_SQLITE
-from hub.test_hub_cli import invoke
 from kalitka_hub.accounts import api_tokens, login, made_secrets
-from kalitka_hub.cli import resources
-from kalitka_hub.cli.windows import text_of, window_of
+from kalitka_hub.cli import resources, terminal
 from kalitka_hub.faults import Refused
 from kalitka_hub.gates import access_log
 from kalitka_hub.site.reader_secrets import is_secret_of
 from kalitka_hub.site.schedules import WindowSetting
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
+from kalitka_hub.site.window_texts import text_of, window_of
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import Person, Reader, Schedule
@@ -209,7 +211,7 @@ def test_each_thing_is_added_listed_shown_changed_and_removed(run, read):
         (["user", "add", "a b", "--role", "viewer", "--no-password"], 2, "name: "),
         (["api-token", "add", "nobody", "till"], 1, "user list"),
         (["api-token", "list", "--user", "nobody"], 1, "user list"),
-        (["api-token", "remove", "1"], 1, "no API token 1"),
+        (["api-token", "remove", "1"], 1, "no API token 1: `kalitka hub api-token list`"),
         (["log", "show", "1"], 1, "log list"),
         (["audit", "list", "--who", "\udcff"], 2, "UTF-8"),
     ],
@@ -326,14 +328,32 @@ def may_log_in(opened, name, password):
 
 
 @ON_SQLITE
-def test_a_user_has_the_password_that_was_typed_twice(run, read, opened):
-    twice = f"{PASSWORD}\n{PASSWORD}\n"
-    added = run("user", "add", "anna", "--role", "admin", typed=twice)
+def test_a_user_has_the_password_that_was_typed_twice(run, read, opened, monkeypatch):
+    typed = iter([PASSWORD, PASSWORD, PASSWORD, "another"])
+    monkeypatch.setattr("getpass.getpass", lambda _prompt: next(typed))
+    added = run("user", "add", "anna", "--role", "admin")
     assert PASSWORD not in added.output
     assert may_log_in(opened, "anna", PASSWORD)
-    run("user", "add", "boris", "--role", "viewer", typed=f"{PASSWORD}\nanother\n", status=1)
+    assert "differ" in run("user", "add", "boris", "--role", "viewer", status=2).stderr
     assert [user["name"] for user in read("user", "list")] == ["anna"]
     assert PASSWORD not in run("audit", "list", "--json").stdout
+
+
+@ON_SQLITE
+def test_without_a_terminal_no_password_is_asked_for(where):
+    command = "from kalitka_hub.cli.main import hub; hub()"
+    words = ["user", "add", "anna", "--role", "admin", "--db", where]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *words],
+        input=f"{PASSWORD}\n{PASSWORD}\n",
+        capture_output=True,
+        text=True,
+        start_new_session=True,  # which has no terminal
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "--password-stdin" in done.stderr
 
 
 @ON_SQLITE
@@ -407,6 +427,23 @@ def test_odd_names_are_names(run, read):
     assert [person["name"] for person in read("person", "list")] == ODD
     shown = run("person", "list").stdout
     assert all(name in shown for name in ODD)
+
+
+@ON_SQLITE
+def test_a_very_long_list_is_whole_and_nothing_in_it_is_shortened(run, opened, monkeypatch):
+    monkeypatch.setattr(terminal, "_BOXED_MAX", 2)
+    long = "X" * 255
+    with changing(opened) as session:
+        two = ("3_480_1200_1111100", "9_1")
+        set_tokens(session, [TokenSetting("AA", two), TokenSetting("BB", two[:1])])
+        set_tokens(session, [TokenSetting(long, ("9_0",), ("GATE-1",))])
+    assert run("token", "list").stdout.splitlines() == [
+        f"{'code':40}  person  name  blocked  rules               readers",
+        f"{'AA':40}                         3_480_1200_1111100  all",
+        f"{'':40}                         9_1",
+        f"{'BB':40}                         3_480_1200_1111100  all",
+        f"{long}                         9_0                 GATE-1",
+    ]
 
 
 @ON_SQLITE

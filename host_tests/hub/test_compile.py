@@ -213,17 +213,18 @@ def test_the_rules_of_a_code_stay_within_what_a_reader_holds(kitchen, caplog):
     assert "holidays only up to" in caplog.text
 
 
-def test_more_than_a_reader_holds_is_refused_unless_it_is_at_different_readers(kitchen):
-    def schedule(name: str, hour: int) -> ScheduleSetting:
-        windows = [
-            WindowSetting(start=f"{hour:02}:{n:02}", end=f"{hour:02}:59", first="2026-11-01T00:00")
-            for n in range(40)
-        ]
-        return ScheduleSetting(name=name, windows=windows)
+def _of_forty_windows(name: str, hour: int) -> ScheduleSetting:
+    windows = [
+        WindowSetting(start=f"{hour:02}:{n:02}", end=f"{hour:02}:59", first="2026-11-01T00:00")
+        for n in range(40)
+    ]
+    return ScheduleSetting(name=name, windows=windows)
 
+
+def test_more_than_a_reader_holds_is_refused_unless_it_is_at_different_readers(kitchen):
     with kitchen.changing() as session:
-        add_schedule(session, schedule("One", 8))
-        add_schedule(session, schedule("Two", 9))
+        add_schedule(session, _of_forty_windows("One", 8))
+        add_schedule(session, _of_forty_windows("Two", 9))
         add_grant(session, GrantSetting(people="Kitchen", readers="GATE-1", schedule="One"))
         add_grant(session, GrantSetting(people="Kitchen", readers="GATE-2", schedule="Two"))
     assert len(kitchen.told()) == 81
@@ -232,6 +233,31 @@ def test_more_than_a_reader_holds_is_refused_unless_it_is_at_different_readers(k
         add_grant(session, GrantSetting(people="Kitchen", readers="*", schedule="One"))
         add_grant(session, GrantSetting(people="Kitchen", readers="*", schedule="Two"))
     assert len(kitchen.told()) == 81
+
+
+@ON_SQLITE
+def test_what_is_too_much_since_a_reader_came_into_a_group_can_be_taken_away(kitchen):
+    names = ("One", "Two")
+    with kitchen.changing() as session:
+        for hour, name in enumerate(names, 8):
+            add_reader_group(session, ReaderGroupSetting(name=name))
+            add_schedule(session, _of_forty_windows(name, hour))
+            add_grant(session, GrantSetting(people="Kitchen", readers=name, schedule=name))
+        for name in names:
+            joined = ReaderGroupSetting(name=name, readers=["GATE-1"])
+            change_reader_group(session, name, joined)
+        night = WindowSetting(start="22:00", end="06:00")
+        add_schedule(session, ScheduleSetting(name="Night", windows=[night]))
+    more = GrantSetting(people="Kitchen", readers="GATE-1", schedule="Night")
+    with pytest.raises(Refused, match="more rules"), kitchen.changing() as session:
+        add_grant(session, more)
+    with kitchen.changing() as session:
+        remove_grant(session, kitchen.grant)
+    assert len(kitchen.told()) == 80
+    assert WORK not in kitchen.told()
+    with kitchen.changing() as session:
+        change_schedule(session, "One", ScheduleSetting(name="One", windows=[]))
+    assert len(kitchen.told()) == 40
 
 
 @ON_SQLITE

@@ -15,7 +15,12 @@ from kalitka_hub.faults import NotFound
 from kalitka_hub.site import grants, people, reader_groups, schedules, tokens
 from kalitka_hub.site.people import Holding, PersonGroupSetting, PersonSetting
 from kalitka_hub.site.reader_groups import ReaderGroupSetting
-from kalitka_hub.site.schedules import ScheduleSetting, WindowSetting
+from kalitka_hub.site.schedules import (
+    HolidaySetting,
+    HoursSetting,
+    ScheduleSetting,
+    WindowSetting,
+)
 from kalitka_hub.site.tokens import TokenRecord
 from kalitka_hub.store.changes import changing
 from kalitka_hub.tables import csv_text
@@ -57,6 +62,18 @@ def full(database):
         )
         windows = [WindowSetting()]
         schedules.add_schedule(session, ScheduleSetting(name="Always", windows=windows))
+        night = WindowSetting(start="18:00", end="06:00", days="1111100", last="2026-12-31T18:00")
+        windows = [night, WindowSetting(first="2026-12-01T08:00")]
+        schedules.add_schedule(session, ScheduleSetting(name=ODD, note="=1", windows=windows))
+        schedules.add_schedule(session, ScheduleSetting(name="Shut", windows=[]))
+        hours = [
+            HoursSetting(start="18:00", end="06:00"),
+            HoursSetting(start="08:00", end="12:00"),
+        ]
+        schedules.add_holiday(session, HolidaySetting(date="2027-01-01", name="New year"))
+        schedules.add_holiday(
+            session, HolidaySetting(date="2026-12-31", name="-", schedule=ODD, hours=hours)
+        )
         setting = grants.GrantSetting(people="Kitchen", readers="G|\\", schedule="Always")
         grants.add_grant(session, setting)
         anna = people.add_person(session, PersonSetting(name=ODD, groups=["a|b", "Kitchen"]))
@@ -83,6 +100,66 @@ def test_a_table_that_was_lost_comes_back_as_it_was(full):
         tokens.remove_tokens(session, ["04A1", "=FF", "0B"])
     assert counts(put(full, "tokens", before)) == (4, 3, 0, 1, 0)
     assert text_of(full, "tokens") == before
+
+
+def test_schedules_and_holidays_that_were_lost_come_back_as_they_were(full):
+    before = text_of(full, "schedules"), text_of(full, "holidays")
+    with changing(full, "the test") as session:
+        schedules.remove_schedule(session, ODD)  # and its holiday
+        schedules.remove_holiday(session, 1)
+    assert counts(put(full, "schedules", before[0])) == (3, 1, 0, 2, 0)
+    without_ids = [line.partition(",")[2] for line in before[1].splitlines()]
+    assert counts(put(full, "holidays", "\n".join(without_ids))) == (2, 2, 0, 0, 0)
+    assert text_of(full, "schedules") == before[0]
+    after = [line.partition(",")[2] for line in text_of(full, "holidays").splitlines()]
+    assert after == without_ids
+
+
+def test_windows_are_written_as_on_the_command_line_in_any_order(full):
+    text = "name;windows\n Shut ;8:00-17:00 Mon-Fri|2026-12-24/2026-12-24 sat,sun\nNew;always\n"
+    assert counts(put(full, "schedules", text)) == (2, 1, 1, 0, 0)
+    with full.snapshot() as session:
+        shut = schedules.find_schedule(session, "Shut")
+        assert shut.windows[1] == WindowSetting(start="08:00", end="17:00", days="1111100")
+        assert shut.windows[0].first == "2026-12-24T00:00"
+        assert shut.windows[0].days == "0000011"
+    again = 'name,windows\nShut,"2026-12-24T00:00Z/2026-12-24 Sun,Sat | Mon-Fri 08:00-17:00"\n'
+    assert counts(put(full, "schedules", again)) == (1, 0, 0, 1, 0)
+    assert counts(put(full, "schedules", "name,windows\nShut,\n")) == (1, 0, 1, 0, 0)
+    with full.snapshot() as session:
+        assert schedules.find_schedule(session, "Shut").windows == []
+
+
+def test_a_grant_from_a_date_until_a_date_is_for_the_whole_of_both(full):
+    text = "people,readers,schedule,first,last\nKitchen,*,Always,2026-12-01,2026-12-31\n"
+    assert counts(put(full, "grants", text)) == (1, 1, 0, 0, 0)
+    with full.snapshot() as session:
+        made = grants.find_grant(session, 2)
+        assert (made.first, made.last) == ("2026-12-01T00:00", "2026-12-31T23:59")
+    again = "id," + text.replace("Kitchen", "2,Kitchen").replace("12-01", "12-01T00:00Z")
+    assert counts(put(full, "grants", again)) == (1, 0, 0, 1, 0)
+
+
+def test_a_holiday_without_an_id_is_that_of_its_date_and_schedule(full):
+    text = "date,hours\n2027-01-01,08:00-09:00\n2027-01-02,\n"
+    assert counts(csv("holidays", text, replace=True)(full)) == (2, 1, 1, 0, 1)
+    assert counts(put(full, "holidays", text, replace=True)) == (2, 1, 1, 0, 1)
+    assert counts(put(full, "holidays", text)) == (2, 0, 0, 2, 0)
+    with full.snapshot() as session:
+        first, second = schedules.list_holidays(session)
+    assert (first.id, first.name, len(first.hours)) == (1, "New year", 1)
+    assert (second.date, second.schedule, second.hours) == ("2027-01-02", None, [])
+    # One after the other: the date is free once the first is another day's.
+    text = f"id,date\n1,2027-01-03\n{second.id},2027-01-01\n,2027-01-02\n"
+    assert counts(put(full, "holidays", text)) == (3, 1, 2, 0, 0)
+
+
+def test_a_file_that_says_what_is_so_is_read_once_and_nobody_waits(full):
+    text, rows = text_of(full, "tokens"), []
+    with changing(full, "another"):
+        # Who has the site's lock is not waited for.
+        assert put(full, "tokens", text, progress=rows.append).written
+    assert rows[-1] == 2 * 4
 
 
 def test_people_come_with_their_groups_and_tokens(full):
@@ -176,7 +253,21 @@ WRONG = [
     ("tokens", TOKENS + "FF,,,9_1,GATE-9\n", (2, "readers", "GATE-9: add it first")),
     ("tokens", TOKENS + "FF,,,,GATE-1\n", (2, None, "names readers and has no rule")),
     ("readers", "code\nA B\n", (2, "code", "is no reader code")),
+    ("schedules", "name,windows\nA,8-17\n", (2, "windows", "'8-17' is no part of a window")),
+    ("schedules", "name,windows\nA,always Mon\n", (2, "windows", "'always' is no part")),
+    ("schedules", "name,windows\nA,always|\n", (2, "windows", "a window is not empty")),
+    ("schedules", "name,windows\nA,2027-01-02/2027-01-01\n", (2, "windows", "turn them")),
+    ("schedules", "name,windows\nA,|".ljust(400, "|") + "\n", (2, "windows", "not empty")),
+    ("schedules", "name\nA\n", (2, "windows", "it is missing")),
+    ("schedules", "name,windows\nA,\n A,\n", (3, "name", "A stands in line 2 too")),
+    ("holidays", "date\n31.12.2026\n", (2, "date", "write it like 2026-12-31")),
+    ("holidays", "date,hours\n2027-12-31,8-12\n", (2, "hours", "'8-12' are no hours")),
+    ("holidays", "date,schedule\n2027-12-31,Day\n", (2, "schedule", "no schedule Day")),
+    ("holidays", "date\n2028-01-01\n2028-01-01\n", (3, "date", "stands in line 2 too")),
+    ("holidays", "date\n2027-01-01\n2027-01-01\n", (3, "date", "stands in line 2 too")),
+    ("holidays", "id,schedule,date\n2,,2027-01-01\n", (2, "date", "that of the holiday 1")),
     ("grants", "people,readers,schedule\nKitchen,*,Never\n", (2, "schedule", "schedule Never")),
+    ("grants", "people,readers,schedule,last\nKitchen,*,Always,soon\n", (2, "last", "no time")),
     ("grants", "people,readers,schedule\nKitchen,X,Always\n", (2, "readers", "no reader, group")),
 ]
 
@@ -283,11 +374,16 @@ def test_on_the_command_line_a_table_goes_out_and_in(full, where, tmp_path):
     assert "bytes" in run("export", "tokens", str(file)).stdout
     assert "4 as they were" in run("import", "tokens", str(file)).stdout
     file.write_text("code,rules\n0D,9_1\n")
-    assert "1 added" in run("import", "tokens", str(file), "--preview").stdout
+    seen = run("import", "tokens", str(file), "--preview").stdout
+    assert seen == (
+        "1 rows: 1 would be added, 0 changed, 0 removed; 0 are so already; nothing is written yet"
+        "\n"
+    )
     assert json.loads(run("import", "tokens", str(file), "--json").stdout)["written"]
     file.write_text("code,rules\n0D,\x1b[31m\n")
     failed = run("import", "tokens", str(file), status=2)
     assert "line 2, rules" in failed.stderr
+    assert failed.stdout == ""  # no counts of what is not so
     assert "\x1b" not in failed.output
     run("import", "tokens", str(tmp_path / "none.csv"), status=1)
     run("import", "doors", str(file), status=1)

@@ -10,13 +10,12 @@ from unittest.mock import Mock
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
-from typer.testing import CliRunner
 
+from hub.hub_command import invoke
 from hub.hub_site import ON_SQLITE, START, SYNC, headers
 from hub.test_hub_cli import Served
 from kalitka.access import decision
 from kalitka.journal import entries
-from kalitka_hub.cli.main import hub
 from kalitka_hub.gates.access_log import REPEAT_SECONDS, list_entries
 from kalitka_hub.gates.token_reader_api import BODY_MAX
 from kalitka_hub.site.readers import remove_reader
@@ -388,8 +387,7 @@ def test_what_was_answered_survives_a_killed_server(where):
 
 
 def run(site, *words, status=0):
-    command = ["log", "list", "--db", site.where, *words]
-    result = CliRunner().invoke(hub, command, env={"COLUMNS": "120"})
+    result = invoke("log", "list", "--db", site.where, *words, env={"COLUMNS": "120"})
     assert result.exit_code == status, result.output
     return result
 

@@ -11,14 +11,11 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-from typer.main import get_command
-from typer.testing import CliRunner
 
+from hub.hub_command import invoke
 from hub.hub_site import SECRET, SYNC, headers
-from kalitka_hub.cli.main import hub
 from kalitka_hub.faults import Refused
 from kalitka_hub.gates.token_reader_api import BODY_MAX
 from kalitka_hub.running import certificates, server
@@ -26,8 +23,6 @@ from kalitka_hub.site.site_secret import is_secret
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
-
-COMMAND = get_command(hub)
 
 
 @pytest.fixture
@@ -42,12 +37,6 @@ def path(tmp_path, monkeypatch):
 def named(nowhere, monkeypatch):
     """Have the environment name a database that is still to be made."""
     monkeypatch.setenv("KALITKA_DATABASE_URL", nowhere)
-
-
-def invoke(*words, **options):
-    """Run `kalitka hub` in this process: what its commands are is not made out anew each time."""
-    with patch("typer.testing._get_command", return_value=COMMAND):
-        return CliRunner().invoke(hub, list(words), **options)
 
 
 def run(*words, status=0):

@@ -53,6 +53,16 @@ def test_a_secret_that_no_header_should_have_is_just_wrong(site):
     assert site.client.post(SYNC, content="0", headers=sent).status_code == 403
 
 
+def test_nobody_unknown_has_a_long_body_read(site):
+    for content in (b"A" * (BODY_MAX + 1), b"%" + b"A," * 100):
+        answer = site.client.post(
+            SYNC, content=content, headers=headers() | {"X-AuthToken": "wrong"}
+        )
+        assert answer.status_code == 403
+        line_of(answer)
+        assert site.client.post(SYNC, content=content, headers=headers()).status_code in (400, 413)
+
+
 def test_without_a_secret_everyone_is_refused(site):
     with site.database.writing() as session:
         session.execute(update(Site).values(secret_sha256=None))

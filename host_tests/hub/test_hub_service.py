@@ -1,19 +1,21 @@
 """The hub under systemd: its unit, and what the server tells systemd."""
 
+import asyncio
 import configparser
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import threading
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from typer.testing import CliRunner
 
 from kalitka_hub.cli.main import hub
 from kalitka_hub.faults import Refused
-from kalitka_hub.running import service
+from kalitka_hub.running import server, service
 
 
 @contextmanager
@@ -117,3 +119,50 @@ def test_signs_of_life_are_sent_twice_as_often_as_they_are_wanted(monkeypatch, t
     monkeypatch.setenv("WATCHDOG_USEC", told)
     monkeypatch.setenv("WATCHDOG_PID", pid or str(os.getpid()))
     assert service.seconds_between_signs() == seconds
+
+
+@contextmanager
+def serving(app, monkeypatch):
+    """Serve an ASGI application in a thread; yields its port."""
+    made = []
+
+    class Kept(server._Server):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(server, "_Server", Kept)
+    listener = server.listen("127.0.0.1", 0)
+    ready = threading.Event()
+    thread = threading.Thread(target=server.serve, args=(app, listener, ready.set))
+    thread.start()
+    assert ready.wait(20)
+    yield listener.getsockname()[1]
+    made[0].should_exit = True
+    thread.join(20)
+
+
+def test_a_connection_that_asks_nothing_is_ended_and_one_that_is_answered_is_not(monkeypatch):
+    others_ended = threading.Event()
+
+    async def slow(scope, receive, send):
+        if scope["type"] == "http":
+            await asyncio.to_thread(others_ended.wait, 20)
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+    monkeypatch.setattr(server, "SILENT_SECONDS", 0.1)
+    whole = b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n"
+    with serving(slow, monkeypatch) as port:
+
+        def connected(sent):
+            connection = socket.create_connection(("127.0.0.1", port), 20)
+            connection.sendall(sent)
+            return closing(connection)
+
+        with connected(whole) as asking, connected(b"") as silent, connected(whole[:9]) as cut:
+            for connection in (silent, cut):
+                with suppress(ConnectionResetError):
+                    assert connection.recv(100) == b""
+            others_ended.set()
+            assert asking.recv(100).startswith(b"HTTP/1.1 204")

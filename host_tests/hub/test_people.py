@@ -12,7 +12,7 @@ from kalitka_hub.site.people import Holding, PersonGroupSetting, PersonSetting
 from kalitka_hub.site.reader_groups import ReaderGroupSetting
 from kalitka_hub.site.schedules import HolidaySetting, ScheduleSetting, WindowSetting
 from kalitka_hub.store.changes import changing
-from kalitka_hub.store.models import Audit
+from kalitka_hub.store.models import Audit, PersonGroup, Schedule
 
 BERLIN = Zone("CET-1CEST,M3.5.0,M10.5.0/3")
 ALWAYS = ScheduleSetting(name="Always", windows=[WindowSetting()])
@@ -54,6 +54,13 @@ def test_a_person_is_found_as_written_and_each_change_is_audited(session):
     ]
 
 
+def test_a_number_is_never_given_again(session):
+    first = people.add_person(session, PersonSetting(name="Ivan"))
+    people.remove_person(session, first)
+    # A table of last month still has it, and must not come to mean another.
+    assert people.add_person(session, PersonSetting(name="Olga")) > first
+
+
 def test_people_are_listed_by_group_and_by_part_of_the_name(session):
     anna = people.add_person(session, PersonSetting(name="Anna 100%", groups=["Kitchen"]))
     boris = people.add_person(session, PersonSetting(name="Boris"))
@@ -62,6 +69,21 @@ def test_people_are_listed_by_group_and_by_part_of_the_name(session):
     assert [view.id for view in people.list_people(session, group="Kitchen")] == [anna]
     assert [view.id for view in people.list_people(session, name="0%")] == [anna]
     assert [view.id for view in people.list_people(session, name="bor")] == [boris]
+
+
+def test_a_group_of_an_odd_old_name_is_listed_and_renamed(session):
+    session.add(PersonGroup(name="=\x1b"))
+    session.flush()
+    assert [group.name for group in people.list_groups(session)] == ["=\x1b", "Kitchen"]
+    assert people.change_group(session, "=\x1b", PersonGroupSetting(name="Guests"))
+    assert people.find_group(session, "Guests").note is None
+
+
+def test_a_schedule_of_an_odd_old_name_is_renamed(session):
+    session.add(Schedule(name="\x1b"))
+    session.flush()
+    assert schedules.change_schedule(session, "\x1b", ScheduleSetting(name="Night", windows=[]))
+    assert schedules.find_schedule(session, "Night").windows == []
 
 
 def test_what_grants_name_is_not_removed(session):

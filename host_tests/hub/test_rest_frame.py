@@ -123,6 +123,7 @@ def test_a_body_that_is_no_json_is_told_so(site, admin, body):
     answer = site.client.post(f"{API}/users", content=body, headers=sent)
     assert 400 <= answer.status_code < 500
     assert len(error_of(answer)) < 250
+    assert "There was" not in error_of(answer)
 
 
 @ON_SQLITE

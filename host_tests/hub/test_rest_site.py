@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import event
 
 from hub.hub_accounts import API, error_of, everything_in, program
 from hub.hub_site import ON_SQLITE, SECRET, START, SYNC, headers
@@ -17,6 +18,7 @@ from kalitka_hub.site.reader_groups import ReaderGroupSetting, add_reader_group
 from kalitka_hub.site.resources import RESOURCES
 from kalitka_hub.site.schedules import ScheduleSetting, WindowSetting, add_schedule
 from kalitka_hub.site.tokens import TokenRecord, add_token
+from kalitka_hub.site.written_texts import NAMES_MAX
 from kalitka_hub.store.changes import changing
 
 LOG = "/api/v1/token-reader/access-logs"
@@ -312,6 +314,43 @@ def test_no_number_is_taken_that_a_database_does_not(site, operator):
         answer = site.client.get(f"{API}/log", params={field: 1 << 63}, headers=operator)
         assert field in error_of(answer)
     assert site.client.get(f"{API}/people/{(1 << 62) - 1}", headers=operator).status_code == 404
+
+
+@ON_SQLITE
+def test_no_date_is_taken_that_is_not_of_the_calendar(site, operator):
+    for path, data in (
+        ("holidays", {"date": "2026-W01-1"}),  # which Python reads, and no reader would be told
+        ("schedules", {"name": "A", "windows": [{"first": "0001-01-01T00:00+23:59"}]}),
+        ("schedules", {"name": "A", "windows": [{"last": "9999-12-31T23:59-23:59"}]}),
+    ):
+        answer = site.client.post(f"{API}/{path}", json=data, headers=operator)
+        assert answer.status_code == 422, data
+        assert "write it like 2026-1" in error_of(answer)
+
+
+@ON_SQLITE
+def test_long_lists_of_names_have_a_bound_and_are_looked_up_at_once(site, operator):
+    statements = []
+    event.listen(
+        site.database._engine, "before_cursor_execute", lambda *given: statements.append(given[2])
+    )
+    for path, data, field in (
+        ("people", {"name": "A"}, "groups"),
+        ("readers", {"code": "A"}, "groups"),
+        ("reader-groups", {"name": "A"}, "readers"),
+        ("tokens", {"code": "A", "rules": ["9_1"]}, "readers"),
+    ):
+        known = ["GATE-1"] * (NAMES_MAX - 1) if field == "readers" else []
+        for names, said in (
+            ([*known, "N"], "there is no"),
+            (["N"] * (NAMES_MAX + 1), f"{field}: list should have at most {NAMES_MAX}"),
+        ):
+            statements.clear()
+            sent = data | {field: names}
+            answer = site.client.post(f"{API}/{path}", json=sent, headers=operator)
+            assert answer.status_code == 422
+            assert said in error_of(answer)
+            assert len(statements) < 20
 
 
 # Secrets of readers

@@ -114,7 +114,10 @@ def revoke_token(session: Session, token_id: int, user_name: str | None = None) 
     token = session.get(ApiToken, token_id)
     user = session.get(User, token.user_id) if token else None
     if token is None or user is None or user_name not in (None, user.name):
-        raise NotFound(f"there is no API token {token_id}: GET /api/v1/hub/api-tokens lists them")
+        raise NotFound(
+            f"there is no API token {token_id}: `kalitka hub api-token list` shows them, and "
+            "GET /api/v1/hub/api-tokens"
+        )
     audit.record(session, "remove", KIND, str(token_id), _audited(_view_of(token, user)), None)
     session.execute(delete(ApiToken).where(ApiToken.id == token_id))
 

@@ -28,10 +28,10 @@ TableName = Annotated[
 ]
 
 
-def register(hub: typer.Typer) -> None:
-    """Add the commands to `kalitka hub`."""
-    hub.command("import")(import_file)
-    hub.command("export")(export_file)
+def register(hub: typer.Typer, panel: str | None = None) -> None:
+    """Add the commands to `kalitka hub`, where its help has this panel."""
+    hub.command("import", rich_help_panel=panel)(import_file)
+    hub.command("export", rich_help_panel=panel)(export_file)
 
 
 def import_file(
@@ -48,8 +48,9 @@ def import_file(
 ) -> None:
     """Import a table from a file: all of it, or nothing if anything in it is wrong.
 
-    The first line names the columns, in any order; what a column says that is left out stays as
-    it is. `kalitka hub export` shows how a file looks.
+    The first line names the columns, in any order; what would be in those that are left out
+    stays as it is. Several groups, windows and the like are in one cell, with | between them.
+    To see how a file looks, export one.
     """
     with faults_reported(), opened(open_database(db)) as database:
         try:
@@ -83,11 +84,11 @@ def import_file(
 def export_file(
     table: TableName,
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="It is replaced; default the terminal.")
+        Path | None, typer.Argument(metavar="FILE", help="Written anew; without, it is printed.")
     ] = None,
     db: DatabasePath = DEFAULT_DATABASE,
     semicolon: Annotated[
-        bool, typer.Option("--semicolon", help="Between cells, instead of a comma.")
+        bool, typer.Option("--semicolon", help="Separate cells by ; and not by a comma.")
     ] = False,
 ) -> None:
     """Write a table as CSV, which can be imported again."""
@@ -111,6 +112,11 @@ def _print(report: Report) -> None:
     for problem in report.problems:
         where = "the file" if problem.line is None else f"line {problem.line}"
         tell(f"{where}{f', {problem.column}' if problem.column else ''}: {problem.error}")
-    said = f"{report.added} added, {report.changed} changed, {report.removed} removed"
-    state = "" if report.written else " would be so"
-    say(f"{report.rows} rows: {said}, {report.left} as they were{state}")
+    counts = f"{report.changed} changed, {report.removed} removed"
+    if report.written:
+        say(f"{report.rows} rows: {report.added} added, {counts}, {report.left} as they were")
+    elif report.is_good:
+        say(
+            f"{report.rows} rows: {report.added} would be added, {counts}; {report.left} are so "
+            "already; nothing is written yet"
+        )

@@ -19,11 +19,11 @@ from kalitka_hub.cli.terminal import (
     reading,
     say,
 )
-from kalitka_hub.cli.windows import first_time, last_time
 from kalitka_hub.site.explain import Explanation, explain
 from kalitka_hub.site.grants import GRANTS
 from kalitka_hub.site.local_time import minutes_of
 from kalitka_hub.site.site_zone import zone_of
+from kalitka_hub.site.window_texts import first_time, last_time
 
 grant = typer.Typer(
     no_args_is_help=True,
@@ -125,7 +125,7 @@ def explain_pass(
     db: DatabasePath = DEFAULT_DATABASE,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="2026-11-23T09:00, the site's time; else now."),
+        typer.Option(metavar="TIME", help="When: 2026-11-23T09:00, the site's time; else now."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -39,15 +39,21 @@ from kalitka_hub.store.sightings import Sightings
 
 SECRET_VARIABLE = "KALITKA_HUB_SECRET"
 
+_RUNNING = "Run the hub"
+_PASSING = "Say who may pass where and when"
+_KNOWING = "See what happened, and say who may use the hub"
 hub = typer.Typer(
     no_args_is_help=True,
-    help="The site's server: its people, tokens and readers, and who may pass when.",
+    help="The site's server: its people, tokens and readers, and who may pass when.\n\n"
+    "A new site: `secret` makes what readers ask with, `reader add` lets one ask, `serve` answers "
+    "them. Who may pass: a `person` with a token, in a `person-group`, which a `grant` lets pass "
+    "readers at the times of a `schedule`. All may be used while the hub runs.",
 )
 _RENEW_BEFORE = timedelta(days=30)
 _LOG = logging.getLogger(__name__)
 
 
-@hub.command()
+@hub.command(rich_help_panel=_RUNNING)
 def serve(
     db: DatabasePath = DEFAULT_DATABASE,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -63,7 +69,8 @@ def serve(
     tls_certificate: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Speak https://, with this certificate (and those it came with)."
+            metavar="FILE",
+            help="Speak https://, with what `kalitka hub certificate` made, or another in PEM.",
         ),
     ] = None,
     tls_key: Annotated[
@@ -83,7 +90,7 @@ def serve(
         logs.Level, typer.Option(help="What is logged; debug is every request of a reader.")
     ] = "info",
 ) -> None:
-    """Answer the readers, until Ctrl-C."""
+    """Answer the readers, and programs by the REST API, until Ctrl-C."""
     # The web framework takes half a second to import, which the other commands do not wait for.
     from kalitka_hub.running import server  # noqa: PLC0415
     from kalitka_hub.running.app import create_app  # noqa: PLC0415
@@ -141,7 +148,7 @@ def _show_setup_code(database: Database) -> bool:
     return code is not None
 
 
-@hub.command("setup-code")
+@hub.command("setup-code", rich_help_panel=_RUNNING)
 def setup_code_command(db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Show a one-time code with which the first admin is made, while the hub has no users."""
     with faults_reported(), opened(open_database(db)) as database:
@@ -149,7 +156,7 @@ def setup_code_command(db: DatabasePath = DEFAULT_DATABASE) -> None:
             raise NotFound("the hub has users already: an admin makes others")
 
 
-@hub.command()
+@hub.command(rich_help_panel=_RUNNING)
 def certificate(
     names: Annotated[
         list[str],
@@ -182,12 +189,13 @@ def certificate(
     print(f"  to the readers' settings:   server_url https://{names[0]}:PORT")
 
 
-@hub.command()
+@hub.command(rich_help_panel=_RUNNING)
 def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Make a new site secret and print it once: only its hash is stored.
+    """Make the secret of the site's readers and print it once: only its hash is stored.
 
     With KALITKA_HUB_SECRET in the environment that one is taken instead.
-    Readers that have the old secret are refused from now on.
+    Readers that have an older one are refused from now on; those with a secret of their own are
+    not concerned.
     """
     with faults_reported():
         given = os.environ.get(SECRET_VARIABLE)
@@ -201,7 +209,7 @@ def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
             tell(f"the secret from {SECRET_VARIABLE} is set")
 
 
-@hub.command()
+@hub.command(rich_help_panel=_RUNNING)
 def migrate(db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Bring an older database to the schema of this hub, as every other command does by itself."""
     from kalitka_hub.store import migrations  # noqa: PLC0415
@@ -211,7 +219,7 @@ def migrate(db: DatabasePath = DEFAULT_DATABASE) -> None:
         print(f"the database {database.name} has schema {migrations.NEWEST}")
 
 
-@hub.command()
+@hub.command(rich_help_panel=_RUNNING)
 def systemd() -> None:
     """Print the unit with which systemd runs this hub; its first lines say how to install it."""
     from kalitka_hub.running import service  # noqa: PLC0415
@@ -225,7 +233,7 @@ def systemd() -> None:
         print(service.unit(str(Path(command).absolute())), end="")
 
 
-@hub.command("backup")
+@hub.command("backup", rich_help_panel=_RUNNING)
 def make_backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="It may replace an older backup.")],
     db: DatabasePath = DEFAULT_DATABASE,
@@ -242,7 +250,7 @@ def make_backup(
         print(f"{file}: {made.rows} rows, {file.stat().st_size} bytes")
 
 
-@hub.command()
+@hub.command(rich_help_panel=_RUNNING)
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `kalitka hub backup` wrote.")],
     db: DatabasePath = DEFAULT_DATABASE,
@@ -251,7 +259,7 @@ def restore(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Fill a new database with what a backup has; of SQLite or PostgreSQL, whichever it was.
+    """Fill a new database from a backup; each may be of SQLite or PostgreSQL.
 
     Readers that were told more since do a full sync. A hub that serves them from another database
     must be stopped before.
@@ -283,7 +291,7 @@ def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext |
     return context
 
 
-_SUBJECTS = {
+_SITE = {
     "person": people.person,
     "person-group": people.group,
     "token": tokens.token,
@@ -292,12 +300,15 @@ _SUBJECTS = {
     "reader": readers.reader,
     "reader-group": readers.group,
     "grant": grants.grant,
+}
+_HUB = {
     "user": users.user,
     "api-token": users.api_token,
     "log": log.log,
     "audit": log.audit,
 }
-for _word, _commands in _SUBJECTS.items():
-    hub.add_typer(_commands, name=_word)
-hub.command("explain")(grants.explain_pass)
-csv_files.register(hub)
+for _panel, _subjects in ((_PASSING, _SITE), (_KNOWING, _HUB)):
+    for _word, _commands in _subjects.items():
+        hub.add_typer(_commands, name=_word, rich_help_panel=_panel)
+hub.command("explain", rich_help_panel=_PASSING)(grants.explain_pass)
+csv_files.register(hub, _PASSING)

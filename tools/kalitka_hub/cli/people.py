@@ -10,7 +10,9 @@ from kalitka_hub.site.people import GROUPS, PEOPLE
 from kalitka_hub.site.tokens import TokenRecord, add_token
 from kalitka_hub.site.written_texts import setting_of
 
-person = typer.Typer(no_args_is_help=True, help="The people, and whose each token is.")
+person = typer.Typer(
+    no_args_is_help=True, help="People, the groups that they are in, and their tokens."
+)
 group = typer.Typer(no_args_is_help=True, help="Groups of people, who are granted the same.")
 _PEOPLE = Commands(PEOPLE, as_is("id", "name", "groups", "tokens"), as_is("note"))
 _GROUPS = Commands(GROUPS, as_is("name", "note"))
@@ -108,7 +110,7 @@ def group_change(
 
 @group.command("remove")
 def group_remove(name: GroupName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a group of people, who stay; its grants go before."""
+    """Remove a group of people, who stay. Its grants must be removed before."""
     _GROUPS.remove(db, name)
 
 

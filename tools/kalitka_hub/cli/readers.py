@@ -27,7 +27,9 @@ from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.site.readers import READERS, add_reader, remove_reader, set_groups
 from kalitka_hub.site.site_secret import new_secret
 
-reader = typer.Typer(no_args_is_help=True, help="The readers that may ask.")
+reader = typer.Typer(
+    no_args_is_help=True, help="The readers that may ask this hub, and what they are called."
+)
 group = typer.Typer(no_args_is_help=True, help="Groups of readers, for which the same holds.")
 
 
@@ -69,7 +71,7 @@ def reader_add(
     ] = None,
     note: Note = None,
 ) -> None:
-    """Let a reader ask. Of one that may already, set what is given."""
+    """Let the reader of this code ask the hub. If it may already, set what is given."""
     with adding_to(db) as session:
         added = add_reader(session, code, name, note or None)
         if groups is not None:
@@ -185,7 +187,7 @@ def group_change(
 
 @group.command("remove")
 def group_remove(name: GroupName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a group; its readers stay, and what is for it goes before."""
+    """Remove a group of readers, which stay. Its grants and rules must be removed before."""
     _GROUPS.remove(db, name)
 
 

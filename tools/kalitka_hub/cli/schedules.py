@@ -12,12 +12,13 @@ from kalitka_hub.cli.terminal import (
     Number,
     faults_reported,
 )
-from kalitka_hub.cli.windows import hours_of, hours_text, text_of, window_of
 from kalitka_hub.site.schedules import HOLIDAYS, SCHEDULES, HoursSetting, WindowSetting
+from kalitka_hub.site.window_texts import hours_of, hours_text, text_of, window_of
 
 schedule = typer.Typer(
     no_args_is_help=True,
-    help="The schedules: named windows of time. A window is words, in any order: hours "
+    short_help="Schedules: named windows of time in which one may pass.",
+    help="Schedules: named windows of time. A window is words, in any order: hours "
     "(08:00-17:00, or 18:00-06:00 over midnight), days on which it begins (Mon-Fri, or Sat,Sun), "
     "dates from and until (2026-12-01T08:00/2026-12-31T18:00, 2026-12-01/ or /2026-12-31). Or it "
     "is the word always. Times are those of the site.",
@@ -84,7 +85,7 @@ def schedule_change(
 
 @schedule.command("remove")
 def schedule_remove(name: ScheduleName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a schedule and its own holidays; its grants go before."""
+    """Remove a schedule and its own holidays. Its grants must be removed before."""
     _SCHEDULES.remove(db, name)
 
 
@@ -110,7 +111,8 @@ def holiday_add(
     hours: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOURS", help="What holds that day, such as 08:00-12:00; else it is closed."
+            metavar="HOURS",
+            help="What holds that day, such as 08:00-12:00; may be repeated. Else it is closed.",
         ),
     ] = None,
     of: Annotated[

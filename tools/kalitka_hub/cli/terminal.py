@@ -7,13 +7,15 @@ the database is printed so that it cannot steer the terminal.
 
 import getpass
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -37,6 +39,8 @@ DatabasePath = Annotated[
 ]
 DEFAULT_DATABASE = "kalitka-hub.sqlite"
 UTC_HEAD = "(UTC)"  # what the heads of times end with
+_BOXED_MAX = 1000  # rows in a box: to lay out 50,000 takes most of a minute
+_PADDED_MAX = 40  # columns of a terminal
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 NUMBER_MAX = 2**62  # a database takes a little more
 Number = Annotated[
@@ -158,14 +162,43 @@ def _escaped_in_json(line: str) -> str:
 
 
 def print_table(*columns: str, rows: Iterable[Iterable[object]], caption: str = "") -> None:
-    """Print rows below a head. None is an empty cell; a list has a line for each of its items."""
+    """Print rows below a head. None is an empty cell; a list has a line for each of its items.
+
+    Very many rows stand in plain columns, without a box.
+    """
+    found = [[*map(_lines, row)] for row in rows]
+    if len(found) > _BOXED_MAX:
+        _print_plain(columns, found, caption)
+        return
     table = Table(caption=caption or None)
     for column in columns:
         # A code is copied from here: never shorten it. A time stays on one line.
         table.add_column(column, overflow="fold", no_wrap=column.endswith(UTC_HEAD))
-    for row in rows:
+    for row in found:
         table.add_row(*map(_cell, row))
     Console().print(table)
+
+
+def _print_plain(columns: Sequence[str], rows: list[list[list[str]]], caption: str) -> None:
+    widths = [cell_len(column) for column in columns]
+    for row in rows:
+        for at, lines in enumerate(row):
+            widths[at] = max(widths[at], *map(cell_len, lines), 0)
+    # What is wider than that is whole too, and moves the rest of its line.
+    widths = [min(width, _PADDED_MAX) for width in widths]
+    print(_plain_line(columns, widths))
+    for row in rows:
+        for cells in zip_longest(*row, fillvalue=""):
+            print(_plain_line(cells, widths))
+    if caption:
+        print(caption)
+
+
+def _plain_line(cells: Iterable[str], widths: Iterable[int]) -> str:
+    padded = (
+        cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)
+    )
+    return "  ".join(padded).rstrip()
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -174,17 +207,21 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in fields:
-        table.add_row(name, _cell(value))
+        table.add_row(name, _cell(_lines(value)))
     Console().print(table)
 
 
-def _cell(value: object) -> Text:
+def _lines(value: object) -> list[str]:
     if value is None:
-        return Text()
+        return []
     if isinstance(value, bool):
-        return Text("yes" if value else "no")
+        return ["yes" if value else "no"]
     lines = value if isinstance(value, list) else str(value).split("\n")
-    return Text("\n".join(printable(str(line)) for line in lines))
+    return [printable(str(line)) for line in lines]
+
+
+def _cell(lines: Iterable[str]) -> Text:
+    return Text("\n".join(lines))
 
 
 def moment_of(seconds: int | None, form: str = "%Y-%m-%d %H:%M") -> str | None:

@@ -20,7 +20,12 @@ from kalitka_hub.faults import Refused
 from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token, find_records
 from kalitka_hub.site.written_texts import setting_of
 
-token = typer.Typer(no_args_is_help=True, help="The tokens and their rules by hand.")
+token = typer.Typer(
+    no_args_is_help=True,
+    help="Tokens: cards, fobs and the like, by the code that a reader reads. Each may pass where "
+    "and when its person's groups are granted it; rules by hand are besides.",
+    short_help="Tokens: cards, fobs and the like, and their rules by hand.",
+)
 _EVERYWHERE = "*"
 
 Rules = Annotated[
@@ -28,7 +33,8 @@ Rules = Annotated[
     typer.Option(
         "--rule",
         metavar="RULE",
-        help="A rule, such as 3_480_1200_1111100 or 9_1. Several are alternatives.",
+        help="A rule as a reader has it: 9_1 is always, 3_480_1200_1111100 Monday to Friday from "
+        "minute 480 to 1200 of the day. Several are alternatives.",
     ),
 ]
 Readers = Annotated[

@@ -4,7 +4,9 @@ A password is asked for on the terminal or read from stdin. It is never an optio
 processes shows those to everybody.
 """
 
+import getpass
 import sys
+import warnings
 from operator import attrgetter
 from typing import Annotated, Any
 
@@ -54,7 +56,7 @@ FromStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Take the password from a line on stdin.")
 ]
 NoPassword = Annotated[
-    bool, typer.Option("--no-password", help="None: API tokens alone speak for this user.")
+    bool, typer.Option("--no-password", help="Have no password: API tokens alone speak for them.")
 ]
 
 
@@ -168,7 +170,7 @@ def api_token_list(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the API tokens, by number; what programs send is not among it."""
+    """Show the API tokens, by number; what programs send is stored nowhere."""
     with reading(db) as session:
         name = None if of is None else users.the_user(session, of).name
         views = [*pages(session, api_tokens.list_tokens, "id", user_name=name)]
@@ -183,4 +185,16 @@ def _check_one(*chosen: bool) -> None:
 def _password(from_stdin: bool) -> SecretStr:
     if from_stdin:
         return SecretStr(sys.stdin.readline().rstrip("\r\n"))
-    return SecretStr(typer.prompt("Password", hide_input=True, confirmation_prompt="Once more"))
+    try:
+        with warnings.catch_warnings():
+            # Without a terminal it would only warn, and read from stdin what all may see typed.
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            typed = getpass.getpass("Password: ")
+            again = getpass.getpass("Once more: ")
+    except getpass.GetPassWarning as fault:
+        raise Refused(
+            "there is no terminal to type the password on: give it to --password-stdin"
+        ) from fault
+    if typed != again:
+        raise Refused("the two passwords differ: type the same one twice")
+    return SecretStr(typed)

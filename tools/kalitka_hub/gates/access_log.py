@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from kalitka.journal import entries, words
@@ -111,6 +111,10 @@ def store_all(database: Database, sent: Sequence[Sent]) -> list[int | Exception]
     """
     try:
         return _stored(database, sent)
+    except OperationalError as fault:
+        # The database is busy, full or away, which is nobody's fault, and one after the other
+        # they would wait for it as often as there are batches.
+        return [fault] * len(sent)
     except DBAPIError as fault:
         if len(sent) == 1:
             return [fault]

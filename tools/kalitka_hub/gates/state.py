@@ -1,5 +1,6 @@
 """What the handlers of one running hub share."""
 
+from asyncio import Semaphore
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,6 +14,7 @@ from kalitka_hub.gates.minute_keeper import MinuteKeeper
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.sightings import Sightings
 
+LONG_LOGS = 2  # batches of logs in memory at a time, of those that take much of it
 ANSWER_SECONDS = 600  # for a reader to take its answer; its snapshot is held as long
 
 
@@ -21,12 +23,14 @@ class HubState:
     """The parts of one server process. `zone` is a POSIX TZ string that was checked.
 
     askers: where it is looked up who asks. logs: where batches of access logs are stored.
+    long_logs: who has a long one waits for it, until that is stored.
     """
 
     database: Database
     zone: str
     sightings: Sightings = field(default_factory=Sightings)
     answer_seconds: float = ANSWER_SECONDS
+    long_logs: Semaphore = field(default_factory=partial(Semaphore, LONG_LOGS))
     minute: MinuteKeeper = field(init=False)
     askers: Gathering[Asking, Asker | None] = field(init=False)
     logs: Gathering[Sent, int] = field(init=False)

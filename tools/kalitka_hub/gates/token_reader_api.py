@@ -10,6 +10,7 @@ to which nothing changed, which is most of them, costs half as much.
 """
 
 from asyncio import timeout
+from contextlib import nullcontext
 from itertools import chain
 
 from fastapi import HTTPException, Request, Response
@@ -29,6 +30,8 @@ from kalitka_hub.gates.sync_request import SyncRequest
 from kalitka_hub.site.zone import whole_hours
 
 BODY_MAX = 1 << 20  # bytes of a request
+_LONG_LOG = 1 << 16  # bytes of a log that takes much memory: ten times its length, once read
+_POLL_MAX = 64  # bytes of a body that is read before it is known who asks
 BODY_SECONDS = 30  # for the whole request to arrive
 SYNC = "/api/v1/token-reader/access-tokens/sync"
 ACCESS_LOGS = "/api/v1/token-reader/access-logs"
@@ -62,13 +65,13 @@ class TokenReaderApi:
 
 
 async def _sync(state: HubState, request: Request) -> Response:
-    # Refused before the body if the headers say so, and looked up once with what is asked.
+    # Refused before the body if the headers say so. A poll is looked up once with what is asked;
+    # for what is longer, and takes long to read, it is known before who sends it.
     asking = _asking_of(request)
+    if not _is_short(request):
+        await _admitted(state, asking)
     body = await _body_of(request)
-    try:
-        asked: SyncRequest | Refused = sync_request.parse(body)
-    except Refused as fault:
-        asked = fault
+    asked = _asked(body) if len(body) <= _POLL_MAX else await run_in_threadpool(_asked, body)
     if isinstance(asked, SyncRequest) and asked.keys is None:
         asking = asking._replace(since=asked.since)
     reader = await _admitted(state, asking)
@@ -87,11 +90,12 @@ async def _access_logs(state: HubState, request: Request) -> Response:
     reader = await _admitted(state, _asking_of(request))
     body = await _body_of(request)
     log = request.headers.get("X-Kalitka-Log")
-    try:
-        batch = await run_in_threadpool(access_log.parse, body, log)
-    except Refused as fault:
-        raise HTTPException(400, str(fault)) from fault
-    stored = await state.logs.ask(Sent(reader.code, batch))
+    async with state.long_logs if len(body) > _LONG_LOG else nullcontext():
+        try:
+            batch = await run_in_threadpool(access_log.parse, body, log)
+        except Refused as fault:
+            raise HTTPException(400, str(fault)) from fault
+        stored = await state.logs.ask(Sent(reader.code, batch))
     state.sightings.note_log(reader.id, int(state.database.clock()))
     return PlainTextResponse(f"ok,{stored}")
 
@@ -155,6 +159,18 @@ def _answer(state: HubState, reader_id: int, request: SyncRequest) -> Response:
     if second is None:
         return PlainTextResponse(head)
     return SnapshotResponse(chain((head, second), chunks), chunks.close, state.answer_seconds)
+
+
+def _asked(body: bytes) -> SyncRequest | Refused:
+    try:
+        return sync_request.parse(body)
+    except Refused as fault:
+        return fault
+
+
+def _is_short(request: Request) -> bool:
+    declared = request.headers.get("content-length", "")
+    return declared.isdigit() and int(declared) <= _POLL_MAX
 
 
 async def _body_of(request: Request) -> bytes:

@@ -12,6 +12,7 @@ something and has only the cookie must show that it is of the hub's own page, by
 The cookie is SameSite=Strict besides, which does not help between ports of one host.
 """
 
+from threading import Lock
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, HTTPException, Request
@@ -28,6 +29,7 @@ from kalitka_hub.store.models import User
 
 COOKIE = "kalitka_session"
 CSRF_HEADER = "X-Kalitka-CSRF"
+_NOTING = Lock()
 _READING = ("GET", "HEAD", "OPTIONS")
 
 State = Annotated[HubState, Depends(state_of)]
@@ -111,12 +113,18 @@ def _by_cookie(state: HubState, cookie: str) -> Caller:
 
 
 def _note_use(state: HubState, token_id: int) -> None:
+    # Where others write for long, one request waits for them here, and no thread more: readers
+    # need the others.
+    if not _NOTING.acquire(blocking=False):
+        return
     try:
         with changing(state.database) as session:
             api_tokens.note_use(session, token_id)
     except OperationalError:
-        # The database is busy. The next request will do, this one may only want to read.
+        # The next request will do, this one may only want to read.
         return
+    finally:
+        _NOTING.release()
 
 
 def _caller_of(user: User, token: str | None, log_in: str | None) -> Caller:

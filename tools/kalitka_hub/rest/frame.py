@@ -34,6 +34,7 @@ BODY_MAX = 1 << 20  # bytes of a request; for a path that takes more see `bounde
 PAGE = 100  # items of a list, unless asked for otherwise
 PAGE_MAX = 1000
 _AFTER_MAX = 300  # characters
+_UNREAD = "There was an error parsing the body"  # FastAPI's words
 _FIELDS_TOLD = 3  # of those that are wrong
 
 _LOG = logging.getLogger(__name__)
@@ -182,6 +183,8 @@ async def _http_error(request: Request, fault: Exception) -> JSONResponse:
     text = str(fault.detail)
     if fault.status_code == 404 and text == "Not Found":
         text = f"there is no such path: {PREFIX}/docs shows them all"
+    elif fault.status_code == 400 and text == _UNREAD:
+        text = "the body is no JSON that can be read: send it in UTF-8, and not nested as deeply"
     elif fault.status_code == 405:
         text = f"{request.method} is not for this path: {PREFIX}/docs shows what is"
     return _answer(fault.status_code, text, fault.headers)

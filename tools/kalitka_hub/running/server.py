@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,6 +24,7 @@ from kalitka_hub.running import service
 SHUTDOWN_SECONDS = 5  # for answers under way when the server is told to stop
 LEAVE_SECONDS = 1  # for readers with an idle connection to take leave
 KEEP_ALIVE_SECONDS = 75  # of an idle connection: longer than a reader's poll interval
+SILENT_SECONDS = 100  # a connection without a request for longer ends; above KEEP_ALIVE_SECONDS
 _BACKLOG = 128  # connections waiting; all readers of a site ask at once after a power cut
 
 _LOG = logging.getLogger(__name__)
@@ -95,10 +97,14 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._on_ready()
         service.notify(service.READY)
-        self._signs = asyncio.create_task(_show_signs_of_life())
+        self._tasks = [
+            asyncio.create_task(_show_signs_of_life()),
+            asyncio.create_task(self._end_silent()),
+        ]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._signs.cancel()
+        for task in self._tasks:
+            task.cancel()
         service.notify(service.STOPPING)
         # TLS wants both sides to take leave, and a reader looks at its connection when it polls.
         late = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._abort_idle)
@@ -111,9 +117,29 @@ class _Server(uvicorn.Server):
 
     def _abort_idle(self) -> None:
         for connection in list(self.server_state.connections):
-            cycle = getattr(connection, "cycle", None)
-            if cycle is None or cycle.response_complete:
+            if _is_idle(_request_of(connection)):
                 connection.transport.abort()  # type: ignore[union-attr]
+
+    async def _end_silent(self) -> None:
+        # uvicorn waits for ever for a first request, and for the rest of a head: a reader that
+        # loses its power just then would leave a connection behind, and a stranger any number.
+        before: dict[object, object] = {}
+        while True:
+            await asyncio.sleep(SILENT_SECONDS)
+            now = {each: _request_of(each) for each in self.server_state.connections}
+            for connection, request in now.items():
+                if _is_idle(request) and before.get(connection, before) is request:
+                    connection.transport.abort()  # type: ignore[union-attr]
+            before = now
+
+
+def _request_of(connection: object) -> Any:
+    """Return the last request of a connection, as uvicorn has it; None before the first."""
+    return getattr(connection, "cycle", None)
+
+
+def _is_idle(request: Any) -> bool:
+    return request is None or request.response_complete
 
 
 async def _show_signs_of_life() -> None:

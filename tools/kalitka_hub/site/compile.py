@@ -51,7 +51,9 @@ def recompute(session: Session, token_ids: Iterable[int]) -> int:
     """Bring what is told of these tokens to what is set; return of how many it changed.
 
     The session comes from `changes.changing`. Raises Refused if a reader could not hold the rules
-    of one of them: leave the block then. Inside of `together` nothing is done as yet.
+    that one of them gets: leave the block then. What was too much before, as a reader came into
+    more groups, is no reason to refuse that some of it is taken away. Inside of `together` nothing
+    is done as yet.
     """
     waiting: set[int] | None = session.info.get(_WAITING)
     if waiting is not None:
@@ -59,10 +61,11 @@ def recompute(session: Session, token_ids: Iterable[int]) -> int:
         return 0
     work = _Work(session)
     changed = work.run(token_ids)
-    if work.overfull is not None:
+    if work.overfilled is not None:
+        code = _code_of(session, work.overfilled)
         raise Refused(
-            f"the token {_code_of(session, work.overfull)} has more rules than a reader holds of "
-            f"one ({RULE_SET_MAX} bytes): give it fewer grants, or schedules of fewer windows"
+            f"the token {code} has more rules than a reader holds of one ({RULE_SET_MAX} bytes): "
+            "give it fewer grants, or schedules of fewer windows"
         )
     return changed
 
@@ -129,17 +132,22 @@ def tokens_granted(session: Session, *conditions: object) -> list[int]:
 
 
 class _Work:
-    """One run over tokens, with what it knows of grants, and what it found too large."""
+    """One run over tokens, with what it knows of grants, and what it found too large.
+
+    overfull: a token with more rules than a reader holds. overfilled: one that came to have more.
+    """
 
     def __init__(self, session: Session) -> None:
         self.now = change_of(session).at // 60
         self.overfull: int | None = None
+        self.overfilled: int | None = None
         self._session = session
         self._stamp = stamp_of(session)
         self._calendar: Calendar | None = None
         self._readers: set[frozenset[int]] | None = None
         self._granted: dict[frozenset[int], frozenset[Rule]] = {}
         self._cut: dict[int, int] = defaultdict(int)  # tokens, by the days ahead that they have
+        self._too_large: list[int] = []  # tokens of the batch
 
     def run(self, token_ids: Iterable[int]) -> int:
         remaining = iter(token_ids)
@@ -147,6 +155,11 @@ class _Work:
         while batch := list(islice(remaining, _BATCH)):
             wanted, told = self._wanted(batch), self._told(batch)
             nothing: set[Rule] = set()
+            for token_id in self._too_large:
+                self.overfull = token_id
+                if self._is_worse(wanted[token_id], told.get(token_id, nothing)):
+                    self.overfilled = token_id
+            self._too_large.clear()
             differing = [
                 token_id
                 for token_id in batch
@@ -226,7 +239,7 @@ class _Work:
                 elif not direct:
                     self._granted[groups] = frozenset(found)
                 return found
-        self.overfull = token_id
+        self._too_large.append(token_id)
         return found
 
     def _horizons(self, groups: frozenset[int]) -> list[int]:
@@ -250,6 +263,16 @@ class _Work:
             _bytes_of(text for group_id, text in found if group_id in reader) <= RULE_SET_MAX
             for reader in held
         )
+
+    def _is_worse(self, wanted: Collection[Rule], told: Collection[Rule]) -> bool:
+        for reader in self._known_readers():
+            before, after = (
+                _bytes_of(text for group_id, text in found if group_id in reader)
+                for found in (told, wanted)
+            )
+            if after > max(before, RULE_SET_MAX):
+                return True
+        return False
 
     def _known_readers(self) -> set[frozenset[int]]:
         """Return the sets of groups that there are readers in."""

@@ -13,6 +13,7 @@ from kalitka_hub.faults import Refused
 from kalitka_hub.site.schedule_rules import FOREVER
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(Z|[+-]\d\d:\d\d)?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _CLOCK = re.compile(r"(\d\d):(\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)
 _FAR = 1500  # minutes: no offset from UTC is as large
@@ -28,10 +29,12 @@ def minutes_of(text: str, zone: Zone) -> list[int]:
         raise Refused(f"{text[:40]!r} is no time: write it like 2026-11-01T08:00")
     try:
         time = datetime.fromisoformat(text)
-    except ValueError as fault:
+        if time.tzinfo:
+            time = time.astimezone(UTC)
+    except (ValueError, OverflowError) as fault:
         raise Refused(f"{text!r} is no time: {fault}; write it like 2026-11-01T08:00") from fault
     if time.tzinfo:
-        minutes = [(time.astimezone(UTC).replace(tzinfo=None) - _EPOCH) // _MINUTE]
+        minutes = [(time.replace(tzinfo=None) - _EPOCH) // _MINUTE]
     else:
         minutes = _minutes_of_local((time - _EPOCH) // _MINUTE, zone)
     if not minutes:
@@ -84,7 +87,10 @@ def clock_text(minute: int) -> str:
 def checked_date(text: str) -> str:
     """Return a date such as `2026-12-31`, if it is one of 1970 to 2099. Raises Refused."""
     try:
-        if len(text) != 10 or not 1970 <= date.fromisoformat(text).year <= 2099:
+        # Python also reads the weeks of ISO 8601: such a date would stand beside all others.
+        if not _DATE.fullmatch(text):
+            raise Refused("it is not year, month and day")
+        if not 1970 <= date.fromisoformat(text).year <= 2099:
             raise Refused("it is not of 1970 to 2099")
     except ValueError as fault:
         raise Refused(f"{text[:40]!r} is no date: {fault}; write it like 2026-12-31") from fault

@@ -8,7 +8,7 @@ come from `changes.changing`.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 from sqlalchemy import delete, exists, func, select, update
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from kalitka_hub.faults import NotFound, Refused
 from kalitka_hub.site import compile
 from kalitka_hub.site.tokens import Holder, TokenChange, remove_tokens, write_tokens
-from kalitka_hub.site.written_texts import GroupName, Name, Note, Written
+from kalitka_hub.site.written_texts import GroupName, Name, Names, Note, Written
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_of, stamp_of
 from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
@@ -32,7 +32,7 @@ class PersonSetting(Written):
 
     name: Name
     note: Note | None = None
-    groups: list[str] = Field(default_factory=list)
+    groups: Annotated[Names, Field(default_factory=list)]
 
 
 class PersonView(PersonSetting):
@@ -198,14 +198,14 @@ def remove_group(session: Session, name: str) -> None:
 def find_group(session: Session, name: str) -> PersonGroupSetting:
     """Return a group of people. Raises NotFound."""
     group = existing_group(session, name)
-    return PersonGroupSetting(name=group.name, note=group.note)
+    return _group_view(group)
 
 
 def list_groups(session: Session, after: str = "", limit: int = 100) -> list[PersonGroupSetting]:
     """Return groups of people by name, those behind `after`, at most `limit`."""
     wanted = select(PersonGroup).where(PersonGroup.name > after)
     found = session.scalars(wanted.order_by(PersonGroup.name).limit(limit))
-    return [PersonGroupSetting(name=group.name, note=group.note) for group in found]
+    return [_group_view(group) for group in found]
 
 
 def existing_group(session: Session, name: str) -> PersonGroup:
@@ -322,6 +322,11 @@ def _views(session: Session, people: Sequence[Person]) -> list[PersonView]:
     ]
 
 
+def _group_view(group: PersonGroup) -> PersonGroupSetting:
+    # What is stored is shown, also if it would be refused today.
+    return PersonGroupSetting.model_construct(name=group.name, note=group.note)
+
+
 def _described(setting: PersonSetting) -> dict[str, object]:
     groups = sorted(set(setting.groups))
     return {"name": setting.name, "note": setting.note, "groups": groups}
@@ -329,7 +334,7 @@ def _described(setting: PersonSetting) -> dict[str, object]:
 
 def _ids_of_groups(session: Session, names: Collection[str]) -> dict[str, int]:
     found = session.execute(
-        select(PersonGroup.name, PersonGroup.id).where(PersonGroup.name.in_(names))
+        select(PersonGroup.name, PersonGroup.id).where(one_of(session, PersonGroup.name, names))
     )
     ids = {row.name: row.id for row in found}
     for name in names:

@@ -6,6 +6,7 @@ something come from `changes.changing`.
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy import delete, exists, insert, select
@@ -15,12 +16,12 @@ from kalitka_hub.faults import Refused
 from kalitka_hub.site.readers import (
     NAMED,
     existing_group,
-    existing_reader,
     find_group,
     find_reader,
+    ids_of_readers,
     note_configured,
 )
-from kalitka_hub.site.written_texts import GroupName, Note, Written
+from kalitka_hub.site.written_texts import GroupName, Names, Note, Written
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import stamp_of
 from kalitka_hub.store.models import DirectRule, Grant, Reader, ReaderGroup, ReaderGroupMember
@@ -33,14 +34,14 @@ class ReaderGroupSetting(Written):
 
     name: GroupName
     note: Note | None = None
-    readers: list[str] = Field(default_factory=list)
+    readers: Annotated[Names, Field(default_factory=list)]
 
 
 def add_reader_group(session: Session, setting: ReaderGroupSetting) -> None:
     """Add a group. Raises Refused if the name is taken, NotFound for a reader there is not."""
     stamp_of(session)
     _check_free(session, setting.name)
-    readers = _ids_of(session, setting.readers)
+    readers = ids_of_readers(session, setting.readers)
     group = ReaderGroup(name=setting.name, kind=NAMED, note=setting.note)
     session.add(group)
     session.flush()
@@ -56,7 +57,7 @@ def change_reader_group(session: Session, name: str, setting: ReaderGroupSetting
     stamp_of(session)
     group = existing_group(session, name)
     before, after = _described(_views(session, [group])[0]), _described(setting)
-    wanted = _ids_of(session, setting.readers)
+    wanted = ids_of_readers(session, setting.readers)
     if before == after:
         return False
     if setting.name != name:
@@ -105,10 +106,6 @@ def _put_in(session: Session, group_id: int, readers: Collection[int]) -> None:
     rows = [{"group_id": group_id, "reader_id": reader_id} for reader_id in readers]
     session.execute(insert(ReaderGroupMember), rows)
     note_configured(session, readers)
-
-
-def _ids_of(session: Session, codes: Collection[str]) -> set[int]:
-    return {existing_reader(session, code).id for code in codes}
 
 
 def _views(session: Session, groups: Sequence[ReaderGroup]) -> list[ReaderGroupSetting]:

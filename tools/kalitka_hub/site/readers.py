@@ -16,9 +16,10 @@ from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site.written_texts import Name, Note, Written, setting_of
+from kalitka_hub.site.written_texts import Name, Names, Note, Written, setting_of
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_of, stamp_of
+from kalitka_hub.store.many_rows import one_of
 from kalitka_hub.store.models import (
     EVERY_READER,
     READER_CODE_MAX,
@@ -51,7 +52,7 @@ class ReaderSetting(Written):
     code: Annotated[str, AfterValidator(check_reader_code)]
     name: Name | None = None
     note: Note | None = None
-    groups: list[str] = Field(default_factory=list)
+    groups: Annotated[Names, Field(default_factory=list)]
 
 
 class ReaderView(ReaderSetting):
@@ -191,8 +192,21 @@ def existing_reader(session: Session, code: str) -> Reader:
     """Return the reader of this code. Raises Refused for what is no code, NotFound."""
     reader = find_reader(session, check_reader_code(code))
     if reader is None:
-        raise NotFound(f"there is no reader {code}: `kalitka hub reader list` shows them all")
+        raise _no_reader(code)
     return reader
+
+
+def ids_of_readers(session: Session, codes: Collection[str]) -> set[int]:
+    """Return the ids of readers. Raises Refused for what is no code, NotFound."""
+    wanted = {check_reader_code(code) for code in codes}
+    found = session.execute(
+        select(Reader.code, Reader.id).where(one_of(session, Reader.code, wanted))
+    )
+    ids = {row.code: row.id for row in found}
+    for code in codes:
+        if code not in ids:
+            raise _no_reader(code)
+    return set(ids.values())
 
 
 def list_readers(session: Session) -> Iterator[Reader]:
@@ -237,7 +251,7 @@ def existing_group(session: Session, name: str) -> ReaderGroup:
     """Return the named group of readers. Raises NotFound."""
     group = find_group(session, name)
     if group is None:
-        raise NotFound(f"there is no group of readers {name!r}: add it first")
+        raise _no_group(name)
     return group
 
 
@@ -264,6 +278,14 @@ def label_of(kind: str, name: str) -> str:
     return name.removeprefix(_OWN_MARK) if kind == OWN else name
 
 
+def _no_reader(code: str) -> NotFound:
+    return NotFound(f"there is no reader {code}: `kalitka hub reader list` shows them all")
+
+
+def _no_group(name: str) -> NotFound:
+    return NotFound(f"there is no group of readers {name!r}: add it first")
+
+
 def _own_group(session: Session, reader_id: int) -> int:
     wanted = (
         select(ReaderGroup.id)
@@ -274,7 +296,16 @@ def _own_group(session: Session, reader_id: int) -> int:
 
 
 def _ids_of_groups(session: Session, names: Collection[str]) -> set[int]:
-    return {existing_group(session, name).id for name in names}
+    found = session.execute(
+        select(ReaderGroup.name, ReaderGroup.id).where(
+            ReaderGroup.kind == NAMED, one_of(session, ReaderGroup.name, set(names))
+        )
+    )
+    ids = {row.name: row.id for row in found}
+    for name in names:
+        if name not in ids:
+            raise _no_group(name)
+    return set(ids.values())
 
 
 def _put_into(session: Session, reader_id: int, groups: Collection[int]) -> None:

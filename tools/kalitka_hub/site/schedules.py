@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
@@ -55,6 +55,8 @@ class WindowSetting(Written):
     such as `2026-11-01T08:00`.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     start: TimeOfDay | None = None
     end: TimeOfDay | None = None
     days: Days | None = None
@@ -80,6 +82,8 @@ class ScheduleSetting(Written):
 
 class HoursSetting(Written):
     """Hours of a holiday: times of day, over midnight too."""
+
+    model_config = ConfigDict(frozen=True)
 
     start: TimeOfDay
     end: TimeOfDay
@@ -110,7 +114,7 @@ class HolidayView(HolidaySetting):
 def add_schedule(session: Session, setting: ScheduleSetting) -> None:
     """Add a schedule. Raises Refused if there is one of this name, or for a wrong window."""
     stamp_of(session)
-    windows = _windows(setting, zone_of(session))
+    windows = _windows(setting.windows, zone_of(session))
     _check_free(session, setting.name)
     schedule = Schedule(name=setting.name, note=setting.note)
     session.add(schedule)
@@ -124,12 +128,13 @@ def change_schedule(session: Session, name: str, setting: ScheduleSetting) -> bo
     """Make a schedule this; return whether that is a change. Raises NotFound, Refused."""
     stamp_of(session)
     schedule = existing_schedule(session, name)
-    before = find_schedule(session, name).model_dump()
-    windows = _windows(setting, zone_of(session))
+    view = find_schedule(session, name)
+    before, zone = view.model_dump(), zone_of(session)
+    windows = _windows(setting.windows, zone)
     if setting.name != name:
         _check_free(session, setting.name)
     schedule.name, schedule.note = setting.name, setting.note
-    if windows != _windows(ScheduleSetting(**before), zone_of(session)):
+    if windows != _windows(view.windows, zone):
         of_it = ScheduleWindow.schedule_id == schedule.id
         session.execute(delete(ScheduleWindow).where(of_it))
         _add_windows(session, schedule.id, windows)
@@ -163,6 +168,12 @@ def list_schedules(session: Session, after: str = "", limit: int = 100) -> list[
     """Return schedules by name, those behind `after`, at most `limit`."""
     wanted = select(Schedule).where(Schedule.name > after).order_by(Schedule.name).limit(limit)
     return _schedules(session, session.scalars(wanted).all())
+
+
+def as_shown(session: Session, windows: Sequence[WindowSetting]) -> list[WindowSetting]:
+    """Return windows as a schedule shows them that has these. Raises Refused for a wrong one."""
+    zone = zone_of(session)
+    return [_shown(window, zone) for window in _windows(windows, zone)]
 
 
 def existing_schedule(session: Session, name: str) -> Schedule:
@@ -266,8 +277,8 @@ def _recompute(session: Session, schedule_id: int | None) -> None:
     compile.recompute(session, compile.tokens_granted(session, *conditions))
 
 
-def _windows(setting: ScheduleSetting, zone: Zone) -> list[Window]:
-    return sorted({_window(window, zone) for window in setting.windows}, key=_order)
+def _windows(settings: Sequence[WindowSetting], zone: Zone) -> list[Window]:
+    return sorted({_window(setting, zone) for setting in settings}, key=_order)
 
 
 def _order(window: Window) -> list[tuple[bool, object]]:
@@ -283,6 +294,16 @@ def _window(setting: WindowSetting, zone: Zone) -> Window:
     days = setting.days or EVERY_DAY
     start, end = minute_of_day(setting.start), minute_of_day(setting.end)
     return window._replace(start=start, end=end, mask=days)
+
+
+def _shown(window: Window, zone: Zone) -> WindowSetting:
+    return WindowSetting(
+        start=None if window.start is None else clock_text(window.start),
+        end=None if window.end is None else clock_text(window.end),
+        days=window.mask,
+        first=text_of(window.first, zone),
+        last=text_of(window.last, zone),
+    )
 
 
 def _add_windows(session: Session, schedule_id: int, windows: Sequence[Window]) -> None:
@@ -309,15 +330,8 @@ def _schedules(session: Session, schedules: Sequence[Schedule]) -> list[Schedule
         .where(ScheduleWindow.schedule_id.in_([schedule.id for schedule in schedules]))
         .order_by(ScheduleWindow.id)
     ):
-        windows[row.schedule_id].append(
-            WindowSetting(
-                start=None if row.start is None else clock_text(row.start),
-                end=None if row.end is None else clock_text(row.end),
-                days=row.mask,
-                first=text_of(row.first_minute, zone),
-                last=text_of(row.last_minute, zone),
-            )
-        )
+        window = Window(row.start, row.end, row.mask, row.first_minute, row.last_minute)
+        windows[row.schedule_id].append(_shown(window, zone))
     return [
         ScheduleSetting.model_construct(
             name=schedule.name, note=schedule.note, windows=windows[schedule.id]

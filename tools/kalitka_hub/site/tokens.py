@@ -22,7 +22,7 @@ from kalitka.table import codes
 from kalitka_hub.faults import NotFound, Refused
 from kalitka_hub.site import compile
 from kalitka_hub.site.readers import groups_by_label, label_of
-from kalitka_hub.site.written_texts import Name, Written
+from kalitka_hub.site.written_texts import Name, Names, Written
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import stamp_of
 from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
@@ -79,7 +79,7 @@ class TokenRecord(Written):
         list[Annotated[str, AfterValidator(rule_of)]],
         Field(default_factory=list, max_length=RULES_MAX),
     ]
-    readers: list[str] | None = None
+    readers: Names | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -10,6 +10,7 @@ from kalitka_hub.store.models import NAME_MAX, NOTE_MAX
 
 # Of the names of reader groups: the group of all, and the group of one reader alone.
 _RESERVED = ("*", "=")
+NAMES_MAX = 10_000  # of groups or readers, in one setting
 _FIELD_MAX = 60  # characters of a field's name, which may be anything
 
 
@@ -34,6 +35,7 @@ def _checked_group_name(text: str) -> str:
 
 Name = Annotated[str, Field(max_length=NAME_MAX), AfterValidator(_checked_name)]
 GroupName = Annotated[Name, AfterValidator(_checked_group_name)]
+Names = Annotated[list[str], Field(max_length=NAMES_MAX)]
 Note = Annotated[str, Field(max_length=NOTE_MAX), AfterValidator(_checked_note)]
 
 

@@ -31,6 +31,9 @@ EVERY_READER = 1  # the id of the reader group that every reader is in
 
 Id = BigInteger().with_variant(Integer, "sqlite")
 _WITHOUT_ROWID = {"sqlite_with_rowid": False}
+# A number is never given again, so also SQLite has to count: what names one by its number, such
+# as a table of last month, must not come to mean another.
+_COUNTING = {"sqlite_autoincrement": True}
 
 
 class Base(DeclarativeBase):
@@ -83,6 +86,7 @@ class Reader(Base):
     """A token reader that may ask."""
 
     __tablename__ = "readers"
+    __table_args__ = (_COUNTING,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     code: Mapped[str] = mapped_column(String(READER_CODE_MAX), unique=True)
@@ -134,6 +138,7 @@ class Person(Base):
     """Somebody who has tokens."""
 
     __tablename__ = "people"
+    __table_args__ = (_COUNTING,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_MAX), index=True)
@@ -245,7 +250,7 @@ class Holiday(Base):
     """A local date on which a schedule, or every one, has other hours, or none."""
 
     __tablename__ = "holidays"
-    __table_args__ = (UniqueConstraint("date", "schedule_id"),)
+    __table_args__ = (UniqueConstraint("date", "schedule_id"), _COUNTING)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     date: Mapped[str] = mapped_column(String(10), index=True)
@@ -276,6 +281,7 @@ class Grant(Base):
     """
 
     __tablename__ = "grants"
+    __table_args__ = (_COUNTING,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     person_group_id: Mapped[int] = mapped_column(ForeignKey("person_groups.id"), index=True)
@@ -341,7 +347,7 @@ class Audit(Base):
     """A change that somebody made. before, after: what was so, without secrets."""
 
     __tablename__ = "audit"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (_COUNTING,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     at: Mapped[int] = mapped_column(BigInteger, index=True)
@@ -360,9 +366,9 @@ class AccessEntry(Base):
     """An entry of the access log, at a reader that may have been removed since."""
 
     __tablename__ = "access_entries"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (_COUNTING,)
 
-    # In order of arrival; a number is never given again, so also SQLite has to count.
+    # In order of arrival.
     id: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
     )

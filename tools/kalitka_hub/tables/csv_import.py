@@ -1,9 +1,10 @@
 """Importing a table of CSV: what a file would change, all that is wrong with it, the change.
 
 A file is read twice. First in a snapshot, for which nobody waits: a file with anything wrong is
-told of line by line, and nothing is written. Then once more in one transaction, which writes what
-differs: all of it, or nothing. Writers and the first poll of a minute wait for that; 50,000 new
-tokens take some seconds. What is not in the file stays, unless it is to be replaced.
+told of line by line, and nothing is written; one that says what is so already is done with. Then
+once more in one transaction, which writes what differs: all of it, or nothing. Writers and the
+first poll of a minute wait for that; 50,000 new tokens take some seconds. What is not in the file
+stays, unless it is to be replaced.
 """
 
 import sys
@@ -58,6 +59,11 @@ class Report(BaseModel):
     def is_good(self) -> bool:
         """Nothing is wrong."""
         return not self.problems
+
+    @property
+    def is_change(self) -> bool:
+        """Something is not so already."""
+        return bool(self.added or self.changed or self.removed)
 
     @property
     def refusal(self) -> str:
@@ -115,6 +121,11 @@ def import_table(
     if not found.is_good:
         return found
     rows, table = found.rows, table_of(name)
+    if not found.is_change:
+        # It was so when it was read: nobody has to wait for a second time.
+        progress(2 * rows)
+        found.written = True
+        return found
     try:
         with changing(database, who) as session:
             run = _Run(session, table, replace, lambda done: progress(rows + done), writing=True)
@@ -135,6 +146,13 @@ class _Row(NamedTuple):
     view: Any
     setting: Written
     tokens: list[str] | None
+
+
+class _Owner(NamedTuple):
+    """Whose something unique is: what has this key, None if it is new, by this line if by one."""
+
+    key: Key | None
+    line: int | None = None
 
 
 class _Run:
@@ -161,6 +179,7 @@ class _Run:
         self._owned: dict[str, int] = {}  # lines of the tokens that people are given
         self._all: dict[Key, Any] | None = None
         self._names: dict[str, set[str]] = {}
+        self._taken: dict[tuple[Any, ...], _Owner] = {}
 
     def over(self, source: BinaryIO) -> Report:
         """Read the file from its beginning, and return what it comes to."""
@@ -243,22 +262,32 @@ class _Run:
         good = True
         for column, cell in zip(columns, row, strict=True):
             try:
-                found[column.name] = column.read(cell)
+                value = column.read(cell)
+                if column.as_shown and value is not None:
+                    value = column.as_shown(self._session, value)
+                found[column.name] = value
             except Refused as fault:
                 self._tell(line, column.name, str(fault))
                 good = False
         key = found[self._table.key]
         if good and key is not None:
-            first = self._lines.setdefault(key, line)
-            if first != line:
-                text = f"{key} stands in line {first} too: leave one of them out"
-                self._tell(line, self._table.key, text)
-                good = False
+            good = self._is_first(line, key)
         return found if good else None
 
+    def _is_first(self, line: int, key: Key) -> bool:
+        first = self._lines.setdefault(key, line)
+        if first != line:
+            text = f"{key} stands in line {first} too: leave one of them out"
+            self._tell(line, self._table.key, text)
+        return first == line
+
     def _row(self, line: int, cells: dict[str, Any], views: dict[Key, Any]) -> _Row | None:
-        key = cells[self._table.key]
-        view = views.get(key)
+        key: Key | None = cells[self._table.key]
+        if key is None:
+            key = self._same(cells)
+            if key is not None and not self._is_first(line, key):
+                return None
+        view = None if key is None else views.get(key)
         if view is None and key is not None and self._resource.is_numbered:
             word = self._resource.word
             text = f"there is no {word} {key}: leave the id empty to add one"
@@ -273,7 +302,33 @@ class _Run:
             for error in fault.errors():
                 self._tell(line, *_told(error))
             return None
-        return _Row(line, key, view, setting, cells.get("tokens"))
+        row = _Row(line, key, view, setting, cells.get("tokens"))
+        return row if self._is_unique(row) else None
+
+    def _same(self, cells: dict[str, Any]) -> Key | None:
+        """Return the key of what a row without one is of, by what is unique; None: it is new."""
+        owner = self._taken.get(tuple(cells.get(name) for name in self._table.unique))
+        return owner.key if owner and owner.line is None else None
+
+    def _is_unique(self, row: _Row) -> bool:
+        """Note what is unique of a row, as rows are written one by one; tell if another has it."""
+        if not self._table.unique:
+            return True
+        if row.view is not None:
+            self._taken.pop(self._unique(row.view), None)
+        own, unique = _Owner(row.key, row.line), self._unique(row.setting)
+        owner = self._taken.setdefault(unique, own)
+        if owner != own:
+            text = ", ".join(value for value in unique if value is not None)
+            if owner.line is None:
+                text += f" is that of the {self._resource.word} {owner.key}: change that one"
+            else:
+                text += f" stands in line {owner.line} too: leave one of them out"
+            self._tell(row.line, self._table.unique[0], text)
+        return owner == own
+
+    def _unique(self, of: Any) -> tuple[Any, ...]:
+        return tuple(getattr(of, name) for name in self._table.unique)
 
     def _views(self, keys: list[Any]) -> dict[Key, Any]:
         wanted = [key for key in keys if key is not None]
@@ -283,6 +338,8 @@ class _Run:
             return {**tokens.find_records(self._session, wanted)}
         if self._all is None:
             self._all = {getattr(view, self._table.key): view for view in self._pages()}
+            if self._table.unique:
+                self._taken = {self._unique(view): _Owner(key) for key, view in self._all.items()}
         return self._all
 
     def _pages(self, resource: Any = None) -> Iterator[Any]:
@@ -438,7 +495,7 @@ def _plain(of: Any, like: Any = None) -> dict[str, Any]:
     fields = type(like or of).model_fields
     values = {name: getattr(of, name) for name in fields}
     return {
-        name: sorted(set(value)) if isinstance(value, list) else value
+        name: frozenset(value) if isinstance(value, list) else value
         for name, value in values.items()
     }
 

@@ -1,17 +1,31 @@
 """The tables that are exported and imported as CSV: their columns, and how a cell is written.
 
 A column is a field of what is written of a `resources.Resource`. One that a file leaves out stays
-as it is; an empty cell is none: no note, no groups, all readers. Whatever a table exports it
-imports again without a change. Schedules and holidays hold lists of windows, which no row has.
+as it is; an empty cell is none: no note, no groups, all readers, closed all day. Windows are
+written as on the command line, see `window_texts`. Whatever a table exports it imports again
+without a change.
 """
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sqlalchemy.orm import Session
+
 from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.site import local_time, schedules
 from kalitka_hub.site.resources import RESOURCES, Resource
+from kalitka_hub.site.schedules import HoursSetting, WindowSetting
+from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.site.tokens import key_of
+from kalitka_hub.site.window_texts import (
+    first_time,
+    hours_of,
+    hours_text,
+    last_time,
+    text_of,
+    window_of,
+)
 from kalitka_hub.store.database import Database
 from kalitka_hub.tables.csv_text import MARK, cell_of, items, row
 
@@ -20,24 +34,31 @@ _YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": 
 
 
 class Column(NamedTuple):
-    """A column. read: a cell to what the field takes, raises Refused; written: the other way.
+    """A column. read: a cell to what the field takes, raises Refused; write: the other way.
 
-    names: what the cell names, a kind of `csv_import`; None: nothing.
+    names: what the cell names, a kind of `csv_import`; None: nothing. as_shown: what was read to
+    what the view has once it is written, raises Refused, is not asked of None; without it they are
+    the same.
     """
 
     name: str
     read: Callable[[str], Any]
     write: Callable[[Any], str]
     names: str | None = None
+    as_shown: Callable[[Session, Any], Any] | None = None
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A table: the resource it is of, and its columns. A file must have those `needed`."""
+    """A table: the resource it is of, and its columns. A file must have those `needed`.
+
+    unique: columns that name the one that a row without an id is of; none of them: it is new.
+    """
 
     resource: Resource
     columns: tuple[Column, ...]
     needed: tuple[str, ...]
+    unique: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -80,6 +101,10 @@ def _text(cell: str) -> str | None:
     return cell or None
 
 
+def _name(cell: str) -> str | None:
+    return cell.strip() or None
+
+
 def _written(value: object) -> str:
     return "" if value is None else str(value)
 
@@ -119,8 +144,42 @@ def _listed(values: list[str] | None) -> str:
     return cell_of(values or ())
 
 
+def _windows(cell: str) -> list[WindowSetting]:
+    return [window_of(item) for item in items(cell)]
+
+
+def _windows_text(windows: list[WindowSetting]) -> str:
+    return cell_of(map(text_of, windows))
+
+
+def _first(cell: str) -> str | None:
+    return first_time(cell.strip()) or None
+
+
+def _first_shown(session: Session, text: str) -> str | None:
+    zone = zone_of(session)
+    return local_time.text_of(local_time.first_of(text, zone), zone)
+
+
+def _last(cell: str) -> str | None:
+    return last_time(cell.strip()) or None
+
+
+def _last_shown(session: Session, text: str) -> str | None:
+    zone = zone_of(session)
+    return local_time.text_of(local_time.last_of(text, zone), zone)
+
+
+def _hours(cell: str) -> list[HoursSetting]:
+    return [hours_of(item) for item in items(cell)]
+
+
+def _hours_text(hours: list[HoursSetting]) -> str:
+    return cell_of(map(hours_text, hours))
+
+
 _ID = Column("id", _number, _written)
-_NAME = Column("name", _text, _written)
+_NAME = Column("name", _name, _written)
 _NOTE = Column("note", _text, _written)
 _TABLES = (
     CsvTable(
@@ -148,6 +207,27 @@ _TABLES = (
     ),
     CsvTable(RESOURCES["person-groups"], (_NAME, _NOTE), ("name",)),
     CsvTable(
+        RESOURCES["schedules"],
+        (
+            _NAME,
+            _NOTE,
+            Column("windows", _windows, _windows_text, as_shown=schedules.as_shown),
+        ),
+        ("name",),
+    ),
+    CsvTable(
+        RESOURCES["holidays"],
+        (
+            _ID,
+            Column("date", str.strip, str),
+            _NAME,
+            Column("schedule", _name, _written, "schedule"),
+            Column("hours", _hours, _hours_text),
+        ),
+        ("date",),
+        unique=("date", "schedule"),
+    ),
+    CsvTable(
         RESOURCES["readers"],
         (
             Column("code", str, str),
@@ -169,8 +249,8 @@ _TABLES = (
             Column("people", str, str, "group of people"),
             Column("readers", str, str, "reader, group of readers or *"),
             Column("schedule", str, str, "schedule"),
-            Column("first", _text, _written),
-            Column("last", _text, _written),
+            Column("first", _first, _written, as_shown=_first_shown),
+            Column("last", _last, _written, as_shown=_last_shown),
         ),
         ("people", "readers", "schedule"),
     ),

@@ -52,6 +52,7 @@ def _make_readers() -> None:
         sa.Column("logged", sa.BigInteger()),
         _needed("configured_minute", sa.BigInteger()),
         sa.Column("secret_sha256", sa.String(64)),
+        **_COUNTING,
     )
     groups = op.create_table(
         "reader_groups",
@@ -77,6 +78,7 @@ def _make_people_and_tokens() -> None:
         _needed("name", sa.String(200), index=True),
         sa.Column("note", sa.String(2000)),
         _needed("created", sa.BigInteger()),
+        **_COUNTING,
     )
     op.create_table("person_groups", *_named())
     op.create_table(
@@ -125,6 +127,7 @@ def _make_schedules() -> None:
         sa.Column("name", sa.String(200)),
         _id_of("schedules", "schedule_id", "CASCADE", nullable=True, index=True),
         sa.UniqueConstraint("date", "schedule_id"),
+        **_COUNTING,
     )
     op.create_table(
         "holiday_windows",
@@ -141,6 +144,7 @@ def _make_schedules() -> None:
         _id_of("schedules", "schedule_id", None, index=True),
         sa.Column("first_minute", sa.BigInteger()),
         sa.Column("last_minute", sa.BigInteger()),
+        **_COUNTING,
     )
 
 

@@ -1,4 +1,4 @@
-"""Windows and hours as they are written on the command line, and shown there.
+"""Windows and hours as people write them, on the command line and in CSV, and as they are shown.
 
 A window is words in any order, each of these at most once:
 
@@ -38,7 +38,7 @@ def window_of(text: str) -> WindowSetting:
         if found is None:
             raise Refused(f"{word[:40]!r} is no part of a window: {_HOW}")
         if fields.keys() & found.keys():
-            raise Refused(f"{text[:80]!r} is more than one window: give --window for each")
+            raise Refused(f"{text[:80]!r} is more than one window: write each by itself")
         fields |= found
     if not fields:
         raise Refused(f"a window is not empty: {_HOW}")

@@ -1,0 +1,16 @@
+"""`kalitka hub` as a person uses it, in this process."""
+
+from unittest.mock import patch
+
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from kalitka_hub.cli.main import hub
+
+_COMMAND = get_command(hub)
+
+
+def invoke(*words, **options):
+    """Run `kalitka hub`: what its commands are is made out once, not anew for each of them."""
+    with patch("typer.testing._get_command", return_value=_COMMAND):
+        return CliRunner().invoke(hub, list(words), **options)
