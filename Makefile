@@ -17,10 +17,11 @@ demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in
 
 test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets
 	@# Half as many again as processors: many tests wait for a board or a server.
-	@$(BIN)/pytest -q -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile
+	@$(BIN)/pytest -q -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile --no-loadscope-reorder
 
 test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: half an hour
 	@$(BIN)/pytest -q -s host_tests/long
+	@KALITKA_EVERY_DATABASE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests/hub -k postgresql
 
 lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/
 	@$(BIN)/ruff check .
@@ -29,7 +30,7 @@ lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over 
 	    --typeshedpath $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	@$(BIN)/pyright --project tools/pyrightconfig.json --pythonpath $(BIN)/python
 
-bench: $(READY)  ## what table and access log cost in flash, time and memory, beside plain clients
+bench: $(READY)  ## what table, access log and hub cost, each beside a plain one: ten minutes
 	@$(BIN)/kalitka bench
 
 deploy: $(READY)  ## compile for a board and copy the firmware there: make deploy PORT=/dev/ttyUSB0

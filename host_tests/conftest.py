@@ -26,6 +26,29 @@ def world(request, tmp_path):
     return World(tmp_path, request.param == "https")
 
 
+# Of several processes each takes a file at a time: those that take longest are taken first, so that
+# none is still at one when the others have nothing to do.
+_FIRST = (
+    "test_on_micropython.py",
+    "test_reader_log.py",
+    "test_survival.py",
+    "case_poller.py",
+    "test_deploy.py",
+    "test_site_tls.py",
+    "test_reader.py",
+    "test_sim_by_hand.py",
+    "test_demo.py",
+    "test_logs_command.py",
+    "test_upload.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files first that take longest."""
+    order = {name: number for number, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(_FIRST)))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Show the figures of all tests, whichever process they ran in."""
     lines = []

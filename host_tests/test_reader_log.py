@@ -2,12 +2,9 @@
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 
-from kalitka.journal.entries import SCANNER, entry
-from kalitka.journal.log import Log
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.reader import VirtualReader, wiegand_bits
@@ -143,29 +140,6 @@ def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_
         assert (first["timed"], second["timed"]) == (False, True)
         # Behind by at most: whole seconds of the server and of the reader, and the way between.
         assert before <= after <= second["at"] + 3 <= between + 4
-
-
-def test_a_sync_without_room_takes_the_place_of_entries_that_were_sent(tmp_path, monkeypatch):
-    # A log of 256 KiB, full and sent, in a flash of 448 KiB.
-    monkeypatch.chdir(tmp_path)
-    log = Log("journal", 256 * 1024)
-    for number in range(1000):
-        log.append(entry(SCANNER, 1, 7, MONDAY_0930_MSK + number, b"x%0250d" % number))
-    log.set_mark(log.last)
-    paths = [path for path in Path("journal").rglob("*") if path.is_file()]
-    files = {path.as_posix(): path.read_bytes() for path in paths}
-    table = b"29921460%%\n" + b"\n".join(b"%08X_/9_1" % (n * 90_001) for n in range(45_000))
-    answers = [reply(b"29921460,MSK-3,%d" % MONDAY_0930_MSK), reply(table)]
-    with ScriptedServer([Script(answers), Script(answers[1], repeat=True)]) as server:
-        where = ("127.0.0.1", server.port)
-        options = {"log_kib": 256, "day_time_unit": "minute"}
-        with VirtualReader(
-            tmp_path / "reader", options, where, flash_size=448 * 1024, files=files
-        ) as reader:
-            reader.power_on()
-            reader.wait_line("failed: the flash is full: entries of the log .* give way")
-            reader.wait_line("sync: full, 45000 rules", timeout=60)
-            assert reader.present(f"{90_001:08X}").opened
 
 
 def test_an_entry_is_in_flash_before_the_door_opens(hub, tmp_path):

@@ -5,6 +5,7 @@ A test that touches no database, or whose subject is not the database, runs once
 `dialect` (`hub_site.ON_SQLITE`).
 """
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,47 @@ from kalitka_hub.store.database import Database, open_database
 from kalitka_sim.postgresql_server import PostgresqlServer
 
 NEW_SITE = "new_site"
+# Where it matters most which database it is: these run on both of them each time. The others run
+# on PostgreSQL where KALITKA_EVERY_DATABASE is set, as `make test-long` does.
+_ON_BOTH = {
+    "test_asking.py",
+    "test_backup.py",
+    "test_bad_days.py",
+    "test_compile.py",
+    "test_csv.py",
+    "test_hub_access_log.py",
+    "test_hub_changes.py",
+    "test_hub_database.py",
+    "test_hub_readers.py",
+    "test_hub_streaming.py",
+    "test_hub_sync.py",
+    "test_hub_tokens.py",
+    "test_people.py",
+    "test_rest_site.py",
+}
 MADE = START - 24 * 60  # minutes; when the site was made: the readers' own minute is past
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what need not run on PostgreSQL each time; see _ON_BOTH."""
+    if os.environ.get("KALITKA_EVERY_DATABASE"):
+        return
+    here = Path(__file__).parent
+    left = [item for item in items if item.path.parent == here and _is_for_another_time(item)]
+    items[:] = [item for item in items if item not in left]
+    config.hook.pytest_deselected(items=left)
+
+
+def _is_for_another_time(item: pytest.Item) -> bool:
+    call = getattr(item, "callspec", None)
+    on = call.params.get("dialect") if call else None
+    return on == "postgresql" and item.path.name not in _ON_BOTH and not _is_alone(item)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    # Marked as about PostgreSQL only.
+    marks = [mark.args for mark in item.iter_markers("parametrize")]
+    return ("dialect", ["postgresql"]) in marks
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from bench.runtime import FILES, KALITKA, PLAIN
 # Okabe and Ito's colours, which everybody can tell apart; the markers tell it as well.
 _STYLES = {KALITKA: ("#0072B2", "o"), PLAIN: ("#D55E00", "s"), FILES: ("#009E73", "^")}
 _GREY = "#555555"
-_SETTINGS: dict[Any, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "kalitka",  # the same picture of the same figures is the same file
     "font.size": 11,
     "axes.titlesize": 12,
@@ -32,7 +32,7 @@ _Figure = Callable[[Figures], float | None]
 
 def draw(measured: Measured, path: Path) -> None:
     """Write the picture (SVG) to `path`."""
-    with pyplot.rc_context(_SETTINGS):
+    with pyplot.rc_context(SETTINGS):
         picture, panels = pyplot.subplots(2, 2, figsize=(9.6, 7.8))
         flash, heap, lines, lookup = panels.flat
         _panel(flash, measured, "KiB of flash", _flash)

@@ -1,7 +1,7 @@
 """`kalitka bench hub`: the hub under load, beside a plain one, on this computer.
 
 Server and load share its processors, so all rates would be higher with the load elsewhere.
-Writes build/bench-hub.md.
+Writes build/bench-hub.md, and the picture for the README.
 """
 
 import tempfile
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.hub.hub_plot import draw
 from bench.hub.hub_sheets import hub_sheets
 from bench.hub.measuring import Load, measure_polls, measure_the_rest, warm_up
 from bench.hub.servers import Kalitka, Plain, Server
@@ -20,6 +21,7 @@ from bench.sheet import markdown, show
 from kalitka_cli.build import ROOT
 from kalitka_sim.postgresql_server import PostgresqlServer
 
+PICTURE = Path(__file__).parent / "load.svg"
 READERS = (100, 1_000, 10_000)
 TOKENS = 50_000
 SQLITE, POSTGRESQL, PLAIN = "Kalitka, SQLite", "Kalitka, PostgreSQL", "plain, SQLite"
@@ -43,8 +45,9 @@ def run(console: Console | None = None) -> None:
     tables = ROOT / "build" / "bench-hub.md"
     tables.parent.mkdir(exist_ok=True)
     tables.write_text(markdown("The hub under load", sheets))
-    shown = tables.relative_to(ROOT)
-    console.print(f"written to {shown}, after {time.monotonic() - began:.0f} s")
+    draw(loads, PICTURE)
+    written = " and ".join(str(path.relative_to(ROOT)) for path in (tables, PICTURE))
+    console.print(f"written to {written}, after {time.monotonic() - began:.0f} s")
 
 
 def _tell(update: Callable[[str], None], name: str, what: str) -> None:

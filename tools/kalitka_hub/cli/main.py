@@ -33,9 +33,8 @@ from kalitka_hub.site.compile import keep_horizon, recompute_all
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
 from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.zone import check_zone
-from kalitka_hub.store.changes import acknowledge, changing
+from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database, open_database, open_existing
-from kalitka_hub.store.sightings import Sightings
 
 SECRET_VARIABLE = "KALITKA_HUB_SECRET"
 
@@ -107,8 +106,6 @@ def serve(
                 tell("the site has no secret, so every reader is refused: `kalitka hub secret`")
             _keep_zone(database, zone)
             keep_horizon(database)
-            # Before the first reader asks: a site that never answered has no minute to tell.
-            acknowledge(database, Sightings())
             _offer_setup(database)
             address = server.address_of(listener, secure=tls is not None)
             ready_line = f"kalitka hub on {address}, zone {zone}, database {database.name}"

@@ -1,6 +1,6 @@
 """A day of 5,000 passes against the real hub, with failing power, link and hub: nothing is lost.
 
-The whole week is in long/. See week.py for what happens and how it is compared.
+See host_tests/week.py for what happens and how it is compared; the week has other outages.
 """
 
 import pytest
