@@ -26,8 +26,8 @@ def world(request, tmp_path):
     return World(tmp_path, request.param == "https")
 
 
-# Of several processes each takes a file at a time: those that take longest are taken first, so that
-# none is still at one when the others have nothing to do.
+# Of several processes each takes a file at a time: those that take longest are taken first, so
+# that none is still at one when the others have nothing to do.
 _FIRST = (
     "test_on_micropython.py",
     "test_reader_log.py",
