@@ -19,7 +19,7 @@ test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real so
 	@# Half as many again as processors: many tests wait for a board or a server.
 	@$(BIN)/pytest -q -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile --no-loadscope-reorder
 
-test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: half an hour
+test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: forty minutes
 	@$(BIN)/pytest -q -s host_tests/long
 	@KALITKA_EVERY_DATABASE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests/hub -k postgresql
 

@@ -27,19 +27,12 @@ NEW_SITE = "new_site"
 # on PostgreSQL where KALITKA_EVERY_DATABASE is set, as `make test-long` does.
 _ON_BOTH = {
     "test_asking.py",
-    "test_backup.py",
     "test_bad_days.py",
     "test_compile.py",
-    "test_csv.py",
     "test_hub_access_log.py",
     "test_hub_changes.py",
     "test_hub_database.py",
-    "test_hub_readers.py",
-    "test_hub_streaming.py",
     "test_hub_sync.py",
-    "test_hub_tokens.py",
-    "test_people.py",
-    "test_rest_site.py",
 }
 MADE = START - 24 * 60  # minutes; when the site was made: the readers' own minute is past
 
