@@ -19,6 +19,7 @@ from kalitka_hub.running.app import create_app
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.site.tokens import list_tokens
 from kalitka_hub.store import backup, models
+from kalitka_hub.store import kormitel_models as kormitel
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
 
@@ -39,6 +40,21 @@ ROWS = {
     models.LoginSession: {"sha256": "1" * 64, "user_id": 6, "created": 1, "expires": 2**33},
     models.LoginAttempt: {"key": "name 123", "failures": 3, "until": 2**33},
     models.AccessBatch: {"reader": "GATE-1", "sha256": "2" * 64, "at": 5},
+    models.Token: {"id": 900, "key": b"\x05\x00Z", "code": "Z", "changed": 1, "deleted": True},
+    kormitel.KormitelKitchen: {"kitchen": "*", "group_id": 1},
+    kormitel.KormitelObject: {
+        **{"id": 3, "kind": "badges", "key": "7", "fields": {"a": [None]}, "writes": []},
+        **{"created": 2**52, "lives": [[1, 2]], "changed": 2**52, "by": "ann", "held": None},
+    },
+    kormitel.KormitelToldDirection: {"direction": "a", "engagement": "b"},
+    kormitel.KormitelToken: {"token_id": 900, "badge_id": 3, "made": True},
+    kormitel.KormitelRule: {"token_id": 900, "group_id": 1, "text": "9_1"},
+    kormitel.KormitelSetAside: {
+        **{"id": 2, "at": 5, "by": "k", "kind": "badges", "item": ["flat", None], "reason": "r"},
+        **{"sha256": "3" * 64, "state": "open"},
+    },
+    kormitel.KormitelExchange: {"id": 4, "at": 5, "user": "k", "way": "sync", "counts": {}},
+    kormitel.KormitelPeer: {"url": "http://a/", "from_date": None, "sent": 0, "sent_id": 0},
 }
 
 
@@ -439,4 +455,4 @@ def test_what_is_wrong_is_one_line(site, tmp_path, file):
         result = run(*words, status=status)
         assert named in result.stderr
         assert result.stderr.count("\n") == 1
-    assert "schema 0001" in run("migrate", "--db", site.where).stdout
+    assert "schema 0002" in run("migrate", "--db", site.where).stdout

@@ -6,7 +6,9 @@ import sys
 from unittest.mock import Mock
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from fastapi.testclient import TestClient
@@ -15,6 +17,7 @@ from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 
 from hub.hub_accounts import API, error_of, program
 from hub.hub_site import ON_POSTGRESQL
+from kalitka_hub.accounts.users import NewUser, add_user
 from kalitka_hub.faults import Refused
 from kalitka_hub.running.app import create_app
 from kalitka_hub.site.readers import add_reader, list_readers
@@ -22,7 +25,15 @@ from kalitka_hub.store import database as databases
 from kalitka_hub.store import migrations
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
-from kalitka_hub.store.models import EVERY_READER, Base, Grant, ReaderGroup, Site
+from kalitka_hub.store.models import (
+    EVERY_READER,
+    ApiToken,
+    Base,
+    Grant,
+    ReaderGroup,
+    Site,
+    User,
+)
 
 
 @pytest.fixture
@@ -37,7 +48,9 @@ def schema_of(engine):
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             rows = connection.execute(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
-            return {" ".join(sql.split()) for (sql,) in rows if migrations.NUMBER_TABLE not in sql}
+            # A table that a step made anew is quoted.
+            made = {" ".join(sql.replace('"', "").split()) for (sql,) in rows}
+            return {sql for sql in made if migrations.NUMBER_TABLE not in sql}
         columns = connection.execute(
             text(
                 "SELECT table_name, column_name, data_type, character_maximum_length, "
@@ -83,6 +96,39 @@ def test_a_new_database_has_the_site_and_the_group_of_all_readers(opened):
         assert [(group.id, group.name, group.kind) for group in groups] == [
             (EVERY_READER, "*", "all")
         ]
+
+
+def test_a_database_of_the_first_schema_keeps_what_is_in_it(nowhere):
+    engine = create_engine(databases._url_of(nowhere))
+    config = Config()
+    config.set_main_option("script_location", str(migrations.__path__[0]))
+    config.set_main_option("path_separator", "newline")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text("UPDATE site SET acknowledged = 77, zone = 'MSK-3'"))
+        connection.execute(
+            text(
+                "INSERT INTO users (id, name, role, disabled, created) "
+                "VALUES (5, 'ann', 'admin', false, 1)"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO api_tokens (id, user_id, name, sha256, created) "
+                "VALUES (6, 5, 'page', 'x', 1)"
+            )
+        )
+    engine.dispose()
+    database = open_database(nowhere)
+    with database.snapshot() as session:
+        site = session.scalars(select(Site)).one()
+        assert (site.acknowledged, site.zone, site.kormitel_answered) == (77, "MSK-3", None)
+        assert session.scalars(select(ApiToken.user_id)).one() == 5
+        assert session.scalars(select(User.name)).one() == "ann"
+    with changing(database) as session:
+        add_user(session, NewUser(name="kormitel", role="integration"))
+    database.close()
 
 
 def test_what_is_done_to_a_new_database_is_logged_without_its_password(nowhere, caplog):

@@ -6,6 +6,8 @@ a transaction: its hash takes longer than others should wait for the site's lock
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from pydantic import SecretStr
@@ -15,7 +17,7 @@ from sqlalchemy.orm import Session
 from kalitka_hub.accounts import login_attempts
 from kalitka_hub.accounts.made_secrets import new_secret, sha256_of
 from kalitka_hub.accounts.passwords import hash_of, is_outdated, is_password
-from kalitka_hub.accounts.users import KIND, find_user, set_password
+from kalitka_hub.accounts.users import KIND, Role, find_user, set_password
 from kalitka_hub.faults import Refused
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_of, changing
@@ -38,8 +40,16 @@ class LoggedIn(NamedTuple):
     """A new log-in. cookie: what the browser is to send from now on."""
 
     name: str
-    role: str
+    role: Role
     cookie: str
+
+
+class Checked(NamedTuple):
+    """A user whose password was right. stored: the hash that is kept of it."""
+
+    name: str
+    role: Role
+    stored: str
 
 
 def log_in(database: Database, name: str, password: str, address: str) -> LoggedIn:
@@ -47,13 +57,18 @@ def log_in(database: Database, name: str, password: str, address: str) -> Logged
 
     It takes as long as a password's hash: call it in a thread.
     """
-    right = _check(database, name, password, address)
-    renewed = hash_of(password) if is_outdated(right.stored) else right.stored
-    with changing(database, right.name) as session:
-        user = _settle(session, right)
-        user.password_hash = renewed
+    with _let_in(database, name, password, address) as (session, user):
         audit.record(session, "log-in", KIND, user.name, None, None)
-        return LoggedIn(user.name, user.role, _begin(session, user))
+        return LoggedIn(user.name, user.role, _begin(session, user))  # type: ignore[arg-type]
+
+
+def check_login(database: Database, name: str, password: str, address: str) -> Checked:
+    """Tell whose name and password these are, without a log-in.
+
+    Raises WrongLogin and TooManyAttempts, and takes as long, as `log_in` does.
+    """
+    with _let_in(database, name, password, address) as (_, user):
+        return Checked(user.name, user.role, user.password_hash or "")  # type: ignore[arg-type]
 
 
 def change_password(
@@ -93,6 +108,18 @@ class _Right(NamedTuple):
     name: str
     stored: str
     taken: dict[str, int]
+
+
+@contextmanager
+def _let_in(
+    database: Database, name: str, password: str, address: str
+) -> Iterator[tuple[Session, User]]:
+    right = _check(database, name, password, address)
+    renewed = hash_of(password) if is_outdated(right.stored) else right.stored
+    with changing(database, right.name) as session:
+        user = _settle(session, right)
+        user.password_hash = renewed
+        yield session, user
 
 
 def _check(database: Database, name: str, password: str, address: str) -> _Right:

@@ -1,9 +1,10 @@
 """The users of the hub, and what each may do.
 
-A viewer reads; an operator also changes people, tokens, groups, schedules, grants and holidays;
-an admin also users, the readers' secrets, backups and the site. One admin who can log in always
-remains. What changes here is written in sessions of `changes.changing` and audited, never with a
-password or its hash.
+An integration is another system: it exchanges with this one (`kormitel`), as nobody else may, and
+may nothing else. A viewer reads; an operator also changes people, tokens, groups, schedules,
+grants and holidays; an admin also users, the readers' secrets, backups and the site. One admin who
+can log in always remains. What changes here is written in sessions of `changes.changing` and
+audited, never with a password or its hash.
 """
 
 import re
@@ -22,7 +23,8 @@ from kalitka_hub.store.models import LoginSession, User
 
 USER_NAME_MAX = 64
 KIND = "users"
-Role = Literal["viewer", "operator", "admin"]
+Role = Literal["integration", "viewer", "operator", "admin"]
+INTEGRATION: Role = "integration"
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 
 # Neither a colon, which ends the name in HTTP Basic, nor a slash, which ends it in a path.

@@ -40,7 +40,8 @@ from kalitka_hub.faults import Refused
 from kalitka_hub.store import audit, backup_file, migrations
 from kalitka_hub.store.changes import acknowledged_in, changing
 from kalitka_hub.store.database import Database
-from kalitka_hub.store.models import Base, LoginAttempt, LoginSession, ReaderGroup, Silence, Site
+from kalitka_hub.store.kormitel_models import Base  # of there: with its tables
+from kalitka_hub.store.models import LoginAttempt, LoginSession, ReaderGroup, Silence, Site
 
 FORMAT = 1
 _KIND = "kalitka hub backup"

@@ -56,13 +56,14 @@ class Change(NamedTuple):
     """What is told of all that one transaction changes.
 
     stamp: the minute since 1970 UTC to stamp it with. answered: the highest one answered to a
-    reader before it. at: the computer's time then, in seconds. who: whose change it is, for the
-    audit.
+    reader before it. at: the computer's time then, in seconds; micros: in microseconds. who: whose
+    change it is, for the audit.
     """
 
     stamp: int
     answered: int
     at: int
+    micros: int
     who: str
 
 
@@ -76,8 +77,9 @@ def changing(database: Database, who: str = COMMAND_LINE) -> Iterator[Session]:
     with database.writing() as session:
         site = _lock(session)
         stamp = max(minute_of(database.clock), site.acknowledged)
-        at = int(database.clock())
-        session.info[_CHANGE] = Change(stamp, site.acknowledged, at, who[:NAME_MAX])
+        micros = int(database.clock() * 1_000_000)
+        at = micros // 1_000_000
+        session.info[_CHANGE] = Change(stamp, site.acknowledged, at, micros, who[:NAME_MAX])
         yield session
 
 

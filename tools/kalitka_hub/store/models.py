@@ -7,6 +7,8 @@ with; the access log, which changes no rules, is `access_log`'s own. A new colum
 migration beside it.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -30,10 +32,10 @@ RULE_MAX = 64
 EVERY_READER = 1  # the id of the reader group that every reader is in
 
 Id = BigInteger().with_variant(Integer, "sqlite")
-_WITHOUT_ROWID = {"sqlite_with_rowid": False}
+WITHOUT_ROWID = {"sqlite_with_rowid": False}
 # A number is never given again, so also SQLite has to count: what names one by its number, such
 # as a table of last month, must not come to mean another.
-_COUNTING = {"sqlite_autoincrement": True}
+COUNTING = {"sqlite_autoincrement": True}
 
 
 class Base(DeclarativeBase):
@@ -68,6 +70,12 @@ class Site(Base):
     zone: Mapped[str | None] = mapped_column(String(100))
     # Up to which local date the holidays are in the readers' rules; None before the first time.
     horizon: Mapped[str | None] = mapped_column(String(10))
+    # Microseconds: when Kormitel was last answered, see `kormitel.selection`, and since when the
+    # exchange is paused. None: never, it is not.
+    kormitel_answered: Mapped[int | None] = mapped_column(BigInteger)
+    kormitel_paused: Mapped[int | None] = mapped_column(BigInteger)
+    # The canteen's meal hours as `canteen.Meal` in JSON; None: all day.
+    kormitel_meals: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Silence(Base):
@@ -86,7 +94,7 @@ class Reader(Base):
     """A token reader that may ask."""
 
     __tablename__ = "readers"
-    __table_args__ = (_COUNTING,)
+    __table_args__ = (COUNTING,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     code: Mapped[str] = mapped_column(String(READER_CODE_MAX), unique=True)
@@ -121,7 +129,7 @@ class ReaderGroupMember(Base):
     """A reader in a group. The group of all readers has no rows here."""
 
     __tablename__ = "reader_group_members"
-    __table_args__ = (_WITHOUT_ROWID,)
+    __table_args__ = (WITHOUT_ROWID,)
 
     group_id: Mapped[int] = mapped_column(
         ForeignKey("reader_groups.id", ondelete="CASCADE"), primary_key=True
@@ -138,7 +146,7 @@ class Person(Base):
     """Somebody who has tokens."""
 
     __tablename__ = "people"
-    __table_args__ = (_COUNTING,)
+    __table_args__ = (COUNTING,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_MAX), index=True)
@@ -160,7 +168,7 @@ class PersonGroupMember(Base):
     """A person in a group."""
 
     __tablename__ = "person_group_members"
-    __table_args__ = (_WITHOUT_ROWID,)
+    __table_args__ = (WITHOUT_ROWID,)
 
     group_id: Mapped[int] = mapped_column(
         ForeignKey("person_groups.id", ondelete="CASCADE"), primary_key=True
@@ -191,7 +199,7 @@ class DirectRule(Base):
     """A rule text that a token was given by hand, for a group of readers."""
 
     __tablename__ = "direct_rules"
-    __table_args__ = (_WITHOUT_ROWID,)
+    __table_args__ = (WITHOUT_ROWID,)
 
     token_id: Mapped[int] = mapped_column(ForeignKey("tokens.id"), primary_key=True)
     group_id: Mapped[int] = mapped_column(
@@ -204,7 +212,7 @@ class TokenRule(Base):
     """A rule text of a token as a group of readers is told it. Written by `compile` alone."""
 
     __tablename__ = "token_rules"
-    __table_args__ = (_WITHOUT_ROWID,)
+    __table_args__ = (WITHOUT_ROWID,)
 
     token_id: Mapped[int] = mapped_column(ForeignKey("tokens.id"), primary_key=True)
     group_id: Mapped[int] = mapped_column(
@@ -250,7 +258,7 @@ class Holiday(Base):
     """A local date on which a schedule, or every one, has other hours, or none."""
 
     __tablename__ = "holidays"
-    __table_args__ = (UniqueConstraint("date", "schedule_id"), _COUNTING)
+    __table_args__ = (UniqueConstraint("date", "schedule_id"), COUNTING)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     date: Mapped[str] = mapped_column(String(10), index=True)
@@ -281,7 +289,7 @@ class Grant(Base):
     """
 
     __tablename__ = "grants"
-    __table_args__ = (_COUNTING,)
+    __table_args__ = (COUNTING,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     person_group_id: Mapped[int] = mapped_column(ForeignKey("person_groups.id"), index=True)
@@ -295,13 +303,13 @@ class Grant(Base):
 
 
 class User(Base):
-    """Somebody who may use the hub. role: viewer, operator or admin."""
+    """Somebody who may use the hub. role: see `users.ROLES`."""
 
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_MAX), unique=True)
-    role: Mapped[str] = mapped_column(String(8))
+    role: Mapped[str] = mapped_column(String(11))
     # None: nobody can log in by a password.
     password_hash: Mapped[str | None] = mapped_column(String(255))
     disabled: Mapped[bool] = mapped_column(default=False)
@@ -347,7 +355,7 @@ class Audit(Base):
     """A change that somebody made. before, after: what was so, without secrets."""
 
     __tablename__ = "audit"
-    __table_args__ = (_COUNTING,)
+    __table_args__ = (COUNTING,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     at: Mapped[int] = mapped_column(BigInteger, index=True)
@@ -366,7 +374,7 @@ class AccessEntry(Base):
     """An entry of the access log, at a reader that may have been removed since."""
 
     __tablename__ = "access_entries"
-    __table_args__ = (_COUNTING,)
+    __table_args__ = (COUNTING,)
 
     # In order of arrival.
     id: Mapped[int] = mapped_column(

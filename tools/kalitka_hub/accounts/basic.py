@@ -1,0 +1,98 @@
+"""HTTP Basic, with which other systems send a name and a password along with each request.
+
+It is checked as a log-in is. What was right once is known again in this process: the next request
+costs neither a password's hash nor a write, and does not wait because of the failures of others.
+The user's stored hash is read each time, so a changed password, a disabled user and a removed one
+count at once. What is remembered is a keyed hash alone, of which this process has the key.
+"""
+
+import base64
+import binascii
+import hmac
+import secrets
+from collections import OrderedDict
+from threading import Lock
+
+from fastapi.concurrency import run_in_threadpool
+
+from kalitka_hub.accounts.hashing import hashing
+from kalitka_hub.accounts.login import Checked, check_login
+from kalitka_hub.accounts.users import find_user
+from kalitka_hub.faults import Refused
+from kalitka_hub.store.database import Database
+
+_REMEMBERED_MAX = 100
+
+
+class NoCredentials(Refused):
+    """No name and password came along."""
+
+    def __init__(self) -> None:
+        super().__init__("send the name and the password of a user with the request: HTTP Basic")
+
+
+class BasicLogins:
+    """Who sends requests with HTTP Basic to this process. Threads may share it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._key = secrets.token_bytes(32)
+        # The latest last.
+        self._remembered: OrderedDict[bytes, None] = OrderedDict()
+        self._lock = Lock()
+
+    async def user_of(self, authorization: str | None, address: str) -> Checked:
+        """Return whom this header Authorization, as of Starlette, is from.
+
+        address: where the request comes from. Raises NoCredentials, WrongLogin, TooManyAttempts.
+        """
+        name, password = credentials_of(authorization)
+        known = await run_in_threadpool(self._known, name, password)
+        if known is not None:
+            return known
+        checked = await hashing(check_login, self._database, name, password, address)
+        self._remember(self._mark(name, password, checked.stored))
+        return checked
+
+    def _known(self, name: str, password: str) -> Checked | None:
+        with self._database.snapshot() as session:
+            user = find_user(session, name)
+            if user is None or user.disabled or user.password_hash is None:
+                return None
+            found = Checked(user.name, user.role, user.password_hash)  # type: ignore[arg-type]
+        mark = self._mark(name, password, found.stored)
+        with self._lock:
+            return found if mark in self._remembered else None
+
+    def _remember(self, mark: bytes) -> None:
+        with self._lock:
+            self._remembered[mark] = None
+            if len(self._remembered) > _REMEMBERED_MAX:
+                self._remembered.popitem(last=False)
+
+    def _mark(self, name: str, password: str, stored: str) -> bytes:
+        # Of a hash of its own each, so that no two of them can be divided in another way.
+        parts = (hmac.digest(self._key, text.encode(), "sha256") for text in (name, password))
+        return hmac.digest(self._key, b"".join(parts) + stored.encode(), "sha256")
+
+
+def credentials_of(authorization: str | None) -> tuple[str, str]:
+    """Return the name and the password that a header says. Raises NoCredentials.
+
+    They are UTF-8 (RFC 7617) or else Latin-1, in which python-requests writes them.
+    """
+    scheme, _, encoded = (authorization or "").partition(" ")
+    if scheme.lower() != "basic":
+        raise NoCredentials()
+    try:
+        plain = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError) as fault:
+        raise NoCredentials() from fault
+    try:
+        text = plain.decode()
+    except UnicodeDecodeError:
+        text = plain.decode("latin-1")
+    name, colon, password = text.partition(":")
+    if not colon:
+        raise NoCredentials()
+    return name, password
