@@ -18,7 +18,17 @@ import typer
 
 from kalitka_hub import logs
 from kalitka_hub.accounts import setup_code
-from kalitka_hub.cli import csv_files, grants, log, people, readers, schedules, tokens, users
+from kalitka_hub.cli import (
+    csv_files,
+    grants,
+    kormitel,
+    log,
+    people,
+    readers,
+    schedules,
+    tokens,
+    users,
+)
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     DatabasePath,
@@ -29,7 +39,8 @@ from kalitka_hub.cli.terminal import (
     who,
 )
 from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site.compile import keep_horizon, recompute_all
+from kalitka_hub.kormitel import canteen
+from kalitka_hub.site import compile
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
 from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.zone import check_zone
@@ -105,7 +116,7 @@ def serve(
             if not ready:
                 tell("the site has no secret, so every reader is refused: `kalitka hub secret`")
             _keep_zone(database, zone)
-            keep_horizon(database)
+            canteen.keep_day(database)
             _offer_setup(database)
             address = server.address_of(listener, secure=tls is not None)
             ready_line = f"kalitka hub on {address}, zone {zone}, database {database.name}"
@@ -120,10 +131,11 @@ def serve(
 
 
 def _keep_zone(database: Database, zone: str) -> None:
-    # What holidays and the times of grants mean depends on it.
+    # What holidays, the times of grants and the days of badges mean depends on it.
     with changing(database, who()) as session:
         if set_zone(session, zone):
-            recompute_all(session)
+            canteen.recompute_all(session)
+            compile.recompute_all(session)
 
 
 def _offer_setup(database: Database) -> None:
@@ -307,5 +319,6 @@ _HUB = {
 for _panel, _subjects in ((_PASSING, _SITE), (_KNOWING, _HUB)):
     for _word, _commands in _subjects.items():
         hub.add_typer(_commands, name=_word, rich_help_panel=_panel)
+hub.add_typer(kormitel.kormitel, name="kormitel", rich_help_panel=_PASSING)
 hub.command("explain", rich_help_panel=_PASSING)(grants.explain_pass)
 csv_files.register(hub, _PASSING)

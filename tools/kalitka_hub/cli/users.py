@@ -34,7 +34,9 @@ from kalitka_hub.cli.terminal import (
 )
 from kalitka_hub.faults import Refused
 
-user = typer.Typer(no_args_is_help=True, help="Who may use the hub: viewers, operators, admins.")
+user = typer.Typer(
+    no_args_is_help=True, help="Who may use the hub: people by their role, and other systems."
+)
 api_token = typer.Typer(
     no_args_is_help=True, help="API tokens, with which programs speak for a user."
 )
@@ -64,7 +66,11 @@ NoPassword = Annotated[
 def user_add(
     name: UserName,
     role: Annotated[
-        Role, typer.Option(help="Viewers read, operators change the site, admins also users.")
+        Role,
+        typer.Option(
+            help="Viewers read, operators change the site, admins also users; an integration is "
+            "another system that exchanges with this one."
+        ),
     ],
     db: DatabasePath = DEFAULT_DATABASE,
     from_stdin: FromStdin = False,

@@ -1,13 +1,13 @@
 """The REST API of those who use the hub: set-up, log-in, users, API tokens and the audit."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from kalitka_hub.accounts import api_tokens, login, setup_code, users
 from kalitka_hub.accounts.api_tokens import ApiTokenView, NewApiToken
+from kalitka_hub.accounts.hashing import hashing
 from kalitka_hub.accounts.users import NewUser, Password, Role, UserChange, UserName, UserView
 from kalitka_hub.faults import Refused
 from kalitka_hub.rest.auth import (
@@ -24,12 +24,6 @@ from kalitka_hub.store import audit_trail
 from kalitka_hub.store.audit_trail import AuditView
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.models import NAME_MAX
-
-# Passwords are hashed in threads of their own: otherwise those who guess them would take all the
-# threads in which readers are answered, and 19 MiB of memory for each.
-_HASHING = CapacityLimiter(2)
-_WAITING_MAX = 20
-_BUSY_SECONDS = 5
 
 router = create_router()
 Name = Annotated[str, Path(max_length=NAME_MAX)]
@@ -92,7 +86,7 @@ def setup_state(state: State) -> SetupState:
 async def setup(request: Request, state: State, data: Setup) -> UserView:
     """Make the first admin, with the code that the server printed when it started."""
     check_no_other_page(request)
-    return await _hashing(
+    return await hashing(
         setup_code.set_up,
         state.database,
         data.code,
@@ -106,7 +100,7 @@ async def setup(request: Request, state: State, data: Setup) -> UserView:
 async def log_in(request: Request, response: Response, state: State, data: Login) -> Me:
     """Log in by name and password. The cookie that is set counts for 12 hours."""
     check_no_other_page(request)
-    made = await _hashing(
+    made = await hashing(
         login.log_in,
         state.database,
         data.name,
@@ -144,7 +138,7 @@ async def change_password(
 ) -> None:
     """Change one's own password. It ends one's other log-ins."""
     try:
-        await _hashing(
+        await hashing(
             login.change_password,
             state.database,
             caller.name,
@@ -250,13 +244,3 @@ def _log_in_of(caller: Caller) -> str:
     if caller.log_in is None:
         raise HTTPException(403, "this is for a person who is logged in, not for an API token")
     return caller.log_in
-
-
-async def _hashing(work: Any, *arguments: Any) -> Any:
-    if _HASHING.statistics().tasks_waiting >= _WAITING_MAX:
-        raise HTTPException(
-            429,
-            "too many people log in just now: try again in a moment",
-            headers={"Retry-After": str(_BUSY_SECONDS)},
-        )
-    return await to_thread.run_sync(work, *arguments, limiter=_HASHING)

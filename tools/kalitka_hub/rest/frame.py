@@ -23,10 +23,10 @@ from kalitka_hub import logs
 from kalitka_hub.accounts.login import WrongLogin
 from kalitka_hub.accounts.login_attempts import TooManyAttempts
 from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.gates import docs
+from kalitka_hub.gates.bounded_body import BoundedBody
 from kalitka_hub.gates.plain_errors import RETRY_SECONDS
 from kalitka_hub.gates.state import HubState
-from kalitka_hub.rest import docs
-from kalitka_hub.rest.bounded_body import BoundedBody
 from kalitka_hub.site.written_texts import sentence_of
 
 PREFIX = "/api/v1/hub"

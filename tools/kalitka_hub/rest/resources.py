@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query
 
 from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.kormitel.records import KORMITEL
 from kalitka_hub.rest.auth import Operator, State, Viewer
 from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
 from kalitka_hub.site.resources import RESOURCES, Resource
@@ -21,6 +22,7 @@ from kalitka_hub.store.models import NAME_MAX
 
 _KEY_MAX = 300  # characters
 _FILTERS = {
+    "badge": "Only those of the badge of this id.",
     "blocked": "Only those that are blocked, or with false those that are not.",
     "group": "Only those in the group of this name.",
     "name": "Only those that have this in their name.",
@@ -29,6 +31,7 @@ _FILTERS = {
     "readers": "Only those at this reader or group of readers, `*` for those at all readers.",
     "schedule": "Only those of the schedule of this name.",
     "since": "Only from this date on, such as `2026-12-31`.",
+    "status": "Only those of this status.",
     "until": "Only to this date, inclusive.",
 }
 
@@ -50,7 +53,7 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
 
     def add(state: State, caller: Operator, data: Any) -> Any:
         with changing(state.database, caller.who) as session:
-            with _of_the_body():
+            with of_the_body():
                 key = resource.add(session, data)
             return resource.find(session, key)
 
@@ -61,7 +64,7 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
     def change(state: State, caller: Operator, key: Any, data: Any) -> Any:
         with changing(state.database, caller.who) as session:
             resource.find(session, key)
-            with _of_the_body():
+            with of_the_body():
                 resource.change(session, key, data)
             return resource.find(session, resource.key_in(data, key))
 
@@ -100,7 +103,8 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
 
 
 @contextmanager
-def _of_the_body() -> Iterator[None]:
+def of_the_body() -> Iterator[None]:
+    """Have a thing that there is not be a fault of the body, which names it."""
     try:
         yield
     except NotFound as fault:
@@ -141,4 +145,4 @@ def _asked(kind: Any, told: str) -> Any:
     return Annotated[kind, Query(description=told)]
 
 
-router = router_of(RESOURCES.values())
+router = router_of((*RESOURCES.values(), *KORMITEL.values()))

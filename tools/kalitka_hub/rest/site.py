@@ -115,7 +115,7 @@ def explain_pass(
     """Tell whether a reader would let a token in at a time, and why."""
     now = int(state.database.clock()) // 60
     with state.database.snapshot() as session:
-        minute = now if at is None else _minute_of(session, at)
+        minute = now if at is None else minute_asked(session, at)
         return explain(session, reader, code, minute, now)
 
 
@@ -140,7 +140,8 @@ def remove_reader_secret(state: State, caller: Admin, code: ReaderCode) -> None:
         set_reader_secret(session, code, None)
 
 
-def _minute_of(session: Session, at: str) -> int:
+def minute_asked(session: Session, at: str) -> int:
+    """Return the minute since 1970 UTC of what `At` takes. Raises Refused."""
     if at.isascii() and at.isdigit() and len(at) <= _SECONDS_MAX and int(at) // 60 <= FOREVER:
         return int(at) // 60
     return minutes_of(at, zone_of(session))[0]

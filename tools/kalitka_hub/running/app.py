@@ -1,7 +1,8 @@
 """The hub as an ASGI application: its routes, and what every error looks like.
 
 Errors are one line of plain text, for a person with `curl` and for the log of a reader; those of
-the REST API, an application of its own below `frame.PREFIX`, are JSON. Every answer says in a
+the REST API, an application of its own below `frame.PREFIX`, and of the exchange with Kormitel are
+JSON. Every answer says in a
 header that it is this hub's: then a reader of ours sends what others would not understand.
 """
 
@@ -17,10 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kalitka_hub.gates import plain_errors, token_reader_api
 from kalitka_hub.gates.state import HubState
-from kalitka_hub.rest import accounts, csv_files, frame, resources, site
+from kalitka_hub.kormitel import http as kormitel_http
+from kalitka_hub.kormitel.canteen import keep_day
+from kalitka_hub.rest import accounts, csv_files, frame, kormitel, resources, site
 from kalitka_hub.running import health, metrics
 from kalitka_hub.running.watch import Watch
-from kalitka_hub.site.compile import keep_horizon
 from kalitka_hub.site.zone import check_zone
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database
@@ -36,6 +38,7 @@ _UNKNOWN = (
 
 class _Hub(FastAPI):
     readers: ASGIApp  # that answers the readers' paths
+    exchange: ASGIApp  # that answers Kormitel's
 
     # Not a middleware: those do not see the answer to a fault that nobody handled.
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +49,8 @@ class _Hub(FastAPI):
 
         if scope["type"] == "http" and scope["path"] in token_reader_api.PATHS:
             await self.readers(scope, receive, send_marked)
+        elif scope["type"] == "http" and kormitel_http.is_path(scope["path"]):
+            await self.exchange(scope, receive, send_marked)
         else:
             await super().__call__(scope, receive, send_marked)
 
@@ -58,7 +63,7 @@ def create_app(
     zone: the name of the site's time zone, or a POSIX TZ string. metrics_for_all: whoever reaches
     the hub may read its figures, not only this computer and those with an API token.
     It writes the last sightings down when it stops, and keeps the holidays in the rules as the
-    days go by; `compile.keep_horizon` for the first day and closing the database are the caller's.
+    days go by; `canteen.keep_day` for the first day and closing the database are the caller's.
     """
     state = HubState(database, check_zone(zone))
 
@@ -81,12 +86,13 @@ def create_app(
     app.include_router(health.router)
     app.include_router(metrics.router)
     # The site's come before those of resources, whose paths take slashes.
-    routers = (accounts.router, site.router, csv_files.router, resources.router)
-    app.mount(frame.PREFIX, frame.create_api(state, routers))
+    rooms = (accounts, site, csv_files, kormitel, resources)
+    app.mount(frame.PREFIX, frame.create_api(state, [room.router for room in rooms]))
     app.state.metrics = figures = metrics.Metrics(database)
     app.state.metrics_for_all = metrics_for_all
     app.add_middleware(Watch, database=database, metrics=figures)
     app.readers = Watch(token_reader_api.TokenReaderApi(state), database, figures)
+    app.exchange = Watch(kormitel_http.create_api(state), database, figures)
     return app
 
 
@@ -96,7 +102,7 @@ async def _keep_calendar(database: Database) -> None:
     while True:
         await sleep(_CALENDAR_SECONDS)
         try:
-            await run_in_threadpool(keep_horizon, database)
+            await run_in_threadpool(keep_day, database)
         except Exception:
             # Whatever it is, this goes on: without it gates would stay open on holidays.
             _LOG.exception("the calendar was not looked at")

@@ -164,7 +164,7 @@ def _version() -> str:
 def _check_reader(request: Request, state: auth.State) -> None:
     """Let this computer read, and others with an API token. Raises 401."""
     if not (request.app.state.metrics_for_all or _is_local(request)):
-        auth.caller(request, state)
+        auth.viewer(auth.caller(request, state))
 
 
 def _is_local(request: Request) -> bool:

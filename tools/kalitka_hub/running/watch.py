@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kalitka_hub import logs
 from kalitka_hub.clock import Clock, minute_of
 from kalitka_hub.gates import token_reader_api
+from kalitka_hub.kormitel import http as kormitel_http
 from kalitka_hub.rest import frame
 from kalitka_hub.running.metrics import Metrics
 from kalitka_hub.site.readers import find_reader
@@ -35,6 +36,7 @@ _READERS = {
     token_reader_api.TIME_WITH_ZONE: "time_with_zone",
     token_reader_api.TIME_WITH_HOURS: "time_with_hours",
 }
+_KORMITEL = "kormitel"
 _OTHERS = {"/healthz": "healthz", "/metrics": "metrics", f"{frame.PREFIX}/login": _LOGIN}
 _LOGIN_REFUSED = (401, 429)
 _TOLD_MAX = 200  # refusals logged a minute; of more the number is
@@ -83,7 +85,7 @@ class Watch:
         requests, durations = self._figures_of(path, exchange.status)
         requests.inc()
         durations.observe(seconds)
-        if path == _LOGIN and exchange.status in _LOGIN_REFUSED:
+        if path in (_LOGIN, _KORMITEL) and exchange.status in _LOGIN_REFUSED:
             metrics.login_failures.inc()
         if path == _SYNC and exchange.status == 200:
             metrics.polls.labels(exchange.kind_of_sync()).inc()
@@ -209,4 +211,6 @@ def _name_of(path: str) -> str:
     name = _READERS.get(path) or _OTHERS.get(path)
     if name:
         return name
+    if kormitel_http.is_path(path):
+        return _KORMITEL
     return "api" if path.startswith(f"{frame.PREFIX}/") else "other"

@@ -1,8 +1,9 @@
 """From what people set to what readers are told: the one writer of `token_rules`.
 
-A token has the rules that it was given by hand, and those that the groups of its person are
-granted; one that is blocked or removed has none. A token whose rules really changed is stamped,
-and only that costs the readers something. Of any number of tokens a batch is in memory.
+A token has the rules that it was given by hand, those that the groups of its person are granted,
+and those of a badge of Kormitel; one that is blocked or removed has none. A token whose rules
+really changed is stamped, and only that costs the readers something. Of any number of tokens a
+batch is in memory.
 
 A reader holds RULE_SET_MAX bytes of rules of one code. Where it has to hold more, holidays are
 left out, those farthest ahead first: they come into the rules as they come nearer.
@@ -10,7 +11,7 @@ left out, those farthest ahead first: they come into the rules as they come near
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
@@ -27,6 +28,7 @@ from kalitka_hub.site.schedule_rules import HORIZON_DAYS, local_day
 from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.store.changes import change_of, changing, stamp_of
 from kalitka_hub.store.database import Database
+from kalitka_hub.store.kormitel_models import KormitelRule
 from kalitka_hub.store.many_rows import insert_rows, one_of
 from kalitka_hub.store.models import (
     EVERY_READER,
@@ -85,30 +87,37 @@ def together(session: Session) -> Iterator[None]:
         recompute(session, sorted(waiting))
 
 
-def recompute_all(session: Session) -> int:
-    """Do the same for all tokens, as every local day asks for; return how many changed.
+def recompute_anyway(session: Session, token_ids: Iterable[int]) -> int:
+    """Do the same, but never refuse; return how many tokens changed.
 
-    What a reader cannot hold is told all the same, and logged: it drops what is too much.
+    What a reader cannot hold is told all the same, and logged: it drops what is too much. Inside
+    of `together` it is done at once.
     """
+    return _run_anyway(_Work(session), token_ids)
+
+
+def recompute_all(session: Session) -> int:
+    """Do `recompute_anyway` for all tokens, as every local day asks for."""
     work = _Work(session)
-    changed = work.run(list(session.scalars(select(Token.id).where(Token.deleted.is_(False)))))
+    token_ids = list(session.scalars(select(Token.id).where(Token.deleted.is_(False))))
+    changed = _run_anyway(work, token_ids)
     session.execute(update(Site).values(horizon=_horizon(session, work.now)))
-    if work.overfull is not None:
-        _log.warning("a token has more rules than a reader holds: number %d", work.overfull)
     return changed
 
 
-def keep_horizon(database: Database) -> int | None:
+def keep_horizon(database: Database, before: Callable[[Session], int] | None = None) -> int | None:
     """Do `recompute_all` if the local date is another than when it was done last, else nothing.
 
-    Returns how many tokens changed, None if nothing was to be done. Costs one short query then.
+    before: what is done first, in the same transaction; it returns how many tokens it changed.
+    Returns how many changed in all, None if nothing was to be done. Costs one short query then.
     """
     now = minute_of(database.clock)
     with database.snapshot() as session:
         if session.scalars(select(Site.horizon)).one() == _horizon(session, now):
             return None
     with changing(database, "the calendar") as session:
-        return recompute_all(session)
+        changed = before(session) if before is not None else 0
+        return changed + recompute_all(session)
 
 
 def may_be_told(session: Session, date: str) -> bool:
@@ -178,12 +187,13 @@ class _Work:
     def _wanted(self, token_ids: Collection[int]) -> dict[int, Collection[Rule]]:
         live = self._are(Token.id, token_ids), Token.deleted.is_(False), Token.blocked.is_(False)
         direct: dict[int, set[Rule]] = defaultdict(set)
-        for token_id, group_id, text in self._session.execute(
-            select(DirectRule.token_id, DirectRule.group_id, DirectRule.text)
-            .join(Token, Token.id == DirectRule.token_id)
-            .where(*live)
-        ):
-            direct[token_id].add((group_id, text))
+        for source in (DirectRule, KormitelRule):
+            for token_id, group_id, text in self._session.execute(
+                select(source.token_id, source.group_id, source.text)
+                .join(Token, Token.id == source.token_id)
+                .where(*live)
+            ):
+                direct[token_id].add((group_id, text))
         groups: dict[int, set[int]] = defaultdict(set)
         is_granted = exists().where(Grant.person_group_id == PersonGroupMember.group_id)
         for token_id, group_id in self._session.execute(
@@ -286,6 +296,13 @@ class _Work:
                 groups[reader_id].add(group_id)
             self._readers = {frozenset(of_one) for of_one in groups.values()}
         return self._readers
+
+
+def _run_anyway(work: _Work, token_ids: Iterable[int]) -> int:
+    changed = work.run(token_ids)
+    if work.overfull is not None:
+        _log.warning("a token has more rules than a reader holds: number %d", work.overfull)
+    return changed
 
 
 def _bytes_of(texts: Iterable[str]) -> int:

@@ -19,6 +19,7 @@ from kalitka_hub.site.local_time import clock_text, text_of
 from kalitka_hub.site.readers import existing_reader, label_of, told_groups
 from kalitka_hub.site.schedule_rules import HORIZON_DAYS, local_day
 from kalitka_hub.site.tokens import find_token
+from kalitka_hub.store.kormitel_models import KormitelObject, KormitelRule, KormitelToken
 from kalitka_hub.store.models import (
     DirectRule,
     PersonGroup,
@@ -37,7 +38,7 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 class RuleReason:
     """One rule of the token at the reader. said: in words, what it says of the time.
 
-    sources: where it comes from, a grant or what was given by hand.
+    sources: where it comes from: a grant, a badge of Kormitel, or what was given by hand.
     """
 
     text: str
@@ -146,7 +147,8 @@ class _Question:
         if token.blocked:
             yield "the token is blocked: it has no rules"
         if token.person_id is None:
-            yield "the token is nobody's: it has what it was given by hand"
+            also = ", and what its badge has" if self._badge(token) else ""
+            yield f"the token is nobody's: it has what it was given by hand{also}"
             return
         here, elsewhere = [], []
         for grant in self._grants(token):
@@ -181,6 +183,7 @@ class _Question:
         )
         for text, kind, name in self._session.execute(direct):
             yield text, f"given by hand for {_readers(kind, name)}"
+        yield from self._of_badge(token)
         for grant in self._grants(token):
             if grant.reader_group_id not in self._groups:
                 continue
@@ -191,6 +194,21 @@ class _Question:
                 texts = set(self.calendar.texts(grant))
             for text in texts:
                 yield text, self._named(grant)
+
+    def _of_badge(self, token: Token) -> Iterator[tuple[str, str]]:
+        badge = self._badge(token)
+        if badge is None:
+            return
+        wanted = select(KormitelRule.text).where(KormitelRule.token_id == token.id)
+        here = wanted.where(KormitelRule.group_id.in_(self._groups)).distinct()
+        for text in self._session.scalars(here):
+            yield text, f"from Kormitel: badge {badge.fields.get('name') or badge.key}"
+
+    def _badge(self, token: Token) -> KormitelObject | None:
+        wanted = select(KormitelObject).join(
+            KormitelToken, KormitelToken.badge_id == KormitelObject.id
+        )
+        return self._session.scalars(wanted.where(KormitelToken.token_id == token.id)).first()
 
     def _grants(self, token: Token) -> list[Granted]:
         wanted = select(PersonGroupMember.group_id)

@@ -36,7 +36,7 @@ def minutes_of(text: str, zone: Zone) -> list[int]:
     if time.tzinfo:
         minutes = [(time.replace(tzinfo=None) - _EPOCH) // _MINUTE]
     else:
-        minutes = _minutes_of_local((time - _EPOCH) // _MINUTE, zone)
+        minutes = minutes_of_local((time - _EPOCH) // _MINUTE, zone)
     if not minutes:
         raise Refused(
             f"there is no {text} in {zone.text}, the clocks are put forward over it: write a "
@@ -64,10 +64,20 @@ def text_of(minute: int | None, zone: Zone) -> str | None:
     zone.tell(minute)
     offset = zone.offset
     text = (_EPOCH + (minute + offset) * _MINUTE).isoformat(timespec="minutes")
-    if len(_minutes_of_local(minute + offset, zone)) == 1:
+    if len(minutes_of_local(minute + offset, zone)) == 1:
         return text
     sign = "-" if offset < 0 else "+"
     return f"{text}{sign}{clock_text(abs(offset))}"
+
+
+def minutes_of_local(local: int, zone: Zone) -> list[int]:
+    """Return the minutes since 1970 UTC at which it is this local minute: none, one, or two.
+
+    local: minutes since 1970-01-01T00:00 as the clocks of the zone show it.
+    """
+    # The clocks change once, if at all, in so short a time: these are all offsets there are.
+    offsets = {_offset(local - _FAR, zone), _offset(local + _FAR, zone)}
+    return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
 
 
 def minute_of_day(text: str) -> int:
@@ -95,12 +105,6 @@ def checked_date(text: str) -> str:
     except ValueError as fault:
         raise Refused(f"{text[:40]!r} is no date: {fault}; write it like 2026-12-31") from fault
     return text
-
-
-def _minutes_of_local(local: int, zone: Zone) -> list[int]:
-    # The clocks change once, if at all, in so short a time: these are all offsets there are.
-    offsets = {_offset(local - _FAR, zone), _offset(local + _FAR, zone)}
-    return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
 
 
 def _offset(minute: int, zone: Zone) -> int:

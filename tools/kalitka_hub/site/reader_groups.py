@@ -17,6 +17,7 @@ from kalitka_hub.site.readers import (
     NAMED,
     existing_group,
     find_group,
+    find_kitchen_of,
     find_reader,
     ids_of_readers,
     note_configured,
@@ -81,6 +82,9 @@ def remove_reader_group(session: Session, name: str) -> None:
         raise Refused(f"the group {name} has grants: remove these first")
     if session.scalar(select(exists().where(DirectRule.group_id == group.id))):
         raise Refused(f"tokens have rules by hand for the group {name}: change these first")
+    kitchen = find_kitchen_of(session, group.id)
+    if kitchen is not None:
+        raise Refused(f"the kitchen {kitchen} has the group {name}: give it other readers first")
     before = _described(_views(session, [group])[0])
     session.delete(group)
     session.flush()

@@ -19,6 +19,7 @@ from kalitka_hub.faults import NotFound, Refused
 from kalitka_hub.site.written_texts import Name, Names, Note, Written, setting_of
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_of, stamp_of
+from kalitka_hub.store.kormitel_models import KormitelKitchen
 from kalitka_hub.store.many_rows import one_of
 from kalitka_hub.store.models import (
     EVERY_READER,
@@ -142,13 +143,17 @@ def remove_reader(session: Session, code: str) -> int:
     """Refuse a reader from now on; return how many tokens had rules for it by name.
 
     A token that was for this reader alone is then for none. The session comes from
-    `changes.changing`. Raises NotFound, and Refused while something is granted to it by name.
+    `changes.changing`. Raises NotFound, and Refused while something is granted to it by name, or
+    a kitchen has it.
     """
     stamp_of(session)
     reader = existing_reader(session, code)
     own = _own_group(session, reader.id)
     if session.scalar(select(exists().where(Grant.reader_group_id == own))):
         raise Refused(f"grants name the reader {code}: remove these first")
+    kitchen = find_kitchen_of(session, own)
+    if kitchen is not None:
+        raise Refused(f"the kitchen {kitchen} has the reader {code}: give it other readers first")
     named = select(func.count(DirectRule.token_id.distinct())).where(DirectRule.group_id == own)
     count = session.execute(named).scalar_one()
     before = _described(_views(session, [reader])[0])
@@ -253,6 +258,12 @@ def existing_group(session: Session, name: str) -> ReaderGroup:
     if group is None:
         raise _no_group(name)
     return group
+
+
+def find_kitchen_of(session: Session, group_id: int) -> str | None:
+    """Return a kitchen of Kormitel that has this group of readers, if there is one."""
+    wanted = select(KormitelKitchen.kitchen).where(KormitelKitchen.group_id == group_id)
+    return session.scalars(wanted.order_by(KormitelKitchen.kitchen)).first()
 
 
 def told_groups(session: Session, reader_id: int) -> list[int]:

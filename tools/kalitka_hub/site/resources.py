@@ -46,11 +46,11 @@ class Resource:
     @property
     def is_numbered(self) -> bool:
         """Whether the key is a number, which the hub gives."""
-        return self.key == "id"
+        return self.view.model_fields[self.key].annotation is int
 
     def key_in(self, setting: Written, made: Key) -> Key:
         """Return the key of what was written with the key `made`: names may have changed."""
-        return made if self.is_numbered else getattr(setting, self.key)
+        return getattr(setting, self.key, None) or made
 
 
 def _by_name(add: Callable[[Session, Any], None]) -> Callable[[Session, Any], str]:

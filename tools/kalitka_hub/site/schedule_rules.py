@@ -91,6 +91,17 @@ def days_ahead(exceptions: Collection[int], today: int, days: int = HORIZON_DAYS
     return known[begin:end]
 
 
+def united(spans: Sequence[Span]) -> list[Span]:
+    """Return spans in order, those that overlap or meet as one; without those that are empty."""
+    found: list[Span] = []
+    for span in sorted(span for span in spans if span.first <= span.last):
+        if found and span.first <= found[-1].last + 1:
+            found[-1] = Span(found[-1].first, max(found[-1].last, span.last))
+        else:
+            found.append(span)
+    return found
+
+
 def texts_of(
     windows: Sequence[Window],
     exceptions: Exceptions,
@@ -116,7 +127,7 @@ def texts_of(
     for window, span in zip(windows, spans, strict=True):
         for part, piece in _pieces(window, told, stretches):
             texts.update(_text(part, _cut(piece, span), span, today_at))
-    for span in _united(spans):
+    for span in united(spans):
         for hours, days_of, reach in _other_hours(told, stretches):
             for piece in reach:
                 part = _Part(hours.start, hours.end, days_of)
@@ -139,16 +150,6 @@ def _span(window: Window, first: int | None, last: int | None) -> Span:
 
 def _cut(piece: Span, span: Span) -> Span:
     return Span(max(piece.first, span.first), min(piece.last, span.last))
-
-
-def _united(spans: Sequence[Span]) -> list[Span]:
-    united: list[Span] = []
-    for span in sorted(span for span in spans if span.first <= span.last):
-        if united and span.first <= united[-1].last + 1:
-            united[-1] = Span(united[-1].first, max(united[-1].last, span.last))
-        else:
-            united.append(span)
-    return united
 
 
 def _text(part: _Part, piece: Span, span: Span | None, today_at: int) -> Iterator[str]:
@@ -232,7 +233,7 @@ def _other_hours(
 
 def _spans_of(stretches: Sequence[_Stretch], first: int, last: int) -> list[Span]:
     spans = [Span(at, end) for day, at, end in stretches if first <= day <= last]
-    return _united(spans)
+    return united(spans)
 
 
 def _weekday(day: int) -> int:

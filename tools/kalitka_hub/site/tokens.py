@@ -25,6 +25,7 @@ from kalitka_hub.site.readers import groups_by_label, label_of
 from kalitka_hub.site.written_texts import Name, Names, Written
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.kormitel_models import KormitelToken
 from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
 from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGroup, Token
 
@@ -159,7 +160,10 @@ def change_token(session: Session, code: str, record: TokenRecord) -> bool:
 
 
 def remove_token(session: Session, code: str) -> None:
-    """Remove a token; its row stays to tell of it. Raises NotFound, Refused for no code."""
+    """Remove a token; its row stays to tell of it.
+
+    Raises NotFound, and Refused for what is no code or a badge's of Kormitel.
+    """
     remove_tokens(session, [code])
 
 
@@ -200,7 +204,7 @@ def set_tokens(session: Session, settings: Iterable[TokenSetting]) -> int:
 
 
 def remove_tokens(session: Session, codes: Iterable[str]) -> int:
-    """Remove tokens; return how many. Raises at the first that is none, as `remove_token`."""
+    """Remove tokens; return how many. Raises at the first that cannot be, as `remove_token`."""
     stamp_of(session)
     remaining = iter(codes)
     removed = 0
@@ -420,6 +424,7 @@ def _remove(session: Session, codes: Mapping[bytes, str]) -> int:
         raise _no_token(codes[min(missing)])
     states = _states(session, rows)
     ids = [row.id for row in rows]
+    _check_no_badge(session, ids)
     session.execute(delete(DirectRule).where(one_of(session, DirectRule.token_id, ids)))
     session.execute(
         update(Token)
@@ -430,6 +435,16 @@ def _remove(session: Session, codes: Mapping[bytes, str]) -> int:
     records = [audit.Record("remove", row.code, _described(states[row.id]), None) for row in rows]
     audit.record_all(session, TOKENS, records)
     return len(rows)
+
+
+def _check_no_badge(session: Session, token_ids: Collection[int]) -> None:
+    of_badges = select(Token.code).join(KormitelToken, KormitelToken.token_id == Token.id)
+    code = session.scalars(of_badges.where(one_of(session, Token.id, token_ids))).first()
+    if code is not None:
+        raise Refused(
+            f"the token {code} is a badge of Kormitel: block it, give it to nobody, or change the "
+            "badge"
+        )
 
 
 def _rows(session: Session, keys: Iterable[bytes], *, removed: bool = False) -> _Rows:

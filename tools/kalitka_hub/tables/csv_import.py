@@ -16,6 +16,10 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.kormitel import objects, records
+from kalitka_hub.kormitel.fields import BADGES, key_of
+from kalitka_hub.kormitel.records import KORMITEL
+from kalitka_hub.kormitel.stored import known_keys
 from kalitka_hub.site import compile, people, tokens
 from kalitka_hub.site.grants import ALL_READERS
 from kalitka_hub.site.people import Holding
@@ -295,7 +299,12 @@ class _Run:
             return None
         fields = self._resource.setting.model_fields.keys()
         present = {name: getattr(view, name) for name in fields} if view is not None else {}
-        said = {name: value for name, value in cells.items() if name in fields}
+        said = {
+            name: value
+            for name, value in cells.items()
+            if name in fields
+            and not (view is not None and self._is_so(name, value, present[name]))
+        }
         try:
             setting = self._resource.setting(**present | said)
         except ValidationError as fault:
@@ -304,6 +313,13 @@ class _Run:
             return None
         row = _Row(line, key, view, setting, cells.get("tokens"))
         return row if self._is_unique(row) else None
+
+    def _is_so(self, name: str, value: Any, present: Any) -> bool:
+        """Tell whether a cell is what is there: a number may be text, and a value one of old."""
+        if value == present:
+            return True
+        column = self._table.column(name)
+        return column is not None and column.write(value) == column.write(present)
 
     def _same(self, cells: dict[str, Any]) -> Key | None:
         """Return the key of what a row without one is of, by what is unique; None: it is new."""
@@ -336,6 +352,9 @@ class _Run:
             return {**people.find_people(self._session, wanted)}
         if self._resource.name == tokens.TOKENS:
             return {**tokens.find_records(self._session, wanted)}
+        if self._resource.name in KORMITEL:
+            found = records.find_all(self._session, self._resource.name, wanted)
+            return {key: records.view_of(known) for key, known in found.items()}
         if self._all is None:
             self._all = {getattr(view, self._table.key): view for view in self._pages()}
             if self._table.unique:
@@ -370,6 +389,10 @@ class _Run:
     def _unknown(self, kind: str, names: set[Any]) -> set[Any]:
         if kind == "person":
             return tokens.missing_people(self._session, names) if names else set()
+        if kind == "badge":
+            keys = {name: key_of(name) for name in names}
+            known = known_keys(self._session, BADGES, keys.values())
+            return {name for name, key in keys.items() if key not in known}
         if kind not in self._names:
             self._names[kind] = self._known(kind)
         return names - self._names[kind]
@@ -427,6 +450,9 @@ class _Run:
                 tokens.write_tokens(self._session, changes)
             elif self._resource.name == people.PEOPLE:
                 self._write_people(rows)
+            elif self._resource.name in KORMITEL:
+                settings = (row.setting for row in rows)
+                records.write_all(self._session, self._resource.name, settings)  # type: ignore[arg-type]
             else:
                 for row in rows:
                     self._write_one(row)
@@ -469,6 +495,8 @@ class _Run:
                 tokens.remove_tokens(self._session, keys)  # type: ignore[arg-type]
             elif self._resource.name == people.PEOPLE:
                 people.remove_people(self._session, keys)  # type: ignore[arg-type]
+            elif self._resource.name in KORMITEL:
+                objects.remove_all(self._session, self._resource.name, keys)  # type: ignore[arg-type]
             else:
                 for key in keys:
                     self._resource.remove(self._session, key)

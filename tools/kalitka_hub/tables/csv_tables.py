@@ -1,18 +1,21 @@
 """The tables that are exported and imported as CSV: their columns, and how a cell is written.
 
 A column is a field of what is written of a `resources.Resource`. One that a file leaves out stays
-as it is; an empty cell is none: no note, no groups, all readers, closed all day. Windows are
+as it is, and so does one that a cell says as it is exported; an empty cell is none: no note, no
+groups, all readers, closed all day. Windows are
 written as on the command line, see `window_texts`. Whatever a table exports it imports again
 without a change.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.kormitel import fields
+from kalitka_hub.kormitel.records import KORMITEL
 from kalitka_hub.site import local_time, schedules
 from kalitka_hub.site.resources import RESOURCES, Resource
 from kalitka_hub.site.schedules import HoursSetting, WindowSetting
@@ -124,6 +127,18 @@ def _yes(cell: str) -> bool:
     return known
 
 
+def _yes_or_nothing(cell: str) -> bool | None:
+    return _yes(cell) if cell.strip() else None
+
+
+def _yes_text(value: bool | None) -> str:
+    return "" if value is None else "yes" if value else "no"
+
+
+def _object_id(cell: str) -> str | None:
+    return fields.key_of(cell) if cell.strip() else None
+
+
 def _code(cell: str) -> str:
     if cell != cell.strip():
         # No scanner reads one, and nobody sees it.
@@ -178,7 +193,12 @@ def _hours_text(hours: list[HoursSetting]) -> str:
     return cell_of(map(hours_text, hours))
 
 
+def _texts(*names: str) -> Iterator[Column]:
+    return (Column(name, _text, _written) for name in names)
+
+
 _ID = Column("id", _number, _written)
+_OBJECT_ID = Column("id", _object_id, _written)
 _NAME = Column("name", _name, _written)
 _NOTE = Column("note", _text, _written)
 _TABLES = (
@@ -253,6 +273,30 @@ _TABLES = (
             Column("last", _last, _written, as_shown=_last_shown),
         ),
         ("people", "readers", "schedule"),
+    ),
+    CsvTable(
+        KORMITEL["badges"],
+        (
+            _OBJECT_ID,
+            *_texts("name", "first_name", "last_name", "number"),
+            Column("feed", _name, _written),
+            *_texts("qr"),
+            Column("is_blocked", _yes_or_nothing, _yes_text),
+            *_texts("kitchen", "gender", "phone", "batch", "role", "position", "comment"),
+            Column("vegan", _yes_or_nothing, _yes_text),
+            Column("infant", _yes_or_nothing, _yes_text),
+        ),
+        ("id",),
+    ),
+    CsvTable(
+        KORMITEL["arrivals"],
+        (
+            _OBJECT_ID,
+            Column("badge", _object_id, _written, "badge"),
+            Column("status", _name, _written),
+            *_texts("arrival_date", "departure_date", "arrival_transport", "departure_transport"),
+        ),
+        ("id",),
     ),
 )
 TABLES = {table.resource.name: table for table in _TABLES}

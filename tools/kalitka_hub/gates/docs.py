@@ -1,4 +1,4 @@
-"""The page that shows the REST API to a person, from its OpenAPI description.
+"""The page that shows an API to a person, from its OpenAPI description.
 
 Plain HTML, without a script and without anything from another site: it has the origin of those
 who are logged in, and a site's hub may be where no internet is.

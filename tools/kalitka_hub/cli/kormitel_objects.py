@@ -1,0 +1,210 @@
+"""`kalitka hub kormitel list`, `show`, `add`, `set`, `remove`: badges, arrivals and the like."""
+
+import json
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Annotated, Any
+
+import typer
+
+from kalitka_hub.cli.resources import Columns, as_is, pages, print_views
+from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    AsJson,
+    DatabasePath,
+    adding_to,
+    changing_in,
+    faults_reported,
+    print_fields,
+    print_json,
+    reading,
+    say,
+)
+from kalitka_hub.faults import Refused
+from kalitka_hub.kormitel import objects, records, status
+from kalitka_hub.kormitel.feeding import name_of
+from kalitka_hub.kormitel.fields import KINDS, check_kind
+from kalitka_hub.kormitel.records import FLAGS, KORMITEL, NUMBERS
+
+_YES = {"yes": True, "true": True, "no": False, "false": False}
+
+Group = Annotated[
+    str, typer.Argument(metavar="GROUP", help=f"{', '.join(KINDS)}, or another group.")
+]
+ObjectId = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
+Values = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FIELD=VALUE...",
+        help="Such as name=Anna is_blocked=yes; nothing after the = takes away what was there.",
+    ),
+]
+
+
+def register(app: typer.Typer, panel: str) -> None:
+    """Add the commands, where the help has this panel."""
+    for word, command in (
+        ("list", list_objects),
+        ("show", show_object),
+        ("add", add_object),
+        ("set", set_object),
+        ("remove", remove_object),
+    ):
+        app.command(word, rich_help_panel=panel)(command)
+
+
+def list_objects(
+    group: Group,
+    db: DatabasePath = DEFAULT_DATABASE,
+    name: Annotated[
+        str | None, typer.Option(metavar="PART", help="Only badges with this in a name.")
+    ] = None,
+    blocked: Annotated[
+        bool | None,
+        typer.Option("--blocked/--not-blocked", help="Only badges that are, or are not."),
+    ] = None,
+    badge: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only arrivals of this badge.")
+    ] = None,
+    stays: Annotated[
+        str | None,
+        typer.Option("--status", metavar="STATUS", help="Only arrivals that have this status."),
+    ] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Those that were deleted.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the objects of a group, by id. Also as a file: `kalitka hub export badges`."""
+    asked = {"name": name, "blocked": blocked, "badge": badge, "status": stays}
+    filters = {option: value for option, value in asked.items() if value is not None}
+    with reading(db) as session:
+        check_kind(group)
+        resource = KORMITEL.get(group)
+        for option in filters:
+            if deleted or resource is None or option not in resource.filters:
+                raise Refused(f"--{option} is not for these: leave it out")
+        if resource is None or deleted:
+            known = pages(session, objects.list_objects, "key", kind=group, deleted=deleted)
+            views = [status.object_of(one) for one in known]
+        else:
+            views = [*pages(session, resource.list, "id", **filters)]
+    columns = _ANY if deleted else _COLUMNS.get(group, _ANY)
+    print_views(views, columns, as_json)
+
+
+def show_object(
+    group: Group, key: ObjectId, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
+) -> None:
+    """Show all that is known of an object, also of one that was deleted."""
+    with reading(db) as session:
+        view = status.object_of(objects.find(session, group, key))
+    if as_json:
+        print_json(view.model_dump())
+        return
+    fields = [(name, _as_text(value)) for name, value in view.fields.items()]
+    seen = as_is("deleted", "created", "changed", "by")
+    print_fields(
+        [
+            ("id", view.id),
+            *fields,
+            *((name, of(view)) for name, of in seen.items()),
+            ("not told to Kormitel", view.held),
+        ]
+    )
+
+
+def add_object(
+    group: Group,
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FIELD=VALUE...", help="Such as name=Anna feed=FREE."),
+    ] = None,
+    db: DatabasePath = DEFAULT_DATABASE,
+    key: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Its id; else one is made.")
+    ] = None,
+) -> None:
+    """Add an object, such as a badge or an arrival. Kormitel is told of it when it asks."""
+    with faults_reported():
+        given = read_values(group, values or ())
+    with adding_to(db) as session:
+        key = records.add_object(session, check_kind(group), key, given)
+    say(f"{key} added to {group}")
+
+
+def set_object(
+    group: Group, key: ObjectId, values: Values, db: DatabasePath = DEFAULT_DATABASE
+) -> None:
+    """Set fields of an object; its other fields stay as they are."""
+    with faults_reported():
+        given = read_values(group, values)
+    with changing_in(db) as session:
+        fields = records.checked_fields(check_kind(group), given)
+        changed = objects.put_all(session, group, {key: fields}, new=False)
+    say(f"{key} in {group} {'changed' if changed else 'is so already'}")
+
+
+def remove_object(group: Group, key: ObjectId, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Delete an object. Kormitel is told of it when it asks; what it was can still be shown."""
+    with changing_in(db) as session:
+        objects.remove(session, group, key)
+    say(f"{key} deleted from {group}")
+
+
+def read_values(group: str, values: Iterable[str]) -> dict[str, Any]:
+    """Return the fields that words such as `name=Anna` set. Raises Refused."""
+    given: dict[str, Any] = {}
+    for value in values:
+        name, is_set, text = value.partition("=")
+        if not is_set or not name:
+            raise Refused(f"{value[:40]!r} sets nothing: write FIELD=VALUE, such as name=Anna")
+        if name in given:
+            raise Refused(f"{name} is set twice: leave one out")
+        given[name] = _value_of(group, name, text)
+    return given
+
+
+def _value_of(group: str, name: str, text: str) -> Any:
+    """Return what a text is for a field: of one that is not known here what it is as JSON."""
+    if not text:
+        return None
+    if name in FLAGS:
+        return _YES.get(text.lower(), text)
+    resource = KORMITEL.get(group)
+    if name not in NUMBERS and resource is not None and name in resource.setting.model_fields:
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _as_text(value: Any) -> object:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _fields(view: Any) -> list[str]:
+    return [f"{name}: {_as_text(value)}" for name, value in view.fields.items()]
+
+
+def _name(view: Any) -> str | None:
+    name = name_of("", {part: getattr(view, part) for part in ("name", "first_name", "last_name")})
+    return name or None
+
+
+_HELD = {"not told to Kormitel": attrgetter("held")}
+_ANY: Columns = {**as_is("id"), "fields": _fields, **_HELD}
+_COLUMNS: dict[str, Columns] = {
+    "badges": {
+        **as_is("id"),
+        "name": _name,
+        **as_is("number", "feed", "kitchen", "qr"),
+        "blocked": lambda view: "blocked" if view.is_blocked else None,
+        **_HELD,
+    },
+    "arrivals": {**as_is("id", "badge", "status", "arrival_date", "departure_date"), **_HELD},
+    "persons": {**as_is("id"), "name": _name, **as_is("phone", "city"), **_HELD},
+    "engagements": {**as_is("id", "person", "direction", "year", "role"), **_HELD},
+    "directions": {**as_is("id", "name", "type"), **_HELD},
+}

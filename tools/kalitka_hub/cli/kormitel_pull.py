@@ -1,0 +1,140 @@
+"""`kalitka hub kormitel pull`: this hub asks an integrator, or another hub, as Kormitel would.
+
+The password is never an option: the list of processes shows those to everybody.
+"""
+
+import getpass
+import os
+import time
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from sqlalchemy.exc import DatabaseError
+
+from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    DatabasePath,
+    faults_reported,
+    opened,
+    progress,
+    say,
+    tell,
+)
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.kormitel.exchanges import Paused
+from kalitka_hub.store.database import Database, open_existing
+
+if TYPE_CHECKING:
+    from kalitka_hub.kormitel.pull import Pulled
+
+PASSWORD_VARIABLE = "KALITKA_PEER_PASSWORD"
+_DIFFERENT_SECONDS = 60  # so much two clocks may differ before a person is told
+
+
+def register(app: typer.Typer, panel: str | None = None) -> None:
+    """Add the command to `kalitka hub kormitel`, where its help has this panel."""
+    app.command("pull", rich_help_panel=panel)(pull_command)
+
+
+def pull_command(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL",
+            help="What `sync` and `back-sync` stand below: for another hub https://HOST:PORT/",
+        ),
+    ],
+    user: Annotated[str, typer.Option(metavar="NAME", help="Whom to log in there as.")],
+    db: DatabasePath = DEFAULT_DATABASE,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=f"Its first line is the password; else {PASSWORD_VARIABLE} in the environment "
+            "is, or it is asked for.",
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The CA that signed its certificate, in PEM."),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(metavar="MINUTES", min=1, max=24 * 60, help="Again and again, until Ctrl-C."),
+    ] = None,
+) -> None:
+    """Send what is new here to an integrator or another hub, then take what is new there.
+
+    What was broken off is taken up the next time. Of two changes of one field the later one
+    counts, on both sides.
+    """
+    with faults_reported(), opened(open_existing(db)) as database:
+        password = _password(password_file)
+        if every is None:
+            _pull(database, url, user, password, ca)
+            return
+        try:
+            while True:
+                _try_to_pull(database, url, user, password, ca)
+                time.sleep(every * 60)
+        except KeyboardInterrupt:
+            tell("stopped")
+
+
+def _try_to_pull(database: Database, url: str, user: str, password: str, ca: Path | None) -> None:
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    try:
+        _pull(database, url, user, password, ca, f"{now}: ")
+    except (NotFound, Paused) as fault:
+        tell(f"{now}: {fault}")
+    except DatabaseError as fault:
+        tell(f"{now}: the database failed: {' '.join(str(fault.orig).split())}")
+
+
+def _pull(
+    database: Database, url: str, user: str, password: str, ca: Path | None, when: str = ""
+) -> None:
+    # The HTTP library takes a while to import, which the other commands do not wait for.
+    from kalitka_hub.kormitel.pull import pull  # noqa: PLC0415
+
+    with progress("pull") as shown:
+        pulled = pull(database, url, user, password, ca=ca, progress=shown)
+    say(f"{when}{_told(pulled)}")
+    if pulled.ahead is not None and abs(pulled.ahead) > _DIFFERENT_SECONDS:
+        where = "ahead of" if pulled.ahead > 0 else "behind"
+        tell(
+            f"the peer's clock is {abs(pulled.ahead)} seconds {where} the one here: set the wrong "
+            "one, or older changes may pass for newer ones"
+        )
+
+
+def _told(pulled: "Pulled") -> str:
+    taken = pulled.taken
+    sent = f"sent {pulled.sent} changes"
+    if pulled.refused:
+        sent += f", of which {pulled.refused} were set aside there"
+    told = f"{sent}; took {taken.received} objects: {taken.applied} changed something"
+    return f"{told}, {taken.set_aside} were set aside" if taken.set_aside else told
+
+
+def _password(file: Path | None) -> str:
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+        except OSError as fault:
+            raise Refused(f"{file} cannot be read: {fault.strerror}; name a file") from fault
+    if (given := os.environ.get(PASSWORD_VARIABLE)) is not None:
+        return given
+    try:
+        # Not on a screen: where nothing can be typed unseen, nothing is asked.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass("Password: ")
+    except getpass.GetPassWarning as fault:
+        raise Refused(
+            f"there is no terminal to type the password on: give --password-file, or "
+            f"{PASSWORD_VARIABLE} in the environment"
+        ) from fault

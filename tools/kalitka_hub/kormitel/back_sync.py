@@ -1,0 +1,56 @@
+"""What a client sends back: taken whole, and written down with what became of it.
+
+After any answer of 400 or above the client sends the same items again at every run, and asks for
+nothing any more (kormitel.md). So only what is no document of the exchange at all is refused.
+"""
+
+import time
+
+from sqlalchemy.exc import OperationalError
+
+from kalitka_hub.faults import Refused
+from kalitka_hub.kormitel import documents, exchanges, objects
+from kalitka_hub.kormitel.exchanges import Outcome, Way
+from kalitka_hub.kormitel.objects import Counts
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import Database
+
+
+def take(database: Database, user: str, body: bytes) -> Counts:
+    """Take what `user` sent, in either shape: all of it or, with an exception, nothing.
+
+    Raises Refused for what is no document of the exchange, and exchanges.Paused.
+    """
+    begun = time.perf_counter_ns()
+    try:
+        document = documents.document_of(body)
+        with changing(database, user) as session:
+            exchanges.check_not_paused(session)
+            counts = objects.apply(session, document.items, user, since=document.from_date)
+            took = (time.perf_counter_ns() - begun) // 1000
+            exchanges.note(
+                session,
+                user,
+                "back-sync",
+                Outcome(counts._asdict(), len(body), took),
+                shape=document.shape,
+                from_date=document.from_date,
+            )
+    except OperationalError:
+        raise  # the database is busy, and takes no note of it either
+    except Refused as fault:
+        note_failure(database, user, "back-sync", str(fault), len(body))
+        raise
+    except Exception as fault:
+        told = f"the hub failed at this, and nothing was taken: {type(fault).__name__}"
+        note_failure(database, user, "back-sync", told, len(body))
+        raise
+    return counts
+
+
+def note_failure(
+    database: Database, user: str, way: Way, error: str, size: int | None = None
+) -> None:
+    """Write down a request that was refused. size: bytes of its body, None if it has none."""
+    with changing(database, user) as session:
+        exchanges.note(session, user, way, Outcome({}, size, 0, error))

@@ -1,0 +1,291 @@
+"""The documents of the exchange as OpenAPI describes them, with the documents' own examples.
+
+They describe what is answered, and what is sent by whoever keeps to them. What is read of a
+document is in `documents`, which takes much more: so nothing is checked by these models.
+Source: the seed and kormitel.md.
+"""
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Id = Annotated[int | str, Field(description="A guid, or a number.")]
+Text = str | None
+TextOrNumber = str | int | None
+YesOrNo = bool | None
+Date = Annotated[str | None, Field(description="As 2026-11-21.")]
+Status = Literal[
+    "PLANNED",
+    "CANCELLED",
+    "PENDING",
+    "CONFIRMED",
+    "SKIPPED",
+    "ARRIVED",
+    "STARTED",
+    "LEFT",
+    "COMPLETE",
+    "JOINED",
+]
+
+
+class _Open(BaseModel):
+    # There will be more fields and groups.
+    model_config = ConfigDict(extra="allow")
+
+
+class Badge(_Open):
+    """Somebody's badge, or that of a group."""
+
+    id: Id
+    name: Text = None
+    first_name: Text = None
+    last_name: Text = None
+    gender: Text = None
+    phone: Text = None
+    infant: YesOrNo = None
+    vegan: YesOrNo = None
+    feed: Literal["FREE", "PAID", "CHILD", "NO"] | None = None
+    number: TextOrNumber = None
+    batch: TextOrNumber = None
+    role: TextOrNumber = None
+    position: TextOrNumber = None
+    photo: Text = None
+    person: Id | None = None
+    comment: Text = None
+
+
+class Arrival(_Open):
+    """A stay of a badge's owner: both dates inclusive."""
+
+    id: Id
+    badge: Id | None = None
+    status: Status | None = None
+    arrival_date: Date = None
+    arrival_transport: Text = None
+    departure_date: Date = None
+    departure_transport: Text = None
+
+
+class Engagement(_Open):
+    """What a person does for a direction in a year."""
+
+    id: Id
+    year: int | None = None
+    person: Id | None = None
+    role: TextOrNumber = None
+    position: TextOrNumber = None
+    status: TextOrNumber = None
+    direction: Id | None = None
+
+
+class Person(_Open):
+    """A person."""
+
+    id: Id
+    name: Text = None
+    first_name: Text = None
+    last_name: Text = None
+    nickname: Text = None
+    other_names: Text = None
+    gender: Text = None
+    birth_date: Date = None
+    phone: Text = None
+    telegram: Text = None
+    email: Text = None
+    city: Text = None
+    vegan: YesOrNo = None
+
+
+class Direction(_Open):
+    """A service or a location of the festival."""
+
+    id: Id
+    name: Text = None
+    first_year: int | None = None
+    last_year: int | None = None
+    type: Text = None
+
+
+class _Deletable(_Open):
+    deleted: Annotated[bool, Field(description="Whether it is gone.")]
+
+
+class FlatBadge(Badge, _Deletable):
+    """A badge; of a deleted one the id alone."""
+
+
+class FlatArrival(Arrival, _Deletable):
+    """An arrival, which is told in full when it is deleted too."""
+
+
+class FlatEngagement(Engagement, _Deletable):
+    """An engagement, which is told in full when it is deleted too."""
+
+
+class FlatPerson(Person, _Deletable):
+    """A person; of a deleted one the id alone."""
+
+
+class FlatDirection(Direction, _Deletable):
+    """A direction, which is told in full when it is deleted too."""
+
+
+class FlatAnswer(_Open):
+    """What changed since `from_date`, inclusive; further groups look the same."""
+
+    persons: list[FlatPerson] = []
+    directions: list[FlatDirection] = []
+    engagements: list[FlatEngagement] = []
+    badges: list[FlatBadge] = []
+    arrivals: list[FlatArrival] = []
+
+
+Object = TypeVar("Object")
+
+
+class Group(BaseModel, Generic[Object]):
+    """What became of objects, as seen from `from_date`. deleted: their ids."""
+
+    inserted: list[Object] = []
+    updated: list[Object] = []
+    deleted: list[Id] = []
+
+
+class GroupedAnswer(_Open):
+    """What changed since `from_date`, inclusive; further groups look the same."""
+
+    badges: Group[Badge] = Group()
+    arrivals: Group[Arrival] = Group()
+    engagements: Group[Engagement] = Group()
+    persons: Group[Person] = Group()
+    directions: Group[Direction] = Group()
+
+
+class FlatItem(_Open):
+    """A change. data: the id and what changed; `{id, deleted: true}` is a deletion.
+
+    actor_badge: who did it, null for a service user. date: when; what is older than what is known
+    already changes nothing.
+    """
+
+    actor_badge: Id | None = None
+    date: Annotated[
+        str | None, Field(description="As 2026-11-21T18:56:42.123456Z; without it, now.")
+    ] = None
+    data: dict[str, Any]
+
+
+class FlatBody(_Open):
+    """Changes, oldest first; further groups look the same."""
+
+    badges: list[FlatItem] = []
+    arrivals: list[FlatItem] = []
+
+
+class GroupedItem(_Open):
+    """A change. badge: whose arrival it is. data: what changed."""
+
+    id: Id
+    badge: Id | None = None
+    data: dict[str, Any] | None = None
+
+
+class GroupedChanges(BaseModel):
+    """Changes of a group."""
+
+    inserted: list[GroupedItem] = []
+    updated: list[GroupedItem] = []
+    deleted: list[GroupedItem | Id] = []
+
+
+class GroupedBody(_Open):
+    """Changes since `from_date`; further groups look the same."""
+
+    from_date: str | None = None
+    badges: GroupedChanges = GroupedChanges()
+    arrivals: GroupedChanges = GroupedChanges()
+
+
+class Taken(BaseModel):
+    """What became of the items. set_aside: for an operator of the hub to look at."""
+
+    received: int
+    applied: int
+    unchanged: int
+    set_aside: int
+
+
+class Fault(BaseModel):
+    """What is wrong, and what to do."""
+
+    error: str
+
+
+_SEEDS_GROUP = {
+    "inserted": [{"id": 1, "name": "123"}],
+    "updated": [{"id": 1, "name": "123"}],
+    "deleted": [1, 2, 3],
+}
+_SEEDS_CHANGE = {"id": "guid", "badge": "guid", "data": {"name": "новое имя", "notion_id": None}}
+_SEEDS_CHANGES = {
+    "inserted": [_SEEDS_CHANGE],
+    "updated": [_SEEDS_CHANGE],
+    "deleted": [{"id": "guid", "badge": "guid"}],
+}
+_BADGE = "0d3c2bbf-2f3e-4d0c-9d3a-3d1c5b0f1a01"
+_ARRIVAL = "7a1f6f0e-55a4-4a53-8f0e-0c2c6a6d9b02"
+
+# The seed's.
+GROUPED_ANSWER = {
+    "badges": _SEEDS_GROUP,
+    "arrivals": _SEEDS_GROUP,
+    "engagements": {"inserted": [], "updated": [], "deleted": []},
+}
+GROUPED_BODY = {
+    "from_date": "2024-01-01T12:12:00Z",
+    "badges": _SEEDS_CHANGES,
+    "arrivals": _SEEDS_CHANGES,
+}
+FLAT_ANSWER = {
+    "persons": [],
+    "directions": [],
+    "engagements": [],
+    "badges": [
+        {
+            "id": _BADGE,
+            "deleted": False,
+            "name": "Анна",
+            "vegan": False,
+            "feed": "FREE",
+            "role": "VOLUNTEER",
+        }
+    ],
+    "arrivals": [
+        {
+            "id": _ARRIVAL,
+            "deleted": False,
+            "badge": _BADGE,
+            "status": "ARRIVED",
+            "arrival_date": "2026-11-20",
+            "departure_date": "2026-11-22",
+            "arrival_transport": "BUS",
+            "departure_transport": "UNDEFINED",
+        }
+    ],
+}
+FLAT_BODY = {
+    "badges": [
+        {
+            "actor_badge": None,
+            "date": "2026-11-21T18:56:42.123456Z",
+            "data": {"id": _BADGE, "name": "Анна", "feed": "FREE"},
+        }
+    ],
+    "arrivals": [
+        {
+            "actor_badge": _BADGE,
+            "date": "2026-11-21T18:57:01.000001Z",
+            "data": {"id": _ARRIVAL, "deleted": True},
+        }
+    ],
+}

@@ -1,0 +1,363 @@
+"""What the canteen's readers are told of badges: tokens and rules, made of badges and arrivals.
+
+The one writer of the codes of badges, of `kormitel_tokens` and of `kormitel_rules`; what each text
+is stands in `feeding`. A token is there as long as its badge has rules; one that people have given
+something, or blocked, stays. Of badges with the same code the one that came to it last has it, and
+once that gives it up the one before has it again. Only what differs is written, and of any number
+of badges a batch is in memory. Sessions come from `changes.changing`.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Row, delete, select, update
+from sqlalchemy.orm import Session
+
+from kalitka_hub.kormitel.feeding import (
+    Meal,
+    Texts,
+    codes_of,
+    name_of,
+    over_of,
+    texts_of,
+    windows_of,
+)
+from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, PAID_ARRIVALS
+from kalitka_hub.site import compile
+from kalitka_hub.site.schedule_rules import Span
+from kalitka_hub.site.site_zone import zone_of
+from kalitka_hub.site.tokens import key_of
+from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.database import Database
+from kalitka_hub.store.kormitel_models import (
+    KormitelKitchen,
+    KormitelObject,
+    KormitelRule,
+    KormitelToken,
+)
+from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
+from kalitka_hub.store.models import NAME_MAX, DirectRule, Site, Token
+
+OTHER_KITCHENS = "*"  # whose readers all kitchens have that are given none of their own
+_BATCH = 500  # badges in memory at a time
+_log = logging.getLogger(__name__)
+
+Rule = tuple[int, str]  # the id of a group of readers, and what it is told
+
+
+def recompute(session: Session, badge_ids: Iterable[int]) -> int:
+    """Bring codes, tokens and rules of these badges to what they and their arrivals say.
+
+    badge_ids: of `KormitelObject`, deleted ones too. Returns of how many tokens the rules changed
+    that readers are told. Badges that gain or lose a code by this are seen to as well. Never
+    refuses: what a reader cannot hold is logged.
+    """
+    return _Work(session).run(set(badge_ids))
+
+
+def recompute_all(session: Session) -> int:
+    """Do the same for all badges, as another time zone asks for."""
+    badges = select(KormitelObject.id).where(KormitelObject.kind == BADGES)
+    return recompute(session, session.scalars(badges.where(is_alive())).all())
+
+
+def keep_day(database: Database) -> int | None:
+    """Do `compile.keep_horizon`, and with it what passing days change in the rules of badges."""
+    return compile.keep_horizon(database, recompute_over)
+
+
+def recompute_over(session: Session) -> int:
+    """Do the same for the badges that have a window which was over before today.
+
+    These alone are told something else as days pass: who has windows that there was no room for
+    is told of one as another is over.
+    """
+    texts = session.scalars(select(KormitelRule.text).distinct())
+    over = over_of(texts, change_of(session).at // 60, zone_of(session))
+    of_badges = select(KormitelToken.badge_id).join(
+        KormitelRule, KormitelRule.token_id == KormitelToken.token_id
+    )
+    badges: set[int] = set()
+    for batch in _batches(over):
+        badges.update(session.scalars(of_badges.where(one_of(session, KormitelRule.text, batch))))
+    return recompute(session, badges)
+
+
+def is_alive() -> ColumnElement[bool]:
+    """Return the condition that an object is not deleted."""
+    return KormitelObject.born.is_not(None) & KormitelObject.died.is_(None)
+
+
+def meals_of(session: Session) -> list[Meal]:
+    """Return the site's meals; none: it feeds all day."""
+    stored = session.execute(select(Site.kormitel_meals)).scalar_one()
+    return [Meal(**meal) for meal in stored or ()]
+
+
+class Kitchens:
+    """Which groups of readers the kitchens have."""
+
+    def __init__(self, session: Session) -> None:
+        self._groups: dict[str, list[int]] = defaultdict(list)
+        columns = select(KormitelKitchen.kitchen, KormitelKitchen.group_id)
+        for kitchen, group_id in session.execute(columns.order_by(*columns.selected_columns)):
+            self._groups[kitchen].append(group_id)
+
+    def groups_of(self, fields: Mapping[str, Any]) -> list[int]:
+        """Return the ids of the groups of readers at which a badge is fed; often none."""
+        named = fields.get("kitchen")
+        own = None if named is None else self._groups.get(str(named).strip())
+        return own or self._groups.get(OTHER_KITCHENS, [])
+
+
+class _Badge(NamedTuple):
+    id: int
+    key: str
+    fields: dict[str, Any]
+    code: str
+
+
+class _Wanted(NamedTuple):
+    # A token that a badge is to have.
+    badge_id: int
+    name: str
+    rules: frozenset[Rule]
+
+
+class _Work:
+    # One run over badges, with what it knows of the site.
+
+    def __init__(self, session: Session) -> None:
+        change = change_of(session)
+        self._session = session
+        self._now = change.at // 60
+        self._micros = change.micros
+        self._stamp = change.stamp
+        self._zone = zone_of(session)
+        self._meals = meals_of(session)
+        self._kitchens = Kitchens(session)
+        self._texts_of: dict[tuple[tuple[Span, ...], str | None], Texts] = {}
+        self._touched: set[int] = set()  # tokens whose rules differ
+        self._crowded = 0  # badges with more windows than a reader holds
+
+    def run(self, badge_ids: set[int]) -> int:
+        codes = self._give_codes(badge_ids)
+        for batch in _batches(sorted(badge_ids | self._claimants(codes))):
+            self._do(batch)
+        if self._crowded:
+            _log.warning(
+                "%d badges have more windows than a reader holds: the later ones are told once "
+                "earlier ones are over",
+                self._crowded,
+            )
+        return compile.recompute_anyway(self._session, sorted(self._touched))
+
+    def _give_codes(self, badge_ids: Iterable[int]) -> set[str]:
+        """Write down the codes of badges; return those that came to or went from one."""
+        changed: set[str] = set()
+        columns = (KormitelObject.id, KormitelObject.key, KormitelObject.fields)
+        for batch in _batches(sorted(badge_ids)):
+            rows = []
+            for id, key, fields, before, alive in self._session.execute(
+                select(*columns, KormitelObject.code, is_alive().label("alive")).where(
+                    one_of(self._session, KormitelObject.id, batch), KormitelObject.kind == BADGES
+                )
+            ):
+                code = next(iter(codes_of(key, fields)), None) if alive else None
+                if code != before:
+                    since = None if code is None else self._micros
+                    rows.append({"id": id, "code": code, "code_since": since})
+                    changed |= {text for text in (before, code) if text is not None}
+            update_rows(self._session, KormitelObject, rows)
+        return changed
+
+    def _claimants(self, codes: Collection[str]) -> set[int]:
+        return {
+            badge_id
+            for batch in _batches(sorted(codes))
+            for badge_id in self._session.scalars(
+                select(KormitelObject.id).where(one_of(self._session, KormitelObject.code, batch))
+            )
+        }
+
+    def _do(self, badge_ids: Collection[int]) -> None:
+        wanted = self._wanted(self._owners(badge_ids))
+        held = self._tokens(one_of(self._session, KormitelToken.badge_id, badge_ids))
+        self._release([row for row in held if row.code not in wanted])
+        known = {row.code: row for row in held if row.code in wanted}
+        keys = {key_of(code): code for code in wanted.keys() - known.keys()}
+        if keys:
+            others = self._tokens(one_of(self._session, Token.key, keys))
+            known |= {row.code: row for row in others}
+        self._name(wanted, known.values())
+        ids = {code: row.id for code, row in known.items()}
+        ids |= self._add(wanted, {key: code for key, code in keys.items() if code not in known})
+        self._take(wanted, known, ids)
+        self._rule({ids[code]: token.rules for code, token in wanted.items()})
+
+    def _owners(self, badge_ids: Collection[int]) -> list[_Badge]:
+        """Return those of these badges whose code is theirs."""
+        columns = [getattr(KormitelObject, name) for name in _Badge._fields]
+        mine = one_of(self._session, KormitelObject.id, badge_ids)
+        badges = [
+            _Badge(*row)
+            for row in self._session.execute(
+                select(*columns).where(mine, KormitelObject.code.is_not(None))
+            )
+        ]
+        claims = self._session.execute(
+            select(KormitelObject.code, KormitelObject.id)
+            .where(one_of(self._session, KormitelObject.code, {badge.code for badge in badges}))
+            .order_by(KormitelObject.code_since, KormitelObject.id)
+        )
+        owners = {row.code: row.id for row in claims}
+        return [badge for badge in badges if owners[badge.code] == badge.id]
+
+    def _wanted(self, badges: Iterable[_Badge]) -> dict[str, _Wanted]:
+        served = {
+            badge.key: (badge, groups)
+            for badge in badges
+            if (groups := self._kitchens.groups_of(badge.fields))
+        }
+        arrivals = self._arrivals(served)
+        wanted: dict[str, _Wanted] = {}
+        for key, (badge, groups) in served.items():
+            texts = self._texts(badge, arrivals[ARRIVALS, key], arrivals[PAID_ARRIVALS, key])
+            if not texts:
+                continue
+            rules = frozenset((group_id, text) for group_id in groups for text in texts)
+            token = _Wanted(badge.id, name_of(key, badge.fields)[:NAME_MAX], rules)
+            wanted |= dict.fromkeys(codes_of(key, badge.fields), token)
+        return wanted
+
+    def _arrivals(
+        self, badges: Iterable[str]
+    ) -> dict[tuple[str, str | None], list[dict[str, Any]]]:
+        """Return the arrivals of badges, by kind and badge."""
+        found: dict[tuple[str, str | None], list[dict[str, Any]]] = defaultdict(list)
+        for kind, badge, fields in self._session.execute(
+            select(KormitelObject.kind, KormitelObject.badge, KormitelObject.fields).where(
+                one_of(self._session, KormitelObject.badge, badges),
+                KormitelObject.kind.in_((ARRIVALS, PAID_ARRIVALS)),
+                is_alive(),
+            )
+        ):
+            found[kind, badge].append(fields)
+        return found
+
+    def _texts(
+        self, badge: _Badge, arrivals: Iterable[dict[str, Any]], paid: Iterable[dict[str, Any]]
+    ) -> tuple[str, ...]:
+        # Many stay for the same days.
+        windows = tuple(windows_of(badge.fields, arrivals, paid, self._zone))
+        case = windows, badge.fields.get("feed")
+        if case not in self._texts_of:
+            self._texts_of[case] = texts_of(*case, self._meals, self._now, self._zone)
+        told, left = self._texts_of[case]
+        self._crowded += left > 0
+        return told
+
+    def _tokens(self, condition: ColumnElement[bool]) -> list[Row[Any]]:
+        found = self._session.execute(
+            select(Token.id, Token.code, Token.name, Token.person_id, Token.blocked)
+            .add_columns(Token.deleted, KormitelToken.badge_id, KormitelToken.made)
+            .join(KormitelToken, KormitelToken.token_id == Token.id, isouter=True)
+            .where(condition)
+        )
+        return list(found.all())
+
+    def _name(self, wanted: Mapping[str, _Wanted], known: Iterable[Row[Any]]) -> None:
+        # A token that is there for the badge alone has its name; a removed one comes back as new.
+        rows = [
+            {"id": row.id, "name": wanted[row.code].name, "deleted": False}
+            for row in known
+            if row.deleted or (row.made and row.name != wanted[row.code].name)
+        ]
+        update_rows(self._session, Token, rows)
+
+    def _add(self, wanted: Mapping[str, _Wanted], new: Mapping[bytes, str]) -> dict[str, int]:
+        """Add tokens of these keys and codes; return their ids by code."""
+        if not new:
+            return {}
+        common = {"person_id": None, "blocked": False, "deleted": False, "changed": self._stamp}
+        rows = [
+            {"key": key, "code": code, "name": wanted[code].name, **common}
+            for key, code in new.items()
+        ]
+        insert_rows(self._session, Token, rows)
+        made = select(Token.code, Token.id).where(one_of(self._session, Token.key, new))
+        return {row.code: row.id for row in self._session.execute(made)}
+
+    def _take(
+        self,
+        wanted: Mapping[str, _Wanted],
+        known: Mapping[str, Row[Any]],
+        ids: Mapping[str, int],
+    ) -> None:
+        """Write down whose tokens are, of those that were another badge's or none's."""
+        rows = []
+        for code, token in wanted.items():
+            row = known.get(code)
+            made = row is None or row.deleted or bool(row.made)
+            if row is None or (row.badge_id, row.made) != (token.badge_id, made):
+                rows.append({"token_id": ids[code], "badge_id": token.badge_id, "made": made})
+        self._forget(KormitelToken, [row["token_id"] for row in rows])
+        insert_rows(self._session, KormitelToken, rows)
+
+    def _rule(self, wanted: Mapping[int, frozenset[Rule]]) -> None:
+        told: dict[int, set[Rule]] = defaultdict(set)
+        for token_id, group_id, text in self._session.execute(
+            select(KormitelRule.token_id, KormitelRule.group_id, KormitelRule.text).where(
+                one_of(self._session, KormitelRule.token_id, wanted)
+            )
+        ):
+            told[token_id].add((group_id, text))
+        differing = [token_id for token_id, rules in wanted.items() if rules != told[token_id]]
+        self._forget(KormitelRule, differing)
+        rows = [
+            {"token_id": token_id, "group_id": group_id, "text": text}
+            for token_id in differing
+            for group_id, text in sorted(wanted[token_id])
+        ]
+        insert_rows(self._session, KormitelRule, rows)
+        self._touched.update(differing)
+
+    def _release(self, tokens: Collection[Row[Any]]) -> None:
+        """Take the rules of badges off tokens, and remove those that are for nothing else."""
+        if not tokens:
+            return
+        ids = [row.id for row in tokens]
+        self._forget(KormitelRule, ids)
+        self._forget(KormitelToken, ids)
+        by_hand = set(
+            self._session.scalars(
+                select(DirectRule.token_id).where(one_of(self._session, DirectRule.token_id, ids))
+            )
+        )
+        unused = [
+            row.id
+            for row in tokens
+            if row.made and not row.blocked and row.person_id is None and row.id not in by_hand
+        ]
+        self._session.execute(
+            update(Token)
+            .where(one_of(self._session, Token.id, unused))
+            .values(deleted=True, name=None)
+        )
+        self._touched.update(ids)
+
+    def _forget(
+        self, model: type[KormitelToken | KormitelRule], token_ids: Collection[int]
+    ) -> None:
+        if token_ids:
+            mine = one_of(self._session, model.token_id, token_ids)
+            self._session.execute(delete(model).where(mine))
+
+
+def _batches(values: Iterable[Any]) -> Iterator[list[Any]]:
+    remaining = iter(values)
+    while batch := list(islice(remaining, _BATCH)):
+        yield batch

@@ -1,0 +1,38 @@
+"""Dates of the exchange as text: `2026-11-21T18:56:42`, which is UTC, and microseconds since 1970.
+
+The client sends seconds without a zone; a fraction, `Z` and an offset such as `+03:00` are taken
+too. Source: kormitel.md, "from_date".
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from kalitka_hub.faults import Refused
+
+SECOND = 1_000_000  # microseconds
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICRO = timedelta(microseconds=1)
+# A blank before an offset was a plus that nobody encoded for the query that it was in.
+_FORM = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?)(Z|[+ -]\d\d:?\d\d)?", re.ASCII)
+
+
+def micros_of(text: str) -> int:
+    """Return the microseconds since 1970 UTC of a date. Raises Refused."""
+    match = _FORM.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError("it is of another form")
+        time = datetime.fromisoformat(match[1] + (match[2] or "Z").replace(" ", "+"))
+        time = time.astimezone(UTC)
+    except (ValueError, OverflowError) as fault:
+        raise Refused(
+            f"{text[:40]!r} is no date: {fault}; write it like 2026-11-21T18:56:42, in UTC, or "
+            "with an offset: 2026-11-21T21:56:42+03:00; a fraction and Z are taken too"
+        ) from fault
+    return (time - _EPOCH) // _MICRO
+
+
+def text_of(micros: int) -> str:
+    """Return microseconds since 1970 UTC as `2026-11-21T18:56:42.123456Z`."""
+    time = _EPOCH + micros * _MICRO
+    return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}".rjust(27, "0")

@@ -1,0 +1,233 @@
+"""An integrator, or another hub, over HTTP, as Kormitel's client asks it.
+
+HTTP Basic with the first request; certificates are verified; a redirect is not followed, since it
+would turn a POST into a GET. No wait is for ever. Whatever goes wrong is a PeerFailed, one
+sentence without the password; the peer's own words in it are cut short.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+# By its parts: the type stubs of MicroPython have a `requests` that is another one.
+from requests.exceptions import RequestException, SSLError, Timeout
+from requests.models import Response
+from requests.sessions import Session
+
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.kormitel.dates import SECOND, text_of
+from kalitka_hub.store.kormitel_models import URL_MAX
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 120  # for each piece of an answer, the first one too
+_ANSWER_SECONDS = 3600  # for all of it
+_ANSWER_MAX = 512 << 20  # bytes; it is read whole
+_PART = 1 << 16
+_TOLD_MAX = 200  # characters of what a peer says
+_EVER = "2013-06-13T00:00:00"  # what the client asks from at first
+
+# Told of bytes that came, and None: nobody knows of how many.
+Progress = Callable[[int, int | None], None]
+
+
+class PeerFailed(NotFound):
+    """The peer was not reached, or did not answer as it should. Nothing of it was taken."""
+
+
+class Answered(NamedTuple):
+    """An answer that came whole. date: the peer's clock, cut to the second; None: it said none.
+
+    took: until it began. Both in microseconds.
+    """
+
+    body: bytes
+    date: int | None
+    took: int
+
+
+def base_of(url: str) -> str:
+    """Return a peer's URL in the one form in which it is stored: it ends in /. Raises Refused."""
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise Refused(f"{url[:_TOLD_MAX]!r} is no URL: {_LIKE}") from None
+    if "@" in parts.netloc:
+        # Not quoted: there may be a password in it.
+        raise Refused("leave the name and the password out of the URL: they are asked for apart")
+    if parts.scheme not in ("http", "https") or not is_whole or not url.isprintable():
+        raise Refused(f"{url[:_TOLD_MAX]!r} is no URL of a peer: {_LIKE}")
+    if parts.query or parts.fragment or " " in url:
+        raise Refused(f"{url[:_TOLD_MAX]!r} has more than a path: {_LIKE}")
+    base = url if url.endswith("/") else f"{url}/"
+    if len(base) > URL_MAX:
+        raise Refused(f"the URL is longer than {URL_MAX} characters: {_LIKE}")
+    return base
+
+
+_LIKE = "write it like https://hub.example/api/v1/feeder/, without sync"
+
+
+class Peer:
+    """A peer at a URL of `base_of`, asked as a user of its own. Close it in the end.
+
+    ca: a file in PEM of who signed its certificate, None for the authorities that are usual.
+    read_seconds: how long to wait for each piece of an answer. Raises Refused.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        user: str,
+        password: str,
+        ca: Path | None = None,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        if ca is not None and not ca.is_file():
+            raise Refused(f"there is no file {ca}: name one in PEM, of the site's own CA")
+        self.base = base
+        self._timeout = (CONNECT_SECONDS, read_seconds)
+        self._session = Session()
+        # In UTF-8: by itself it takes Latin-1, which not every name has.
+        self._session.auth = (user.encode(), password.encode())  # type: ignore[assignment]
+        self._session.headers["User-Agent"] = "kalitka-hub"
+        self._verify: bool | str = True if ca is None else str(ca)
+
+    def __enter__(self) -> "Peer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def post(self, groups: Mapping[str, list[Any]]) -> dict[str, int]:
+        """Send a document to `back-sync`; return the counts that a hub answers, if it is one."""
+        body = json.dumps(groups, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"}
+        answer = self._ask("POST", "back-sync", lambda *_: None, data=body, headers=headers)
+        try:
+            counts = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            return {}
+        if not isinstance(counts, dict):
+            return {}
+        return {name: value for name, value in counts.items() if type(value) is int}
+
+    def get(self, from_date: int | None, progress: Progress) -> Answered:
+        """Ask `sync` what changed since `from_date`, in microseconds; None for everything."""
+        # To the second and without a zone, as the client does: others may take nothing else.
+        since = _EVER if from_date is None else text_of(from_date)[: len(_EVER)]
+        return self._ask("GET", "sync", progress, params={"from_date": since, "fields": "all"})
+
+    def _ask(self, method: str, path: str, progress: Progress, **request: Any) -> Answered:
+        url = self.base + path
+        try:
+            with self._session.request(
+                method,
+                url,
+                timeout=self._timeout,
+                verify=self._verify,
+                allow_redirects=False,
+                stream=True,
+                **request,
+            ) as response:
+                if response.status_code >= (300 if method == "POST" else 201):
+                    raise PeerFailed(_refusal(url, response))
+                body = _read(url, response, progress)
+                took = int(response.elapsed.total_seconds() * SECOND)
+                return Answered(body, _date_of(response.headers.get("Date")), took)
+        except Timeout as fault:
+            raise PeerFailed(f"{url} did not answer in time: try again later") from fault
+        except SSLError as fault:
+            raise PeerFailed(
+                f"{url} cannot be trusted: {_reason_of(fault)}; check the address, or name the "
+                "CA that signed its certificate with --ca"
+            ) from fault
+        except (RequestException, OSError, UnicodeError) as fault:
+            raise PeerFailed(
+                f"{url} cannot be reached: {_reason_of(fault)}; check the address and the "
+                "network, and try again"
+            ) from fault
+
+
+def _read(url: str, response: Response, progress: Progress) -> bytes:
+    body = bytearray()
+    until = time.monotonic() + _ANSWER_SECONDS
+    try:
+        for part in response.iter_content(_PART):
+            body += part
+            progress(len(body), None)
+            if len(body) > _ANSWER_MAX or time.monotonic() > until:
+                raise PeerFailed(
+                    f"{url} answered more than {_ANSWER_MAX} bytes, or for longer than "
+                    f"{_ANSWER_SECONDS} seconds: look at what it is"
+                )
+    except RequestException as fault:
+        raise PeerFailed(
+            f"{url} broke off after {len(body)} bytes of its answer: try again"
+        ) from fault
+    return bytes(body)
+
+
+def _refusal(url: str, response: Response) -> str:
+    """Return what a status says that is no success."""
+    status = response.status_code
+    to = response.headers.get("Location")
+    if status < 400 and to is not None:
+        return f"{url} is elsewhere, at {_shown(to)}: write that address, without the last word"
+    words = _words_of(response)
+    if status == 401:
+        return f"{url} does not know this name and password{words}: check both"
+    if status == 403:
+        return f"{url} does not let this user exchange{words}: take another, or give it the role"
+    if status in (429, 503):
+        return f"{url} does not answer now{words}: try again later"
+    return f"{url} answered status {status}{words}: check the address, and the peer's log"
+
+
+def _words_of(response: Response) -> str:
+    """Return the peer's own words of a refusal, in brackets; nothing if it has none."""
+    try:
+        text = next(response.iter_content(_PART), b"").decode(errors="replace")
+    except RequestException:
+        return ""
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        told = None
+    words = told.get("error") if isinstance(told, dict) else None
+    if words is None and "<" not in text:
+        words = text
+    return f" ({_shown(words)})" if isinstance(words, str) and words.strip() else ""
+
+
+def _shown(text: str) -> str:
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(plain.split())[:_TOLD_MAX]
+
+
+def _reason_of(fault: BaseException) -> str:
+    """Return the words of the system for what is beneath a fault of the HTTP library.
+
+    Its own have the whole request in them.
+    """
+    told = type(fault).__name__
+    beneath: BaseException | None = fault
+    while beneath is not None:
+        told = getattr(beneath, "verify_message", None) or getattr(beneath, "strerror", "") or told
+        reason = getattr(beneath, "reason", None)
+        if isinstance(reason, BaseException):
+            beneath = reason
+        else:
+            beneath = beneath.__cause__ or beneath.__context__
+    return _shown(str(told))
+
+
+def _date_of(header: str | None) -> int | None:
+    try:
+        return None if header is None else int(parsedate_to_datetime(header).timestamp()) * SECOND
+    except (ValueError, OverflowError, OSError):
+        return None

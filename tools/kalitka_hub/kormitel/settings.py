@@ -1,0 +1,152 @@
+"""What people set of the canteen: which readers a kitchen has, the meals, and the pause.
+
+What readers are told of badges follows at once. Sessions that change something come from
+`changes.changing`.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.kormitel import canteen
+from kalitka_hub.kormitel.canteen import OTHER_KITCHENS
+from kalitka_hub.kormitel.feeding import Meal
+from kalitka_hub.site.local_time import clock_text, minute_of_day
+from kalitka_hub.site.readers import ALL, groups_by_label, label_of
+from kalitka_hub.site.tokens import no_reader
+from kalitka_hub.site.written_texts import Name, Names, Written
+from kalitka_hub.store import audit
+from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.kormitel_models import KEY_MAX, KormitelKitchen
+from kalitka_hub.store.many_rows import insert_rows
+from kalitka_hub.store.models import EVERY_READER, ReaderGroup, Site
+
+KORMITEL = "kormitel"  # the kind, in the audit
+KITCHENS_MAX = 1000
+MEALS_MAX = 24  # what a reader holds of one code has room for these
+ALL_READERS = "*"
+
+
+def _checked_clock(text: str) -> str:
+    return clock_text(minute_of_day(text))
+
+
+def _checked_readers(readers: list[str]) -> list[str]:
+    if not readers:
+        raise Refused(
+            f"a kitchen has a reader at least: name one, or leave the kitchen out, which then has "
+            f"those of {OTHER_KITCHENS}"
+        )
+    return sorted(set(readers))
+
+
+Kitchen = Annotated[Name, Field(max_length=KEY_MAX)]
+Readers = Annotated[Names, AfterValidator(_checked_readers)]
+Clock = Annotated[str, AfterValidator(_checked_clock)]
+
+
+class MealSetting(Written):
+    """Hours of a meal on every day, local, both inclusive: `08:00`.
+
+    start above end runs over midnight. night: it is not for who pays.
+    """
+
+    name: Name
+    start: Clock
+    end: Clock
+    night: bool = False
+
+
+class CanteenSetting(Written):
+    """Which readers let eat, and when.
+
+    kitchens: of a kitchen, as badges name it, the codes of its readers and names of their groups;
+    `*` as a reader is all of them, `*` as a kitchen each that is not named, and that of badges
+    without one. A badge whose kitchen has no readers opens nothing. meals: none is all day.
+    """
+
+    kitchens: Annotated[
+        dict[Kitchen, Readers], Field(default_factory=dict, max_length=KITCHENS_MAX)
+    ]
+    meals: Annotated[list[MealSetting], Field(default_factory=list, max_length=MEALS_MAX)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [meal.name for meal in self.meals]
+        for name in names:
+            if names.count(name) > 1:
+                raise Refused(f"there are two meals {name}: give each a name of its own")
+        return self
+
+
+def find_settings(session: Session) -> CanteenSetting:
+    """Return what is set."""
+    kitchens: dict[str, list[str]] = {}
+    for kitchen, kind, name in session.execute(
+        select(KormitelKitchen.kitchen, ReaderGroup.kind, ReaderGroup.name)
+        .join(ReaderGroup, ReaderGroup.id == KormitelKitchen.group_id)
+        .order_by(KormitelKitchen.kitchen)
+    ):
+        label = ALL_READERS if kind == ALL else label_of(kind, name)
+        kitchens.setdefault(kitchen, []).append(label)
+    meals = [
+        MealSetting.model_construct(
+            name=meal.name,
+            start=clock_text(meal.start),
+            end=clock_text(meal.end),
+            night=meal.night,
+        )
+        for meal in canteen.meals_of(session)
+    ]
+    return CanteenSetting.model_construct(
+        kitchens={kitchen: sorted(labels) for kitchen, labels in kitchens.items()}, meals=meals
+    )
+
+
+def change_settings(session: Session, setting: CanteenSetting) -> bool:
+    """Make the settings exactly this; return whether that is a change.
+
+    Raises NotFound for a reader that there is not.
+    """
+    change_of(session)
+    before, after = find_settings(session).model_dump(), setting.model_dump()
+    groups = groups_by_label(session) | {ALL_READERS: EVERY_READER}
+    for label in (label for readers in setting.kitchens.values() for label in readers):
+        if label not in groups:
+            raise NotFound(no_reader(label))
+    if before == after:
+        return False
+    session.execute(delete(KormitelKitchen))
+    rows = [
+        {"kitchen": kitchen, "group_id": groups[label]}
+        for kitchen, readers in setting.kitchens.items()
+        for label in readers
+    ]
+    insert_rows(session, KormitelKitchen, rows)
+    meals = [_stored(meal)._asdict() for meal in setting.meals]
+    session.execute(update(Site).values(kormitel_meals=meals or None))
+    audit.record(session, "change", KORMITEL, "canteen", before, after)
+    canteen.recompute_all(session)
+    return True
+
+
+def paused_since(session: Session) -> int | None:
+    """Return since when the exchange is paused, microseconds since 1970 UTC; None if it is not."""
+    return session.execute(select(Site.kormitel_paused)).scalar_one()
+
+
+def set_paused(session: Session, paused: bool) -> bool:
+    """Pause the exchange, or go on with it; return whether that is a change."""
+    now = change_of(session).micros
+    if (paused_since(session) is not None) is paused:
+        return False
+    session.execute(update(Site).values(kormitel_paused=now if paused else None))
+    audit.record(session, "pause" if paused else "resume", KORMITEL, "exchange", None, None)
+    return True
+
+
+def _stored(meal: MealSetting) -> Meal:
+    return Meal(meal.name, minute_of_day(meal.start), minute_of_day(meal.end), meal.night)

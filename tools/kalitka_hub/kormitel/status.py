@@ -1,0 +1,170 @@
+"""The exchange at a glance, for an operator: what is known, what is stuck, and who asked when."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from kalitka_hub.accounts.users import INTEGRATION
+from kalitka_hub.kormitel import exchanges, objects, set_aside
+from kalitka_hub.kormitel.canteen import Kitchens, is_alive
+from kalitka_hub.kormitel.dates import SECOND, text_of
+from kalitka_hub.kormitel.exchanges import ExchangeView
+from kalitka_hub.kormitel.feeding import name_of
+from kalitka_hub.kormitel.fields import BADGES
+from kalitka_hub.kormitel.objects import Known
+from kalitka_hub.kormitel.settings import paused_since
+from kalitka_hub.store.kormitel_models import KormitelExchange, KormitelObject
+from kalitka_hub.store.models import User
+
+
+class LastExchange(ExchangeView):
+    """The last exchange of a way with a user or peer. ago: seconds since it began."""
+
+    ago: int
+
+
+class Unserved(BaseModel):
+    """Badges whose kitchen has no readers, so that they open nothing.
+
+    kitchen: as the badges name it, null of those that name none.
+    """
+
+    kitchen: str | None
+    badges: int
+
+
+class Status(BaseModel):
+    """The exchange at a glance.
+
+    paused: since when it is, UTC; null: it goes on. objects: of each group, how many are not
+    deleted. held: how many today's client is not told of. set_aside: how many items wait for an
+    operator. last: of each user and way. silent: users of other systems that never asked.
+    unserved: badges that open nothing for want of a reader.
+    """
+
+    paused: str | None
+    objects: dict[str, int]
+    held: int
+    set_aside: int
+    last: list[LastExchange]
+    silent: list[str]
+    unserved: list[Unserved]
+
+
+class HeldView(BaseModel):
+    """An object that today's client is not told of, since it could not take it."""
+
+    group: str
+    id: str
+    name: str | None
+    deleted: bool
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the list."""
+        return f"{self.group}/{self.id}"
+
+
+class ObjectView(BaseModel):
+    """An object of any group. created, changed: UTC. by: whose the last change was."""
+
+    group: str
+    id: str
+    deleted: bool
+    fields: dict[str, Any]
+    created: str
+    changed: str
+    by: str
+    held: str | None
+
+
+def status_of(session: Session, now: int) -> Status:
+    """Return the exchange at a glance. now: microseconds since 1970 UTC."""
+    paused = paused_since(session)
+    counts = select(KormitelObject.kind, func.count()).where(is_alive())
+    held = select(func.count()).where(
+        KormitelObject.held.is_not(None), KormitelObject.born.is_not(None)
+    )
+    counted = session.execute(counts.group_by(KormitelObject.kind).order_by(KormitelObject.kind))
+    last = [*_last(session, now)]
+    heard = {one.user for one in last}
+    users = select(User.name).where(User.role == INTEGRATION).order_by(User.name)
+    return Status(
+        paused=None if paused is None else text_of(paused),
+        objects=dict(row for row in counted),  # type: ignore[arg-type]
+        held=session.execute(held).scalar_one(),
+        set_aside=set_aside.count_open(session),
+        last=last,
+        silent=[name for name in session.scalars(users) if name not in heard],
+        unserved=[*_unserved(session)],
+    )
+
+
+def list_held(session: Session, after: str = "", limit: int = 100) -> list[HeldView]:
+    """Return what is held back, deleted or not, behind the place `after`; see `HeldView`."""
+    first, _, key = after.partition("/")
+    kinds = select(KormitelObject.kind).where(
+        KormitelObject.held.is_not(None), KormitelObject.kind >= first
+    )
+    found: list[Known] = []
+    for kind in session.scalars(kinds.distinct().order_by(KormitelObject.kind)).all():
+        behind = key if kind == first else ""
+        wanted = limit - len(found)
+        found += objects.list_objects(session, kind, behind, wanted, deleted=None, held=True)
+        if len(found) == limit:
+            break
+    return [_held(known) for known in found]
+
+
+def object_of(known: Known) -> ObjectView:
+    """Return what is shown of an object."""
+    return ObjectView(
+        group=known.kind,
+        id=known.key,
+        deleted=known.deleted,
+        fields=known.fields,
+        created=text_of(known.created),
+        changed=text_of(known.changed),
+        by=known.by,
+        held=known.held,
+    )
+
+
+def _held(known: Known) -> HeldView:
+    name = name_of(known.key, known.fields)
+    return HeldView(
+        group=known.kind,
+        id=known.key,
+        name=None if name == known.key else name,
+        deleted=known.deleted,
+        reason=known.held or "",
+    )
+
+
+def _last(session: Session, now: int) -> Iterator[LastExchange]:
+    pairs = select(KormitelExchange.user, KormitelExchange.way).distinct()
+    for user, way in session.execute(pairs.order_by(*pairs.selected_columns)).all():
+        newest = select(KormitelExchange.at).where(
+            KormitelExchange.user == user, KormitelExchange.way == way
+        )
+        at = session.scalars(newest.order_by(KormitelExchange.id.desc()).limit(1)).one()
+        (view,) = exchanges.list_exchanges(session, limit=1, user=user, way=way)  # type: ignore[arg-type]
+        yield LastExchange(**view.model_dump(), ago=max(0, now - at) // SECOND)
+
+
+def _unserved(session: Session) -> Iterator[Unserved]:
+    kitchens = Kitchens(session)
+    named = KormitelObject.fields["kitchen"].as_string().label("kitchen")
+    counts = select(named, func.count()).where(KormitelObject.kind == BADGES, is_alive())
+    unserved: Counter[str | None] = Counter()
+    for kitchen, badges in session.execute(counts.group_by(named)):
+        if not kitchens.groups_of({"kitchen": kitchen}):
+            # SQLite tells a number from a text, and readers are set for both alike.
+            unserved[None if kitchen is None else str(kitchen)] += badges
+    for kitchen in sorted(unserved, key=lambda one: one or ""):
+        yield Unserved(kitchen=kitchen, badges=unserved[kitchen])

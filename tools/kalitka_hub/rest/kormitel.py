@@ -1,0 +1,247 @@
+"""The REST API of the exchange with Kormitel: how it goes, what is stuck, who eats and why.
+
+Badges, arrivals and the other known groups have paths of their own, as all `resources`; objects
+of any group are below `/kormitel/objects`. Viewers read, operators write.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import BaseModel, Field
+
+from kalitka_hub.kormitel import exchanges, objects, records, set_aside, settings, status
+from kalitka_hub.kormitel.dates import text_of
+from kalitka_hub.kormitel.exchanges import ExchangeView, Way
+from kalitka_hub.kormitel.fields import FIELDS_MAX, check_kind
+from kalitka_hub.kormitel.set_aside import SetAsideView, StateOfOne
+from kalitka_hub.kormitel.settings import CanteenSetting
+from kalitka_hub.kormitel.status import HeldView, ObjectView, Status
+from kalitka_hub.kormitel.why import Why, why
+from kalitka_hub.rest.auth import Operator, State, Viewer
+from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
+from kalitka_hub.rest.resources import of_the_body
+from kalitka_hub.rest.site import At, minute_asked
+from kalitka_hub.site.written_texts import Written
+from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX, URL_MAX
+from kalitka_hub.store.models import NAME_MAX
+
+_TAG = "kormitel"
+
+router = create_router()
+Group = Annotated[Asked, Path(max_length=KIND_MAX, description="Such as `paid_arrivals`.")]
+ObjectId = Annotated[Asked, Path(alias="id", max_length=KEY_MAX)]
+AsideNumber = Annotated[Number, Path(alias="id")]
+
+
+class Pause(BaseModel):
+    """Since when the exchange is paused, UTC; null: it goes on."""
+
+    paused: str | None
+
+
+class Edits(Written):
+    """What to write otherwise in an item before it is applied: its fields, and its `id`."""
+
+    edits: Annotated[dict[str, Any], Field(default_factory=dict, max_length=FIELDS_MAX)]
+
+
+class ObjectSetting(Written):
+    """Fields of an object; those that are left out stay as they are."""
+
+    fields: Annotated[dict[str, Any], Field(max_length=FIELDS_MAX)]
+
+
+@router.get("/kormitel", tags=[_TAG], operation_id="show_kormitel")
+def show_kormitel(state: State, _caller: Viewer) -> Status:
+    """Show the exchange at a glance."""
+    now = int(state.database.clock() * 1_000_000)
+    with state.database.snapshot() as session:
+        return status.status_of(session, now)
+
+
+@router.get("/kormitel/exchanges", tags=[_TAG], operation_id="list_kormitel_exchanges")
+def list_exchanges(
+    state: State,
+    _caller: Viewer,
+    paging: Paged,
+    user: Annotated[
+        Asked | None,
+        Query(max_length=URL_MAX, description="Only with this user, or the peer of this URL."),
+    ] = None,
+    way: Annotated[Way | None, Query(description="Only of this way.")] = None,
+    failed: Annotated[bool, Query(description="Only those that went wrong.")] = False,
+) -> Page[ExchangeView]:
+    """List the exchanges, newest first."""
+    with state.database.snapshot() as session:
+        found = exchanges.list_exchanges(
+            session, paging.after_id, paging.limit + 1, user=user, way=way, failed=failed
+        )
+    return paging.page(found, lambda view: view.id)
+
+
+@router.get("/kormitel/held", tags=[_TAG], operation_id="list_kormitel_held")
+def list_held(state: State, _caller: Viewer, paging: Paged) -> Page[HeldView]:
+    """List what today's client is not told of, and why."""
+    with state.database.snapshot() as session:
+        found = status.list_held(session, paging.after or "", paging.limit + 1)
+    return paging.page(found, lambda view: view.place)
+
+
+@router.get("/kormitel/set-aside", tags=[_TAG], operation_id="list_kormitel_set_aside")
+def list_set_aside(
+    state: State,
+    _caller: Viewer,
+    paging: Paged,
+    of_state: Annotated[
+        StateOfOne | None, Query(alias="state", description="Only those in this state.")
+    ] = None,
+) -> Page[SetAsideView]:
+    """List items that were sent and could not be applied, newest first."""
+    with state.database.snapshot() as session:
+        found = set_aside.list_set_aside(
+            session, paging.after_id, paging.limit + 1, state=of_state
+        )
+    return paging.page(found, lambda view: view.id)
+
+
+@router.get("/kormitel/set-aside/{id}", tags=[_TAG], operation_id="show_kormitel_set_aside")
+def show_set_aside(state: State, _caller: Viewer, number: AsideNumber) -> SetAsideView:
+    """Show an item that was set aside."""
+    with state.database.snapshot() as session:
+        return set_aside.view_of(set_aside.find_one(session, number))
+
+
+@router.post(
+    "/kormitel/set-aside/{id}/apply", tags=[_TAG], operation_id="apply_kormitel_set_aside"
+)
+def apply_set_aside(
+    state: State, caller: Operator, number: AsideNumber, data: Edits
+) -> SetAsideView:
+    """Apply an item that was set aside, with other fields or another id if need be."""
+    with changing(state.database, caller.who) as session:
+        objects.apply_set_aside(session, number, data.edits)
+        return set_aside.view_of(set_aside.find_one(session, number))
+
+
+@router.post(
+    "/kormitel/set-aside/{id}/dismiss", tags=[_TAG], operation_id="dismiss_kormitel_set_aside"
+)
+def dismiss_set_aside(state: State, caller: Operator, number: AsideNumber) -> SetAsideView:
+    """Put an item away for good."""
+    with changing(state.database, caller.who) as session:
+        set_aside.dismiss(session, number, change_of(session).micros)
+        return set_aside.view_of(set_aside.find_one(session, number))
+
+
+@router.get("/kormitel/settings", tags=[_TAG], operation_id="show_kormitel_settings")
+def show_settings(state: State, _caller: Viewer) -> CanteenSetting:
+    """Show which readers a kitchen has, and the meals."""
+    with state.database.snapshot() as session:
+        return settings.find_settings(session)
+
+
+@router.put("/kormitel/settings", tags=[_TAG], operation_id="change_kormitel_settings")
+def change_settings(state: State, caller: Operator, data: CanteenSetting) -> CanteenSetting:
+    """Say which readers a kitchen has, and the meals: all of it."""
+    with changing(state.database, caller.who) as session:
+        with of_the_body():
+            settings.change_settings(session, data)
+        return settings.find_settings(session)
+
+
+@router.post("/kormitel/pause", tags=[_TAG], operation_id="pause_kormitel")
+def pause(state: State, caller: Operator) -> Pause:
+    """Pause the exchange: Kormitel is told to come again later, and keeps what it has to say."""
+    return _set_paused(state, caller, True)
+
+
+@router.post("/kormitel/resume", tags=[_TAG], operation_id="resume_kormitel")
+def resume(state: State, caller: Operator) -> Pause:
+    """Go on with the exchange."""
+    return _set_paused(state, caller, False)
+
+
+@router.get("/kormitel/why", tags=[_TAG], operation_id="why")
+def why_eats(
+    state: State,
+    _caller: Viewer,
+    asked: Annotated[
+        Asked,
+        Query(
+            min_length=1,
+            max_length=NAME_MAX,
+            description="A badge: its id, code, number or a part of a name.",
+        ),
+    ],
+    reader: Annotated[
+        Asked | None,
+        Query(max_length=NAME_MAX, description="At this reader; else at those of its kitchen."),
+    ] = None,
+    at: At = None,
+) -> Why:
+    """Tell whether somebody eats at a time, and why."""
+    now = int(state.database.clock()) // 60
+    with state.database.snapshot() as session:
+        minute = now if at is None else minute_asked(session, at)
+        return why(session, asked, minute, now, reader)
+
+
+@router.get("/kormitel/objects/{group}", tags=[_TAG], operation_id="list_kormitel_objects")
+def list_objects(
+    state: State,
+    _caller: Viewer,
+    paging: Paged,
+    group: Group,
+    deleted: Annotated[
+        bool | None, Query(description="With true only deleted ones, with false only others.")
+    ] = None,
+) -> Page[ObjectView]:
+    """List the objects of a group, by id."""
+    with state.database.snapshot() as session:
+        found = objects.list_objects(
+            session, check_kind(group), paging.after or "", paging.limit + 1, deleted=deleted
+        )
+    return paging.page([status.object_of(known) for known in found], lambda view: view.id)
+
+
+# An id may hold a slash, as a name may.
+@router.get(
+    "/kormitel/objects/{group}/{id:path}", tags=[_TAG], operation_id="show_kormitel_object"
+)
+def show_object(state: State, _caller: Viewer, group: Group, key: ObjectId) -> ObjectView:
+    """Show an object, also one that is deleted."""
+    with state.database.snapshot() as session:
+        return status.object_of(objects.find(session, group, key))
+
+
+@router.put(
+    "/kormitel/objects/{group}/{id:path}", tags=[_TAG], operation_id="change_kormitel_object"
+)
+def change_object(
+    state: State, caller: Operator, group: Group, key: ObjectId, data: ObjectSetting
+) -> ObjectView:
+    """Set fields of an object, which is added if it is not there."""
+    with changing(state.database, caller.who) as session:
+        fields = records.checked_fields(check_kind(group), data.fields)
+        objects.put_all(session, group, {key: fields})
+        return status.object_of(objects.find(session, group, key))
+
+
+@router.delete(
+    "/kormitel/objects/{group}/{id:path}",
+    status_code=204,
+    tags=[_TAG],
+    operation_id="remove_kormitel_object",
+)
+def remove_object(state: State, caller: Operator, group: Group, key: ObjectId) -> None:
+    """Delete an object, of which Kormitel is told."""
+    with changing(state.database, caller.who) as session:
+        objects.remove(session, group, key)
+
+
+def _set_paused(state: State, caller: Operator, paused: bool) -> Pause:
+    with changing(state.database, caller.who) as session:
+        settings.set_paused(session, paused)
+        since = settings.paused_since(session)
+    return Pause(paused=None if since is None else text_of(since))
