@@ -12,9 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 
 from hub.hub_site import SECRET, START, HandClock, Site
+from kalitka_hub.accounts import passwords
 from kalitka_hub.running.app import create_app
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.site.site_secret import set_secret
@@ -57,6 +59,13 @@ def _is_alone(item: pytest.Item) -> bool:
     # Marked as about PostgreSQL only.
     marks = [mark.args for mark in item.iter_markers("parametrize")]
     return ("dialect", ["postgresql"]) in marks
+
+
+@pytest.fixture(autouse=True)
+def _hashes_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 70 ms each as they are. Tests of that take `hub_accounts.HASHER`.
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_HASHER", cheap)
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from kalitka_hub.accounts import api_tokens, users
+from kalitka_hub.accounts import api_tokens, passwords, users
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import Base
 
 API = "/api/v1/hub"
 PASSWORD = "correct horse battery staple"
+# What passwords are hashed with where it is not made to cost little.
+HASHER = passwords._HASHER
 OWN_PAGE = {"X-Kalitka-CSRF": "1"}
 
 

@@ -14,3 +14,18 @@ def invoke(*words, **options):
     """Run `kalitka hub`: what its commands are is made out once, not anew for each of them."""
     with patch("typer.testing._get_command", return_value=_COMMAND):
         return CliRunner().invoke(hub, list(words), **options)
+
+
+def runner(where, *before, **always):
+    """Return what runs `kalitka hub ...` on the database there.
+
+    before: words that are always the first. always: what is always in the environment.
+    """
+    always = {"KALITKA_HUB_DB": where, "KALITKA_DATABASE_URL": None, "COLUMNS": "180", **always}
+
+    def run(*words, status=0, typed=None, **environment):
+        result = invoke(*before, *words, env={**always, **environment}, input=typed)
+        assert result.exit_code == status, result.output
+        return result
+
+    return run

@@ -191,7 +191,7 @@ def test_the_calendar_is_looked_at_again_after_any_fault(where, clock, monkeypat
         raise ValueError("nobody thought of this")
 
     monkeypatch.setattr(app, "_CALENDAR_SECONDS", 0.01)
-    monkeypatch.setattr(app, "keep_horizon", look)
+    monkeypatch.setattr(app, "keep_day", look)
     opened = open_database(where, clock)
     with TestClient(create_app(opened)):
         for _ in range(2):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hub.hub_command import invoke
+from hub.hub_command import runner
 from hub.hub_site import ON_SQLITE
 from kalitka_hub.accounts import api_tokens, login, made_secrets
 from kalitka_hub.cli import resources, terminal
@@ -24,18 +24,6 @@ from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import Person, Reader, Schedule
 
 PASSWORD = "correct horse battery staple"
-
-
-def runner(where):
-    """Return what runs `kalitka hub` on the database there."""
-
-    def run(*words, status=0, typed=None):
-        environment = {"KALITKA_HUB_DB": where, "KALITKA_DATABASE_URL": None, "COLUMNS": "150"}
-        result = invoke(*words, env=environment, input=typed)
-        assert result.exit_code == status, result.output
-        return result
-
-    return run
 
 
 @pytest.fixture

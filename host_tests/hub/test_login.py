@@ -11,6 +11,7 @@ from sqlalchemy import update
 
 from hub.hub_accounts import (
     API,
+    HASHER,
     OWN_PAGE,
     PASSWORD,
     add_user,
@@ -20,10 +21,17 @@ from hub.hub_accounts import (
     program,
 )
 from hub.hub_site import ON_SQLITE, SECRET, SYNC, headers
-from kalitka_hub.accounts import api_tokens, login, login_attempts, setup_code, users
+from kalitka_hub.accounts import (
+    api_tokens,
+    hashing,
+    login,
+    login_attempts,
+    passwords,
+    setup_code,
+    users,
+)
 from kalitka_hub.accounts.login_attempts import TooManyAttempts, wait_after
 from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.rest import accounts
 from kalitka_hub.rest.auth import COOKIE
 from kalitka_hub.running.app import create_app
 from kalitka_hub.site.reader_secrets import set_reader_secret
@@ -126,7 +134,8 @@ def test_ones_own_password_is_changed_with_the_old_one(site, anna, database):
 
 
 @ON_SQLITE
-def test_a_hash_of_old_parameters_is_made_anew(database, anna):
+def test_a_hash_of_old_parameters_is_made_anew(database, anna, monkeypatch):
+    monkeypatch.setattr(passwords, "_HASHER", HASHER)
     old = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWORD)
     with changing(database) as session:
         session.execute(update(User).values(password_hash=old))
@@ -210,7 +219,7 @@ def test_a_name_waits_however_its_letters_are_composed(database):
 
 @ON_SQLITE
 def test_a_crowd_that_logs_in_is_told_to_come_again(site, anna, monkeypatch):
-    monkeypatch.setattr(accounts, "_WAITING_MAX", 0)
+    monkeypatch.setattr(hashing, "_WAITING_MAX", 0)
     answer = log_in(site.client, "anna")
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0

@@ -10,8 +10,9 @@ from sqlalchemy.exc import OperationalError
 from hub.hub_accounts import API, OWN_PAGE, add_user, error_of, log_in, program
 from hub.hub_site import ON_SQLITE, SYNC, headers
 from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.gates import bounded_body
 from kalitka_hub.gates.state import HubState
-from kalitka_hub.rest import auth, bounded_body, frame
+from kalitka_hub.rest import auth, frame
 
 OPEN = {("get", "/setup"), ("post", "/setup"), ("post", "/login")}
 FOR_ADMINS = "/users"
@@ -97,7 +98,7 @@ def test_unknown_paths_and_methods_are_told_in_json_and_to_readers_in_text(site,
     [
         ({}, "name is missing; role is missing"),
         ({"name": "x"}, "role is missing"),
-        ({"name": "x", "role": "king"}, "role: input should be 'viewer', 'operator' or 'admin'"),
+        ({"name": "x", "role": "king"}, "role: input should be 'integration', 'viewer'"),
         ({"name": "a:b", "role": "viewer"}, "name: use 1 to 64 letters"),
         ({"name": 5, "role": "viewer"}, "name: input should be a valid string"),
         ({"name": "x", "role": "viewer", "rule": 1}, "rule is not known here"),
@@ -260,7 +261,7 @@ def test_every_fault_is_a_sentence(framed, how, status, said):
 
 @ON_SQLITE
 def test_a_role_is_asked_of_the_caller(framed, database):
-    roles = {"viewer": 403, "operator": 200, "admin": 200}
+    roles = {"integration": 403, "viewer": 403, "operator": 200, "admin": 200}
     for role, status in roles.items():
         sent = program(database, f"a.{role}", role)
         assert framed.get(f"{API}/operators", headers=sent).status_code == status

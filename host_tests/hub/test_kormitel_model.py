@@ -1,0 +1,20 @@
+"""Kormitel and the hub agree in the end, whatever was changed, lost and repeated before.
+
+The seed of a failure is in its name; `long/test_kormitel_long.py` tries others.
+"""
+
+import pytest
+
+from hub.hub_site import ON_SQLITE
+from hub.kormitel_world import World
+
+RUNS = 20
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("seed", [24, 25])
+def test_both_sides_agree_in_the_end(where, seed):
+    with World(where, seed) as world:
+        world.go(RUNS)
+        world.settle()
+        assert world.disagreements() == []
