@@ -16,7 +16,7 @@ from rich.console import Console
 from bench.hub.hub_plot import draw
 from bench.hub.hub_sheets import hub_sheets
 from bench.hub.measuring import Load, measure_polls, measure_the_rest, warm_up
-from bench.hub.servers import Kalitka, Plain, Server
+from bench.hub.servers import Kalitka, Plain, WithTokens
 from bench.sheet import markdown, show
 from kalitka_cli.build import ROOT
 from kalitka_sim.postgresql_server import PostgresqlServer
@@ -56,12 +56,12 @@ def _tell(update: Callable[[str], None], name: str, what: str) -> None:
 
 def _servers(folder: Path) -> dict[str, Callable]:
     @contextmanager
-    def sqlite(readers: int, codes: list[str]) -> Iterator[Server]:
+    def sqlite(readers: int, codes: list[str]) -> Iterator[WithTokens]:
         with _stopped(Kalitka(str(folder / f"{readers}.sqlite"), readers, codes)) as server:
             yield server
 
     @contextmanager
-    def postgresql(readers: int, codes: list[str]) -> Iterator[Server]:
+    def postgresql(readers: int, codes: list[str]) -> Iterator[WithTokens]:
         cluster = PostgresqlServer(folder / f"postgresql-{readers}", hasty=False)
         try:
             with (
@@ -73,7 +73,7 @@ def _servers(folder: Path) -> dict[str, Callable]:
             cluster.stop()
 
     @contextmanager
-    def plain(readers: int, codes: list[str]) -> Iterator[Server]:
+    def plain(readers: int, codes: list[str]) -> Iterator[WithTokens]:
         with _stopped(Plain(str(folder / f"plain-{readers}.sqlite"), readers, codes)) as server:
             yield server
 
@@ -81,7 +81,7 @@ def _servers(folder: Path) -> dict[str, Callable]:
 
 
 @contextmanager
-def _stopped(server: Server) -> Iterator[Server]:
+def _stopped(server: WithTokens) -> Iterator[WithTokens]:
     try:
         yield server
     finally:

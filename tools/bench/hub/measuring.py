@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from bench.hub.load import Result
-from bench.hub.servers import SECRET, Server
+from bench.hub.servers import SECRET, WithTokens
 
 CONNECTIONS = 32
 RUNS = 3
@@ -71,14 +71,14 @@ class Load:
     logs: Answers = field(default_factory=Answers)
 
 
-def measure_polls(server: Server, readers: int, load: Load) -> None:
+def measure_polls(server: WithTokens, readers: int, load: Load) -> None:
     """Measure polls without changes of so many readers, taking turns."""
     found = load.polls.setdefault(readers, Answers())
     for _ in range(RUNS):
         _run(server, found, [_poll(i, _minute()) for i in range(readers)])
 
 
-def measure_the_rest(server: Server, readers: int, code: str, load: Load) -> None:
+def measure_the_rest(server: WithTokens, readers: int, code: str, load: Load) -> None:
     """Measure everything else. code: a token that is changed."""
     minute = _minute()
     polls = [_poll(i, minute) for i in range(readers)]
@@ -99,12 +99,12 @@ def measure_the_rest(server: Server, readers: int, code: str, load: Load) -> Non
         _run(server, load.changed, [_poll(i, minute) for i in range(readers)])
 
 
-def warm_up(server: Server) -> None:
+def warm_up(server: WithTokens) -> None:
     """Let the server answer what it answers for the first time more slowly."""
     _run(server, Answers(), [_poll(0, 0)] * 2, once=True, connections=1)
 
 
-def _run(server: Server, found: Answers, requests: list[str], **plan: float | bool) -> None:
+def _run(server: WithTokens, found: Answers, requests: list[str], **plan: float | bool) -> None:
     asked = {
         "host": server.host,
         "port": server.port,

@@ -1,7 +1,7 @@
 """The servers that are measured: ours on SQLite and on PostgreSQL, and a plain one.
 
-Each is started as its operator would start it, in a process of its own, on a site with as many
-readers and tokens as asked for.
+Each is started as its operator would start it, in a process of its own. Readers are called GATE-0,
+GATE-1 and so on.
 """
 
 import os
@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from abc import ABC, abstractmethod
 from pathlib import Path
 
 from sqlalchemy import insert, update
@@ -28,16 +27,12 @@ _WAIT_S = 60
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Server(ABC):
-    """A server under load. Readers are called GATE-0, GATE-1 and so on."""
+class Server:
+    """A server under load, in a process of its own."""
 
     host = "127.0.0.1"
     port = 0
     _process: subprocess.Popen
-
-    @abstractmethod
-    def change(self, code: str) -> None:
-        """Change a token, in this minute."""
 
     @property
     def cpu(self) -> float:
@@ -74,20 +69,10 @@ class Server(ABC):
         return int(found[1]) * 1024
 
 
-class Kalitka(Server):
-    """Our hub. where: its database, a path or a URL, which is filled."""
+class OurHub(Server):
+    """Our hub, as it stands. where: its database, a path or a URL."""
 
-    def __init__(self, where: str, readers: int, codes: list[str]) -> None:
-        self._database = open_database(where)
-        with changing(self._database) as session:
-            set_secret(session, SECRET)
-            set_tokens(session, (TokenSetting(code, (RULE,)) for code in codes))
-            # The site is old: what it is like did not come to be in this minute.
-            session.execute(update(Token).values(changed=1))
-            session.execute(
-                insert(Reader),
-                [{"code": f"GATE-{i}", "configured_minute": 0} for i in range(readers)],
-            )
+    def __init__(self, where: str) -> None:
         command = [sys.executable, "-m", "kalitka_cli", "hub", "serve", "--db", where]
         self._process = subprocess.Popen(
             [*command, "--port", "0", "--log-level", "warning"],
@@ -101,7 +86,25 @@ class Kalitka(Server):
             raise RuntimeError(f"the hub did not start: `{' '.join(command)}` says why")
         self.port = int(found[1])
 
+
+class Kalitka(OurHub):
+    """Our hub on a database that is filled."""
+
+    def __init__(self, where: str, readers: int, codes: list[str]) -> None:
+        self._database = open_database(where)
+        with changing(self._database) as session:
+            set_secret(session, SECRET)
+            set_tokens(session, (TokenSetting(code, (RULE,)) for code in codes))
+            # The site is old: what it is like did not come to be in this minute.
+            session.execute(update(Token).values(changed=1))
+            session.execute(
+                insert(Reader),
+                [{"code": f"GATE-{i}", "configured_minute": 0} for i in range(readers)],
+            )
+        super().__init__(where)
+
     def change(self, code: str) -> None:
+        """Change a token, in this minute."""
         with changing(self._database) as session:
             minutes = int(time.time() // 60) % 1000
             set_tokens(session, [TokenSetting(code, (f"1_{29_900_000 + minutes}_31000000",))])
@@ -111,15 +114,13 @@ class Kalitka(Server):
         self._database.close()
 
 
-class Plain(Server):
-    """The plain one, on a SQLite file at `path`."""
+class PlainServer(Server):
+    """A plain one: a module that takes a SQLite file, the secret and a port."""
 
-    def __init__(self, path: str, readers: int, codes: list[str]) -> None:
-        self._path = path
-        plain_hub.fill(path, readers, codes, RULE)
+    def __init__(self, module: str, path: str) -> None:
         with socket.create_server((self.host, 0)) as free:
             self.port = free.getsockname()[1]
-        words = ["bench.hub.plain_hub", path, SECRET, str(self.port)]
+        words = [module, path, SECRET, str(self.port)]
         self._process = subprocess.Popen([sys.executable, "-m", *words])
         deadline = time.monotonic() + _WAIT_S
         while True:
@@ -131,5 +132,18 @@ class Plain(Server):
                     raise
                 time.sleep(0.05)
 
+
+class Plain(PlainServer):
+    """The plain hub, on a SQLite file at `path`, which is filled."""
+
+    def __init__(self, path: str, readers: int, codes: list[str]) -> None:
+        self._path = path
+        plain_hub.fill(path, readers, codes, RULE)
+        super().__init__("bench.hub.plain_hub", path)
+
     def change(self, code: str) -> None:
+        """Change a token, in this minute."""
         plain_hub.change(self._path, code)
+
+
+WithTokens = Kalitka | Plain

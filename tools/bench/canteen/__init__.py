@@ -1,0 +1,1 @@
+"""The exchange with Kormitel, measured beside a plain integrator."""

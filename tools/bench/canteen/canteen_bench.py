@@ -1,0 +1,262 @@
+"""`kalitka bench canteen`: the exchange with Kormitel, beside a plain integrator.
+
+A festival is sent to each, then asked for: all of it in both shapes, and what changed. Client and
+server share this computer's processors. Writes build/bench-canteen.md.
+"""
+
+import base64
+import gzip
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pydantic import SecretStr
+from rich.console import Console
+
+from bench.canteen import festival
+from bench.hub.servers import SECRET, OurHub, PlainServer, Server
+from bench.sheet import Sheet, markdown, show
+from kalitka_cli.build import ROOT
+from kalitka_hub.accounts.users import NewUser, add_user
+from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
+from kalitka_hub.site.readers import add_reader
+from kalitka_hub.site.site_secret import set_secret
+from kalitka_hub.store.changes import changing
+from kalitka_hub.store.database import open_database
+from kalitka_sim.postgresql_server import PostgresqlServer
+
+RUNS = 5
+SMALL_RUNS = 20
+_USER = "kormitel"
+_FLAT = "/api/v1/feeder/sync"
+_GROUPED = "/sync"
+_POST = "/api/v1/feeder/back-sync"
+_SECONDS = 600
+_MIB = 1 << 20
+
+
+@dataclass
+class Times:
+    """Answers of one kind: seconds to the first and the last byte, and bytes of the last one."""
+
+    first: list[float] = field(default_factory=list)
+    last: list[float] = field(default_factory=list)
+    size: int = 0
+
+
+@dataclass
+class Exchange:
+    """What one server did. memory: bytes that it grew by in a full sync."""
+
+    filling: float = 0
+    full: dict[str, Times] = field(default_factory=dict)
+    incremental: dict[str, Times] = field(default_factory=dict)
+    back_sync: Times = field(default_factory=Times)
+    memory: int = 0
+
+
+def run(console: Console | None = None) -> None:
+    """Measure, print, write the file."""
+    console = console or Console(highlight=False)
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="kalitka-bench-") as folder,
+        console.status("a festival") as status,
+    ):
+        found = {
+            name: _measured(server, partial(_tell, status.update, name))
+            for name, server in _servers(Path(folder)).items()
+        }
+    sheets = [_full_sheet(found), _small_sheet(found)]
+    show(sheets, console)
+    tables = ROOT / "build" / "bench-canteen.md"
+    tables.parent.mkdir(exist_ok=True)
+    tables.write_text(markdown("The exchange with Kormitel", sheets))
+    written = tables.relative_to(ROOT)
+    console.print(f"written to {written}, after {time.monotonic() - began:.0f} s")
+
+
+def _tell(update: Callable[[str], None], name: str, what: str) -> None:
+    update(f"{name}: {what}")
+
+
+# The servers
+
+
+def _servers(folder: Path) -> dict[str, Callable]:
+    @contextmanager
+    def sqlite() -> Iterator[Server]:
+        with _ours(str(folder / "hub.sqlite")) as server:
+            yield server
+
+    @contextmanager
+    def postgresql() -> Iterator[Server]:
+        cluster = PostgresqlServer(folder / "postgresql", hasty=False)
+        try:
+            with cluster.database() as url, _ours(url) as server:
+                yield server
+        finally:
+            cluster.stop()
+
+    @contextmanager
+    def plain() -> Iterator[Server]:
+        server = PlainServer("bench.canteen.plain_integrator", str(folder / "plain.sqlite"))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+    return {"Kalitka, SQLite": sqlite, "Kalitka, PostgreSQL": postgresql, "plain, SQLite": plain}
+
+
+@contextmanager
+def _ours(where: str) -> Iterator[Server]:
+    database = open_database(where)
+    with changing(database) as session:
+        set_secret(session, SECRET)
+        add_user(session, NewUser(name=_USER, role="integration", password=SecretStr(_password())))
+        kitchens = {}
+        for kitchen in ("1", "2"):
+            add_reader(session, f"CANTEEN-{kitchen}")
+            kitchens[kitchen] = [f"CANTEEN-{kitchen}"]
+        change_settings(session, CanteenSetting(kitchens=kitchens, meals=[]))
+    database.close()
+    server = OurHub(where)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _password() -> str:
+    # The plain one knows one secret; here it has to be long enough.
+    return SECRET * 3
+
+
+# What is asked
+
+
+def _measured(start: Callable, tell: Callable[[str], None]) -> Exchange:
+    found = Exchange()
+    with start() as server:
+        tell(f"is sent {festival.BADGES} badges and {festival.ARRIVALS} arrivals")
+        body = {"badges": [*festival.badges()], "arrivals": [*festival.arrivals()]}
+        found.filling = _posted(server, body).last[0]
+        tell("is asked for everything")
+        for shape, path in (("flat", _FLAT), ("grouped", _GROUPED)):
+            found.full[shape] = _asked(server, path, RUNS)
+            found.full[f"{shape}, gzip"] = _asked(server, path, RUNS, packed=True)
+        found.memory = _growth(server, _FLAT)
+        tell("is sent and asked for changes")
+        for run in range(SMALL_RUNS):
+            _note(found.back_sync, _posted(server, {"arrivals": festival.changes(run)}))
+        since = _now()
+        time.sleep(1)
+        _posted(server, {"arrivals": festival.changes(SMALL_RUNS)})
+        for shape, path in (("flat", _FLAT), ("grouped", _GROUPED)):
+            asked = f"{path}?from_date={since}"
+            found.incremental[shape] = _asked(server, asked, SMALL_RUNS)
+    return found
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 1))
+
+
+def _posted(server: Server, groups: dict[str, Any]) -> Times:
+    return _request(server, "POST", _POST, json.dumps(groups).encode())
+
+
+def _asked(server: Server, path: str, runs: int, *, packed: bool = False) -> Times:
+    times = Times()
+    for _ in range(runs):
+        _note(times, _request(server, "GET", path, packed=packed))
+    return times
+
+
+def _note(times: Times, one: Times) -> None:
+    times.first += one.first
+    times.last += one.last
+    times.size = one.size
+
+
+def _growth(server: Server, path: str) -> int:
+    server.forget_peak()
+    before = server.memory
+    _request(server, "GET", path)
+    return server.peak - before
+
+
+def _request(
+    server: Server, method: str, path: str, body: bytes | None = None, *, packed: bool = False
+) -> Times:
+    password = _password() if isinstance(server, OurHub) else SECRET
+    login = base64.b64encode(f"{_USER}:{password}".encode()).decode()
+    headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
+    if packed:
+        headers["Accept-Encoding"] = "gzip"
+    connection = HTTPConnection(server.host, server.port, timeout=_SECONDS)
+    began = time.monotonic()
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    first = answer.read(1)
+    first_at = time.monotonic() - began
+    whole = first + answer.read()
+    last_at = time.monotonic() - began
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{method} {path} was answered {answer.status}: {whole[:300]!r}")
+    size = len(whole)
+    if answer.getheader("content-encoding") == "gzip":
+        whole = gzip.decompress(whole)
+    json.loads(whole)
+    return Times([first_at], [last_at], size)
+
+
+# What came of it
+
+
+def _full_sheet(found: dict[str, Exchange]) -> Sheet:
+    rows = []
+    for name, one in found.items():
+        rows.append((name, "all sent, one POST", f"{one.filling:,.1f}", "", ""))
+        for shape, times in one.full.items():
+            first, last = (f"{median(of):,.2f}" for of in (times.first, times.last))
+            rows.append(
+                (name, f"all asked for, {shape}", last, first, f"{times.size / _MIB:,.1f}")
+            )
+        rows.append((name, "memory it grew by, MiB", f"{one.memory / _MIB:,.1f}", "", ""))
+    note = (
+        f"{festival.BADGES:,} badges with {festival.ARRIVALS:,} arrivals; medians of {RUNS} runs. "
+        "Ours also makes the readers' rules of what it is sent, with two kitchens. gzip: if the "
+        "client takes it, and the server has it."
+    )
+    columns = ("server", "what", "seconds", "to the first byte", "MiB")
+    return Sheet("Everything", note, columns, rows, words=2)
+
+
+def _small_sheet(found: dict[str, Exchange]) -> Sheet:
+    rows = []
+    for name, one in found.items():
+        rows.append((name, f"back-sync of {festival.CHANGED}", *_milliseconds(one.back_sync)))
+        for shape, times in one.incremental.items():
+            rows.append((name, f"sync of {festival.CHANGED}, {shape}", *_milliseconds(times)))
+    note = (
+        f"{festival.CHANGED} arrivals of a festival as above have changed; medians of "
+        f"{SMALL_RUNS} runs. With them ours tells their badges, and a back-sync changes the "
+        "rules of their readers."
+    )
+    columns = ("server", "what", "milliseconds", "KiB")
+    return Sheet("Changes", note, columns, rows, words=2)
+
+
+def _milliseconds(times: Times) -> tuple[str, str]:
+    return f"{median(times.last) * 1000:,.1f}", f"{times.size / 1024:,.1f}"
