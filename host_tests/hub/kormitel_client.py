@@ -36,7 +36,7 @@ def uid(number: int) -> str:
     return str(UUID(int=0xABCDEF << 104 | number))
 
 
-def stay(badge, status="ARRIVED", first="2026-11-20", last="2026-11-22"):
+def stay(badge, status="ARRIVED", first="2026-11-20", last="2026-11-22", **more):
     """Return the fields of an arrival that today's client takes."""
     return {
         "badge": badge,
@@ -45,6 +45,7 @@ def stay(badge, status="ARRIVED", first="2026-11-20", last="2026-11-22"):
         "departure_date": last,
         "arrival_transport": "BUS",
         "departure_transport": "SELF",
+        **more,
     }
 
 

@@ -131,6 +131,14 @@ def test_a_long_document_that_comes_again_changes_nothing_either(database):
     assert known(database, "badges", BADGE).fields["name"] == "C"
 
 
+def test_what_comes_again_with_a_date_to_come_does_not_undo_what_was_changed_since(database):
+    ahead = {"badges": [flat(BADGE, "2099-01-01T00:00:00Z", name="A")]}
+    send(database, **ahead)
+    put(database, "badges", BADGE, name="B")
+    assert send(database, **ahead).applied == 0
+    assert known(database, "badges", BADGE).fields["name"] == "B"
+
+
 def test_fields_of_mass_edits_and_unknown_ones_are_kept(database):
     own = {"ticket": {"n": [1]}, "directions": ["x"], "main_role": None, "is_blocked": True}
     send(database, badges=[flat(BADGE, feed_type=4, is_vegan=True, **own)])
@@ -266,6 +274,12 @@ def test_an_operator_applies_what_was_set_aside_with_what_it_lacked(database):
     assert aside(database, None)[0][1].startswith("there is no id")
 
 
+def test_what_came_in_a_group_whose_name_is_none_is_never_applied(database):
+    send(database, **{"a b": [flat(BADGE, name="A")]})
+    with changing(database, "anna") as session, pytest.raises(Refused, match="is no group"):
+        objects.apply_set_aside(session, 1, {"id": OTHER})
+
+
 def test_what_is_applied_late_does_not_undo_what_is_newer(database):
     send(database, badges=[{"date": EARLY, "data": {"name": "B"}}, flat(BADGE, LATE, name="A")])
     with changing(database, "anna") as session:
@@ -385,6 +399,7 @@ def test_an_arrival_that_lacks_something_is_held_back_also_when_it_is_deleted(
         (7, {"name": "A"}, "no uuid"),
         ("guid", {"name": "A"}, "no uuid"),
         (BADGE.replace("-", "").upper(), {}, None),
+        (BADGE, {"person": 17}, "person is no uuid"),
     ],
 )
 def test_what_of_a_badge_the_client_cannot_take_is_held_back(database, key, given, reason):
@@ -488,3 +503,8 @@ def test_an_engagement_that_is_held_back_keeps_every_direction_that_it_was_told_
     put(database, "engagements", ENGAGEMENT, direction=uid(7))
     released = [known(database, "directions", key) for key in gone[:2]]
     assert [(one.held, one.changed) for one in released] == [(None, micros(clock))] * 2
+
+
+def test_a_group_cannot_be_called_as_what_stands_beside_the_groups(database):
+    with pytest.raises(Refused, match="no group"):
+        put(database, "from_date", BADGE, new=True)

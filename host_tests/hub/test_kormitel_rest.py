@@ -271,6 +271,7 @@ def test_a_kitchen_is_set_and_it_is_told_why_somebody_eats(api, viewer):
         "eats"
     ]
     viewer.get("/kormitel/why", 404, asked="Boris")
+    assert "after 2099" in viewer.get("/kormitel/why", 422, asked="anna", at="9999-12-31T23:59")
 
 
 @ON_SQLITE

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from hub.hub_site import ON_SQLITE
+from hub.kormitel_items import flat as item
+from hub.kormitel_items import send
 from kalitka_hub.kormitel import back_sync, exchanges, objects, selection
 from kalitka_hub.kormitel.client_clock import DateAsked, lower_bound
 from kalitka_hub.kormitel.dates import SECOND, text_of
@@ -370,7 +372,8 @@ def test_a_direction_is_deleted_after_its_engagement_was(database, clock, droppe
     clock.minute += 1
     first = now_of(clock)
     told = flat(database, first - 10 * MINUTE)
-    assert told == {"engagements": {uuid(2): True}}
+    # Who has neither needs both.
+    assert told == {"engagements": {uuid(2): True}, "directions": {dropped_direction: False}}
     clock.minute += 15
     # It did not take the answer.
     assert flat(database, first - 10 * MINUTE) == told
@@ -401,6 +404,32 @@ def test_a_direction_waits_for_each_client_by_itself(database, clock, dropped_di
     assert flat(database, asked_at, user="one") == {"directions": {dropped_direction: True}}
     # Who asks for everything has nothing that could refer to it.
     assert dropped_direction in flat(database, user="a new one")["directions"]
+
+
+def test_who_never_had_a_direction_is_told_it_along_with_what_refers_to_it(database, clock):
+    person, direction, engagement = map(uuid, (1, 2, 3))
+    full = {"name": "D", "first_year": 1, "last_year": 2, "type": "CITY_SERVICE"}
+    post = {"year": 1, "role": "r", "position": "p", "status": "s", "person": person}
+    post["direction"] = direction
+    told = {"directions": {direction: False}, "engagements": {engagement: False}}
+    send(database, persons=[item(person, name="P")], directions=[item(direction, **full)])
+    send(database, engagements=[item(engagement, **post)])
+    first = now_of(clock)
+    clock.minute += 1
+    send(database, directions=[item(direction, deleted=True)])
+    # Its deletion waits for the engagement, and so it is there to whoever has neither.
+    for from_date in (None, 0, first):
+        assert flat(database, from_date) == told | {"persons": {person: False}}
+    clock.minute += 1
+    send(database, engagements=[item(engagement, deleted=True)])
+    later = {"directions": {direction: False}, "engagements": {engagement: True}}
+    assert flat(database, 0) == later | {"persons": {person: False}}
+    # Its deletion waits for an hour, see `client_clock`.
+    for _ in range(5):
+        last = now_of(clock)
+        clock.minute += 20
+        told = flat(database, last)
+    assert told == {"directions": {direction: True}}
 
 
 def test_a_direction_that_is_there_again_is_told_as_what_it_is(database, clock, dropped_direction):

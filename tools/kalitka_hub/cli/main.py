@@ -271,7 +271,7 @@ def restore(
     """Fill a new database from a backup; each may be of SQLite or PostgreSQL.
 
     Readers that were told more since do a full sync. A hub that serves them from another database
-    must be stopped before.
+    must be stopped before. What Kormitel sent since the backup it does not send again by itself.
     """
     from kalitka_hub.store import backup  # noqa: PLC0415
 

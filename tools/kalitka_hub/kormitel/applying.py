@@ -99,7 +99,7 @@ class Run:
             unfit = _unfit(item, state, badges)
             if unfit is not None:
                 left.append(unfit)
-            elif item.date is not None or state.taken != digests.get(item.key, ""):
+            elif self._is_dated(item) or state.taken != digests.get(item.key, ""):
                 states[item.key] = state
                 self.applied += state.fold(item, self._source)
         for key, digest in digests.items():
@@ -109,7 +109,7 @@ class Run:
         return left
 
     def _digests(self, items: Iterable[Item]) -> dict[str, str]:
-        """Return by key a digest of what is sent of it without dates.
+        """Return by key a digest of what is sent of it without dates that count.
 
         What was the last that was sent of it before, of the same date as a whole, is the same
         again. A change of this hub's own never is, nor is what it asked for.
@@ -118,12 +118,16 @@ class Run:
             return {}
         sent: dict[str, list[str]] = defaultdict(list)
         for item in items:
-            if item.date is None:
+            if not self._is_dated(item):
                 sent[item.key].append(item.digest)
         return {
             key: hashlib.sha256(f"{self._since} {digests}".encode()).hexdigest()
             for key, digests in sent.items()
         }
+
+    def _is_dated(self, item: Item) -> bool:
+        # A date that is still to come is not believed: such a change has that of its coming too.
+        return item.date is not None and item.date <= self._source.at
 
     def _keep(self, kind: str, states: Mapping[str, State], before: Mapping[str, State]) -> None:
         """Write what differs from before, and see to what depends on it."""

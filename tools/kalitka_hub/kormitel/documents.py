@@ -15,14 +15,14 @@ from typing import Any, Literal
 
 from kalitka_hub.faults import Refused
 from kalitka_hub.kormitel.dates import micros_of
-from kalitka_hub.kormitel.fields import BADGES, check_kind, checked, key_of, wire_id
+from kalitka_hub.kormitel.fields import BADGES, FROM_DATE, check_kind, checked, key_of, wire_id
 
 Shape = Literal["flat", "grouped"]
 Verb = Literal["flat", "inserted", "updated", "deleted"]
 VERBS: tuple[Verb, ...] = ("inserted", "updated", "deleted")
 ITEMS_MAX = 1_000_000
 _DEEPEST = 50  # times that an item is nested; its fields may be so much less, and are set aside
-_WRONG_KIND = "unknown"  # of what comes in a group whose name is none
+_WRONG_KIND = "?"  # of what comes in a group whose name is none: it can never be applied
 _WRAPPING = ("actor_badge", "date")
 
 
@@ -82,7 +82,7 @@ def read(parsed: object) -> Document:
             "the body is no document of the exchange: send a JSON object with groups such as "
             "badges and arrivals"
         )
-    groups = {name: value for name, value in parsed.items() if name != "from_date"}
+    groups = {name: value for name, value in parsed.items() if name != FROM_DATE}
     shape: Shape | None = None
     if groups:
         is_flat = any(isinstance(value, list) for value in groups.values())
@@ -90,7 +90,7 @@ def read(parsed: object) -> Document:
     items = [item for name, value in groups.items() for item in _items_of(name, value)]
     if len(items) > ITEMS_MAX:
         raise Refused(f"there are more than {ITEMS_MAX} items: send fewer at a time")
-    return Document(shape, _date_of(parsed.get("from_date")), items)
+    return Document(shape, _date_of(parsed.get(FROM_DATE)), items)
 
 
 def item_of(kind: str, sent: Any, /, **edits: Any) -> Item:

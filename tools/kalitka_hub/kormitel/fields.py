@@ -33,6 +33,7 @@ DIRECTION_TYPES = (
     *("GRANT_LOCATION", "COMMERCIAL_LOCATION", "LATERAL_LOCATION", "RESPONSIBILITY_AREA"),
 )
 
+FROM_DATE = "from_date"  # what stands beside the groups, and is none
 FIELDS_MAX = 200  # of one object
 TEXT_MAX = 10_000  # characters of a text anywhere in a field
 _NESTED_MAX = 20
@@ -45,7 +46,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 def check_kind(kind: str) -> str:
     """Return the name of a group of objects. Raises Refused for what is none."""
-    if not _KIND.fullmatch(kind):
+    if not _KIND.fullmatch(kind) or kind == FROM_DATE:
         raise Refused(
             f"{kind[:40]!r} is no group: it has up to {KIND_MAX} letters, digits and _, a letter "
             "first"

@@ -217,11 +217,36 @@ def _flat(view: _View, whole: bool, counts: Counter[str]) -> Iterator[str]:
     for kind in _kinds(view, KINDS):
         yield f"{opening}{_json(kind)}:"
         yield from _list(
-            told.flat(kind, row.key, row.fields, row.died is None, whole=whole)
-            for row in _counted(_changed(view, kind), kind, counts)
+            told.flat(kind, row.key, row.fields, alive, whole=whole)
+            for row, alive in _told(view, kind, counts)
         )
         opening = ","
     yield "}"
+
+
+def _told(view: _View, kind: str, counts: Counter[str]) -> Iterator[tuple[Row, bool]]:
+    """Yield what is told of a kind, and whether it is there as the client is to see it."""
+    for row in _counted(_changed(view, kind), kind, counts):
+        yield row, row.died is None
+    if kind == DIRECTIONS and not view.whole:
+        for row in _counted(_still_there(view), kind, counts):
+            yield row, True
+
+
+def _still_there(view: _View) -> Iterator[Row]:
+    # Deleted, but that is not told as yet. Who never had it, as everybody at first, cannot save an
+    # engagement that refers to it: to them it is there, until its deletion is told.
+    referred = select(KormitelObject.direction).where(
+        KormitelObject.kind == ENGAGEMENTS,
+        KormitelObject.changed >= view.lower,
+        KormitelObject.direction.is_not(None),
+        view.told_flat,
+    )
+    is_later = KormitelObject.held.is_not(None)
+    if not view.is_everything:
+        is_later = or_(is_later, _is_left_out(view))
+    key = KormitelObject.key.in_(referred.correlate(None))
+    yield from _rows(view, DIRECTIONS, key, KormitelObject.died.is_not(None), is_later)
 
 
 def _changed(view: _View, kind: str) -> Iterator[Row]:

@@ -189,7 +189,7 @@ class _Freed:
             return
         before = state.told_direction
         state.told_direction = reference(state.fields, "direction") if state.alive else None
-        dropped = had if was_held else {before} & had
+        dropped = had if was_held else had & {before or ""}
         for direction in dropped - {state.told_direction}:
             self._found[direction] = max(self._found.get(direction) or 0, state.changed)
         if state.told_direction is not None and state.told_direction not in had:

@@ -133,6 +133,9 @@ def _wrong(kind: str, fields: Mapping[str, Any]) -> str | None:
             return f"its {name} is {str(value)[:40]!r}, and the client knows {', '.join(allowed)}"
         if name.endswith("_date") and not is_date(str(value)):
             return f"its {name} is no date"
+    person = reference(fields, "person") if kind == BADGES else None
+    if person is not None and not is_uuid(person):
+        return "the id of its person is no uuid"
     batch = fields.get("batch") if kind == BADGES else None
     if batch is not None and not (str(batch).isascii() and str(batch).isdigit()):
         return f"its batch is {str(batch)[:40]!r}, and the client takes only a number"

@@ -36,7 +36,9 @@ def minutes_of(text: str, zone: Zone) -> list[int]:
     if time.tzinfo:
         minutes = [(time.replace(tzinfo=None) - _EPOCH) // _MINUTE]
     else:
-        minutes = minutes_of_local((time - _EPOCH) // _MINUTE, zone)
+        local = (time - _EPOCH) // _MINUTE
+        # A zone knows nothing of times that are far behind all that there are here.
+        minutes = minutes_of_local(local, zone) if local < 2 * FOREVER else [local]
     if not minutes:
         raise Refused(
             f"there is no {text} in {zone.text}, the clocks are put forward over it: write a "

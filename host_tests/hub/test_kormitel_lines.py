@@ -1,0 +1,277 @@
+"""kormitel.md line by line: what breaks the client, and what it sends that surprises.
+
+Each line is put to the hub as HTTP brings it, and the model of the client takes what the hub
+answers: it would break. The words of each line are above its test.
+"""
+
+import json
+
+import pytest
+
+from hub.hub_accounts import PASSWORD, add_user
+from hub.hub_site import ON_SQLITE
+from hub.kormitel_client import Broke, Kormitel
+from hub.kormitel_items import GONE, flat, known, stay, uid
+from kalitka_hub.kormitel import objects, set_aside
+from kalitka_hub.kormitel.status import list_held
+from kalitka_hub.store.changes import changing
+
+pytestmark = ON_SQLITE
+
+BASE = "/api/v1/feeder/"
+BADGE, OTHER, ARRIVAL = uid(1), uid(2), uid(3)
+PERSON, DIRECTION, ENGAGEMENT, DUTY = uid(4), uid(5), uid(6), uid(7)
+FULL_ENGAGEMENT = {
+    **{"year": 2026, "person": PERSON, "direction": DIRECTION},
+    **{"role": "r", "position": "p", "status": "s"},
+}
+FULL_DIRECTION = {"name": "d", "first_year": 2020, "last_year": 2026, "type": "CITY_SERVICE"}
+
+
+class Exchange:
+    """A hub over HTTP, the client, and an operator."""
+
+    def __init__(self, site):
+        self.database, self.clock = site.database, site.clock
+        add_user(site.database, "kormitel", "integration")
+        site.client.auth = ("kormitel", PASSWORD)
+        self._client = site.client
+        self.kormitel = Kormitel(self._post, self._get, site.clock)
+
+    def _post(self, body):
+        answer = self._client.post(f"{BASE}back-sync", content=body)
+        return answer.status_code, answer.content
+
+    def _get(self, from_date):
+        answer = self._client.get(f"{BASE}sync", params={"from_date": from_date})
+        return answer.status_code, answer.content
+
+    def post(self, **groups):
+        status, body = self._post(json.dumps(groups).encode())
+        assert status == 200, body
+        return json.loads(body)
+
+    def asked(self):
+        """Return all that is told; the client takes it, or breaks."""
+        told = json.loads(self._get("2013-06-13T00:00:00")[1])
+        self.kormitel.save(told)
+        return told
+
+    def put(self, kind, key, new=False, **fields):
+        with changing(self.database, "anna") as session:
+            objects.put(session, kind, key, fields, new=new)
+
+    def remove(self, kind, key):
+        with changing(self.database, "anna") as session:
+            objects.remove(session, kind, key)
+
+    def held(self):
+        with self.database.snapshot() as session:
+            return {one.id: one.reason for one in list_held(session)}
+
+    def aside(self):
+        with self.database.snapshot() as session:
+            return [view.reason for view in set_aside.list_set_aside(session)]
+
+    def poll(self):
+        """Exchange as the client does, a quarter of an hour later."""
+        self.clock.minute += 15
+        self.kormitel.run()
+        return self.kormitel.known
+
+
+@pytest.fixture
+def exchange(site):
+    return Exchange(site)
+
+
+# What breaks the client
+
+
+def test_the_model_of_the_client_breaks(exchange):
+    for told in (
+        {"badges": [{"id": BADGE, "deleted": False, "role": None}]},
+        {"badges": [{"id": BADGE, "deleted": False, "batch": "x"}]},
+        {"badges": [{"id": BADGE, "deleted": False, "qr": "x"}]},
+        {"badges": [{"id": BADGE.upper(), "deleted": False}]},
+        {"badges": None},
+        {"arrivals": [{"id": ARRIVAL, "deleted": False, **stay(BADGE)}]},
+        {"directions": [{"id": DIRECTION, "deleted": True}]},
+    ):
+        with pytest.raises(Broke):
+            exchange.kormitel.save({"badges": [], "arrivals": [], **told})
+
+
+# "badge: role: null or vegan: null (leave them out)"
+def test_role_and_vegan_of_a_badge_are_left_out_if_they_are_null(exchange):
+    exchange.post(badges=[flat(BADGE, name="A", role=None, vegan=None, comment=None)])
+    (badge,) = exchange.asked()["badges"]
+    assert badge == {"id": BADGE, "deleted": False, "name": "A", "comment": None}
+
+
+# "a batch that is not numeric"
+def test_a_badge_whose_batch_is_no_number_is_held_back(exchange):
+    exchange.post(badges=[flat(BADGE, batch="3-b"), flat(OTHER, batch="3")])
+    assert [badge["id"] for badge in exchange.asked()["badges"]] == [OTHER]
+    assert "batch" in exchange.held()[BADGE]
+
+
+# "an unchanged qr (leave qr out, always)"
+def test_a_qr_is_never_told(exchange):
+    exchange.post(badges=[flat(BADGE, qr="A", name="A")])
+    exchange.put("badges", BADGE, qr="B")
+    assert "qr" not in exchange.asked()["badges"][0]
+
+
+# "arrival: any of badge, status, both dates, both transports missing or null, also when it is
+# deleted"
+@pytest.mark.parametrize("lacking", [name for name in stay(BADGE) if name != "badge"])
+def test_an_arrival_that_lacks_anything_is_never_told(exchange, lacking):
+    for value in (GONE, None):
+        exchange.post(
+            badges=[flat(BADGE)], arrivals=[flat(ARRIVAL, **{**stay(BADGE), lacking: value})]
+        )
+        assert exchange.asked()["arrivals"] == []
+    assert lacking in exchange.held()[ARRIVAL]
+    exchange.post(arrivals=[flat(ARRIVAL, deleted=True)])
+    assert exchange.asked()["arrivals"] == []
+
+
+# "a date-time instead of a date"
+def test_a_date_time_is_no_date(exchange):
+    exchange.post(badges=[flat(BADGE)])
+    exchange.post(arrivals=[flat(ARRIVAL, **stay(BADGE, first="2026-11-20T00:00:00"))])
+    assert exchange.asked()["arrivals"] == []
+    assert "arrival_date is no date" in exchange.aside()[0]
+
+
+# "a badge that does not exist"
+def test_an_arrival_of_nobody_is_never_told(exchange):
+    exchange.post(arrivals=[flat(ARRIVAL, **stay(OTHER))])
+    assert exchange.asked()["arrivals"] == []
+    assert "is not known here" in exchange.aside()[0]
+
+
+# "engagement and direction need the full object, also when deleted"
+def test_engagements_and_directions_are_told_whole_or_not_at_all(exchange):
+    exchange.post(
+        persons=[flat(PERSON)],
+        directions=[flat(DIRECTION, **FULL_DIRECTION), flat(DUTY, name="only that")],
+        engagements=[
+            flat(ENGAGEMENT, **FULL_ENGAGEMENT),
+            flat(uid(8), **FULL_ENGAGEMENT | {"role": None}),
+        ],
+    )
+    told = exchange.asked()
+    assert [one["id"] for one in told["directions"]] == [DIRECTION]
+    assert [one["id"] for one in told["engagements"]] == [ENGAGEMENT]
+    assert set(exchange.held()) == {DUTY, uid(8)}
+    exchange.remove("engagements", ENGAGEMENT)
+    (engagement,) = exchange.asked()["engagements"]
+    assert engagement == {"id": ENGAGEMENT, "deleted": True, **FULL_ENGAGEMENT}
+
+
+# "a direction that an engagement still refers to cannot be deleted, not even with that engagement
+# in the same answer"
+def test_a_direction_is_deleted_in_a_later_answer_than_its_engagement(exchange):
+    exchange.post(
+        persons=[flat(PERSON)],
+        directions=[flat(DIRECTION, **FULL_DIRECTION)],
+        engagements=[flat(ENGAGEMENT, **FULL_ENGAGEMENT)],
+    )
+    assert DIRECTION in exchange.poll()["directions"]
+    exchange.post(directions=[flat(DIRECTION, deleted=True)])
+    assert DIRECTION in exchange.poll()["directions"]
+    exchange.remove("engagements", ENGAGEMENT)
+    assert exchange.poll()["engagements"] == {}
+    for _ in range(5):
+        exchange.poll()
+    assert exchange.kormitel.known["directions"] == {}
+
+
+# "Badge and person may be {id, deleted: true}"
+def test_of_badges_and_persons_that_are_deleted_nothing_else_is_told(exchange):
+    exchange.post(badges=[flat(BADGE, name="A")], persons=[flat(PERSON, name="A")])
+    exchange.remove("badges", BADGE)
+    exchange.remove("persons", PERSON)
+    told = exchange.asked()
+    assert told["badges"] == [{"id": BADGE, "deleted": True}]
+    assert told["persons"] == [{"id": PERSON, "deleted": True}]
+
+
+# "send the badge along with its changed arrivals"
+def test_a_badge_comes_with_its_changed_arrival(exchange):
+    exchange.post(badges=[flat(BADGE, name="A")], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    exchange.poll()
+    exchange.put("arrivals", ARRIVAL, status="LEFT")
+    exchange.poll()  # it would break if it came alone
+    assert exchange.kormitel.known["arrivals"][ARRIVAL]["status"] == "LEFT"
+
+
+# "ids are lower-case uuids with dashes (compared as strings)"
+def test_ids_are_told_as_the_client_compares_them(exchange):
+    exchange.post(badges=[flat(BADGE.replace("-", "").upper()), flat(17), flat("guid")])
+    assert [badge["id"] for badge in exchange.asked()["badges"]] == [BADGE]
+    assert set(exchange.held()) == {"17", "guid"}
+
+
+# What it sends that surprises
+
+
+# "data also carries its own fields: qr, is_blocked, kitchen, ..."
+def test_its_own_fields_are_kept(exchange):
+    own = {"qr": "Q", "is_blocked": True, "kitchen": 2, "main_role": "x", "ticket": [1]}
+    exchange.post(badges=[flat(BADGE, **own, directions=["d"])])
+    assert known(exchange.database, "badges", BADGE).fields == {**own, "directions": ["d"]}
+    assert exchange.asked()["badges"] == [{"id": BADGE, "deleted": False}]
+
+
+# "feed_type (1 FREE, 2 PAID, 3 CHILD, 4 NO)", "A mass edit sends is_vegan and feed_type instead"
+@pytest.mark.parametrize("number, feed", [(1, "FREE"), (2, "PAID"), (3, "CHILD"), (4, "NO")])
+def test_a_mass_edit_has_other_names(exchange, number, feed):
+    exchange.post(badges=[flat(BADGE, vegan=False, feed="FREE")])
+    exchange.post(badges=[flat(BADGE, is_vegan=True, feed_type=number)])
+    assert known(exchange.database, "badges", BADGE).fields == {"vegan": True, "feed": feed}
+
+
+# "its undo sends items with no id"
+def test_the_undo_of_a_mass_edit_has_no_id(exchange):
+    counts = exchange.post(badges=[{"actor_badge": OTHER, "data": {"is_vegan": False}}])
+    assert counts["set_aside"] == 1
+    assert "there is no id" in exchange.aside()[0]
+
+
+# "A patch of an arrival comes without badge"
+def test_a_patch_of_an_arrival_is_of_the_badge_that_is_known(exchange):
+    exchange.post(badges=[flat(BADGE)], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    assert exchange.post(arrivals=[flat(ARRIVAL, status="LEFT")])["applied"] == 1
+    assert exchange.asked()["arrivals"][0]["badge"] == BADGE
+
+
+# "The same object can come several times in one body, in order of time"
+def test_an_object_comes_several_times_in_one_body(exchange):
+    dates = [f"2026-11-20T10:00:00.00000{number}Z" for number in range(3)]
+    sent = [flat(BADGE, date, name=date[-2:-1]) for date in dates]
+    assert exchange.post(badges=sent)["applied"] == 3
+    assert known(exchange.database, "badges", BADGE).fields == {"name": "2"}
+
+
+# "a portion can repeat items or miss some. Be idempotent and apply by date"
+def test_portions_repeat_and_miss(exchange):
+    dates = [f"2026-11-20T10:00:00.00000{number}Z" for number in range(4)]
+    first, second, third, fourth = (flat(BADGE, date, name=date[-2:-1]) for date in dates)
+    exchange.post(badges=[first, second])
+    exchange.post(badges=[second, fourth])
+    before = known(exchange.database, "badges", BADGE)
+    assert before.fields == {"name": "3"}
+    assert exchange.post(badges=[first, third, fourth])["applied"] == 0
+    assert known(exchange.database, "badges", BADGE).fields == {"name": "3"}
+
+
+# "actor_badge is null when a service user acted"
+def test_who_did_it_is_a_badge_or_nobody(exchange):
+    date = "2026-11-20T10:00:00.123456Z"
+    exchange.post(badges=[{**flat(BADGE, date, name="A"), "actor_badge": None}])
+    assert known(exchange.database, "badges", BADGE).by == "kormitel"
+    exchange.post(badges=[{**flat(OTHER, date, name="A"), "actor_badge": BADGE}])
+    assert known(exchange.database, "badges", OTHER).by == f"kormitel (badge {BADGE})"
