@@ -22,6 +22,7 @@ test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real so
 test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: forty minutes
 	@$(BIN)/pytest -q -s host_tests/long
 	@KALITKA_EVERY_DATABASE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests/hub -k postgresql
+	@KALITKA_EVERY_BYTE=1 $(BIN)/pytest -q -n auto --dist load host_tests -k at_any_byte
 
 lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/
 	@$(BIN)/ruff check .

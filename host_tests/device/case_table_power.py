@@ -13,7 +13,7 @@ if MICROPYTHON:
     from device.power import check_cuts, check_single_failures
 
     def test_a_power_cut_in_a_full_sync_over_an_old_table():
-        check_cuts("full", 1, 23)
+        check_cuts("full", 3, 47)
 
     def test_a_power_cut_in_an_incremental_sync_with_deletes():
         check_cuts("incremental", 1, 17)
@@ -28,7 +28,7 @@ if MICROPYTHON:
         check_cuts("first_start", 1, 29)
 
     def test_a_power_cut_in_a_full_sync_that_comes_in_code_order():
-        check_cuts("ordered", 1, 23)
+        check_cuts("ordered", 3, 47)
 
     def test_a_power_cut_in_a_full_sync_in_code_order_that_is_larger_than_the_memory():
         check_cuts("ordered_and_large", 1, 41)

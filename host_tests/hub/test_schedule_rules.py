@@ -161,7 +161,7 @@ def test_readers_open_in_exactly_the_minutes_of_the_schedule(case):
     check(*case)
 
 
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=1, deadline=None)
 @given(cases(HORIZON_DAYS))
 def test_the_same_to_the_end_of_the_whole_horizon(case):
     *rest, _ = case

@@ -12,7 +12,7 @@ import pytest
 from hub.kormitel_world import World
 from hub.new_databases import new_database
 
-SECONDS = float(os.environ.get("KALITKA_KORMITEL_SECONDS", "60"))
+SECONDS = float(os.environ.get("KALITKA_KORMITEL_SECONDS", "30"))
 SEED = int(os.environ.get("KALITKA_SEED", "1"))
 RUNS = 40
 
