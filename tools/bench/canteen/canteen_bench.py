@@ -193,7 +193,7 @@ def _growth(server: Server, path: str) -> int:
     server.forget_peak()
     before = server.memory
     _request(server, "GET", path)
-    return server.peak - before
+    return max(0, server.peak - before)
 
 
 def _request(
