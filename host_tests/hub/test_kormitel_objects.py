@@ -10,10 +10,10 @@ from kalitka_hub.faults import NotFound, Refused
 from kalitka_hub.kormitel import objects, set_aside
 from kalitka_hub.kormitel.dates import micros_of
 from kalitka_hub.kormitel.documents import document_of, read
-from kalitka_hub.kormitel.stored import BATCH
 from kalitka_hub.store.audit_trail import list_audit
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSetAside
+from kalitka_hub.store.many_rows import BATCH
 from kalitka_hub.store.models import Site
 
 BADGE, OTHER, ARRIVAL = uid(1), uid(2), uid(3)

@@ -25,7 +25,6 @@ from kalitka_hub.kormitel.state import Source, State
 from kalitka_hub.kormitel.stored import (
     drop_directions,
     hold_back,
-    in_batches,
     known_keys,
     load,
     look_again,
@@ -33,7 +32,7 @@ from kalitka_hub.kormitel.stored import (
     save,
 )
 from kalitka_hub.store.kormitel_models import KormitelObject
-from kalitka_hub.store.many_rows import one_of, plan_each_time
+from kalitka_hub.store.many_rows import in_batches, one_of, plan_each_time
 
 # Nothing of these is told or counts without a badge.
 _OF_A_BADGE = (ARRIVALS, PAID_ARRIVALS)

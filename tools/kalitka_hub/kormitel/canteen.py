@@ -9,8 +9,7 @@ of badges a batch is in memory. Sessions come from `changes.changing`.
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, delete, select, update
@@ -38,11 +37,10 @@ from kalitka_hub.store.kormitel_models import (
     KormitelRule,
     KormitelToken,
 )
-from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
+from kalitka_hub.store.many_rows import in_batches, insert_rows, one_of, update_rows
 from kalitka_hub.store.models import NAME_MAX, DirectRule, Site, Token
 
 OTHER_KITCHENS = "*"  # whose readers all kitchens have that are given none of their own
-_BATCH = 500  # badges in memory at a time
 _log = logging.getLogger(__name__)
 
 Rule = tuple[int, str]  # the id of a group of readers, and what it is told
@@ -81,7 +79,7 @@ def recompute_over(session: Session) -> int:
         KormitelRule, KormitelRule.token_id == KormitelToken.token_id
     )
     badges: set[int] = set()
-    for batch in _batches(over):
+    for batch in in_batches(over):
         badges.update(session.scalars(of_badges.where(one_of(session, KormitelRule.text, batch))))
     return recompute(session, badges)
 
@@ -145,7 +143,7 @@ class _Work:
 
     def run(self, badge_ids: set[int]) -> int:
         codes = self._give_codes(badge_ids)
-        for batch in _batches(sorted(badge_ids | self._claimants(codes))):
+        for batch in in_batches(sorted(badge_ids | self._claimants(codes))):
             self._do(batch)
         if self._crowded:
             _log.warning(
@@ -159,7 +157,7 @@ class _Work:
         """Write down the codes of badges; return those that came to or went from one."""
         changed: set[str] = set()
         columns = (KormitelObject.id, KormitelObject.key, KormitelObject.fields)
-        for batch in _batches(sorted(badge_ids)):
+        for batch in in_batches(sorted(badge_ids)):
             rows = []
             for id, key, fields, before, alive in self._session.execute(
                 select(*columns, KormitelObject.code, is_alive().label("alive")).where(
@@ -177,7 +175,7 @@ class _Work:
     def _claimants(self, codes: Collection[str]) -> set[int]:
         return {
             badge_id
-            for batch in _batches(sorted(codes))
+            for batch in in_batches(sorted(codes))
             for badge_id in self._session.scalars(
                 select(KormitelObject.id).where(one_of(self._session, KormitelObject.code, batch))
             )
@@ -355,9 +353,3 @@ class _Work:
         if token_ids:
             mine = one_of(self._session, model.token_id, token_ids)
             self._session.execute(delete(model).where(mine))
-
-
-def _batches(values: Iterable[Any]) -> Iterator[list[Any]]:
-    remaining = iter(values)
-    while batch := list(islice(remaining, _BATCH)):
-        yield batch

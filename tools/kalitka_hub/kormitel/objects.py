@@ -24,11 +24,11 @@ from kalitka_hub.kormitel.applying import Run
 from kalitka_hub.kormitel.documents import Item
 from kalitka_hub.kormitel.fields import DIRECTIONS, ENGAGEMENTS, check_kind, checked, key_of
 from kalitka_hub.kormitel.state import Source, State
-from kalitka_hub.kormitel.stored import in_batches, load
+from kalitka_hub.kormitel.stored import load
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_of, who_of
 from kalitka_hub.store.kormitel_models import KormitelObject
-from kalitka_hub.store.many_rows import one_of
+from kalitka_hub.store.many_rows import in_batches, one_of
 from kalitka_hub.store.models import Site
 
 

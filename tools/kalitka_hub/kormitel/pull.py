@@ -33,11 +33,10 @@ from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, KINDS, wire_id
 from kalitka_hub.kormitel.objects import Counts
 from kalitka_hub.kormitel.peer import READ_SECONDS, Answered, Peer, PeerFailed, base_of
 from kalitka_hub.kormitel.state import DELETED, written_in
-from kalitka_hub.kormitel.stored import in_batches
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelPeer
-from kalitka_hub.store.many_rows import one_of
+from kalitka_hub.store.many_rows import in_batches, one_of
 from kalitka_hub.store.models import NAME_MAX, Site
 
 BATCH_MAX = 100  # items, as of Kormitel's own client

@@ -45,11 +45,10 @@ from kalitka_hub.kormitel.fields import (
 )
 from kalitka_hub.kormitel.objects import Known
 from kalitka_hub.kormitel.state import same
-from kalitka_hub.kormitel.stored import in_batches
 from kalitka_hub.site.resources import Resource
 from kalitka_hub.site.written_texts import Written, setting_of
 from kalitka_hub.store.kormitel_models import KormitelObject
-from kalitka_hub.store.many_rows import one_of
+from kalitka_hub.store.many_rows import in_batches, one_of
 
 Feed = Literal["FREE", "PAID", "CHILD", "NO"]
 Status = Literal[

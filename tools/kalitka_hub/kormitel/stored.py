@@ -9,8 +9,7 @@ back, no direction that any of them had is told to be deleted.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, null, or_, select
 from sqlalchemy.orm import Session
@@ -19,9 +18,8 @@ from kalitka_hub.kormitel import told
 from kalitka_hub.kormitel.fields import BADGES, DIRECTIONS, ENGAGEMENTS, PERSONS, reference
 from kalitka_hub.kormitel.state import Source, State, writes_of, written_in
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelToldDirection
-from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
+from kalitka_hub.store.many_rows import in_batches, insert_rows, one_of, update_rows
 
-BATCH = 500  # objects in memory at a time, where there may be many
 # What each kind that others refer to is called in their fields.
 _REFERRED = {BADGES: "badge", PERSONS: "person", DIRECTIONS: "direction"}
 _PLAIN = (
@@ -36,14 +34,6 @@ _STATE = select(
     KormitelObject.writes,
     *(getattr(KormitelObject, name) for name in _PLAIN),
 )
-_Thing = TypeVar("_Thing")
-
-
-def in_batches(things: Iterable[_Thing], size: int = BATCH) -> Iterator[list[_Thing]]:
-    """Yield things in lists of at most `size`."""
-    remaining = iter(things)
-    while batch := list(islice(remaining, size)):
-        yield batch
 
 
 def load(session: Session, kind: str, keys: Collection[str]) -> dict[str, State]:

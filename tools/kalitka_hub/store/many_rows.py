@@ -6,8 +6,9 @@ it is sent rows as one JSON text, which it takes apart itself, and values to loo
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
     ARRAY,
@@ -29,6 +30,15 @@ from kalitka_hub.store.models import Base
 
 Rows = Sequence[dict[str, Any]]  # by the names of the columns, the same ones in each
 _ROWS = "rows"
+BATCH = 500  # rows in memory at a time, where there may be many
+_Thing = TypeVar("_Thing")
+
+
+def in_batches(things: Iterable[_Thing], size: int = BATCH) -> Iterator[list[_Thing]]:
+    """Yield things in lists of at most `size`."""
+    remaining = iter(things)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def insert_rows(session: Session, model: type[Base], rows: Rows) -> None:
