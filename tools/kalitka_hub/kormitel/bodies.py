@@ -5,27 +5,17 @@ document is in `documents`, which takes much more: so nothing is checked by thes
 Source: the seed and kormitel.md.
 """
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from kalitka_hub.kormitel.fields import Feed, Status
 
 Id = Annotated[int | str, Field(description="A guid, or a number.")]
 Text = str | None
 TextOrNumber = str | int | None
 YesOrNo = bool | None
 Date = Annotated[str | None, Field(description="As 2026-11-21.")]
-Status = Literal[
-    "PLANNED",
-    "CANCELLED",
-    "PENDING",
-    "CONFIRMED",
-    "SKIPPED",
-    "ARRIVED",
-    "STARTED",
-    "LEFT",
-    "COMPLETE",
-    "JOINED",
-]
 
 
 class _Open(BaseModel):
@@ -44,7 +34,7 @@ class Badge(_Open):
     phone: Text = None
     infant: YesOrNo = None
     vegan: YesOrNo = None
-    feed: Literal["FREE", "PAID", "CHILD", "NO"] | None = None
+    feed: Feed | None = None
     number: TextOrNumber = None
     batch: TextOrNumber = None
     role: TextOrNumber = None

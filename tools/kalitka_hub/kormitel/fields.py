@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Literal, get_args
 
 from kalitka_hub.faults import Refused
 from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX
@@ -21,11 +21,21 @@ BADGES, ARRIVALS, PAID_ARRIVALS = "badges", "arrivals", "paid_arrivals"
 KINDS = (PERSONS, DIRECTIONS, ENGAGEMENTS, BADGES, ARRIVALS)
 
 FREE, PAID, CHILD, NO = "FREE", "PAID", "CHILD", "NO"
-FEEDS = (FREE, PAID, CHILD, NO)
-STATUSES = (
-    *("PLANNED", "CANCELLED", "PENDING", "CONFIRMED", "SKIPPED"),
-    *("ARRIVED", "STARTED", "LEFT", "COMPLETE", "JOINED"),
-)
+Feed = Literal["FREE", "PAID", "CHILD", "NO"]
+FEEDS: tuple[Feed, ...] = get_args(Feed)  # `feed_type` counts them, from 1
+Status = Literal[
+    "PLANNED",
+    "CANCELLED",
+    "PENDING",
+    "CONFIRMED",
+    "SKIPPED",
+    "ARRIVED",
+    "STARTED",
+    "LEFT",
+    "COMPLETE",
+    "JOINED",
+]
+STATUSES: tuple[Status, ...] = get_args(Status)
 TRANSPORTS = ("UNDEFINED", "SELF", "BUS", "CAR", "TRANSFER", "MOVE")
 GENDERS = ("MALE", "FEMALE", "OTHER")
 DIRECTION_TYPES = (

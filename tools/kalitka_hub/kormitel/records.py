@@ -7,7 +7,7 @@ Each kind is a `Resource`, from which REST and CSV are made. All goes through `o
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -38,6 +38,8 @@ from kalitka_hub.kormitel.fields import (
     PERSONS,
     TEXT_MAX,
     TRANSPORTS,
+    Feed,
+    Status,
     checked,
     is_date,
     key_of,
@@ -50,19 +52,6 @@ from kalitka_hub.site.written_texts import Written, setting_of
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.many_rows import in_batches, one_of
 
-Feed = Literal["FREE", "PAID", "CHILD", "NO"]
-Status = Literal[
-    "PLANNED",
-    "CANCELLED",
-    "PENDING",
-    "CONFIRMED",
-    "SKIPPED",
-    "ARRIVED",
-    "STARTED",
-    "LEFT",
-    "COMPLETE",
-    "JOINED",
-]
 # Fields that are yes or no, and those that are whole numbers.
 FLAGS = ("infant", "vegan", "is_blocked")
 NUMBERS = ("year", "first_year", "last_year")

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import islice
 
 from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.orm import Session
@@ -29,7 +28,7 @@ from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.store.changes import change_of, changing, stamp_of
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelRule
-from kalitka_hub.store.many_rows import insert_rows, one_of
+from kalitka_hub.store.many_rows import in_batches, insert_rows, one_of
 from kalitka_hub.store.models import (
     EVERY_READER,
     DirectRule,
@@ -42,7 +41,6 @@ from kalitka_hub.store.models import (
     TokenRule,
 )
 
-_BATCH = 500  # tokens in memory at a time
 _WAITING = "kalitka_waiting"
 _log = logging.getLogger(__name__)
 
@@ -159,9 +157,8 @@ class _Work:
         self._too_large: list[int] = []  # tokens of the batch
 
     def run(self, token_ids: Iterable[int]) -> int:
-        remaining = iter(token_ids)
         changed = 0
-        while batch := list(islice(remaining, _BATCH)):
+        for batch in in_batches(token_ids):
             wanted, told = self._wanted(batch), self._told(batch)
             nothing: set[Rule] = set()
             for token_id in self._too_large:
