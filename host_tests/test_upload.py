@@ -543,10 +543,9 @@ def test_a_server_that_refuses_everything_loses_nothing(plain_story):
 
 
 @pytest.mark.parametrize("refusals", [5, 12, 19])
-def test_a_server_that_recovers_while_its_refusals_are_counted_costs_fewer_than_16(
+def test_a_server_that_recovers_while_its_refusals_are_counted_loses_nothing(
     plain_story, refusals
 ):
-    # It cannot be told from one that refuses these entries alone: each of them is named.
     story = plain_story
     story.note(30)
     calls = []
@@ -556,15 +555,58 @@ def test_a_server_that_recovers_while_its_refusals_are_counted_costs_fewer_than_
         return 400 if len(calls) <= refusals else 200
 
     taken, lines = judged(story, judge)
-    lost = [text for text in story.texts() if text not in taken]
-    assert taken == [text for text in story.texts() if text not in lost]
-    assert len(lost) == refusals - 4 < 16  # 30, 15, 7 and 3 entries were refused before
-    told = [line.split()[4][:-1] for line in lines if "refuses" in line]
-    assert told == lost
-    assert f"log: {len(lost)} entries passed over, refused" in lines
+    texts = story.texts()
+    refused = refusals - 4  # 30, 15, 7 and 3 entries were refused before
+    # Those that were refused are asked for again, behind the first that was taken.
+    assert taken == texts[refused : refused + 1] + texts[:refused] + texts[refused + 1 :]
+    assert len([line for line in lines if "refuses" in line]) == refused
+    assert not [line for line in lines if "passed over" in line]
+    assert (story.outcome["refused"], story.outcome["mark"]) == (0, 30)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 408, 425, 429, 500, 502, 503, 599])
+def test_of_those_that_are_asked_for_again_only_what_is_refused_again_is_passed_over(plain_story):
+    story = plain_story
+    story.note(30)
+    calls = []
+
+    def judge(texts):
+        calls.append(texts)
+        bad = set(codes_of(texts)) & {"00000003", "00000006", "00000009"}
+        return 400 if len(calls) <= 12 or bad else 200
+
+    taken, lines = judged(story, judge)
+    texts = story.texts()
+    assert sorted(taken) == [text for n, text in enumerate(texts, 1) if n not in (3, 6, 9)]
+    assert lines[-1] == "log: 3 entries passed over, refused"
+    assert (story.outcome["refused"], story.outcome["mark"]) == (3, 30)
+
+
+def test_a_power_cut_while_they_are_asked_for_again_repeats_one_entry(plain_story):
+    story = plain_story
+    story.note(20)
+    for _ in range(5 + 6):  # of 20, 10, 5, 2, and then of seven entries alone; one is taken
+        story.do("send")
+    story.do("send")
+    story.do("send")
+    story.do("restart", 60)
+    story.do("set_clock")
+    story.do("send_all", 60)
+    calls = []
+
+    def judge(texts):
+        calls.append(texts)
+        return 400 if len(calls) <= 10 else 200
+
+    with Judging(judge) as server:
+        story.run(server.url)
+    taken = [text for texts, status in server.requests if status == 200 for text in texts]
+    texts = story.texts()
+    assert sorted(taken) == sorted([*texts, texts[6]])
+    assert taken[:3] == [texts[6], *texts[:2]]
+    assert story.outcome["mark"] == 20
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 408, 425, 429, 502, 503, 599])
 def test_what_is_not_said_of_the_entries_passes_over_none(plain_story, status):
     story = plain_story
     story.note(20)
@@ -580,6 +622,35 @@ def test_what_is_not_said_of_the_entries_passes_over_none(plain_story, status):
     assert len(lines) == 2 and f"answered {status}" in lines[0]
     assert story.outcome["refused"] == 0
     counted["duplicates"] += 400
+
+
+@pytest.mark.parametrize("bad", [[1], [17], [29], [11, 12, 13]], ids=str)
+def test_an_entry_that_is_answered_with_500_blocks_no_other_for_ever(plain_story, bad):
+    # The protocol: "a status of 500 can mean our request".
+    story = plain_story
+    story.note(30)
+    codes = [f"{n:08X}" for n in bad]
+    taken, _ = judged(story, lambda texts: 500 if set(codes_of(texts)) & set(codes) else 200)
+    assert taken == [text for text in story.texts() if codes_of([text])[0] not in codes]
+    assert (story.outcome["refused"], story.outcome["mark"]) == (len(bad), 30)
+
+
+@pytest.mark.parametrize("failures", [7, 60, 200])
+def test_a_server_that_answers_everything_with_500_for_a_while_loses_nothing(
+    plain_story, failures
+):
+    story = plain_story
+    story.note(30)
+    calls = []
+
+    def judge(texts):
+        calls.append(texts)
+        return 500 if len(calls) <= failures else 200
+
+    taken, lines = judged(story, judge)
+    assert sorted(taken) == story.texts()
+    assert not [line for line in lines if "passed over" in line]
+    assert (story.outcome["refused"], story.outcome["mark"]) == (0, 30)
 
 
 # In which form
@@ -623,6 +694,28 @@ def test_our_hub_is_told_everything_once_it_has_said_who_it_is(world):
         f"{at}_{kind[5]}_{kind[2]}_{kind[3]}_{kind[1]}_{number}" for at, kind, number in told
     ]
     assert len(access_log.parse(body.encode(), story.outcome["id"]).entries) == 9
+
+
+@pytest.mark.parametrize(
+    ("answer", "knows"),
+    [
+        (framed("X-Kalitka: 1", "Content-Length: 99", body=b"29923590%FF%"), True),
+        (reply(b"no", "500 Internal Server Error", ("X-Kalitka: 1",)), True),
+        (framed("Content-Length: 99", body=b"29923590%FF%"), False),
+    ],
+    ids=["cut", "refused", "cut, of a plain server"],
+)
+def test_who_the_server_is_shows_in_a_sync_that_fails(plain_story, answer, knows):
+    # A reader that never gets through with a sync sends its log all the same.
+    story = plain_story
+    story.do("poll", True)
+    story.scripts.append(Script(answer))
+    story.note(2)
+    with story.world.server([*story.scripts, Script(HUB if knows else OK)]) as server:
+        story.do("send")
+        story.run(story.world.url(server))
+    assert story.outcome["at_hub"] == [None, knows]
+    assert ("X-Kalitka-Log" in server.requests[-1][0]) == knows
 
 
 def test_the_form_follows_the_server(plain_story):

@@ -128,11 +128,11 @@ class Server:
         self._world = world
         self._disk = disk
 
-    async def upload(self, size, pieces, log_id):
+    async def upload(self, size, pieces, more):
         """Take the entries. Raises NetError as it is told to."""
         world = self._world
         body = b"".join([bytes(piece) for piece in pieces()])
-        assert len(body) == size and len(log_id) == 8
+        assert len(body) == size and len(dict(more)["X-Kalitka-Log"]) == 8
         if self._disk.off:
             raise NoPower
         if self.answer == UNHEARD:

@@ -52,7 +52,7 @@ class Server:
         self.takes = 0
         self.times = []  # of all requests
         self.bodies = []  # taken
-        self.names = []
+        self.said = []  # in headers
 
     def refuses(self, entry):
         return False
@@ -60,7 +60,7 @@ class Server:
     def before(self):
         pass
 
-    async def upload(self, size, pieces, name=""):
+    async def upload(self, size, pieces, more=()):
         self.times.append(now())
         self.before()
         body = b"".join(pieces())
@@ -73,7 +73,7 @@ class Server:
         if any(self.refuses(entry) for entry in body.split(b",")):
             raise Refused(400, "the server answered 400 (an entry is wrong)")
         self.bodies.append(body)
-        self.names.append(name)
+        self.said.append(dict(more))
 
     def taken(self):
         """Return all entries (bytes) that were taken, in their order."""
@@ -178,7 +178,7 @@ def test_a_plain_server_is_sent_what_the_protocol_says():
         await reader.work(10)
         expected = "%d_04A1B2C3_1,%d_A?B_0,%d_btn-exit_1,%d_alarm_1,%d_alarm_0"
         assert server.bodies == [(expected % ((START,) * 5)).encode()]
-        assert server.names == [""]
+        assert server.said == [{}]
 
     at_work(scenario)
 
@@ -196,7 +196,7 @@ def test_our_hub_is_sent_more_from_its_first_answer_on():
             "%d_door-forced_1_0_2_5,%d_alarm_0_0_3_6"
         )
         assert server.bodies[1:] == [(expected % ((START,) * 5)).encode()]
-        assert server.names == ["", reader.journal.id]
+        assert server.said == [{}, {"X-Kalitka-Log": reader.journal.id, "X-Kalitka-Lost": "0"}]
 
     at_work(scenario)
 
@@ -404,15 +404,20 @@ def test_entries_that_gave_way_unsent_are_told_and_the_others_sent():
         assert server.cards() == list(range(first, 2011))
         told = "log: full, %d of the oldest entries gave way unsent" % (first - 1)
         assert reader.lines.count(told) == 1, reader.lines
+        assert server.said[-1]["X-Kalitka-Lost"] == str(first - 1)
+        reader.journal.dropped = 3  # by a flash that failed
+        reader.note()
+        await reader.work(10)
+        assert server.said[-1]["X-Kalitka-Lost"] == str(first + 2)
         # What was sent may give way untold.
         reader.note(800)
         await reader.work(60)
         reader.note(800)
         await reader.work(60)
-        assert server.cards()[-1600:] == list(range(2011, 3611))
+        assert server.cards()[-1600:] == list(range(2012, 3612))
         assert len([line for line in reader.lines if "gave way" in line]) == 1
 
-    at_work(scenario, size=32768)
+    at_work(scenario, size=32768, at_hub=True)
 
 
 def test_entries_that_give_way_while_they_are_sent_harm_no_others():
@@ -499,6 +504,42 @@ def test_a_server_that_refuses_everything_loses_nothing():
     assert len([line for line in lines if "refuses every entry; again in an hour" in line]) == 2
 
 
+def test_behind_a_refused_one_a_single_entry_goes_first_and_then_it_comes_again():
+    # If the power goes between the two, that one is all that is sent twice.
+    async def scenario(reader, server):
+        server.refuses = lambda entry: True
+        reader.note()
+        await reader.work(10)
+        server.refuses = lambda entry: False
+        reader.note(50)
+        await reader.work(10)
+        assert server.cards()[:3] == [2, 1, 3]
+        assert [len(body.split(b",")) for body in server.bodies[:3]] == [1, 1, 4]
+        assert sorted(server.cards()) == list(range(1, 52)) and reader.log.mark == 51
+
+    at_work(scenario)
+
+
+def test_what_gives_way_while_it_is_asked_for_again_harms_no_others():
+    async def scenario(reader, server):
+        server.refuses = lambda entry: int(entry.split(b"_")[1]) <= 5
+        reader.note(20)
+
+        def before():
+            if server.cards() == [6]:
+                server.before = lambda: None
+                reader.note(2000)
+
+        server.before = before
+        await reader.work(HOUR)
+        cards = server.cards()
+        assert cards[0] == 6 and cards[1:] == list(range(reader.log.first, 2021))
+        assert reader.log.first > 20 and reader.log.mark == 2020
+
+    lines = at_work(scenario, size=32768)
+    assert len([line for line in lines if "refuses" in line]) == 5, lines
+
+
 def test_more_refused_entries_in_a_row_than_it_looks_at_first_are_passed_over_in_the_end():
     async def scenario(reader, server):
         server.refuses = lambda entry: int(entry.split(b"_")[1]) <= 40
@@ -530,11 +571,11 @@ def test_a_server_that_takes_smaller_bodies_only_gets_them():
     async def scenario(reader, server):
         upload = server.upload
 
-        async def narrow(size, pieces, name=""):
+        async def narrow(size, pieces, more=()):
             if size > 500:
                 server.times.append(now())
                 raise Refused(413, "the server answered 413")
-            await upload(size, pieces, name)
+            await upload(size, pieces, more)
 
         server.upload = narrow
         reader.note(400)
@@ -692,7 +733,7 @@ if MICROPYTHON:
         used = []
 
         async def scenario(reader, server):
-            async def take(size, pieces, name=""):
+            async def take(size, pieces, more=()):
                 for piece in pieces():
                     size -= len(piece)
                 assert size == 0

@@ -11,9 +11,11 @@ import sys
 import time
 
 from kalitka.journal.access_log import AccessLog
+from kalitka.sync.answer import AnswerError
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
 from kalitka.sync.names import Names
+from kalitka.sync.net import NetError
 from kalitka.sync.uploader import Uploader
 
 _SIZE = 65536
@@ -43,6 +45,9 @@ class NoChanges:
 
     def minute(self, minute):
         """Take the minute."""
+
+    def delete(self, code):
+        """Take a code that has no rules any more."""
 
     def settle(self):
         """There is nothing to do."""
@@ -78,6 +83,7 @@ class Reader:
         self._lines = []
         self.uploads = []
         self._noted = []
+        self._knew = [None]  # of the server, at first and after each poll
         self._http = None
         self._start(BOOT)
 
@@ -109,9 +115,16 @@ class Reader:
         self._noted.append(self._clock.seconds())
         self._log.note(source, state, reason, bytes.fromhex(code))
 
-    async def poll(self):
+    async def poll(self, in_vain=False):
         """Poll, as a reader does before any upload."""
-        await self._client.sync(0, NoChanges())
+        try:
+            await self._client.sync(0, NoChanges())
+        except (NetError, AnswerError):
+            if not in_vain:
+                raise
+        else:
+            assert not in_vain
+        self._knew.append(self._client.at_hub)
 
     async def send(self, *meanwhile):
         """Send as soon as it is due, or the latest after a day.
@@ -145,6 +158,7 @@ class Reader:
         return {
             "uploads": self.uploads,
             "noted": self._noted,
+            "at_hub": self._knew,
             "id": self._log.id,
             "last": self._log.log.last,
             "mark": self._log.log.mark,

@@ -29,9 +29,10 @@ class Refused(NetError):
 class Client:
     """Talks to the server behind `http` as the reader `reader` with the site's secret `token`.
 
-    Both are str. at_hub: whether the last good answer was one of our own hub, which knows more
-    than the protocol; None before the first one. secure: whether the server has to show a
-    certificate, for which the time has to be known.
+    Both are str. at_hub: whether the last answer was one of our own hub, which knows more than
+    the protocol; only the answer to a sync or to entries says that it is not. None before the
+    first one. secure: whether the server has to show a certificate, for which the time has to be
+    known.
     """
 
     def __init__(self, http, token: str, reader: str):
@@ -70,6 +71,9 @@ class Client:
                 if not n:
                     break
                 parser.feed(piece, n)
+                if self.at_hub is None:
+                    # It is known who answers, even if this answer is more than there is room for.
+                    self.at_hub = http.ours
                 await asyncio.sleep(0)
                 for _ in sink.settle():
                     await asyncio.sleep(0)
@@ -79,16 +83,14 @@ class Client:
         finally:
             http.done()
 
-    async def upload(self, size: int, pieces, log_id: str = "") -> None:
+    async def upload(self, size: int, pieces, more=()) -> None:
         """Send entries of the access log, and return when the server has them.
 
         pieces: gives the body when it is called, an iterable of bytes, `size` of them in all.
-        log_id: for our hub, with the entries that it knows. Raises NetError, Refused.
+        more: headers, as (name, value) of str, for our hub. Raises NetError, Refused.
         """
         http = self._http
-        headers = self._headers
-        if log_id:
-            headers += (("X-Kalitka-Log", log_id),)
+        headers = self._headers + more
         try:
             await http.request("POST", _API % (1, "access-logs"), headers, size, pieces)
             await self._expect_ok()
@@ -133,6 +135,8 @@ class Client:
 
     async def _expect_ok(self):
         http = self._http
+        if http.ours:
+            self.at_hub = True
         if http.status == 200:
             return
         words = "the server answered %d" % http.status

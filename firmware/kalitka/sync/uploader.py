@@ -2,13 +2,14 @@
 
 Promises: an entry is sent until the server says `ok`, and counts as sent from then on, over a
 power cut too; so it comes at least once, and again only where no answer came. What the server
-refuses alone is passed over as soon as it takes a later one: nothing is blocked for ever, and a
-server that refuses everything loses nothing. Source: protocol, "Access logs".
+refuses alone, before it takes a later one and after, is passed over: nothing is blocked for ever,
+and a server that refuses everything for a while loses nothing. Source: protocol, "Access logs".
 """
 
 import asyncio
 
 from kalitka.journal import entries
+from kalitka.journal.log import LAST
 from kalitka.sync.client import Refused
 from kalitka.sync.net import pause_after, words_of
 from micropython import const
@@ -22,6 +23,9 @@ _ASIDE_MAX = const(16)  # refused one after the other: then the server refuses e
 _HOUR = const(3600)
 # Of the 4xx, what is not said of the batch but of this reader, this server or this moment.
 _NOT_THE_BATCH = (401, 403, 404, 405, 407, 408, 425, 429)
+# So many failures in a row, and a 500 is said of the batch: there are servers that answer so to
+# what they do not understand.
+_PATIENT = const(8)
 
 
 class Uploader:
@@ -48,8 +52,11 @@ class Uploader:
         self.again = 0  # not before
         self._failures = 0  # in a row
         self._most = _COUNT_MAX
-        self._aside = 0  # entries refused since the server last took one
+        self._aside = 0  # entries refused since the server last took one, or while asked again
         self._aside_max = _ASIDE_MAX
+        # Up to this number those aside are asked for again, one by one; 0 for nothing of that
+        # kind. Behind it all up to `_taken` is sent.
+        self._again_to = self._taken = 0
         self._untimed_since = -1
         self._lost = journal.log.lost if journal.log else 0
         # The last session before this one that was asked for, and its offset.
@@ -70,19 +77,31 @@ class Uploader:
 
     async def send(self) -> None:
         """Send one batch, whatever comes of it."""
-        log = self._journal.log
+        journal = self._journal
+        log = journal.log
         self._tell_lost(log)
         plain = not self._client.at_hub
         try:
             batch = _Batch(self, log, self._next(log), plain)
-            await batch.measure(self._most)
+            if self._again_to:
+                await batch.measure(1, self._again_to)
+            else:
+                await batch.measure(self._most, LAST)
             if batch.count:
-                name = "" if plain else self._journal.id
-                sending = self._client.upload(batch.size, batch.pieces, name)
+                more = ()
+                if not plain:
+                    lost = str(log.lost + journal.dropped)
+                    more = (("X-Kalitka-Log", journal.id), ("X-Kalitka-Lost", lost))
+                sending = self._client.upload(batch.size, batch.pieces, more)
                 await asyncio.wait_for(sending, _PATIENCE_S)
         except Refused as e:
-            if 400 <= e.status < 500 and e.status not in _NOT_THE_BATCH:
-                self._refuse(batch, e)
+            status = e.status
+            if status == 500:
+                of_batch = self._failures >= _PATIENT
+            else:
+                of_batch = 400 <= status < 500 and status not in _NOT_THE_BATCH
+            if of_batch:
+                self._refuse(batch, log, e)
             else:
                 self._fail(words_of(e))
         except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
@@ -121,37 +140,35 @@ class Uploader:
             self.error = ""
             self._failures = 0
             self.sent += batch.count
-            if self._aside:
-                self.refused += self._aside
-                self._report("log: %d entries passed over, refused" % self._aside)
-            self._aside = 0
-            self._aside_max = _ASIDE_MAX
             self._most = min(self._most * 2, _COUNT_MAX)
+            if self._aside and not self._again_to:
+                # It takes others: was it those, or was it the server?
+                self._aside = 0
+                self._aside_max = _ASIDE_MAX
+                self._again_to = batch.first - 1
+                self._taken = batch.last
+                self._first = 0
+                return
         elif batch.last < batch.first:
             # All that there is waits for the clock.
             self.again = self._clock.uptime() + 1
             return
-        self._first = batch.last + 1
-        if self._aside:
-            return
-        # Even if the flash fails now, it is not sent again before the next start.
-        self._done = batch.last
-        if batch.count:
-            try:
-                log.set_mark(batch.last)
-            except OSError as e:
-                self._report("log: the mark cannot be kept in flash: %s" % words_of(e))
+        self._pass(batch, log)
 
-    def _refuse(self, batch, e):
+    def _refuse(self, batch, log, e):
         self._failures = 0
         if batch.count > 1:
             # It may be one of them only.
             self._most = batch.count // 2
             return
+        self._aside += 1
+        if self._again_to:
+            self._pass(batch, log)
+            return
         shown = "".join(chr(b) if 32 <= b < 127 else "?" for b in batch.shown)
         self._report("log: the server refuses %s: %s" % (shown, words_of(e)))
         self._first = batch.last + 1
-        self._aside += 1
+        self._most = 1
         if self._aside < self._aside_max:
             return
         self._report("log: the server refuses every entry; again in an hour")
@@ -160,6 +177,27 @@ class Uploader:
         self._aside_max *= 2
         self._first = 0
         self.again = self._clock.uptime() + _HOUR
+
+    def _pass(self, batch, log):
+        # The batch is sent or passed over.
+        last = batch.last
+        if self._again_to and last >= self._again_to:
+            last = self._taken
+            self._again_to = 0
+            if self._aside:
+                self.refused += self._aside
+                self._report("log: %d entries passed over, refused" % self._aside)
+                self._aside = 0
+        self._first = last + 1
+        if self._aside and not self._again_to:
+            return
+        # Even if the flash fails now, it is not sent again before the next start.
+        self._done = last
+        if batch.count:
+            try:
+                log.set_mark(last)
+            except OSError as e:
+                self._report("log: the mark cannot be kept in flash: %s" % words_of(e))
 
     def _fail(self, words):
         self._failures += 1
@@ -192,9 +230,11 @@ class _Batch:
         self.size = 0
         self.shown = b""  # the last one
 
-    async def measure(self, most):
-        """Find out how far it goes, with at most so many entries."""
+    async def measure(self, most, end):
+        """Find out how far it goes, with at most so many entries and no record behind `end`."""
         for number, data in self._log.records(self.first, self._buf):
+            if number > end:
+                break
             if not number % _FAIR:
                 await asyncio.sleep(0)
             fields = entries.fields(data)
@@ -210,7 +250,7 @@ class _Batch:
                 self.shown = text
             self.last = number
         # Damage may have left numbers out at the end: nobody has to wait for them.
-        self.last = self._log.last
+        self.last = min(self._log.last, end)
 
     async def _may_have(self, number, session):
         if session and session != self._session:

@@ -75,7 +75,7 @@ class _Hub:
     def __init__(self, look):
         self._look = look
 
-    async def upload(self, size, pieces, _name):
+    async def upload(self, size, pieces, _headers):
         for piece in pieces():
             size -= len(piece)
             self._look()
