@@ -18,7 +18,7 @@ from kalitka_hub.gates import access_log
 from kalitka_hub.running.app import create_app
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.site.tokens import list_tokens
-from kalitka_hub.store import backup, models
+from kalitka_hub.store import backup, migrations, models
 from kalitka_hub.store import kormitel_models as kormitel
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
@@ -455,4 +455,4 @@ def test_what_is_wrong_is_one_line(site, tmp_path, file):
         result = run(*words, status=status)
         assert named in result.stderr
         assert result.stderr.count("\n") == 1
-    assert "schema 0002" in run("migrate", "--db", site.where).stdout
+    assert f"schema {migrations.NEWEST}" in run("migrate", "--db", site.where).stdout

@@ -126,6 +126,36 @@ def test_numbered_entries_are_kept_once_however_they_come_again(site):
     assert [row.number for row in kept(site.database)] == [1, 2, 3]
 
 
+DAY = 86400
+
+
+def test_of_a_flash_that_was_put_back_nothing_is_missing(site, caplog):
+    sent(site, "5_A_1_7_0_1,6_B_1_7_0_2,7_btn-exit_1_0_1_3", LOG)
+    # It goes on behind the second entry; an exit button is known by its time alone.
+    later = f"{DAY + 6}_C_0_8_0_3,{DAY + 8}_btn-exit_1_0_1_4"
+    assert sent(site, later, LOG) == "ok,2"
+    assert "GATE-1: 1 entries have the numbers of others" in caplog.text
+    assert sent(site, later, LOG) == "ok,0"
+    again = f"{2 * DAY + 9}_btn-exit_1_0_1_3,0_D_1_7_0_4,6_B_1_7_0_2"
+    assert sent(site, again, LOG) == "ok,2"
+    assert told(site.database) == [
+        (5, "A", 1),
+        (6, "B", 1),
+        (7, "btn-exit", 1),
+        (DAY + 6, "C", 0),
+        (DAY + 8, "btn-exit", 1),
+        (2 * DAY + 9, "btn-exit", 1),
+        (NOW, "D", 1),
+    ]
+    assert [row.number for row in kept(site.database)] == [1, 2, 3, None, 4, None, None]
+
+
+def test_a_time_that_was_put_right_meanwhile_makes_no_other_entry(site):
+    sent(site, f"{DAY}_A_1_7_0_1,{DAY}_A_1_7_0_2", LOG)
+    assert sent(site, f"{2 * DAY}_A_1_7_0_1,{DAY - 7200}_A_1_7_0_2", LOG) == "ok,0"
+    assert told(site.database) == [(DAY, "A", 1)] * 2
+
+
 def test_an_entry_without_a_time_that_comes_again_keeps_its_first_one(site):
     sent(site, "0_A_1_7_0_1", LOG)
     site.clock.minute += 60

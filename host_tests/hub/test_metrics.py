@@ -122,6 +122,7 @@ def test_what_the_database_knows_is_looked_up(site):
     site.clock.minute += 1
     site.ask("0")  # writes down who was seen before
     found = figures(site.client)
+    assert found["kalitka_log_entries_lost"] == 0
     assert found["kalitka_readers"] == 2
     assert found["kalitka_readers_connected"] == 1
     assert found["kalitka_tokens"] == 1
@@ -131,6 +132,10 @@ def test_what_the_database_knows_is_looked_up(site):
     assert found["kalitka_answers_streaming"] == 0
     site.clock.minute += 16
     assert figures(site.client)["kalitka_readers_connected"] == 0
+    said = {"X-Kalitka-Lost": "12"}
+    site.client.post(LOGS, content="5_A_1", headers=headers() | said)
+    site.ask("0")
+    assert figures(site.client)["kalitka_log_entries_lost"] == 12
     build = [name for name in found if name[0] == "kalitka_build_info"]
     assert [found[name] for name in build] == [1]
     assert site.database._engine.dialect.name in build[0]

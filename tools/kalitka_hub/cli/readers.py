@@ -42,6 +42,7 @@ _READERS = Commands(
     {**as_is("code", "name", "groups"), "last seen (UTC)": _seen},
     {
         "last log (UTC)": lambda view: moment_of(view.logged),
+        "log entries lost": attrgetter("lost"),
         "own secret": attrgetter("own_secret"),
         **as_is("note"),
     },

@@ -3,7 +3,9 @@
 A reader sends its entries again until it has heard an answer, so a body may come any number of
 times. Of our firmware an entry is known by its log and its number in it; of another one by reader,
 time, code and state. An entry without a time has nothing to be known by: there a body that equals
-the reader's last one counts as that one again, for REPEAT_SECONDS after it was stored.
+the reader's last one counts as that one again, for REPEAT_SECONDS after it was stored. A reader
+whose flash was put back to an older state gives its numbers again: what is another entry than the
+one that has its number is kept all the same, and known by its time.
 
 Entries are committed before the answer, and are no change of the rules. So they are written
 without the site's lock: nobody asks with a minute for them, and where writers can work side by
@@ -13,6 +15,7 @@ Source: the protocol's "Access logs".
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -35,6 +38,9 @@ NUMBER_MAX = (1 << 30) - 1  # of an entry in its log; see the firmware's journal
 REASON_MAX = 255  # a later firmware may have more than are known here
 _DIGITS_MAX = 10
 AT_ONCE = 32  # batches in one transaction
+# The time of an entry that was made before the clock was set may come differently each time, by
+# what the clock was put right meanwhile.
+_SAME_SECONDS = 24 * 3600
 _ROWS = 1000  # entries; what is made ready for the database at a time
 
 _LOG = re.compile(r"[0-9a-f]{8}")
@@ -43,6 +49,8 @@ _LONG_FORM = "SEC_CODE_STATE_REASON_SOURCE_NUMBER"
 _SOURCES = {"btn-exit": entries.EXIT_BUTTON, "alarm": entries.ALARM}
 _OF_A_CONTACT = (entries.DOOR, entries.ALARM)
 State = Literal["allowed", "denied", "on", "off"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
@@ -137,15 +145,54 @@ def _stored(database: Database, sent: Sequence[Sent]) -> list[int | Exception]:
 def _store(session: Session, reader: str, batch: Batch, now: int) -> int:
     if batch.log is None and not _is_another(session, reader, batch.sha256, now):
         return 0
-    # Into the table, not as objects: that takes a third of the time.
-    table = AccessEntry.__table__
-    insert_new = _insert_of(session)(table).on_conflict_do_nothing().returning(table.c.id)
-    remaining = iter(batch.entries)
     stored = 0
+    remaining = iter(batch.entries)
     while some := list(islice(remaining, _ROWS)):
         rows = [_row(reader, batch.log, entry, now) for entry in some]
-        stored += len(session.execute(insert_new, rows).all())
+        new = _insert(session, rows)
+        stored += len(new)
+        if batch.log is not None and len(new) < len(rows):
+            others = _others(session, [row for row in rows if row["number"] not in new])
+            stored += len(_insert(session, others)) if others else 0
     return stored
+
+
+def _insert(session: Session, rows: list[dict[str, Any]]) -> list[int | None]:
+    # Returns the numbers of those that were not there.
+    # Into the table, not as objects: that takes a third of the time.
+    table = AccessEntry.__table__
+    insert_new = _insert_of(session)(table).on_conflict_do_nothing().returning(table.c.number)
+    return list(session.scalars(insert_new, rows))
+
+
+def _others(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    # Of these, whose numbers were taken: those that are not what has their number, without it.
+    reader, log = rows[0]["reader"], rows[0]["log"]
+    taken = select(AccessEntry).where(
+        AccessEntry.reader == reader,
+        AccessEntry.log == log,
+        AccessEntry.number.in_([row["number"] for row in rows]),
+    )
+    there = {entry.number: entry for entry in session.scalars(taken)}
+    others = [
+        row | {"log": None, "number": None}
+        for row in rows
+        if row["number"] in there and not _is_same(there[row["number"]], row)
+    ]
+    if others:
+        _logger.warning(
+            "reader %s: %d entries have the numbers of others: has its flash been put back to an "
+            "older state?",
+            reader,
+            len(others),
+        )
+    return others
+
+
+def _is_same(entry: AccessEntry, row: dict[str, Any]) -> bool:
+    if any(getattr(entry, name) != row[name] for name in ("code", "state", "source", "reason")):
+        return False
+    return not (entry.timed and row["timed"]) or abs(entry.at - row["at"]) <= _SAME_SECONDS
 
 
 def list_entries(

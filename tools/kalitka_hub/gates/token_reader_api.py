@@ -32,6 +32,7 @@ from kalitka_hub.site.zone import whole_hours
 BODY_MAX = 1 << 20  # bytes of a request
 _LONG_LOG = 1 << 16  # bytes of a log that takes much memory: ten times its length, once read
 _POLL_MAX = 64  # bytes of a body that is read before it is known who asks
+_DIGITS_MAX = 10  # of how many entries a reader lost
 BODY_SECONDS = 30  # for the whole request to arrive
 SYNC = "/api/v1/token-reader/access-tokens/sync"
 ACCESS_LOGS = "/api/v1/token-reader/access-logs"
@@ -90,13 +91,14 @@ async def _access_logs(state: HubState, request: Request) -> Response:
     reader = await _admitted(state, _asking_of(request))
     body = await _body_of(request)
     log = request.headers.get("X-Kalitka-Log")
+    lost = _lost_of(request)
     async with state.long_logs if len(body) > _LONG_LOG else nullcontext():
         try:
             batch = await run_in_threadpool(access_log.parse, body, log)
         except Refused as fault:
             raise HTTPException(400, str(fault)) from fault
         stored = await state.logs.ask(Sent(reader.code, batch))
-    state.sightings.note_log(reader.id, int(state.database.clock()))
+    state.sightings.note_log(reader.id, int(state.database.clock()), lost)
     return PlainTextResponse(f"ok,{stored}")
 
 
@@ -143,6 +145,12 @@ async def _admitted(state: HubState, asking: Asking) -> Asker:
         )
     state.sightings.note(reader.id, minute_of(state.database.clock))
     return reader
+
+
+def _lost_of(request: Request) -> int | None:
+    # Entries are worth more than this number: what is none of it is not refused.
+    text = request.headers.get("X-Kalitka-Lost", "")
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX else None
 
 
 def _time(state: HubState, zone: str) -> Response:

@@ -137,12 +137,18 @@ class _InDatabase(Collector):
             connected = session.scalar(
                 select(func.count(Reader.id)).where(Reader.last_seen >= since)
             )
+            lost = session.scalar(select(func.sum(Reader.lost)))
             tokens = session.scalar(select(func.count(Token.id)).where(Token.deleted.is_(False)))
         yield _gauge("kalitka_readers", "Readers that may ask.", readers)
         yield _gauge(
             "kalitka_readers_connected",
             f"Readers that were heard of in the last {CONNECTED_MINUTES} minutes.",
             connected,
+        )
+        yield _gauge(
+            "kalitka_log_entries_lost",
+            "Entries that readers lost before they could send them, as they say.",
+            int(lost or 0),
         )
         yield _gauge("kalitka_tokens", "Tokens that are not removed.", tokens)
         yield _gauge(

@@ -61,12 +61,14 @@ class ReaderView(ReaderSetting):
 
     last_seen: the minute since 1970 UTC of its last one. asked_minute: the minute that it last
     polled with, 0 for everything. logged: when it last sent its log, in seconds. None before the
-    first. own_secret: it has one in the place of the site's.
+    first. lost: entries that its log lost before it could send them, as it then said; None of a
+    firmware that does not tell. own_secret: it has one in the place of the site's.
     """
 
     last_seen: int | None
     asked_minute: int | None
     logged: int | None
+    lost: int | None
     own_secret: bool
 
 
@@ -344,6 +346,7 @@ def _views(session: Session, readers: Sequence[Reader]) -> list[ReaderView]:
             last_seen=reader.last_seen,
             asked_minute=reader.asked_minute,
             logged=reader.logged,
+            lost=reader.lost,
             own_secret=reader.secret_sha256 is not None,
         )
         for reader in readers

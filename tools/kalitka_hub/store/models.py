@@ -111,6 +111,9 @@ class Reader(Base):
     configured_minute: Mapped[int] = mapped_column(BigInteger, default=0)
     # SHA-256 in hex of its own secret, which then counts instead of the site's.
     secret_sha256: Mapped[str | None] = mapped_column(String(64))
+    # Entries that its log lost before it could send them, as it said then; None of a firmware
+    # that does not tell.
+    lost: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ReaderGroup(Base):
@@ -391,7 +394,8 @@ class AccessEntry(Base):
     # Numbers of `kalitka.journal.entries`; None if the reader did not say.
     source: Mapped[int | None] = mapped_column(SmallInteger)
     reason: Mapped[int | None] = mapped_column(SmallInteger)
-    # The reader's log in hex, and the entry's number in it; None of another firmware.
+    # The reader's log in hex, and the entry's number in it; None of another firmware, and where
+    # another entry has that number.
     log: Mapped[str | None] = mapped_column(String(8))
     number: Mapped[int | None]
     received: Mapped[int] = mapped_column(BigInteger)

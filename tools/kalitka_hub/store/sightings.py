@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.store.models import Reader
 
-_NOTHING = {"seen": None, "asked": None, "sent_log": None}
+_NOTHING = {"seen": None, "asked": None, "sent_log": None, "said_lost": None}
 
 
 class Sightings:
@@ -31,9 +31,14 @@ class Sightings:
         """Remember the minute that the reader asked with: 0 for everything."""
         self._note(reader_id, asked=since)
 
-    def note_log(self, reader_id: int, seconds: int) -> None:
-        """Remember that the reader sent entries of its log at this time."""
+    def note_log(self, reader_id: int, seconds: int, lost: int | None) -> None:
+        """Remember that the reader sent entries of its log at this time.
+
+        lost: how many its log lost before, None if it did not say.
+        """
         self._note(reader_id, sent_log=seconds)
+        if lost is not None:
+            self._note(reader_id, said_lost=lost)
 
     def is_due(self, minute: int) -> bool:
         """Tell, once a minute, the first to ask that it is time to write."""
@@ -58,6 +63,7 @@ class Sightings:
                 last_seen=func.coalesce(bindparam("seen"), Reader.last_seen),
                 asked_minute=func.coalesce(bindparam("asked"), Reader.asked_minute),
                 logged=func.coalesce(bindparam("sent_log"), Reader.logged),
+                lost=func.coalesce(bindparam("said_lost"), Reader.lost),
             ),
             [{"reader": reader_id, **values} for reader_id, values in noted.items()],
         )

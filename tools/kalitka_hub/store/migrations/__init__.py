@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-NEWEST = "0002"  # the number of the last file in `versions`
+NEWEST = "0003"  # the number of the last file in `versions`
 
 _LOG = logging.getLogger(__name__)
 NUMBER_TABLE = "alembic_version"
