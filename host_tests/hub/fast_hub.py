@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from kalitka_hub import logs
 from kalitka_hub.running import server
 from kalitka_hub.running.app import create_app
 from kalitka_hub.store.database import open_database
@@ -43,7 +44,8 @@ def free_port() -> int:
 
 def serve(where: str, clock: FastClock, port: int, ready: Connection) -> None:
     """Serve the database at `where`; say so to `ready` when requests are taken."""
-    # Not each reader that was removed, each time that it asks.
+    # As a hub does it, but not each reader that was removed, each time that it asks.
+    logs.configure("text", "warning")
     logging.getLogger("kalitka_hub").setLevel(logging.ERROR)
     database = open_database(where, clock)
     listener = server.listen("127.0.0.1", port)

@@ -19,7 +19,6 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_, select, tuple_
@@ -31,6 +30,7 @@ from kalitka.journal import entries, words
 from kalitka.table import codes
 from kalitka_hub.faults import NotFound, Refused
 from kalitka_hub.store.database import Database
+from kalitka_hub.store.many_rows import in_batches
 from kalitka_hub.store.models import AccessBatch, AccessEntry
 
 REPEAT_SECONDS = 15 * 60
@@ -146,8 +146,7 @@ def _store(session: Session, reader: str, batch: Batch, now: int) -> int:
     if batch.log is None and not _is_another(session, reader, batch.sha256, now):
         return 0
     stored = 0
-    remaining = iter(batch.entries)
-    while some := list(islice(remaining, _ROWS)):
+    for some in in_batches(batch.entries, _ROWS):
         rows = [_row(reader, batch.log, entry, now) for entry in some]
         new = _insert(session, rows)
         stored += len(new)

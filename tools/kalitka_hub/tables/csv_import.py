@@ -9,7 +9,6 @@ stays, unless it is to be replaced.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -28,6 +27,7 @@ from kalitka_hub.site.resources import RESOURCES, Key
 from kalitka_hub.site.written_texts import Written
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database
+from kalitka_hub.store.many_rows import in_batches
 from kalitka_hub.tables import csv_text
 from kalitka_hub.tables.csv_tables import PAGE, Column, CsvTable, table_of
 
@@ -206,7 +206,7 @@ class _Run:
             return
         try:
             with compile.together(self._session):
-                while batch := list(islice(rows, PAGE)):
+                for batch in in_batches(rows, PAGE):
                     self._do(columns, batch)
                     self._report_found()
                     self._progress(report.rows)
