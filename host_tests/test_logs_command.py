@@ -299,6 +299,21 @@ def test_a_reader_of_the_output_that_has_enough_is_no_fault(large, form):
 # --- where it is from ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_an_output_on_a_full_disk_is_told_in_one_line(day, form):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kalitka_cli", "logs", str(day), "--format", form],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "the output cannot be written: No space left on device"
+    ]
+
+
 def test_a_folder_that_holds_the_journal_will_do_and_nothing_is_written(day, tmp_path):
     before = files_in(day)
     assert numbers(tmp_path) == numbers(day)

@@ -147,6 +147,7 @@ class Uploader:
         self.waiting = 0  # batches
         self.takes = 0  # seconds
         self.sent = []
+        self.journal = self
         self.hurried = []
         self.room = 0  # so often it can make some
 

@@ -14,7 +14,7 @@ from kalitka.journal.access_log import AccessLog
 from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, SCANNER
 from kalitka.sync import uploader
 from kalitka.sync.client import Refused
-from kalitka.sync.net import NetError
+from kalitka.sync.net import NetError, Silent
 from kalitka.sync.uploader import Uploader
 
 SIZE = 65536
@@ -43,11 +43,12 @@ class Server:
     """Takes bodies. trouble: raised instead. refuses: tells of an entry whether it does.
 
     at_hub: whether it is one of ours. takes: seconds that an answer takes. before: called when
-    a request has begun.
+    a request has begun. answered: whether it has answered a poll, as the client has it.
     """
 
     def __init__(self, at_hub):
         self.at_hub = at_hub
+        self.answered = False
         self.trouble = None
         self.takes = 0
         self.times = []  # of all requests
@@ -108,13 +109,15 @@ class Reader:
             self.noted += 1
             self.journal.note(SCANNER, 1, decision.ALLOWED, b"%d" % self.noted)
 
-    async def work(self, seconds):
-        """Send what is due for so many seconds."""
+    async def work(self, seconds, polls=False):
+        """Send what is due for so many seconds. polls: whether polls are answered meanwhile."""
         end = now() + seconds
         while now() < end:
+            self.server.answered = self.server.answered or polls
             if self.uploader.due(self.clock.uptime()):
                 await self.uploader.send()
-            await asyncio.sleep(0.5)
+            # Over days it may be a little late.
+            await asyncio.sleep(0.5 if seconds <= 4 * HOUR else 10)
 
 
 def at_work(scenario, **options):
@@ -146,7 +149,7 @@ def test_entries_wait_for_others_to_be_sent_with():
             between(5, 6.5, server.times[-1] - began)
         assert len(server.bodies) == 3
         assert server.cards() == [1, 2, 3, 4, 5, 6]
-        assert reader.uploader.sent == 6 and reader.log.mark == 6
+        assert reader.log.mark == 6
         await reader.work(HOUR)
         assert len(server.times) == 3
 
@@ -233,7 +236,7 @@ def test_batches_are_as_large_as_they_may_be_and_have_everything_once():
             between(3, 10, len(sizes))
             for size in sizes[:-1]:
                 between(_BODY_MAX - 40, _BODY_MAX, size)
-            assert reader.log.mark == 900 and reader.uploader.sent == 900
+            assert reader.log.mark == 900
             # Nothing is sent again after a restart.
             reader.start()
             await reader.work(HOUR)
@@ -373,7 +376,7 @@ def test_want_of_memory_is_a_failure_like_others():
 
 def test_a_mark_that_cannot_be_kept_repeats_entries_only_after_a_restart():
     async def scenario(reader, server):
-        def fail(number):
+        def fail(*_):
             raise OSError(5, "flash")
 
         reader.log.set_mark = fail
@@ -402,7 +405,7 @@ def test_entries_that_gave_way_unsent_are_told_and_the_others_sent():
         server.trouble = None
         await reader.work(HOUR)
         assert server.cards() == list(range(first, 2011))
-        told = "log: full, %d of the oldest entries gave way unsent" % (first - 1)
+        told = "log: up to %d entries in all are lost, the server had none" % (first - 1)
         assert reader.lines.count(told) == 1, reader.lines
         assert server.said[-1]["X-Kalitka-Lost"] == str(first - 1)
         reader.journal.dropped = 3  # by a flash that failed
@@ -415,7 +418,7 @@ def test_entries_that_gave_way_unsent_are_told_and_the_others_sent():
         reader.note(800)
         await reader.work(60)
         assert server.cards()[-1600:] == list(range(2012, 3612))
-        assert len([line for line in reader.lines if "gave way" in line]) == 1
+        assert len([line for line in reader.lines if "are lost" in line]) == 1
 
     at_work(scenario, size=32768, at_hub=True)
 
@@ -446,8 +449,7 @@ def test_one_entry_that_the_server_refuses_does_not_keep_the_others():
             reader.note(300)
             await reader.work(120)
             assert server.cards() == [n for n in range(1, 301) if n not in bad], bad
-            assert reader.uploader.refused == len(bad)
-            assert reader.uploader.sent == 300 - len(bad)
+            assert reader.log.lost == len(bad)
             assert reader.log.mark == 300
             assert len([line for line in reader.lines if "refuses %d" % START in line]) == len(bad)
             # In few requests: each one that is refused costs two for every halving.
@@ -473,11 +475,11 @@ def test_a_refused_entry_is_passed_over_only_when_a_later_one_is_taken():
         assert server.cards() == [1, 2] and reader.log.mark == 2
         # Not again and again.
         between(2, 5, len(server.times))
-        assert reader.uploader.refused == 0
+        assert reader.log.lost == 0
         reader.note()
         await reader.work(60)
         assert server.cards() == [1, 2, 4] and reader.log.mark == 4
-        assert reader.uploader.refused == 1
+        assert reader.log.lost == 1
 
     lines = at_work(scenario)
     assert lines[-1] == "log: 1 entries passed over, refused", lines
@@ -497,7 +499,7 @@ def test_a_server_that_refuses_everything_loses_nothing():
         server.refuses = lambda entry: False
         await reader.work(HOUR)
         assert server.cards() == list(range(1, 101))
-        assert reader.log.mark == 100 and reader.uploader.refused == 0
+        assert reader.log.mark == 100 and reader.log.lost == 0
         assert reader.uploader.error == ""
 
     lines = at_work(scenario)
@@ -540,13 +542,76 @@ def test_what_gives_way_while_it_is_asked_for_again_harms_no_others():
     assert len([line for line in lines if "refuses" in line]) == 5, lines
 
 
+_BAD_DAYS = (
+    NetError("the connection was reset"),
+    Silent("no answer in 20 s while reading the answer"),
+    Refused(500, "the server answered 500"),
+    Refused(502, "the server answered 502"),
+    Refused(302, "the server answered 302"),
+)
+
+
+def test_what_the_server_never_answers_while_it_answers_polls_blocks_no_other_for_ever():
+    for trouble in _BAD_DAYS:
+
+        async def scenario(reader, server, trouble=trouble):
+            upload = server.upload
+
+            async def judge(size, pieces, more=()):
+                server.times.append(now())
+                if b"_7_" in b"".join(pieces()):
+                    raise trouble
+                await upload(size, pieces, more)
+
+            server.upload = judge
+            reader.note(20)
+            await reader.work(12 * HOUR)
+            assert not server.cards(), trouble  # for all that is known it may be the server
+            await reader.work(12 * HOUR, polls=True)
+            assert server.cards()[:6] == [1, 2, 3, 4, 5, 6], trouble
+            assert server.cards() == [n for n in range(1, 21) if n != 7]
+            assert reader.log.mark == 20 and reader.log.lost == 1
+
+        lines = at_work(scenario)
+        assert "log: 1 entries passed over, refused" in lines
+
+
+def test_a_server_in_trouble_with_entries_alone_loses_nothing():
+    for trouble in _BAD_DAYS:
+
+        async def scenario(reader, server, trouble=trouble):
+            server.trouble = trouble
+            reader.note(40)
+            await reader.work(48 * HOUR, polls=True)
+            assert reader.log.mark == 0
+            server.trouble = None
+            # If all are aside the next one shows that it takes entries again.
+            reader.note()
+            await reader.work(2 * HOUR, polls=True)
+            assert sorted(server.cards()) == list(range(1, 42)) and reader.log.lost == 0
+
+        at_work(scenario)
+
+
+def test_want_of_memory_is_no_fault_of_an_entry():
+    async def scenario(reader, server):
+        server.trouble = MemoryError()
+        reader.note(40)
+        await reader.work(24 * HOUR, polls=True)
+        server.trouble = None
+        await reader.work(HOUR)
+        assert len(server.bodies) == 1 and server.cards() == list(range(1, 41))
+
+    at_work(scenario)
+
+
 def test_more_refused_entries_in_a_row_than_it_looks_at_first_are_passed_over_in_the_end():
     async def scenario(reader, server):
         server.refuses = lambda entry: int(entry.split(b"_")[1]) <= 40
         reader.note(60)
         await reader.work(4 * HOUR)
         assert server.cards() == list(range(41, 61))
-        assert reader.log.mark == 60 and reader.uploader.refused == 40
+        assert reader.log.mark == 60 and reader.log.lost == 40
 
     at_work(scenario)
 
@@ -580,7 +645,7 @@ def test_a_server_that_takes_smaller_bodies_only_gets_them():
         server.upload = narrow
         reader.note(400)
         await reader.work(HOUR)
-        assert server.cards() == list(range(1, 401)) and reader.uploader.refused == 0
+        assert server.cards() == list(range(1, 401)) and reader.log.lost == 0
 
     assert at_work(scenario) == []
 
@@ -710,6 +775,57 @@ def test_what_damage_left_out_is_not_looked_for_for_ever():
         reader.note()
         await reader.work(10)
         assert server.cards()[-1] == 61 and reader.log.mark == reader.log.last
+
+    at_work(scenario)
+
+
+def test_what_damage_destroyed_is_told_and_counted():
+    async def scenario(reader, server):
+        reader.note(800)
+        path = reader._given[0]
+        oldest = path + "/old/%08x" % 1
+        data = bytearray(read(oldest))
+        data[2048:5120] = b"\xff" * 3072
+        write(oldest, data)
+        reader.start()
+        await reader.work(60)
+        gone = 800 - len(server.cards())
+        between(80, 320, gone)
+        assert server.cards() == sorted(set(server.cards()))
+        assert reader.log.mark == 800 and reader.log.lost == gone
+        reader.note()
+        await reader.work(10)
+        assert server.said[-1]["X-Kalitka-Lost"] == str(gone)
+        # It is known after a restart too, and not counted again.
+        reader.start()
+        reader.note()
+        await reader.work(10)
+        assert server.said[-1]["X-Kalitka-Lost"] == str(gone)
+        told = "log: up to %d entries in all are lost, the server had none" % gone
+        assert reader.lines.count(told) == 1, reader.lines
+
+    at_work(scenario, at_hub=True)
+
+
+def test_many_records_that_are_no_entries_are_read_a_few_at_a_time():
+    async def scenario(reader, server):
+        reader.note()
+        for _ in range(1200):
+            reader.log.append(b"\x7f of a later firmware")
+        reader.note()
+        spans = []
+        records = reader.log.records
+
+        def watched(*arguments):
+            spans.append(0)
+            for record in records(*arguments):
+                spans[-1] += 1
+                yield record
+
+        reader.log.records = watched
+        await reader.work(60)
+        assert server.cards() == [1, 2] and max(spans) <= 260, max(spans)
+        assert reader.log.mark == 1202 and reader.log.lost == 0
 
     at_work(scenario)
 

@@ -145,9 +145,11 @@ class Reader:
         self.uploads.append([moved < _MOST, self._uploader.error, self._lines[:]])
         del self._lines[:]
 
-    async def send_all(self, most):
-        """Send until nothing is due any more, at most so often."""
+    async def send_all(self, most, polls=False):
+        """Send until nothing is due any more, at most so often. polls: poll before each time."""
         for _ in range(most + 1):
+            if polls:
+                await self.poll()
             await self.send()
             if not self.uploads[-1][0]:
                 return
@@ -163,8 +165,7 @@ class Reader:
             "last": self._log.log.last,
             "mark": self._log.log.mark,
             "damaged": self._log.log.damaged,
-            "sent": self._uploader.sent,
-            "refused": self._uploader.refused,
+            "lost": self._log.log.lost,
         }
 
 

@@ -46,12 +46,15 @@ def log_sheet(logs: dict[str, LogFigures]) -> Sheet:
     row("an entry: programs / bytes / erases", lambda _, f: _work(f.entry))
     row("the mark alone", lambda _, f: _work(f.mark))
     row("an entry, marked", lambda _, f: _work(f.passed))
-    row("most worn block over the mean, entries", lambda _, f: f"{f.entry['spread']:.1f}")
-    row("most worn block over the mean, marked", lambda _, f: f"{f.passed['spread']:.1f}")
+    row(
+        f"most worn block over the mean, {COUNTED:,} entries",
+        lambda _, f: f"{f.entry['spread']:.1f}",
+    )
+    row("the same, each marked", lambda _, f: f"{f.passed['spread']:.1f}")
     row("years, entries", lambda p, f: f"{years(p, f.entry):.1f}")
     row("years, each marked", lambda p, f: f"{years(p, f.passed):.1f}")
     row("time of an entry, µs", lambda _, f: f"{f.micros():.0f}")
-    row("the same, in times of JSON lines", lambda _, f: f"{_times(f, logs):.2f}")
+    row("that in times of JSON lines", lambda _, f: f"{_times(f, logs):.2f}")
     for count in (FEW, SENT):
         row(f"heap of an upload of {count:,}, KiB", lambda _, f, n=count: _heap(f, n))
     row(f"entries uploaded in {HEAP[:-1]} KiB of heap", lambda _, f: _most(f))

@@ -9,6 +9,7 @@ an apostrophe before it; and a semicolon, at which some of them begin a new cell
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -77,11 +78,17 @@ def run(
     chosen = [entry for entry in log.entries if not (unsent and entry.sent)]
     if last:
         chosen = chosen[-last:]
-    if output_format == "table":
-        _show(chosen, log, offset, tz or "UTC")
-    else:
-        lines = _csv_lines if output_format == "csv" else _json_lines
-        typer.echo("".join(lines(chosen, offset)).encode(), nl=False)
+    try:
+        if output_format == "table":
+            _show(chosen, log, offset, tz or "UTC")
+        else:
+            lines = _csv_lines if output_format == "csv" else _json_lines
+            typer.echo("".join(lines(chosen, offset)).encode(), nl=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # whoever read has seen enough
+    except OSError as fault:
+        return complain(f"the output cannot be written: {fault.strerror or fault}", 1)
     return max(_tell(log, name), 0 if runs_again else 1)
 
 

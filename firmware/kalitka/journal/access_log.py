@@ -10,7 +10,7 @@ import os
 from binascii import hexlify
 
 from kalitka.journal import entries
-from kalitka.journal.log import LAST, Log
+from kalitka.journal.log import LAST, Log, read
 from kalitka.table.block import sound, write_sealed
 from micropython import const
 
@@ -101,6 +101,8 @@ class AccessLog:
                 found = entries.time_in(data)
                 if found and found[0] == session:
                     return found[2] - found[1]
+                if entries.session_in(data) not in (b"", session):
+                    break  # of a later start
                 if not at % _FAIR:
                     await asyncio.sleep(0)
         return None
@@ -119,8 +121,10 @@ class AccessLog:
         if len(held) > _HELD_MAX and self._full and self._give_way(LAST):
             self._flush()
         while len(held) > _HELD_MAX:
-            held.pop(0)
-            self.dropped += 1
+            if entries.time_in(held.pop(0)):
+                self._untimed = True  # it is told anew
+            else:
+                self.dropped += 1
 
     def _flush(self):
         # Brings what is held into flash, as far as it takes it.
@@ -161,18 +165,23 @@ class AccessLog:
     def _open(self):
         log = Log(self._folder, self._size)
         name = self._folder + "/id"
-        data = b""
-        try:
-            with open(name, "rb") as file:
-                data = file.read(9)
-        except OSError:
-            pass  # it has none yet
-        if len(data) == 8 and sound(data):
-            data = data[:4]
+        data = memoryview(bytearray(9))
+        n = read(name, 0, data)
+        if n == 8 and sound(data[:8]):
+            data = bytes(data[:4])
         else:
             data = os.urandom(4)
-            with open(name, "wb") as file:
-                write_sealed(file, data)
+            try:
+                with open(name, "wb") as file:
+                    write_sealed(file, data)
+            except OSError:
+                # The next start makes another one: what is sent until then, and not answered,
+                # may be there twice at the hub. That is less than no log at all.
+                pass
         self.id = hexlify(data).decode()
         self.log = log
+        try:
+            log.shrink()
+        except OSError:
+            pass  # the appends do it
         return log

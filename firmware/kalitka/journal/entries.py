@@ -60,6 +60,13 @@ def time_in(data: bytes):
     return data[1:5], _number(data, 5), _number(data, 9)
 
 
+def session_in(data: bytes) -> bytes:
+    """Return the session of a record without a time, or of a time record; b"" of others."""
+    if data[0] == _TIME:
+        return data[1:5]
+    return data[6:10] if data[0] & _UNTIMED else b""
+
+
 def fields(data: bytes):
     """Return (source, state, reason, seconds, code, session) of an entry, as given to `entry`.
 

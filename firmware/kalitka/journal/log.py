@@ -26,12 +26,14 @@ _TAILS = const(9)  # such files: together they fill a _GRID
 _HEAD = const(8)
 _CHECK = const(4)
 _PAGE_MIN = const(14)
+_PAGE_MAX = const(314)  # of one large record
 _OVERHEAD = const(5)  # blocks: two folders of two, and one to rewrite the last block of a file
 _SEGMENTS = const(44)  # at most; their names fill less than half a block
 _BLOCKS_MIN = const(8)
 # After damage the newest number is not known. At least as many as can have been behind the
 # newest one that is: a _GRID of records of one byte.
 _SKIPPED = const(512)
+_TRIES = const(3)  # to read something; what fails so often is damaged
 _ENOENT = const(2)
 _ENOSPC = const(28)
 
@@ -42,7 +44,8 @@ class Log:
     size: bytes of flash that it may take in all, at least 32 KiB; else ValueError.
 
     last: the number of the newest record, 0 for none.
-    mark: what `set_mark` kept. lost: how many numbers gave way that were above it then.
+    mark: what `set_mark` kept. lost: how many numbers gave way that were above it then, and what
+    `set_mark` was told of.
     damaged: pieces found damaged since it was opened: up to 128 bytes, or one large record.
     spare: records from this number on do not give way, `append` raises OSError (ENOSPC) instead.
     """
@@ -55,12 +58,13 @@ class Log:
         self._room = count * (_BLOCK - 8)  # without what LittleFS needs to chain the blocks
         self._most = blocks // count
         self._folder = folder + "/"
-        # The newest page, without its checksum; room for a page of one large record.
-        self._page = bytearray(_HEAD + 2 + RECORD_MAX + _CHECK)
+        self._page = bytearray(_PAGE)  # the newest one
         self._starts = array("i", [0] * _TAILS)  # the first number of each tail
         self.spare = LAST
         self.damaged = 0
         self._seen_in = self._seen_at = 0  # the last place in a segment found damaged
+        # The checksum of the record whose append failed last, and its number, 0 for none.
+        self._tried = self._tried_as = 0
         self._recover()
 
     @property
@@ -73,45 +77,54 @@ class Log:
     def append(self, data: bytes | bytearray | memoryview) -> int:
         """Append a record (1 to RECORD_MAX bytes); return its number as soon as it is durable.
 
-        Raises OSError if the flash is full or fails: the record is then not there, or at most
-        found to be there after the next start; the log works on.
+        Raises OSError if the flash is full or fails: the record is then not there, or it is found
+        to be there after the next start; the log works on. Whoever then appends the same record
+        again, before any other, has it there once.
         """
         size = len(data)
         if not 1 <= size <= RECORD_MAX:
             raise ValueError("a record has 1 to %d bytes" % RECORD_MAX)
         self._settle()
+        check = crc32(data)
+        if self._tried_as == self.last and self._tried_as and check == self._tried:
+            # It had reached the flash.
+            self._tried_as = 0
+            return self.last
         number = self.last + 1
         if number > LAST:
             raise OSError(_ENOSPC)
         # Whatever fails from here on, what is in flash decides what there is.
         self._unsettled = True
+        self._tried = check
+        self._tried_as = number
         size += 1 if size < 0x80 else 2
         end = self._used + size + _CHECK
+        large = False
         if not self._used or end > min(_PAGE, self._space - self._sum):
             # Not into the newest page.
             self._end_page()
             end = _HEAD + size + _CHECK
-            if end > _PAGE:
-                self._put(_HEAD, data, number)
-                self._spill(end)
-                self._done(number)
-                return number
-            if self._tail + 1 == _TAILS or (self._tail >= 0 and end > self._space - self._sum):
-                self._spill(0)
-            if self._tail < 0:
-                self._find_space(end)
-            self._tail += 1
-            self._starts[self._tail] = number
-        self._put(self._used or _HEAD, data, number)
-        with open(self._tail_name(self._tail), "wb") as file:
-            file.write(memoryview(self._page)[:end])
-        self._used = end - _CHECK
-        self._done(number)
-        return number
-
-    def _done(self, number):
+            large = end > _PAGE
+            if large:
+                page = bytearray(end)
+                self._put(page, _HEAD, data, number)
+                self._spill(page)
+            else:
+                if self._tail + 1 == _TAILS or (self._tail >= 0 and end > self._space - self._sum):
+                    self._spill(b"")
+                if self._tail < 0:
+                    self._find_space(end)
+                self._tail += 1
+                self._starts[self._tail] = number
+        if not large:
+            self._put(self._page, self._used or _HEAD, data, number)
+            with open(self._tail_name(self._tail), "wb") as file:
+                file.write(memoryview(self._page)[:end])
+            self._used = end - _CHECK
         self.last = number
+        self._tried_as = 0
         self._unsettled = False
+        return number
 
     def _end_page(self):
         if self._used:
@@ -127,9 +140,8 @@ class Log:
             space = min(_GRID, self._room - at - space)
         self._space = _GRID if space < end else space
 
-    def _put(self, at, data, number):
+    def _put(self, page, at, data, number):
         # The record goes to page[at:]; then the page is whole.
-        page = self._page
         if at == _HEAD:
             pack_into("<I", page, 4, number)
         size = len(data)
@@ -145,8 +157,8 @@ class Log:
         pack_into("<HH", page, 0, end + _CHECK, end + _CHECK ^ 0xFFFF)
         pack_into("<I", page, end, crc32(memoryview(page)[4:end]))
 
-    def _spill(self, size):
-        # The tails, and the page of that size behind them, go to the segment.
+    def _spill(self, page):
+        # The tails, and the page behind them if it is one, go to the segment.
         buf = memoryview(bytearray(_PAGE))
         file = None
         at = self._at
@@ -159,9 +171,9 @@ class Log:
                         continue
                     if _end_of(view, 0, n) <= self._spilled:
                         continue
-                elif size:
-                    view = memoryview(self._page)
-                    n = size
+                elif page:
+                    view = page
+                    n = len(page)
                 else:
                     break
                 gap = -at % _GRID
@@ -183,7 +195,7 @@ class Log:
             if file:
                 file.close()
         # What follows is not reached by what fails, and the tails are now rubbish.
-        self._spilled = self.last + (1 if size else 0)
+        self._spilled = self.last + (1 if page else 0)
         self._at = at
         self._sum = self._used = 0
         self._tail = -1
@@ -204,6 +216,14 @@ class Log:
         os.remove(self._segment_name(self._firsts[0]))
         self._firsts.pop(0)
 
+    def shrink(self) -> None:
+        """Let the oldest give way until the log takes no more than its size. Raises OSError.
+
+        For one that took more before: otherwise a single append has to do all of it.
+        """
+        while len(self._firsts) > self._most and self.give_way(LAST):
+            pass
+
     def give_way(self, number: int) -> bool:
         """Give the oldest segment's flash back, if no record in it is above `number`.
 
@@ -218,16 +238,17 @@ class Log:
         self._unsettled = False
         return True
 
-    def set_mark(self, number: int) -> None:
+    def set_mark(self, number: int, missing: int = 0) -> None:
         """Keep a number, durable on return; what is below the mark or above `last` moves nothing.
 
+        missing: so many records up to it were not to be read; they count as lost from then on.
         Raises OSError: then the mark is the old one, or the new one after the next start.
         """
         self._settle()
         number = min(number, self.last)
         if number > self.mark:
             self._unsettled = True
-            self._save(number, self.lost, self._kept)
+            self._save(number, self.lost + missing, self._kept)
             self._unsettled = False
 
     def _save(self, mark, lost, kept):
@@ -288,8 +309,8 @@ class Log:
                 i -= 1
             if segment != firsts[i]:
                 segment = firsts[i]
-                at = 0
-            n = self._read(self._segment_name(segment), at, view[: _GRID - at % _GRID])
+                at = self._place_of(segment, first, view) if first > segment else 0
+            n = read(self._segment_name(segment), at, view[: _GRID - at % _GRID])
             if n > 0:
                 place[:] = first, segment, at
                 return n
@@ -312,6 +333,25 @@ class Log:
             first = self._starts[k + 1] if k < self._tail else self.last + 1
         return -1
 
+    def _place_of(self, segment, first, view):
+        # Where to begin with a number: the last _GRID that is known to begin with one not above
+        # it. A damaged one is not known to; a piece that came twice is whole behind it too.
+        low = 0
+        try:
+            with open(self._segment_name(segment), "rb") as file:
+                high = (file.seek(0, 2) + _GRID - 1) // _GRID
+                while high - low > 1:
+                    middle = (low + high) // 2
+                    file.seek(middle * _GRID)
+                    n = file.readinto(view[:_PAGE_MAX])
+                    if _page_size(view, 0, n) > 0 and _number(view, 4) <= first:
+                        low = middle
+                    else:
+                        high = middle
+        except OSError:
+            pass  # it is met again where it is read
+        return low * _GRID
+
     def _found_damage(self, segment, at):
         # Each place once, as long as they are met in order.
         if segment > self._seen_in or (segment == self._seen_in and at > self._seen_at):
@@ -323,7 +363,7 @@ class Log:
         # Returns the page of a tail, in `view` or where it is held, and its size, 0 if damaged.
         if k == self._tail and self._used:
             return memoryview(self._page), self._used + _CHECK
-        n = self._read(self._tail_name(k), 0, view[:_PAGE])
+        n = read(self._tail_name(k), 0, view[:_PAGE])
         return view, _page_size(view, 0, n) if n == _page_size(view, 0, n) else 0
 
     def _tail_name(self, k):
@@ -331,15 +371,6 @@ class Log:
 
     def _segment_name(self, first):
         return self._folder + "old/%08x" % first
-
-    def _read(self, name, at, view):
-        # Returns how many bytes were read, -1 if it failed.
-        try:
-            with open(name, "rb") as file:
-                file.seek(at)
-                return file.readinto(view)
-        except OSError as e:
-            return 0 if e.errno == _ENOENT else -1
 
     def _settle(self):
         if self._unsettled:
@@ -362,7 +393,7 @@ class Log:
                     if fault.errno != 17:  # it is there
                         raise
         self.mark = self.lost = self._kept = 0
-        n = self._read(self._folder + "mark", 0, view[:17])
+        n = read(self._folder + "mark", 0, view[:17])
         if n == 16 and sound(view[:16]):
             self.mark = _number(view, 0)
             self.lost = _number(view, 4)
@@ -402,7 +433,7 @@ class Log:
         at = self._at
         while at > 0 and self._spilled < segment:
             at = (at - 1) // _GRID * _GRID
-            n = self._read(name, at, view)
+            n = read(name, at, view)
             if n < 0:
                 self.damaged += 1
             begin = 0
@@ -421,7 +452,7 @@ class Log:
         self._tail = -1
         self._used = self._sum = self._space = end = 0
         for k in range(_TAILS):
-            n = self._read(self._tail_name(k), 0, view[: _PAGE + 1])
+            n = read(self._tail_name(k), 0, view[: _PAGE + 1])
             self._starts[k] = end + 1
             if not n:
                 continue
@@ -444,6 +475,22 @@ class Log:
         self.last = max(end, self._spilled)
         if end <= self._spilled:
             self._tail = -1
+
+
+def read(name: str, at: int, view: memoryview) -> int:
+    """Read from a file into the view; return how many bytes.
+
+    0 if the file is not there, -1 if it cannot be read, not even at another try.
+    """
+    for _ in range(_TRIES):
+        try:
+            with open(name, "rb") as file:
+                file.seek(at)
+                return file.readinto(view)
+        except OSError as e:
+            if e.errno == _ENOENT:
+                return 0
+    return -1
 
 
 def _number(view, at):

@@ -31,13 +31,15 @@ class Client:
 
     Both are str. at_hub: whether the last answer was one of our own hub, which knows more than
     the protocol; only the answer to a sync or to entries says that it is not. None before the
-    first one. secure: whether the server has to show a certificate, for which the time has to be
-    known.
+    first one. answered: True since a good answer to a sync; whoever wants to know of the next one
+    makes it False. secure: whether the server has to show a certificate, for which the time has
+    to be known.
     """
 
     def __init__(self, http, token: str, reader: str):
         self._http = http
         self.at_hub = None
+        self.answered = False
         self.secure = http.secure
         self._headers = (
             ("X-AuthToken", token),
@@ -79,6 +81,7 @@ class Client:
                     await asyncio.sleep(0)
             parser.finish(True)
             self.at_hub = http.ours
+            self.answered = True
             return parser
         finally:
             http.done()

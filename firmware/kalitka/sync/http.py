@@ -145,6 +145,8 @@ class Http:
     async def _exchange(self, head, length, pieces):
         self.status = 0
         self._at = self._end = 0
+        # Of the exchange before: what fails now must not leave a connection that seems good.
+        self._keep = self._over = False
         out = bytearray(head)
         sent = 0
         for piece in pieces() if pieces else ():

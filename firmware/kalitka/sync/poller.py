@@ -160,7 +160,7 @@ class Poller:
         except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
             words = words_of(e)
             if e.args and e.args[0] == _ENOSPC:
-                if self._uploader and self._uploader.make_room():
+                if self._uploader and self._uploader.journal.make_room():
                     words += ": entries of the log that were sent give way"
             elif isinstance(e, BadCertificate) and not self._clock.is_set:
                 words = "the clock is not set, so no certificate is valid: %s" % words

@@ -42,13 +42,14 @@ class Program:
         return asyncio.run(self._upload(look))
 
     async def _upload(self, look):
-        uploader = Uploader(_Hub(look), self._journal, self._clock, print, 0)
+        hub = _Hub(look)
+        uploader = Uploader(hub, self._journal, self._clock, print, 0)
         look()
         watch = asyncio.create_task(_watch(look))
         while uploader.due(self._clock.uptime()):
             await uploader.send()
         watch.cancel()
-        return uploader.sent
+        return hub.entries
 
     def close(self):
         """Nothing is open."""
@@ -74,10 +75,12 @@ class _Hub:
 
     def __init__(self, look):
         self._look = look
+        self.entries = 0
 
     async def upload(self, size, pieces, _headers):
         for piece in pieces():
             size -= len(piece)
+            self.entries += 1
             self._look()
         if size:
             raise ValueError(f"{size} bytes are missing")
