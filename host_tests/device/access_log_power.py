@@ -122,6 +122,7 @@ class Server:
     """Our hub, in the place of the uploader's client. answer: TAKEN, LOST or UNHEARD."""
 
     at_hub = True
+    answered = False
 
     def __init__(self, world, disk):
         self.answer = TAKEN

@@ -3,6 +3,7 @@
 import asyncio
 import os
 
+from device.failing_flash import Always, FailingFlash
 from device.fake_time import now, run
 from device.scratch import MICROPYTHON, Folder, read, write
 from device.seconds import every_second
@@ -17,6 +18,7 @@ START = 1795415400
 _EIO = 5
 _ENOSPC = 28
 _HELD = 32  # entries that are kept in memory
+_AT_ONCE = 64  # records that may be looked at while all others wait
 
 
 class Clock:
@@ -37,10 +39,11 @@ class Flash:
     """What the flash does now. fault: errno of whatever is written, 0 for none.
 
     room: so many records fit besides those that are there; a segment has room for `gain`.
+    looked_at: how many records were.
     """
 
     def __init__(self):
-        self.fault = 0
+        self.fault = self.looked_at = 0
         self.room = LAST
         self.gain = 20
 
@@ -65,6 +68,11 @@ class FlashLog(Log):
             self.flash.room += self.flash.gain
         return gone
 
+    def records(self, first=0, buf=None):
+        for found in super().records(first, buf):
+            self.flash.looked_at += 1
+            yield found
+
 
 class Site:
     """`with Site() as site:` an AccessLog in a flash of its own; all that is there is new."""
@@ -74,6 +82,7 @@ class Site:
         self.flash = FlashLog.flash = Flash()
         self.lines = []
         self.noted = 0
+        self.size = SIZE
         self._folder = Folder()
 
     def __enter__(self):
@@ -89,7 +98,7 @@ class Site:
 
     def start(self):
         """Start the reader anew."""
-        self.log = AccessLog(self.path, SIZE, self.clock, self.lines.append)
+        self.log = AccessLog(self.path, self.size, self.clock, self.lines.append)
 
     def note(self, count=1, size=8):
         """Note cards, each with its number, in codes of so many bytes."""
@@ -97,6 +106,11 @@ class Site:
             self.noted += 1
             self.clock.up += 1
             self.log.note(SCANNER, 1, decision.ALLOWED, b"%0*d" % (size, self.noted))
+
+    def wait(self):
+        """Look as often as a flash that failed is tried again."""
+        for _ in range(10):
+            self.log.look()
 
     def cards(self):
         """Return the numbers of the cards that another start finds in flash, in their order."""
@@ -213,6 +227,104 @@ def test_the_time_is_noted_by_itself_when_it_becomes_known():
     with Site(is_set=False) as site:
         site.note(2)
         run(scenario)
+
+
+def test_a_session_is_looked_for_only_among_its_own():
+    with Site(is_set=False) as site:
+        wanted = []
+        for _ in range(80):
+            site.clock = Clock(False)
+            site.start()
+            site.note(2)
+            wanted.append((site.noted - 1, site.log.session))
+        site.clock = Clock()
+        site.start()
+        for number, session in wanted:
+            assert site.offset(number, session) is None
+        # The two of each, and the one behind them.
+        assert site.flash.looked_at <= 80 * 3, site.flash.looked_at
+
+
+def test_others_run_while_a_session_is_looked_for():
+    async def scenario():
+        async def other():
+            while True:
+                turns.append(site.flash.looked_at)
+                await asyncio.sleep(0)
+
+        turns = []
+        job = asyncio.create_task(other())
+        await asyncio.sleep(0)
+        assert await site.log.offset(1, session) is None
+        turns.append(site.flash.looked_at)
+        job.cancel()
+        assert turns[-1] == site.noted == 301
+        for i in range(1, len(turns)):
+            assert turns[i] - turns[i - 1] <= _AT_ONCE, turns
+
+    with Site(is_set=False) as site:
+        site.note()
+        session = site.log.session
+        site.clock = Clock()
+        site.start()
+        site.note(300)
+        run(scenario)
+
+
+def test_a_time_that_memory_cannot_hold_is_no_entry_lost_and_is_noted_later():
+    # So many that the time is the last or the first one that is dropped, or dropped again.
+    for count in (_HELD - 1, _HELD, _HELD + 1, 2 * _HELD, 2 * _HELD + 1, 3 * _HELD):
+        with Site(is_set=False) as site:
+            site.note(5)
+            session = site.log.session
+            site.flash.fault = _EIO
+            site.clock.is_set = True
+            site.log.look()
+            site.note(count)
+            site.flash.fault = 0
+            site.wait()
+            cards = site.cards()
+            assert cards[:5] == [1, 2, 3, 4, 5]
+            assert cards[5:] == list(range(cards[5], site.noted + 1)) and len(cards) > _HELD
+            assert site.log.dropped == site.noted - len(cards), count
+            site.clock = Clock(up=77777)
+            site.start()
+            assert site.offset(1, session) == START, count
+
+
+def test_flash_that_fails_lets_nothing_give_way():
+    with Site() as site:
+        site.note(100, 250)
+        first = site.log.log.first
+        for fault in (_EIO, _ENOSPC, _EIO):
+            site.flash.fault = fault
+            site.note(1, 250)
+        site.note(_HELD + 10, 250)
+        assert (site.log.log.first, site.log.log.lost) == (first, 0)
+        site.flash.fault = 0
+        site.note(1, 250)
+        assert site.cards() == list(range(first, 101)) + list(
+            range(site.noted - _HELD, site.noted + 1)
+        )
+
+
+def test_an_entry_that_reached_the_flash_though_it_failed_is_there_once():
+    for done in (True, False):
+        at = failed = 0
+        while failed == at:
+            at += 1
+            with Site() as site, FailingFlash() as flash:
+                for number in range(120):
+                    # The try again, at the next entry, may fail as well.
+                    flash.count(writes=(at,) if number % 3 else (), done=done)
+                    site.note(1, 60)
+                    if flash.writes >= at:
+                        failed = at
+                flash.count()
+                site.wait()
+                assert site.cards() == list(range(1, 121)), (at, done)
+                assert site.log.dropped == 0 and not site.log.log.damaged
+        assert at > 3
 
 
 def test_flash_that_fails_is_made_good_from_memory_in_the_right_order():
@@ -434,6 +546,82 @@ def test_the_name_of_the_log_outlives_restarts_and_is_made_anew_if_it_is_damaged
         assert site.cards() == [1] and not site.lines
 
 
+def test_a_read_that_fails_does_not_cost_the_log_its_name():
+    with Site() as site, FailingFlash() as flash:
+        name = site.log.id
+        for at in range(1, 6):
+            for times in (1, 2):
+                flash.count(reads=range(at, at + times), named="/id")
+                assert _id_of(site) == name, (at, times)
+                assert flash.reads
+        assert not site.lines
+
+
+def test_a_damaged_name_on_full_flash_costs_no_entry():
+    with Site() as site, FailingFlash() as flash:
+        site.note(100, 250)
+        write(site.path + "/id", b"x" * 8)
+        for done in (False, True):
+            flash.count(writes=Always(), done=done, errno=_ENOSPC, named="/id")
+            assert len(_id_of(site)) == 8
+            site.note(20, 250)
+            site.log.log.set_mark(60)
+            assert site.log.make_room() != done
+        assert site.cards() == list(range(site.log.log.first, 141))
+        assert (site.log.dropped, site.log.log.lost, site.lines) == (0, 0, [])
+        flash.count()
+        name = _id_of(site)
+        assert _id_of(site) == name
+
+
+def _blocks(path):
+    # Of 4 KiB that the segments take.
+    sizes = [os.stat(path + "/old/" + name)[6] for name in os.listdir(path + "/old")]
+    return sum([(size + 4095) // 4096 for size in sizes])
+
+
+def _most(site, flash, count):
+    # Of all that are noted now, the most operations that one of them takes; and of the blocks.
+    writes = blocks = 0
+    for _ in range(count):
+        flash.count()
+        site.note(1, 250)
+        writes = max(writes, flash.writes)
+        blocks = max(blocks, _blocks(site.path))
+    return writes, blocks
+
+
+def _check_made_smaller(size):
+    with Site() as site, FailingFlash() as flash:
+        site.size = 32768
+        site.start()
+        site.note(50, 250)
+        usual = _most(site, flash, 60)
+        assert site.log.log.lost and usual[1] == 3
+    with Site() as site, FailingFlash() as flash:
+        site.size = size
+        site.start()
+        while _blocks(site.path) < 9:
+            site.note(1, 250)
+        before = site.noted
+        site.size = 32768
+        site.start()
+        assert _blocks(site.path) <= 3
+        writes, blocks = _most(site, flash, 120)
+        assert writes <= usual[0] and blocks <= 3, (writes, blocks)
+        cards = site.cards()
+        assert cards == list(range(site.log.log.first, before + 121))
+        assert site.log.log.lost == cards[0] - 1 and site.log.dropped == 0
+
+
+def test_a_log_that_is_made_smaller_gives_way_at_the_start_and_no_entry_waits_for_it():
+    _check_made_smaller(SIZE)
+
+
+def test_a_log_that_had_larger_segments_takes_no_more_than_it_may_either():
+    _check_made_smaller(204800)  # of two blocks each
+
+
 def test_a_log_that_cannot_be_opened_at_the_start_works_later():
     async def scenario():
         job = asyncio.create_task(every_second(site.log.look))
@@ -468,6 +656,16 @@ def test_a_log_that_cannot_be_opened_at_the_start_works_later():
             assert site.lines[1:] == ["log: kept in flash again"]
 
 
+def test_a_log_that_could_not_be_opened_needs_no_entry_to_be_opened():
+    with Site() as site, FailingFlash() as flash:
+        flash.count(reads=Always())
+        site.start()
+        assert site.log.log is None
+        flash.count()
+        site.wait()
+        assert site.log.log and len(site.log.id) == 8 and site.cards() == []
+
+
 def test_damage_is_told_at_the_start_and_the_others_are_there():
     with Site() as site:
         site.note(60)
@@ -483,7 +681,12 @@ def test_damage_is_told_at_the_start_and_the_others_are_there():
 
 
 if MICROPYTHON:
+    import vfs
+
     import micropython
+    from device.power import make_file_system
+    from device.power import mount as mount_disk
+    from device.ramdisk import RamDisk
     from device.scratch import mount, unmount
 
     def test_without_any_memory_note_returns_and_loses_nothing_that_it_does_not_count():
@@ -544,3 +747,80 @@ if MICROPYTHON:
             assert log.dropped == 0 and lines[-1] == "log: kept in flash again"
         finally:
             unmount(path)
+
+    class FlakyDisk(RamDisk):
+        """A disk that cannot read, or says that it could not write, at these operations."""
+
+        def __init__(self, data):
+            super().__init__(len(data) // self.SIZE, data)
+            self.count()
+
+        def count(self, bad_reads=(), bad_writes=(), blocks=20):
+            """Count from 0 again; only in the first blocks."""
+            self.blocks = blocks
+            self.reads = self.writes = 0
+            self._bad_reads = bad_reads
+            self._bad_writes = bad_writes
+
+        def readblocks(self, block, buf, offset=0):
+            self.reads += block < self.blocks
+            if block < self.blocks and self.reads in self._bad_reads:
+                return -_EIO
+            super().readblocks(block, buf, offset)
+            return 0
+
+        def writeblocks(self, block, buf, offset=0):
+            self.writes += 1
+            super().writeblocks(block, buf, offset)
+            return -_EIO if self.writes in self._bad_writes else 0
+
+    def _live(data, cards, bad_reads=(), bad_writes=(), blocks=20):
+        # Starts a reader that notes these cards, and waits. Returns the name of its log and the
+        # cards in there; and whether all that is bad was met.
+        disk = FlakyDisk(data)
+        mount_disk(disk, "/flaky")
+        try:
+            disk.count(bad_reads, bad_writes, blocks)
+            log = AccessLog("/flaky/journal", 32768, Clock(), lambda line: None)
+            for card in cards:
+                log.note(SCANNER, 1, decision.ALLOWED, b"%08d" % card)
+            met = disk.reads >= max(bad_reads or (0,)) and disk.writes >= max(bad_writes or (0,))
+            disk.count()
+            for _ in range(10):
+                log.look()
+            assert log.dropped == log.log.lost == log.log.damaged == 0
+            found = [entries.fields(data)[4] for _, data in log.log.records()]
+            return (log.id, [int(code) for code in found]), met
+        finally:
+            vfs.umount("/flaky")
+
+    def _check_flaky(before, make):
+        # make: returns what is bad, as for `_live`, of a number from 1 on.
+        data = bytearray(20 * RamDisk.SIZE)
+        make_file_system(RamDisk(20, data))
+        name = _live(data, range(1, before + 1))[0][0]
+        whole = bytes(data)
+        after = list(range(1, before + 4))
+        at = 1
+        while True:
+            memoryview(data)[:] = whole
+            there, met = _live(data, range(before + 1, before + 4), *make(at))
+            if not met:
+                return at - 1
+            assert there == _live(data, ())[0] == (name, after), make(at)
+            at += 1
+
+    def test_a_disk_that_cannot_read_once_or_twice_costs_no_entry():
+        # The small files have room; or go into the segment meanwhile.
+        for before in (40, 87):
+            count = _check_flaky(before, lambda at: ((at * 19,), ()))
+            count += _check_flaky(before, lambda at: ((at * 37, at * 37 + 1), ()))
+            print("# access log: at %d places the flash could not be read" % count)
+
+    def test_a_disk_that_cannot_read_its_root_once_costs_no_entry():
+        # LittleFS may then find it as it was before, and files not at all.
+        assert _check_flaky(40, lambda at: ((at,), (), 2)) > 50
+
+    def test_a_disk_that_says_it_could_not_write_what_it_wrote_has_no_entry_twice():
+        for before in (1, 40, 85, 86, 87):
+            assert _check_flaky(before, lambda at: ((), (at,))) > 2

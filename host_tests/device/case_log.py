@@ -2,7 +2,10 @@
 
 import os
 import random
+from binascii import crc32
+from struct import pack
 
+from device.failing_flash import Always, FailingFlash
 from device.raising import error_of
 from device.scratch import MICROPYTHON, Folder, read, write
 from kalitka.journal.log import LAST, RECORD_MAX, Log
@@ -17,6 +20,15 @@ def _record(number, size=20):
 def _files(folder):
     names = [folder + "/" + name for name in os.listdir(folder) if name != "old"]
     return names + [folder + "/old/" + name for name in os.listdir(folder + "/old")]
+
+
+def _restore(path, whole):
+    # whole: a dict of what the files had, by name.
+    for name in _files(path):
+        if name not in whole:
+            os.remove(name)
+        elif read(name) != whole[name]:
+            write(name, whole[name])
 
 
 def _check(log, kept):
@@ -267,11 +279,7 @@ def check_bits(step, first=0):
             for bit in range(first, len(data) * 8, step):
                 turned = bytearray(data)
                 turned[bit // 8] ^= 1 << bit % 8
-                for other in _files(path):
-                    if other not in whole:
-                        os.remove(other)
-                    elif read(other) != whole[other]:
-                        write(other, whole[other])
+                _restore(path, whole)
                 write(name, turned)
                 _check_damaged(path, (name, bit))
                 tried += 1
@@ -284,11 +292,7 @@ def test_a_file_that_lost_its_end_costs_no_other():
         whole = {name: read(name) for name in _files(path)}
         for name, data in whole.items():
             for size in range(0, len(data), 3):
-                for other in _files(path):
-                    if other not in whole:
-                        os.remove(other)
-                    elif read(other) != whole[other]:
-                        write(other, whole[other])
+                _restore(path, whole)
                 write(name, data[:size])
                 log = Log(path, SIZE)
                 found = list(log.records())
@@ -327,6 +331,252 @@ def test_a_segment_full_of_rubbish_is_passed_over():
                 assert log.append(b"new") > 400
                 assert list(log.records())[-1] == (log.last, b"new")
             write(path + "/old/" + name, whole)
+
+
+def _wide(path, count):
+    # A log of so many large records, the mark at 5; and what it was given.
+    log = Log(path, SIZE)
+    kept = {}
+    for number in range(1, count + 1):
+        kept[number] = _record(number, RECORD_MAX)
+        assert log.append(kept[number]) == number
+    log.set_mark(5)
+    return log, kept
+
+
+def _check_single_failures(count, work):
+    # Lets each operation of work(log) that writes fail, done or not, and power stay or go then.
+    for done, stays in ((False, False), (False, True), (True, False), (True, True)):
+        at = failed = 0
+        while failed == at:
+            at += 1
+            with Folder() as path, FailingFlash() as flash:
+                log, kept = _wide(path, count)
+                flash.count(writes=(at,), done=done)
+                try:
+                    work(log)
+                except OSError:
+                    failed += 1
+                flash.count()
+                if not stays:
+                    log = Log(path, SIZE)
+                kept[count + 1] = _record(count + 1, RECORD_MAX)
+                _check_lost(log, kept, (at, done, stays))
+                _check_lost(Log(path, SIZE), kept, (at, done, stays))
+                # It goes on to give way.
+                while log.give_way(LAST):
+                    _check_lost(log, kept, (at, done, stays))
+                for number in range(log.last + 1, log.last + 41):
+                    kept[number] = _record(number, RECORD_MAX)
+                    assert log.append(kept[number]) == number
+                _check_lost(log, kept, (at, done, stays))
+                _check_lost(Log(path, SIZE), kept, (at, done, stays))
+        assert at > 1
+
+
+def _check_lost(log, kept, what):
+    _check(log, kept)
+    assert log.lost == max(0, log.first - 1 - log.mark), (what, log.lost, log.first, log.mark)
+
+
+def test_what_gives_way_is_counted_once_whatever_fails_meanwhile():
+    _check_single_failures(36, lambda log: log.give_way(LAST))
+
+
+def test_what_an_append_lets_give_way_is_counted_once_whatever_fails_meanwhile():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        while log.first == 1:
+            log.append(_record(log.last + 1, RECORD_MAX))
+        count = log.last - 1
+
+    def work(log):
+        log.append(_record(count + 1, RECORD_MAX))
+        assert log.first > 1
+
+    _check_single_failures(count, work)
+
+
+def test_the_mark_is_the_one_that_a_start_finds_whatever_fails_while_it_is_set():
+    for done in (False, True):
+        with Folder() as path, FailingFlash() as flash:
+            log, kept = _wide(path, 9)
+            flash.count(writes=(1,), done=done)
+            error_of(OSError, log.set_mark, 8)
+            flash.count()
+            _check(log, kept)
+            assert log.mark == Log(path, SIZE).mark == (8 if done else 5)
+            log.set_mark(7)
+            assert log.mark == Log(path, SIZE).mark == (8 if done else 7)
+
+
+def _flaky_start(path):
+    # Whoever opens a log that cannot be opened tries again.
+    for _ in range(2):
+        try:
+            return Log(path, SIZE)
+        except OSError:
+            pass
+    return Log(path, SIZE)
+
+
+def test_a_read_that_fails_once_or_twice_costs_no_start_and_no_walk_anything():
+    with Folder() as path, FailingFlash() as flash:
+        log = Log(path, SIZE)
+        for number in range(1, 251):
+            log.append(_record(number))
+        log.set_mark(99)
+        whole = list(log.records())
+        for times in (1, 2):
+            at = 1
+            while True:
+                flash.count(reads=range(at, at + times))
+                log = _flaky_start(path)
+                assert list(log.records(120)) == whole[119:], (at, times)
+                assert list(log.records()) == whole, (at, times)
+                assert (log.last, log.mark, log.damaged) == (250, 99, 0), (at, times)
+                if flash.reads < at:
+                    break
+                at += 1
+            assert at > 40
+
+
+def test_a_read_that_fails_once_or_twice_costs_no_append_anything():
+    with Folder() as path, FailingFlash() as flash:
+        log = Log(path, SIZE)
+        kept = {}
+        for times in (1, 2):
+            at = 1
+            while True:
+                flash.count(reads=range(at, at + times))
+                number = len(kept) + 1
+                kept[number] = _record(number, 110)
+                assert log.append(kept[number]) == number
+                # Only those read by which small files go into the segment.
+                if flash.reads >= at:
+                    at += 1
+                elif flash.reads:
+                    break
+            assert at > 10
+        flash.count()
+        assert _check(log, kept) == _check(Log(path, SIZE), kept) > 30
+        assert not log.damaged
+
+
+def test_a_file_that_can_never_be_read_costs_no_other():
+    with Folder() as path, FailingFlash() as flash:
+        log = Log(path, SIZE)
+        while len(os.listdir(path + "/old")) < 2 or log.last % 45 != 40:
+            log.append(_record(log.last + 1))
+        log.set_mark(7)
+        last = log.last
+        whole = {name: read(name) for name in _files(path)}
+        for name, data in whole.items():
+            flash.count(reads=Always(), named=name)
+            log = Log(path, SIZE)
+            found = list(log.records())
+            for number, text in found:
+                assert text == _record(number)
+            gone = last - len(found)
+            assert gone * 21 < len(data), (name, gone)
+            # Small files whose records are in the segment are not all looked at.
+            assert (log.damaged > 0) == (flash.reads > 0) >= (gone > 0), name
+            assert log.mark == (0 if name.endswith("mark") else 7)
+            flash.count()
+            number = log.append(b"new")
+            assert number > last and list(log.records(number)) == [(number, b"new")]
+            _restore(path, whole)
+
+
+def test_a_record_whose_append_was_reported_as_failed_is_there_once_when_appended_again():
+    for done in (True, False):
+        at = 1
+        while _append_again(at, done):
+            at += 1
+        assert at > 3
+
+
+def _append_again(at, done):
+    # Each append fails at its operation `at`, if it has so many, and the next try, too. Returns
+    # how many failed.
+    with Folder() as path, FailingFlash() as flash:
+        return _appended_again(path, flash, at, done)
+
+
+def _appended_again(path, flash, at, done):
+    log = Log(path, SIZE)
+    kept = {}
+    failed = 0
+    for number in range(1, 131):
+        # Two alike are two, though.
+        data = _record(number // 2, (RECORD_MAX, 20, 110, 20)[number // 2 % 4])
+        kept[number] = data
+        for bad in ((at,), (at,), ()):
+            flash.count(writes=bad, done=done)
+            try:
+                assert log.append(data) == number, (at, done)
+                break
+            except OSError:
+                failed += 1
+    assert log.first > 1
+    _check(log, kept)
+    _check(Log(path, SIZE), kept)
+    return failed
+
+
+def test_numbers_that_may_be_behind_damage_are_not_given_again():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        while not os.listdir(path + "/old"):
+            log.append(b"x")
+        most = log.last - 1  # in small files
+    for before in (0, most):
+        with Folder() as path:
+            log = Log(path, SIZE)
+            for _ in range(before + most):
+                log.append(b"x")
+            for k in range(9):
+                if "tail%d" % k in os.listdir(path):
+                    name = "%s/tail%d" % (path, k)
+                    write(name, b"?" * len(read(name)))
+            log = Log(path, SIZE)
+            assert [number for number, _ in log.records()] == list(range(1, before + 1))
+            assert log.append(b"y") > before + most > 400
+
+
+def test_behind_the_last_number_nothing_is_taken_and_nothing_given_up():
+    with Folder() as path:
+        Log(path, SIZE)
+        body = pack("<I", LAST - 2) + b"\x03one"
+        size = len(body) + 8
+        page = pack("<HH", size, size ^ 0xFFFF) + body + pack("<I", crc32(body))
+        write(path + "/tail0", page)
+        log = Log(path, SIZE)
+        assert (log.append(b"two"), log.append(b"three")) == (LAST - 1, LAST)
+        there = [(LAST - 2, b"one"), (LAST - 1, b"two"), (LAST, b"three")]
+        for again in (log, Log(path, SIZE)):
+            for _ in range(3):
+                error_of(OSError, again.append, b"four")
+            assert list(again.records()) == there and again.last == LAST
+        log.set_mark(LAST)
+        assert Log(path, SIZE).mark == LAST
+
+
+def test_a_damaged_piece_is_counted_once_however_often_it_is_read():
+    with Folder() as path:
+        log = Log(path, SIZE)
+        for number in range(1, 401):
+            log.append(_record(number))
+        name = path + "/old/" + sorted(os.listdir(path + "/old"))[0]
+        data = bytearray(read(name))
+        data[20] ^= 1
+        data[2068] ^= 1
+        write(name, data)
+        log = Log(path, SIZE)
+        assert not log.damaged
+        for _ in range(3):
+            assert 360 < len(list(log.records())) < 400
+            assert log.damaged == 2
 
 
 def test_a_random_history_is_kept_as_a_list_would():
@@ -414,6 +664,20 @@ if MICROPYTHON:
                 assert log.give_way(LAST)
                 assert os.statvfs(path)[3] >= free + n
             assert not log.give_way(LAST)
+        finally:
+            unmount(path)
+
+    def test_segments_of_several_blocks_take_no_more_than_the_size():
+        blocks = 50
+        path = mount("/exact", blocks + 2)
+        try:
+            log = Log(path + "/log", blocks * 4096)
+            # Pages that fill a segment to its very end.
+            while not log.lost:
+                log.append(_record(log.last + 1, 115))
+            for _ in range(200):
+                log.append(_record(log.last + 1, 115))
+            assert len(read(path + "/log/old/%08x" % log.first)) > 4096
         finally:
             unmount(path)
 

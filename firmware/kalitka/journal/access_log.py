@@ -180,8 +180,4 @@ class AccessLog:
                 pass
         self.id = hexlify(data).decode()
         self.log = log
-        try:
-            log.shrink()
-        except OSError:
-            pass  # the appends do it
         return log

@@ -30,8 +30,8 @@ _PAGE_MAX = const(314)  # of one large record
 _OVERHEAD = const(5)  # blocks: two folders of two, and one to rewrite the last block of a file
 _SEGMENTS = const(44)  # at most; their names fill less than half a block
 _BLOCKS_MIN = const(8)
-# After damage the newest number is not known. At least as many as can have been behind the
-# newest one that is: a _GRID of records of one byte.
+# After damage the newest number is not known. At least as many as can have been in a damaged piece
+# behind the newest one that is: a _GRID of records of one byte.
 _SKIPPED = const(512)
 _TRIES = const(3)  # to read something; what fails so often is damaged
 _ENOENT = const(2)
@@ -66,6 +66,12 @@ class Log:
         # The checksum of the record whose append failed last, and its number, 0 for none.
         self._tried = self._tried_as = 0
         self._recover()
+        try:
+            # One that took more before shrinks now: an append would have to do all of it.
+            while len(self._firsts) > self._limit() and self.give_way(LAST):
+                pass
+        except OSError:
+            pass  # then an append does it
 
     @property
     def first(self) -> int:
@@ -200,8 +206,18 @@ class Log:
         self._sum = self._used = 0
         self._tail = -1
 
+    def _limit(self):
+        # How many segments there may be: fewer while the oldest is a large one, of a time when
+        # the log took more.
+        size = self._room
+        try:
+            size = max(size, os.stat(self._segment_name(self._firsts[0]))[6])
+        except (OSError, IndexError):
+            pass
+        return max(1, self._most * self._room // size)
+
     def _begin_segment(self, number):
-        while len(self._firsts) >= self._most:
+        while len(self._firsts) >= self._limit():
             following = (self._firsts + [number])[1]
             if following > self.spare:
                 raise OSError(_ENOSPC)
@@ -215,14 +231,6 @@ class Log:
         self._save(self.mark, lost, following)
         os.remove(self._segment_name(self._firsts[0]))
         self._firsts.pop(0)
-
-    def shrink(self) -> None:
-        """Let the oldest give way until the log takes no more than its size. Raises OSError.
-
-        For one that took more before: otherwise a single append has to do all of it.
-        """
-        while len(self._firsts) > self._most and self.give_way(LAST):
-            pass
 
     def give_way(self, number: int) -> bool:
         """Give the oldest segment's flash back, if no record in it is above `number`.
@@ -380,6 +388,7 @@ class Log:
         self._unsettled = True
         view = memoryview(bytearray(_GRID))
         folder = self._folder[:-1]
+        _forget(folder)
         try:
             names = os.listdir(folder + "/old")
         except OSError as e:
@@ -417,7 +426,7 @@ class Log:
         self._find_end(view)
         self._find_tails(view)
         if damaged != self.damaged:
-            self.last = min(self.last + _SKIPPED, LAST)
+            self.last = min(self.last + _SKIPPED * (self.damaged - damaged), LAST)
             self._end_page()
         self._unsettled = False
 
@@ -490,7 +499,18 @@ def read(name: str, at: int, view: memoryview) -> int:
         except OSError as e:
             if e.errno == _ENOENT:
                 return 0
+            _forget(name)
     return -1
+
+
+def _forget(name):
+    # LittleFS takes what it could not read for read, until it has read something else.
+    for _ in range(_TRIES):
+        try:
+            os.statvfs(name)
+            return
+        except OSError:
+            pass
 
 
 def _number(view, at):

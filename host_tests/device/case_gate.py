@@ -1,0 +1,238 @@
+"""The gate: whatever a person is told stands in flash by then, whatever the power does next.
+
+What tells a person (the lock, the console) looks into the flash when it is called: it opens the
+log anew, as a start does.
+"""
+
+import asyncio
+import sys
+
+from device.fake_time import run
+from device.scratch import Folder
+from device.syncs import apply
+from kalitka.access import decision, rules
+from kalitka.hardware.wiegand import FrameError
+from kalitka.journal import entries
+from kalitka.journal.access_log import AccessLog
+from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, HELD, SCANNER
+from kalitka.journal.log import Log
+from kalitka.journal.repeat import Passes
+from kalitka.table.table import Table
+
+_SIZE = 65536
+_NOW = 1795415400
+_GUEST = b"04A1B2C3"
+_STRANGER = b"0BADC0DE"
+_LATE = b"0000A7E5"  # no longer valid
+
+
+def _gate():
+    # The module imports the chip's clock, which no test has.
+    class Chip:
+        RTC = None
+
+    kept = sys.modules.get("machine")
+    sys.modules["machine"] = Chip
+    try:
+        from kalitka import gate
+    finally:
+        del sys.modules["machine"]
+        if kept:
+            sys.modules["machine"] = kept
+    return gate
+
+
+gate = _gate()
+
+
+class Clock:
+    """A clock that stands still."""
+
+    is_set = True
+    minute = _NOW // 60
+    day_minute = minute % 1440
+    weekday = 0
+    zone = None
+
+    def tick(self):
+        """Nothing moves."""
+
+    def uptime(self):
+        return 100
+
+    def seconds(self):
+        return _NOW
+
+    def text(self):
+        return "now"
+
+
+class Scanner:
+    """Reads these cards, one a second, then none; None is a frame that is none."""
+
+    def __init__(self, cards):
+        self._cards = cards
+
+    async def read(self, code):
+        await asyncio.sleep(1 if self._cards else 1000)
+        card = self._cards.pop(0)
+        if card is None:
+            raise FrameError("frame of 3 bits")
+        code[: len(card)] = card
+        return len(card)
+
+
+class Contact:
+    """Changes after each of these times, in seconds. active: whether something is on."""
+
+    def __init__(self, times, active=False):
+        self._times = times + [1000]
+        self.active = active
+
+    async def change(self):
+        # As with a Contact, whoever waits may give it up and come again.
+        while self._times[0] > 0:
+            await asyncio.sleep(0.5)
+            self._times[0] -= 0.5
+        self._times.pop(0)
+        self.active = not self.active
+        return self.active
+
+
+class Site:
+    """`with Site() as site:` a log, and what a person is told with what is in flash by then.
+
+    told: [(what, the last entry in flash as (source, state, reason, code), how many there are)].
+    """
+
+    def __init__(self):
+        self._folder = Folder()
+        self.told = []
+        self.released = False  # as of a lock
+        self.passes = None
+
+    def __enter__(self):
+        self.path = self._folder.__enter__()
+        self.log = AccessLog(self.path + "/journal", _SIZE, Clock(), self._fail)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        self._folder.__exit__(kind, error, trace)
+
+    def _fail(self, line):
+        raise AssertionError(line)
+
+    def _tell(self, what):
+        found = [entries.fields(data) for _, data in Log(self.path + "/journal", _SIZE).records()]
+        last = found[-1] if found else (None,) * 5
+        self.told.append((what, last[:3] + last[4:5], len(found)))
+
+    def open(self):
+        """As of a lock."""
+        self._tell("opened")
+        if self.passes:
+            # A pass that is not sealed counts for nothing after a power cut.
+            kept = Log(self.path + "/passes", _SIZE)
+            assert kept.last == kept.mark == 1
+
+    def report(self, line):
+        """The console."""
+        self._tell(line)
+
+    def want(self, code, n):
+        """Whoever asks the server about unknown cards."""
+        self._tell("wanted " + bytes(code[:n]).decode())
+
+    def judge(self):
+        """Return a Gate with a table."""
+        table = Table(self.path + "/table")
+        late = rules.pack(b"1_100_200")
+        apply(table, True, [(_GUEST, rules.pack(b"9_1")), (_LATE, late)], Clock.minute)
+        return gate.Gate(table, Clock(), "minute", self.log, self.passes)
+
+    def serve(self, server, *arguments):
+        """Run one of the gate's servers for a minute."""
+
+        async def scenario():
+            job = asyncio.create_task(server(*arguments))
+            await asyncio.sleep(60)
+            job.cancel()
+            try:
+                await job
+            except asyncio.CancelledError:
+                pass
+
+        run(scenario)
+
+
+def test_a_card_opens_the_door_and_is_told_when_its_entry_is_in_flash():
+    with Site() as site:
+        judge = site.judge()
+        scanner = Scanner([_GUEST, None, _STRANGER, _LATE, _GUEST])
+        site.serve(gate.serve_scanner, scanner, judge, Clock(), site, site.want, site.report)
+        allowed = (SCANNER, 1, decision.ALLOWED, _GUEST)
+        unknown = (SCANNER, 0, decision.UNKNOWN_CODE, _STRANGER)
+        assert site.told == [
+            ("opened", allowed, 1),
+            ("card 04A1B2C3 allowed (now), by 9_1", allowed, 1),
+            ("scanner: frame of 3 bits", allowed, 1),
+            ("card 0BADC0DE denied: unknown code (now)", unknown, 2),
+            ("wanted 0BADC0DE", unknown, 2),
+            site.told[5],
+            ("opened", allowed, 4),
+            ("card 04A1B2C3 allowed (now), by 9_1", allowed, 4),
+        ], site.told
+        words, entry, count = site.told[5]
+        assert words.startswith("card 0000A7E5 denied: no longer valid")
+        assert entry[:2] == (SCANNER, 0) and entry[3] == _LATE and count == 3
+
+
+def test_a_card_that_may_pass_once_opens_the_door_when_entry_and_pass_are_in_flash():
+    with Site() as site:
+        site.passes = Passes(site.path + "/passes", _SIZE, 60)
+        judge = site.judge()
+        scanner = Scanner([_GUEST, _GUEST])
+        site.serve(gate.serve_scanner, scanner, judge, Clock(), site, None, site.report)
+        allowed = (SCANNER, 1, decision.ALLOWED, _GUEST)
+        used = (SCANNER, 0, decision.ALREADY_USED, _GUEST)
+        assert site.told == [
+            ("opened", allowed, 1),
+            ("card 04A1B2C3 allowed (now), by 9_1", allowed, 1),
+            ("card 04A1B2C3 denied: already used (now)", used, 2),
+        ], site.told
+
+
+def test_the_exit_button_opens_the_door_when_its_entry_is_in_flash():
+    with Site() as site:
+        button = Contact([1, 1, 1, 1])
+        site.serve(gate.serve_exit_button, button, site.log, site, site.report)
+        pressed = (EXIT_BUTTON, 1, 0, b"")
+        assert site.told == [
+            ("opened", pressed, 1),
+            ("exit button", pressed, 1),
+            ("opened", pressed, 2),
+            ("exit button", pressed, 2),
+        ], site.told
+
+
+def test_the_alarm_is_told_when_it_is_in_flash_also_one_that_is_on_at_the_start():
+    for active, expected in ((False, ("on", "off")), (True, ("on", "off", "on"))):
+        with Site() as site:
+            contact = Contact([1, 1], active)
+            site.serve(gate.serve_alarm, contact, site.log, site.report)
+            for count in range(len(expected)):
+                entry = (ALARM, int(expected[count] == "on"), 0, b"")
+                assert site.told[count] == ("alarm " + expected[count], entry, count + 1)
+            assert len(site.told) == len(expected)
+
+
+def test_the_door_is_told_when_it_is_in_flash():
+    for released, reason, words in ((False, FORCED, "forced"), (True, HELD, "held open")):
+        with Site() as site:
+            site.released = released
+            door = Contact([1, 10])
+            site.serve(gate.serve_door, door, 5, site.log, site, site.report)
+            assert site.told == [
+                ("door " + words, (DOOR, 1, reason, b""), 1),
+                ("door shut, it was " + words, (DOOR, 0, reason, b""), 2),
+            ], site.told
