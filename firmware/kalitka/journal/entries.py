@@ -18,9 +18,6 @@ ALARM = const(3)  # the alarm contact
 FORCED = const(0)
 HELD = const(1)
 
-# What stands for the code, by reason.
-_DOOR_CODES = (b"door-forced", b"door-held")
-
 _STATE = const(4)  # bits of the first byte, beside the source
 _UNTIMED = const(8)
 _RAW = const(16)
@@ -57,7 +54,7 @@ def time_in(data: bytes):
     """Return (session, uptime, seconds) of a time record, None of another one."""
     if data[0] != _TIME or len(data) != 1 + SESSION_SIZE + 8:
         return None
-    return data[1:5], _number(data, 5), _number(data, 9)
+    return data[1:5], int.from_bytes(data[5:9], "little"), int.from_bytes(data[9:], "little")
 
 
 def session_in(data: bytes) -> bytes:
@@ -82,7 +79,7 @@ def fields(data: bytes):
             code = codes.unpack(code)
         except codes.CodeError:
             return None
-    return head & 3, head >> 2 & 1, data[1], _number(data, 2), code, data[6:at]
+    return head & 3, head >> 2 & 1, data[1], int.from_bytes(data[2:6], "little"), code, data[6:at]
 
 
 def code_text(source: int, reason: int, code: bytes, plain: bool) -> bytes:
@@ -96,11 +93,7 @@ def code_text(source: int, reason: int, code: bytes, plain: bool) -> bytes:
     if source == ALARM or (source == DOOR and plain):
         return b"alarm"
     if source == DOOR:
-        return _DOOR_CODES[reason == HELD]
+        return b"door-held" if reason == HELD else b"door-forced"
     if not plain and codes.check(code) is None:
         return code
     return bytes(63 if b < 33 or b > 126 or b in b"%,_" else b for b in code) or b"?"
-
-
-def _number(data, at):
-    return int.from_bytes(data[at : at + 4], "little")
