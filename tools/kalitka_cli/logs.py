@@ -9,6 +9,7 @@ an apostrophe before it; and a semicolon, at which some of them begin a new cell
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -88,6 +89,8 @@ def run(
     except BrokenPipeError:
         raise  # whoever read has seen enough
     except OSError as fault:
+        # What is still held back would fail once more at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return complain(f"the output cannot be written: {fault.strerror or fault}", 1)
     return max(_tell(log, name), 0 if runs_again else 1)
 
