@@ -174,6 +174,19 @@ def test_entries_without_a_time_get_it_by_what_is_noted_when_the_clock_is_set():
             assert site.offset(2, session) == START
 
 
+def test_records_of_a_later_firmware_do_not_end_the_search_for_a_time():
+    with Site(is_set=False) as site:
+        site.note()
+        for head in range(0x20, 0x100):
+            if head != 0x80:
+                site.log.log.append(bytes((head,)) + b"of a later firmware")
+        site.clock.is_set = True
+        site.note()
+        session = site.log.session
+        site.start()
+        assert site.offset(1, session) == START
+
+
 def test_a_session_whose_clock_was_never_set_has_no_time():
     with Site(is_set=False) as site:
         sessions = []

@@ -58,10 +58,11 @@ def time_in(data: bytes):
 
 
 def session_in(data: bytes) -> bytes:
-    """Return the session of a record without a time, or of a time record; b"" of others."""
-    if data[0] == _TIME:
+    """Return the session of an entry without a time, or of a time record; b"" of others."""
+    head = data[0]
+    if head == _TIME:
         return data[1:5]
-    return data[6:10] if data[0] & _UNTIMED else b""
+    return data[6:10] if head & _UNTIMED and head < _RAW << 1 else b""
 
 
 def fields(data: bytes):

@@ -151,7 +151,8 @@ def _store(session: Session, reader: str, batch: Batch, now: int) -> int:
         new = _insert(session, rows)
         stored += len(new)
         if batch.log is not None and len(new) < len(rows):
-            others = _others(session, [row for row in rows if row["number"] not in new])
+            there = set(new)
+            others = _others(session, [row for row in rows if row["number"] not in there])
             stored += len(_insert(session, others)) if others else 0
     return stored
 
