@@ -467,6 +467,17 @@ class Judging:
         self._server.server_close()
 
 
+def failing_at_first(count, status):
+    """Return a judge that answers so to the first bodies; `bodies` of it are all."""
+
+    def judge(texts):
+        judge.bodies.append(texts)
+        return status if len(judge.bodies) <= count else 200
+
+    judge.bodies = []
+    return judge
+
+
 def judged(story, judge, most=300, polls=False):
     """Upload everything to a judge; return what it took, in its order, and the lines told.
 
@@ -577,13 +588,7 @@ def test_a_server_that_recovers_while_its_refusals_are_counted_loses_nothing(
 ):
     story = plain_story
     story.note(30)
-    calls = []
-
-    def judge(texts):
-        calls.append(texts)
-        return 400 if len(calls) <= refusals else 200
-
-    taken, lines = judged(story, judge)
+    taken, lines = judged(story, failing_at_first(refusals, 400))
     texts = story.texts()
     refused = refusals - 4  # 30, 15, 7 and 3 entries were refused before
     # Those that were refused are asked for again, behind the first that was taken.
@@ -620,13 +625,7 @@ def test_a_power_cut_while_they_are_asked_for_again_repeats_one_entry(plain_stor
     story.do("restart", 60)
     story.do("set_clock")
     story.do("send_all", 60)
-    calls = []
-
-    def judge(texts):
-        calls.append(texts)
-        return 400 if len(calls) <= 10 else 200
-
-    with Judging(judge) as server:
+    with Judging(failing_at_first(10, 400)) as server:
         story.run(server.url)
     taken = [text for texts, status in server.requests if status == 200 for text in texts]
     texts = story.texts()
@@ -639,15 +638,10 @@ def test_a_power_cut_while_they_are_asked_for_again_repeats_one_entry(plain_stor
 def test_what_is_not_said_of_the_entries_passes_over_none(plain_story, status):
     story = plain_story
     story.note(20)
-    calls = []
-
-    def judge(texts):
-        calls.append(len(texts))
-        return status if len(calls) <= 20 else 200
-
+    judge = failing_at_first(20, status)
     taken, lines = judged(story, judge)
     assert taken == story.texts()
-    assert calls == [20] * 21
+    assert [len(texts) for texts in judge.bodies] == [20] * 21
     assert len(lines) == 2 and f"answered {status}" in lines[0]
     assert story.outcome["lost"] == 0
     counted["duplicates"] += 400
@@ -672,13 +666,7 @@ def test_a_server_that_answers_everything_with_500_for_a_while_loses_nothing(
 ):
     story = plain_story
     story.note(30)
-    calls = []
-
-    def judge(texts):
-        calls.append(texts)
-        return 500 if len(calls) <= failures else 200
-
-    taken, lines = judged(story, judge, polls=True)
+    taken, lines = judged(story, failing_at_first(failures, 500), polls=True)
     assert sorted(taken) == story.texts()
     assert not [line for line in lines if "passed over" in line]
     assert (story.outcome["lost"], story.outcome["mark"]) == (0, 30)
