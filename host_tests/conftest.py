@@ -3,9 +3,36 @@
 Figures are shown at the end of the run.
 """
 
+import logging
+
 import pytest
+from hypothesis import HealthCheck, settings
 
 from world import World
+
+# The same examples every time, however long they take.
+settings.register_profile(
+    "kalitka",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("kalitka")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """Have whatever a command did to this process's log end with the test.
+
+    A handler that stayed would write to a stream that was closed with the command.
+    """
+    loggers = [logging.root, *map(logging.getLogger, ("kalitka_hub", "kalitka_cli"))]
+    kept = [(logger, logger.handlers[:], logger.level) for logger in loggers]
+    yield
+    for logger, handlers, level in kept:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
 
 
 @pytest.fixture

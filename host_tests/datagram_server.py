@@ -5,17 +5,21 @@ import socket
 import threading
 from collections.abc import Callable
 
+_SILENCE_S = 0.25  # that pass at once, of the clock of a reader that hears nothing
+
 
 class DatagramServer:
     """Serves from its making until it is left as a context, at `port`.
 
     script: what to answer with: one for all, one a datagram (the last one for all that follow), or
-    a callable that is given what came. A kind of server has `_serve`, which runs in the thread
-    until `_stop` is set.
+    a callable that is given what came. tell: lets seconds pass for whoever asks, if they have a
+    clock of their own (see readers_clock.py). A kind of server has `_serve`, which runs in the
+    thread until `_stop` is set.
     """
 
-    def __init__(self, script):
+    def __init__(self, script, tell: Callable[[float], None] | None = None):
         self.follow(script)
+        self._tell = tell
         self._stop = threading.Event()
         self._socket = self._bound()
         self._stranger = self._bound()  # another port, for answers that come from elsewhere
@@ -45,8 +49,10 @@ class DatagramServer:
     def _send(self, data: bytes, answer, receiver: tuple[str, int]) -> None:
         # So often, and from where, the answer says.
         sending = self._stranger if answer.stranger else self._socket
-        for _ in range(answer.times):
+        for _ in range(0 if answer.silent else answer.times):
             sending.sendto(data, receiver)
+        if self._tell and not answer.is_heard:
+            self._tell(_SILENCE_S)
 
     @staticmethod
     def _bound() -> socket.socket:

@@ -8,11 +8,13 @@ process for all examples, so that hypothesis drives the very same checks in both
 import json
 import os
 import subprocess
+import tempfile
 from importlib import import_module
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.virtual_chip import micropython
 
 TESTS = Path(__file__).parent
@@ -66,19 +68,37 @@ def command(subject, script, *arguments):
     return [micropython(), "-X", f"heapsize={heap}", str(TESTS / script), *arguments]
 
 
-def polled(options, **process):
-    """Run `sync_runner` in MicroPython with these options; return what it printed."""
-    done = subprocess.run(
-        command("sync_runner", "device/sync_runner.py"),
-        input=json.dumps(options),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=ENVIRONMENT,
-        **process,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+def outcome_of(runner, options, clock, **process):
+    """Run a script of device/ in MicroPython with these options; return what came of it.
+
+    runner: such as "sync_runner", which is told its time (see `device/told_time.py`) by `clock`,
+    a ReadersClock. process: arguments of Popen.
+    """
+    said = []
+    with (
+        tempfile.TemporaryFile("w+") as complaints,
+        subprocess.Popen(
+            command(runner, f"device/{runner}.py"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            env=ENVIRONMENT,
+            **process,
+        ) as running,
+    ):
+        running.stdin.write(json.dumps(options) + "\n")
+        running.stdin.flush()
+        with clock.of(running.stdin.fileno()):
+            for line in running.stdout:
+                if line == "passed\n":
+                    clock.passed()
+                else:
+                    said.append(line)
+        status = running.wait()
+        complaints.seek(0)
+        assert status == 0, "".join(said) + complaints.read()
+    return json.loads("".join(said))
 
 
 class Here:
@@ -124,7 +144,7 @@ class Peer:
     def close(self):
         """End the process."""
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
 
 
 RUNTIMES = {"cpython": Here, "micropython": Peer}

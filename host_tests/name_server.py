@@ -67,6 +67,11 @@ class Answer:
     delay: float = 0
     times: int = 1
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether who asked takes it for an answer, be it a wrong one."""
+        return not (self.silent or self.stranger or self.wrong_id)
+
 
 # One for every query, one a query (the last one for all that follow), or one for what is asked.
 Answers = Answer | list[Answer] | Callable[[Query], Answer]
@@ -103,11 +108,11 @@ def packet(query: Query, answer: Answer) -> bytes:
 class NameServer(DatagramServer):
     """Answers queries by UDP on loopback, at `port`. Records them in `queries`."""
 
-    def __init__(self, answers: Answers):
+    def __init__(self, answers: Answers, tell: Callable[[float], None] | None = None):
         self.queries: list[Query] = []
         self._late: list[tuple[float, int, bytes, Query, Answer]] = []
         self._count = itertools.count()
-        super().__init__(answers)
+        super().__init__(answers, tell)
 
     @property
     def names(self) -> list[str]:
@@ -137,8 +142,6 @@ class NameServer(DatagramServer):
     def _send_due(self):
         while self._late and self._late[0][0] <= time.monotonic():
             _, _, data, query, answer = heapq.heappop(self._late)
-            if answer.silent:
-                continue
             self._send(data, answer, query.sender)
 
 

@@ -8,20 +8,26 @@ own, so that one that hangs blocks nobody; all of them end with the server, what
 import contextlib
 import fcntl
 import math
+import select
 import socket
 import ssl
 import struct
 import termios
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _LINGER = 0.05  # seconds without a byte after which the other side has nothing more to say
+_STEP = 0.25  # seconds of silence that pass at once
+_GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
 @dataclass
 class Script:
     """What to send to one connection, and how it ends: by a close, if nothing else is said.
+
+    Seconds are those of the other side's clock, where the server tells it of them.
 
     data: the answer, or several of them: each is sent after one more request has been read.
 
@@ -101,12 +107,20 @@ class ScriptedServer:
     """Listens on loopback at `port`; `requests` holds (head, body) of what was asked.
 
     tls: the context of a TLS server, such as `certificates.server_context` returns.
+    tell: lets seconds pass for the other side, if that has a clock of its own (readers_clock.py);
+    returns when they have.
     """
 
-    def __init__(self, scripts: list[Script], tls: ssl.SSLContext | None = None):
+    def __init__(
+        self,
+        scripts: list[Script],
+        tls: ssl.SSLContext | None = None,
+        tell: Callable[[float], None] | None = None,
+    ):
         self.requests: list[tuple[str, bytes]] = []
         self._scripts = scripts
         self._tls = tls
+        self._tell = tell
         self._connections: list[_Connection] = []
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -157,7 +171,7 @@ class ScriptedServer:
                 return
             script = self._scripts[min(len(self._connections), len(self._scripts) - 1)]
             tls = None if script.handshake == "plain" else self._tls
-            one = _Connection(connection, script, tls, self.requests, self._stop)
+            one = _Connection(connection, script, tls, self.requests, self._stop, self._tell)
             self._connections.append(one)
             one.start()
 
@@ -165,13 +179,14 @@ class ScriptedServer:
 class _Connection:
     # One connection with its thread, which alone reads, writes and closes the socket.
 
-    def __init__(self, connection, script, tls, requests, stop):
+    def __init__(self, connection, script, tls, requests, stop, tell):
         self.carried = 0
         self.fault = ""
         self._socket = connection
         self._script = script
         self._requests = requests
         self._stop = stop
+        self._tell = tell
         self._left = math.inf if script.after is None else script.after
         self._unread = b""
         self._plain_words = script.handshake == "plain"
@@ -205,7 +220,7 @@ class _Connection:
     def _play(self):
         script = self._script
         if script.accept_only:
-            self._stop.wait(_seconds(script.held))
+            self._hold()
             return
         if self._tls and script.handshake == "half":
             self._tls.half_handshake()
@@ -213,12 +228,7 @@ class _Connection:
             if self._tls:
                 self._tls.handshake()
             self._answer()
-        deadline = time.monotonic() + script.held
-        if script.never_read:
-            self._stop.wait(_seconds(script.held))
-            return
-        while script.held and self._request(deadline):
-            pass
+        self._hold()
 
     def _answer(self):
         script = self._script
@@ -229,51 +239,86 @@ class _Connection:
             self._send(data)
         while not script.never_read and self._left > 0:
             following = next(answers, data if script.repeat else None)
-            if following is None or not self._request(math.inf):
+            if following is None or not self._request():
                 return
             data = following
             self._send(data)
 
     def _send(self, data):
-        self._stop.wait(self._script.delay)
+        self._wait(self._script.delay)
         data = data[: min(self._left, len(data))]
         self._left -= len(data)
         for start in range(0, len(data), self._script.piece):
-            if start and self._stop.wait(self._script.pause):
+            if start and self._wait(self._script.pause):
                 return
             piece = data[start : start + self._script.piece]
             (self._tls or self._socket).sendall(piece)
 
-    def _request(self, deadline):
+    def _wait(self, seconds):
+        # Lets them pass; returns whether the server has been stopped.
+        if self._tell and seconds:
+            self._tell(seconds)
+            seconds = 0
+        return self._stop.wait(seconds)
+
+    def _hold(self):
+        # Keeps the connection open without a word, until its time is over or nobody is there.
+        script = self._script
+        left = script.held
+        reads = not (script.accept_only or script.never_read)
+        while left > 0 and not self._stop.is_set():
+            events = self._events(select.POLLIN if reads else 0)
+            if events & select.POLLIN or (reads and self._has_more()):
+                if not self._request():
+                    return
+            elif events & _GONE:
+                return
+            elif self._tell:
+                self._tell(min(left, _STEP))
+                left -= _STEP
+            else:
+                left -= self._look(min(left, _STEP), select.POLLIN if reads else 0)
+
+    def _has_more(self):
+        # Whether something has been taken in that no request was made of yet.
+        return bool(self._unread) or bool(self._tls and self._tls.pending)
+
+    def _events(self, wanted, seconds=0.0):
+        # What there is to know of the socket now or within so many seconds: POLLIN, _GONE.
+        looking = select.poll()
+        looking.register(self._socket, wanted | select.POLLRDHUP)
+        return next((events for _, events in looking.poll(seconds * 1000)), 0)
+
+    def _look(self, seconds, wanted):
+        # Looks for something new for so many seconds at most; returns how many it were.
+        began = time.monotonic()
+        self._events(wanted, seconds)
+        return time.monotonic() - began
+
+    def _request(self):
         # Reads and records one request; returns whether there was a whole one.
         if self._plain_words:
             # The other side speaks TLS: what it says first is taken for the request.
             self._plain_words = False
             return bool(self._socket.recv(4096))
         while b"\r\n\r\n" not in self._unread:
-            if not self._fill(deadline):
+            if not self._fill():
                 return False
         head, _, self._unread = self._unread.partition(b"\r\n\r\n")
         text = head.decode()
         fields = [line.partition(":") for line in text.lower().split("\r\n")]
         size = next((int(value) for name, _, value in fields if name == "content-length"), 0)
         while len(self._unread) < size:
-            if not self._fill(deadline):
+            if not self._fill():
                 return False
         body, self._unread = self._unread[:size], self._unread[size:]
         self.carried += 1
         self._requests.append((text, body))
         return True
 
-    def _fill(self, deadline):
-        # Takes in what comes next; returns whether something came before the deadline.
-        try:
-            self._socket.settimeout(_seconds(max(deadline - time.monotonic(), 0.001)))
-            data = (self._tls or self._socket).recv(4096)
-        except TimeoutError:
-            return False
-        finally:
-            self._socket.settimeout(None)
+    def _fill(self):
+        # Takes in what comes next; returns whether something came.
+        data = (self._tls or self._socket).recv(4096)
         self._unread += data
         return bool(data)
 
@@ -299,11 +344,6 @@ class _Connection:
             left = fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0\0\0\0")
             if left == b"\0\0\0\0":
                 return
-
-
-def _seconds(seconds):
-    # As the standard library takes a time to wait for.
-    return None if math.isinf(seconds) else seconds
 
 
 class _Tls:
@@ -345,6 +385,10 @@ class _Tls:
                 self._take()
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
+
+    @property
+    def pending(self):
+        return self._tls.pending() + self._come.pending
 
     def sendall(self, data):
         self._tls.write(data)

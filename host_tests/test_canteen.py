@@ -15,6 +15,7 @@ from kalitka_hub.site.readers import add_reader
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
 from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader
 
 BADGE, ARRIVAL = "0d3c2bbf-2f3e-4d0c-9d3a-3d1c5b0f1a01", "5b0f1a01-2f3e-4d0c-9d3a-0d3c2bbf3d1c"
@@ -37,13 +38,15 @@ class Kormitel:
             "date": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "data": {"id": key, **data},
         }
-        answer = self.session.post(self.base + "back-sync", json={group: [item]}, timeout=20)
+        answer = self.session.post(
+            self.base + "back-sync", json={group: [item]}, timeout=PATIENCE_S
+        )
         assert (answer.status_code, answer.json()["applied"]) == (200, 1), answer.text
 
     def asked(self, group, key):
         """Return what is told of an object."""
         query = {"from_date": "2013-06-13T00:00:00"}
-        answer = self.session.get(self.base + "sync", params=query, timeout=20)
+        answer = self.session.get(self.base + "sync", params=query, timeout=PATIENCE_S)
         return next(told for told in answer.json()[group] if told["id"] == key)
 
 
@@ -53,12 +56,11 @@ class Kitchen(VirtualReader):
     def decides(self, code):
         """Return why a code is denied after the next poll, ALLOWED if the lock opened."""
         assert self.link
-        # A poll that is under way may have been answered already: the next one is whole.
-        polls = self.link.requests + 2
-        deadline = time.monotonic() + 30
-        while self.link.requests < polls and time.monotonic() < deadline:
+        # A poll that is under way may have been answered already: the next one is whole, and
+        # with the one behind it that has been applied.
+        polls = self.link.requests + 3
+        while self.link.requests < polls:
             time.sleep(0.05)
-        time.sleep(0.3)
         outcome = self.present(code)
         assert outcome.opened == outcome.allowed
         return ALLOWED if outcome.allowed else outcome.reason

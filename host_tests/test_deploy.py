@@ -26,6 +26,7 @@ from kalitka_cli.device import Device
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import image
 from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
 
@@ -41,7 +42,7 @@ def command(board, *options):
 
 def run(board, *options):
     done = subprocess.run(
-        command(board, *options), capture_output=True, text=True, check=False, timeout=100
+        command(board, *options), capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert "Traceback" not in done.stdout + done.stderr
     return done
@@ -188,7 +189,7 @@ def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_work
         while not board.rom_file.read_bytes().startswith(b"\xd2") and process.poll() is None:
             time.sleep(0.01)
         board.power_cut()
-        _, complaint = process.communicate(timeout=60)
+        _, complaint = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 1
         assert re.fullmatch(r"the connection at \S+ was lost; .*\n", complaint)
         assert "main.py" not in board.flash_files()
@@ -259,7 +260,7 @@ def test_a_reader_that_is_stopped_from_the_console_shuts_its_door(synced):
             [sys.executable, "-m", "mpremote", "connect", board.port, "exec", "pass"],
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         board.wait_pin(lock, 0)
 
@@ -415,7 +416,7 @@ def test_after_an_interrupted_deploy_another_one_works(blank, how):
             os.killpg(process.pid, signal.SIGKILL)
         else:
             blank.power_cut()
-        _, complaint = process.communicate(timeout=60)
+        _, complaint = process.communicate(timeout=PATIENCE_S)
     if how == "the cable is pulled":
         assert process.returncode == 1
         assert re.fullmatch(r"the connection at \S+ was lost; .*\n", complaint)

@@ -23,6 +23,7 @@ from kalitka_cli import log_over_usb, mpremote
 from kalitka_cli.build import board as board_of
 from kalitka_cli.main import app
 from kalitka_sim import image
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
 
@@ -513,7 +514,7 @@ def command(board, *options):
 def over_usb(board, *options):
     """Run the command; returns (the JSON lines as dicts, stderr, KiB that were read)."""
     done = subprocess.run(
-        command(board, *options), capture_output=True, text=True, check=False, timeout=100
+        command(board, *options), capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     kib = sum(map(int, re.findall(r"^reading (\d+) KiB", done.stderr, re.MULTILINE)))
@@ -558,7 +559,9 @@ def test_a_reader_without_a_log_is_told_so_and_runs_again(board, tmp_path):
     board.power_on()
     board.wait_line("idle ready")
     seen = len(board.console)
-    done = subprocess.run(command(board), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command(board), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
     assert done.returncode == 2
     assert "has no /journal: its firmware keeps no access log" in done.stderr
     board.wait_line("idle ready", since=seen)
@@ -596,7 +599,7 @@ def test_a_cable_pulled_in_the_middle_gives_one_line(board, large):
     started(board, large, {"boot.py": WATCHDOG})
     with under_way(board) as process:
         board.power_cut()
-        output, complaint = process.communicate(timeout=60)
+        output, complaint = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert not output
     stopping, reading, lost = complaint.splitlines()
@@ -613,7 +616,7 @@ def test_after_ctrl_c_the_reader_runs_again(board, large):
     seen = started(board, large, {"boot.py": WATCHDOG})
     with under_way(board) as process:
         os.killpg(process.pid, signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
+        _, complaint = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert complaint.splitlines()[-1] == "interrupted"
     board.wait_ready(since=seen)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import micropython_peer
+from kalitka_sim.patience import PATIENCE_S
 
 DEVICE = Path(__file__).parent / "device"
 
@@ -31,7 +32,7 @@ def _outcomes(case_file):
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=PATIENCE_S,
     )
     outcomes = {}
     figures = []

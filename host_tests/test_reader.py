@@ -94,6 +94,7 @@ def test_the_lock_opens_for_its_seconds_and_shuts_again(hub, tmp_path, kind, out
         before = len(reader.pin_changes)
         reader.pulses(wiegand_bits("04A1B2C3"))
         reader.wait_line("card 04A1B2C3 allowed")
+        reader.ask({"do": "pins"})  # every change of a pin before this answer has come, too
         reader.wait_pin(lock, locked)
         changes = [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
         assert [level for level, _ in changes] == [1 - locked, locked]
@@ -103,17 +104,25 @@ def test_the_lock_opens_for_its_seconds_and_shuts_again(hub, tmp_path, kind, out
 
 def test_a_second_card_begins_the_locks_time_anew(hub, tmp_path):
     hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
-    with at_the_hub(hub, tmp_path, lock_seconds=1) as reader:
-        lock = reader.board["LOCK"]
-        reader.power_on()
-        reader.wait_line("sync: full")
-        before = len(reader.pin_changes)
-        reader.present("04A1B2C3")
-        reader.present("04A1B2C3")
-        reader.wait_pin(lock, 0)
-        changes = [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
-        assert [level for level, _ in changes] == [1, 0]
-        assert changes[1][1] - changes[0][1] > 1000
+    # Both cards have to come within that time: a busy computer gets more of it.
+    for seconds in (1, 5, 25, 125):
+        with at_the_hub(hub, tmp_path / str(seconds), lock_seconds=seconds) as reader:
+            lock = reader.board["LOCK"]
+            reader.power_on()
+            reader.wait_line("sync: full")
+            before = len(reader.pin_changes)
+            assert reader.present("04A1B2C3").opened
+            if reader.pins[lock] == 0:
+                continue
+            reader.present("04A1B2C3")
+            reader.wait_pin(lock, 0)
+            changes = [change for change in reader.pin_changes[before:] if change[0] == lock]
+        (_, _, opened), *_, (_, _, shut) = changes
+        if [level for _, level, _ in changes] == [1, 0]:
+            assert shut - opened > seconds * 1000
+            return
+        assert changes[2][2] - opened >= seconds * 1000
+    raise AssertionError("two cards did not come within two minutes")
 
 
 def test_what_the_hub_says_is_what_the_gate_does(hub, tmp_path):
@@ -145,9 +154,9 @@ def test_a_cut_network_is_seen_and_found_again_while_the_gate_decides(hub, tmp_p
         assert reader.present("04A1B2C3").opened
         seen = len(reader.console)
         reader.network(True)
-        reader.wait_line("wifi: connected", since=seen, timeout=40)
+        reader.wait_line("wifi: connected", since=seen)
         hub.command("token", "remove", "04A1B2C3")
-        reader.wait_line("1 codes changed", since=seen, timeout=40)
+        reader.wait_line("1 codes changed", since=seen)
         assert reader.present("04A1B2C3").reason == "unknown code"
 
 
@@ -170,7 +179,7 @@ def test_after_a_power_cut_it_decides_from_flash_and_needs_the_clock_for_hours(h
         assert reader.present("DEADBEEF").opened
         seen = len(reader.console)
         reader.link.mend()
-        reader.wait_line("clock: set", since=seen, timeout=60)
+        reader.wait_line("clock: set", since=seen)
         assert reader.present("DEADBEEF").opened
 
 
@@ -279,7 +288,7 @@ def test_a_damaged_table_denies_with_its_reason_and_is_healed_by_a_full_sync(hub
         reader.power_on()
         assert reader.present("04A1B2C3").reason == "table damaged"
         reader.link.mend()
-        reader.wait_line("sync: full", since=seen, timeout=60)
+        reader.wait_line("sync: full", since=seen)
         assert reader.present("04A1B2C3").opened
 
 

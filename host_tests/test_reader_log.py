@@ -1,16 +1,20 @@
 """The access log in the whole reader: from the pins to the hub's database, over power cuts."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader, wiegand_bits
 from scripted_server import Script, ScriptedServer, reply
 
 MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
+HOUR = 3600  # far longer than any of these tests takes
 SWITCHES = dict.fromkeys(("exit_button", "door_contact", "alarm_contact"), "normally-open")
 
 
@@ -30,11 +34,18 @@ def at_the_hub(hub, tmp_path, **settings):
 
 
 def wait_for_log(hub, count):
-    deadline = time.monotonic() + 30
-    while True:
-        found = json.loads(hub.command("log", "list", "--json"))
-        if len(found) >= count or time.monotonic() > deadline:
-            return [(row["code"], row["state"], row["reason"], row["source"]) for row in found]
+    """Return what the hub lists once it has so many entries."""
+    deadline = time.monotonic() + PATIENCE_S
+    while entries_at(hub) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    found = json.loads(hub.command("log", "list", "--json"))
+    return [(row["code"], row["state"], row["reason"], row["source"]) for row in found]
+
+
+def entries_at(hub):
+    """Return how many entries the hub's database has."""
+    with closing(sqlite3.connect(f"file:{hub.database}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT COUNT(*) FROM access_entries").fetchone()[0]
 
 
 def test_every_decision_is_at_the_hub_with_its_reason_and_time(hub, tmp_path):
@@ -49,14 +60,14 @@ def test_every_decision_is_at_the_hub_with_its_reason_and_time(hub, tmp_path):
         assert wait_for_log(hub, 3) == expected
         times = [row["at"] for row in json.loads(hub.command("log", "list", "--json"))]
         assert times == sorted(times)
-        assert MONDAY_0930_MSK <= times[0] <= times[-1] < MONDAY_0930_MSK + 30
+        assert MONDAY_0930_MSK <= times[0] <= times[-1] < MONDAY_0930_MSK + HOUR
         shown = hub.command("log", "list", "--denied")
         assert "unknown code" in shown
         assert "04A1B2C3" not in shown
 
 
 def test_exit_button_door_and_alarm_by_kind(hub, tmp_path):
-    with at_the_hub(hub, tmp_path, door_open_seconds=0.5, lock_seconds=0.2) as reader:
+    with at_the_hub(hub, tmp_path, door_open_seconds=0.5, lock_seconds=4) as reader:
         reader.power_on()
         reader.wait_line("sync: full")
         lock = reader.board["LOCK"]
@@ -68,7 +79,8 @@ def test_exit_button_door_and_alarm_by_kind(hub, tmp_path):
         reader.wait_line(" door held open")
         reader.switch("DOOR_CONTACT", False)
         reader.wait_line(" door shut, it was held open")
-        time.sleep(1.3)
+        reader.wait_pin(lock, 0)
+        time.sleep(1.3)  # a door that is opened in the second after that is not forced
         reader.switch("DOOR_CONTACT", True)
         reader.wait_line(" door forced")
         reader.switch("DOOR_CONTACT", False)
@@ -105,15 +117,15 @@ def test_a_plain_server_is_told_what_it_knows(tmp_path):
             reader.wait_line(" door forced")
             assert reader.present("04A1B2C3").opened
             assert reader.present("12345678").reason == "unknown code"
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + PATIENCE_S
             while len(server.requests) < 3 and time.monotonic() < deadline:
-                time.sleep(0.1)
+                time.sleep(0.05)
     heads = [head.splitlines()[0] for head, _ in server.requests]
     assert heads[2] == "POST /api/v1/token-reader/access-logs HTTP/1.1"
     assert "X-Kalitka-Log" not in server.requests[2][0]
     told = [entry.split("_") for entry in server.bodies[2].split(",")]
     assert [entry[1:] for entry in told] == [["alarm", "1"], ["04A1B2C3", "1"], ["12345678", "0"]]
-    assert MONDAY_0930_MSK <= int(told[0][0]) <= int(told[2][0]) < MONDAY_0930_MSK + 60
+    assert MONDAY_0930_MSK <= int(told[0][0]) <= int(told[2][0]) < MONDAY_0930_MSK + HOUR
 
 
 def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_path):
@@ -134,12 +146,14 @@ def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_
         between = time.time()
         reader.link.mend()
         wait_for_log(hub, 2)
+        way = time.time() - between
         listed = json.loads(hub.command("log", "list", "--json"))
         first, second = sorted(listed, key=lambda row: row["number"])
         assert (first["code"], second["code"]) == ("04A1B2C3", "DEADBEEF")
         assert (first["timed"], second["timed"]) == (False, True)
         # Behind by at most: whole seconds of the server and of the reader, and the way between.
-        assert before <= after <= second["at"] + 3 <= between + 4
+        assert before <= after <= second["at"] + 3 + way
+        assert second["at"] <= between + 1
 
 
 def test_an_entry_is_in_flash_before_the_door_opens(hub, tmp_path):

@@ -1,9 +1,11 @@
 """The whole reader in the networks that sites have: several, gone, slow, without names or time."""
 
+import threading
 import time
 
 import pytest
 
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader
 from kalitka_sim.virtual_chip import VirtualChip
 from name_server import Answer, NameServer
@@ -16,9 +18,9 @@ OLD = reply(b"29921460%%\n04A1B2C3_/9_1\nDEADBEEF_/3_480_1200_1111100")
 NOTHING = reply(b"29921460%%\n")
 
 
-def site(tmp_path, scripts, **settings):
+def site(tmp_path, scripts, tell=None, **settings):
     """A server, and a reader of it that is off yet."""
-    server = ScriptedServer(scripts)
+    server = ScriptedServer(scripts, tell=tell)
     where = ("127.0.0.1", server.port)
     return server, VirtualReader(tmp_path / "reader", settings, server=where)
 
@@ -26,9 +28,12 @@ def site(tmp_path, scripts, **settings):
 def test_a_card_in_the_middle_of_a_sync_is_decided_from_the_old_table(tmp_path):
     lines = [f"{n:08X}_/9_1" for n in range(4000)]
     new = reply("\n".join(["29921461%04A1B2C3%", *lines]).encode())
-    slow = Script(new, piece=2000, pause=0.1)
+    # Its second half comes when two cards have been decided.
+    decided = threading.Event()
+    slow = Script(new, piece=len(new) // 2 + 1, pause=1)
     settings = {"poll_seconds": 1, "zone": "MSK-3"}
-    server, reader = site(tmp_path, [Script(TIME), Script(OLD), slow], **settings)
+    scripts = [Script(TIME), Script(OLD), slow]
+    server, reader = site(tmp_path, scripts, lambda _pause: decided.wait(PATIENCE_S), **settings)
     with server, reader:
         reader.power_on()
         reader.wait_line("sync: full")
@@ -42,6 +47,7 @@ def test_a_card_in_the_middle_of_a_sync_is_decided_from_the_old_table(tmp_path):
         # All that while the answer was coming.
         assert reader.link.bytes_down < before + len(new)
         assert not [line for line in reader.console[seen:] if "sync:" in line]
+        decided.set()
         reader.wait_line("sync: incremental, 4000 rules", since=seen)
         assert reader.present("04A1B2C3").reason == "unknown code"
         assert reader.present("00000001").allowed
@@ -54,7 +60,7 @@ def test_of_several_networks_the_one_that_is_there_is_joined(tmp_path):
         # The first is not there, of the second the password is another one.
         reader.power_on()
         VirtualChip.network(reader, True, {"site": "not-that", "yard": "third"})
-        reader.wait_line("wifi: connected to yard", timeout=90)
+        reader.wait_line("wifi: connected to yard")
         reader.wait_line("sync: full")
         told = "\n".join(reader.console)
         assert "wifi: site: wrong password" in told
@@ -63,7 +69,9 @@ def test_of_several_networks_the_one_that_is_there_is_joined(tmp_path):
 
 
 def test_a_reader_that_was_without_a_network_polls_as_soon_as_it_has_one(tmp_path):
-    server, reader = site(tmp_path, [Script(TIME), Script(OLD), Script(NOTHING)])
+    # By its interval alone it would come in an hour.
+    scripts = [Script(TIME), Script(OLD), Script(NOTHING)]
+    server, reader = site(tmp_path, scripts, poll_seconds=3600)
     with server, reader:
         reader.power_on(wait_ready=False)
         reader.wait_line("ready")
@@ -71,10 +79,8 @@ def test_a_reader_that_was_without_a_network_polls_as_soon_as_it_has_one(tmp_pat
         time.sleep(2)
         assert reader.present("04A1B2C3").reason == "unknown code"
         reader.network(True)
-        reader.wait_line("wifi: connected", timeout=60)
-        joined = float(reader.console[-1].split()[0])
-        line = reader.wait_line("sync: full", timeout=10)
-        assert float(line.split()[0]) - joined < 5
+        reader.wait_line("wifi: connected")
+        reader.wait_line("sync: full")
         assert reader.present("04A1B2C3").opened
 
 
@@ -109,7 +115,9 @@ def test_a_clock_chip_has_the_time_before_there_is_a_network(tmp_path, monkeypat
     settings = {"clock_chip": "ds3231", "zone": "UTC0", "wifi": []}
     with VirtualReader(tmp_path / "reader", settings) as reader:
         reader.power_on()
+        before = time.gmtime()
         outcome = reader.present("04A1B2C3")
+        minutes = {time.strftime("%a %H:%M UTC0", at) for at in (before, time.gmtime())}
         set_by_it = any("clock: set by the clock chip" in line for line in reader.console)
         assert set_by_it == (content == "0")
-        assert outcome.when == (when or time.strftime("%a %H:%M UTC0", time.gmtime()))
+        assert outcome.when in ({when} if when else minutes)

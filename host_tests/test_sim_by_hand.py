@@ -15,10 +15,10 @@ from kalitka.sync.names import address_of
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.name_server import NameServer
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
 
 SIM = [sys.executable, "-m", "kalitka_cli", "sim"]
-WAIT_S = 40
 
 
 class Sim:
@@ -47,7 +47,7 @@ class Sim:
         """Return the next line that matches."""
         seen = []
         while True:
-            line = self._lines.get(timeout=WAIT_S)
+            line = self._lines.get(timeout=PATIENCE_S)
             assert line is not None, f"no {pattern!r} in {seen}"
             if match := re.search(pattern, line):
                 return match
@@ -63,7 +63,7 @@ class Sim:
     def end(self):
         """Close the input and return the exit status."""
         self._process.stdin.close()
-        return self._process.wait(WAIT_S)
+        return self._process.wait(PATIENCE_S)
 
     def __enter__(self):
         return self
@@ -81,7 +81,7 @@ def refused(*options, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=WAIT_S,
+        timeout=PATIENCE_S,
         env={**os.environ, **environment},
     )
     assert done.returncode == 2
@@ -205,7 +205,7 @@ def test_the_name_server_gives_what_this_computer_knows_and_outlives_nonsense():
     with NameServer() as names, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         host, port = names.where.split(":")
         asking.connect((host, int(port)))
-        asking.settimeout(5)
+        asking.settimeout(PATIENCE_S)
         for nonsense in (b"\0", bytes(12) + b"\x3f", bytes(12) + b"\1\xff\0" + bytes(4)):
             asking.send(nonsense)
         asking.send(b"AB\1\0\0\1\0\0\0\0\0\0" + question)
@@ -257,7 +257,7 @@ def mpremote(port, *words):
         capture_output=True,
         text=True,
         check=False,
-        timeout=WAIT_S,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

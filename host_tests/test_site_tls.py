@@ -40,7 +40,7 @@ def add(site, reader, code):
     """Let a card in; returns when the reader knows."""
     seen = len(reader.console)
     site.hub.command("token", "add", code, "--rule", "9_1")
-    reader.wait_line(r"sync: .* 1 codes changed", since=seen, timeout=60)
+    reader.wait_line(r"sync: .* 1 codes changed", since=seen)
     assert reader.present(code).opened
 
 
@@ -63,7 +63,7 @@ def test_a_reader_syncs_over_one_connection_and_goes_on_when_the_certificate_is_
         site.certify()
         assert (site.folder / "hub.pem").read_bytes() != before
         site.hub.start()
-        reader.wait_line("sync: works again", since=seen, timeout=60)
+        reader.wait_line("sync: works again", since=seen)
         add(site, reader, "10203040")
 
 
@@ -75,7 +75,7 @@ def test_a_hub_of_another_sites_ca_is_refused_and_the_gate_decides_on(site, tmp_
         seen = len(reader.console)
         reader.link.server = other.address
         site.hub.stop()
-        reader.wait_line("sync: failed: certificate not accepted", since=seen, timeout=60)
+        reader.wait_line("sync: failed: certificate not accepted", since=seen)
         assert reader.present("04A1B2C3").opened
         assert reader.present("DEADBEEF").reason == "unknown code"
 

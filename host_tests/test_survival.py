@@ -193,7 +193,7 @@ def test_nobody_at_the_address(world):
             one.setblocking(False)
             one.connect_ex(full.getsockname())
         address = f"http://127.0.0.1:{full.getsockname()[1]}"
-        outcome = world.reader(url=address, polls=4, same=True)
+        outcome = world.reader(url=address, polls=4, same=True, silent=True)
         failed(outcome["polls"][0], "no answer in 1 s while")
         # Nothing was heard three times in a row: it may be the link.
         assert outcome["distrusted"] == 1

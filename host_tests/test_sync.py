@@ -11,6 +11,7 @@ import pytest
 
 import micropython_peer
 from device import sync_runner
+from readers_clock import ClockHere, ReadersClock
 from scripted_server import Script, ScriptedServer, chunked, reply
 from wrong_answers import WRONG
 
@@ -26,17 +27,20 @@ class Runner:
     def __init__(self, runtime: str, folder: Path):
         self.runtime = runtime
         self.folder = str(folder)
+        self.clock = ClockHere() if runtime == "cpython" else ReadersClock()
 
     def __call__(self, server: ScriptedServer, **options) -> dict:
         options = {"port": server.port, "folder": self.folder, **options}
         if self.runtime == "cpython":
+            with self.clock.running():
+                outcome = sync_runner.run(self.clock, **options)
             # Through JSON as well, so that both give the same types.
-            return json.loads(json.dumps(sync_runner.run(**options)))
-        return micropython_peer.polled(options)
+            return json.loads(json.dumps(outcome))
+        return micropython_peer.outcome_of("sync_runner", options, self.clock)
 
     def polls(self, scripts: list[Script], polls: int | None = None, **options):
         """Poll once a script; return (the results of each poll, the server)."""
-        with ScriptedServer(scripts) as server:
+        with ScriptedServer(scripts, tell=self.clock.tell) as server:
             results = self(server, polls=polls or len(scripts), **options)["polls"]
         return results, server
 

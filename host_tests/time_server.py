@@ -47,6 +47,12 @@ class Reply:
     delay: float = 0
     times: int = 1
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether who asked takes it for an answer, be it a wrong one."""
+        nothing = self.silent or self.stranger or self.foreign
+        return not nothing and self.mode == _FROM_SERVER and self.size == _SIZE
+
 
 # One for every request, one a request (the last one for all that follow), or one for its bytes.
 Replies = Reply | list[Reply] | Callable[[bytes], Reply]
@@ -77,9 +83,11 @@ def packet(request: bytes, reply: Reply) -> bytes:
 class TimeServer(DatagramServer):
     """Replies to requests by UDP on loopback, at `port`. Records their bytes in `requests`."""
 
-    def __init__(self, replies: Replies | None = None):
+    def __init__(
+        self, replies: Replies | None = None, tell: Callable[[float], None] | None = None
+    ):
         self.requests: list[bytes] = []
-        super().__init__(replies or Reply())
+        super().__init__(replies or Reply(), tell)
 
     def _serve(self):
         while not self._stop.is_set():
@@ -93,6 +101,6 @@ class TimeServer(DatagramServer):
             self.requests.append(request)
             reply = self._choose(request)
             # The time is that of the sending, and nobody else waits meanwhile.
-            if reply.silent or self._stop.wait(reply.delay):
+            if self._stop.wait(reply.delay):
                 continue
             self._send(packet(request, reply), reply, sender)

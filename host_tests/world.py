@@ -4,6 +4,7 @@ import resource
 
 import certificates
 import micropython_peer
+from readers_clock import ReadersClock
 from scripted_server import ScriptedServer, reply
 from wrong_answers import CHANGE
 
@@ -32,10 +33,14 @@ def _few_descriptors():
 
 
 class World:
-    """Servers on loopback, and a reader in MicroPython that polls them."""
+    """Servers on loopback, and a reader in MicroPython that polls them.
+
+    clock: the reader's; whoever is silent on purpose tells it that time passes.
+    """
 
     def __init__(self, folder, secure):
         self.secure = secure
+        self.clock = ReadersClock()
         self._folder = folder
         self._ca = folder / "ca.pem"
         self._ca.write_bytes(certificates.authority().pem)
@@ -49,7 +54,9 @@ class World:
             "patience": 1,
             **options,
         }
-        outcome = micropython_peer.polled(options, preexec_fn=_few_descriptors)
+        outcome = micropython_peer.outcome_of(
+            "sync_runner", options, self.clock, preexec_fn=_few_descriptors
+        )
         assert outcome["wrongly"] == 0
         cases["decisions"] += outcome["decided"]
         cases["polls"] += len(outcome["polls"])
@@ -62,7 +69,7 @@ class World:
     def server(self, scripts, kind="good", algorithm="ecdsa"):
         """Return a server that follows these scripts."""
         tls = certificates.server_context(kind, algorithm) if self.secure else None
-        return ScriptedServer(scripts, tls)
+        return ScriptedServer(scripts, tls, self.clock.tell)
 
     def polls(self, scripts, **options):
         """Poll once a script; return what came of it, and the server."""

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from device.fake_time import now, run
+from device import fake_time
+from device.fake_time import run
 from kalitka.hardware import contact, door, lock
 from kalitka.hardware.contact import Contact
 from kalitka.hardware.lock import Lock
@@ -42,10 +43,10 @@ class Ticks:
     """In the place of time: the clock of virtual time."""
 
     def ticks_ms():
-        return int(now() * 1000)
+        return fake_time.millis()
 
-    def ticks_add(ticks, millis):
-        return ticks + millis
+    def ticks_add(ticks, delta):
+        return ticks + delta
 
     def ticks_diff(end, start):
         return end - start

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from device.fake_time import now, run
+from device.fake_time import Watch, millis, now, run
 from kalitka import settings
 from kalitka.access.timezone import ZoneError
 from kalitka.sync import timekeeper
@@ -19,14 +19,13 @@ class Clock:
     """A clock that runs in virtual time."""
 
     def __init__(self, is_set=True):
-        self.began = now()
+        self._watch = Watch()
         self.is_set = is_set
         self.ahead = START
         self.zone = ""
 
     def uptime(self):
-        # A whole day later is a day, whatever the difference of two floats lacks.
-        return int(now() - self.began + 0.0001)
+        return self._watch.seconds()
 
     def step_to(self, seconds):
         return int(seconds - self.ahead - self.uptime())
@@ -55,7 +54,7 @@ class Wifi:
         return self.up
 
     def distrust(self):
-        self.distrusted.append(int(now()))
+        self.distrusted.append(millis())
 
     def join(self):
         self.up = True
@@ -111,10 +110,10 @@ class Client:
         self.rules = 0
         self.takes = 0  # seconds
         self.at_hub = None
-        self.began = now()
+        self.watch = Watch()
 
     async def sync(self, minute, sink, names):
-        self.asked.append((int(now() - self.began), minute, names))
+        self.asked.append((self.watch.seconds(), minute, names))
         await asyncio.sleep(self.takes)
         if self.trouble:
             raise self.trouble
@@ -516,14 +515,13 @@ class Chip:
     """A clock chip with a time of its own."""
 
     def __init__(self, seconds):
-        self.began = now()
-        self.seconds = seconds
+        self.write(seconds)
 
     def read(self):
-        return self.seconds + int(now() - self.began) if self.seconds >= 0 else -1
+        return self.seconds + self._watch.seconds() if self.seconds >= 0 else -1
 
     def write(self, seconds):
-        self.began = now()
+        self._watch = Watch()
         self.seconds = seconds
 
 
@@ -534,17 +532,17 @@ class Times(Client):
     zone = "MSK-3"
 
     async def time(self):
-        self.asked.append(("time", int(now() - self.began), None))
+        self.asked.append(("time", self.watch.seconds(), None))
         if self.offset is None:
             raise NetError("no time today")
-        return START + int(now() - self.began) + self.offset, self.zone
+        return START + self.watch.seconds() + self.offset, self.zone
 
 
 class Ntp:
     """A time server."""
 
     def __init__(self, offset=None):
-        self.began = now()
+        self._watch = Watch()
         self.offset = offset
         self.asked = 0
 
@@ -552,7 +550,7 @@ class Ntp:
         self.asked += 1
         if self.offset is None:
             raise NetError("no answer")
-        return START + int(now() - self.began) + self.offset
+        return START + self._watch.seconds() + self.offset
 
 
 def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=None):

@@ -6,7 +6,7 @@ The log is a real one; the server is a function that takes a body or raises.
 import asyncio
 import gc
 
-from device.fake_time import now, run
+from device.fake_time import Watch, now, run
 from device.scratch import MICROPYTHON, Folder, read, write
 from device.seconds import every_second
 from kalitka.access import decision
@@ -28,12 +28,11 @@ class Clock:
     """A clock that runs in virtual time, set or not."""
 
     def __init__(self, is_set):
-        self.began = now()
+        self._watch = Watch()
         self.is_set = is_set
 
     def uptime(self):
-        # A second later is a second, whatever the difference of two floats lacks.
-        return int(now() - self.began + 0.0001)
+        return self._watch.seconds()
 
     def seconds(self):
         return START + self.uptime()

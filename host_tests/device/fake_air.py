@@ -7,7 +7,7 @@ begin another try in between.
 
 import sys
 
-from device.fake_time import now
+from device.fake_time import millis, now
 
 IDLE, CONNECTING, GOT_IP = 1000, 1001, 1010
 HANDSHAKE, BEACONS, ABSENT, REFUSED = 15, 200, 201, 202
@@ -164,7 +164,7 @@ class _Radio:
 
     def _begin(self):
         self._state = "trying"
-        self._began = now()
+        self._began = millis()
 
     def _live(self):
         # What happened since the last look.
@@ -173,7 +173,7 @@ class _Radio:
             return
         ssid, key = self._wanted
         there = ssid in air.networks
-        passed = now() - self._began
+        passed = (millis() - self._began) / 1000
         if self._state == "up":
             if there or air.deaf:
                 return

@@ -1,7 +1,8 @@
 """Polls a server some times with the firmware's client, poller and table; prints what came of it.
 
 Runs in CPython and in MicroPython alike: `run` in this process, or as a script that is given its
-options as JSON. Each poll gives [worked, error, minute, {code: [rules]}, lines reported].
+options as a line of JSON, and then its time (see told_time.py). Each poll gives [worked, error,
+minute, {code: [rules]}, lines reported].
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import gc
 import json
 import sys
 
+from device import told_time
 from kalitka.access import rules
 from kalitka.settings import complete
 from kalitka.sync.client import Client
@@ -110,6 +112,7 @@ _DEFAULTS = {
     "same": False,  # one poller for all polls, else a new one each time
     "settings": {},
     "wanted": "",  # a card that is asked for before each poll
+    "silent": False,  # nobody is there who could tell that time passes: it does so by itself
 }
 
 
@@ -190,10 +193,11 @@ async def _polls(options):
     }
 
 
-def run(**options):
-    """Poll a server; the options are those of _DEFAULTS."""
-    return asyncio.run(_polls(options))
+def run(clock, **options):
+    """Poll a server; the options are those of _DEFAULTS. clock: see `told_time`."""
+    return told_time.run(lambda: _polls(options), clock, options.get("silent", False))
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(**json.load(sys.stdin))))
+    given = json.loads(sys.stdin.readline())
+    print(json.dumps(run(told_time.Stdin(), **given)))

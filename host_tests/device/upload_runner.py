@@ -1,15 +1,16 @@
 """Keeps and uploads an access log as it is told to, step by step; prints what came of it.
 
-A MicroPython script that is given {"folder", "url", "ca", "steps"} as JSON. A step is a list; its
-first word names a method of `Reader`, the rest are the arguments. Each upload gives [whether
-something was due, the uploader's error, the lines reported]; each entry its true time.
+A MicroPython script that is given {"folder", "url", "ca", "steps"} as a line of JSON, and then its
+time (see told_time.py). A step is a list; its first word names a method of `Reader`, the rest are
+the arguments. Each upload gives [whether something was due, the uploader's error, the lines
+reported]; each entry its true time.
 """
 
 import asyncio
 import json
 import sys
-import time
 
+from device import told_time
 from kalitka.journal.access_log import AccessLog
 from kalitka.sync.answer import AnswerError
 from kalitka.sync.client import Client
@@ -21,23 +22,8 @@ from kalitka.sync.uploader import Uploader
 _SIZE = 65536
 _WAIT_S = 3  # that entries wait for others
 _MOST = 100_000  # seconds after which nothing will be due any more
-_HURRY = 20  # times faster than the real clock runs asyncio's
-_PATIENCE_S = 20  # one real second
+_PATIENCE_S = 20
 BOOT = 1795415400  # when the first start is, in seconds since 1970 UTC
-
-
-class HastyPoller:
-    """Waits for sockets as asyncio's poller does, but for a part of the time."""
-
-    def __init__(self, poller):
-        self.register = poller.register
-        self.modify = poller.modify
-        self.unregister = poller.unregister
-        self._poll = poller.ipoll
-
-    def ipoll(self, millis):
-        """Wait."""
-        return self._poll(millis if millis < 0 else (millis + _HURRY - 1) // _HURRY)
 
 
 class NoChanges:
@@ -171,9 +157,6 @@ class Reader:
 
 async def run(options):
     """Take the steps; return what came of them."""
-    core = asyncio.core
-    core.ticks = lambda: time.ticks_ms() * _HURRY
-    core._io_queue.poller = HastyPoller(core._io_queue.poller)
     reader = Reader(options)
     for step in options["steps"]:
         await getattr(reader, step[0])(*step[1:])
@@ -181,4 +164,5 @@ async def run(options):
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run(json.load(sys.stdin)))))
+    given = json.loads(sys.stdin.readline())
+    print(json.dumps(told_time.run(lambda: run(given), told_time.Stdin())))

@@ -28,6 +28,7 @@ from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.store.changes import acknowledge, changing
 from kalitka_hub.store.database import Database, open_database
 from kalitka_hub.store.sightings import Sightings
+from kalitka_sim.patience import PATIENCE_S
 
 # Clean processes, forked from one that has imported what they need.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -42,8 +43,6 @@ PROCESSES.set_forkserver_preload(
     ]
 )
 MORNING = 29_921_880 * 60  # 2026-11-22, 02:00 UTC: no midnight comes within hours
-START_SECONDS = 60  # for a process to start
-ROUND_END_SECONDS = 90
 
 _TOLD = text(
     "SELECT DISTINCT tokens.code, token_rules.text FROM token_rules"
@@ -90,7 +89,8 @@ class BusySite:
         self._codes = busy_office.versioned(writers)
         places = len(self._codes)
         self._said = Said(PROCESSES.RawArray("q", places), PROCESSES.RawArray("q", places))
-        self.ports = [fast_hub.free_port() for _ in range(2)]
+        self._held = [fast_hub.reserved_port() for _ in range(2)]
+        self.ports = [held.getsockname()[1] for held in self._held]
         self.hubs: list[BaseProcess | None] = [None, None]
         self._writers: list[_Worker] = []
         self._gates: list[_Worker] = []
@@ -155,6 +155,8 @@ class BusySite:
         workers = [worker.process for worker in (*self._writers, *self._gates)]
         for process in (*workers, *self.hubs):
             _kill(process)
+        for held in self._held:
+            held.close()
         self.database.close()
 
     # What has to be so
@@ -218,7 +220,7 @@ class BusySite:
         return _started(busy_office.write, self.where, clock, number, self._seed(), self._said)
 
     def _answer_of(self, worker: _Worker) -> Any:
-        if not worker.orders.poll(ROUND_END_SECONDS):
+        if not worker.orders.poll(PATIENCE_S):
             raise AssertionError("a writer or a process of gates does not end its round")
         return worker.orders.recv()
 
@@ -241,7 +243,7 @@ def _started(work: Any, *arguments: Any) -> _Worker:
     here, there = PROCESSES.Pipe()
     process = PROCESSES.Process(target=work, args=(*arguments, there), daemon=True)
     process.start()
-    assert here.poll(START_SECONDS), "a process did not start"
+    assert here.poll(PATIENCE_S), "a process did not start"
     here.recv()
     return _Worker(process, here)
 

@@ -6,10 +6,12 @@ inside of them, while it holds the lock and before it commits; now and then back
 
 import random
 from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Semaphore
 
 from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
+from kalitka_sim.patience import PATIENCE_S
 
 
 class SharedClock:
@@ -26,8 +28,12 @@ class SharedClock:
             self._minute.value += minutes
 
 
-def write(path: str, minute: Synchronized, seed: int, transactions: int) -> None:
+def write(
+    path: str, minute: Synchronized, seed: int, transactions: int, turns: Semaphore | None
+) -> None:
     """Set one new token in every transaction, and remove every third again, for good.
+
+    turns: given for each transaction, if they are given one by one.
 
     No token is set twice with the same meaning, so a change that a reader missed stays missed.
     """
@@ -35,6 +41,8 @@ def write(path: str, minute: Synchronized, seed: int, transactions: int) -> None
     database = open_database(path, clock)
     chance = random.Random(seed)
     for number in range(transactions):
+        if turns:
+            assert turns.acquire(timeout=PATIENCE_S)
         clock.move(chance.choice((0, 0, 0, 1, 1, -1)))
         with changing(database) as session:
             clock.move(chance.choice((0, 0, 1, 2)))

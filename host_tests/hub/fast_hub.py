@@ -36,10 +36,15 @@ class FastClock:
         return self.start + passed * SPEED + self.skew - back
 
 
-def free_port() -> int:
-    """Return a port that nobody uses just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+def reserved_port() -> socket.socket:
+    """Return a socket with a port that nobody else is given while it is open, but may listen at.
+
+    Nobody is reached there as long as nobody does.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 def serve(where: str, clock: FastClock, port: int, ready: Connection) -> None:

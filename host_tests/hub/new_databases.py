@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.postgresql_server import PostgresqlServer
-
-_END_SECONDS = 30
 
 
 class MortalPostgresql(PostgresqlServer):
@@ -24,8 +23,8 @@ class MortalPostgresql(PostgresqlServer):
         """End it without any order, and start it again: it recovers from its log."""
         process = self._server.get_postmaster_info().process
         os.kill(process.pid, signal.SIGQUIT)
-        process.wait(_END_SECONDS)
-        until = time.monotonic() + _END_SECONDS
+        process.wait(PATIENCE_S)
+        until = time.monotonic() + PATIENCE_S
         while True:
             try:
                 self._server.ensure_postgres_running()

@@ -170,13 +170,15 @@ def test_threads_that_write_while_the_minute_passes_lose_nothing(site):
 
 
 def test_processes_that_write_while_the_minute_passes_lose_nothing(nowhere):
-    minute = PROCESSES.Value("q", START)
+    minute, turns = PROCESSES.Value("q", START), PROCESSES.Semaphore(0)
     database = open_database(nowhere, busy_writer.SharedClock(minute))
     with changing(database) as session:
         set_secret(session, SECRET)
         add_reader(session, "GATE-1")
     writers = [
-        PROCESSES.Process(target=busy_writer.write, args=(nowhere, minute, seed, TRANSACTIONS))
+        PROCESSES.Process(
+            target=busy_writer.write, args=(nowhere, minute, seed, TRANSACTIONS, turns)
+        )
         for seed in range(3)
     ]
     polls = 0
@@ -187,19 +189,22 @@ def test_processes_that_write_while_the_minute_passes_lose_nothing(nowhere):
         while any(writer.is_alive() for writer in writers):
             reader.poll()
             polls += 1
+            # Whoever is faster waits: so many transactions come upon each poll.
+            for _ in writers:
+                turns.release()
         assert [writer.exitcode for writer in writers] == [0, 0, 0]
         reader.poll()
     held = truth(database)
     assert len(held) == 3 * (TRANSACTIONS - len(range(12, TRANSACTIONS, 3)))
     assert reader.table == held
-    assert polls > 10
+    assert polls >= TRANSACTIONS
     database.close()
 
 
 def test_processes_that_open_a_new_database_at_once_all_get_it(nowhere):
     minute = PROCESSES.Value("q", START)
     writers = [
-        PROCESSES.Process(target=busy_writer.write, args=(nowhere, minute, seed, 1))
+        PROCESSES.Process(target=busy_writer.write, args=(nowhere, minute, seed, 1, None))
         for seed in range(3)
     ]
     for writer in writers:

@@ -9,19 +9,19 @@ from hub.hub_site import ON_SQLITE, SECRET
 from kalitka_hub.site import grants, people, schedules
 from kalitka_hub.store.changes import changing
 
-SECONDS = 4
+ROUND_SECONDS = 2
+WHAT = ("versions", "entries compared")
 
 
 @ON_SQLITE
 def test_gates_that_ask_two_hubs_while_people_write_miss_nothing(nowhere):
     with busy_site(nowhere, SECRET, seed=1) as site:
-        site.begin()
-        time.sleep(SECONDS)
-        site.end()
-        assert site.faults == site.given_up == []
-        assert site.polls() > 50
-        assert site.counts["versions"] > 20
-        assert site.counts["entries compared"] > 20
+        # As many rounds as it takes: how much is done in one, depends on the computer.
+        while site.polls() < 50 or min(site.counts[what] for what in WHAT) < 20:
+            site.begin()
+            time.sleep(ROUND_SECONDS)
+            site.end()
+            assert site.faults == site.given_up == []
 
 
 @ON_SQLITE

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from contextlib import contextmanager
+from email.utils import formatdate
 
 import pytest
 import typer
@@ -33,6 +34,7 @@ from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelPeer
 from kalitka_hub.store.models import Site
+from kalitka_sim.patience import PATIENCE_S
 from scripted_server import Script, ScriptedServer, reply
 
 USER = "the other hub"
@@ -42,14 +44,28 @@ SECRET = "geheimnis-7"
 HOUR = 3600
 
 
-class SetClock:
-    """The computer's clock, and what somebody has set it wrong by."""
+class TrueTime:
+    """The time of both hubs: a millisecond later each time that somebody asks."""
 
     def __init__(self):
+        self._now = time.time()
+        self._one = threading.Lock()
+
+    def __call__(self):
+        with self._one:
+            self._now += 0.001
+            return self._now
+
+
+class SetClock:
+    """A computer's clock, and what somebody has set it wrong by."""
+
+    def __init__(self, true):
+        self._true = true
         self.wrong = 0.0
 
     def __call__(self):
-        return time.time() + self.wrong
+        return self._true() + self.wrong
 
 
 class Hub:
@@ -92,34 +108,56 @@ def _hashes_cost_little(monkeypatch):
 
 
 @pytest.fixture
-def here(where):
-    clock = SetClock()
+def true(monkeypatch):
+    clock = TrueTime()
+    # What an answer took is taken off: it has to be of the same time.
+    monkeypatch.setattr("requests.sessions.preferred_clock", clock)
+    return clock
+
+
+@pytest.fixture
+def here(where, true):
+    clock = SetClock(true)
     database = open_database(where, clock)
     yield Hub(database, clock)
     database.close()
 
 
 @pytest.fixture
-def there(new_site, tmp_path):
-    database = open_database(shutil.copy(new_site, tmp_path / "there.sqlite"))
+def there(new_site, tmp_path, true):
+    database = open_database(shutil.copy(new_site, tmp_path / "there.sqlite"), true)
     add_user(database, "hub", "integration")
     yield Hub(database)
     database.close()
 
 
 @pytest.fixture
-def url(there):
+def url(there, true):
     """The address of the other hub, on a real socket."""
     listener = server.listen("127.0.0.1", 0)
-    serving = uvicorn.Server(
-        uvicorn.Config(create_app(there.database), log_config=None, ws="none")
-    )
+    app = dated(create_app(there.database), true)
+    serving = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", date_header=False))
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
     thread.start()
     yield server.address_of(listener, secure=False)
     serving.should_exit = True
     thread.join()
     listener.close()
+
+
+def dated(app, clock):
+    """Return an ASGI application whose answers have the date of a clock."""
+
+    async def asked(scope, receive, send):
+        async def send_dated(message):
+            if message["type"] == "http.response.start":
+                date = formatdate(clock(), usegmt=True).encode()
+                message = {**message, "headers": [*message["headers"], (b"date", date)]}
+            await send(message)
+
+        await app(scope, receive, send_dated)
+
+    return asked
 
 
 def exchange(here, url, **more):
@@ -149,7 +187,7 @@ def test_everything_goes_both_ways_at_first_and_then_what_is_new(here, there, ur
     there.remove("badges", 4)
     pulled = exchange(here, address)
     assert (pulled.sent, pulled.refused) == (1, 0)
-    assert abs(pulled.ahead) <= 2
+    assert abs(pulled.ahead) <= 1
     assert pulled.taken.set_aside == 0
     assert here.all[("badges", uid(2))] == (False, {"name": "Boris", "kitchen": 2})
     # Those that were made and deleted before it asked are nothing to it in the grouped shape.
@@ -230,7 +268,7 @@ def test_a_clock_that_is_wrong_here_makes_no_difference(here, there, url, wrong,
         here.put("badges", 2, name=name)
         pulled = exchange(here, url + base)
         assert here.all == there.all
-        assert abs(pulled.ahead + wrong) <= 2
+        assert abs(pulled.ahead + wrong) <= 1
         assert {fields["name"] for _, fields in here.all.values()} == {name}
 
 
@@ -382,9 +420,10 @@ def test_an_answer_that_is_none_is_an_error_in_words_and_changes_nothing(here):
     with scripted(Script(reply(GOOD)), *scripts) as (peer, url):
         pull(here.database, url, "hub", SECRET)
         before = here.all, here.peer[0]
-        for case, (_, words) in FAILING.items():
+        for case, (script, words) in FAILING.items():
+            seconds = 0.2 if script.hang else PATIENCE_S
             with pytest.raises(PeerFailed, match=words) as failed:
-                pull(here.database, url, "hub", SECRET, read_seconds=0.2)
+                pull(here.database, url, "hub", SECRET, read_seconds=seconds)
             assert (here.all, here.peer[0]) == before, case
             assert here.log[0].way == "pull"
             assert here.log[0].error == str(failed.value)
@@ -409,7 +448,7 @@ def test_the_peers_clock_says_from_when_to_ask_next(here):
     with scripted(Script(reply(GOOD, headers=date)), Script(EMPTY)) as (peer, url):
         pull(here.database, url, "hub", SECRET)
         assert "2026-11-22T09:59:58" <= text_of(here.peer[0]) < "2026-11-22T09:59:59"
-        before = time.time()
+        before = here.clock()
         pull(here.database, url, "hub", SECRET)
         assert "from_date=2026-11-22T09%3A59%3A58&" in peer.requests[1][0]
         # This one says no date.

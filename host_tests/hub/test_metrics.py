@@ -1,7 +1,7 @@
 """What watches over a hub sees: /healthz and /metrics."""
 
 import asyncio
-import time
+import threading
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -15,6 +15,7 @@ from kalitka_hub.running import health
 from kalitka_hub.running.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import changing
+from kalitka_sim.patience import PATIENCE_S
 
 LOGS = "/api/v1/token-reader/access-logs"
 COUNTED = ("kalitka_polls", "kalitka_log", "kalitka_answers")
@@ -280,7 +281,9 @@ def broken(database):
 @ON_SQLITE
 def test_a_database_that_does_not_answer_is_told_in_time(site, monkeypatch):
     monkeypatch.setattr(health, "SECONDS", 0.05)
-    monkeypatch.setattr(health, "fault_of", lambda _database: time.sleep(0.5))
+    answered = threading.Event()
+    monkeypatch.setattr(health, "fault_of", lambda _database: answered.wait(PATIENCE_S))
     answer = site.client.get("/healthz")
+    answered.set()
     assert answer.status_code == 503
     assert "did not answer" in line_of(answer)

@@ -9,7 +9,7 @@ import pytest
 STORIES = ("full", "into_the_segment", "without_a_clock", "sending", "first_start")
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(14400)
 @pytest.mark.parametrize(
     "check", [("access_log_power", f"check_cuts({name!r})") for name in STORIES], ids=STORIES
 )
@@ -17,7 +17,7 @@ def test_every_cut_and_every_cut_of_what_follows(check, checks):
     checks.wait_for(check)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("check", [("access_log_power", "check_single_failures('full')")])
 def test_every_operation_that_fails_alone(check, checks):
     checks.wait_for(check)

@@ -8,7 +8,7 @@ import pytest
 from week import Week, check, told
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(3600)
 def test_a_days_log_is_at_the_hub_exactly_as_it_happened(tmp_path):
     days = Week(tmp_path, 1, 22)
     rows = days.run()

@@ -29,5 +29,5 @@ def test_a_sync_without_room_takes_the_place_of_entries_that_were_sent(tmp_path,
         ) as reader:
             reader.power_on()
             reader.wait_line("failed: the flash is full: entries of the log .* give way")
-            reader.wait_line("sync: full, 45000 rules", timeout=60)
+            reader.wait_line("sync: full, 45000 rules")
             assert reader.present(f"{90_001:08X}").opened

@@ -9,7 +9,7 @@ import pytest
 STORIES = ("give_way", "append", "spill", "next_segment", "large", "first_start", "mark")
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(14400)
 @pytest.mark.parametrize(
     "check", [("log_power", f"check_cuts({name!r})") for name in STORIES], ids=STORIES
 )
@@ -17,7 +17,7 @@ def test_every_cut_and_every_cut_of_what_follows(check, checks):
     checks.wait_for(check)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
     "check", [("log_power", f"check_single_failures({name!r})") for name in STORIES], ids=STORIES
 )
@@ -25,7 +25,7 @@ def test_every_operation_that_fails_alone(check, checks):
     checks.wait_for(check)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("check", [("case_log", "check_bits(1)")])
 def test_every_bit_of_a_log_is_missed(check, checks):
     checks.wait_for(check)

@@ -21,7 +21,7 @@ SCENARIOS = (
 )
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(14400)
 @pytest.mark.parametrize(
     "check", [("power", f"check_cuts({name!r})") for name in SCENARIOS], ids=SCENARIOS
 )
@@ -30,7 +30,7 @@ def test_every_cut_and_every_cut_of_its_recovery(check, checks):
 
 
 # Each try sorts and merges thousands of codes, a second's work: so not every operation is cut.
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(14400)
 @pytest.mark.parametrize("check", [("power", "check_cuts('runs_merged_to_fewer', 23, 409)")])
 def test_some_cuts_of_a_sort_of_more_runs_than_are_merged_at_once(check, checks):
     checks.wait_for(check)

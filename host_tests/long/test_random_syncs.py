@@ -20,7 +20,7 @@ CHECKS = [
 totals = {}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("check", CHECKS, ids=[check[1] for check in CHECKS])
 def test_a_history_of_syncs(check, checks):
     output = checks.wait_for(check)

@@ -5,7 +5,7 @@ import pytest
 from week import Week, check, told
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(14400)
 @pytest.mark.parametrize("seed", [1])
 def test_a_weeks_log_is_at_the_hub_exactly_as_it_happened(tmp_path, seed):
     days = Week(tmp_path, 7, seed)

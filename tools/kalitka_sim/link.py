@@ -8,6 +8,8 @@ import contextlib
 import socket
 import threading
 
+from .patience import PATIENCE_S
+
 
 class Link:
     """Relays connections to `port` on loopback to a server. `server` may be changed.
@@ -71,7 +73,7 @@ class Link:
             self._sockets.add(near)
         self._open.wait()
         try:
-            far = socket.create_connection(self.server, timeout=5)
+            far = socket.create_connection(self.server, timeout=PATIENCE_S)
         except OSError:
             # What a host without a listening server answers.
             near.close()

@@ -26,7 +26,7 @@ _IN_RAW = b"raw REPL; CTRL-B to exit\r\n>"
 _IN_FRIENDLY = b"for more information.\r\n>>> "
 _SOFT_RESET = b"\r\nMPY: soft reboot\r\n"
 _CHUNK = 4096
-_LISTENER_S = 1  # how long output waits for a program that holds the port but does not read
+_LISTENER_S = 1  # how long output waits before it is looked whether any program has the port
 _TICK_S = 0.01  # between two looks whether an interrupt can be delivered
 _TWICE_S = 0.1  # a second Ctrl-C so soon would end the process, not what runs in it
 
@@ -237,6 +237,8 @@ class _Cable:
         while data:
             patience = _LISTENER_S if self._listened else 0
             ready = select.select([self.pulled], [self.near], [], patience)
+            if not any(ready) and self._listened and _somebody_has(self.path):
+                continue  # it is slow
             if ready[0] or not ready[1]:
                 self._listened = False
                 return
@@ -257,6 +259,15 @@ class _Cable:
 
 def _with_returns(data: bytes) -> bytes:
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def _somebody_has(path: str) -> bool:
+    # Whether another process than this one, of the same user, has a file open.
+    for opened in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(opened) == path and opened.parts[2] != str(os.getpid()):
+                return True
+    return False
 
 
 def _catches_interrupts(pid: int) -> bool:

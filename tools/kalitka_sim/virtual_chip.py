@@ -18,6 +18,7 @@ from pathlib import Path
 from kalitka_cli.build import board
 
 from . import image
+from .patience import PATIENCE_S
 from .wire import ReaderError, Wire
 
 CHIP = Path(__file__).parent / "chip"
@@ -98,7 +99,7 @@ class VirtualChip:
 
     # Hands
 
-    def present(self, code: str, timeout: float = 10) -> Outcome:
+    def present(self, code: str, timeout: float = PATIENCE_S) -> Outcome:
         """Hold a card against the scanner and see what comes of it. Raises ReaderError."""
         seen, changes = len(self.console), len(self.pin_changes)
         self.pulses(wiegand_bits(code))
@@ -175,15 +176,15 @@ class VirtualChip:
         """Every change of an output: (pin, level, the chip's milliseconds)."""
         return self.wire.pin_changes
 
-    def ask(self, request: dict, timeout: float = 20) -> object:
+    def ask(self, request: dict, timeout: float = PATIENCE_S) -> object:
         """Send a request to the chip's inside and return its answer. Raises ReaderError."""
         return self.wire.ask(request, timeout)
 
-    def wait_pin(self, number: int, level: int, timeout: float = 20) -> None:
+    def wait_pin(self, number: int, level: int, timeout: float = PATIENCE_S) -> None:
         """Return when an output has this level. Raises ReaderError."""
         self.wire.wait_pin(number, level, timeout)
 
-    def wait_line(self, pattern: str, since: int = 0, timeout: float = 20) -> str:
+    def wait_line(self, pattern: str, since: int = 0, timeout: float = PATIENCE_S) -> str:
         """Return the first console line from index `since` on that matches. Raises ReaderError."""
         wanted = re.compile(pattern)
         deadline = time.monotonic() + timeout

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-_START_S = 20  # for a chip to start and connect
+from .patience import PATIENCE_S
+
 _LOOK_S = 0.2  # between two looks whether it still runs
 
 
@@ -58,7 +59,7 @@ class Wire:
         if plugged:
             plugged.close()
 
-    def ask(self, request: dict, timeout: float = 20) -> object:
+    def ask(self, request: dict, timeout: float = PATIENCE_S) -> object:
         """Send a request to the chip's inside and return its answer. Raises ReaderError."""
         with self._news:
             plugged = self._socket
@@ -80,7 +81,7 @@ class Wire:
                 self._news.wait(left)
             return self._answers[-1]
 
-    def wait_pin(self, number: int, level: int, timeout: float = 20) -> None:
+    def wait_pin(self, number: int, level: int, timeout: float = PATIENCE_S) -> None:
         """Return when an output has this level. Raises ReaderError."""
         deadline = time.monotonic() + timeout
         with self._news:
@@ -115,7 +116,7 @@ class Wire:
 
 def _accept(listener: socket.socket, process: subprocess.Popen) -> socket.socket | None:
     listener.settimeout(_LOOK_S)
-    deadline = time.monotonic() + _START_S
+    deadline = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
             plugged, _ = listener.accept()
