@@ -15,9 +15,9 @@ help:  ## this list
 demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in under a minute
 	@$(BIN)/kalitka demo
 
-test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets
+test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets (ORDER=--random-order)
 	@# Half as many again as processors: many tests wait for a board or a server.
-	@$(BIN)/pytest -q -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -q -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile --no-loadscope-reorder $(ORDER)
 
 test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: forty minutes
 	@$(BIN)/pytest -q -s host_tests/long

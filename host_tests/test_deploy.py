@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import tty
 from pathlib import Path
 
@@ -46,6 +45,28 @@ def run(board, *options):
     )
     assert "Traceback" not in done.stdout + done.stderr
     return done
+
+
+class Pull:
+    """Pulls a board's cable at a moment of what is typed to it; `wait` until then.
+
+    is_due: tells of the last bytes that were typed whether it is now.
+    """
+
+    def __init__(self, board, is_due):
+        self._is_due = is_due
+        self._tail = b""
+        self._pulled = threading.Event()
+        board.on_typing = self._look
+
+    def _look(self, typed):
+        self._tail = self._tail[-1000:] + typed
+        if self._is_due(self._tail):
+            self._pulled.set()
+            raise OSError("the cable was pulled")
+
+    def wait(self):
+        assert self._pulled.wait(PATIENCE_S)
 
 
 def started(board):
@@ -182,12 +203,13 @@ def test_a_rom_that_holds_something_else_is_written_anew(rom_board, found):
 
 def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_works(tmp_path):
     with PtyBoard(tmp_path / "blank", rom=rom.SIZE) as board:
+        pull = Pull(board, lambda _typed: board.rom_file.read_bytes().startswith(b"\xd2"))
         board.power_on()
         process = subprocess.Popen(
             command(board), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        while not board.rom_file.read_bytes().startswith(b"\xd2") and process.poll() is None:
-            time.sleep(0.01)
+        pull.wait()
+        board.on_typing = lambda _typed: None
         board.power_cut()
         _, complaint = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 1
@@ -401,6 +423,8 @@ def test_a_kalitka_that_comes_first_is_told(board):
 
 @pytest.mark.parametrize("how", ["the command is killed", "the cable is pulled"])
 def test_after_an_interrupted_deploy_another_one_works(blank, how):
+    if how == "the cable is pulled":
+        pull = Pull(blank, lambda typed: b"/lib/kalitka/sync/" in typed)
     process = subprocess.Popen(
         command(blank),
         stdout=subprocess.PIPE,
@@ -409,12 +433,14 @@ def test_after_an_interrupted_deploy_another_one_works(blank, how):
         start_new_session=True,
     )
     with process:
-        for line in process.stdout:
-            if "copied /lib/kalitka/s" in line:
-                break
         if how == "the command is killed":
+            for line in process.stdout:
+                if "copied /lib/kalitka/s" in line:
+                    break
             os.killpg(process.pid, signal.SIGKILL)
         else:
+            pull.wait()
+            blank.on_typing = lambda _typed: None
             blank.power_cut()
         _, complaint = process.communicate(timeout=PATIENCE_S)
     if how == "the cable is pulled":

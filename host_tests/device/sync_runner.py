@@ -6,7 +6,6 @@ minute, {code: [rules]}, lines reported].
 """
 
 import asyncio
-import gc
 import json
 import sys
 
@@ -45,8 +44,6 @@ if sys.implementation.name == "cpython":
         return _Stream(*await wait(asyncio.open_connection(address, port), patience, doing))
 
     http_module.connect = _connect
-    # The poller collects before each poll: not all that the tests have imported.
-    gc.freeze()
 
 
 class FakeClock:

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 import tty
+from collections.abc import Callable
 from pathlib import Path
 
 from .virtual_chip import HEAP, RESET, VirtualChip
@@ -35,6 +36,8 @@ class PtyBoard(VirtualChip):
     """A board whose flash lies in `folder`; blank, without MicroPython's files, when new.
 
     `port` is the path for mpremote. It is another one after each `power_on`.
+    on_typing: called with what comes over the cable, before it gets to the chip; while it runs,
+    nothing goes over the cable, and an OSError pulls it out.
     rom: bytes of a new one's ROM partition, blank as well; 0 is none, as a stock board has.
     """
 
@@ -43,6 +46,7 @@ class PtyBoard(VirtualChip):
     ):
         super().__init__(folder, board_name, heap)
         self.port = ""
+        self.on_typing: Callable[[bytes], None] = _nobody_looks
         self._fault: ReaderError | None = None
         self._cable: _Cable | None = None
         self._serving: threading.Thread | None = None
@@ -131,7 +135,9 @@ class PtyBoard(VirtualChip):
                     return False
                 console.interrupt_if_due()
                 if cable.near in ready:
-                    console.type(os.read(cable.near, _CHUNK))
+                    typed = os.read(cable.near, _CHUNK)
+                    self.on_typing(typed)
+                    console.type(typed)
                 if console.output in ready:
                     data = console.read()
                     if not data:
@@ -145,6 +151,10 @@ class PtyBoard(VirtualChip):
             return False
         finally:
             console.close()
+
+
+def _nobody_looks(typed: bytes) -> None:
+    pass
 
 
 class _Console:
