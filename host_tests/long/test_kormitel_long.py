@@ -17,7 +17,7 @@ SEED = int(os.environ.get("KALITKA_SEED", "1"))
 RUNS = 40
 
 
-@pytest.mark.timeout(SECONDS * 2 + 120)
+@pytest.mark.timeout(SECONDS * 20 + 3600)
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_both_sides_agree_in_the_end_whatever_the_seed(dialect):
     until, seed = time.monotonic() + SECONDS, SEED

@@ -21,6 +21,8 @@ from rich.table import Table
 from kalitka.journal.words import reason_text
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
+from kalitka_sim.link import Link
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import ReaderError, VirtualReader
 from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP
 
@@ -230,13 +232,12 @@ class _Demo:
         gate = self.readers["gate"]
         assert gate.link
         self._wait_for_log()
-        time.sleep(0.5)  # for the reader to take note of the answer
         with self.working("some polls without changes"):
+            # Who asks for the next thing has taken note of the answer before.
+            _await_requests(gate.link, gate.link.requests + 2)
             before = gate.flash_operations()
             polls = gate.link.requests
-            deadline = time.monotonic() + 20
-            while gate.link.requests < polls + 3 and time.monotonic() < deadline:
-                time.sleep(0.1)
+            _await_requests(gate.link, polls + 3)
             after = gate.flash_operations()
         writes = after["programs"] + after["erases"] - before["programs"] - before["erases"]
         polled = gate.link.requests - polls
@@ -273,7 +274,7 @@ class _Demo:
         with self.working("hub switched on again"):
             self.hub.start()
             # A reader without the time asks for it once a minute.
-            gate.wait_line("clock: set", since=seen, timeout=40)
+            gate.wait_line("clock: set", since=seen)
         self.visit("gate", "2026-11-23 21:59", "04A1B2C3", _ALLOWED)
         self.visit("gate", "2026-11-23 22:01", "04A1B2C3", "outside its hours")
         self.visit("gate", "2026-11-23 22:01", "DEADBEEF", "unknown code")
@@ -300,7 +301,7 @@ class _Demo:
     def _wait_for_log(self) -> list[dict]:
         # What the hub has when it has all decisions made so far, or after a while.
         made = sum(tally.made for tally in self.tally.values())
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while len(entries := self._entries()) < made and time.monotonic() < deadline:
             time.sleep(0.2)
         return entries
@@ -372,6 +373,13 @@ def run(console: Console | None = None, svg: Path | None = None) -> int:
         # Fonts from elsewhere have no place in a picture: the viewer's own will do.
         svg.write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
     return status
+
+
+def _await_requests(link: Link, count: int) -> None:
+    # Until a reader has asked so many times, or for a long while.
+    deadline = time.monotonic() + PATIENCE_S
+    while link.requests < count and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _play(console: Console) -> int:
