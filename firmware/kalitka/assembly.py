@@ -3,12 +3,13 @@
 Needed at the start only: nothing that runs afterwards is defined here, so that all of it can go.
 """
 
+import sys
 from binascii import crc32
 
 import board
 from machine import Pin
 
-from kalitka import gate
+from kalitka import gate, system
 from kalitka.hardware.lock import Lock
 from kalitka.hardware.wiegand import Wiegand
 from kalitka.journal import access_log
@@ -20,7 +21,7 @@ from kalitka.sync.timekeeper import TimeKeeper
 from kalitka.sync.uploader import Uploader
 from kalitka.system import nvs
 from kalitka.system.clock import Clock
-from kalitka.system.wifi import Wifi
+from kalitka.system.link import Link
 from kalitka.table.table import Table
 
 _TABLE = "table"
@@ -56,6 +57,22 @@ def make_clock_chip(found: dict, report):
     except Exception as e:  # a bus that cannot be had must not keep the door from working
         report("clock: no clock chip: %s" % e)
         return None
+
+
+def make_link(found: dict, report) -> Link:
+    """Return the link over the network that the settings and the board name."""
+    from kalitka.system import uplink
+
+    driver = None
+    try:
+        driver = uplink.driver_of(found)
+    except Exception as e:  # such as a MicroPython without the driver
+        report("network: none can be had: %s" % e)
+    made = Link(driver, uplink.address_of(found), found["name_servers"], report)
+    # For the start only, as this module.
+    del sys.modules["kalitka.system.uplink"]
+    delattr(system, "uplink")
+    return made
 
 
 def set_zone(clock: Clock, zone: str, report) -> None:
@@ -111,9 +128,8 @@ def jobs(found: dict, lock: Lock, uptime, report) -> list:
     log = access_log.AccessLog(access_log.FOLDER, size, clock, report)
     passes = make_passes(found, report)
     judge = gate.Gate(table, clock, found["day_time_unit"], log, passes)
-    hostname = found["hostname"] or found["reader"].replace(":", "-").replace("_", "-")[:32]
-    wifi = Wifi(found["wifi"], hostname, report)
-    names = Names(wifi.dns, clock.uptime)
+    link = make_link(found, report)
+    names = Names(link.dns, clock.uptime)
     client = None
     if found["server_url"]:
         server = Http(found["server_url"], names, clock.uptime, found["server_ca"])
@@ -124,18 +140,18 @@ def jobs(found: dict, lock: Lock, uptime, report) -> list:
     keeper = TimeKeeper(clock, client, found["ntp_server"], names, chip, keep, report)
     if client:
         uploader = Uploader(client, log, clock, report, found["log_upload_seconds"])
-        poller = Poller(client, table, clock, keeper, wifi, report, found, uploader)
+        poller = Poller(client, table, clock, keeper, link, report, found, uploader)
         sync = ("sync", poller.run, ())
         want = poller.want
     else:
         report("sync: no server in the settings")
-        sync = ("clock", keeper.run, (wifi,))
+        sync = ("clock", keeper.run, (link,))
         want = None
     made = [
         ("lock", lock.run, ()),
         ("clock", clock.run, (log.look,)),
         ("scanner", gate.serve_scanner, (scanner, judge, clock, lock, want, report)),
-        ("wifi", wifi.run, ()),
+        ("network", link.run, ()),
         sync,
     ]
     button = make_contact(found, "exit_button")

@@ -9,6 +9,7 @@ import json
 
 from kalitka.access import timezone
 from kalitka.sync.http import split_url
+from kalitka.sync.names import is_address
 from kalitka.sync.net import split_port
 from kalitka.table import codes
 
@@ -67,6 +68,54 @@ def _networks(value):
     for pair in _list(value, 8):
         if not isinstance(pair, list) or len(pair) != 2 or not _text(pair[0]) + _text(pair[1]):
             raise ValueError('must be a list of ["name", "password"]')
+    return value
+
+
+def _ipv4(value):
+    if not is_address(_text(value)):
+        raise ValueError("must be an IPv4 address, such as 192.168.1.20")
+    number = 0
+    for part in value.split("."):
+        number = number << 8 | int(part)
+    return number
+
+
+def _inside(number, prefix):
+    # Tell whether the address (a number) is in the network of `ADDRESS/BITS`, and not its own.
+    own, _, bits = prefix.partition("/")
+    return (number ^ _ipv4(own)) >> 32 - int(bits) == 0 and number != _ipv4(own)
+
+
+def _fixed(value):
+    address, _, bits = _text(value).partition("/")
+    if not value:
+        return value
+    if not bits.isdigit() or len(bits) > 2 or not 1 <= int(bits) <= 30:
+        raise ValueError("must be an address with its network's bits, such as 192.168.1.20/24")
+    number = _ipv4(address)
+    hosts = (1 << 32 - int(bits)) - 1
+    if number & hosts in (0, hosts):
+        raise ValueError("%s is the network's own address or its broadcast" % address)
+    if number >> 24 in (0, 127) or number >> 24 > 223:
+        raise ValueError("%s is not an address that a reader can have" % address)
+    return value
+
+
+def _gateway(value):
+    if _text(value):
+        _ipv4(value)
+    return value
+
+
+def _name_servers(value):
+    for server in _list(value, 3):
+        _ipv4(server)
+    return value
+
+
+def _country(value):
+    if _text(value) and (len(value) != 2 or not value.isalpha() or value != value.upper()):
+        raise ValueError("must be two capital letters, such as DE")
     return value
 
 
@@ -130,7 +179,11 @@ FIELDS = {
     "codes": ([], _codes),  # a reader limited to these; [] for all
     "ask_unknown_cards": (False, _flag),
     "wifi": ([], _networks),  # [["name", "password"], ...], the best first
+    "country": ("", _country),  # of the radio, "" for the port's own
     "hostname": ("", _hostname),  # "" for the reader's code
+    "address": ("", _fixed),  # ADDRESS/BITS, "" to ask the network (DHCP)
+    "gateway": ("", _gateway),  # with a fixed address, "" for none
+    "name_servers": ([], _name_servers),  # [] for the network's own
     "ntp_server": ("pool.ntp.org", _host),  # HOST[:PORT], "" for none
     "clock_chip": ("none", _one_of("none", "ds3231")),
     "zone": ("", _zone),  # POSIX TZ, "" to take the server's
@@ -178,7 +231,34 @@ def complete(values: dict) -> tuple[dict, list[str]]:
             "server_url: with http:// everybody on the way can read the site's secret: "
             "use https://, or set plain_http to true"
         )
-    return found, faults
+    return found, faults + _network_faults(found)
+
+
+def _network_faults(found):
+    # What is wrong with settings that are right each by itself. A gateway that cannot be one goes.
+    address, gateway = found["address"], found["gateway"]
+    faults = []
+    if gateway and not (address and _inside(_ipv4(gateway), address)):
+        found["gateway"] = ""
+        faults.append(
+            "gateway: %s is not in the network of the address %s" % (gateway, address)
+            if address
+            else "gateway: it belongs to a fixed address: set address as well"
+        )
+    if not address:
+        return faults
+    server = split_url(found["server_url"])[1] if found["server_url"] else ""
+    if server and not (is_address(server) or server.endswith(".local")):
+        if not found["name_servers"]:
+            faults.append(
+                "name_servers: with a fixed address none is told by the network: give one, or "
+                "server_url an address in the place of %s" % server
+            )
+        server = ""
+    for far in found["name_servers"] + [server]:
+        if is_address(far) and not found["gateway"] and not _inside(_ipv4(far), address):
+            faults.append("gateway: without one %s cannot be reached from %s" % (far, address))
+    return faults
 
 
 def parse(data: bytes) -> tuple[dict, list[str]]:

@@ -2,7 +2,9 @@
 
 Like `ports/esp32/network_wlan.c`: a try takes some seconds; what it failed of stays the status
 until there is another; a driver that was not told otherwise retries by itself, and refuses to
-begin another try in between.
+begin another try in between. The chip's name is told to the network when a try begins. A fixed
+address is forgotten when the radio is switched off, and is kept over a soft reset; one without a
+gateway is taken for none.
 """
 
 import sys
@@ -50,7 +52,8 @@ class Air:
         self.calls = []  # (seconds, what was asked of the radio, how), the latest
         self.counts = {}  # and how often, from the beginning
         self.options = {}
-        self.name = "mpy-esp32"
+        self.name = self.told_name = "mpy-esp32"
+        self.code = "XX"
         if names:
             for name, value in _NAMES.items():
                 setattr(self, name, value)
@@ -78,12 +81,20 @@ class Air:
             raise ValueError("unexpected key")
         return "192.168.7.1"
 
+    def country(self, code=None):
+        """As `network.country`."""
+        if code is None:
+            return self.code
+        if len(code) != 2:
+            raise ValueError
+        self.code = code
+        return None
+
     def _hostname(self, name=None):
         if name is None:
             return self.name
         if len(name) > 32:
             raise ValueError
-        assert not self._radio.on, "too late for a name"
         self.name = name
         return None
 
@@ -110,12 +121,14 @@ class _Radio:
         self._wanted = None  # (ssid, password)
         self._began = 0
         self._reason = IDLE
+        self.fixed = None  # (address, mask, gateway)
 
     def active(self, on):
         self.air.call("active", on)
         self.on = on
         if not on:
             self._state = ""
+            self.fixed = None
 
     def config(self, **options):
         self.air.call("config", options)
@@ -137,6 +150,7 @@ class _Radio:
         if self._state in ("trying", "up"):
             raise OSError("Wifi Internal State Error")
         self._wanted = (ssid, key)
+        self.air.told_name = self.air.name
         self._begin()
 
     def disconnect(self):
@@ -152,7 +166,7 @@ class _Radio:
 
     def isconnected(self):
         self._live()
-        return self._state == "up"
+        return self._state == "up" and not (self.fixed and self.fixed[2] == "0.0.0.0")
 
     def status(self):
         self._live()
@@ -191,17 +205,41 @@ class _Radio:
         if self._reconnects < 0:
             self._begin()
 
-    def ipconfig(self, name):
-        if name != "addr4":
+    def ipconfig(self, name=None, **options):
+        if name == "addr4":
+            return self.address(), "255.255.255.0"
+        if name == "dhcp4":
+            return not self.fixed
+        if name:
             raise ValueError("unexpected key")
-        return (self.air.address if self._state == "up" else "0.0.0.0", "255.255.255.0")
+        if "addr4" in options:
+            self.air.call("ipconfig", options)
+        address, mask, gateway = self.fixed or ("0.0.0.0",) * 3
+        for key, value in options.items():
+            if key == "addr4":
+                address, mask = value
+            elif key == "gw4":
+                gateway = value
+            elif key != "dhcp4":
+                raise ValueError("unexpected key")
+        self.fixed = None if options.get("dhcp4") else (address, mask, gateway)
+
+    def address(self):
+        # With a fixed address whether there is a link or not.
+        if self.fixed:
+            return self.fixed[0]
+        return self.air.address if self._state == "up" else "0.0.0.0"
 
 
 class _RadioWithIfconfig(_Radio):
-    def ifconfig(self):
-        if self._state != "up":
-            return ("0.0.0.0",) * 4
-        return (self.air.address, "255.255.255.0", "192.168.7.1", "192.168.7.1")
+    def ifconfig(self, values=None):
+        if values is not None:
+            self.air.call("ifconfig", values)
+            address, mask, gateway, _ = values
+            self.fixed = address, mask, gateway
+            return None
+        server = "192.168.7.1" if self._state == "up" and not self.fixed else "0.0.0.0"
+        return (self.address(), "255.255.255.0", server, server)
 
 
 # On CPython there is no `network` to import.

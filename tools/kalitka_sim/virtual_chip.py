@@ -128,15 +128,20 @@ class VirtualChip:
         self.ask({"do": "clock", "utc": utc})
 
     def network(
-        self, up: bool, networks: dict[str, str] | None = None, deaf: bool = False
+        self,
+        up: bool,
+        networks: dict[str, str] | None = None,
+        deaf: bool = False,
+        dhcp: bool = True,
     ) -> None:
-        """Switch the air on or off.
+        """Switch the air on or off, or plug the cable of a board with Ethernet and pull it.
 
         networks: the passwords by their names, without it there is every network for everyone.
-        deaf: a link that is up stays up, until it is left, and the firmware cannot know.
+        deaf: a link that is up stays up, until it is left, and the firmware cannot know. dhcp:
+        whether somebody at the cable gives addresses.
         """
         only = {} if networks is None else {"networks": networks}
-        self.ask({"do": "network", "up": up, "deaf": deaf, **only})
+        self.ask({"do": "network", "up": up, "deaf": deaf, "dhcp": dhcp, **only})
 
     def flash_operations(self) -> dict[str, int]:
         """Return the counts of flash reads, programs, erases since power on."""
@@ -252,6 +257,7 @@ class VirtualChip:
             "KALITKA_CHIP_WORLD": str(port),
             "KALITKA_CHIP_RTC": str(self.folder / "rtc"),
             "KALITKA_CHIP_NVS": str(self.folder / "nvs.json"),
+            "KALITKA_CHIP_LAN": "1" if "ETHERNET" in self.board else "",
             "KALITKA_CHIP_ROM": str(self.rom_file) if self.rom_file.exists() else "",
         }
 

@@ -20,7 +20,9 @@ _KEPT = const(4)  # names
 
 
 class Names:
-    """Finds addresses. `server`: a callable that gives the name server as `ADDRESS[:PORT]` or "".
+    """Finds addresses. `server`: a callable that gives a name server as `ADDRESS[:PORT]` or "".
+
+    It is called for each try: where there are several, it gives another one then.
 
     uptime: a callable that gives seconds, steadily. patience: seconds that one try may take.
     """
@@ -56,15 +58,17 @@ class Names:
         if host in self._known:
             self._known[host][1] = 0
 
+    def _where(self, host, doing):
+        if host.endswith(".local"):
+            return _LOCAL
+        where = self._server()
+        if not where:
+            raise NetError("no name server is known while %s" % doing)
+        return split_port(where, _PORT)
+
     async def _ask(self, host):
         doing = "looking up %s" % host
-        if host.endswith(".local"):
-            address, port = _LOCAL
-        else:
-            where = self._server()
-            if not where:
-                raise NetError("no name server is known while %s" % doing)
-            address, port = split_port(where, _PORT)
+        address, port = self._where(host, doing)
         question = b"".join(bytes([len(p)]) + p for p in host.encode().split(b".") if p)
         question += b"\0\0\1\0\1"
         number = os.urandom(2)
@@ -76,7 +80,8 @@ class Names:
         try:
             data = await ask(address, port, request, is_answer, self.patience, doing)
         except Silent:
-            # Datagrams get lost.
+            # Datagrams get lost, and there may be another name server.
+            address, port = self._where(host, doing)
             data = await ask(address, port, request, is_answer, self.patience, doing)
         try:
             return address_of(data, question)

@@ -29,7 +29,7 @@ class Poller:
     """Keeps `table` in step with the server that `client` talks to.
 
     clock: has `is_set` and `uptime()`. keeper: sets it; see `sync.timekeeper`.
-    wifi: has `connected()`, `since` and `distrust()`; see `system.wifi`.
+    wifi: has `connected()`, `since` and `distrust()`; see `system.link`.
     report: a callable that takes a line of text (str) for the log.
     uploader: sends the access log over the same connection, between two polls; see
     `sync.uploader`.

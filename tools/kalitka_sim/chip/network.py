@@ -1,5 +1,7 @@
 """`network` of the virtual chip: one radio, and an air that the world changes.
 
+A board with Ethernet has that as well, see lan.py.
+
 `state.air` is the world's last request: "up": whether there is a router at all; "networks":
 {name: password}, without it every name is there and takes any password; "deaf": a link that is
 up stays up, whatever becomes of the router, until it is left.
@@ -18,7 +20,7 @@ STAT_NO_AP_FOUND = 201
 STAT_WRONG_PASSWORD = 202
 _JOIN_MS = 100
 
-_link = "127.0.0.1", "255.0.0.0", "127.0.0.1", os.getenv("KALITKA_CHIP_DNS") or "127.0.0.1"
+lease = "127.0.0.1", "255.0.0.0", "127.0.0.1", os.getenv("KALITKA_CHIP_DNS") or "127.0.0.1"
 
 
 def hostname(name=None):
@@ -26,13 +28,25 @@ def hostname(name=None):
     return "mpy-esp32"
 
 
+def country(code=None):
+    """Return the radio's country; another is taken and, as the chip does, forgotten."""
+    return "XX"
+
+
 class WLAN:
-    """The station interface."""
+    """The station interface, the same each time."""
 
     PM_NONE = 0
 
-    def __init__(self, interface=STA_IF):
+    def __new__(cls, interface=STA_IF):
+        """Return it."""
+        return _radio
+
+
+class _Radio:
+    def __init__(self):
         self._active = False
+        self._fixed = None  # address, mask, gateway, name server
         self._wanted = None  # name, password and since when (ticks)
         self._up = False
 
@@ -41,7 +55,7 @@ class WLAN:
         if on is not None:
             self._active = bool(on)
             if not on:
-                self._wanted = None
+                self._wanted = self._fixed = None
         return self._active
 
     def config(self, reconnects=-1, pm=1):
@@ -65,9 +79,11 @@ class WLAN:
         """Tell whether the link is up."""
         return self.status() == STAT_GOT_IP
 
-    def ifconfig(self):
-        """Return the address, the mask, the gateway and the name server."""
-        return _link if self.isconnected() else ("0.0.0.0",) * 4
+    def ifconfig(self, values=None):
+        """Read or set the address, the mask, the gateway and the name server."""
+        if values:
+            self._fixed = values
+        return self._fixed or (lease if self.isconnected() else ("0.0.0.0",) * 4)
 
     def status(self):
         """Return the state of the link."""
@@ -86,3 +102,17 @@ class WLAN:
                 return STAT_WRONG_PASSWORD
             self._up = True
         return STAT_GOT_IP
+
+
+_radio = _Radio()
+if os.getenv("KALITKA_CHIP_LAN"):
+    from lan import (
+        ETH_CONNECTED,
+        ETH_DISCONNECTED,
+        ETH_GOT_IP,
+        ETH_INITIALIZED,
+        ETH_STARTED,
+        ETH_STOPPED,
+        LAN,
+        PHY_LAN8720,
+    )

@@ -1,0 +1,222 @@
+"""The link: one task that keeps the reader on its network, by radio or by cable, for ever.
+
+Promises: nothing else waits for it, door and scanner run without a network; what a driver raises
+never ends it; a failure is told once and not every round, a password never. Whoever uses the
+network tells it when the link is up and nothing gets through, see `distrust`.
+
+A driver (`wifi`, `ethernet`) knows the hardware and decides nothing:
+
+    name            what its lines begin with (str)
+    names           the networks that it may join (str), the preferred first
+    nic             the port's interface, None until `on`
+    pause_max       seconds, at most, between two rounds through the networks
+    restart_after   so many rounds without a network, and it is switched off and on; 0: never
+    on()            switches the hardware on if it is not; may block for seconds
+    off()           switches it off
+    join(i)         coroutine: begins to join the network `i`
+    leave()         leaves it, or ends the try
+    hopeless()      whether that try has failed for certain; asked once a second
+    fault()         why the try failed, in words
+
+Any of them may raise what the port raises.
+"""
+
+import asyncio
+
+import network
+
+from micropython import const
+
+_CONNECT_S = const(20)  # seconds given to one attempt
+_TRUSTED_S = const(86400)  # a link this old starts with a clean slate
+_TOLD_MAX = const(8)  # different failures remembered as told
+_NO_ADDRESS = "0.0.0.0"
+
+
+class Link:
+    """Keeps the reader on one of the networks that its driver knows.
+
+    driver: as above; None: there is no network. The network that worked last is tried before the
+    others. address: (address, mask, gateway), each a str, None to ask the network (DHCP).
+    name_servers: a list of addresses (str); [] for the network's own.
+    report: a callable that takes a line of text (str) for the log.
+    `since` counts how often the link came up.
+    """
+
+    def __init__(self, driver, address, name_servers, report):
+        self._driver = driver
+        self._address = address
+        self._name_servers = name_servers
+        self._report = report
+        self._up = False
+        self._told = []
+        self.since = 0
+
+    def connected(self) -> bool:
+        """Tell whether the link is up and nobody distrusts it; it was looked at a second ago."""
+        return self._up
+
+    def distrust(self) -> None:
+        """Say that the link is up but nothing gets through: it is left and made anew.
+
+        If that is said of the next link, too, the hardware is switched off and on.
+        """
+        self._up = False
+
+    def dns(self) -> str:
+        """Return the address of a name server, "" if none is known.
+
+        Of several another one each time: who got no answer asks again, and so asks the next.
+        """
+        if not self._up:
+            return ""
+        servers = self._name_servers
+        if servers:
+            servers.append(servers.pop(0))
+            return servers[-1]
+        address = _address(self._driver.nic, 3)
+        return "" if address == _NO_ADDRESS else address
+
+    async def run(self) -> None:
+        """Connect, and again whenever the link is lost."""
+        driver = self._driver
+        if not driver:
+            self._report("network: there is none in the settings")
+            return
+        networks = len(driver.names)
+        last = rounds = doubts = 0
+        while True:
+            # -1 stands for the one that worked last.
+            for i in range(-1, networks):
+                if i != last and await self._join(last if i < 0 else i):
+                    last = last if i < 0 else i
+                    rounds = 0
+                    doubts = await self._watch(doubts)
+                    break
+            else:
+                rounds += 1
+            quietly(driver.leave)
+            every = driver.restart_after
+            if doubts == 2 or (every and rounds % every == every - 1):
+                doubts = 0
+                quietly(driver.off)
+            await asyncio.sleep(min(1 << min(rounds, 5), driver.pause_max))
+
+    async def _watch(self, doubts):
+        # Return, when the link is gone, how many in a row were distrusted.
+        name = self._driver.name
+        age = 0
+        while True:
+            await asyncio.sleep(1)
+            if not self._up:
+                doubts += 1
+                what = "switches it off and on" if doubts == 2 else "joins anew"
+                self._report("%s: the link is up but nothing gets through, %s" % (name, what))
+                return doubts
+            if not _alive(self._driver.nic):
+                self._up = False
+                self._report("%s: lost the link" % name)
+                return 0
+            age += 1
+            if age == _TRUSTED_S:
+                doubts = 0
+
+    async def _join(self, i):
+        # Return success. What failed is told, once until a network is found.
+        driver = self._driver
+        try:
+            driver.on()
+            self._set_address(driver.nic)
+            await driver.join(i)
+            for _ in range(_CONNECT_S):
+                await asyncio.sleep(1)
+                if _alive(driver.nic):
+                    self._told.clear()
+                    self.since += 1
+                    self._up = True
+                    to = " to " + driver.names[i] if driver.names[i] else ""
+                    address = _address(driver.nic, 0)
+                    self._report("%s: connected%s, address %s" % (driver.name, to, address))
+                    return True
+                if driver.hopeless():
+                    break  # nothing comes any more
+            fault = driver.fault()
+        except Exception as e:  # nothing that a driver does may end the reader
+            fault = _words_of(e)
+        fault = ": ".join([part for part in (driver.name, driver.names[i], fault) if part])
+        told = self._told
+        if fault not in told:
+            if len(told) == _TOLD_MAX:
+                told.clear()
+            told.append(fault)
+            self._report(fault)
+        return False
+
+    def _set_address(self, nic):
+        # Anew for every try: the port forgets it when the hardware is switched off, and keeps an
+        # earlier one over a soft reset.
+        if not self._address:
+            # Most versions have it on already, and some do not know how.
+            quietly(getattr(nic, "ipconfig", None), dhcp4=True)
+            return
+        address, mask, gateway = self._address
+        # A chip may take an address without a gateway for none at all; its own leads nowhere.
+        gateway = gateway or address
+        if hasattr(nic, "ifconfig"):
+            server = self._name_servers[0] if self._name_servers else _NO_ADDRESS
+            nic.ifconfig((address, mask, gateway, server))
+        else:
+            nic.ipconfig(addr4=(address, mask), gw4=gateway)
+
+
+def quietly(function, *arguments, **options) -> None:
+    """Call what a version may not know, or what there may be nothing to do for.
+
+    Each says so with an error of its own.
+    """
+    try:
+        function(*arguments, **options)
+    except Exception:
+        pass
+
+
+def _alive(nic):
+    # A driver calls a link connected whose address was taken away.
+    try:
+        return nic.isconnected() and _address(nic, 0) not in ("", _NO_ADDRESS)
+    except Exception:
+        return False
+
+
+def _address(nic, i):
+    # Of the reader (0) or the name server (3), "" if it cannot be had.
+    try:
+        if hasattr(nic, "ifconfig"):
+            return nic.ifconfig()[i]
+        return network.ipconfig("dns") if i else nic.ipconfig("addr4")[0]
+    except Exception:
+        return ""
+
+
+def _words_of(error):
+    if isinstance(error, MemoryError):
+        return "not enough memory in Python's heap"
+    text = str(error)
+    # ESP_ERR_NO_MEM is 0x101; what the port makes of it differs between versions and drivers.
+    if not ("emory" in text or "NO_MEM" in text or "0x0101" in text):
+        return "error %s" % text
+    left = ""
+    try:
+        import esp32
+
+        areas = esp32.idf_heap_info(esp32.HEAP_DATA)
+        left = " (%d bytes left, %d of them in one piece)" % (
+            sum([area[1] for area in areas]),
+            max([area[2] for area in areas]),
+        )
+    except Exception:  # the words matter more than the numbers
+        pass
+    return (
+        "not enough of the chip's own memory%s: take the frozen image, or a board with PSRAM"
+        % left
+    )
