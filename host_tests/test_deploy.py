@@ -16,11 +16,9 @@ from pathlib import Path
 import pytest
 
 import certificates
-from kalitka import settings
 from kalitka_cli import deploy, mpremote, rom
 from kalitka_cli import device as device_module
-from kalitka_cli.build import ARCHES, BOARDS
-from kalitka_cli.build import board as board_of
+from kalitka_cli.build import ARCHES
 from kalitka_cli.device import Device
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import image
@@ -569,16 +567,6 @@ def test_a_firmware_that_does_not_fit_is_refused():
     # What it replaces makes room.
     device.files["/lib/kalitka/app.mpy"] = (9000, "another")
     assert deploy.make_plan(files, device, False).space(device) <= device.free
-
-
-@pytest.mark.parametrize("path", sorted(BOARDS.glob("*/README.md")), ids=lambda p: p.parent.name)
-def test_every_setting_and_pin_is_explained_beside_the_board(path):
-    rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", path.read_text(), re.MULTILINE)
-    defaults = {name: json.dumps(default) for name, (default, _) in settings.FIELDS.items()}
-    assert dict(rows) == defaults
-    pins = re.findall(r"^\| `(\w+)` \| (\d+) \|", path.read_text(), re.MULTILINE)
-    described = board_of(path.parent.name)
-    assert {name: int(number) for name, number in pins} == {name: described[name] for name in PINS}
 
 
 def test_a_zone_by_its_name_becomes_what_a_reader_understands(tmp_path):

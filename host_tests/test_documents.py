@@ -9,7 +9,7 @@ from kalitka.access import decision, rules
 from kalitka.table import manifest
 
 ROOT = Path(__file__).parents[1]
-BOARD = (ROOT / "boards" / "ESP32_GENERIC" / "README.md").read_text()
+SETTINGS = (ROOT / "boards" / "SETTINGS.md").read_text()
 
 
 def test_the_manifest_in_the_description_of_the_format_is_one(tmp_path):
@@ -22,18 +22,22 @@ def test_the_manifest_in_the_description_of_the_format_is_one(tmp_path):
     assert found.segments == ("base-5.seg", "delta-7.seg")
 
 
-def test_every_setting_stands_in_the_boards_readme_with_its_default():
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", BOARD, re.MULTILINE))
+def test_every_setting_stands_in_its_page_with_its_default():
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", SETTINGS, re.MULTILINE))
     assert {name: json.loads(value) for name, value in rows.items()} == {
         name: default for name, (default, _) in settings.FIELDS.items()
     }
 
 
-def test_the_example_of_a_settings_file_is_right():
-    example = re.search(r"^    \{\n(?:     .+\n)+    \}", BOARD, re.MULTILINE)
-    assert example
-    _, faults = settings.parse(example[0].encode())
-    assert faults == []
+def test_the_examples_of_settings_files_are_right():
+    examples = re.findall(r"^    \{\n(?:     .+\n)+    \}", SETTINGS, re.MULTILINE)
+    assert len(examples) == 2
+    both = {}
+    for example in examples:
+        _, faults = settings.parse(example.encode())
+        assert faults == []
+        both.update(json.loads(example))
+    assert settings.complete(both)[1] == []
 
 
 def test_the_rules_that_the_readme_names_are_rules():
@@ -52,21 +56,17 @@ def test_every_verdict_stands_in_its_page_with_its_number_and_its_words():
         rules.pack(rule.encode())
 
 
-def test_the_manifest_of_a_frozen_build_names_what_is_there():
-    # The build's own functions, noting what they are told.
-    folder = ROOT / "boards" / "ESP32_GENERIC"
-    frozen = []
-
-    def package(name, base_path, opt):
-        frozen.append(folder / base_path / name / "__init__.py")
-
-    def module(name, base_path, opt):
-        frozen.append(folder / base_path / name)
-
-    included = []
-    code = (folder / "manifest.py").read_text()
-    exec(code, {"include": included.append, "package": package, "module": module})
-    assert included == ["$(PORT_DIR)/boards/manifest.py"]
-    names = {"__init__.py", "main.py", "boot.py", "board.py"}
-    assert {path.name for path in frozen} == names
-    assert all(path.is_file() for path in frozen)
+def test_every_link_between_the_pages_of_readme_and_boards_leads_somewhere():
+    pages = [ROOT / "README.md", *(ROOT / "boards").rglob("*.md")]
+    assert len(pages) > 8
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if "://" in target:
+                continue
+            name, _, part = target.partition("#")
+            file = (page.parent / name).resolve() if name else page
+            assert file.exists(), f"{page}: {target}"
+            if part:
+                titles = re.findall(r"^#+ (.+)$", file.read_text().lower(), re.MULTILINE)
+                anchors = [re.sub(r"[^\w -]", "", title).replace(" ", "-") for title in titles]
+                assert part in anchors, f"{page}: {target}"

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from kalitka_sim import image
 from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader
 from kalitka_sim.virtual_chip import VirtualChip
@@ -121,3 +122,75 @@ def test_a_clock_chip_has_the_time_before_there_is_a_network(tmp_path, monkeypat
         set_by_it = any("clock: set by the clock chip" in line for line in reader.console)
         assert set_by_it == (content == "0")
         assert outcome.when in ({when} if when else minutes)
+
+
+OLIMEX = "OLIMEX_ESP32_POE"
+FIXED = {"address": "192.168.9.20/24", "gateway": "192.168.9.1"}
+
+
+def at_a_cable(tmp_path, scripts, **settings):
+    """A server, and a reader with an Ethernet socket, off yet."""
+    server = ScriptedServer(scripts)
+    where = ("127.0.0.1", server.port)
+    return server, VirtualReader(tmp_path / "reader", settings, where, OLIMEX)
+
+
+def test_a_reader_at_a_cable_gets_its_address_and_its_table_and_opens_the_door(tmp_path):
+    server, reader = at_a_cable(tmp_path, [Script(TIME), Script(OLD), Script(NOTHING)])
+    with server, reader:
+        reader.power_on()
+        reader.wait_line("ethernet: connected, address 127.0.0.1")
+        reader.wait_line("sync: full")
+        assert reader.present("04A1B2C3").opened
+        assert not [line for line in reader.console if "wifi" in line]
+        # The power of the PHY, which nobody else switches.
+        assert reader.pins[reader.board["ETHERNET"]["power"]] == 1
+
+
+def test_a_reader_with_a_fixed_address_works_where_nobody_gives_any(tmp_path):
+    scripts = [Script(TIME), Script(OLD), Script(NOTHING)]
+    server, reader = at_a_cable(tmp_path, scripts, poll_seconds=1, **FIXED)
+    with server, reader:
+        reader.power_on()
+        reader.network(False)
+        reader.wait_line("ethernet: lost the link|ethernet: no link")
+        # The cable is plugged in again, into a network without DHCP.
+        seen = len(reader.console)
+        assert reader.link
+        reader.link.mend()
+        VirtualChip.network(reader, True, dhcp=False)
+        reader.wait_line("ethernet: connected, address 192.168.9.20", since=seen)
+        reader.wait_line("sync: full")
+        assert reader.present("04A1B2C3").opened
+
+
+def test_a_cable_that_is_out_is_told_and_found_again_while_the_gate_decides(tmp_path):
+    scripts = [Script(TIME), Script(OLD), Script(NOTHING)]
+    server, reader = at_a_cable(tmp_path, scripts, poll_seconds=1)
+    with server, reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.network(False)
+        reader.wait_line("ethernet: lost the link")
+        assert reader.present("04A1B2C3").opened
+        reader.wait_line("ethernet: no link: is the cable plugged in")
+        seen = len(reader.console)
+        reader.network(True)
+        reader.wait_line("ethernet: connected", since=seen)
+
+
+def test_the_hardware_of_the_network_is_on_before_the_firmware_is_imported(tmp_path):
+    # The PHY gets its power from boot.py; the lock's pin is set when everything is imported.
+    _, reader = at_a_cable(tmp_path, [])
+    with reader:
+        reader.power_on()
+        order = [pin for pin, _, _ in reader.pin_changes]
+        assert order.index(reader.board["ETHERNET"]["power"]) < order.index(reader.board["LOCK"])
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"wifi": 5}', b'{"wifi": [[1]]}', b"\xff\0"])
+def test_settings_that_are_broken_keep_the_reader_from_nothing_but_the_network(tmp_path, content):
+    with VirtualReader(tmp_path / "reader", {}, board_name=OLIMEX) as reader:
+        image.update(reader.flash_file, {"settings.json": content})
+        reader.power_on()
+        assert reader.present("04A1B2C3").reason == "unknown code"

@@ -1,7 +1,7 @@
-"""ESP32-WROOM-32 development board, 4 MiB flash: its pins by their role.
+"""ESP32-WROOM-32 without PSRAM: its pins by their role.
 
-Lands on the device as board.py; the tools read the same file. Any free pins do: change them
-here and nowhere else. D0 and D1 carry 5 V at many Wiegand readers: use a level shifter.
+Lands on the device as board.py; the tools read the same file. Other free pins do as well: change
+them here and nowhere else. D0 and D1 carry 5 V at many Wiegand readers: use a level shifter.
 """
 
 NAME = "ESP32_GENERIC"
@@ -15,9 +15,3 @@ DOOR_CONTACT = 26
 ALARM_CONTACT = 27
 I2C_SDA = 21  # of the clock chip, if there is one
 I2C_SCL = 22
-
-# For the tools.
-ARCH = "xtensawin"  # what mpy-cross compiles native code for
-FLASH_SIZE = 4 * 1024 * 1024  # bytes
-VFS_OFFSET = 0x200000  # where the stock MicroPython image keeps its file system
-VFS_SIZE = 2 * 1024 * 1024

@@ -4,6 +4,7 @@
 technician edits the third); the package becomes .mpy, which loads without the compiler's memory.
 """
 
+import json
 import runpy
 import subprocess
 from collections.abc import Callable
@@ -38,13 +39,31 @@ class BuildError(Exception):
     """The firmware cannot be built; the message says why and what to do."""
 
 
+def board_names() -> list[str]:
+    """Return the names of the boards: the folders of boards/ that describe one."""
+    return sorted(path.parent.name for path in BOARDS.glob("*/board.json"))
+
+
+def facts(name: str) -> dict:
+    """Return what a board is (its board.json; boards/README.md says what it has).
+
+    Raises BuildError.
+    """
+    if name not in board_names():
+        raise BuildError(f"there is no board {name!r}; there are: {', '.join(board_names())}")
+    return json.loads((BOARDS / name / "board.json").read_text())
+
+
 def board(name: str) -> dict:
-    """Return the settings of a board (its board.py) by name. Raises BuildError."""
-    path = BOARDS / name / "board.py"
-    if not path.is_file():
-        known = ", ".join(sorted(p.parent.name for p in BOARDS.glob("*/board.py")))
-        raise BuildError(f"there is no board {name!r}; there are: {known}")
-    return runpy.run_path(str(path))
+    """Return a board's pins by their role (its board.py), and what the tools need to know of it.
+
+    ARCH: what mpy-cross compiles native code for. FLASH_SIZE, VFS_OFFSET, VFS_SIZE: bytes; where
+    its MicroPython keeps the file system. Raises BuildError.
+    """
+    found = facts(name)
+    pins = runpy.run_path(str(BOARDS / name / "board.py"))
+    tools = ("arch", "flash_size", "vfs_offset", "vfs_size")
+    return {**pins, **{key.upper(): found[key] for key in tools}}
 
 
 def compile_firmware(

@@ -125,6 +125,9 @@ def sim(
     pty: Annotated[
         bool, typer.Option("--pty", help="A blank board on a serial port, for mpremote.")
     ] = False,
+    board: Annotated[
+        str, typer.Option(metavar="BOARD", help="A folder of boards/: its pins and its network.")
+    ] = "ESP32_GENERIC",
 ) -> None:
     """Run one virtual reader by hand: its console here, its cards and cables by commands.
 
@@ -135,8 +138,8 @@ def sim(
     if pty and (server or reader or zone or ca):
         raise typer.BadParameter("a blank board has no settings: --pty goes with --folder only")
     if pty:
-        raise typer.Exit(table.run_board(folder))
-    raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds, ca))
+        raise typer.Exit(table.run_board(folder, board))
+    raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds, ca, board))
 
 
 @app.command()

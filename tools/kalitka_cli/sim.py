@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from kalitka import settings
 from kalitka.sync.http import split_url
-from kalitka_cli.build import BuildError
+from kalitka_cli.build import BuildError, facts
 from kalitka_hub.faults import Refused
 from kalitka_hub.site.zone import check_zone
 from kalitka_sim.name_server import NameServer
@@ -62,13 +62,14 @@ def run_reader(
     zone: str,
     poll_seconds: float,
     ca: Path | None = None,
+    board: str = "ESP32_GENERIC",
 ) -> int:
     """Run a virtual reader until `quit`. Returns the exit status: 2 for wrong options.
 
     server: its URL; over https:// it is believed if `ca`, a file with a certificate, vouches for
-    it. zone: a zone's name or a POSIX TZ string.
+    it. zone: a zone's name or a POSIX TZ string. board: a folder of boards/.
     """
-    faults: list[str] = []
+    faults: list[str] = _faults_of(board)
     values = {"reader": reader, "poll_seconds": poll_seconds, **_SWITCHES}
     values["server_token"] = os.environ.get(_SECRET, "")
     relayed, files = None, {}
@@ -96,7 +97,13 @@ def run_reader(
     with _until_told(), _folder(folder) as place, NameServer() as names:
         try:
             with VirtualReader(
-                place, values, relayed, on_line=_tell, files=files, name_server=names.where
+                place,
+                values,
+                relayed,
+                board,
+                on_line=_tell,
+                files=files,
+                name_server=names.where,
             ) as virtual:
                 virtual.power_on()
                 _serve(virtual)
@@ -106,14 +113,17 @@ def run_reader(
     return 0
 
 
-def run_board(folder: Path | None) -> int:
-    """Run a virtual board on a PTY until Ctrl-C. Returns the exit status."""
+def run_board(folder: Path | None, board: str = "ESP32_GENERIC") -> int:
+    """Run a virtual board on a PTY until Ctrl-C. Returns the exit status, as `run_reader`."""
+    for fault in _faults_of(board):
+        _complain(fault)
+        return 2
     with _until_told(), _folder(folder) as place:
         try:
-            with PtyBoard(place) as virtual:
+            with PtyBoard(place, board) as virtual:
                 virtual.power_on()
                 _tell(f"a virtual board at {virtual.port}, its flash in {virtual.flash_file}")
-                _tell(f"make deploy PORT={virtual.port}")
+                _tell(f"make deploy PORT={virtual.port} BOARD={board}")
                 _tell(f"mpremote connect {virtual.port} repl")
                 _tell("Ctrl-C ends it; `help` lists what else can be done with it")
                 if not _serve(virtual):
@@ -242,6 +252,14 @@ def _is_on(state: str) -> bool:
     if state not in ("on", "off"):
         raise CommandError(f"it is on or off, not {state!r}")
     return state == "on"
+
+
+def _faults_of(board: str) -> list[str]:
+    try:
+        facts(board)
+    except BuildError as fault:
+        return [str(fault)]
+    return []
 
 
 def _secure_url(url: str) -> str:

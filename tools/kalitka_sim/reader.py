@@ -69,6 +69,8 @@ class VirtualReader(VirtualChip):
     def _settings_file(self) -> bytes:
         # Nobody in this network has the time but the hub.
         values = {"wifi": [["site", ""]], "ntp_server": "", **self._settings}
+        if "ETHERNET" in self.board and "wifi" not in self._settings:
+            values["wifi"] = []
         if self.link:
             scheme = "https" if self._secure else "http"
             url = f"{scheme}://127.0.0.1:{self.link.port}"

@@ -1,0 +1,6 @@
+"""What a MicroPython build for this board freezes: the port's own modules, Kalitka, the pins."""
+
+# ruff: noqa: F821 - these functions are the build's own
+include("$(PORT_DIR)/boards/manifest.py")
+include("../manifest.py")
+module("board.py", base_path=".", opt=2)

@@ -1,0 +1,29 @@
+"""Olimex ESP32-POE: its pins by their role.
+
+Lands on the device as board.py; the tools read the same file. Other free pins do as well: change
+them here and nowhere else. D0 and D1 carry 5 V at many Wiegand readers: use a level shifter.
+Buttons and contacts are where the slot for an SD card is: leave that empty.
+"""
+
+NAME = "OLIMEX_ESP32_POE"
+
+# Pins (GPIO numbers).
+WIEGAND_D0 = 32
+WIEGAND_D1 = 33
+LOCK = 4
+EXIT_BUTTON = 14  # switches to ground, see the settings
+DOOR_CONTACT = 15
+ALARM_CONTACT = 5
+I2C_SDA = 13  # of the clock chip, if there is one
+I2C_SCL = 16
+
+# The PHY, as `network.LAN` wants it. The chip's own pins for Ethernet are 19, 21, 22, 25, 26, 27.
+ETHERNET = {
+    "phy_type": "PHY_LAN8720",
+    "phy_addr": 0,
+    "mdc": 23,
+    "mdio": 18,
+    "power": 12,
+    "ref_clk": 17,
+    "ref_clk_mode": "OUT",
+}

@@ -1,0 +1,3 @@
+// The port's own, and the memory of a frozen image.
+#include "boards/OLIMEX_ESP32_POE/mpconfigboard.h"
+#include "../frozen.h"
