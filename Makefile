@@ -34,7 +34,7 @@ lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over 
 bench: $(READY)  ## what table, access log, hub and Kormitel cost, each beside a plain one: a quarter of an hour
 	@$(BIN)/kalitka bench
 
-deploy: $(READY)  ## compile for a board and copy the firmware there: make deploy PORT=/dev/ttyUSB0
+deploy: $(READY)  ## compile for a board and copy the firmware there: make deploy PORT=/dev/ttyUSB0 BOARD=ESP32_GENERIC_SPIRAM
 	@$(BIN)/kalitka deploy --board $(BOARD) $(if $(PORT),--port $(PORT))
 
 lock: $(READY)  ## renew requirements.lock with the newest versions that fit pyproject.toml

@@ -190,6 +190,26 @@ def test_a_reader_at_a_hub_with_tls_takes_it_by_its_name(tmp_path, host):
             assert sim.end() == 0
 
 
+def test_a_board_is_taken_by_its_name_with_its_network_and_its_pins():
+    with Sim("--board", "OLIMEX_ESP32_POE") as sim:
+        sim.expect("on OLIMEX_ESP32_POE")
+        sim.expect("ethernet: connected")
+        sim.type("pins")
+        sim.expect(r"LOCK \(4\) is 0")
+        sim.type("card 010203")
+        sim.expect("010203: denied, unknown code")
+        sim.type("network off")
+        sim.expect("ethernet: lost the link")
+        assert sim.end() == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--pty",)])
+def test_a_board_that_there_is_not_is_refused_with_those_that_there_are(options):
+    with Sim("--board", "ESP8266", *options) as sim:
+        sim.expect("there is no board 'ESP8266'; there are: .*ESP32_GENERIC_SPIRAM")
+        assert sim.end() == 2
+
+
 def test_a_zone_is_given_by_its_name():
     with Sim("--zone", "Europe/Moscow") as sim:
         sim.expect(" ready$")
