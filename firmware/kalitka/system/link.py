@@ -124,6 +124,7 @@ class Link:
     async def _join(self, i):
         # Return success. What failed is told, once until a network is found.
         driver = self._driver
+        error = None
         try:
             driver.on()
             self._set_address(driver.nic)
@@ -142,14 +143,18 @@ class Link:
                     break  # nothing comes any more
             fault = driver.fault()
         except Exception as e:  # nothing that a driver does may end the reader
-            fault = _words_of(e)
-        fault = ": ".join([part for part in (driver.name, driver.names[i], fault) if part])
+            error = e
+            fault = repr(e)
         told = self._told
-        if fault not in told:
-            if len(told) == _TOLD_MAX:
-                told.clear()
-            told.append(fault)
-            self._report(fault)
+        if (i, fault) in told:
+            return False
+        if len(told) == _TOLD_MAX:
+            told.clear()
+        told.append((i, fault))
+        if error:
+            fault = _words_of(error)
+        parts = driver.name, driver.names[i], fault
+        self._report(": ".join([part for part in parts if part]))
         return False
 
     def _set_address(self, nic):
