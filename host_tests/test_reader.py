@@ -1,5 +1,7 @@
 """The unmodified firmware on the virtual chip: pins in, pins out, and what the console says."""
 
+import re
+
 import pytest
 
 from kalitka_hub.site.tokens import TokenSetting
@@ -329,3 +331,27 @@ def test_a_reader_works_from_files_as_well_and_rom_saves_it_the_heap_of_its_byte
     # What is left to the firmware of the heap is the same for both, but for what 64 bits take.
     heaps = [memory["used"] + memory["free"] - memory["fakes"] for memory in (rom, files)]
     assert abs(heaps[0] - heaps[1] + WIDER) < 512
+
+
+BUSY = "scanner: a card was held up while the chip was busy"
+
+
+@pytest.mark.parametrize("code", ["A0B1C2", "04A1B2C3"])
+def test_a_card_held_up_while_the_chip_is_busy_is_told_and_no_code(alone, code):
+    bits = wiegand_bits(code)
+    # Before it, in its middle, at its end; and so that what is left has the length of a code.
+    for busy in ((0, len(bits)), (2, len(bits) - 2), (len(bits) - 14, len(bits)), (0, 16)):
+        seen = len(alone.console)
+        alone.pulses(bits, busy=busy)
+        line = alone.wait_line("scanner: ", since=seen)
+        assert f"{BUSY}: hold the card up again" in line
+        assert not [line for line in alone.console[seen:] if re.search(r"card \S+ denied", line)]
+    assert alone.present(code).code == code
+
+
+def test_a_moment_in_which_the_chip_is_busy_costs_no_card(alone):
+    bits = wiegand_bits("04A1B2C3")
+    for first in (1, 12, 28):
+        seen = len(alone.console)
+        alone.pulses(bits, busy=(first, first + 6))
+        alone.wait_line("card 04A1B2C3 denied", since=seen)

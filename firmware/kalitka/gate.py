@@ -123,7 +123,7 @@ async def serve_scanner(
         try:
             n = await scanner.read(code)
         except FrameError as e:
-            report("scanner: %s" % e)
+            report("scanner: %s (%s)" % (e, scanner.summary()))
             continue
         clock.tick()
         reason = gate.decide(code, n)

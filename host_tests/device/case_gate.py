@@ -73,6 +73,9 @@ class Scanner:
     def __init__(self, cards):
         self._cards = cards
 
+    def summary(self):
+        return "1 bad"
+
     async def read(self, code):
         await asyncio.sleep(1 if self._cards else 1000)
         card = self._cards.pop(0)
@@ -175,7 +178,7 @@ def test_a_card_opens_the_door_and_is_told_when_its_entry_is_in_flash():
         assert site.told == [
             ("opened", allowed, 1),
             ("card 04A1B2C3 allowed (now), by 9_1", allowed, 1),
-            ("scanner: frame of 3 bits", allowed, 1),
+            ("scanner: frame of 3 bits (1 bad)", allowed, 1),
             ("card 0BADC0DE denied: unknown code (now)", unknown, 2),
             ("wanted 0BADC0DE", unknown, 2),
             site.told[5],

@@ -25,7 +25,7 @@ CHIP = Path(__file__).parent / "chip"
 FIRMWARE_HEAP = 160 * 1024  # bytes that an ESP32 without PSRAM gives to the firmware
 # What the fakes of pins, radio, flash chip and clock hold of the heap, and the wire to the world
 # outside: on a chip they are machine code and take nothing. A test measures them.
-FAKES = 21 * 1024
+FAKES = 24 * 1024
 ROM_FAKE = 1536  # what the fake of a ROM that can be written to holds on top of that
 HEAP = FIRMWARE_HEAP + FAKES
 # Firmware from .mpy files has its bytecode in the heap, and fits 160 KiB on a chip only because
@@ -114,10 +114,26 @@ class VirtualChip:
         opened = any(level != self._shut for level in [*levels, self.pins[lock]])
         return Outcome(match[1], opened, match[2] == "allowed", (match[3] or "").strip(), match[4])
 
-    def pulses(self, bits: str, gap_ms: int = 2) -> None:
-        """Send bits over the Wiegand wires, in real time."""
+    def pulses(self, bits: str, gap_ms: int = 2, busy: tuple[int, int] = (-1, -1)) -> None:
+        """Send bits over the Wiegand wires.
+
+        busy: the chip is held up (it stays in C, see `chip/state.py`) from in front of the one
+        bit, counted from 0, until in front of the other.
+        """
+        request = {"do": "pulses", "busy": busy, **self._wires(bits, gap_ms)}
+        self.ask(request)
+
+    def handshake(self, bits: str, gap_ms: int = 2, after_ms: int = 300) -> None:
+        """Let the next TLS handshake take a chip's time, in which these bits come."""
+        self.ask({"do": "handshake", "after_ms": after_ms, **self._wires(bits, gap_ms)})
+
+    def later(self, seconds: int) -> None:
+        """Let so many seconds pass at once, at most six days: for its ticks and its clock."""
+        self.ask({"do": "later", "seconds": seconds})
+
+    def _wires(self, bits: str, gap_ms: int) -> dict:
         wires = [self.board["WIEGAND_D0"], self.board["WIEGAND_D1"]]
-        self.ask({"do": "pulses", "pins": wires, "bits": bits, "gap_ms": gap_ms})
+        return {"pins": wires, "bits": bits, "gap_ms": gap_ms}
 
     def switch(self, role: str, closed: bool) -> None:
         """Close or open the switch at a pin; open at first. role: such as DOOR_CONTACT."""

@@ -1,17 +1,49 @@
 """A Wiegand reader on two pins: frames of 26 and 34 bits, parity checked.
 
-A pulse on D0 is a 0, one on D1 a 1; a frame ends when the wires are quiet. Promises: the
-interrupt handlers allocate nothing; a frame with a wrong parity or length is counted and never
-becomes a code. Pins are handed in.
+A pulse on D0 is a 0, one on D1 a 1; a frame ends when the wires are quiet, or where they pause.
+Promises: the interrupt handlers allocate nothing; a frame with a wrong parity or length is
+counted and never becomes a code; nor does one of which pulses may have been lost. Pins are handed
+in.
+
+The ESP32 runs a pin's handler not in the interrupt but later, between two bytecodes, out of a
+queue of eight (`hard=True` is unknown to its port); what does not fit is dropped without a word.
+So while the chip stays in C (a TLS handshake takes up to 1.5 s) the ninth pulse is lost, and while
+it erases a sector of flash (30 ms and more) the interrupts themselves wait, one a pin. Either
+shows: eight pulses are served in one go, or for a long time neither a pulse was nor the loop
+turned, which it does here every 10 ms. What this cannot see: pulses on both wires within one
+write to the flash (less than 1 ms) may come in the wrong order.
+
+No other way was found. A second thread runs on the same core, and waits for the interpreter's
+lock, which a handshake keeps. The port's RMT peripheral sends only, a pulse counter (PCNT, from
+1.26 on) does not know which wire came first, and a program for the ULP coprocessor, which could
+do it, sees the RTC's pins only and is missing on the RISC-V chips.
 """
 
 import asyncio
+import time
+from array import array
 
 from micropython import const
 
-_BITS_MAX = const(64)
-_QUIET_MS = const(30)  # pulses come 1 to 2 ms apart, 20 ms at the slowest readers
+_RING = const(128)  # pulses: three cards one after the other; a power of two
+_MASK = const(0xFFFF)  # of the count of pulses
+_GAP_MAX = const(32767)  # microseconds between two pulses, as far as they are kept
+_FRAME_MAX = const(34)
 _LOOK_MS = const(10)
+_QUIET = const(3)  # looks without a pulse; they come 1 to 2 ms apart, 20 at the slowest readers
+_CALM = const(200)  # looks without a pulse: nobody holds up a card
+# Looks at that; then a stream of cards has to wait, and at last a frame without an end.
+_PATIENCE = const(800)
+_PATIENCE_MAX = const(1000)
+_QUEUE = const(8)  # handlers that the port can have waiting: MICROPY_SCHEDULER_DEPTH
+# In microseconds:
+_LATE = const(25000)  # neither a pulse nor a turn of the loop for so long: pulses may be lost
+_PERIOD_MIN = const(400)  # of pulses that the interpreter can keep up with
+_PAUSE_MIN = const(8000)  # between two cards
+# What may be missing of a run of pulses: nothing, its beginning, anything.
+_WHOLE = const(0)
+_HEADLESS = const(1)
+_TORN = const(2)
 CODE_SIZE = const(8)  # characters of the longest code: 32 bits as hexadecimal digits
 
 _DIGITS = b"0123456789ABCDEF"
@@ -25,17 +57,30 @@ class Wiegand:
     """Reads codes from the pins `d0` and `d1` (inputs with pull-up).
 
     reverse: the reader sends the card's bytes in the other order.
-    frames, faults: how many good and bad frames came.
+    frames, faults: how many good and bad frames came. held: of how many of the bad ones pulses may
+    have been lost.
     """
 
     def __init__(self, d0, d1, reverse: bool = False):
-        self._bits = bytearray(_BITS_MAX)  # of the frame that is coming
-        self._whole = bytearray(_BITS_MAX)  # of the one that is being decoded
-        self._count = 0
+        # Of each pulse twice the microseconds since the one before, and its bit.
+        self._ring = array("H", bytes(2 * _RING))
+        self._count = 0  # pulses that came
+        self._begun = 0  # of these: before the run of pulses that is coming
+        self._at = self._stop = 0  # what is left of the run that is being decoded
+        self._bits = bytearray(_FRAME_MAX)
         self._reverse = reverse
-        self._flag = asyncio.ThreadSafeFlag()
+        self._pulsed = 0  # when the last pulse came; these are in microseconds
+        self._alive = time.ticks_us()  # when one came or the loop turned
+        self._first_late = 0  # how long it had not when the run's first pulse came
+        self._late = 0  # the longest that it had not at another of its pulses
+        self._doing = ""  # see `leave`
+        self._cause = ""  # the same at that time
+        self._missing = _WHOLE  # of the run that is being decoded
+        self._period = 0  # between its pulses
+        self._quiet = _CALM  # looks
         self.frames = 0
         self.faults = 0
+        self.held = 0
         d0.irq(handler=self._zero, trigger=d0.IRQ_FALLING)
         d1.irq(handler=self._one, trigger=d1.IRQ_FALLING)
 
@@ -44,24 +89,40 @@ class Wiegand:
 
         The code is the card's bytes as upper-case hexadecimal digits. Raises FrameError.
         """
-        await self._flag.wait()
-        seen = 0
-        quiet = 0
-        while quiet < _QUIET_MS:
-            await asyncio.sleep_ms(_LOOK_MS)
-            quiet = quiet + _LOOK_MS if self._count == seen else 0
-            seen = self._count
-        # The next frame may begin while this one is decoded.
-        self._bits, self._whole = self._whole, self._bits
-        self._count = 0
-        self._flag.clear()
+        while self._at == self._stop:
+            await self._next_run()
         try:
-            n = decode(self._whole, seen, code, self._reverse)
+            n = self._take_frame(code)
         except FrameError:
             self.faults += 1
             raise
         self.frames += 1
         return n
+
+    async def leave(self, doing: str) -> None:
+        """Wait for a moment in which nobody holds up a card: the last one came two seconds ago.
+
+        A stream of cards is waited for eight seconds, and then for the end of a frame, for two.
+        From then on the chip is away at `doing` (as people call it), until `back`: a card that is
+        lost meanwhile is put down to that.
+        """
+        for look in range(_PATIENCE_MAX):
+            if self._count == self._begun and (self._quiet >= _CALM or look >= _PATIENCE):
+                break
+            await asyncio.sleep_ms(_LOOK_MS)
+        self._doing = doing
+
+    def back(self) -> None:
+        """Say that what `leave` was called for is over; may be said more than once."""
+        self._doing = ""
+
+    def summary(self) -> str:
+        """Return in words what came since the start."""
+        return "%d frames read, %d bad, %d of these incomplete" % (
+            self.frames,
+            self.faults,
+            self.held,
+        )
 
     def _zero(self, _):
         self._take(0)
@@ -71,10 +132,117 @@ class Wiegand:
 
     def _take(self, bit):
         # Runs in an interrupt.
-        if self._count < _BITS_MAX:
-            self._bits[self._count] = bit
-        self._count += 1
-        self._flag.set()
+        now = time.ticks_us()
+        late = time.ticks_diff(now, self._alive)
+        self._alive = now
+        count = self._count
+        gap = 0
+        if count == self._begun:
+            self._first_late = late
+            self._cause = self._doing
+            self._late = 0
+        else:
+            gap = time.ticks_diff(now, self._pulsed)
+            if gap > _GAP_MAX:
+                gap = _GAP_MAX
+            if late > self._late:
+                self._late = late
+                if late > self._first_late:
+                    self._cause = self._doing
+        self._pulsed = now
+        self._ring[count & (_RING - 1)] = gap << 1 | bit
+        self._count = (count + 1) & _MASK
+
+    async def _next_run(self):
+        # Wait for pulses and for the quiet behind them; there is a run to decode then, if not so
+        # many came that the ring has been written over.
+        begun = self._begun
+        seen = n = 0
+        while not n or self._quiet < _QUIET:
+            self._alive = time.ticks_us()
+            await asyncio.sleep_ms(_LOOK_MS)
+            n = (self._count - begun) & _MASK
+            if n != seen:
+                seen = n
+                self._quiet = 0
+                if n > _MASK >> 1:
+                    break
+            elif self._quiet < _CALM:
+                self._quiet += 1
+        self._at = begun
+        self._begun = self._stop = (begun + n) & _MASK
+        self._period = self._median(begun, n)
+        self._missing = _WHOLE
+        if self._late > max(_LATE, 2 * self._period) or self._burst(begun, n) >= _QUEUE:
+            self._missing = _TORN
+        elif self._first_late > _LATE:
+            self._missing = _HEADLESS
+
+    def _gap(self, i):
+        return self._ring[i & (_RING - 1)] >> 1
+
+    def _median(self, begun, n):
+        # The usual time between two pulses of the run.
+        n = min(n, _RING)
+        for i in range(begun + 1, begun + n):
+            gap = self._gap(i)
+            shorter = same = 0
+            for k in range(begun + 1, begun + n):
+                other = self._gap(k)
+                shorter += other < gap
+                same += other == gap
+            if shorter <= (n - 1) // 2 < shorter + same:
+                return max(gap, _PERIOD_MIN)
+        return _PERIOD_MIN
+
+    def _burst(self, begun, n):
+        # How many pulses were served in one go, at most.
+        most = burst = 1
+        for i in range(begun + 1, begun + min(n, _RING)):
+            burst = burst + 1 if self._gap(i) < self._period >> 1 else 1
+            most = max(most, burst)
+        return most
+
+    def _length(self, n):
+        # Of the first of the frames in the `n` pulses that are left.
+        pause = max(_PAUSE_MIN, 6 * self._period)
+        for i in range(self._at + 1, self._at + n - 1):
+            # Behind a pause pulses come at their pace; what was only served late comes at once.
+            if self._gap(i) >= pause and self._gap(i + 1) >= self._period >> 1:
+                return i - self._at
+        return n
+
+    def _take_frame(self, code):
+        at = self._at
+        n = (self._stop - at) & _MASK
+        missing = self._missing
+        if missing != _TORN and n <= _RING:
+            n = self._length(n)
+            self._missing = _WHOLE  # the frames behind the first have their beginning
+        self._at = (at + n) & _MASK
+        for i in range(min(n, _FRAME_MAX)):
+            self._bits[i] = self._ring[(at + i) & (_RING - 1)] & 1
+        fault = None
+        size = 0
+        try:
+            size = decode(self._bits, n, code, self._reverse)
+        except FrameError as e:
+            fault = e
+        # What is left of a longer frame may look like a shorter one, with a right parity even.
+        if missing == _TORN or (missing == _HEADLESS and (fault or n < _FRAME_MAX)):
+            self.held += 1
+            fault = FrameError("%s: hold the card up again" % self._words())
+        if fault:
+            raise fault
+        return size
+
+    def _words(self):
+        # Why pulses may be missing.
+        if self._cause:
+            return "a card was held up while the chip was busy with " + self._cause
+        if max(self._late, self._first_late) > _LATE:
+            return "a card was held up while the chip was busy"
+        return "pulses came faster than they could be served"
 
 
 def decode(bits: bytes | bytearray, count: int, code: bytearray, reverse: bool = False) -> int:
@@ -87,14 +255,16 @@ def decode(bits: bytes | bytearray, count: int, code: bytearray, reverse: bool =
     if count not in (26, 34):
         raise FrameError("frame of %d bits, not of 26 or 34" % count)
     half = count >> 1
-    ones = 0
+    first = second = 0
     for i in range(half):
-        ones += bits[i]
-    if ones & 1:
+        first += bits[i]
+        second += bits[half + i]
+    if first & 1 and not second & 1:
+        # Each half has an odd number of bits.
+        raise FrameError("wrong parity, and right when inverted: are D0 and D1 swapped?")
+    if first & 1:
         raise FrameError("wrong parity in the first half of the frame")
-    for i in range(half, count):
-        ones += bits[i]
-    if not ones & 1:
+    if not second & 1:
         raise FrameError("wrong parity in the second half of the frame")
     size = (count - 2) >> 3
     for i in range(size):

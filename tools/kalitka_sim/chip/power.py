@@ -9,16 +9,25 @@ reset.
 import asyncio
 import gc
 import os
+import ssl
 import sys
+import time
 
 import esp32  # imported while the host's files can be read
 import flash
 import machine
 import network
 import state
+import utime
 import vfs
 
 import micropython
+
+# The loop's own time goes on while the chip's ticks stand still; it cannot go round earlier than
+# the queue of tasks, which is in C, takes it for.
+asyncio.core.ticks = lambda: utime.ticks_ms() + time.moved * 1000
+asyncio.core.ticks_add = utime.ticks_add
+asyncio.core.ticks_diff = utime.ticks_diff
 
 _rom = None
 if os.getenv("KALITKA_CHIP_ROM"):

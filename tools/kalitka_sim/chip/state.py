@@ -3,9 +3,13 @@
 The world (a CPython process) sends one JSON object a line over a loopback connection and gets
 one answer a line; changes of output pins are sent as they happen.
 
-    {"do": "pulses", "pins": [18, 19], "bits": "0101...", "gap_ms": 2}
+    {"do": "pulses", "pins": [18, 19], "bits": "0101...", "gap_ms": 2, "busy": [0, 0]}
+                     "busy": in front of which pulses the chip goes into C and comes back
+    {"do": "handshake", "pins": [18, 19], "bits": "0101...", "gap_ms": 2, "after_ms": 300}
+                     the next TLS handshake takes so long; in it these pulses come
     {"do": "level", "pin": 26, "level": 0}
     {"do": "pins"}    {"do": "flash"}    {"do": "memory"}
+    {"do": "later", "seconds": 432000}   at most six days
     {"do": "clock", "utc": 1795287578}   {"do": "network", "up": false}
                                          "networks", "deaf": see network.py
 """
@@ -15,16 +19,21 @@ import gc
 import json
 import socket
 import sys
+import time
 
-import utime as ticks
+import utime
 
 import micropython
 
-PULSE_US = 50
 QUIET_MS = 60  # a hand needs longer than this for the next card
+_TURN_MS = 15  # in which the firmware looks at its wires at least once more
+_QUEUE = 8  # as the ESP32 port's: handlers of pins that wait for the interpreter
 
 pins = {}  # number -> Line
 air = {"up": True}  # the world's last word on the network
+handshake = None  # its request of that name
+_in_c = False  # the chip is busy with something that is no bytecode
+_waiting = []  # handlers that are to run when it is through, and their pins
 flash = None  # the block device
 mapped = 0  # bytes of flash that are mapped into memory: here they lie in the heap
 without_firmware = 0  # bytes of heap in use before the firmware ran, without those
@@ -48,7 +57,7 @@ class Line:
         self.output = True
         self.level = level
         if changed:
-            tell({"pin": self.number, "level": level, "ms": ticks.ticks_ms()})
+            tell({"pin": self.number, "level": level, "ms": utime.ticks_ms()})
 
     def feel(self, level):
         """The world sets an input's level; a falling or rising edge interrupts."""
@@ -56,7 +65,10 @@ class Line:
         self.level = level
         if self.handler and edge & self.trigger:
             # As on the chip: the handler runs soon, between two bytecodes, not here.
-            micropython.schedule(self.handler, self.pin)
+            if not _in_c:
+                micropython.schedule(self.handler, self.pin)
+            elif len(_waiting) < _QUEUE:
+                _waiting.append((self.handler, self.pin))
 
 
 def line(number):
@@ -89,18 +101,66 @@ async def serve():
         tell({"done": await _obey(json.loads(request))})
 
 
+def shake_hands():
+    """Stay in C for as long as the world wants the next handshake to take."""
+    global handshake
+    if handshake:
+        request = handshake
+        handshake = None
+        time.stop()
+        _leave()
+        time.let_pass(request["after_ms"])
+        for _ in _pulses(request):
+            pass
+        time.go_on()
+        _come_back()
+
+
+def _leave():
+    global _in_c
+    _in_c = True
+
+
+def _come_back():
+    global _in_c
+    _in_c = False
+    for handler, pin in _waiting:
+        handler(pin)
+    _waiting.clear()
+
+
+def _pulses(request):
+    # Sends them; what happens between them while the chip listens is up to whoever iterates.
+    lines = [line(number) for number in request["pins"]]
+    busy = request.get("busy", (-1, -1))
+    for i, bit in enumerate(request["bits"] + "."):
+        if i == busy[0]:
+            _leave()
+        if i == busy[1]:
+            _come_back()
+        if bit != ".":
+            wire = lines[int(bit)]
+            wire.feel(0)
+            wire.feel(1)
+            time.let_pass(request["gap_ms"])
+            if not _in_c:
+                yield
+
+
 async def _obey(request):
-    global air
+    global air, handshake
     do = request["do"]
     if do == "pulses":
-        zero, one = [line(number) for number in request["pins"]]
-        for bit in request["bits"]:
-            wire = one if bit == "1" else zero
-            wire.feel(0)
-            ticks.sleep_us(PULSE_US)
-            wire.feel(1)
+        time.stop()
+        await asyncio.sleep_ms(_TURN_MS)
+        for _ in _pulses(request):
             await asyncio.sleep_ms(request["gap_ms"])
+        time.go_on()
         await asyncio.sleep_ms(QUIET_MS)
+    elif do == "handshake":
+        handshake = request
+    elif do == "later":
+        time.move(request["seconds"])
     elif do == "level":
         line(request["pin"]).feel(request["level"])
     elif do == "pins":
@@ -114,8 +174,6 @@ async def _obey(request):
     elif do == "network":
         air = request
     elif do == "clock":
-        import time
-
         time.set_utc(request["utc"])
     else:
         raise ValueError(do)

@@ -1,24 +1,17 @@
 """`time` of the virtual chip: the epoch is 2000-01-01, as on the ESP32, and it starts there.
 
 The clock is what was set since power came; it outlives a reset (in a file beside the flash) but
-not a power cut, which empties that file.
+not a power cut, which empties that file. The ticks go round every 2^30, as where integers have 31
+bits. While pulses come they go on by the pulses, however busy the computer is: `stop`, `go_on`.
 """
 
 import os
 
 import utime
-from utime import (
-    sleep,
-    sleep_ms,
-    sleep_us,
-    ticks_add,
-    ticks_cpu,
-    ticks_diff,
-    ticks_ms,
-    ticks_us,
-)
+from utime import sleep, sleep_ms, sleep_us, ticks_cpu
 
 _EPOCH = 946684800  # 2000-01-01 in seconds since 1970
+_PERIOD = 1 << 30
 
 # Opened now: later the host's files are out of reach. Empty after a power cut.
 _keep = open(os.getenv("KALITKA_CHIP_RTC"), "r+")
@@ -26,6 +19,62 @@ _kept = _keep.read().strip()
 
 # What the chip's clock is ahead of the host's, in seconds.
 _ahead = float(_kept) if _kept else _EPOCH - utime.time()
+_passed = -utime.ticks_us()  # what its ticks are ahead of the host's, in microseconds
+moved = 0  # by hand, in seconds
+_stopped = None  # the ticks that it stands at, in microseconds
+
+
+def _micros():
+    return utime.ticks_us() + _passed if _stopped is None else _stopped
+
+
+def ticks_us():
+    """Return microseconds."""
+    return _micros() % _PERIOD
+
+
+def ticks_ms():
+    """Return milliseconds."""
+    return _micros() // 1000 % _PERIOD
+
+
+def ticks_add(ticks, delta):
+    """Return their sum. Raises OverflowError, as the chip does, from 2^29 on."""
+    if not -_PERIOD // 2 < delta < _PERIOD // 2:
+        raise OverflowError("ticks interval overflow")
+    return (ticks + delta) % _PERIOD
+
+
+def ticks_diff(end, start):
+    """Return their difference, which is right up to 2^29."""
+    return (end - start + _PERIOD // 2) % _PERIOD - _PERIOD // 2
+
+
+def stop():
+    """Let the ticks stand still until `go_on`, but for what is passed by hand."""
+    global _stopped
+    _stopped = _micros()
+
+
+def let_pass(millis):
+    """Move the ticks that stand still by so many milliseconds."""
+    global _stopped
+    _stopped += millis * 1000
+
+
+def go_on():
+    """Let the ticks go on from where they stand."""
+    global _passed, _stopped
+    _passed = _stopped - utime.ticks_us()
+    _stopped = None
+
+
+def move(seconds):
+    """Let so many seconds (int) pass at once, for the clock as well."""
+    global _passed, _ahead, moved
+    moved += seconds
+    _passed += seconds * 1000000
+    _ahead += seconds
 
 
 def time():
