@@ -19,7 +19,9 @@ _uptime = Uptime()
 
 def report(text: str) -> None:
     """Write a line to the console, with the seconds since the start."""
-    print("%7.3f %s" % (_uptime.millis() / 1000, text))
+    _uptime.look()
+    # No float, which has 24 bits on the chip: enough for milliseconds in the first hours only.
+    print("%3d.%03d %s" % (_uptime.seconds, _uptime.millis, text))
 
 
 async def forever(name: str, run, arguments: tuple) -> None:

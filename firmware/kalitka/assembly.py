@@ -132,7 +132,8 @@ def jobs(found: dict, lock: Lock, uptime, report) -> list:
     names = Names(link.dns, clock.uptime)
     client = None
     if found["server_url"]:
-        server = Http(found["server_url"], names, clock.uptime, found["server_ca"])
+        url, ca = found["server_url"], found["server_ca"]
+        server = Http(url, names, clock.uptime, ca, scanner=scanner)
         client = Client(server, found["server_token"], found["reader"])
     # A zone in the settings is not to be changed by the server.
     keep = None if found["zone"] else nvs.save_zone

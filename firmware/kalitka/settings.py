@@ -162,6 +162,12 @@ def _number(least, most):
     return check
 
 
+def _whole(least, most):
+    # What is counted with the uptime: a float would make one of it, of 24 bits on the chip.
+    number = _number(least, most)
+    return lambda value: int(number(value))
+
+
 _SWITCHES = ("none", "normally-open", "normally-closed")
 
 # name: (default, check). A check returns the value or raises ValueError with what is right.
@@ -171,7 +177,7 @@ FIELDS = {
     "server_token": ("", _text),  # the site's secret
     "server_ca": ("ca.pem", _text),  # the file with the site's CA, for https://
     "plain_http": (False, _flag),  # whether server_url may be http://
-    "poll_seconds": (60, _number(1, 86400)),
+    "poll_seconds": (60, _whole(1, 86400)),
     "full_sync_at_start": (True, _flag),
     "full_sync_hours": (24, _number(0, 8760)),  # 0: never
     "full_sync_after_403": (True, _flag),
@@ -190,7 +196,7 @@ FIELDS = {
     "day_time_unit": ("auto", _one_of("auto", "minute", "second")),
     "repeat": ("any", _repeat),  # how often one may pass: "any", "once" a window, "interval:N"
     "log_kib": (512, _number(32, 8192)),  # flash that the access log may take
-    "log_upload_seconds": (5, _number(0, 3600)),  # an entry waits so long for others
+    "log_upload_seconds": (5, _whole(0, 3600)),  # an entry waits so long for others
     "exit_button": ("none", _one_of(*_SWITCHES)),
     "door_contact": ("none", _one_of(*_SWITCHES)),  # "normally-closed": while the door is shut
     "alarm_contact": ("none", _one_of(*_SWITCHES)),

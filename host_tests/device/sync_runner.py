@@ -40,7 +40,7 @@ if sys.implementation.name == "cpython":
             buf[: len(data)] = data
             return len(data)
 
-    async def _connect(address, port, tls, name, patience, doing):
+    async def _connect(address, port, tls, name, patience, doing, scanner):
         return _Stream(*await wait(asyncio.open_connection(address, port), patience, doing))
 
     http_module.connect = _connect

@@ -127,6 +127,10 @@ class VirtualChip:
         """Let the next TLS handshake take a chip's time, in which these bits come."""
         self.ask({"do": "handshake", "after_ms": after_ms, **self._wires(bits, gap_ms)})
 
+    def stand_still(self) -> None:
+        """Let no time pass for the chip from now on but by `later` and by pulses."""
+        self.ask({"do": "stand still"})
+
     def later(self, seconds: int) -> None:
         """Let so many seconds pass at once, at most six days: for its ticks and its clock."""
         self.ask({"do": "later", "seconds": seconds})

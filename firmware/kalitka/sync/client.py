@@ -119,6 +119,17 @@ class Client:
         hours = int(hours)
         return seconds, "<%s%02d>%d" % ("-" if hours < 0 else "+", abs(hours), -hours)
 
+    def fading(self) -> bool:
+        """Tell whether the connection would be kept by `touch`, and lost without."""
+        return self._http.fading()
+
+    async def touch(self) -> None:
+        """Ask for something small, so that the connection is kept; it is no matter if it fails."""
+        try:
+            await self._time(2)
+        except (MemoryError, OSError, ValueError, asyncio.TimeoutError):
+            pass
+
     async def _time(self, version):
         try:
             await self._http.request("GET", _API % (version, "time"), self._headers)

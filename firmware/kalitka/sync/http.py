@@ -3,8 +3,9 @@
 Promises: memory does not grow with the body; every wait has a deadline; a body is told to be
 whole only if the length that was announced has come, or the last chunk has. Certificate and
 server name are always checked. Redirects are not followed and nothing is decompressed. A
-connection is used again only where the server said for how long it keeps it, or at once. Errors
-are NetError with the reason in words.
+connection is used again only where the server said for how long it keeps it, or at once. The
+scanner is told when a TLS handshake begins, which it may put off, and when it is over. Errors are
+NetError with the reason in words.
 """
 
 from kalitka.sync.net import NetError, connect, split_port, wait
@@ -15,6 +16,8 @@ _LINE_MAX = const(256)  # bytes kept of a header line; what is longer we need no
 _HEAD_MAX = const(8192)  # bytes of all headers together
 _INTERIM_MAX = const(8)  # answers 1xx before the real one
 _IDLE_S = const(4)  # a connection is kept, if the server does not say how long
+_WORTH_S = const(30)  # one that is kept for less is not worth a request to keep it for longer
+_FADING_S = const(10)  # such a request comes so long before the end
 
 # What is left of the body is not known in bytes.
 _UNTIL_CLOSED = const(-1)
@@ -25,18 +28,20 @@ class Http:
 
     names: finds the address of a host name. uptime: a callable that gives seconds, steadily.
     ca: the name of the file with the site's CA; for https:// only. patience: seconds that any
-    single wait may take (look-up, connect, handshake, send, next piece).
+    single wait may take (look-up, connect, handshake, send, next piece). scanner: has `leave` and
+    `back`, see `hardware.wiegand`; None where there is none to mind.
 
     status: of the last answer. ours: whether it came from our own hub. secure: whether it is
     https. Raises ValueError if the url is none.
     """
 
-    def __init__(self, url: str, names, uptime, ca: str = "", patience: float = 15):
+    def __init__(self, url: str, names, uptime, ca: str = "", patience: float = 15, scanner=None):
         self.secure, self._host, self._port, self.base = split_url(url)
         self._names = names
         self._uptime = uptime
         self._ca = ca
         self._patience = patience
+        self._scanner = scanner
         self._where = "%s:%d" % (self._host, self._port)
         self._tls = None
         self._met = False  # it has answered over this connection
@@ -110,6 +115,15 @@ class Http:
             raise NetError("no line end behind a chunk")
         return n
 
+    def fading(self) -> bool:
+        """Tell whether a TLS connection is kept that will end in some seconds, for want of use.
+
+        A request now costs less than the handshake of the next one without it.
+        """
+        left = self._idle_until - self._uptime()
+        kept = self.secure and self._stream and self._idle_s >= _WORTH_S
+        return bool(kept and 0 < left <= _FADING_S)
+
     def moved(self) -> str:
         """Return where the server says that it has moved to (str), "" if it does not."""
         return self._location if 300 <= self.status < 400 else ""
@@ -122,6 +136,8 @@ class Http:
 
     def close(self) -> None:
         """Close the connection, if there is one; never raises for what the other side did."""
+        if self._scanner:
+            self._scanner.back()
         stream = self._stream
         self._stream = None
         if stream:
@@ -138,8 +154,9 @@ class Http:
 
             self._tls = tls.context(self._ca)
         doing = "connecting to " + self._where
-        coming = connect(address, self._port, self._tls, self._host, self._patience, doing)
-        self._stream = await coming
+        self._stream = await connect(
+            address, self._port, self._tls, self._host, self._patience, doing, self._scanner
+        )
         self._met = not self.secure
 
     async def _exchange(self, head, length, pieces):
@@ -161,6 +178,8 @@ class Http:
         for _ in range(_INTERIM_MAX):
             status = await self._head()
             self._met = True
+            if self._scanner:
+                self._scanner.back()
             if status >= 200:
                 self.status = status
                 return status

@@ -105,16 +105,24 @@ def _queue():
     return asyncio.core._io_queue  # pyright: ignore[reportAttributeAccessIssue]
 
 
-async def connect(address: str, port: int, tls, name: str, patience: float, doing: str):
+async def connect(
+    address: str, port: int, tls, name: str, patience: float, doing: str, scanner=None
+):
     """Return a Stream to `address` (of the form 10.0.0.1).
 
     tls: an SSLContext, whose handshake is done with what is sent first and asks for the
-    certificate of `name`; None for a plain connection. Raises Silent, NetError.
+    certificate of `name`; None for a plain connection. scanner: has `leave`, see
+    `hardware.wiegand`: a handshake, in which the chip hears no card, waits for its leave. Raises
+    Silent, NetError.
     """
     stream = None
     try:
-        stream = Stream(address, port, tls, name)
+        stream = Stream(address, port)
         await wait(stream.writable(), patience, doing)
+        if tls:
+            if scanner:
+                await scanner.leave("TLS")
+            stream.secure(tls, name)
         return stream
     except BaseException as e:  # the end of this task as well: sockets are few
         if stream:
@@ -131,7 +139,7 @@ class Stream(asyncio.StreamReader):
     twenty wrong certificates the chip has none left.)
     """
 
-    def __init__(self, address: str, port: int, tls=None, name: str = ""):
+    def __init__(self, address: str, port: int):
         self._socket = socket.socket()
         super().__init__(self._socket)
         try:
@@ -141,13 +149,13 @@ class Stream(asyncio.StreamReader):
             except OSError as e:
                 if e.errno != errno.EINPROGRESS:
                     raise
-            if tls:
-                self.s = tls.wrap_socket(
-                    self._socket, server_hostname=name, do_handshake_on_connect=False
-                )
-        except BaseException:  # the want of memory for TLS, for one
+        except BaseException:
             self.close()
             raise
+
+    def secure(self, tls, name: str) -> None:
+        """Begin TLS; see `connect`."""
+        self.s = tls.wrap_socket(self._socket, server_hostname=name, do_handshake_on_connect=False)
 
     def writable(self):
         """Wait until something can be sent: the connection is there, or was refused."""

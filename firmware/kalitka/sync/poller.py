@@ -17,7 +17,7 @@ from micropython import const
 _ENOSPC = const(28)
 _LOOK_S = 0.25  # between two looks at what is due
 _HOUR = const(3600)
-_NEVER = const(1 << 30)  # uptime in seconds
+_NEVER = const(0x3FFFFFFF)  # uptime in seconds
 _LONGEST_S = const(1800)
 # So many silent exchanges in a row, and the link is not believed any more.
 _SILENT_MAX = const(3)
@@ -92,6 +92,8 @@ class Poller:
             elif uploader and self._client.at_hub is not None and uploader.due(now):
                 # Not before it is known to whom.
                 await uploader.send()
+            elif self._client.fading():
+                await self._client.touch()
             if now >= self._told_due:
                 self._told_due = now + _HOUR
                 self._report("sync: " + self.summary())

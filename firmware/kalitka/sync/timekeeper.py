@@ -16,7 +16,7 @@ _LOOK_S = const(1)
 _MINUTE = const(60)
 _HOUR = const(3600)
 _DAY = const(86400)
-_ANY = const(1 << 30)
+_ANY = const(0x3FFFFFFF)
 _NTP_PORT = const(123)
 _NTP_SIZE = const(48)  # bytes of an answer
 # By how many seconds a clock that is set may be moved: anybody can answer for a time server; a

@@ -23,18 +23,23 @@ _EPOCH = 15778080 if time.gmtime(0)[0] == 2000 else 0
 
 
 class Uptime:
-    """Milliseconds since it was made. Asked at least once in six days, it never wraps."""
+    """The time since it was made: so many `seconds`, and `millis` (0 to 999) beyond them.
+
+    `look` brings both up to date. Looked at once in six days at least, it is right for 34 years:
+    the milliseconds alone would leave small integers after 12 days.
+    """
 
     def __init__(self):
         self._last = time.ticks_ms()
-        self._millis = 0
+        self.seconds = self.millis = 0
 
-    def millis(self) -> int:
-        """Return the milliseconds."""
+    def look(self) -> None:
+        """Bring it up to date."""
         now = time.ticks_ms()
-        self._millis += time.ticks_diff(now, self._last)
+        millis = self.millis + time.ticks_diff(now, self._last)
         self._last = now
-        return self._millis
+        self.seconds += millis // 1000
+        self.millis = millis % 1000
 
 
 class Clock:
@@ -61,7 +66,8 @@ class Clock:
 
     def uptime(self) -> int:
         """Return the seconds since the start, whatever happens to the time of day."""
-        return self._counter.millis() // 1000
+        self._counter.look()
+        return self._counter.seconds
 
     def seconds(self) -> int:
         """Return the seconds since 1970 UTC, right if the clock is set."""
@@ -117,6 +123,6 @@ class Clock:
         """Tick every second, for ever, and call `look` then."""
         while True:
             self.tick()
-            self._counter.millis()
+            self._counter.look()
             look()
             await asyncio.sleep(1)

@@ -9,7 +9,7 @@ one answer a line; changes of output pins are sent as they happen.
                      the next TLS handshake takes so long; in it these pulses come
     {"do": "level", "pin": 26, "level": 0}
     {"do": "pins"}    {"do": "flash"}    {"do": "memory"}
-    {"do": "later", "seconds": 432000}   at most six days
+    {"do": "later", "seconds": 432000}   at most six days    {"do": "stand still"} {"do": "go on"}
     {"do": "clock", "utc": 1795287578}   {"do": "network", "up": false}
                                          "networks", "deaf": see network.py
 """
@@ -107,13 +107,14 @@ def shake_hands():
     if handshake:
         request = handshake
         handshake = None
-        time.stop()
+        went = time.stop()
         _leave()
         time.let_pass(request["after_ms"])
         for _ in _pulses(request):
             pass
-        time.go_on()
         _come_back()
+        if went:
+            time.go_on()
 
 
 def _leave():
@@ -151,14 +152,19 @@ async def _obey(request):
     global air, handshake
     do = request["do"]
     if do == "pulses":
-        time.stop()
+        went = time.stop()
         await asyncio.sleep_ms(_TURN_MS)
         for _ in _pulses(request):
             await asyncio.sleep_ms(request["gap_ms"])
-        time.go_on()
+        if went:
+            time.go_on()
         await asyncio.sleep_ms(QUIET_MS)
     elif do == "handshake":
         handshake = request
+    elif do == "go on":
+        time.go_on()
+    elif do == "stand still":
+        time.stop()
     elif do == "later":
         time.move(request["seconds"])
     elif do == "level":

@@ -51,9 +51,14 @@ def ticks_diff(end, start):
 
 
 def stop():
-    """Let the ticks stand still until `go_on`, but for what is passed by hand."""
+    """Let the ticks stand still until `go_on`, but for what is passed by hand.
+
+    Returns whether they did not before.
+    """
     global _stopped
+    went = _stopped is None
     _stopped = _micros()
+    return went
 
 
 def let_pass(millis):
@@ -74,6 +79,8 @@ def move(seconds):
     global _passed, _ahead, moved
     moved += seconds
     _passed += seconds * 1000000
+    if _stopped is not None:
+        let_pass(seconds * 1000)
     _ahead += seconds
 
 

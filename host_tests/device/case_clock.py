@@ -1,0 +1,117 @@
+"""The reader's uptime, for longer than its ticks go round, in integers that stay small."""
+
+import sys
+
+from device.chip_time import BEGAN, PERIOD
+
+
+class Machine:
+    """In the place of the module `machine`."""
+
+    class RTC:
+        """None that is asked."""
+
+
+class Board:
+    """In the place of the module `board`."""
+
+    NAME = "none"
+
+
+sys.modules["machine"] = Machine
+sys.modules["board"] = Board
+
+from kalitka.system import clock  # noqa: E402
+
+DAY = 86400
+
+
+class Hands:
+    """In the place of `time`: milliseconds that are moved by hand."""
+
+    def __init__(self):
+        self.millis = BEGAN * 1000 + 7
+
+    def ticks_ms(self):
+        return self.millis % PERIOD
+
+    def ticks_diff(self, end, start):
+        return (end - start + PERIOD // 2) % PERIOD - PERIOD // 2
+
+
+def with_hands(check):
+    """Call check(hands) while the clock's time is moved by hand."""
+    kept = clock.time
+    clock.time = hands = Hands()
+    try:
+        check(hands)
+    finally:
+        clock.time = kept
+
+
+def test_the_uptime_is_right_for_ten_years():
+    def check(hands):
+        uptime = clock.Uptime()
+        began = hands.millis
+        # As the loop looks, as one that hangs does, and as seldom as may be.
+        steps = [1000, 1001, 999, 1, 0, 16, 250, 1013, 60000, 3600000, DAY * 1000, 6 * DAY * 1000]
+        while hands.millis - began < 3650 * DAY * 1000:
+            for step in steps:
+                hands.millis += step
+                uptime.look()
+                passed = hands.millis - began
+                assert (uptime.seconds, uptime.millis) == (passed // 1000, passed % 1000)
+                assert uptime.seconds < PERIOD
+
+    with_hands(check)
+
+
+def test_no_number_on_the_way_is_large():
+    # Milliseconds of the longest step that there may be, and what was left of the one before.
+    def check(hands):
+        uptime = clock.Uptime()
+        for _ in range(70):
+            hands.millis += PERIOD // 2 - 1
+            difference = hands.ticks_diff(
+                hands.ticks_ms(), (hands.millis - PERIOD // 2 + 1) % PERIOD
+            )
+            assert difference == PERIOD // 2 - 1
+            assert uptime.millis + difference < PERIOD
+            uptime.look()
+        assert uptime.seconds == 70 * (PERIOD // 2 - 1) // 1000
+
+    with_hands(check)
+
+
+def test_a_line_of_the_console_has_its_millisecond_after_a_year():
+    def check(hands):
+        from kalitka import app
+
+        lines = []
+        app.print = lines.append
+        kept = app._uptime
+        app._uptime = clock.Uptime()
+        try:
+            app.report("ready")
+            for millis, written in (
+                (71, "  0.071"),
+                (9929, " 10.000"),
+                (4 * 3600 * 1000 + 1, "14410.001"),
+                (300 * 1000, "14710.001"),
+            ):
+                hands.millis += millis
+                app.report("x")
+                assert lines[-1] == written + " x", lines[-1]
+            for _ in range(80):
+                hands.millis += 5 * DAY * 1000
+                app.report("x")
+            assert lines[-1] == "34574710.001 x", lines[-1]
+            hands.millis += 999
+            app.report("x")
+            assert lines[-1] == "34574711.000 x", lines[-1]
+        finally:
+            app._uptime = kept
+            del app.print
+        assert lines[0] == "  0.000 ready"
+
+    with_hands(check)

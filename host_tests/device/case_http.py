@@ -1,0 +1,178 @@
+"""How a connection is kept, and what a scanner is told of a handshake: streams made up here."""
+
+import asyncio
+
+from device.fake_time import run
+from kalitka.sync import http, net
+from kalitka.sync.http import Http
+from kalitka.sync.net import NetError
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%s\r\nok"
+
+
+class Names:
+    """Every name is an address."""
+
+    async def find(self, host):
+        return host
+
+    def doubt(self, host):
+        pass
+
+
+class Stream:
+    """One that gives these answers, one to each request, and writes down what happens."""
+
+    def __init__(self, answers, told):
+        self._answers = answers
+        self._told = told
+
+    async def send(self, data):
+        self._told.append("sent")
+
+    async def readinto(self, buffer):
+        if not self._answers:
+            return 0
+        data = self._answers.pop(0)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self):
+        self._told.append("closed")
+
+
+class World:
+    """A server whose answers these are, a clock and a scanner. told: what happened."""
+
+    def __init__(self, url, answers):
+        self.answers = answers
+        self.now = 1000
+        self.told = []
+        self.http = Http(url, Names(), lambda: self.now, scanner=self)
+        self.http._tls = "TLS"  # the certificate is another test's
+        self.fault = None
+
+    async def connect(self, address, port, tls, name, patience, doing, scanner):
+        assert scanner is self
+        if self.fault:
+            raise self.fault
+        self.told.append("connected")
+        return Stream(self.answers, self.told)
+
+    def back(self):
+        self.told.append("back")
+
+    async def ask(self):
+        """Make a request and take its answer; return what happened meanwhile."""
+        del self.told[:]
+        try:
+            await self.http.request("GET", "/", ())
+            out = bytearray(16)
+            while await self.http.read(out):
+                pass
+        except NetError:
+            self.told.append("failed")
+        self.http.done()
+        return list(self.told)
+
+
+def in_world(scenario, *headers, url="https://127.0.0.1:1"):
+    """Run `scenario(world)`, whose server answers with these headers again and again."""
+    lines = b"".join(header + b"\r\n" for header in headers)
+    world = World(url, [OK % lines] * 100)
+    kept = http.connect
+    http.connect = world.connect
+    try:
+        run(lambda: scenario(world))
+    finally:
+        http.connect = kept
+
+
+def test_the_scanner_is_told_when_the_first_answer_has_come_and_when_it_fails():
+    async def scenario(world):
+        # Before the connection is made anything there was is closed.
+        assert await world.ask() == ["back", "connected", "sent", "back"]
+        # The same connection: no handshake.
+        assert await world.ask() == ["sent", "back"]
+        world.now += 100
+        world.answers.clear()
+        told = await world.ask()
+        assert told[-2:] == ["back", "closed"] and "failed" in told, told
+        world.fault = NetError("no way there")
+        told = await world.ask()
+        assert told[-2:] == ["failed", "back"], told
+
+    in_world(scenario, b"Keep-Alive: timeout=75")
+
+
+def test_a_connection_fades_in_the_last_ten_seconds_in_which_it_can_be_used():
+    async def scenario(world):
+        http = world.http
+        assert not http.fading()
+        for _ in range(3):
+            await world.ask()
+            # 73 of the server's 75 seconds.
+            for seconds, fading in ((0, False), (62, False), (63, True), (72, True), (73, False)):
+                world.now += seconds
+                assert http.fading() == fading, seconds
+                world.now -= seconds
+            world.now += 65
+        assert world.told == ["sent", "back"]
+        # What is asked then keeps it for as long again.
+        world.now += 100
+        assert not http.fading()
+        assert "connected" in await world.ask()
+
+    in_world(scenario, b"Keep-Alive: timeout=75")
+
+
+def test_what_is_cheap_or_short_lived_is_not_kept():
+    async def scenario(world):
+        await world.ask()
+        for _ in range(200):
+            assert not world.http.fading()
+            world.now += 1
+
+    in_world(scenario, b"Keep-Alive: timeout=75", url="http://127.0.0.1:1")
+    in_world(scenario, b"Keep-Alive: timeout=20")
+    in_world(scenario, b"Keep-Alive: timeout=75", b"Connection: close")
+    in_world(scenario)
+
+
+def test_tls_begins_when_the_connection_is_there_and_the_scanner_lets_it():
+    told = []
+
+    class Socket:
+        async def writable(self):
+            told.append("connected")
+
+        def secure(self, tls, name):
+            told.append(("TLS", tls, name))
+
+        def close(self):
+            told.append("closed")
+
+    class Scanner:
+        async def leave(self, doing):
+            told.append(doing)
+            await asyncio.sleep(3)
+            told.append("left")
+
+    async def scenario(tls, scanner):
+        stream = await net.connect("127.0.0.1", 1, tls, "hub", 15, "connecting", scanner)
+        assert isinstance(stream, Socket)
+
+    kept = net.Stream
+    net.Stream = lambda address, port: Socket()
+    try:
+        run(lambda: scenario("context", Scanner()))
+        assert told == ["connected", "TLS", "left", ("TLS", "context", "hub")], told
+        told.clear()
+        run(lambda: scenario("context", None))
+        assert told == ["connected", ("TLS", "context", "hub")], told
+        told.clear()
+        # A plain connection is no matter.
+        run(lambda: scenario(None, Scanner()))
+        assert told == ["connected"], told
+    finally:
+        net.Stream = kept

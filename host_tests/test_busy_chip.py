@@ -1,0 +1,102 @@
+"""A reader whose chip is at a TLS handshake, for as long as a chip is: what becomes of the cards.
+
+The chip's ticks stand still but for what a test lets pass, so no computer is too slow for them.
+"""
+
+import re
+import time
+
+import certificates
+from kalitka_sim.reader import VirtualReader, wiegand_bits
+from scripted_server import Script, ScriptedServer, reply
+
+CARD = "04A1B2C3"
+HOUR = 3600
+KEPT = ("Keep-Alive: timeout=75",)
+TIME = reply(b"5,MSK-3,1795415400", headers=KEPT)
+PATIENCE = 60  # seconds; whoever comes that late does not come at all
+
+
+def table(minute, *headers):
+    rules = f"{minute}%%\n{CARD}_/9_1\nA{minute % 10}_/9_1"
+    return reply(rules.encode(), headers=headers)
+
+
+class Site:
+    """A server with TLS, and a reader that polls it once an hour."""
+
+    def __init__(self, folder, scripts):
+        self.server = ScriptedServer(scripts, certificates.server_context("good"))
+        files = {"ca.pem": certificates.authority().pem}
+        settings = {"poll_seconds": HOUR, "full_sync_hours": 0, "log_upload_seconds": HOUR}
+        where = ("127.0.0.1", self.server.port)
+        self.reader = VirtualReader(folder, settings, where, files=files, secure=True)
+
+    def __enter__(self):
+        self.reader.power_on()
+        self.reader.stand_still()
+        self.reader.wait_line("sync: full")
+        return self
+
+    def __exit__(self, *_):
+        self.reader.close()
+        self.server.__exit__()
+
+    def wait_requests(self, count):
+        """Return when the server has had so many requests."""
+        end = time.monotonic() + PATIENCE
+        while len(self.server.requests) < count:
+            assert time.monotonic() < end, (self.server.requests, self.reader.console)
+            time.sleep(0.02)
+
+
+def stamp(line):
+    """Return the seconds that the chip says it has been running."""
+    return float(line.split()[0])
+
+
+# Each of these ends its connection, so that every poll has to shake hands.
+POLLS = [Script([TIME, table(29921460)]), Script(table(29921461)), Script(table(29921462))]
+
+
+def test_a_card_that_is_held_up_during_a_handshake_is_told_with_the_cause(tmp_path):
+    with Site(tmp_path / "reader", POLLS) as site:
+        reader = site.reader
+        assert reader.present(CARD).opened
+        seen = len(reader.console)
+        reader.handshake(wiegand_bits(CARD))
+        reader.later(HOUR)
+        line = reader.wait_line("scanner: ", since=seen, timeout=PATIENCE)
+        cause = "a card was held up while the chip was busy with TLS: hold the card up again"
+        assert f"scanner: {cause} (1 frames read, 1 bad, 1 of these incomplete)" in line
+        reader.wait_line("sync: incremental", since=seen, timeout=PATIENCE)
+        assert not [line for line in reader.console[seen:] if re.search("card .* denied", line)]
+        # It is over: what is lost now is not put down to it.
+        seen = len(reader.console)
+        reader.pulses(wiegand_bits(CARD), busy=(1, 30))
+        line = reader.wait_line("scanner: ", since=seen)
+        assert "while the chip was busy: hold" in line
+        assert reader.present(CARD).opened
+
+
+def test_no_handshake_begins_within_two_seconds_of_a_card(tmp_path):
+    with Site(tmp_path / "reader", POLLS) as site:
+        reader = site.reader
+        seen = len(reader.console)
+        reader.ask({"do": "go on"})
+        reader.pulses(wiegand_bits(CARD))
+        reader.later(HOUR)
+        card = reader.wait_line(f"card {CARD}", since=seen)
+        sync = reader.wait_line("sync: incremental", since=seen, timeout=PATIENCE)
+        # The last pulse came at most 40 ms before the card was told.
+        assert stamp(sync) - stamp(card) - HOUR > 1.9
+
+
+def test_a_connection_is_kept_between_polls_that_are_far_apart(tmp_path):
+    script = Script([TIME, table(29921460, *KEPT), TIME], repeat=True)
+    with Site(tmp_path / "reader", [script]) as site:
+        # Ten seconds before the server would end it.
+        site.reader.later(65)
+        site.wait_requests(3)
+        assert site.server.carried == [3]
+        assert site.server.requests[2][0].startswith("GET /api/v2/token-reader/time ")
