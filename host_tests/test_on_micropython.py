@@ -24,11 +24,11 @@ def _cases():
 
 
 @functools.cache
-def _outcomes(case_file):
+def _outcomes(case_file, days=0):
     # Every case's outcome by its name: "" if it passed, else what was printed about it.
     done = subprocess.run(
         micropython_peer.command(case_file, "device/run_cases.py", case_file),
-        env=micropython_peer.ENVIRONMENT,
+        env={**micropython_peer.ENVIRONMENT, "KALITKA_DAYS": str(days)},
         capture_output=True,
         text=True,
         check=False,
@@ -58,3 +58,15 @@ def test_in_micropython(case_file, name):
     assert name in outcomes, f"was not run: {end}"
     if outcomes[name]:
         pytest.fail(outcomes[name], pytrace=False)
+
+
+# Those in which time passes; see device/chip_time.py.
+@pytest.mark.parametrize(
+    "case_file",
+    [path.stem for path in sorted(DEVICE.glob("case_*.py")) if "chip_time" in path.read_text()],
+)
+def test_the_same_after_400_days(case_file):
+    outcomes, _, end = _outcomes(case_file, 400)
+    assert outcomes, end
+    faults = {name: fault for name, fault in outcomes.items() if fault}
+    assert not faults, "\n".join(faults.values())

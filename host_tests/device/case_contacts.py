@@ -2,7 +2,7 @@
 
 import asyncio
 
-from device import fake_time
+from device.chip_time import Loop, Ticks
 from device.fake_time import run
 from kalitka.hardware import contact, door, lock
 from kalitka.hardware.contact import Contact
@@ -11,45 +11,6 @@ from kalitka.journal.entries import FORCED, HELD
 
 _LOCK_S = 5
 _HELD_S = 30
-
-
-class Flag:
-    """A ThreadSafeFlag that waits in virtual time."""
-
-    def __init__(self):
-        self._event = asyncio.Event()
-
-    def set(self):
-        self._event.set()
-
-    async def wait(self):
-        await self._event.wait()
-        self._event.clear()
-
-
-class Loop:
-    """In the place of asyncio, with what CPython's has not."""
-
-    ThreadSafeFlag = Flag
-    Event = asyncio.Event
-    TimeoutError = asyncio.TimeoutError
-    wait_for = asyncio.wait_for
-
-    async def sleep_ms(millis):
-        await asyncio.sleep(millis / 1000)
-
-
-class Ticks:
-    """In the place of time: the clock of virtual time."""
-
-    def ticks_ms():
-        return fake_time.millis()
-
-    def ticks_add(ticks, delta):
-        return ticks + delta
-
-    def ticks_diff(end, start):
-        return end - start
 
 
 class Pin:

@@ -6,6 +6,7 @@ The log is a real one; the server is a function that takes a body or raises.
 import asyncio
 import gc
 
+from device.chip_time import BEGAN
 from device.fake_time import Watch, now, run
 from device.scratch import MICROPYTHON, Folder, read, write
 from device.seconds import every_second
@@ -32,10 +33,10 @@ class Clock:
         self.is_set = is_set
 
     def uptime(self):
-        return self._watch.seconds()
+        return BEGAN + self._watch.seconds()
 
     def seconds(self):
-        return START + self.uptime()
+        return START - BEGAN + self.uptime()
 
 
 class Server:

@@ -57,8 +57,7 @@ class Poller:
         self._full_after_changes = settings["full_sync_after_changes_minutes"]
         self._names = [code.encode() for code in settings["codes"]] or None
         self._next = 0  # all of these: uptime in seconds
-        self._save_due = _HOUR
-        self._told_due = _HOUR
+        self._save_due = self._told_due = clock.uptime() + _HOUR
         self._full_due = 0 if settings["full_sync_at_start"] else self._daily()
         self._wanted = None  # a card to be asked for
         self._asked = b""
