@@ -118,18 +118,19 @@ def frame(code, bits=None):
     return "%d%s%d" % (bits[:half].count("1") % 2, bits, 1 - bits[half:].count("1") % 2)
 
 
-def told(scenario, reverse=False):
-    """Run `scenario(chip)` beside a scanner; return what was read."""
+def told(scenario, reverse=False, count=0):
+    """Run `scenario(chip)` beside a scanner; return what was read. count: of pulses before."""
 
     async def main():
         chip = Chip(reverse)
+        scanner = chip.scanner
+        scanner._count = scanner._begun = scanner._at = scanner._stop = count
         job = asyncio.create_task(chip.read())
         await asyncio.sleep(0.02)
         await scenario(chip)
         await asyncio.sleep(0.1)
         job.cancel()
         await asyncio.sleep(0)
-        scanner = chip.scanner
         good = [len(code) in (6, 8) for code in chip.codes].count(True)
         assert (scanner.frames, scanner.faults) == (good, len(chip.codes) - good)
         busy = [code.endswith("again") for code in chip.codes].count(True)
@@ -301,6 +302,35 @@ def test_the_cause_is_named_where_it_is_known_and_only_then():
 
     fault = "frame of 30 bits, not of 26 or 34"
     assert told(scenario) == [TLS, BUSY, "04A1B2C3", fault]
+
+
+def test_a_cause_that_is_over_is_not_named():
+    async def scenario(chip):
+        bits = frame("04A1B2C3")
+        await chip.scanner.leave("TLS")
+        for bit in bits[:3]:
+            chip.pulse(int(bit))
+            await asyncio.sleep(0.002)
+        chip.scanner.back()
+        await chip.send(bits[3:], busy=(0, 27))
+
+    assert told(scenario) == [BUSY]
+
+
+def test_the_count_of_pulses_goes_round_and_nothing_happens():
+    async def scenario(chip):
+        for code in ("04A1B2C3", "A0B1C2"):
+            await chip.send(frame(code))
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(3)
+        # No frame is under way.
+        began = Ticks.ticks_ms()
+        await chip.scanner.leave("TLS")
+        assert Ticks.ticks_ms() == began
+
+    for count in range(0x10000 - 70, 0x10000, 3):
+        codes = told(scenario, count=count)
+        assert codes == ["04A1B2C3", "A0B1C2"], (count, codes)
 
 
 def test_the_chip_leaves_when_no_card_was_held_up_for_two_seconds():
