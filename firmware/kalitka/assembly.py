@@ -59,7 +59,7 @@ def make_clock_chip(found: dict, report):
         return None
 
 
-def make_link(found: dict, report) -> Link:
+def make_link(found: dict, scanner, report) -> Link:
     """Return the link over the network that the settings and the board name."""
     from kalitka.system import uplink
 
@@ -68,7 +68,7 @@ def make_link(found: dict, report) -> Link:
         driver = uplink.driver_of(found)
     except Exception as e:  # such as a MicroPython without the driver
         report("network: none can be had: %s" % e)
-    made = Link(driver, uplink.address_of(found), found["name_servers"], report)
+    made = Link(driver, uplink.address_of(found), found["name_servers"], report, scanner)
     # For the start only, as this module.
     del sys.modules["kalitka.system.uplink"]
     delattr(system, "uplink")
@@ -128,7 +128,7 @@ def jobs(found: dict, lock: Lock, uptime, report) -> list:
     log = access_log.AccessLog(access_log.FOLDER, size, clock, report)
     passes = make_passes(found, report)
     judge = gate.Gate(table, clock, found["day_time_unit"], log, passes)
-    link = make_link(found, report)
+    link = make_link(found, scanner, report)
     names = Names(link.dns, clock.uptime)
     client = None
     if found["server_url"]:

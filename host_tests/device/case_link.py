@@ -63,6 +63,48 @@ def test_without_a_network_no_driver_is_loaded_and_the_link_says_so():
     assert not net.connected() and net.dns() == "" and net.since == 0
 
 
+class Stubborn:
+    """A driver whose hardware is switched on at the second try; the link ends then."""
+
+    name = "wifi"
+    names = ("site",)
+    nic = None
+    pause_max = 1
+    restart_after = 0
+
+    def __init__(self, happened):
+        self._happened = happened
+
+    def on(self):
+        self._happened.append("on")
+        if self._happened.count("on") == 1:
+            raise OSError("no")
+
+    def leave(self):
+        pass
+
+    async def join(self, i):
+        raise KeyboardInterrupt
+
+
+def test_the_hardware_is_switched_on_while_no_card_is_held_up():
+    happened = []
+
+    class Scanner:
+        async def leave(self, doing):
+            happened.append(doing)
+
+        def back(self):
+            happened.append("back")
+
+    net = link.Link(Stubborn(happened), None, [], lambda line: None, Scanner())
+    try:
+        run(net.run)
+    except KeyboardInterrupt:
+        pass
+    assert happened == ["wifi", "on", "back", "wifi", "on", "back"]
+
+
 def test_the_name_in_the_network_is_the_readers_unless_it_is_given():
     for values, name in (
         ({"reader": "HALL_2:LEFT"}, "HALL-2-LEFT"),

@@ -39,15 +39,18 @@ class Link:
     driver: as above; None: there is no network. The network that worked last is tried before the
     others. address: (address, mask, gateway), each a str, None to ask the network (DHCP).
     name_servers: a list of addresses (str); [] for the network's own.
-    report: a callable that takes a line of text (str) for the log.
+    report: a callable that takes a line of text (str) for the log. scanner: is told when the chip
+    stays in the driver's code and cannot serve it (see `Wiegand.leave`), or None.
     `since` counts how often the link came up.
     """
 
-    def __init__(self, driver, address, name_servers, report):
+    def __init__(self, driver, address, name_servers, report, scanner=None):
         self._driver = driver
+        self._scanner = scanner
         self._address = address
         self._name_servers = name_servers
         self._report = report
+        self._on = False
         self._up = False
         self._told = []
         self.since = 0
@@ -99,6 +102,7 @@ class Link:
             every = driver.restart_after
             if doubts == 2 or (every and rounds % every == every - 1):
                 doubts = 0
+                self._on = False
                 quietly(driver.off)
             await asyncio.sleep(min(1 << min(rounds, 5), driver.pause_max))
 
@@ -126,7 +130,8 @@ class Link:
         driver = self._driver
         error = None
         try:
-            driver.on()
+            if not self._on:
+                await self._switch_on()
             self._set_address(driver.nic)
             await driver.join(i)
             for _ in range(_CONNECT_S):
@@ -156,6 +161,19 @@ class Link:
         parts = driver.name, driver.names[i], fault
         self._report(": ".join([part for part in parts if part]))
         return False
+
+    async def _switch_on(self):
+        # It blocks for tenths of a second, and for four with a cable that is out: no card is to be
+        # lost meanwhile.
+        scanner = self._scanner
+        if scanner:
+            await scanner.leave(self._driver.name)
+        try:
+            self._driver.on()
+            self._on = True
+        finally:
+            if scanner:
+                scanner.back()
 
     def _set_address(self, nic):
         # Anew for every try: the port forgets it when the hardware is switched off, and keeps an
