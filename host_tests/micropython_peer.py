@@ -37,6 +37,7 @@ HEAPS = {
     "case_access_log": "8M",  # the same
     "case_uploader": "8M",  # the same
     "case_gate": "8M",  # the same
+    "case_memory": "8M",  # the same
     "case_loops": "1M",  # lists of all that a check expects
     "loops_oracle": "1M",
     "case_table": "8M",  # 512 blocks of 4 KiB

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from kalitka.sync.names import address_of
+from kalitka.sync.lookup import address_of
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.name_server import NameServer

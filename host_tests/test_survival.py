@@ -257,7 +257,10 @@ def test_a_certificate_is_not_blamed_where_the_clock_is_not_set(secure_world):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "cannot be read: https:// needs it"), (b"not a certificate", "is no certificate")],
+    [
+        (None, "cannot be read: https:// needs it"),
+        (b"not a certificate", "does not hold a certificate"),
+    ],
 )
 def test_without_the_sites_ca_nothing_is_believed(secure_world, tmp_path, content, words):
     ca = tmp_path / "other.pem"

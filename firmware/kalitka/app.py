@@ -6,7 +6,6 @@ first second, with or without a network. The parts are put together by `assembly
 
 import asyncio
 import gc
-import sys
 
 import board
 
@@ -46,25 +45,19 @@ def main() -> None:
 
     found = settings.load(report)
     del settings
-    _forget("settings")
+    kalitka.forget("settings")
     from kalitka import assembly
 
     lock = assembly.make_lock(found)
     try:
         jobs = assembly.jobs(found, lock, _uptime, report)
+        # Needed at the start only: kilobytes that a sync can use.
         del assembly, found
-        _forget("assembly")
+        kalitka.forget("assembly", "sync.address")
         asyncio.run(_run(jobs))
     finally:
         # Tasks are not ended but left where they were: a door that one of them opened as well.
         lock.shut()
-
-
-def _forget(name):
-    # What is needed at the start only: kilobytes that a sync can use.
-    del sys.modules["kalitka." + name]
-    delattr(kalitka, name)
-    gc.collect()
 
 
 async def _run(jobs):

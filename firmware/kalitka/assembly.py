@@ -110,6 +110,25 @@ def make_contact(found: dict, name: str):
     return Contact(pin, found[name] == "normally-closed")
 
 
+def contact_jobs(found: dict, lock: Lock, log, report) -> list:
+    """Return what the switches at the gate need to have run, as `jobs` does."""
+    button = make_contact(found, "exit_button")
+    door = make_contact(found, "door_contact")
+    alarm = make_contact(found, "alarm_contact")
+    made = []
+    if button or door or alarm:
+        from kalitka import contacts
+
+        if button:
+            made.append(("exit button", contacts.serve_exit_button, (button, log, lock, report)))
+        if door:
+            seconds = found["door_open_seconds"]
+            made.append(("door", contacts.serve_door, (door, seconds, log, lock, report)))
+        if alarm:
+            made.append(("alarm", contacts.serve_alarm, (alarm, log, report)))
+    return made
+
+
 def jobs(found: dict, lock: Lock, uptime, report) -> list:
     """Make every part; return what is to run for ever: [(name, coroutine function, arguments)].
 
@@ -155,14 +174,5 @@ def jobs(found: dict, lock: Lock, uptime, report) -> list:
         ("network", link.run, ()),
         sync,
     ]
-    button = make_contact(found, "exit_button")
-    if button:
-        made.append(("exit button", gate.serve_exit_button, (button, log, lock, report)))
-    door = make_contact(found, "door_contact")
-    if door:
-        seconds = found["door_open_seconds"]
-        made.append(("door", gate.serve_door, (door, seconds, log, lock, report)))
-    alarm = make_contact(found, "alarm_contact")
-    if alarm:
-        made.append(("alarm", gate.serve_alarm, (alarm, log, report)))
+    made += contact_jobs(found, lock, log, report)
     return made

@@ -1,4 +1,4 @@
-"""What happens at the gate: a card, the exit button, the door, the alarm.
+"""What happens at the gate when a card comes. `contacts` has the exit button, door and alarm.
 
 Promises: whatever a person is told was written to the access log before.
 """
@@ -133,35 +133,3 @@ async def serve_scanner(
         report("card %s %s" % (bytes(code[:n]).decode(), gate.text()))
         if want and reason == decision.UNKNOWN_CODE:
             want(code, n)
-
-
-async def serve_exit_button(button, log: AccessLog, lock: Lock, report) -> None:
-    """Open to whoever presses the exit button, for ever."""
-    while True:
-        if await button.change():
-            log.note(entries.EXIT_BUTTON, 1, 0)
-            lock.open()
-            report("exit button")
-
-
-async def serve_alarm(contact, log: AccessLog, report) -> None:
-    """Keep what the alarm contact says, for ever."""
-    # One that is on at the start is told as well.
-    state = contact.active or await contact.change()
-    while True:
-        log.note(entries.ALARM, int(state), 0)
-        report("alarm %s" % ("on" if state else "off"))
-        state = await contact.change()
-
-
-async def serve_door(contact, seconds: float, log: AccessLog, lock: Lock, report) -> None:
-    """Keep when the door is forced, or open for more than so many seconds, for ever."""
-    from kalitka.hardware.door import watch
-    from kalitka.journal.words import reason_text
-
-    def tell(state, reason):
-        log.note(entries.DOOR, state, reason)
-        words = reason_text(entries.DOOR, reason)
-        report("door %s" % words if state else "door shut, it was %s" % words)
-
-    await watch(contact, lock, seconds, tell)

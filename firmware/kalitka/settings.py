@@ -8,9 +8,8 @@ told. A secret is never in a message.
 import json
 
 from kalitka.access import timezone
-from kalitka.sync.http import split_url
+from kalitka.sync.address import split_port, split_url
 from kalitka.sync.names import is_address
-from kalitka.sync.net import split_port
 from kalitka.table import codes
 
 FILE = "settings.json"

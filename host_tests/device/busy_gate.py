@@ -12,7 +12,7 @@ import sys
 
 from device import scratch
 from device.ramdisk import RamDisk
-from device.sync_runner import FakeClock, FakeWifi, NoKeeper
+from device.sync_runner import FakeClock, FakeWifi, NoKeeper, NoLog
 from kalitka.settings import complete
 from kalitka.sync import client as client_module
 from kalitka.sync.http import Http
@@ -87,7 +87,9 @@ async def main(port, new_minute):
     client = client_module.Client(http, "the-secret", "GATE-1")
     table = Table("/disk/table")
     found = complete({"full_sync_hours": 1})[0]
-    poller = Poller(client, table, clock, NoKeeper(), FakeWifi(), lambda line: None, found)
+    poller = Poller(
+        client, table, clock, NoKeeper(), FakeWifi(), lambda line: None, found, NoLog()
+    )
     assert await poller.attempt(), poller.error
     Watched.last = None
     gate = Gate(table, disk)

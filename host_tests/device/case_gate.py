@@ -11,6 +11,7 @@ from device.chip_time import BEGAN
 from device.fake_time import run
 from device.scratch import Folder
 from device.syncs import apply
+from kalitka import contacts
 from kalitka.access import decision, rules
 from kalitka.hardware.wiegand import FrameError
 from kalitka.journal import entries
@@ -209,7 +210,7 @@ def test_a_card_that_may_pass_once_opens_the_door_when_entry_and_pass_are_in_fla
 def test_the_exit_button_opens_the_door_when_its_entry_is_in_flash():
     with Site() as site:
         button = Contact([1, 1, 1, 1])
-        site.serve(gate.serve_exit_button, button, site.log, site, site.report)
+        site.serve(contacts.serve_exit_button, button, site.log, site, site.report)
         pressed = (EXIT_BUTTON, 1, 0, b"")
         assert site.told == [
             ("opened", pressed, 1),
@@ -223,7 +224,7 @@ def test_the_alarm_is_told_when_it_is_in_flash_also_one_that_is_on_at_the_start(
     for active, expected in ((False, ("on", "off")), (True, ("on", "off", "on"))):
         with Site() as site:
             contact = Contact([1, 1], active)
-            site.serve(gate.serve_alarm, contact, site.log, site.report)
+            site.serve(contacts.serve_alarm, contact, site.log, site.report)
             for count in range(len(expected)):
                 entry = (ALARM, int(expected[count] == "on"), 0, b"")
                 assert site.told[count] == ("alarm " + expected[count], entry, count + 1)
@@ -235,7 +236,7 @@ def test_the_door_is_told_when_it_is_in_flash():
         with Site() as site:
             site.released = released
             door = Contact([1, 10])
-            site.serve(gate.serve_door, door, 5, site.log, site, site.report)
+            site.serve(contacts.serve_door, door, 5, site.log, site, site.report)
             assert site.told == [
                 ("door " + words, (DOOR, 1, reason, b""), 1),
                 ("door shut, it was " + words, (DOOR, 0, reason, b""), 2),

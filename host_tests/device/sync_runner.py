@@ -127,6 +127,22 @@ def no_zone(zone):
     """Keep no zone."""
 
 
+class NoLog:
+    """Has no entries to send, and none that could give way."""
+
+    def __init__(self):
+        self.journal = self
+        self.again = 0
+
+    def due(self, now):
+        """There is nothing to send."""
+        return False
+
+    def make_room(self):
+        """There is none to be made."""
+        return False
+
+
 class NoKeeper:
     """Keeps no clock."""
 
@@ -161,7 +177,7 @@ async def _polls(options):
             keeper = TimeKeeper(clock, client, given["ntp"], names, None, no_zone, lines.append)
             if not given["clock_due"]:
                 keeper = NoKeeper()
-            poller = Poller(client, table, clock, keeper, wifi, lines.append, found)
+            poller = Poller(client, table, clock, keeper, wifi, lines.append, found, NoLog())
             poller.longest = given["longest"]
         if given["wanted"]:
             poller.want(given["wanted"].encode(), len(given["wanted"]))

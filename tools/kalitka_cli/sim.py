@@ -19,7 +19,7 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from kalitka import settings
-from kalitka.sync.http import split_url
+from kalitka.sync.address import split_url
 from kalitka_cli.build import BuildError, facts
 from kalitka_hub.faults import Refused
 from kalitka_hub.site.zone import check_zone

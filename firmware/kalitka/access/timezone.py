@@ -11,10 +11,7 @@ from micropython import const
 
 _DAY = const(1440)
 _EPOCH_WEEKDAY = const(3)  # 1970-01-01 was a Thursday; Monday is 0
-_OFFSET_HOURS = const(24)
-_TIME_HOURS = const(167)  # a week less an hour: the time of a transition
 _FOREVER = const(0x3FFFFFFF)
-_USA = ",M3.2.0,M11.1.0\n"
 
 
 class ZoneError(ValueError):
@@ -29,31 +26,19 @@ class Zone:
     """
 
     def __init__(self, text: str):
+        # Only who meets a new zone pays for reading it in memory.
+        from kalitka.access.zonetext import parse
+
         self.text = text
         self.day_minute = -1
         self.weekday = 0
-        text += "\n"  # stops every reading below, so that none looks for the end
-        # POSIX counts west of Greenwich: MSK-3 is three hours ahead of UTC.
-        west, at = _seconds(text, _name(text, 0), _OFFSET_HOURS)
-        self.offset = self._standard = -west // 60
+        self._standard, self._daylight, self._start, self._end = parse(text)
+        self.offset = self._standard
         # From when until when `offset` holds.
-        self._since = -_FOREVER
-        self._until = _FOREVER
-        if text[at] != "\n":
-            at = _name(text, at)
-            daylight = west - 3600
-            if text[at] not in ",\n":
-                daylight, at = _seconds(text, at, _OFFSET_HOURS)
-            self._daylight = -daylight // 60
-            if at + 1 == len(text):
-                text = _USA
-                at = 0
-            # Each rule's day time is that of the offset which it ends.
-            self._start, at = _rule(text, _behind(text, at, ","), west)
-            self._end, at = _rule(text, _behind(text, at, ","), daylight)
-            self._since = self._until = 0
-        if at + 1 < len(text):
-            raise ZoneError("position %d: the zone should end here" % (at + 1))
+        self._since = self._until = 0
+        if not self._start:
+            self._since = -_FOREVER
+            self._until = _FOREVER
 
     def tell(self, minute: int) -> None:
         """Set the attributes to local time at `minute` since 1970 UTC, in whatever order."""
@@ -88,90 +73,10 @@ class Zone:
 
 
 def _transition(rule, year):
-    # The minute since 1970 UTC of a rule, as `_rule` returns it, in a year.
+    # The minute since 1970 UTC of a rule, as `zonetext.parse` returns it, in a year.
     years, day, weekday, minutes = rule
     year += years - 1
     day += year * 365 + year // 4 - year // 100 + year // 400 - 719162
     if weekday >= 0:
         day += (weekday - day + 3) % 7  # the next such day, or this one
     return day * _DAY + minutes
-
-
-# Each of the following reads what stands at `text[at]` and returns the position behind it, if
-# with a value, as the last of the two.
-
-
-def _rule(text, at, west):
-    # A rule is (years, days, weekday, minutes): so many days from the New Year of this year
-    # (0) or the next (1), then on to the weekday (Sunday is 0, -1 for none), then so many
-    # minutes to the first one in UTC that the new offset holds for. Days behind February are
-    # counted back from the next New Year, so that no rule need know of leap years.
-    years = 0
-    weekday = -1
-    if text[at] == "M":
-        month, at = _number(text, at + 1, 1, 12, "month")
-        week, at = _number(text, _behind(text, at, "."), 1, 5, "week")
-        weekday, at = _number(text, _behind(text, at, "."), 0, 6, "weekday")
-        if week == 5:  # the last of the month
-            month += 1
-            week = 0
-        days = (367 * month - 362) // 12 + 7 * week - 7  # as if February had 30 days
-        if month > 2:
-            years = 1
-            days -= 367
-    elif text[at] == "J":
-        days, at = _number(text, at + 1, 1, 365, "day")
-        days -= 1
-        if days > 58:  # from 1 March on
-            years = 1
-            days -= 365
-    else:
-        days, at = _number(text, at, 0, 365, "Mm.w.d, Jn or a day")
-    seconds = 7200
-    if text[at] == "/":
-        seconds, at = _seconds(text, at + 1, _TIME_HOURS)
-    return (years, days, weekday, (seconds + west + 59) // 60), at
-
-
-def _name(text, at):
-    quoted = text[at] == "<"
-    if quoted:
-        at += 1
-    start = at
-    while (text[at].isalpha() and text[at] < "\x80") or (quoted and text[at] in "+-0123456789"):
-        at += 1
-    if at - start < 3:
-        raise ZoneError("position %d: a zone's name has three letters or more" % (at + 1))
-    return _behind(text, at, ">") if quoted else at
-
-
-def _seconds(text, at, most):
-    # [+-]hours[:minutes[:seconds]]
-    sign = -1 if text[at] == "-" else 1
-    if text[at] in "+-":
-        at += 1
-    total, at = _number(text, at, 0, most, "hours")
-    total *= 3600
-    for unit in (60, 1):
-        if text[at] != ":":
-            break
-        number, at = _number(text, at + 1, 0, 59, "minutes" if unit > 1 else "seconds")
-        total += number * unit
-    return sign * total, at
-
-
-def _number(text, at, least, most, what):
-    start = at
-    number = 0
-    while "0" <= text[at] <= "9" and number <= most:
-        number = number * 10 + int(text[at])
-        at += 1
-    if at == start or not least <= number <= most:
-        raise ZoneError("position %d: %s expected, %d to %d" % (start + 1, what, least, most))
-    return number, at
-
-
-def _behind(text, at, mark):
-    if text[at] != mark:
-        raise ZoneError("position %d: %s expected" % (at + 1, mark))
-    return at + 1

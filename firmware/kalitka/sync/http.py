@@ -8,7 +8,7 @@ scanner is told when a TLS handshake begins, which it may put off, and when it i
 NetError with the reason in words.
 """
 
-from kalitka.sync.net import NetError, connect, split_port, wait
+from kalitka.sync.net import NetError, connect, wait
 from micropython import const
 
 _BUFFER = const(512)  # bytes read at once: some twenty rule lines
@@ -36,6 +36,8 @@ class Http:
     """
 
     def __init__(self, url: str, names, uptime, ca: str = "", patience: float = 15, scanner=None):
+        from kalitka.sync.address import split_url
+
         self.secure, self._host, self._port, self.base = split_url(url)
         self._names = names
         self._uptime = uptime
@@ -309,25 +311,3 @@ class Http:
                     return
                 size += len(line)
             raise NetError("trailers of more than %d bytes" % _HEAD_MAX)
-
-
-def split_url(url: str) -> tuple[bool, str, int, str]:
-    """Split `http[s]://host[:port][/path]` (str) into (secure, host, port, path).
-
-    The path has no final slash. Raises ValueError with what is wrong.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("http", "https"):
-        raise ValueError("the server's address must begin with https:// or http://")
-    where, slash, path = rest.partition("/")
-    path = slash + path
-    while path.endswith("/"):
-        path = path[:-1]
-    secure = scheme == "https"
-    try:
-        host, port = split_port(where, 443 if secure else 80)
-    except ValueError:
-        host = ""
-    if not host or " " in url:
-        raise ValueError("the server's address is not https://HOST:PORT or http://HOST:PORT")
-    return secure, host, port, path

@@ -1,7 +1,7 @@
 """Waiting for the network: every wait has its deadline, every failure its words.
 
-`wait` is how the rest of `sync` waits; `ask` sends one datagram and takes the answer. Promises:
-nothing here blocks the loop, and no socket outlives its exchange.
+`wait` is how the rest of `sync` waits. Promises: nothing here blocks the loop, and no socket
+outlives its exchange.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ import errno
 import os
 import socket
 
+from kalitka import forget
 from micropython import const
 
-_DATAGRAM_MAX = const(512)
 # After a failure: seconds to the next try, twice as many each time.
 _RETRY_S = const(5)
 _RETRY_MAX_S = const(300)
@@ -54,28 +54,34 @@ async def wait(awaitable, patience: float, doing: str):
         # So MicroPython's TLS says what is wrong with a certificate.
         raise BadCertificate("certificate not accepted while %s: %s" % (doing, str(e).strip()))
     except OSError as e:
-        raise _told(e, doing)
+        raise told(e, doing)
 
 
-def _told(error, doing):
-    # The system's error as one of ours.
+def told(error: OSError, doing: str) -> NetError:
+    """Return the system's error as one of ours."""
     silent = error.errno in (errno.EHOSTUNREACH, errno.ETIMEDOUT)
     return (Silent if silent else NetError)("%s while %s" % (words_of(error), doing))
 
 
 def words_of(error: Exception) -> str:
     """Return an error of ours or of the system in words."""
-    if isinstance(error, MemoryError):
-        return "not enough memory"
     if isinstance(error, asyncio.TimeoutError):
         return "the answer trickled for too long"
     args = error.args
-    if len(args) == 1 and isinstance(args[0], str):
+    if len(args) == 1 and isinstance(args[0], str) and not isinstance(error, MemoryError):
         return args[0]
     if args and args[0] in _WORDS:
         return _WORDS[args[0]]
+    try:
+        from kalitka.system import memory
+
+        words = memory.want(error)
+        del memory
+        forget("system.memory")
+    except MemoryError:  # not even for these words
+        return "not enough memory"
     # TLS has a name for each of its numbers.
-    return "error %s" % (args[-1] if args else error)
+    return words or "error %s" % (args[-1] if args else error)
 
 
 def pause_after(failures: int, interval: float) -> float:
@@ -88,20 +94,8 @@ def pause_after(failures: int, interval: float) -> float:
     return pause * (128 + os.urandom(1)[0] // 2) // 256 + 1
 
 
-def split_port(where: str, port: int) -> tuple[str, int]:
-    """Split `HOST[:PORT]` (str) into host and port, by default `port`. Raises ValueError."""
-    host, colon, number = where.partition(":")
-    if colon:
-        if not number.isdigit() or len(number) > 5 or not 0 < int(number) < 65536:
-            raise ValueError("no port: %s" % number)
-        port = int(number)
-    if not host or " " in host:
-        raise ValueError("no host: %s" % where)
-    return host, port
-
-
-def _queue():
-    # Where asyncio waits for sockets: the way to wait for one without a stream.
+def queue():
+    """Return where asyncio waits for sockets: the way to wait for one without a stream."""
     return asyncio.core._io_queue  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -128,7 +122,7 @@ async def connect(
         if stream:
             stream.close()
         if isinstance(e, OSError) and not isinstance(e, NetError):
-            raise _told(e, doing)
+            raise told(e, doing)
         raise
 
 
@@ -159,7 +153,7 @@ class Stream(asyncio.StreamReader):
 
     def writable(self):
         """Wait until something can be sent: the connection is there, or was refused."""
-        yield _queue().queue_write(self.s)
+        yield queue().queue_write(self.s)
 
     async def send(self, data: bytes | bytearray) -> None:
         """Send all of it."""
@@ -171,35 +165,3 @@ class Stream(asyncio.StreamReader):
         """Close the connection, at once."""
         self.s.close()
         self._socket.close()
-
-
-async def ask(address: str, port: int, request: bytes, is_answer, patience: float, doing: str):
-    """Send a datagram to `address` (of the form 10.0.0.1) and return the answer (bytes).
-
-    is_answer: tells of a datagram whether it is the answer; others are passed over, within
-    `patience` seconds. Raises Silent, NetError.
-    """
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        where = socket.getaddrinfo(address, port)[0][-1]
-        if not address.startswith("224."):
-            # Only what comes from there is heard. (To a question put to all anybody answers.)
-            sock.connect(where)
-        sock.sendto(request, where)
-        return await wait(_hear(sock, is_answer), patience, doing)
-    except NetError:
-        raise
-    except OSError as e:
-        raise _told(e, doing)
-    finally:
-        sock.close()
-
-
-def _hear(sock, is_answer):
-    while True:
-        yield _queue().queue_read(sock)
-        # Not by the stream, which would take two datagrams for one.
-        data = sock.recv(_DATAGRAM_MAX)
-        if is_answer(data):
-            return data

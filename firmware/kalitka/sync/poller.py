@@ -10,6 +10,7 @@ bytes and every 64 records; a server that is in trouble is asked less and less o
 import asyncio
 import gc
 
+from kalitka import forget
 from kalitka.sync.client import Refused
 from kalitka.sync.net import BadCertificate, Silent, pause_after, words_of
 from micropython import const
@@ -23,6 +24,15 @@ _LONGEST_S = const(1800)
 _SILENT_MAX = const(3)
 _POSTPONED_S = const(600)  # a full sync that was due and failed
 _SAME_CARD_S = const(30)  # the same unknown card is not asked for again within
+# What a change of the table needs, and nothing else.
+_APPLYING = (
+    "table.full_change",
+    "table.incremental_change",
+    "table.transaction",
+    "table.sorter",
+    "table.merge",
+    "table.rule_sets",
+)
 
 
 class Poller:
@@ -41,7 +51,7 @@ class Poller:
     an answer may take, however steadily it trickles.
     """
 
-    def __init__(self, client, table, clock, keeper, wifi, report, settings, uploader=None):
+    def __init__(self, client, table, clock, keeper, wifi, report, settings, uploader):
         self._client = client
         self._uploader = uploader
         self._table = table
@@ -81,14 +91,14 @@ class Poller:
                 self._keeper.offline()
             elif now >= self._next or wifi.since != link:
                 # At once over a new link, however long the pause was to be.
-                if wifi.since != link and uploader:
+                if wifi.since != link:
                     uploader.again = 0
                 link = wifi.since
                 await self.attempt()
                 self._next = self._clock.uptime() + self._pause()
             elif self._wanted:
                 await self.ask_for_card()
-            elif uploader and self._client.at_hub is not None and uploader.due(now):
+            elif self._client.at_hub is not None and uploader.due(now):
                 # Not before it is known to whom.
                 await uploader.send()
             elif self._client.fading():
@@ -161,7 +171,7 @@ class Poller:
         except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
             words = words_of(e)
             if e.args and e.args[0] == _ENOSPC:
-                if self._uploader and self._uploader.journal.make_room():
+                if self._uploader.journal.make_room():
                     words += ": entries of the log that were sent give way"
             elif isinstance(e, BadCertificate) and not self._clock.is_set:
                 words = "the clock is not set, so no certificate is valid: %s" % words
@@ -187,7 +197,7 @@ class Poller:
         minute = 0 if full else table.minute
         try:
             changes, parser = await self._exchange(minute, self._names)
-            if changes.transaction.again:
+            if changes.again:
                 self._report("sync: the answer is out of order and not the table: asked for again")
                 changes, parser = await self._exchange(minute, self._names, True)
         except Exception as e:
@@ -224,24 +234,23 @@ class Poller:
 
     async def _exchange(self, minute, names, unsorted=False):
         # Asks once and applies what comes.
-        transaction = self._table.begin(minute == 0, unsorted)
+        table = self._table
+        changes = _Changes(table)
         try:
-            changes = _Changes(transaction)
+            if minute == 0:
+                # At once: the earlier, the more of the heap is in one piece.
+                changes.begin(True, unsorted)
             answer = self._client.sync(minute, changes, names)
             parser = await asyncio.wait_for(answer, self.longest)
-            commit = transaction.commit(self._table.minute if minute is None else changes.received)
-            try:
-                for _ in commit:
-                    await asyncio.sleep(0)
-            finally:
-                # If this task was ended in the middle: closes the files that are being written.
-                commit.close()
+            if minute is not None:
+                minute = changes.received
+            await changes.commit(table.minute if minute is None else minute)
         finally:
-            transaction.abort()
+            changes.end()
         return changes, parser
 
     def _tell(self, kind, changes, parser):
-        changed = changes.transaction.changed
+        changed = changes.changed
         if changed or parser.dropped or kind == "full":
             self._report(
                 "sync: %s, %d rules, %d codes changed, minute %d"
@@ -249,11 +258,8 @@ class Poller:
             )
         for reason in sorted(parser.reasons):
             self._report("sync: dropped %d: %s" % (parser.reasons[reason], reason))
-        if changes.transaction.overflowed:
-            self._report(
-                "sync: dropped %d: more rules than a code can hold"
-                % changes.transaction.overflowed
-            )
+        if changes.overflowed:
+            self._report("sync: dropped %d: more rules than a code can hold" % changes.overflowed)
 
     def _fail(self, words):
         self.failures += 1
@@ -265,18 +271,54 @@ class Poller:
 
 
 class _Changes:
-    # The answer's sink: everything goes into the transaction.
+    # The answer's sink: everything goes into a transaction, which begins with the first change.
 
-    def __init__(self, transaction):
-        self.transaction = transaction
-        self.delete = transaction.delete
-        self.rules = transaction.take
-        self.settle = transaction.settle
+    changed = overflowed = 0
+    again = False
+
+    def __init__(self, table):
+        self._table = table
+        self._transaction = None
         self.received = 0
+
+    def begin(self, full, unsorted=False):
+        self._transaction = transaction = self._table.begin(full, unsorted)
+        return transaction
 
     def minute(self, minute):
         self.received = minute
 
+    def delete(self, code):
+        (self._transaction or self.begin(False)).delete(code)
+
+    def rules(self, records, size, seconds):
+        (self._transaction or self.begin(False)).take(records, size, seconds)
+
+    def settle(self):
+        return self._transaction.settle() if self._transaction else ()
+
     def dropped(self, line, reason):
         # Counted by the parser and told together at the end.
         pass
+
+    async def commit(self, minute):
+        transaction = self._transaction
+        if not transaction:
+            self._table.confirm(minute, self._table.seconds)
+            return
+        steps = transaction.commit(minute)
+        try:
+            for _ in steps:
+                await asyncio.sleep(0)
+        finally:
+            # If this task was ended in the middle: closes the files that are being written.
+            steps.close()
+        self.changed = transaction.changed
+        self.overflowed = transaction.overflowed
+        self.again = transaction.again
+
+    def end(self):
+        if self._transaction:
+            self._transaction.abort()
+            self._transaction = None
+            forget(*_APPLYING)

@@ -7,8 +7,11 @@ address) in the certificate is checked by whoever connects.
 import ssl
 from binascii import a2b_base64
 
+from kalitka import forget
 from kalitka.sync.net import NetError
+from micropython import const
 
+_TO_READ = const(8192)  # bytes; what TLS takes to read a certificate and to keep it
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
 
@@ -16,7 +19,7 @@ _END = b"-----END CERTIFICATE-----"
 def context(ca: str):
     """Return an SSLContext that trusts the certificates in the file `ca`, PEM or DER, alone.
 
-    Raises NetError if there is none.
+    Raises NetError if there is none, or no memory to read it.
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.verify_mode = ssl.CERT_REQUIRED
@@ -28,7 +31,15 @@ def context(ca: str):
     except OSError:
         raise NetError("%s with the site's CA cannot be read: https:// needs it" % ca)
     except ValueError:
-        raise NetError("%s is no certificate: the site's CA is wanted, as PEM or DER" % ca)
+        # TLS says so, too, if it has no room to read a certificate.
+        from kalitka.system import memory
+
+        fault = memory.lacks(_TO_READ)
+        forget("system.memory")
+        if fault:
+            raise NetError("%s cannot be read: %s" % (ca, fault))
+        words = "%s does not hold a certificate: give it the site's CA, as PEM or DER"
+        raise NetError(words % ca)
     return tls
 
 

@@ -10,6 +10,7 @@ import time
 
 from machine import RTC
 
+from kalitka import forget
 from kalitka.access import timezone
 from micropython import const
 
@@ -89,7 +90,10 @@ class Clock:
 
     def set_zone(self, zone: str) -> None:
         """Set the zone: a POSIX TZ string. Raises ZoneError; the last good one then stays."""
-        self.zone = timezone.Zone(zone)
+        try:
+            self.zone = timezone.Zone(zone)
+        finally:
+            forget("access.zonetext")
         self.tick()
 
     def tick(self) -> None:

@@ -1,0 +1,117 @@
+"""Reads a zone's POSIX TZ string; see `access.timezone`, which tells the time by what comes of it.
+
+Loaded when a zone is met that was not there before, and forgotten then.
+"""
+
+from kalitka.access.timezone import ZoneError
+from micropython import const
+
+_OFFSET_HOURS = const(24)
+_TIME_HOURS = const(167)  # a week less an hour: the time of a transition
+_USA = ",M3.2.0,M11.1.0\n"
+
+
+def parse(text: str) -> tuple:
+    """Return (standard, daylight, start, end) of a POSIX TZ string. Raises ZoneError.
+
+    standard, daylight: minutes east of UTC. start, end: rules of daylight saving time, each
+    (years, days, weekday, minutes) as below; None and None without one.
+    """
+    text += "\n"  # stops every reading below, so that none looks for the end
+    # POSIX counts west of Greenwich: MSK-3 is three hours ahead of UTC.
+    west, at = _seconds(text, _name(text, 0), _OFFSET_HOURS)
+    daylight = west - 3600
+    start = end = None
+    if text[at] != "\n":
+        at = _name(text, at)
+        if text[at] not in ",\n":
+            daylight, at = _seconds(text, at, _OFFSET_HOURS)
+        if at + 1 == len(text):
+            text = _USA
+            at = 0
+        # Each rule's day time is that of the offset which it ends.
+        start, at = _rule(text, _behind(text, at, ","), west)
+        end, at = _rule(text, _behind(text, at, ","), daylight)
+    if at + 1 < len(text):
+        raise ZoneError("position %d: the zone should end here" % (at + 1))
+    return -west // 60, -daylight // 60, start, end
+
+
+# Each of the following reads what stands at `text[at]` and returns the position behind it, if
+# with a value, as the last of the two.
+
+
+def _rule(text, at, west):
+    # A rule is (years, days, weekday, minutes): so many days from the New Year of this year
+    # (0) or the next (1), then on to the weekday (Sunday is 0, -1 for none), then so many
+    # minutes to the first one in UTC that the new offset holds for. Days behind February are
+    # counted back from the next New Year, so that no rule need know of leap years.
+    years = 0
+    weekday = -1
+    if text[at] == "M":
+        month, at = _number(text, at + 1, 1, 12, "month")
+        week, at = _number(text, _behind(text, at, "."), 1, 5, "week")
+        weekday, at = _number(text, _behind(text, at, "."), 0, 6, "weekday")
+        if week == 5:  # the last of the month
+            month += 1
+            week = 0
+        days = (367 * month - 362) // 12 + 7 * week - 7  # as if February had 30 days
+        if month > 2:
+            years = 1
+            days -= 367
+    elif text[at] == "J":
+        days, at = _number(text, at + 1, 1, 365, "day")
+        days -= 1
+        if days > 58:  # from 1 March on
+            years = 1
+            days -= 365
+    else:
+        days, at = _number(text, at, 0, 365, "Mm.w.d, Jn or a day")
+    seconds = 7200
+    if text[at] == "/":
+        seconds, at = _seconds(text, at + 1, _TIME_HOURS)
+    return (years, days, weekday, (seconds + west + 59) // 60), at
+
+
+def _name(text, at):
+    quoted = text[at] == "<"
+    if quoted:
+        at += 1
+    start = at
+    while (text[at].isalpha() and text[at] < "\x80") or (quoted and text[at] in "+-0123456789"):
+        at += 1
+    if at - start < 3:
+        raise ZoneError("position %d: a zone's name has three letters or more" % (at + 1))
+    return _behind(text, at, ">") if quoted else at
+
+
+def _seconds(text, at, most):
+    # [+-]hours[:minutes[:seconds]]
+    sign = -1 if text[at] == "-" else 1
+    if text[at] in "+-":
+        at += 1
+    total, at = _number(text, at, 0, most, "hours")
+    total *= 3600
+    for unit in (60, 1):
+        if text[at] != ":":
+            break
+        number, at = _number(text, at + 1, 0, 59, "minutes" if unit > 1 else "seconds")
+        total += number * unit
+    return sign * total, at
+
+
+def _number(text, at, least, most, what):
+    start = at
+    number = 0
+    while "0" <= text[at] <= "9" and number <= most:
+        number = number * 10 + int(text[at])
+        at += 1
+    if at == start or not least <= number <= most:
+        raise ZoneError("position %d: %s expected, %d to %d" % (start + 1, what, least, most))
+    return number, at
+
+
+def _behind(text, at, mark):
+    if text[at] != mark:
+        raise ZoneError("position %d: %s expected" % (at + 1, mark))
+    return at + 1

@@ -1,0 +1,88 @@
+"""Asks the network's name server for an address, without ever blocking the loop.
+
+MicroPython's own look-up stands still until it is through, and with it the door. A name that ends
+in `.local` is asked for in the local network (multicast DNS). IPv4 only, as the chip's. Source:
+RFC 1035, RFC 6762. Loaded when an address is not known: see `sync.names`.
+"""
+
+import os
+
+from kalitka.sync.address import split_port
+from kalitka.sync.datagram import ask
+from kalitka.sync.net import NetError, Silent
+from micropython import const
+
+_PORT = const(53)
+_LOCAL = ("224.0.0.251", 5353)
+_DAY = const(86400)
+
+
+async def ask_for(host: str, server, patience: float) -> tuple[str, int]:
+    """Return (address, seconds that it holds) of the name `host`. Raises NetError.
+
+    server: gives a name server, see `names.Names`. patience: seconds that one try may take; there
+    are two.
+    """
+    doing = "looking up %s" % host
+    address, port = _where(host, server, doing)
+    question = b"".join(bytes([len(p)]) + p for p in host.encode().split(b".") if p)
+    question += b"\0\0\1\0\1"
+    number = os.urandom(2)
+    request = number + b"\1\0\0\1\0\0\0\0\0\0" + question
+
+    def is_answer(data):
+        return data[:2] == number and len(data) > 12 and data[2] & 0x80
+
+    try:
+        data = await ask(address, port, request, is_answer, patience, doing)
+    except Silent:
+        # Datagrams get lost, and there may be another name server.
+        address, port = _where(host, server, doing)
+        data = await ask(address, port, request, is_answer, patience, doing)
+    try:
+        return address_of(data, question)
+    except IndexError:
+        raise NetError("a broken answer while %s" % doing)
+    except ValueError as e:
+        raise NetError("%s while %s" % (e, doing))
+
+
+def _where(host, server, doing):
+    if host.endswith(".local"):
+        return _LOCAL
+    where = server()
+    if not where:
+        raise NetError("no name server is known while %s" % doing)
+    return split_port(where, _PORT)
+
+
+def address_of(data: bytes, question: bytes) -> tuple[str, int]:
+    """Return (address, seconds that it holds) of a name server's answer to `question`.
+
+    Raises ValueError with what it says instead, IndexError if it is cut.
+    """
+    code = data[3] & 15
+    if code:
+        raise ValueError("there is no such name" if code == 3 else "name server error %d" % code)
+    if data[4] << 8 | data[5] != 1 or data[12 : 12 + len(question)].lower() != question.lower():
+        raise ValueError("an answer to another question")
+    at = 12 + len(question)
+    for _ in range(data[6] << 8 | data[7]):
+        # The record's own name does not matter: aliases lead to the address.
+        while data[at]:
+            if data[at] >= 192:
+                at += 1
+                break
+            at += data[at] + 1
+        at += 1
+        size = data[at + 8] << 8 | data[at + 9]
+        if data[at : at + 4] == b"\0\1\0\1" and size == 4:
+            holds = data[at + 4 : at + 8]
+            return "%d.%d.%d.%d" % tuple(data[at + 10 : at + 14]), _number(holds)
+        at += 10 + size
+    raise ValueError("no address comes with the name")
+
+
+def _number(data):
+    # Beyond a day it does not matter.
+    return (data[2] << 8 | data[3]) if data[0] == data[1] == 0 else _DAY

@@ -1,0 +1,122 @@
+"""Who sets the clock: the server, else a time server, else a clock chip.
+
+Promises: every step of the clock is told with its size; who cannot prove who they are may set a
+clock that is not set, but move one that is only by so much.
+
+Loaded when the time is due: see `sync.timekeeper`, whose TimeKeeper is `keeper` here.
+"""
+
+import os
+
+from kalitka.access.timezone import ZoneError
+from kalitka.sync.address import split_port
+from kalitka.sync.datagram import ask
+from kalitka.sync.net import NetError
+from micropython import const
+
+_ANY = const(0x3FFFFFFF)
+_NTP_PORT = const(123)
+_NTP_SIZE = const(48)  # bytes of an answer
+# By how many seconds a clock that is set may be moved: anybody can answer for a time server; a
+# chip whose battery ends may be wrong by years.
+_NTP_MOVES = const(3600)
+_CHIP_MOVES = const(60)
+_SERVER = "the server"
+_NTP = "a time server"
+_CHIP = "the clock chip"
+_UNHEARD_OF = const(2)  # seconds; a step up to that is not told
+
+
+async def ask_network(keeper) -> bool:
+    """Set the clock by the server, or by a time server. Returns whether one of them did."""
+    client = keeper.client
+    by_ntp = False
+    if client and client.secure and not keeper.clock.is_set:
+        # A certificate can be checked only by somebody who knows the time.
+        by_ntp = await _ask_ntp(keeper)
+    return await _ask_server(keeper) or by_ntp or await _ask_ntp(keeper)
+
+
+def ask_chip(keeper) -> None:
+    """Set the clock by the clock chip, if that knows the time."""
+    seconds = keeper.chip.read()
+    if seconds >= 0:
+        _take(keeper, seconds, _CHIP, _CHIP_MOVES)
+
+
+async def _ask_server(keeper):
+    if not keeper.client:
+        return False
+    try:
+        seconds, zone = await keeper.client.time()
+    except (OSError, ValueError) as e:
+        keeper.fail(_SERVER, e)
+        return False
+    if not _take(keeper, seconds, _SERVER, _ANY):
+        return False
+    if keeper.keep_zone:
+        try:
+            keeper.clock.set_zone(zone)
+            keeper.keep_zone(zone)
+        except ZoneError as e:
+            keeper.report("clock: the server's zone is not taken: %s" % e)
+    return True
+
+
+async def _ask_ntp(keeper):
+    if not keeper.ntp_server:
+        return False
+    try:
+        seconds = await ntp_time(keeper.ntp_server, keeper.names)
+    except (OSError, ValueError) as e:
+        keeper.fail(_NTP, e)
+        return False
+    return _take(keeper, seconds, _NTP, _NTP_MOVES)
+
+
+def _take(keeper, seconds, source, moves):
+    clock = keeper.clock
+    try:
+        step = clock.step_to(seconds) if clock.is_set else None
+        if step is not None and abs(step) > moves:
+            raise ValueError("its time is %d s off the clock's: not taken" % step)
+        clock.set_utc(seconds)
+    except ValueError as e:
+        keeper.fail(source, e)
+        return False
+    if source != keeper.source or step is None or abs(step) > _UNHEARD_OF:
+        keeper.report("clock: set by %s%s" % (source, _moved(step)))
+    keeper.succeed(source)
+    if keeper.chip and moves != _CHIP_MOVES:
+        keeper.chip.write(seconds)
+    return True
+
+
+def _moved(step):
+    if not step:
+        return ""
+    return ", %d s %s" % (abs(step), "forward" if step > 0 else "back")
+
+
+async def ntp_time(where: str, names) -> int:
+    """Return the seconds since 1970 UTC that the time server at `HOST[:PORT]` says (SNTP).
+
+    Nobody vouches for the answer. Source: RFC 4330; its seconds wrap in 2036 and go on.
+    names: finds the address of a name, and has `patience`. Raises NetError; ValueError if `where`
+    is no host.
+    """
+    host, port = split_port(where, _NTP_PORT)
+    doing = "asking %s for the time" % host
+    address = await names.find(host)
+    # What goes out as our time comes back as the origin: an answer to another question is none.
+    ours = os.urandom(8)
+    request = b"\x23" + bytes(39) + ours
+
+    def is_answer(data):
+        return len(data) >= _NTP_SIZE and data[24:32] == ours and data[0] & 7 == 4
+
+    data = await ask(address, port, request, is_answer, names.patience, doing)
+    if not 0 < data[1] < 16 or data[0] >> 6 == 3 or data[40:44] == bytes(4):
+        raise NetError("the time server has no time while %s" % doing)
+    seconds = int.from_bytes(data[40:44], "big") - 2208988800
+    return seconds if seconds > 0 else seconds + 0x100000000
