@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from kalitka import settings
-from kalitka.access import decision, rules
+from kalitka.access import decision, packing
 from kalitka.table import manifest
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def test_the_rules_that_the_readme_names_are_rules():
     found = re.findall(r"\b[1379]_\d[\d_]*", text)
     assert found
     for rule in found:
-        rules.pack(rule.encode())
+        packing.pack(rule.encode())
 
 
 def test_every_verdict_stands_in_its_page_with_its_number_and_its_words():
@@ -53,7 +53,7 @@ def test_every_verdict_stands_in_its_page_with_its_number_and_its_words():
     rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
     assert rows == [(str(number), words) for number, words in enumerate(decision.WORDS)]
     for rule in re.findall(r"\b[1379]_\d[\d_]*", text):
-        rules.pack(rule.encode())
+        packing.pack(rule.encode())
 
 
 def test_every_link_between_the_pages_of_readme_and_boards_leads_somewhere():

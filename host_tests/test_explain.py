@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from device.rules_oracle import open_minutes
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka.access.timezone import Zone
 from kalitka_cli import explain
 from kalitka_cli.main import app
@@ -41,7 +41,7 @@ def refused(*arguments):
 
 
 def words_of(text, seconds=False, zone=UTC0):
-    return explain.meaning(rules.pack(text.encode()), seconds, zone)
+    return explain.meaning(packing.pack(text.encode()), seconds, zone)
 
 
 def test_every_kind_is_said_in_words():

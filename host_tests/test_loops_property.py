@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import micropython_peer
-from kalitka.access import rules
+from kalitka.access import packing
 from micropython_peer import examples
 
 
@@ -44,8 +44,10 @@ rule_texts = st.one_of(
     st.text("0123456789_", max_size=20),
 )
 packed_rules = st.one_of(
-    st.sampled_from([rules.pack(t) for t in (b"9_1", b"9_0", b"3_0_1440_1111111", b"1_5_700")]),
-    st.integers(0, 10**6).map(lambda n: rules.pack(b"7_%d_9_0000001_%d_%d" % (n % 999, n, 2 * n))),
+    st.sampled_from([packing.pack(t) for t in (b"9_1", b"9_0", b"3_0_1440_1111111", b"1_5_700")]),
+    st.integers(0, 10**6).map(
+        lambda n: packing.pack(b"7_%d_9_0000001_%d_%d" % (n % 999, n, 2 * n))
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from device.codes_oracle import place_of
 from device.scratch import read, snapshot, write
 from device.table_plan import ALWAYS, DATES, HOURS, NEVER, SECONDS, State, commit, expand
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.sync.answer import AnswerParser
 from kalitka.table import codes
 from kalitka.table.block import IN_PLACE, NO_RULES
@@ -99,7 +99,7 @@ def lines_of(states):
     """Return the wire format's lines of {code: rule set}, in code order."""
     lines = []
     for code in sorted(states, key=place_of):
-        texts = [rules.text_of(rule) for rule in rules.split(states[code])]
+        texts = [rules.text_of(rule) for rule in packing.split(states[code])]
         lines += [b"%s_/%s" % (code, text) for text in texts or [b""]]
     return lines
 

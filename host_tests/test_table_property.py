@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import micropython_peer
-from kalitka.access import rules
+from kalitka.access import packing
 from micropython_peer import examples
 
 
@@ -44,7 +44,7 @@ packed_rules = st.one_of(
     st.just(b""),
     st.sampled_from(
         [
-            rules.pack(text)
+            packing.pack(text)
             for text in (
                 b"9_1",
                 b"9_0",
@@ -55,9 +55,9 @@ packed_rules = st.one_of(
             )
         ]
     ),
-    st.integers(0, 300).map(lambda n: rules.pack(b"1_%d_%d" % (n, n + 1000))),
+    st.integers(0, 300).map(lambda n: packing.pack(b"1_%d_%d" % (n, n + 1000))),
 )
-in_seconds = st.just(rules.pack(b"3_36000_78200_1110101"))
+in_seconds = st.just(packing.pack(b"3_36000_78200_1110101"))
 seeds = st.integers(1, 5)
 # So few rules that the codes of "wide" stay below the bound, and one that goes beyond it.
 widths = st.sampled_from([1, 5, 11, 12, 14, 23, 24, 28, 60, 90])

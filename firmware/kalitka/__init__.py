@@ -7,7 +7,6 @@ What is needed now and then only (a change of the table, an upload, a look-up, t
 imported where it is needed, and forgotten afterwards: its memory is a sync's in between.
 """
 
-import gc
 import sys
 
 VERSION = "0.1.0"
@@ -16,10 +15,10 @@ VERSION = "0.1.0"
 def forget(*names: str) -> None:
     """Let go of modules of this package, each as `sync.upload`, where they are loaded.
 
-    What still uses something of them keeps it. The next import loads them anew.
+    What still uses something of them keeps it; the rest comes back with the next collection. The
+    next import loads them anew.
     """
     for name in names:
         package, _, module = ("kalitka." + name).rpartition(".")
         if sys.modules.pop(package + "." + module, None):
             delattr(sys.modules[package], module)
-    gc.collect()

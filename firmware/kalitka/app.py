@@ -46,6 +46,7 @@ def main() -> None:
     found = settings.load(report)
     del settings
     kalitka.forget("settings")
+    gc.collect()
     from kalitka import assembly
 
     lock = assembly.make_lock(found)
@@ -53,7 +54,7 @@ def main() -> None:
         jobs = assembly.jobs(found, lock, _uptime, report)
         # Needed at the start only: kilobytes that a sync can use.
         del assembly, found
-        kalitka.forget("assembly", "sync.address")
+        kalitka.forget("assembly", "sync.address", "system.nvs")
         asyncio.run(_run(jobs))
     finally:
         # Tasks are not ended but left where they were: a door that one of them opened as well.

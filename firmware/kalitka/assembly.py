@@ -3,13 +3,12 @@
 Needed at the start only: nothing that runs afterwards is defined here, so that all of it can go.
 """
 
-import sys
 from binascii import crc32
 
 import board
 from machine import Pin
 
-from kalitka import gate, system
+from kalitka import forget, gate
 from kalitka.hardware.lock import Lock
 from kalitka.hardware.wiegand import Wiegand
 from kalitka.journal import access_log
@@ -20,7 +19,7 @@ from kalitka.sync.poller import Poller
 from kalitka.sync.timekeeper import TimeKeeper
 from kalitka.sync.uploader import Uploader
 from kalitka.system import nvs
-from kalitka.system.clock import Clock
+from kalitka.system.clock import Clock, keep_zone
 from kalitka.system.link import Link
 from kalitka.table.table import Table
 
@@ -69,9 +68,7 @@ def make_link(found: dict, scanner, report) -> Link:
     except Exception as e:  # such as a MicroPython without the driver
         report("network: none can be had: %s" % e)
     made = Link(driver, uplink.address_of(found), found["name_servers"], report, scanner)
-    # For the start only, as this module.
-    del sys.modules["kalitka.system.uplink"]
-    delattr(system, "uplink")
+    forget("system.uplink")  # for the start only, as this module
     return made
 
 
@@ -155,7 +152,7 @@ def jobs(found: dict, lock: Lock, uptime, report) -> list:
         server = Http(url, names, clock.uptime, ca, scanner=scanner)
         client = Client(server, found["server_token"], found["reader"])
     # A zone in the settings is not to be changed by the server.
-    keep = None if found["zone"] else nvs.save_zone
+    keep = None if found["zone"] else keep_zone
     chip = make_clock_chip(found, report)
     keeper = TimeKeeper(clock, client, found["ntp_server"], names, chip, keep, report)
     if client:

@@ -12,7 +12,7 @@ import micropython
 from micropython import const
 
 # What pack_code, pack_rule and pack_lines say is wrong. The words for it stand by number in
-# codes.FAULTS, rules.FAULTS and answer.FAULTS.
+# codes.FAULTS, packing.FAULTS and answer.FAULTS.
 _EMPTY_CODE = const(-1)
 _LONG_CODE = const(-2)
 _FORBIDDEN_BYTE = const(-3)

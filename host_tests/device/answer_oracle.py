@@ -2,7 +2,7 @@
 
 from device import rules_oracle
 from device.codes_oracle import is_code
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.sync.answer import AnswerError, AnswerParser
 from kalitka.table import codes
 
@@ -28,7 +28,7 @@ class Recorder:
             at = end + 2 + records[end + 1]
             packed = bytes(records[end + 2 : at])
             self.told.append(("rule", code, rules.text_of(packed) if packed else b""))
-            seconds = seconds and not (packed and rules.speaks_seconds(packed))
+            seconds = seconds and not (packed and packing.speaks_seconds(packed))
         assert at == size and not seconds
 
     def dropped(self, line, reason):

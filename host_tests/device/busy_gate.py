@@ -14,17 +14,18 @@ from device import scratch
 from device.ramdisk import RamDisk
 from device.sync_runner import FakeClock, FakeWifi, NoKeeper, NoLog
 from kalitka.settings import complete
-from kalitka.sync import client as client_module
+from kalitka.sync import answer
+from kalitka.sync import poller as poller_module
+from kalitka.sync.client import Client
 from kalitka.sync.http import Http
 from kalitka.sync.names import Names
-from kalitka.sync.poller import Poller
 from kalitka.table.table import FOUND, UNKNOWN, Table
 
 OLD = b"0LDC0DE5"  # in the old table alone
 BOTH = b"B07BB07B"
 
 
-class Watched(client_module.AnswerParser):
+class Watched(answer.AnswerParser):
     """A parser that tells how many lines have come."""
 
     last = None
@@ -81,13 +82,14 @@ async def main(port, new_minute):
     disk = Disk(512)
     scratch.vfs.VfsLfs2.mkfs(disk)
     scratch.vfs.mount(scratch.vfs.VfsLfs2(disk), "/disk")
-    client_module.AnswerParser = Watched
+    answer.AnswerParser = Watched
+    poller_module.forget = lambda *names: None  # it would come back unwatched
     clock = FakeClock(False, 0)
     http = Http("http://127.0.0.1:%d" % port, Names(lambda: "", clock.uptime), clock.uptime)
-    client = client_module.Client(http, "the-secret", "GATE-1")
+    client = Client(http, "the-secret", "GATE-1")
     table = Table("/disk/table")
     found = complete({"full_sync_hours": 1})[0]
-    poller = Poller(
+    poller = poller_module.Poller(
         client, table, clock, NoKeeper(), FakeWifi(), lambda line: None, found, NoLog()
     )
     assert await poller.attempt(), poller.error

@@ -12,7 +12,7 @@ from device.fake_time import run
 from device.scratch import Folder
 from device.syncs import apply
 from kalitka import contacts
-from kalitka.access import decision, rules
+from kalitka.access import decision, packing
 from kalitka.hardware.wiegand import FrameError
 from kalitka.journal import entries
 from kalitka.journal.access_log import AccessLog
@@ -151,8 +151,8 @@ class Site:
     def judge(self):
         """Return a Gate with a table."""
         table = Table(self.path + "/table")
-        late = rules.pack(b"1_100_200")
-        apply(table, True, [(_GUEST, rules.pack(b"9_1")), (_LATE, late)], Clock.minute)
+        late = packing.pack(b"1_100_200")
+        apply(table, True, [(_GUEST, packing.pack(b"9_1")), (_LATE, late)], Clock.minute)
         return gate.Gate(table, Clock(), "minute", self.log, self.passes)
 
     def serve(self, server, *arguments):

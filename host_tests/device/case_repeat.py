@@ -5,7 +5,7 @@ import random
 
 from device.raising import error_of
 from device.scratch import MICROPYTHON, Folder, read, write
-from kalitka.access import decision, rules
+from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone
 from kalitka.journal.repeat import Passes, window_of
 
@@ -18,7 +18,7 @@ _LUNCH = b"3_660_840_1111111"
 def _window(text, zone, minute, unit_seconds=False):
     # The window of a rule at a minute, -1 if it does not permit.
     zone.tell(minute)
-    buf = rules.pack(text)
+    buf = packing.pack(text)
     moment = (buf, 0, unit_seconds, minute, zone.day_minute, zone.weekday)
     return window_of(*moment) if rules.permits(*moment) == rules.PERMITTED else -1
 
@@ -263,7 +263,7 @@ def _take(passes, code, rule_set, minute, zone):
 
 def test_of_several_rules_each_meal_is_taken_once():
     zone = Zone("UTC0")
-    two = rules.insert(rules.pack(_LUNCH), rules.pack(b"3_420_660_1111111"))
+    two = packing.insert(packing.pack(_LUNCH), packing.pack(b"3_420_660_1111111"))
     with Folder() as path:
         passes = Passes(path, SIZE)
         at_11 = MONDAY + 660
@@ -280,7 +280,7 @@ def test_of_several_rules_each_meal_is_taken_once():
 def test_a_pass_is_told_before_it_is_sealed_and_a_refusal_is_not():
     zone = Zone("UTC0")
     zone.tell(MONDAY + 700)
-    lunch = rules.pack(_LUNCH)
+    lunch = packing.pack(_LUNCH)
     moment = (lunch, 0, len(lunch), False, MONDAY + 700, zone.day_minute, zone.weekday)
     with Folder() as path:
         for interval in (0, 30):
@@ -309,7 +309,7 @@ def test_a_pass_that_cannot_be_kept_is_not_told_and_one_that_cannot_be_sealed_is
 
     zone = Zone("UTC0")
     zone.tell(MONDAY + 700)
-    lunch = rules.pack(_LUNCH)
+    lunch = packing.pack(_LUNCH)
     moment = (lunch, 0, len(lunch), False, MONDAY + 700, zone.day_minute, zone.weekday)
     with Folder() as path:
         passes = Passes(path, SIZE)
@@ -329,7 +329,7 @@ def test_a_pass_that_cannot_be_kept_is_not_told_and_one_that_cannot_be_sealed_is
 def test_without_a_clock_nothing_is_taken():
     with Folder() as path:
         passes = Passes(path, SIZE)
-        always = rules.pack(b"9_1")
+        always = packing.pack(b"9_1")
         assert passes.take(b"A", always, 0, 2, False, -1, -1, 0) == rules.CLOCK_NOT_SET
         assert passes.take(b"A", always, 0, 2, False, MONDAY, -1, 0) == rules.ZONE_NOT_SET
         assert passes.take(b"A", always, 0, 2, False, MONDAY, 0, 0) == decision.ALLOWED
@@ -343,7 +343,7 @@ def test_where_passes_cannot_be_kept_nobody_passes_and_it_says_so():
         passes = Passes(path + "/file", SIZE)  # no folder can be made of it
         assert passes.log is None and passes.fault
         zone = Zone("UTC0")
-        rule = rules.pack(_LUNCH)
+        rule = packing.pack(_LUNCH)
         assert _take(passes, b"A", rule, MONDAY + 700, zone) == decision.NOT_KEPT
         error_of(OSError, passes.note, b"A", MONDAY)
         os.remove(path + "/file")

@@ -2,14 +2,14 @@
 
 from device.raising import error_of
 from device.rules_oracle import MONDAY, check_dates, check_rule_set, check_text, check_week
-from kalitka.access import rules
+from kalitka.access import packing, rules
 
 # Minutes later than this are behind the year 2990: not worth an exact answer.
 _MINUTE_MAX = 0x1FFFFFFF
 
 
 def _judged(text, minute=MONDAY + 600, day_minute=600, weekday=0, unit_seconds=False):
-    return rules.permits(rules.pack(text), 0, unit_seconds, minute, day_minute, weekday)
+    return rules.permits(packing.pack(text), 0, unit_seconds, minute, day_minute, weekday)
 
 
 def test_the_examples_of_the_seed_come_back_as_they_came():
@@ -18,7 +18,7 @@ def test_the_examples_of_the_seed_come_back_as_they_came():
         b"3_36000_78200_1110101",
         b"7_36000_78200_1110101_26553028_26553088",
     ):
-        assert rules.text_of(rules.pack(text)) == text
+        assert rules.text_of(packing.pack(text)) == text
 
 
 def test_the_seeds_rule_1_holds_from_its_first_to_its_last_minute():
@@ -31,7 +31,7 @@ def test_the_seeds_rule_1_holds_from_its_first_to_its_last_minute():
 
 def test_the_seeds_rule_3_is_in_seconds_and_its_mask_starts_on_monday():
     text = b"3_36000_78200_1110101"  # 10:00:00 to 21:43:20
-    assert rules.speaks_seconds(rules.pack(text))
+    assert packing.speaks_seconds(packing.pack(text))
     for weekday in range(7):
         for day_minute, inside in ((599, 0), (600, 1), (1303, 1), (1304, 0)):
             expected = inside and b"1110101"[weekday] == 0x31
@@ -73,7 +73,7 @@ def test_texts_of_every_kind_come_back_as_they_came():
 
 
 def test_leading_zeros_are_all_that_is_lost():
-    assert rules.text_of(rules.pack(b"3_0008_007_0000011")) == b"3_8_7_0000011"
+    assert rules.text_of(packing.pack(b"3_0008_007_0000011")) == b"3_8_7_0000011"
 
 
 def test_every_malformed_text_is_refused_with_its_reason():
@@ -129,18 +129,18 @@ def test_every_malformed_text_is_refused_with_its_reason():
         ("9", "wrong number of fields in rule"),
         ("9_1_1", "wrong number of fields in rule"),
     ):
-        assert error_of(rules.RuleError, rules.pack, text.encode()) == reason, text
+        assert error_of(rules.RuleError, packing.pack, text.encode()) == reason, text
         check_text(text)
 
 
 def test_bytes_that_are_no_text_are_refused():
     for text in (b"\x00", b"\xff_1_2", b"1_\xff_2", b"3_1_2_\x01\x01\x01\x01\x01\x01\x01"):
-        error_of(rules.RuleError, rules.pack, text)
+        error_of(rules.RuleError, packing.pack, text)
 
 
 def test_a_text_may_come_in_any_buffer():
     for text in (bytearray(b"9_1"), memoryview(b"9_1")):
-        assert rules.pack(text) == rules.pack(b"9_1")
+        assert packing.pack(text) == packing.pack(b"9_1")
 
 
 def test_what_is_no_packed_rule_is_refused():
@@ -153,7 +153,7 @@ def test_a_rule_set_holds_each_rule_once_whatever_their_order():
     check_rule_set(["9_1", "1_1_2", "3_1_2_1111111", "1_1_2", "9_0", "7_1_2_0000001_3_4"])
     check_rule_set(["1_%d_%d" % (i * 999_999, i * 9_999_999) for i in range(40)])
     check_rule_set([])
-    assert rules.insert(b"", b"") == b"" and rules.split(b"") == []
+    assert packing.insert(b"", b"") == b"" and packing.split(b"") == []
 
 
 def test_dates_hold_at_their_bounds_and_not_one_minute_beyond():
@@ -289,7 +289,7 @@ def test_a_refusal_by_dates_is_about_their_first_or_their_last_minute():
         (b"7_36000_78200_1110101_26553028_26553088", 26553028, 26553088),
         (b"1_9999999998_9999999999", 0x3FFFFFFF, None),
     ):
-        buf = b"\x09\x00" + rules.pack(text) + b"\x81"
+        buf = b"\x09\x00" + packing.pack(text) + b"\x81"
         assert rules.bound(buf, 2, rules.NOT_YET) == first
         if last:
             assert rules.bound(buf, 2, rules.NO_LONGER) == last
@@ -304,7 +304,7 @@ def test_a_day_time_that_is_none_in_the_tables_unit_is_unreadable():
         b"3_0_1441_1111111",
         b"7_0_1441_1111111_0_9999999999",
     ):
-        assert rules.speaks_seconds(rules.pack(text))
+        assert packing.speaks_seconds(packing.pack(text))
         assert _judged(text) == rules.UNREADABLE
         assert _judged(text, -1, -1) == rules.UNREADABLE
         assert _judged(text, MONDAY, -1) == rules.UNREADABLE
@@ -319,7 +319,7 @@ def test_only_a_day_time_above_1440_shows_that_a_server_speaks_seconds():
         b"1_36000_78200",
         b"9_1",
     ):
-        assert not rules.speaks_seconds(rules.pack(text))
+        assert not packing.speaks_seconds(packing.pack(text))
 
 
 def test_reasons_are_ordered_by_how_near_to_opening_they_are():

@@ -22,7 +22,7 @@ from device.table_plan import (
     expand,
     rule_of,
 )
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.table.table import FOUND, UNKNOWN, Table
 
 
@@ -350,27 +350,27 @@ def test_a_table_is_in_seconds_only_once_that_is_committed():
 
 
 def test_rules_of_one_code_beyond_its_bound_are_dropped_and_counted():
-    many = [rules.pack(b"1_%d_%d" % (10**9 + i, 5 * 10**9)) for i in range(100)]
+    many = [packing.pack(b"1_%d_%d" % (10**9 + i, 5 * 10**9)) for i in range(100)]
     for full in (True, False):
         with Folder() as folder:
             table = Table(folder + "/table")
             done = commit(table, full, 5, [(b"A", rule) for rule in many] + [(b"B", HOURS)])
-            kept = rules.split(table.lookup(b"A"))
+            kept = packing.split(table.lookup(b"A"))
             assert all(rule in many for rule in kept)
-            assert RULE_SET_MAX - rules.RULE_MAX < len(table.lookup(b"A")) <= RULE_SET_MAX
+            assert RULE_SET_MAX - packing.RULE_MAX < len(table.lookup(b"A")) <= RULE_SET_MAX
             assert table.lookup(b"B") == HOURS
             assert done.overflowed == 100 - len(kept), (full, done.overflowed, len(kept))
             table.close()
 
 
 def test_a_rule_set_that_overflows_bit_by_bit_is_counted_as_well():
-    many = [rules.pack(b"1_%d_%d" % (10**9 + i, 5 * 10**9)) for i in range(100)]
+    many = [packing.pack(b"1_%d_%d" % (10**9 + i, 5 * 10**9)) for i in range(100)]
     with Folder() as folder:
         table = Table(folder + "/table")
         dropped = 0
         for i in range(0, 100, 10):
             dropped += commit(table, False, i, [(b"A", r) for r in many[i : i + 10]]).overflowed
-        kept = rules.split(table.lookup(b"A"))
+        kept = packing.split(table.lookup(b"A"))
         assert len(kept) < 100 and dropped == 100 - len(kept)
         table.close()
 

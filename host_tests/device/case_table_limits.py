@@ -13,11 +13,11 @@ if MICROPYTHON:
     import micropython
     from device.scratch import mount, remove, unmount, write
     from device.table_plan import State, check_table, check_tidy, commit, expand, fails
-    from kalitka.access import decision, rules
+    from kalitka.access import decision, packing, rules
     from kalitka.table.table import FOUND, UNKNOWN, Table
 
     FREE = 64 * 1024  # bytes of heap for a sync here, where objects are twice as large
-    HOURS = rules.pack(b"3_480_1200_1111100")
+    HOURS = packing.pack(b"3_480_1200_1111100")
 
     # In one piece, while there is one: the disks of all cases.
     _DATA = bytearray(80 * 4096)
@@ -97,7 +97,7 @@ if MICROPYTHON:
             for n in range(400):
                 code = b"%08X" % (n * 77777777 & 0xFFFFFFFF)
                 for text in (texts[n % 6], texts[n // 6 % 6]):
-                    everything.append((code, rules.pack(text)))
+                    everything.append((code, packing.pack(text)))
             commit(table, True, 5, everything[:500])
             commit(table, False, 6, everything[500:])
             commit(table, False, 7, [(code, None) for code, _ in everything[::20]])
@@ -148,7 +148,7 @@ if MICROPYTHON:
             table = Table(folder + "/table")
             transaction = table.begin(True)
             for n in range(3000):
-                transaction.add(b"A", rules.pack(b"1_%d_%d" % (n, n + 30_000_000)))
+                transaction.add(b"A", packing.pack(b"1_%d_%d" % (n, n + 30_000_000)))
             for _ in transaction.commit(5):
                 pass
             assert len(table.lookup(b"A")) > 700
@@ -160,7 +160,10 @@ if MICROPYTHON:
     def _many(seed, n):
         # A long list of changes that is never in memory as a whole.
         for i in range(n):
-            yield b"%08X" % ((i + seed) * 2654435761 & 0xFFFFFFFF), rules.pack(b"1_%d_%d" % (i, n))
+            yield (
+                b"%08X" % ((i + seed) * 2654435761 & 0xFFFFFFFF),
+                packing.pack(b"1_%d_%d" % (i, n)),
+            )
 
     def _answer(n):
         return lambda: _many(n, n)

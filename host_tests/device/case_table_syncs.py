@@ -6,14 +6,14 @@ they found out.
 
 from device.scratch import MICROPYTHON, Folder, snapshot
 from device.syncs import apply
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka.table.table import Table
 
 
 def test_an_unchanged_answer_writes_nothing_where_rule_sets_have_lost_their_numbers():
     # Four hundred guests with a window of their own: more than can have a number. When half of
     # them have left, the rest could, but some of these still stand in place.
-    guests = [(b"%08X" % n, rules.pack(b"1_%d_29999999" % (29900000 + n))) for n in range(400)]
+    guests = [(b"%08X" % n, packing.pack(b"1_%d_29999999" % (29900000 + n))) for n in range(400)]
     with Folder() as folder:
         table = Table(folder + "/table")
         apply(table, True, guests, 1)

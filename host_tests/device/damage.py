@@ -20,7 +20,7 @@ from device.table_plan import (
     expand,
     rule_of,
 )
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka.table import sorter
 from kalitka.table.block import Damaged
 from kalitka.table.table import DAMAGED, Table
@@ -92,7 +92,7 @@ class Small:
         everything = [
             (code, rule)
             for code, rule_set in self.state.codes.items()
-            for rule in (rules.split(rule_set) or [b""])
+            for rule in (packing.split(rule_set) or [b""])
         ]
         commit(table, True, 7, everything)
         check_table(table, self.state)

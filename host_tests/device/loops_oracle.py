@@ -9,7 +9,7 @@ from array import array
 from device.codes_oracle import is_code, place_of
 from device.rules_oracle import plain, reason_of
 from kalitka import loops
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.sync.answer import FAULTS
 from kalitka.table.rule_sets import RuleSets
 
@@ -133,7 +133,7 @@ def check_pack_code(code, to):
 
 def check_pack_rule(text):
     """Check `pack_rule` of a text (str)."""
-    out = Guarded(rules.RULE_MAX)
+    out = Guarded(packing.RULE_MAX)
     data = b"_" + text.encode() + b"_1"
     end = loops.pack_rule(data, 1, len(data) - 2, out.buf, out.begin)
     out.check()

@@ -16,7 +16,7 @@ from device.ramdisk import RamDisk
 from device.scratch import read, write
 from device.syncs import apply, check_entries, in_code_order, long_code
 from device.table_plan import State, code_of, rule_of
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka.table.block import Damaged
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 
@@ -130,7 +130,7 @@ class History:
         rule_set = self._state.codes.get(code)
         if rule_set is None:
             return []
-        return [(code, rule) for rule in rules.split(rule_set) or [b""]]
+        return [(code, rule) for rule in packing.split(rule_set) or [b""]]
 
     def _everything(self):
         # A full answer of what there is.
@@ -146,7 +146,7 @@ class History:
         lines = [
             (code, rule)
             for code, rule_set in in_code_order(new)
-            for rule in rules.split(rule_set) or [b""]
+            for rule in packing.split(rule_set) or [b""]
         ]
         return self._shuffled(lines) if self._below(2) else lines
 

@@ -4,7 +4,7 @@ Written from the protocol's "Rules" alone: texts are taken apart by `split`, and
 set of minutes that one finds by walking through it.
 """
 
-from kalitka.access import decision, rules
+from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone
 
 WEEK = 7 * 1440
@@ -57,13 +57,13 @@ def check_text(text):
     """Check that the text (str) is taken exactly, or refused with its reason."""
     expected = reason_of(text)
     try:
-        packed = rules.pack(text.encode())
+        packed = packing.pack(text.encode())
     except rules.RuleError as e:
         assert str(e) == expected, (text, str(e), expected)
         return
     assert expected is None, (text, "was taken", expected)
     assert rules.text_of(packed) == plain(text).encode(), (text, rules.text_of(packed))
-    assert len(packed) <= rules.RULE_MAX, (text, len(packed))
+    assert len(packed) <= packing.RULE_MAX, (text, len(packed))
     assert rules.end_of(packed, 0) == len(packed), text
     # The same in the midst of other bytes, as it stands in a rule set.
     around = b"\x81" + packed + b"\x81"
@@ -74,16 +74,16 @@ def check_text(text):
 def _inserted(packed_rules):
     rule_set = b""
     for packed in packed_rules:
-        rule_set = rules.insert(rule_set, packed)
+        rule_set = packing.insert(rule_set, packed)
     return rule_set
 
 
 def check_rule_set(texts):
     """Check that a set of rules is joined and split without loss, in any order, each once."""
-    packed = [rules.pack(text.encode()) for text in texts]
+    packed = [packing.pack(text.encode()) for text in texts]
     joined = _inserted(packed)
     assert joined == _inserted(list(reversed(packed)) + packed)
-    parts = rules.split(joined)
+    parts = packing.split(joined)
     assert len(parts) == len(set(parts)) and set(parts) == set(packed)
     assert parts == sorted(parts)
     words = {rules.text_of(part) for part in parts}
@@ -118,7 +118,7 @@ def open_minutes(start, end, mask, unit_seconds):
 def check_week(text, unit_seconds, step=1):
     """Check a rule 3 or 7 (str) at every minute of the week of MONDAY (or every `step`-th)."""
     fields = text.split("_")
-    packed = rules.pack(text.encode())
+    packed = packing.pack(text.encode())
     week = open_minutes(int(fields[1]), int(fields[2]), fields[3], unit_seconds)
     first, last = (int(fields[4]), int(fields[5])) if fields[0] == "7" else (0, 10**10)
     # The rule does not begin at the buffer's start when it is one of several.
@@ -141,7 +141,7 @@ def check_week(text, unit_seconds, step=1):
 
 def check_dates(first, last, minute):
     """Check a rule 1 of these bounds at this minute (-1: not set)."""
-    packed = rules.pack(b"1_%d_%d" % (first, last))
+    packed = packing.pack(b"1_%d_%d" % (first, last))
     if minute < 0:
         expected = rules.CLOCK_NOT_SET
     elif minute < first:
@@ -156,7 +156,7 @@ def check_dates(first, last, minute):
 
 def rule_set_of(texts):
     """Return the rule set (bytes) of these texts."""
-    return _inserted([rules.pack(text.encode()) for text in texts])
+    return _inserted([packing.pack(text.encode()) for text in texts])
 
 
 def check_verdicts(texts, unit_seconds, zone_text, minute, runs):

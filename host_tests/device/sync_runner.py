@@ -10,7 +10,7 @@ import json
 import sys
 
 from device import told_time
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.settings import complete
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
@@ -187,7 +187,7 @@ async def _polls(options):
         deciding.cancel()
         held = {}
         for code, rule_set in table.items():
-            texts = [rules.text_of(rule).decode() for rule in rules.split(rule_set)]
+            texts = [rules.text_of(rule).decode() for rule in packing.split(rule_set)]
             held[code.decode()] = texts
         results.append([worked, poller.error, table.minute, held, list(lines)])
         del lines[:]

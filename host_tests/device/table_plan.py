@@ -19,17 +19,17 @@ import os
 
 from device.codes_oracle import place_of
 from device.scratch import Folder, read, snapshot, write
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 
 RULE_SET_MAX = 720  # bytes of the rules of one code
 SHOWN = 30  # codes looked at after a step
 
-ALWAYS = rules.pack(b"9_1")
-NEVER = rules.pack(b"9_0")
-HOURS = rules.pack(b"3_480_1200_1111100")
-SECONDS = rules.pack(b"3_36000_78200_1110101")
-DATES = rules.pack(b"1_29921461_29921521")
+ALWAYS = packing.pack(b"9_1")
+NEVER = packing.pack(b"9_0")
+HOURS = packing.pack(b"3_480_1200_1111100")
+SECONDS = packing.pack(b"3_36000_78200_1110101")
+DATES = packing.pack(b"1_29921461_29921521")
 
 
 def _numbers(seed):
@@ -56,10 +56,10 @@ def rule_of(number):
     """Return a packed rule for a number: another one for another number."""
     kind = number % 3
     if kind == 0:
-        return rules.pack(b"1_%d_%d" % (number, number + 525600))
+        return packing.pack(b"1_%d_%d" % (number, number + 525600))
     if kind == 1:
-        return rules.pack(b"3_%d_1200_1111100" % (number % 1440))
-    return rules.pack(b"7_480_720_1010100_%d_%d" % (number, number + 43200))
+        return packing.pack(b"3_%d_1200_1111100" % (number % 1440))
+    return packing.pack(b"7_480_720_1010100_%d_%d" % (number, number + 43200))
 
 
 def expand(changes):
@@ -73,7 +73,7 @@ def expand(changes):
             out.append((change[1], change[2]))
         elif kind == "wide":
             for i in range(change[2]):
-                out.append((change[1], rules.pack(b"1_%d_%d" % (200 + i, 30_000_000 + i))))
+                out.append((change[1], packing.pack(b"1_%d_%d" % (200 + i, 30_000_000 + i))))
         else:
             numbers = _numbers(change[1])
             for _ in range(change[2]):
@@ -125,7 +125,7 @@ class State:
                 fresh.setdefault(code, []).append(rule)
                 seconds = seconds or speaks_seconds(rule)
         for code, some in fresh.items():
-            new[code] = set_of(rules.split(new.get(code, b"")) + [r for r in some if r])
+            new[code] = set_of(packing.split(new.get(code, b"")) + [r for r in some if r])
         return new, seconds
 
 
@@ -356,7 +356,7 @@ def check_flip(seed, place, flip, heal):
                 check_code(table, state, code)
         assert damaged, (name, place % len(data))
         if heal:
-            everything = [(c, r) for c, s in state.codes.items() for r in rules.split(s)]
+            everything = [(c, r) for c, s in state.codes.items() for r in packing.split(s)]
             commit(table, True, 5, everything)
             state.minute = 5
             check_table(table, state)

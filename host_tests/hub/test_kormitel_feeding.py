@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka.access.timezone import Zone
 from kalitka.table.rule_sets import RULE_SET_MAX
 from kalitka_hub.kormitel.feeding import (
@@ -210,7 +210,7 @@ def test_what_was_over_before_today_is_left_out():
 def test_the_nearest_windows_come_first_and_the_others_as_those_are_over(meals):
     windows = [Span(NOW + day * 2880, NOW + day * 2880 + 1439) for day in range(150)]
     first = texts_of(windows, None, meals, NOW, MOSCOW)
-    size = sum(len(rules.pack(text.encode())) for text in first.told)
+    size = sum(len(packing.pack(text.encode())) for text in first.told)
     per_window = max(1, len(meals))
     assert RULE_SET_MAX - 16 * per_window < size <= RULE_SET_MAX
     assert first.left == 150 - len(first.told) // per_window > 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kalitka.access import decision, rules
+from kalitka.access import decision, packing
 from kalitka.access.timezone import Zone
 from kalitka_hub.site.schedule_rules import HORIZON_DAYS, Hours, Window, days_ahead, texts_of
 from kalitka_hub.site.zone import posix_of
@@ -105,7 +105,7 @@ def judged(texts: Sequence[str], zone: Zone, when: Sequence[Moment]) -> Iterator
     """Yield what a reader decides by these rules."""
     rule_set = b""
     for text in texts:
-        rule_set = rules.insert(rule_set, rules.pack(text.encode()))
+        rule_set = packing.insert(rule_set, packing.pack(text.encode()))
     verdict = decision.Verdict()
     for moment in when:
         zone.tell(moment.at)

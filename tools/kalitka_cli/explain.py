@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from kalitka.access import decision, rules
+from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone, ZoneError
 from kalitka.table import codes
 from kalitka_cli.table_files import complain, shown
@@ -59,7 +59,7 @@ def run(texts: list[str], at: str | None, tz: str | None, unit: str) -> int:
     except Wrong as fault:
         return complain(str(fault), 2)
     console = Console(highlight=False, soft_wrap=True)
-    seconds = any(map(rules.speaks_seconds, packed)) if unit == "auto" else unit == "second"
+    seconds = any(map(packing.speaks_seconds, packed)) if unit == "auto" else unit == "second"
     for rule in packed:
         text = rules.text_of(rule).decode()
         console.print(f"[bold]{text}[/]  {meaning(rule, seconds, zone)}")
@@ -171,7 +171,7 @@ def _packed(texts: Iterable[str]) -> Iterator[bytes]:
                 f"these are rules of two codes, {' and '.join(seen)}: explain one at a time"
             )
         try:
-            yield rules.pack(rule.encode())
+            yield packing.pack(rule.encode())
         except (rules.RuleError, UnicodeEncodeError) as fault:
             words = str(fault) if isinstance(fault, rules.RuleError) else "no text"
             forms = _FORMS.get(rule[:1]) or "; ".join(_FORMS.values())
@@ -274,7 +274,7 @@ def _judge(
 ) -> int:
     rule_set = b""
     for rule in packed:
-        rule_set = rules.insert(rule_set, rule)
+        rule_set = packing.insert(rule_set, rule)
     place = moment.minute, moment.day_minute, moment.weekday
     verdict = decision.Verdict()
     reason = verdict.judge(rule_set, 0, len(rule_set), seconds, *place)

@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from kalitka import loops
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.table import codes, manifest
 from kalitka.table.block import (
     BLOCK,
@@ -235,9 +235,9 @@ def is_there(folder: Path, name: str) -> bool:
 def texts_of(rule_set: bytes) -> list[bytes]:
     """Return the texts (a list of bytes) of a rule set. Raises ValueError if it is none."""
     try:
-        found = rules.split(rule_set)
+        found = packing.split(rule_set)
         texts = [rules.text_of(rule) for rule in found]
-        packed = [rules.pack(text) for text in texts]
+        packed = [packing.pack(text) for text in texts]
     except LookupError:
         raise ValueError("its last rule is cut") from None
     if packed != found:
@@ -259,7 +259,7 @@ def name_of(key: bytes) -> str:
 
 def speaks_seconds(rule_set: bytes) -> bool:
     """Tell whether a day time of a rule set, which must be one, can only be in seconds."""
-    return any(rules.speaks_seconds(rule) for rule in rules.split(rule_set))
+    return any(packing.speaks_seconds(rule) for rule in packing.split(rule_set))
 
 
 def for_each(files: Iterable[Path], action: Callable[[Path], int]) -> int:

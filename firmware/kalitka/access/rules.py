@@ -1,4 +1,4 @@
-"""Access rules: RULE1, RULE3, RULE7 and rule 9, as text, as packed bytes, and their meaning.
+"""Access rules: RULE1, RULE3, RULE7 and rule 9, as packed bytes, and their meaning.
 
 Source of the texts: the protocol's "Rules". A packed rule is one kind byte, then numbers as
 varints (seven bits a byte, lowest first, high bit set on all but the last) and the week mask as
@@ -9,14 +9,13 @@ one byte; a rule set is packed rules one after the other, in byte order, each on
     kind 7   START  END  MASK  FROM  TO-FROM     both must hold
     kind 9   0 or 1                              never or always
 
+How they are packed stands in `access.packing`, which deciding does not need.
+
 Pure: integers and bytes in, integers and bytes out. `permits` allocates nothing on a port with
 31-bit integers. Numbers come back as they came, leading zeros aside.
 """
 
-from kalitka import loops
 from micropython import const
-
-RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 and 5 bytes
 
 DAY_MINUTES = const(1440)
 MINUTE = const(60)  # seconds
@@ -37,33 +36,6 @@ _INFINITE = const(0x3FFFFFFF)  # the largest small integer where they have 31 bi
 
 class RuleError(ValueError):
     """The text is no rule; the message says what is wrong, in words."""
-
-
-# What is wrong with a text that is no rule, by the number that `loops.pack_rule` returns.
-FAULTS = {
-    -5: "rule longer than 64 bytes",
-    -6: "unknown kind of rule",
-    -7: "wrong number of fields in rule",
-    -8: "bad number in rule",
-    -9: "number of more than ten digits",
-    -10: "day time beyond the day",
-    -11: "week mask is not seven digits 0 or 1",
-    -12: "from is after to",
-    -13: "rule 9 is neither 9_0 nor 9_1",
-}
-
-
-def pack(text: bytes | bytearray) -> bytes:
-    """Return the packed form of one rule text (bytes, such as b"3_480_1200_1111100").
-
-    The seed's leading slash is not part of the text. Raises RuleError, whose message is one of
-    FAULTS: they are counted by it. Of several faults the first in the text is told.
-    """
-    out = bytearray(RULE_MAX)
-    end = loops.pack_rule(text, 0, len(text), out, 0)
-    if end < 0:
-        raise RuleError(FAULTS[end])
-    return bytes(out[: end & ~loops.SECONDS])
 
 
 def _read(buf, at):
@@ -119,42 +91,6 @@ def text_of(buf: bytes | bytearray, at: int = 0) -> bytes:
         span, at = _read(buf, at)
         out += b"_%d_%d" % (first, first + span)
     return out
-
-
-def split(rule_set: bytes | bytearray) -> list[bytes]:
-    """Return the packed rules (a list of bytes) that a rule set is made of."""
-    rules = []
-    at = 0
-    while at < len(rule_set):
-        end = end_of(rule_set, at)
-        rules.append(bytes(rule_set[at:end]))
-        at = end
-    return rules
-
-
-def insert(rule_set: bytes, packed: bytes) -> bytes:
-    """Return the rule set (bytes) with one more packed rule: in byte order, each once.
-
-    The empty rule b"" adds nothing.
-    """
-    at = 0
-    while at < len(rule_set) and packed:
-        end = end_of(rule_set, at)
-        rule = rule_set[at:end]
-        if rule == packed:
-            return rule_set
-        if rule > packed:
-            break
-        at = end
-    return rule_set[:at] + packed + rule_set[at:]
-
-
-def speaks_seconds(packed: bytes) -> bool:
-    """Tell whether this packed rule's day times can only be seconds: one is above 1440."""
-    if packed[0] not in (3, 7):
-        return False
-    start, at = _read(packed, 1)
-    return start > DAY_MINUTES or _read(packed, at)[0] > DAY_MINUTES
 
 
 def number_at(buf: bytes | bytearray, at: int) -> int:

@@ -18,7 +18,7 @@ then knows the code and can say that it understands none of its rules.
 from array import array
 
 from kalitka import loops
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka.table import codes
 from micropython import const
 
@@ -29,7 +29,7 @@ _RECORDS = const(1024)  # bytes; two pieces of an answer fit
 # What is wrong with a line, by the number that `loops.pack_lines` returns.
 FAULTS = {-4: "no _/ in line"}
 FAULTS.update(codes.FAULTS)
-FAULTS.update(rules.FAULTS)
+FAULTS.update(packing.FAULTS)
 
 # MINUTE -> DELETES at the first '%' -> END_OF_FIRST at the second one -> LINES at the newline.
 _MINUTE = const(0)

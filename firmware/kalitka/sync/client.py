@@ -6,7 +6,6 @@ answer ends up in the error's words; the site's secret is in no message.
 
 import asyncio
 
-from kalitka.sync.answer import AnswerParser
 from kalitka.sync.net import NetError
 from kalitka.table import codes
 from micropython import const
@@ -47,12 +46,12 @@ class Client:
             ("Content-Type", "text/plain"),
         )
 
-    async def sync(self, minute: int | None, sink, names=None) -> AnswerParser:
+    async def sync(self, minute: int | None, sink, names=None):
         """Ask for changes since `minute` (0: everything; None: all rules of `names`).
 
         names: a list of codes (bytes) that the answer is to speak of, None for all.
         sink: as `AnswerParser` takes it, and with `settle()`, a generator of the work that has to
-        be done before the next piece. Returns the parser, whose counters tell what came,
+        be done before the next piece. Returns the AnswerParser, whose counters tell what came,
         after the whole answer has come and was one. Raises NetError, Refused, AnswerError: then
         what the sink was told is not to be believed.
         """
@@ -66,6 +65,9 @@ class Client:
                 lambda: body_pieces(minute, names),
             )
             await self._expect_ok()
+            # Loaded once there is an answer. Whoever asked for it says when it goes.
+            from kalitka.sync.answer import AnswerParser
+
             parser = AnswerParser(sink)
             piece = bytearray(_PIECE)
             while True:

@@ -8,6 +8,7 @@ scanner is told when a TLS handshake begins, which it may put off, and when it i
 NetError with the reason in words.
 """
 
+from kalitka import forget
 from kalitka.sync.net import NetError, connect, wait
 from micropython import const
 
@@ -48,8 +49,7 @@ class Http:
         self._tls = None
         self._met = False  # it has answered over this connection
         self._stream = None
-        self._buffer = bytearray(_BUFFER)
-        self._memory = memoryview(self._buffer)
+        self._buffer = bytearray()  # while a request is under way
         self._at = self._end = 0
         self._chunked = False
         self._left = 0  # bytes left of the body or of the chunk
@@ -69,6 +69,8 @@ class Http:
         It is called again if a connection that was kept turns out to be dead.
         """
         head = self._head_of(method, path, headers, length)
+        if not self._buffer:
+            self._buffer = bytearray(_BUFFER)
         if self._uptime() >= self._idle_until:
             self.close()
         if self._stream:
@@ -111,7 +113,7 @@ class Http:
         if self._left != _UNTIL_CLOSED:
             n = min(n, self._left)
             self._left -= n
-        out[:n] = self._memory[self._at : self._at + n]
+        out[:n] = memoryview(self._buffer)[self._at : self._at + n]
         self._at += n
         if self._left == 0 and self._chunked and await self._line():
             raise NetError("no line end behind a chunk")
@@ -135,6 +137,7 @@ class Http:
         # What comes behind a body is no beginning of the next answer.
         if not (self._keep and self._over) or self._at < self._end:
             self.close()
+        self._buffer = bytearray()
 
     def close(self) -> None:
         """Close the connection, if there is one; never raises for what the other side did."""
@@ -154,7 +157,10 @@ class Http:
             # Only who needs it pays for it in memory.
             from kalitka.sync import tls
 
-            self._tls = tls.context(self._ca)
+            try:
+                self._tls = tls.context(self._ca)
+            finally:
+                forget("sync.tls")
         doing = "connecting to " + self._where
         self._stream = await connect(
             address, self._port, self._tls, self._host, self._patience, doing, self._scanner
@@ -226,7 +232,7 @@ class Http:
             end = self._buffer.find(b"\n", self._at, self._end)
             stop = self._end if end < 0 else end
             if len(line) < _LINE_MAX:
-                line += bytes(self._memory[self._at : stop])[: _LINE_MAX - len(line)]
+                line += self._buffer[self._at : stop][: _LINE_MAX - len(line)]
             seen += stop - self._at
             self._at = stop if end < 0 else end + 1
             if end >= 0:

@@ -24,7 +24,8 @@ _LONGEST_S = const(1800)
 _SILENT_MAX = const(3)
 _POSTPONED_S = const(600)  # a full sync that was due and failed
 _SAME_CARD_S = const(30)  # the same unknown card is not asked for again within
-# What a change of the table needs, and nothing else.
+# What an answer needs, and what a change of the table does.
+_PARSING = "sync.answer", "access.packing"
 _APPLYING = (
     "table.full_change",
     "table.incremental_change",
@@ -196,16 +197,17 @@ class Poller:
         spoke_seconds = table.seconds
         minute = 0 if full else table.minute
         try:
-            changes, parser = await self._exchange(minute, self._names)
+            changes = await self._exchange(minute, self._names)
             if changes.again:
                 self._report("sync: the answer is out of order and not the table: asked for again")
-                changes, parser = await self._exchange(minute, self._names, True)
+                del changes  # its memory is the other one's
+                changes = await self._exchange(minute, self._names, True)
         except Exception as e:
             if full and table.minute and not isinstance(e, (Refused, Silent)):
                 # Too much for somebody on the way, or for this reader: changes go on meanwhile.
                 self._full_due = self._clock.uptime() + _POSTPONED_S
             raise
-        self._tell("full" if full else "incremental", changes, parser)
+        self._tell("full" if full else "incremental", changes)
         if table.seconds and not spoke_seconds:
             self._report(
                 "sync: a day time above 1440: from now on all are taken as seconds; "
@@ -216,7 +218,7 @@ class Poller:
             self._full_due = self._daily()
             return 1
         after = self._full_after_changes
-        if after and parser.rules:
+        if after and changes.came:
             # An incremental answer may lack rules; they come with everything.
             self._full_due = min(self._full_due, self._clock.uptime() + int(after * 60))
         return changes.received
@@ -229,8 +231,7 @@ class Poller:
             await self._guarded(self._ask_for(names))
 
     async def _ask_for(self, names):
-        changes, parser = await self._exchange(None, names)
-        self._tell("unknown card", changes, parser)
+        self._tell("unknown card", await self._exchange(None, names))
 
     async def _exchange(self, minute, names, unsorted=False):
         # Asks once and applies what comes.
@@ -241,23 +242,27 @@ class Poller:
                 # At once: the earlier, the more of the heap is in one piece.
                 changes.begin(True, unsorted)
             answer = self._client.sync(minute, changes, names)
-            parser = await asyncio.wait_for(answer, self.longest)
+            try:
+                changes.count(await asyncio.wait_for(answer, self.longest))
+            finally:
+                # Its memory is the commit's.
+                del answer
+                forget(*_PARSING)
             if minute is not None:
                 minute = changes.received
             await changes.commit(table.minute if minute is None else minute)
         finally:
             changes.end()
-        return changes, parser
+        return changes
 
-    def _tell(self, kind, changes, parser):
-        changed = changes.changed
-        if changed or parser.dropped or kind == "full":
+    def _tell(self, kind, changes):
+        if changes.changed or changes.lost or kind == "full":
             self._report(
                 "sync: %s, %d rules, %d codes changed, minute %d"
-                % (kind, parser.rules, changed, changes.received)
+                % (kind, changes.came, changes.changed, changes.received)
             )
-        for reason in sorted(parser.reasons):
-            self._report("sync: dropped %d: %s" % (parser.reasons[reason], reason))
+        for reason in sorted(changes.reasons):
+            self._report("sync: dropped %d: %s" % (changes.reasons[reason], reason))
         if changes.overflowed:
             self._report("sync: dropped %d: more rules than a code can hold" % changes.overflowed)
 
@@ -279,7 +284,12 @@ class _Changes:
     def __init__(self, table):
         self._table = table
         self._transaction = None
-        self.received = 0
+        self.received = 0  # the minute
+
+    def count(self, parser):
+        self.came = parser.rules
+        self.lost = parser.dropped
+        self.reasons = parser.reasons
 
     def begin(self, full, unsorted=False):
         self._transaction = transaction = self._table.begin(full, unsorted)
@@ -322,3 +332,5 @@ class _Changes:
             self._transaction.abort()
             self._transaction = None
             forget(*_APPLYING)
+            # Before anything else takes a piece out of the middle.
+            gc.collect()

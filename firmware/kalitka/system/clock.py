@@ -130,3 +130,11 @@ class Clock:
             self._counter.look()
             look()
             await asyncio.sleep(1)
+
+
+def keep_zone(zone: str) -> None:
+    """Keep the zone (a POSIX TZ string) for the next start."""
+    from kalitka.system import nvs
+
+    nvs.save_zone(zone)
+    forget("system.nvs")

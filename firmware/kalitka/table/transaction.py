@@ -7,7 +7,7 @@ two of their steps others may run, and look up.
 """
 
 from kalitka import loops
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka.table import codes
 from kalitka.table.block import IN_PLACE, KEY_ROOM, NO_RULES, Damaged, number_at, rules_at
 from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
@@ -53,7 +53,7 @@ class Transaction:
         record.append(1)
         record.append(len(packed_rule))
         record.extend(packed_rule)
-        seconds = bool(packed_rule) and rules.speaks_seconds(packed_rule)
+        seconds = bool(packed_rule) and packing.speaks_seconds(packed_rule)
         self.take(record, len(record), seconds)
 
     def settle(self):
@@ -157,10 +157,10 @@ class Group:
         self.number = self.rule_sets.number(self.rule_set)
 
     def _sum(self, rule_set, more):
-        for rule in rules.split(more):
-            rule_set = rules.insert(rule_set, rule)
+        for rule in packing.split(more):
+            rule_set = packing.insert(rule_set, rule)
             while len(rule_set) > RULE_SET_MAX:
                 # What is last in byte order is beyond the bound; it is dropped and counted.
-                rule_set = rule_set[: -len(rules.split(rule_set)[-1])]
+                rule_set = rule_set[: -len(packing.split(rule_set)[-1])]
                 self.overflowed += 1
         return rule_set

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka_hub.cli.resources import Commands, Edit, as_is, put, put_list
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
@@ -182,7 +182,7 @@ def _edits_of_holder(
 
 
 def _tell_of_seconds(texts: list[str] | None) -> None:
-    if any(rules.speaks_seconds(rules.pack(text.encode())) for text in texts or ()):
+    if any(packing.speaks_seconds(packing.pack(text.encode())) for text in texts or ()):
         tell(
             "a day time above 1440 can only be seconds: from now on its readers take those of "
             "every rule as seconds"

@@ -12,7 +12,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.access.timezone import Zone
 from kalitka.table.codes import CODE_MAX, check
 from kalitka.table.rule_sets import RULE_SET_MAX
@@ -151,7 +151,7 @@ def texts_of(
     coming = [window for window in windows if window.last >= today_at]
     for done, (first, last) in enumerate(coming):
         texts = [f"7_{of_meal}_{first}_{last}" for of_meal in hours] or [f"1_{first}_{last}"]
-        room -= sum(len(rules.pack(text.encode())) for text in dict.fromkeys(texts))
+        room -= sum(len(packing.pack(text.encode())) for text in dict.fromkeys(texts))
         if room < 0:
             return Texts(tuple(told), len(coming) - done)
         told += dict.fromkeys(texts)

@@ -18,7 +18,7 @@ from functools import lru_cache
 from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.orm import Session
 
-from kalitka.access import rules
+from kalitka.access import packing
 from kalitka.table.rule_sets import RULE_SET_MAX
 from kalitka_hub.clock import minute_of
 from kalitka_hub.faults import Refused
@@ -308,7 +308,7 @@ def _bytes_of(texts: Iterable[str]) -> int:
 
 @lru_cache(maxsize=4096)
 def _size_of(text: str) -> int:
-    return len(rules.pack(text.encode()))
+    return len(packing.pack(text.encode()))
 
 
 def _horizon(session: Session, now: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from kalitka.access import decision, rules
+from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone
 from kalitka_hub.site.granted import Calendar, Granted, date_of
 from kalitka_hub.site.local_time import clock_text, text_of
@@ -75,7 +75,7 @@ def explain(session: Session, reader: str, code: str, minute: int, now: int) -> 
     texts = asked.texts_of(token) if token else {}
     rule_set = b""
     for text in texts:
-        rule_set = rules.insert(rule_set, rules.pack(text.encode()))
+        rule_set = packing.insert(rule_set, packing.pack(text.encode()))
     zone = asked.calendar.zone
     zone.tell(minute)
     moment = minute, zone.day_minute, zone.weekday
@@ -234,7 +234,7 @@ def _readers(kind: str, name: str) -> str:
 
 
 def _said(text: str, moment: tuple[int, int, int], zone: Zone) -> str:
-    packed = rules.pack(text.encode())
+    packed = packing.pack(text.encode())
     said = rules.permits(packed, 0, False, *moment)
     bound = rules.bound(packed, 0, said)
     if not bound:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import Row, delete, select, update
 from sqlalchemy.orm import Session
 
-from kalitka.access import rules
+from kalitka.access import packing, rules
 from kalitka.table import codes
 from kalitka_hub.faults import NotFound, Refused
 from kalitka_hub.site import compile
@@ -51,7 +51,7 @@ def key_of(code: str) -> bytes:
 def rule_of(text: str) -> str:
     """Return a rule's text as it is stored: without leading zeros. Raises Refused."""
     try:
-        return rules.text_of(rules.pack(text.encode())).decode()
+        return rules.text_of(packing.pack(text.encode())).decode()
     except (rules.RuleError, UnicodeEncodeError) as fault:
         reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
         raise Refused(

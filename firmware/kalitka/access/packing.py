@@ -1,0 +1,72 @@
+"""Rules from text to packed bytes, and sets of them; see `access.rules` for the bytes.
+
+For who fills a table; who decides by one needs none of it.
+"""
+
+from kalitka import loops
+from kalitka.access import rules
+from micropython import const
+
+RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 and 5 bytes
+
+# What is wrong with a text that is no rule, by the number that `loops.pack_rule` returns.
+FAULTS = {
+    -5: "rule longer than 64 bytes",
+    -6: "unknown kind of rule",
+    -7: "wrong number of fields in rule",
+    -8: "bad number in rule",
+    -9: "number of more than ten digits",
+    -10: "day time beyond the day",
+    -11: "week mask is not seven digits 0 or 1",
+    -12: "from is after to",
+    -13: "rule 9 is neither 9_0 nor 9_1",
+}
+
+
+def pack(text: bytes | bytearray) -> bytes:
+    """Return the packed form of one rule text (bytes, such as b"3_480_1200_1111100").
+
+    The seed's leading slash is not part of the text. Raises RuleError, whose message is one of
+    FAULTS: they are counted by it. Of several faults the first in the text is told.
+    """
+    out = bytearray(RULE_MAX)
+    end = loops.pack_rule(text, 0, len(text), out, 0)
+    if end < 0:
+        raise rules.RuleError(FAULTS[end])
+    return bytes(out[: end & ~loops.SECONDS])
+
+
+def split(rule_set: bytes | bytearray) -> list[bytes]:
+    """Return the packed rules (a list of bytes) that a rule set is made of."""
+    found = []
+    at = 0
+    while at < len(rule_set):
+        end = rules.end_of(rule_set, at)
+        found.append(bytes(rule_set[at:end]))
+        at = end
+    return found
+
+
+def insert(rule_set: bytes, packed: bytes) -> bytes:
+    """Return the rule set (bytes) with one more packed rule: in byte order, each once.
+
+    The empty rule b"" adds nothing.
+    """
+    at = 0
+    while at < len(rule_set) and packed:
+        end = rules.end_of(rule_set, at)
+        rule = rule_set[at:end]
+        if rule == packed:
+            return rule_set
+        if rule > packed:
+            break
+        at = end
+    return rule_set[:at] + packed + rule_set[at:]
+
+
+def speaks_seconds(packed: bytes) -> bool:
+    """Tell whether this packed rule's day times can only be seconds: one is above 1440."""
+    if packed[0] not in (3, 7):
+        return False
+    end = rules.number_at(packed, rules.behind(packed, 1))
+    return max(rules.number_at(packed, 1), end) > rules.DAY_MINUTES
