@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from bench.access_log import KALITKA_LOG, SIZE
 from bench.answers import RULE_SETS
+from bench.application_memory import ASYNCIO, TLS
 from bench.figures import Figures
 from bench.measured import LARGEST, MIB, PIECE, SYNCED, TARGETS, Measured
 from bench.runtime import KALITKA, KIB, PLAIN
@@ -39,6 +40,7 @@ def budgets(measured: Measured) -> list[Budget]:
     return [
         *(_held(measured, *target) for target in TARGETS),
         *_idle(measured),
+        *_on_32_bits(measured),
         _flash(large),
         _entries(measured),
         _at_most(f"heap of an open table of {LARGEST:,}", 6 * KIB, large.memory),
@@ -93,6 +95,27 @@ def _idle(measured: Measured) -> list[Budget]:
             None,
         ),
     ]
+
+
+def _on_32_bits(measured: Measured) -> list[Budget]:
+    # As report.py has them: with asyncio, and with what TLS takes.
+    plain, secure = measured.uses[False], measured.uses[True]
+    idle = {place: plain[32, place].idle + ASYNCIO for place in ("mpy", "rom")}
+    frozen = secure[32, "frozen"].idle + ASYNCIO + TLS
+    return [
+        _bytes("heap on 32 bits, idle, from .mpy files", 85_000, idle["mpy"]),
+        _bytes("heap on 32 bits, idle, from ROM (estimated)", 46_000, idle["rom"]),
+        _bytes("heap on 32 bits, idle with TLS, frozen (estimated)", 34_000, frozen),
+        _bytes(
+            "heap on 32 bits of a full sync over idle, from ROM (estimated)",
+            20_000,
+            plain[32, "rom"].sync,
+        ),
+    ]
+
+
+def _bytes(what: str, most: int, figure: int) -> Budget:
+    return Budget(what, f"at most {most:,} bytes", f"{figure:,} bytes", figure <= most)
 
 
 def _flash(large: Figures) -> Budget:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from bench import answers, application, capacity
 from bench.access_log import LOGS, LogFigures, Logs
 from bench.answers import Answers
+from bench.application_memory import ApplicationMemory, Module, Use
 from bench.capacity import HEAPS, SIZES, Held
 from bench.counting import Counting
 from bench.figures import Figures
@@ -45,8 +46,9 @@ class Measured:
 
     from_files: the reader of the last target again, with its firmware in .mpy files, not in ROM.
     plain_sorted: the plain client with SYNCED lines in code order, timed only.
-    logs: of the access log, by program. small: of 32 bits. lines: the most lines of an answer in
-    a piece that is parsed at once.
+    logs: of the access log, by program. small: of 32 bits. uses: of the whole application's heap,
+    without TLS and with it. modules: what each takes of it. lines: the most lines of an answer
+    in a piece that is parsed at once.
     """
 
     figures: dict[tuple[str, int, bool], Figures] = field(default_factory=dict)
@@ -56,6 +58,8 @@ class Measured:
     plain_sorted: Figures = field(default_factory=lambda: Figures(PLAIN, SYNCED, True, PLENTY))
     logs: dict[str, LogFigures] = field(default_factory=dict)
     small: list[Row] = field(default_factory=list)
+    uses: dict[bool, dict[tuple[int, str], Use]] = field(default_factory=dict)
+    modules: list[Module] = field(default_factory=list)
     lines: int = 0
 
 
@@ -131,6 +135,7 @@ class Run:
             tasks += [others.submit(self._hold, FILES, HEAPS[0])]
             tasks += [others.submit(self._count_case, case) for case in reversed(_CASES)]
             tasks += [others.submit(self._measure_small)]
+            tasks += [others.submit(self._measure_application)]
             tasks += [others.submit(self._logs.count, program) for program in LOGS]
             for program in (PLAIN, KALITKA):
                 tasks += [others.submit(self._hold, program, heap) for heap in HEAPS]
@@ -158,6 +163,12 @@ class Run:
     def _measure_small(self) -> None:
         small = SmallMachine(self._runtime, self._tell)
         self._measured.small = small.rows((SYNCED, LARGEST))
+
+    def _measure_application(self) -> None:
+        memory = ApplicationMemory(self._runtime.folder / "application", self._tell)
+        found = self._answers[SIZES[0], False]
+        self._measured.uses = {secure: memory.use(found, secure) for secure in (False, True)}
+        self._measured.modules = memory.modules()
 
 
 def _wait(tasks: list[Future]) -> None:

@@ -1,7 +1,8 @@
 """The tables of a run."""
 
+from bench.application_memory import ASYNCIO, TLS
 from bench.budgets import budgets
-from bench.capacity import HEAPS, Held
+from bench.capacity import HEAPS, SIZES, Held
 from bench.figures import Figures
 from bench.log_sheet import log_sheet
 from bench.measured import FLASH, HEAP, KIB, MIB, PLENTY, Measured
@@ -25,6 +26,8 @@ def sheets(measured: Measured) -> list[Sheet]:
         _held(measured),
         log_sheet(measured.logs),
         _small(measured),
+        _application(measured),
+        _modules(measured),
     ]
 
 
@@ -151,8 +154,51 @@ def _small(measured: Measured) -> Sheet:
     ]
     note = (
         "Bytes, and WebAssembly instructions. This runtime has no native code: Kalitka's runs as "
-        "bytecode, so its instructions are not those of a board. The modules are all there are, "
-        "also those that no setting of one reader needs together; settings and assembly have "
-        "been forgotten, as after a start."
+        "bytecode, so its instructions are not those of a board."
     )
     return Sheet("On 32 bits", note, ("what", NAMES[KALITKA], NAMES[PLAIN]), rows)
+
+
+_PLACES = {
+    "mpy": "from .mpy files",
+    "rom": "from ROM",
+    "frozen": "frozen",
+}
+
+
+def _application(measured: Measured) -> Sheet:
+    rows = []
+    for (bits, place), use in sorted(measured.uses[False].items(), key=lambda item: -item[0][0]):
+        secure = measured.uses[True][bits, place]
+        told = "estimated" if bits == 32 and place != "mpy" else "measured"
+        rows.append(
+            (
+                f"{bits} bits, {_PLACES[place]}, {told}",
+                f"{use.idle + ASYNCIO:,}",
+                f"{secure.idle + ASYNCIO + TLS:,}",
+                f"{use.sync:,}",
+            )
+        )
+    note = (
+        f"Bytes of Python's heap: the application, started, with {SIZES[0]:,} tokens, a card told "
+        f"to the server, idle; the same with a TLS connection; a full sync that replaces the "
+        f"table over idle, with the code that is loaded for it. {ASYNCIO:,} bytes of it are "
+        f"asyncio's, {TLS:,} the objects of TLS, both seen on another runtime; the fakes of the "
+        "hardware are not in it. `bench/application_memory.py` says how ROM and the frozen image "
+        "are estimated, and why the hot loops are not in it."
+    )
+    columns = ("the firmware", "idle", "idle, TLS", "a full sync over that")
+    return Sheet("Heap of the whole application", note, columns, rows)
+
+
+def _modules(measured: Measured) -> Sheet:
+    rows = [
+        (one.name, f"{one.code:,}", f"{one.names:,}", f"{one.objects:,}")
+        for one in measured.modules
+    ]
+    note = (
+        "Bytes on 32 bits, imported from .mpy files, each behind those that it imports. code: "
+        "bytecode, tables, constants; in ROM little of it, frozen none. names: those that are "
+        "new, and the pool that grows with one of them. objects: functions, classes, dicts."
+    )
+    return Sheet("By module", note, ("module", "code", "names", "objects"), rows)

@@ -4,9 +4,7 @@ There is no native code there: what Kalitka does in viper code runs as bytecode,
 instructions are an upper bound. The table lies in plain files.
 """
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,25 +14,13 @@ from bench.answers import Answers
 from bench.runtime import DEVICE, KALITKA, PLAIN, Runtime, compile_script, steps
 from kalitka_cli.build import FIRMWARE
 from kalitka_sim import wasm_board
-from kalitka_sim.virtual_chip import micropython
 
 _SMALL = 1000  # tokens that both programs are measured with
 _SCRIPT = "on_wasm.py"
-_IMPORTS = "imports.py"
 # Nothing is collected but between two steps: the heap has room for a step's garbage, or for that
 # of all lines whose instructions are counted.
 _STEP_HEAP = "2M"
 _LINES_HEAP = "6M"
-# What the application imports and a board has built in: as much of it as importing takes.
-_BUILT_IN = {
-    "asyncio": "class StreamReader: pass",
-    "board": "",
-    "esp32": "class NVS: pass",
-    "machine": "class Pin: pass\nclass RTC: pass",
-    "network": "",
-    "socket": "",
-    "ssl": "",
-}
 
 
 @dataclass(frozen=True)
@@ -56,13 +42,11 @@ class SmallMachine:
         self._tell = tell
         sources = self._root / "sources"
         wasm_board.put_sources(FIRMWARE, sources)
-        wasm_board.put_sources(DEVICE, sources)
-        for name, text in _BUILT_IN.items():
-            (sources / f"{name}.py").write_text(text)
+        for program in (KALITKA, PLAIN):
+            shutil.copy(DEVICE / f"{program}.py", sources)
         for source in sources.rglob("*.py"):
             compile_script(source, (self._root / "lib" / source.relative_to(sources)).parent)
-        for script in (_SCRIPT, _IMPORTS):
-            shutil.copy(DEVICE / script, self._root)
+        shutil.copy(DEVICE / _SCRIPT, self._root)
 
     def rows(self, sizes: tuple[int, int]) -> list[Row]:
         """Return all figures; sizes: tokens that Kalitka takes in a full sync, and opens."""
@@ -75,10 +59,7 @@ class SmallMachine:
         lines = [self._instructions_a_line(p, small, double) for p in programs]
         lookups = [self._instructions_a_lookup(p, small) for p in programs]
         large = self._opened(KALITKA, self._answers(opened))[1]
-        whole = "heap of every module of the firmware, imported from .mpy files"
         return [
-            Row(whole, self._imported(self._on_32_bits), None),
-            Row(f"{whole}, with 64 bits instead", self._imported(self._on_64_bits), None),
             Row("heap of the program, imported", *bare),
             Row(f"heap of the open table, {_SMALL:,} tokens", *table),
             Row(f"heap of the open table, {opened:,} tokens", large, None),
@@ -91,37 +72,6 @@ class SmallMachine:
             Row("instructions a line, parsed and applied", *lines),
             Row(f"instructions a lookup, {_SMALL:,} tokens", *lookups),
         ]
-
-    def _imported(self, run: Callable[[list[str]], str]) -> int:
-        # Over that of what is built in.
-        modules = [*_BUILT_IN, *_modules()]
-        counts = len(_BUILT_IN), len(modules)
-        before, after = (int(run([_IMPORTS, str(count), *modules])) for count in counts)
-        return after - before
-
-    def _on_32_bits(self, arguments: list[str]) -> str:
-        self._tell("32 bits: imports")
-        done = wasm_board.run(arguments, self._root, _STEP_HEAP)
-        if done.exit:
-            raise RuntimeError(f"imports on 32 bits: {done.output}")
-        return done.output
-
-    def _on_64_bits(self, arguments: list[str]) -> str:
-        # The same files: without native code they are those of any machine.
-        command = [micropython(), "-X", f"heapsize={_STEP_HEAP}", *arguments]
-        path = {"MICROPYPATH": f"{self._root / 'lib'}:.frozen"}
-        done = subprocess.run(
-            command,
-            cwd=self._root,
-            env={**os.environ, **path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"imports on 64 bits: {done.stdout}")
-        return done.stdout
 
     def _answers(self, count: int) -> Answers:
         return answers.make(self._root / f"answers-{count}", count, in_code_order=False)
@@ -169,10 +119,3 @@ class SmallMachine:
         # The files are the same whatever machine writes them.
         full = steps([("full", found.first)])
         self._runtime.measure(program, self._empty(), "heap", *full, heap="1M")
-
-
-def _modules() -> list[str]:
-    # The packages before what is in them.
-    found = sorted((FIRMWARE / "kalitka").rglob("*.py"))
-    names = [path.relative_to(FIRMWARE).with_suffix("").parts for path in found]
-    return sorted(".".join(name).removesuffix(".__init__") for name in names)

@@ -1,0 +1,263 @@
+"""What the whole application takes of a heap of 32 bits: started, against fakes, as a chip does.
+
+Measured: from .mpy files on 32 bits (wasm_board), and from .mpy files and from ROM on 64. That
+machine of 32 bits has no ROM: what ROM spares is the difference on 64 bits, less what the heap's
+larger pieces make of it there. A frozen image spares tables, constants and names on top: both are
+estimates, the second one from above. (Held against a private build of 32 bits that has both: the
+first 1 % too low, the second 5 % too high.) The bytecode of `loops` is not counted: on a chip it
+is machine code, outside of this heap.
+
+The fakes in device/chip are loaded before the firmware, and are not counted; neither is `asyncio`
+itself, which on a chip takes ASYNCIO more; nor the objects of TLS that are not ours, TLS bytes.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from bench import mpy_file
+from bench.answers import Answers
+from bench.runtime import BOARD, DEVICE, compile_script
+from kalitka_cli import rom
+from kalitka_cli.build import BOARDS, FIRMWARE
+from kalitka_sim import wasm_board
+from kalitka_sim.virtual_chip import micropython
+
+ASYNCIO = 3936  # bytes of heap of a frozen `asyncio`, seen on that private build
+TLS = 2_640  # of an SSLContext and a connection; what mbedTLS allocates is in the heap beside
+_CHIP = DEVICE / "chip"
+_APPLICATION = "application.py"
+_MODULES = "modules.py"
+_ROUNDS = "rounds.py"
+_HOT = "kalitka.loops"  # all of it is viper code
+_HEAP = "8M"  # nothing is collected on 32 bits but where a script looks
+_PATIENCE_S = 300
+# Of a module's first level: what it imports when it is loaded.
+_IMPORT = re.compile(r"^from (kalitka[\w.]*) import (.*)$", re.MULTILINE)
+# Run by name as on a chip, behind the fakes; viper's names are for bytecode.
+_STARTER = """
+import builtins, os, sys
+builtins.ptr8 = builtins.ptr16 = builtins.ptr32 = lambda target: target
+if sys.argv[1] == "rom.img":
+    import vfs
+    _image = bytearray(os.stat(sys.argv.pop(1))[6])
+    with open("rom.img", "rb") as _file:
+        _file.readinto(_image)
+    vfs.mount(vfs.VfsRom(_image), "/rom")
+    sys.path.insert(0, "/rom/lib")
+with open(sys.argv.pop(1)) as _file:
+    _code = compile(_file.read(), "application", "exec")
+exec(_code)
+"""
+_SETTINGS = {
+    "reader": "GATE-1",
+    "server_token": "bench",
+    "plain_http": True,
+    "wifi": [["gate", "password"]],
+    "ntp_server": "",
+    "poll_seconds": 5,
+    "log_kib": 32,
+}
+
+
+@dataclass(frozen=True)
+class Use:
+    """Bytes of heap: idle; a full sync over that; pools: of names, beside their letters.
+
+    modules: what is loaded while it idles.
+    """
+
+    idle: int
+    sync: int
+    pools: int = 0
+    modules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Module:
+    """What a module takes when it is imported from its .mpy file.
+
+    code: bytecode, tables, constants. names: letters and pools. objects: what its code makes:
+    functions, classes, dicts.
+    """
+
+    name: str
+    code: int
+    names: int
+    objects: int
+
+
+class ApplicationMemory:
+    """Measures in the folder `root`. tell: is told what is being measured."""
+
+    def __init__(self, root: Path, tell: Callable[[str], None]):
+        self._root = root
+        self._tell = tell
+        shutil.rmtree(root, ignore_errors=True)
+        sources = root / "sources"
+        wasm_board.put_sources(FIRMWARE / "kalitka", sources / "firmware" / "kalitka")
+        wasm_board.put_sources(_CHIP, sources / "chip")
+        shutil.copy(BOARDS / BOARD / "board.py", sources / "chip")
+        self._compile(sources / "firmware", root / "lib")
+        self._compile(sources / "chip", root / "chip")
+        # The 32-bit machine has one folder to import from.
+        shutil.copytree(root / "chip", root / "lib", dirs_exist_ok=True)
+        for script in (_APPLICATION, _MODULES, _ROUNDS):
+            shutil.copy(DEVICE / script, root)
+        (root / "start.py").write_text(_STARTER)
+        packed = sorted((root / "lib" / "kalitka").rglob("*.mpy"))
+        files = {f.relative_to(root).as_posix(): f.read_bytes() for f in packed}
+        (root / "rom.img").write_bytes(rom.image(files))
+
+    @staticmethod
+    def _compile(sources: Path, folder: Path) -> None:
+        for source in sources.rglob("*.py"):
+            if source.stat().st_size:
+                compile_script(source, (folder / source.relative_to(sources)).parent)
+
+    def use(self, answers: Answers, secure: bool = False) -> dict[tuple[int, str], Use]:
+        """Return what is used by (bits, where the firmware is: "mpy", "rom" or "frozen").
+
+        secure: whether the server is asked over TLS (the fake's, which takes nothing itself).
+        """
+        small = self._on_32_bits(answers, secure)
+        files = self._on_64_bits("mpy", answers, secure)
+        image = self._on_64_bits("rom", answers, secure)
+        kept = [mpy_file.read(self._path(name)) for name in small.modules]
+        pieces = [piece for one in kept for piece in one.pieces]
+        rounding = sum(mpy_file.blocks(piece, 32) - mpy_file.blocks(piece) for piece in pieces)
+        hot = sum(map(mpy_file.blocks, mpy_file.read(self._path(_HOT)).pieces))
+        idle = small.idle - (files.idle - image.idle) + rounding
+        loaded = small.sync - (files.sync - image.sync)
+        frozen = idle - small.pools - sum(one.tables + one.constants for one in kept)
+        return {
+            (32, "mpy"): replace(small, idle=small.idle - hot),
+            (32, "rom"): Use(idle, loaded),
+            (32, "frozen"): Use(frozen, loaded),
+            (64, "mpy"): files,
+            (64, "rom"): image,
+        }
+
+    def modules(self) -> list[Module]:
+        """Return what each module takes on 32 bits, each behind those that it imports."""
+        names: list[str] = []
+        for path in sorted((self._root / "sources" / "firmware").rglob("*.py")):
+            self._list(path, names)
+        self._tell("32 bits: modules")
+        done = wasm_board.run([_MODULES, *names], self._root, _HEAP)
+        if done.exit:
+            raise RuntimeError(f"modules on 32 bits: {done.output}")
+        found = []
+        told = _told(done.output)
+        for (_, before, known), (name, after, knows) in pairwise(told):
+            code = mpy_file.read(self._path(name)).from_file()
+            letters = knows - known
+            found.append(Module(name, code, letters, after - before - code - letters))
+        return found
+
+    def _list(self, path: Path, names: list[str]) -> None:
+        # Lists the module behind those that it imports when it is loaded.
+        sources = self._root / "sources" / "firmware"
+        name = ".".join(path.relative_to(sources).with_suffix("").parts)
+        name = name.removesuffix(".__init__")
+        if name in names or not path.stat().st_size:
+            return
+        for imported in _IMPORT.findall(path.read_text()):
+            package, parts = imported
+            for part in [package, *(f"{package}.{p.strip()}" for p in parts.split(","))]:
+                source = sources / (part.replace(".", "/") + ".py")
+                if source.exists() and source != path:
+                    self._list(source, names)
+        if name not in names:
+            names.append(name)
+
+    def _path(self, name: str) -> Path:
+        path = self._root / "lib" / (name.replace(".", "/") + ".mpy")
+        return path if path.exists() else path.with_suffix("") / "__init__.mpy"
+
+    def _fresh(self, answers: Answers, secure: bool) -> None:
+        for name in ("table", "journal"):
+            shutil.rmtree(self._root / name, ignore_errors=True)
+        for name in ("first", "second", "nothing"):
+            shutil.copy(getattr(answers, name), self._root / name)
+        url = f"{'https' if secure else 'http'}://10.0.0.1:80"
+        (self._root / "settings.json").write_text(json.dumps({**_SETTINGS, "server_url": url}))
+        (self._root / "ca.pem").write_bytes(bytes(700))
+
+    def largest_pieces(self, answers: Answers, rounds: int, heap: str) -> dict[int, list[int]]:
+        """Return the bytes of the largest free piece, before and after so many full syncs that
+        replace the table, by the bits of the machine; from .mpy files.
+        """
+        found = {}
+        for bits, run in ((32, self._run_on_32_bits), (64, self._run_on_64_bits)):
+            self._fresh(answers, False)
+            output = run([_ROUNDS, str(rounds)], "mpy", heap)
+            if not output.endswith(f"full syncs {rounds + 2}\n"):
+                raise RuntimeError(f"the application on {bits} bits: {output}")
+            # Of the heap's blocks of four words.
+            found[bits] = [int(n) * bits // 2 for n in re.findall(r"max free sz: (\d+)", output)]
+        return found
+
+    def _on_32_bits(self, answers: Answers, secure: bool) -> Use:
+        self._tell("32 bits: the whole application")
+        self._fresh(answers, secure)
+        return _use(self._run_on_32_bits([_APPLICATION], "mpy", _HEAP))
+
+    def _on_64_bits(self, where: str, answers: Answers, secure: bool) -> Use:
+        self._tell(f"64 bits: the whole application, {where}")
+        self._fresh(answers, secure)
+        return _use(self._run_on_64_bits([_APPLICATION], where, _HEAP))
+
+    def _run_on_32_bits(self, arguments: list[str], where: str, heap: str) -> str:
+        assert where == "mpy"
+        done = wasm_board.run(arguments, self._root, heap)
+        if done.exit:
+            raise RuntimeError(f"the application on 32 bits: {done.output}")
+        return done.output
+
+    def _run_on_64_bits(self, arguments: list[str], where: str, heap: str) -> str:
+        # The same files: without native code they are those of any machine.
+        image = ["rom.img"] if where == "rom" else []
+        path = [str(self._root / ("lib" if where == "mpy" else "chip")), ".frozen"]
+        done = subprocess.run(
+            [micropython(), "-X", f"heapsize={heap}", "start.py", *image, *arguments],
+            cwd=self._root,
+            env={**os.environ, "MICROPYPATH": ":".join(path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=_PATIENCE_S,
+        )
+        if done.returncode:
+            raise RuntimeError(f"the application on 64 bits: {done.stdout}")
+        return done.stdout
+
+
+def _told(output: str) -> list[tuple[str, int, int]]:
+    # (what, bytes in use, bytes of names) of each figure, which the names follow at once or last.
+    found: list[tuple[str, int, int]] = []
+    for line in output.splitlines():
+        words = line.split()
+        if line.startswith("qstr pool:"):
+            names = dict(word.rstrip(",").split("=") for word in words[2:])
+            found[-1] = (*found[-1][:2], int(names["n_total_bytes"]))
+        elif len(words) == 2 and words[1].isdigit():
+            found.append((words[0], int(words[1]), 0))
+    return found
+
+
+def _use(output: str) -> Use:
+    figures = {what: used for what, used, _ in _told(output)}
+    last = [line for line in output.splitlines() if line.startswith("qstr pool:")][-1]
+    names = dict(word.rstrip(",").split("=") for word in last.split()[2:])
+    pools = int(names["n_total_bytes"]) - int(names["n_str_data_bytes"])
+    loaded = [line.split()[1] for line in output.splitlines() if line.startswith("loaded ")]
+    idle = figures["idle"] - figures["before"]
+    return Use(idle, figures["most"] - figures["idle"], pools, tuple(loaded))
