@@ -22,7 +22,7 @@ from device.table_plan import (
     expand,
     rule_of,
 )
-from kalitka.access import packing, rules
+from kalitka.access import packing
 from kalitka.table.table import FOUND, UNKNOWN, Table
 
 
