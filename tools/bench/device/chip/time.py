@@ -10,6 +10,11 @@ def ticks_ms():
     return asyncio.now
 
 
+def ticks_us():
+    """Return the microseconds of the loop, which turns at whole milliseconds."""
+    return asyncio.now * 1000
+
+
 def ticks_add(ticks, delta):
     """Return their sum."""
     return ticks + delta
