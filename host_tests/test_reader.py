@@ -7,8 +7,9 @@ import pytest
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import image
 from kalitka_sim.hub_process import HubProcess
+from kalitka_sim.memory_classes import FROZEN_80K, MPY_ON_S3
 from kalitka_sim.reader import VirtualReader, wiegand_bits
-from kalitka_sim.virtual_chip import FAKES, ROM_FAKE, WIDER
+from kalitka_sim.virtual_chip import FAKES, ROM_FAKE
 from scripted_server import Script, ScriptedServer, reply
 
 MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
@@ -324,13 +325,13 @@ def test_a_reader_works_from_files_as_well_and_rom_saves_it_the_heap_of_its_byte
         reader.power_on()
         assert reader.present("04A1B2C3").reason == "unknown code"
         files = reader.memory()
-    assert files["used"] + files["free"] <= 160 * 1024 + FAKES + WIDER
+    assert files["used"] + files["free"] <= MPY_ON_S3.process + FAKES
     assert files["fakes"] > FAKES
     rom = alone.memory()
     assert rom["used"] <= files["used"] - 24 * 1024
     # What is left to the firmware of the heap is the same for both, but for what 64 bits take.
     heaps = [memory["used"] + memory["free"] - memory["fakes"] for memory in (rom, files)]
-    assert abs(heaps[0] - heaps[1] + WIDER) < 512
+    assert abs(heaps[0] - heaps[1] + MPY_ON_S3.process - FROZEN_80K.process) < 512
 
 
 BUSY = "scanner: a card was held up while the chip was busy"

@@ -23,6 +23,7 @@ from kalitka.sync.address import split_url
 from kalitka_cli.build import BuildError, facts
 from kalitka_hub.faults import Refused
 from kalitka_hub.site.zone import check_zone
+from kalitka_sim.memory_classes import CLASSES, PSRAM
 from kalitka_sim.name_server import NameServer
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
@@ -113,16 +114,26 @@ def run_reader(
     return 0
 
 
-def run_board(folder: Path | None, board: str = "ESP32_GENERIC") -> int:
-    """Run a virtual board on a PTY until Ctrl-C. Returns the exit status, as `run_reader`."""
+def run_board(
+    folder: Path | None, board: str = "ESP32_GENERIC_SPIRAM", memory: str = PSRAM.name
+) -> int:
+    """Run a virtual board on a PTY until Ctrl-C. Returns the exit status, as `run_reader`.
+
+    memory: the class of its chip, see `kalitka_sim.memory_classes`.
+    """
     for fault in _faults_of(board):
         _complain(fault)
         return 2
+    if memory not in CLASSES:
+        _complain(f"--memory: there is no {memory!r}; there are: {', '.join(CLASSES)}")
+        return 2
+    known = CLASSES[memory]
     with _until_told(), _folder(folder) as place:
         try:
-            with PtyBoard(place, board) as virtual:
+            with PtyBoard(place, board, memory=known) as virtual:
                 virtual.power_on()
                 _tell(f"a virtual board at {virtual.port}, its flash in {virtual.flash_file}")
+                _tell(f"{known.name}: {known.stands_for}")
                 _tell(f"make deploy PORT={virtual.port} BOARD={board}")
                 _tell(f"mpremote connect {virtual.port} repl")
                 _tell("Ctrl-C ends it; `help` lists what else can be done with it")

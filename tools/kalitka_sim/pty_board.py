@@ -18,7 +18,11 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
-from .virtual_chip import HEAP, RESET, VirtualChip
+from kalitka_cli import rom as rom_image
+from kalitka_cli.build import compile_firmware
+
+from .memory_classes import PSRAM, MemoryClass
+from .virtual_chip import HOST_ARCH, VirtualChip
 from .wire import ReaderError
 
 _INTERRUPT = b"\x03"
@@ -36,15 +40,20 @@ class PtyBoard(VirtualChip):
     """A board whose flash lies in `folder`; blank, without MicroPython's files, when new.
 
     `port` is the path for mpremote. It is another one after each `power_on`.
+    memory: the class of its chip; one for frozen firmware has that in its MicroPython when new.
     on_typing: called with what comes over the cable, before it gets to the chip; while it runs,
     nothing goes over the cable, and an OSError pulls it out.
     rom: bytes of a new one's ROM partition, blank as well; 0 is none, as a stock board has.
     """
 
     def __init__(
-        self, folder: Path, board_name: str = "ESP32_GENERIC", heap: int = HEAP, rom: int = 0
+        self,
+        folder: Path,
+        board_name: str = "ESP32_GENERIC",
+        memory: MemoryClass = PSRAM,
+        rom: int = 0,
     ):
-        super().__init__(folder, board_name, heap)
+        super().__init__(folder, board_name, memory)
         self.port = ""
         self.on_typing: Callable[[bytes], None] = _nobody_looks
         self._fault: ReaderError | None = None
@@ -55,6 +64,9 @@ class PtyBoard(VirtualChip):
             self.flash_file.write_bytes(b"\xff" * (self.board["VFS_SIZE"] - rom))
             if rom:
                 self.rom_file.write_bytes(b"\xff" * rom)
+            if memory.frozen:
+                firmware = compile_firmware(board_name, HOST_ARCH)
+                self.frozen_file.write_bytes(rom_image.image(firmware))
 
     def power_on(self) -> None:
         """Plug it in. Raises ReaderError if it does not start."""
@@ -108,7 +120,7 @@ class PtyBoard(VirtualChip):
         assert self._cable
         try:
             while self._relay(console, self._cable):
-                if console.status() == RESET:
+                if self._was_reset(console.process):
                     self._raw = False
                 else:
                     self._cable.send(_SOFT_RESET)
@@ -162,7 +174,7 @@ class _Console:
 
     def __init__(self, process: subprocess.Popen):
         assert process.stdin and process.stdout
-        self._process = process
+        self.process = process
         self._input = process.stdin.fileno()
         self.output = process.stdout.fileno()
         self.raw = False
@@ -199,24 +211,20 @@ class _Console:
         if self.interrupt_due and self._interrupt():
             self.interrupt_due = False
 
-    def status(self) -> int:
-        """Return the exit status of the chip, which has ended."""
-        return self._process.wait()
-
     def close(self) -> None:
         """Let go of the pipes; the chip ends with them."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        self._process.stdout.close()
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def _interrupt(self) -> bool:
         # To a program as a signal. A prompt takes it as a character: there the signal would end
         # the process. Which of them it is, says whether MicroPython catches the signal.
-        if not _catches_interrupts(self._process.pid):
+        if not _catches_interrupts(self.process.pid):
             return False
         if time.monotonic() - self._interrupted > _TWICE_S:
             self._interrupted = time.monotonic()
-            self._process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGINT)
         return True
 
     def _write(self, data: bytes) -> None:

@@ -1,8 +1,9 @@
 """A virtual reader: a chip with the firmware and its settings in flash, ready to be switched on.
 
-The chip is a MicroPython process with a heap as small as the ESP32's, running what lies in its
-flash file. Everything here acts from outside: pulses on pins, levels read back, power, network
-and time. What the firmware thinks is read from its console only, as a technician would.
+The chip is a MicroPython process with a heap as small as that of an ESP32 without PSRAM, running
+what lies in its flash file. Everything here acts from outside: pulses on pins, levels read back,
+power, network and time. What the firmware thinks is read from its console only, as a technician
+would.
 """
 
 import json
@@ -16,7 +17,8 @@ from kalitka_cli.build import compile_firmware
 
 from . import image
 from .link import Link
-from .virtual_chip import HEAP, HOST_ARCH, RESET, Outcome, VirtualChip, micropython, wiegand_bits
+from .memory_classes import FROZEN_80K, MPY_ON_S3
+from .virtual_chip import HOST_ARCH, Outcome, VirtualChip, micropython, wiegand_bits
 from .wire import ReaderError
 
 __all__ = ["Outcome", "ReaderError", "VirtualReader", "micropython", "wiegand_bits"]
@@ -28,8 +30,9 @@ class VirtualReader(VirtualChip):
     server: (host, port) of its hub; it is reached through `link`, which can be cut.
     settings: what goes into the settings file besides the server's address.
     on_line: is called with every line of the console, in a thread of its own.
-    in_rom: whether a new one has its firmware in ROM, as a board with a ROM partition and much as
-    one into which it is frozen; otherwise it loads .mpy files from the LittleFS in its flash.
+    in_rom: whether a new one has its firmware in ROM, much as a board into which it is frozen, and
+    the memory of that (`frozen-80K`); otherwise it loads .mpy files from the LittleFS in its
+    flash, with the memory of a chip that has enough for them (`mpy-on-S3`).
     flash_size: bytes of a new one's LittleFS, what is left of the board's if it is not given.
     files: more files for its flash, {path: contents}, such as the site's CA. secure: whether it
     speaks TLS with its hub, whose certificate has to be for 127.0.0.1 then. name_server: what its
@@ -42,7 +45,6 @@ class VirtualReader(VirtualChip):
         settings: dict | None = None,
         server: tuple[str, int] | None = None,
         board_name: str = "ESP32_GENERIC",
-        heap: int = HEAP,
         on_line: Callable[[str], None] | None = None,
         in_rom: bool = True,
         flash_size: int | None = None,
@@ -50,7 +52,9 @@ class VirtualReader(VirtualChip):
         secure: bool = False,
         name_server: str = "",
     ):
-        super().__init__(folder, board_name, heap)
+        if (folder / "flash.bin").exists():
+            in_rom = (folder / "rom.img").exists()
+        super().__init__(folder, board_name, FROZEN_80K if in_rom else MPY_ON_S3)
         self.link = Link(server) if server else None
         self._on_line = on_line
         self._settings = settings or {}
@@ -119,5 +123,5 @@ class VirtualReader(VirtualChip):
             self._hear(line)
             if self._on_line:
                 self._on_line(line)
-        if process.wait() == RESET and self._meant_to_run:
+        if self._was_reset(process) and self._meant_to_run:
             self._start()

@@ -5,6 +5,7 @@ the scanner, the clock, a look at the console. Everything acts from outside, on 
 How its power comes and goes, and where its console ends, is for the kinds to say.
 """
 
+import json
 import os
 import re
 import shutil
@@ -18,21 +19,17 @@ from pathlib import Path
 from kalitka_cli.build import board
 
 from . import image
+from .memory_classes import FROZEN_80K, MemoryClass
 from .patience import PATIENCE_S
 from .wire import ReaderError, Wire
 
 CHIP = Path(__file__).parent / "chip"
-FIRMWARE_HEAP = 160 * 1024  # bytes that an ESP32 without PSRAM gives to the firmware
-# What the fakes of pins, radio, flash chip and clock hold of the heap, and the wire to the world
-# outside: on a chip they are machine code and take nothing. A test measures them.
-FAKES = 24 * 1024
+FIRMWARE_HEAP = FROZEN_80K.process  # bytes that the firmware gets in the class of most tests
+# What the fakes of pins, radio, flash chip, memory and clock hold of the heap, and the wire to the
+# world outside: on a chip they are machine code and take nothing. A test measures them.
+FAKES = 33 * 1024
 ROM_FAKE = 1536  # what the fake of a ROM that can be written to holds on top of that
-HEAP = FIRMWARE_HEAP + FAKES
-# Firmware from .mpy files has its bytecode in the heap, and fits 160 KiB on a chip only because
-# objects of 32 bits are small: by so much it is larger here (`make bench` measures both).
-WIDER = 48 * 1024
 HOST_ARCH = "x64"  # what this computer's MicroPython takes as native code
-RESET = 3  # the chip's exit status for "restart me"
 _CARD = re.compile(r"card (\S+) (allowed|denied)(?:: ([^(]+))? \(([^)]*)\)")
 
 
@@ -79,19 +76,23 @@ def heap_with_rom(heap: int, rom: int) -> int:
 class VirtualChip:
     """A chip whose flash and NVS live in `folder`, so that it can be switched on again later.
 
-    It has a ROM if there is a file for one, `rom_file`; it may be blank. heap: bytes.
+    It has a ROM if there is a file for one, `rom_file`; it may be blank. What is frozen into its
+    MicroPython is in `frozen_file`, if there is one. memory: how much it has.
     console: the lines it printed. wire: what its pins did.
     """
 
-    def __init__(self, folder: Path, board_name: str, heap: int):
+    def __init__(self, folder: Path, board_name: str, memory: MemoryClass):
         self.folder = folder
         self.board = board(board_name)
         self.flash_file = folder / "flash.bin"
         self.rom_file = folder / "rom.img"
+        self.frozen_file = folder / "frozen.img"
         self.console: list[str] = []
         self.wire = Wire()
-        self._heap = heap
+        self.wire.on_reset = self._reset
+        self._memory = memory
         self._process: subprocess.Popen | None = None
+        self._reset_process: subprocess.Popen | None = None
         self._meant_to_run = False
         self._shut = 0  # the lock's level while nobody passes
         self._said = threading.Condition()
@@ -245,13 +246,24 @@ class VirtualChip:
             process.wait()
         self.wire.unplug()
 
+    def _reset(self) -> None:
+        # A chip that resets itself says nothing more; a process that ends by itself would.
+        self._reset_process = self._process
+        if self._process:
+            self._process.kill()
+
+    def _was_reset(self, process: subprocess.Popen) -> bool:
+        # Whether the chip, which has ended, wants to be started again.
+        process.wait()
+        return process is self._reset_process
+
     def _start_chip(self, stdin: int, **environment: str) -> subprocess.Popen:
         # Start the chip and plug the wire in. Its console is the process's stdout.
-        heap = self._heap
+        heap = self._memory.process + FAKES
         if self.rom_file.exists():
             heap = heap_with_rom(heap + ROM_FAKE, self.rom_file.stat().st_size)
-        else:
-            heap += WIDER
+        if self.frozen_file.exists():
+            heap = heap_with_rom(heap, self.frozen_file.stat().st_size)
         command = [micropython(), "-X", f"heapsize={heap}", str(CHIP / "power.py")]
 
         def start(port: int) -> subprocess.Popen:
@@ -279,6 +291,8 @@ class VirtualChip:
             "KALITKA_CHIP_NVS": str(self.folder / "nvs.json"),
             "KALITKA_CHIP_LAN": "1" if "ETHERNET" in self.board else "",
             "KALITKA_CHIP_ROM": str(self.rom_file) if self.rom_file.exists() else "",
+            "KALITKA_CHIP_FROZEN": str(self.frozen_file) if self.frozen_file.exists() else "",
+            "KALITKA_CHIP_MEMORY": json.dumps(self._memory.told()),
         }
 
     def _hear(self, line: str) -> None:

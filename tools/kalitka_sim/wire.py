@@ -25,11 +25,13 @@ class Wire:
     """The world's end of the wire.
 
     pins: {pin: level} of the outputs. pin_changes: (pin, level, the chip's milliseconds).
+    on_reset: is called when the chip resets itself, and has to end it.
     """
 
     def __init__(self) -> None:
         self.pins: dict[int, int] = {}
         self.pin_changes: list[tuple[int, int, int]] = []
+        self.on_reset: Callable[[], None] = lambda: None
         self._answers: list[object] = []
         self._news = threading.Condition()
         self._socket: socket.socket | None = None
@@ -105,7 +107,9 @@ class Wire:
 
     def _take(self, message: dict) -> None:
         with self._news:
-            if "done" in message:
+            if "reset" in message:
+                self.on_reset()
+            elif "done" in message:
                 self._answers.append(message["done"])
             else:
                 change = message["pin"], message["level"], message["ms"]

@@ -1,9 +1,12 @@
-"""`esp32` of the virtual chip: the NVS, kept in a host file beside the flash."""
+"""`esp32` of the virtual chip: the NVS, kept in a host file beside the flash, and the memory."""
 
 import json
 import os
 from binascii import a2b_base64, b2a_base64
 
+import idf
+
+HEAP_DATA = 4  # of the regions for data; there are no others here
 _ENOENT = 0x1102  # ESP_ERR_NVS_NOT_FOUND
 
 # Opened now: later the host's files are out of reach.
@@ -36,3 +39,8 @@ class NVS:
         text = json.dumps(_blobs)
         _file.write(text + " " * 64)
         _file.flush()
+
+
+def idf_heap_info(capabilities):
+    """Return what the IDF's regions have: (bytes, free, largest piece, least free) of each."""
+    return idf.info()

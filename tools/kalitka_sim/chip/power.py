@@ -2,8 +2,8 @@
 
 Run by `micropython -X heapsize=BYTES power.py FLASH`. The fakes are imported first; then the
 flash file's LittleFS takes the place of the host's files, as on a board, beside the ROM, if the
-chip has one. With MICROPYINSPECT=1 in the environment a console follows, unless the chip was
-reset.
+chip has one, and what is frozen into its MicroPython. With MICROPYINSPECT=1 in the environment a
+console follows, unless the chip was reset.
 """
 
 import asyncio
@@ -13,8 +13,12 @@ import ssl
 import sys
 import time
 
-import esp32  # imported while the host's files can be read
+import chip_gc
+import chip_sys
+import esp  # imported while the host's files can be read
+import esp32
 import flash
+import idf
 import machine
 import network
 import state
@@ -48,6 +52,52 @@ if os.getenv("KALITKA_CHIP_ROM"):
     _rom = rom.partition
     sys.modules["vfs"] = rom  # a module of that name on the path would not win over the built-in
 
+_frozen = None
+if os.getenv("KALITKA_CHIP_FROZEN"):
+    import frozen
+
+    _frozen = frozen.image
+    sys.modules["os"] = frozen
+# Modules of these names on the path would not win over the built-in ones, either.
+sys.modules["gc"] = chip_gc
+sys.modules["sys"] = chip_sys
+
+
+_Radio = network.WLAN
+_Cable = getattr(network, "LAN", None)
+
+
+class _Wlan(_Radio):
+    # The radio, and its share of the memory.
+
+    def __new__(cls, interface=network.STA_IF):
+        idf.start("wifi")
+        return _Radio(interface)
+
+
+def _lan(*arguments, **options):
+    # The cable's driver, and its share.
+    idf.start("ethernet")
+    return _Cable(*arguments, **options)
+
+
+class _SslContext(ssl.SSLContext):
+    # TLS, and what it takes of the memory.
+
+    def load_verify_locations(self, cafile=None, cadata=None):
+        idf.certificate()
+        super().load_verify_locations(cafile, cadata)
+
+    def wrap_socket(self, sock, **options):
+        idf.connection(sock)
+        return super().wrap_socket(sock, **options)
+
+
+network.WLAN = _Wlan
+if _Cable:
+    network.LAN = _lan
+ssl.SSLContext = _SslContext
+
 # As the ESP32 port mounts it.
 _SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}
 
@@ -79,12 +129,19 @@ if _rom is not None:
         sys.path[2:2] = ["/rom", "/rom/lib"]
     except OSError:
         pass  # nothing in it
+if _frozen is not None:
+    state.mapped = len(_frozen)
+    vfs.mount(vfs.VfsRom(_frozen), frozen.PLACE)
+    sys.path[2:2] = [frozen.PLACE, frozen.PLACE + "/lib"]
 del _fs, _rom
 gc.collect()
-state.without_firmware = gc.mem_alloc() - state.mapped
+idf.baseline = gc.mem_alloc()
+state.without_firmware = idf.baseline - state.mapped
 micropython.kbd_intr(3)
 # In raw mode the console has the chip to itself, as on a board that mpremote holds.
 for _name in ("boot.py",) if _raw else ("boot.py", "main.py"):
+    if _frozen is not None:
+        _name = frozen.PLACE + "/" + _name  # a frozen one comes before that of the file system
     try:
         os.stat(_name)
     except OSError:

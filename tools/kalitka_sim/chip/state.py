@@ -1,7 +1,8 @@
 """The virtual chip's inside: pins, radio, clock, flash, and the world's wire to them.
 
 The world (a CPython process) sends one JSON object a line over a loopback connection and gets
-one answer a line; changes of output pins are sent as they happen.
+one answer a line; changes of output pins are sent as they happen, and {"reset": true} if the chip
+wants to be ended and started again.
 
     {"do": "pulses", "pins": [18, 19], "bits": "0101...", "gap_ms": 2, "busy": [0, 0]}
                      "busy": in front of which pulses the chip goes into C and comes back

@@ -1,0 +1,143 @@
+"""The memory of a virtual chip as the IDF manages it, in bytes of 32 bits.
+
+Python's heap begins with one piece of it and doubles whenever it is full, taking the largest
+piece at most (py/gc.c, gc_try_add_heap); the radio takes its share when it is first asked for, a
+TLS connection while it is open. What does not find room is refused with the chip's own errors.
+
+The world says what there is: see `kalitka_sim.memory_classes`. This process has a heap of its
+own, of 64 bits and a fixed size; how full the chip's would be is told from that, at moments: when
+the firmware collects, switches the radio on, opens a connection, or asks. In between the heap of a
+chip may have grown more. A region is one hole here: nothing is lost in small pieces. Both are
+kinder than a chip.
+"""
+
+import errno
+import gc
+import json
+import os
+
+baseline = 0  # bytes of this process's heap in use before the firmware ran
+_given = json.loads(os.getenv("KALITKA_CHIP_MEMORY") or "{}")
+machine = _given.get("machine", "")
+build = _given.get("build", "")
+flash_size = _given.get("flash", 0)
+_percent = _given.get("percent", 100)  # bytes here for 100 of a chip
+_regions = [[size, free, free] for size, free in _given.get("regions", ())]  # and the least free
+_PSRAM = 1 << 20  # a region as large as this one
+_INSIDE = 8192  # pieces up to this size are not taken from PSRAM: the port's sdkconfig
+_heap = _given.get("heap", 0)
+_shares = _given.get("shares", {})  # of what network's hardware takes, by its name
+_USABLE = 97  # per cent of a heap; the rest is tables
+_LEAST = 2048  # a heap does not grow by less
+_LWIP = 5000
+_STACK = 6656  # bytes of a driver's task
+_PACKET = 1600  # and of each of its buffers
+_started = {}  # what network's hardware has
+_connections = []  # (socket, what it has)
+del _given
+
+
+def _take(sizes):
+    # A piece of each size, or None and nothing.
+    taken = []
+    for size in sizes:
+        outside = size > _INSIDE and _regions[-1][0] >= _PSRAM
+        for region in reversed(_regions) if outside else _regions:
+            if region[1] >= size:
+                region[1] -= size
+                region[2] = min(region[2], region[1])
+                taken.append((region, size))
+                break
+        else:
+            _give(taken)
+            return None
+    return taken
+
+
+def _give(taken):
+    for region, size in taken:
+        region[1] += size
+
+
+_take([_heap] if _regions else [])
+
+
+def _largest():
+    return max([region[1] for region in _regions] or [0])
+
+
+def used():
+    """Return the bytes of Python's heap that a chip would have in use, garbage included."""
+    return (gc.mem_alloc() - baseline) * 100 // _percent
+
+
+def free():
+    """Return what `gc.mem_free` says there: what is free, and by how much it could grow."""
+    return max(_heap - used(), 0) + _largest()
+
+
+def grow():
+    """Let Python's heap be as large as what lives in it needs."""
+    global _heap
+    gc.collect()
+    while used() * 100 > _heap * _USABLE:
+        more = min(_largest(), _heap)
+        if more < _LEAST:
+            break
+        _take([more])
+        _heap += more
+
+
+def info():
+    """Return [(bytes, free, the largest free piece, the least that was free), ...]."""
+    grow()
+    return [(size, left, left, least) for size, left, least in _regions]
+
+
+def start(hardware):
+    """Take the share of "wifi" or "ethernet", once and for all. Raises OSError as a port."""
+    if hardware in _started or not _regions:
+        return
+    grow()
+    share = _shares[hardware] - _STACK
+    pieces = [_STACK] + [_PACKET] * (share // _PACKET) + [share % _PACKET]
+    if not _started:
+        pieces += [_LWIP // 2, _LWIP // 2]
+    # None of it can lie in PSRAM.
+    room = sum([region[1] for region in _regions if region[0] < _PSRAM])
+    taken = _take(pieces) if room >= sum(pieces) else None
+    if taken is None:
+        if hardware == "wifi":
+            raise OSError("WiFi Out of Memory")
+        raise OSError("esp_eth_driver_install failed")
+    _started[hardware] = taken
+
+
+def certificate():
+    """Find room for a certificate that is parsed. Raises what the TLS of a chip does."""
+    grow()
+    if _regions and _largest() < 2048:
+        raise ValueError("invalid cert")
+
+
+def connection(sock):
+    """Take what TLS over `sock` needs until it is closed. Raises OSError as a chip's TLS does.
+
+    On a chip the handshake, too, may fail in the middle; here it is told at its beginning.
+    """
+    for entry in _connections[:]:
+        if entry[0].fileno() < 0:
+            _give(entry[1])
+            _connections.remove(entry)
+    if not _regions:
+        return
+    grow()
+    taken = _take([16700, 4400, 2900])
+    if taken is None:
+        raise OSError(errno.ENOMEM)
+    handshake = _take([1750, 1750])
+    if handshake is None:
+        _give(taken)
+        raise OSError(-0x2880, "MBEDTLS_ERR_X509_ALLOC_FAILED")
+    _give(handshake)
+    _connections.append((sock, taken))

@@ -1,0 +1,104 @@
+"""The memory of the chips that a virtual one can stand for, by class.
+
+Each says what it stands for. A chip's figures are bytes of 32 bits: what the IDF has before
+Python's heap is made, and how large that heap is at first. The process that plays the chip has
+objects of 64 bits and a heap that cannot grow: `process` bytes for the firmware, which is all
+that its heap could come to on the chip. None of it was seen on a chip: the regions of an ESP32 are
+those of MicroPython's documentation (`esp32.idf_heap_info`), the rest is a model.
+"""
+
+from dataclasses import dataclass
+
+_KIB = 1024
+WIFI = 44_000  # bytes that the radio takes: 38,000 to 50,000, by its settings and the air
+ETHERNET = 15_000  # and the driver of a cable: 10 KB of buffers, and an estimate for the rest
+_ESP32 = ((240, 0), (7288, 0), (16648, 4), (79912, 35512), (15072, 15036), (113840, 113840))
+
+# Bytes of this process's heap for 100 of a chip's, by how the firmware is installed: what the idle
+# reader takes on 64 bits, over what it takes on 32. Bytecode is as large on both, objects are not:
+# 160 KiB for 80 of the frozen firmware, 151.5 KiB for 107,824 bytes of .mpy files.
+_FROZEN = 200
+_FILES = 144
+
+
+@dataclass(frozen=True)
+class MemoryClass:
+    """A chip's memory, and what plays it.
+
+    machine, build: what MicroPython says that it runs on. regions: (bytes, free bytes) of each
+    region that the IDF has, PSRAM last. heap: bytes of Python's heap at first. flash: bytes of the
+    flash chip. process: bytes of heap that the firmware gets here; percent: bytes here for 100 of
+    the chip's.
+    """
+
+    name: str
+    stands_for: str
+    machine: str
+    build: str
+    regions: tuple[tuple[int, int], ...]
+    heap: int
+    process: int
+    percent: int
+    frozen: bool = False
+    flash: int = 4 * _KIB * _KIB
+
+    def told(self) -> dict:
+        """Return what the chip's inside is told of it (chip/idf.py)."""
+        return {
+            "machine": self.machine,
+            "build": self.build,
+            "regions": self.regions,
+            "heap": self.heap,
+            "percent": self.percent,
+            "flash": self.flash,
+            "shares": {"wifi": WIFI, "ethernet": ETHERNET},
+        }
+
+
+FROZEN_80K = MemoryClass(
+    "frozen-80K",
+    "an ESP32 without PSRAM whose MicroPython has the firmware frozen in and a heap of 80 KiB at "
+    "first, which it does not outgrow; from ROM on 64 bits the same takes 160 KiB",
+    "Kalitka reader on ESP32 with ESP32",
+    "KALITKA_ESP32",
+    _ESP32,
+    heap=80 * _KIB,
+    process=160 * _KIB,
+    percent=_FROZEN,
+    frozen=True,
+)
+PSRAM = MemoryClass(
+    "psram",
+    "an ESP32 with PSRAM (WROVER) and the stock image for it, the firmware as .mpy files; the "
+    "smallest PSRAM that is sold, 2 MiB",
+    "Generic ESP32 module with SPIRAM with ESP32",
+    "ESP32_GENERIC-SPIRAM",
+    (*_ESP32, (2048 * _KIB, 2040 * _KIB)),
+    heap=56 * _KIB,
+    process=2048 * _KIB * _FILES // 100,
+    percent=_FILES,
+)
+MPY_ON_S3 = MemoryClass(
+    "mpy-on-S3",
+    "an ESP32-S3 without PSRAM and the stock image, the firmware as .mpy files; it has some 100 "
+    "KB more than an ESP32. Its heap may come to 144 KiB beside Wi-Fi and TLS: to 208 here",
+    "Generic ESP32S3 module with ESP32-S3",
+    "ESP32_GENERIC_S3",
+    ((22_000, 21_000), (345_000, 243_000)),
+    heap=64 * _KIB,
+    process=208 * _KIB,
+    percent=_FILES,
+    flash=8 * _KIB * _KIB,
+)
+PLAIN_STOCK = MemoryClass(
+    "plain-stock",
+    "an ESP32 without PSRAM and the stock image, the firmware as .mpy files: it does not fit. Its "
+    "heap takes what Wi-Fi and TLS need; here it is as large as if it got all of the chip",
+    "Generic ESP32 module with ESP32",
+    "ESP32_GENERIC",
+    _ESP32,
+    heap=56 * _KIB,
+    process=160 * _KIB * _FILES // 100,
+    percent=_FILES,
+)
+CLASSES = {known.name: known for known in (FROZEN_80K, PSRAM, MPY_ON_S3, PLAIN_STOCK)}
