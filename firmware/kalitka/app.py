@@ -69,4 +69,18 @@ async def _run(jobs):
     del job
     gc.collect()
     report("ready")
+    report(_memory())
     await forever(*last)
+
+
+def _memory():
+    # Python's heap and the chip's, which Wi-Fi and TLS live on, in words; `deploy` reads them.
+    words = "memory: %d bytes free for Python" % gc.mem_free()
+    try:
+        from esp32 import HEAP_DATA, idf_heap_info
+
+        regions = idf_heap_info(HEAP_DATA)
+        free = sum(region[1] for region in regions), max(region[2] for region in regions)
+        return words + ", %d for Wi-Fi and TLS, %d of them in one piece" % free
+    except Exception:  # a port without it, or no memory for it
+        return words

@@ -116,7 +116,11 @@ class Poller:
         await self._keeper.keep()
         if not await self._guarded(self.poll()):
             return False
-        if self.error:
+        if self.succeeded < 0:
+            # Told once, and to `deploy` as well: who the server is has been proven, if it has.
+            how = " over TLS" if self._client.secure else ""
+            self._report("sync: works%s, table of minute %d" % (how, self._table.minute))
+        elif self.error:
             self._report("sync: works again")
         self.error = ""
         self._failures = 0
