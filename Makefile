@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PACKAGES := $(VENV)/.packages
 READY  := $(VENV)/.ready
-BOARD  ?= ESP32_GENERIC
+BOARD  ?= ESP32_GENERIC_SPIRAM
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long lint bench deploy lock clean

@@ -1,10 +1,12 @@
-"""`kalitka deploy`: compile the firmware for a board and copy it there with `mpremote`.
+"""`kalitka deploy`: make a reader of a board, with `mpremote`, and wait until it works.
 
-On a board with a ROM partition the package goes there, and out of /lib; on any other, to /lib.
-Only what differs is copied. `main.py` goes before anything else changes and comes back when all
-the rest is verified, so that an interrupted deploy leaves a board that starts nothing and takes
-the next deploy. `settings.json`, `ca.pem`, `table/` and `journal/` stay, unless new ones of the
-first two are given; a board.py that was edited on the device stays, too.
+The board is asked first what it is (see `suitability`): nothing is copied to one that cannot
+work. On a board with a ROM partition the package goes there, and out of /lib; on one into whose
+MicroPython it is frozen nowhere; on any other, to /lib. Only what differs is copied. `main.py`
+goes before anything else changes and comes back when all the rest is verified, so that an
+interrupted deploy leaves a board that starts nothing and takes the next deploy. `settings.json`,
+`ca.pem`, `table/` and `journal/` stay, unless new ones of the first two are given; a board.py that
+was edited on the device stays, too. Then the reader's own word is waited for (`reader_report`).
 """
 
 import contextlib
@@ -20,10 +22,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kalitka import VERSION, settings
-from kalitka_cli import rom
-from kalitka_cli.build import BuildError, board, compile_firmware
+from kalitka_cli import rom, waiting
+from kalitka_cli.build import BOARDS, BuildError, board, compile_firmware
 from kalitka_cli.device import DIGEST, ROM, Device, check_format, check_runtime, look
 from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
+from kalitka_cli.suitability import (
+    TooLittleMemory,
+    Unsuitable,
+    check_board,
+    check_memory,
+    wanted,
+)
 from kalitka_hub.site.zone import posix_or_iana
 
 _PACKAGE = "/lib/kalitka"
@@ -68,7 +77,9 @@ assert not wrong
 )
 
 _IMPORT = """
-import json, os
+import json, os, sys
+# What boot.py has imported may be the one from before.
+sys.modules.pop("kalitka", None)
 import kalitka
 try:
     os.stat(kalitka.__file__)
@@ -80,8 +91,16 @@ print(json.dumps(found))
 """
 
 
+# Exit statuses besides 0; those from 4 on are `reader_report.STEPS`.
+_FAILED, _WRONG_INPUT, _REFUSED, _INTERRUPTED = 1, 2, 3, 130
+
+
 class InputError(Exception):
     """What was given is wrong; nothing was touched. The message says what would be right."""
+
+
+class Refusal(Exception):
+    """This board cannot become such a reader; nothing was changed. The message says why."""
 
 
 @dataclass
@@ -174,7 +193,8 @@ def make_plan(
 ) -> Plan:
     """Return what makes the device's firmware the one in `files` ({absolute path: contents}).
 
-    image: of the device's ROM, if the package goes there.
+    image: of the device's ROM, if the package goes there. Without a main.py in `files` it is
+    frozen into the device's MicroPython, and so is the package.
     """
     plan = Plan(image=image, image_changes=bool(image) and device.image != _sha256(image))
     changed = {path: data for path, data in files.items() if not _same(device, path, data)}
@@ -194,7 +214,7 @@ def make_plan(
         or plan.folders_remove
         or any(path not in _OF_THE_SITE for path in changed)
     )
-    if firmware_changes:
+    if firmware_changes and _MAIN in files:
         # The old main.py must not start a half-new package.
         changed[_MAIN] = files[_MAIN]
         plan.remove.append(_MAIN)
@@ -211,18 +231,42 @@ def run(
     replace_pins: bool = False,
     ca_file: Path | None = None,
     console: Console | None = None,
+    patience: float = waiting.PATIENCE_S,
+    memory_matters: bool = True,
 ) -> int:
-    """Deploy. Returns the exit status: 2 for wrong input, 1 for the device's trouble."""
+    """Deploy, restart the reader and wait for its word, `patience` seconds at most (0: do not).
+
+    memory_matters: whether a board is refused whose memory the reader does not fit into.
+
+    Returns the exit status: 2 for wrong input, 1 for the device's trouble, 3 for a board that
+    cannot work, and that of the first step which the reader did not take (`reader_report.STEPS`).
+    """
     console = console or Console(highlight=False, soft_wrap=True)
     try:
-        _deploy(port, board_name, settings_file, replace_pins, ca_file, console)
+        mpremote, secure, why_not = _deploy(
+            port, board_name, settings_file, replace_pins, ca_file, memory_matters, console
+        )
     except InputError as fault:
-        return _fail(str(fault), 2)
+        return _fail(str(fault), _WRONG_INPUT)
+    except Refusal as fault:
+        return _fail(str(fault), _REFUSED)
     except (DeployError, BuildError) as fault:
-        return _fail(str(fault), 1)
+        return _fail(str(fault), _FAILED)
     except KeyboardInterrupt:
-        return _fail("interrupted; deploy again before the reader is used", 130)
-    return 0
+        return _fail("interrupted; deploy again before the reader is used", _INTERRUPTED)
+    try:
+        report = waiting.restart(mpremote, secure, patience, console)
+    except DeployError as fault:
+        return _fail(str(fault), _FAILED)
+    except KeyboardInterrupt:
+        return _fail("not waited for any longer; the reader goes on", _INTERRUPTED)
+    status = 0
+    if report:
+        fault, status = waiting.tell(report, console)
+        if status:
+            _fail(f"{fault}{why_not}", status)
+    console.print(f"watch it: mpremote connect {escape(mpremote.port)} repl")
+    return status
 
 
 def _deploy(
@@ -231,8 +275,11 @@ def _deploy(
     settings_file: Path | None,
     replace_pins: bool,
     ca_file: Path | None,
+    memory_matters: bool,
     console: Console,
-) -> None:
+) -> tuple[Mpremote, bool | None, str]:
+    # Returns the device's mpremote; whether its server is an https:// one, if that is known; and
+    # what is to be added if the reader does not work.
     # Everything that can be refused is refused before the device is touched.
     try:
         expected_arch = board(board_name)["ARCH"]
@@ -252,10 +299,13 @@ def _deploy(
                 f"[yellow]{board_name} says {expected_arch}; compiling for {device.arch}, "
                 "as the device says[/]"
             )
-        files = _compile(board_name, device.arch, console)
+        want = wanted(board_name)
+        check_board(device.board, want)
+        why_not = _check_memory(device, want.ethernet, memory_matters, console)
+        files = _files(board_name, device, console)
         check_format(files, device)
         image = b""
-        if device.rom:
+        if device.rom and not device.board.frozen:
             image, files = rom.separate(files)
             if len(image) > device.rom:
                 raise DeployError(
@@ -274,10 +324,46 @@ def _deploy(
                 f"the firmware needs {_kib(plan.space(device))} more flash, "
                 f"the device has {_kib(device.free)} free"
             )
-    _carry_out(plan, files, mpremote, console)
+    _carry_out(plan, files, bool(device.board.frozen), mpremote, console)
+    return mpremote, device.secure if given is None else _is_secure(given), why_not
 
 
-def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console: Console) -> None:
+def _is_secure(given: bytes) -> bool | None:
+    # None without a server.
+    url = settings.parse(given)[0]["server_url"]
+    return url.startswith("https://") if url else None
+
+
+def _check_memory(device: Device, ethernet: bool, matters: bool, console: Console) -> str:
+    # Return what is to be added if the reader does not work.
+    install = "frozen" if device.board.frozen else "rom" if device.rom else "files"
+    try:
+        if words := check_memory(device.board, install, ethernet):
+            console.print(f"  {escape(words)}")
+    except TooLittleMemory as fault:
+        if matters:
+            raise
+        console.print(f"[yellow]deployed all the same, as you asked: {escape(str(fault))}[/]")
+        return "; this board's memory is too small for it, as said above"
+    return ""
+
+
+def _files(board_name: str, device: Device, console: Console) -> dict[str, bytes]:
+    frozen = device.board.frozen
+    if not frozen:
+        return _compile(board_name, device.arch, console)
+    console.print(f"  kalitka {frozen} is frozen into its MicroPython and stays as it is")
+    if frozen != VERSION:
+        console.print(
+            f"[yellow]these tools are those of {VERSION}: its settings are checked as that one "
+            "takes them[/]"
+        )
+    return {_PINS: (BOARDS / board_name / "board.py").read_bytes()}
+
+
+def _carry_out(
+    plan: Plan, files: dict[str, bytes], frozen: bool, mpremote: Mpremote, console: Console
+) -> None:
     if plan.pins_kept:
         console.print(
             "[yellow]kept the device's own board.py, which differs; "
@@ -313,8 +399,6 @@ def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console:
             # At any moment there are the old settings or the new ones.
             commands.append(snippet(_RENAME, OLD=to, NEW=path))
     commands += [snippet(_VERIFY, EXPECTED=digests, IMAGE=in_rom), snippet(_IMPORT)]
-    # A soft reset would not do: mpremote makes it from the raw REPL, where main.py is not run.
-    commands.append(["reset"])
     with tempfile.TemporaryDirectory(prefix="kalitka-deploy-") as folder:
         stage = Path(folder)
         for path, data in plan.copy.items():
@@ -324,13 +408,15 @@ def _carry_out(plan: Plan, files: dict[str, bytes], mpremote: Mpremote, console:
         (stage / _IMAGE).write_bytes(plan.image)
         with _copying(plan, console) as on_line:
             said = objects(_run_all(mpremote, commands, stage, on_line))
-    _judge(said, _ROM + _PACKAGE if plan.image else _PACKAGE)
+    try:
+        _judge(said, "" if frozen else _ROM + _PACKAGE if plan.image else _PACKAGE)
+    except DeployError:
+        mpremote.run(["reset"])
+        raise
     same = plan.same + bool(plan.image) - plan.image_changes
     console.print(
-        f"[green]✓[/] {len(plan.copy) + plan.image_changes} copied, {same} already the same; "
-        f"kalitka {VERSION} verified and restarted"
+        f"  {len(plan.copy) + plan.image_changes} copied, {same} already the same; verified"
     )
-    console.print(f"watch it: mpremote connect {escape(mpremote.port)} repl")
 
 
 def _run_all(
@@ -354,7 +440,10 @@ def _run_all(
 
 
 def _judge(said: list, package: str) -> None:
+    # package: where it has to come from, "" for frozen.
     found = next(answer for answer in said if isinstance(answer, dict) and "file" in answer)
+    if found["frozen"] and not package:
+        return
     if found["file"] == f"{package}/__init__.mpy" and found["version"] == VERSION:
         return
     where = "frozen into its MicroPython" if found["frozen"] else f"at {found['file']}"
@@ -412,10 +501,12 @@ def _restarted_if_refused(mpremote: Mpremote) -> Iterator[None]:
     # The device was stopped to be asked; as nothing was changed, it goes on as it was.
     try:
         yield
-    except (DeployError, BuildError):
+    except (DeployError, BuildError, Unsuitable) as fault:
         with contextlib.suppress(DeployError):
             mpremote.run(["reset"])
-        raise
+        if isinstance(fault, BuildError):
+            raise
+        raise Refusal(str(fault)) from None
 
 
 def _bar(console: Console) -> Progress:

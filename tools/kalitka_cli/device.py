@@ -1,8 +1,10 @@
-"""What is at the other end of the cable: its MicroPython, and the firmware's files on it."""
+"""What is at the other end of the cable: its MicroPython, the board, the firmware's files."""
 
 from dataclasses import dataclass, field
 from textwrap import indent
 
+from kalitka_cli import board_probe
+from kalitka_cli.board_probe import Board
 from kalitka_cli.build import ARCHES
 from kalitka_cli.mpremote import DeployError, Mpremote, objects, snippet
 
@@ -48,9 +50,9 @@ def rom_digest():
     return hexlify(hashlib.sha256(rom[:at + length]).digest()).decode()
 """
 
-# On the device. Prints an object a line: first what it is, then [path, size, sha256] of the
-# firmware's files, [path] of its folders, what its ROM is, if it has one, and at last the free
-# bytes.
+# On the device. Prints an object a line: first what it is and what the board is, then [path, size,
+# sha256] of the firmware's files, [path] of its folders, what its ROM is, if it has one, of its
+# settings whether the server is an https:// one and nothing else, and at last the free bytes.
 _WHAT = """
 import sys, json
 it = sys.implementation
@@ -79,10 +81,18 @@ except OSError:
     pass
 if rom:
     print(json.dumps({"rom": len(rom), "image": rom_digest()}))
+try:
+    with open("settings.json") as file:
+        url = json.load(file)["server_url"]
+    if url:
+        print(json.dumps({"secure": url.startswith("https://")}))
+except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    pass
 space = os.statvfs("/")
 print(json.dumps({"free": space[0] * space[3]}))
 """
-_ASK = _WHAT + 'if it.name == "micropython":\n' + indent(DIGEST + ROM + _LOOK, "    ")
+_ALL = board_probe.ASK + DIGEST + ROM + _LOOK
+_ASK = _WHAT + 'if it.name == "micropython":\n' + indent(_ALL, "    ")
 
 
 @dataclass
@@ -90,6 +100,8 @@ class Device:
     """What the device said about itself. files: {path: (size, sha256)} of the firmware's.
 
     rom: bytes of its ROM partition, 0 if there is none; image: the SHA-256 of the image in it.
+    board: what it said about chip and memory. secure: whether the server in its settings is an
+    https:// one, None if they name none.
     """
 
     name: str
@@ -100,6 +112,8 @@ class Device:
     folders: set[str] = field(default_factory=set)
     rom: int = 0
     image: str = ""
+    board: Board = field(default_factory=Board)
+    secure: bool | None = None
 
     @property
     def arch(self) -> str | None:
@@ -124,6 +138,9 @@ def look(mpremote: Mpremote, paths: list[str]) -> Device:
             device.free = answer.get("free", device.free)
             device.rom = answer.get("rom", device.rom)
             device.image = answer.get("image", device.image)
+            device.secure = answer.get("secure", device.secure)
+            if "facts" in answer:
+                device.board = board_probe.read(answer["facts"])
         elif len(answer) == 1:
             device.folders.add(answer[0])
         else:

@@ -14,6 +14,11 @@ tables = typer.Typer(
 )
 app.add_typer(tables, name="table")
 
+# Without --board: a plain ESP32 with the firmware frozen in, as virtual readers are; and where files
+# are copied onto MicroPython's own image, the board that takes them for certain.
+READER_BOARD = "ESP32_GENERIC"
+PTY_BOARD = "ESP32_GENERIC_SPIRAM"
+
 TableFiles = Annotated[
     list[Path],
     typer.Argument(
@@ -84,7 +89,7 @@ def deploy(
     ] = None,
     board: Annotated[
         str, typer.Option(metavar="BOARD", help="A folder of boards/.")
-    ] = "ESP32_GENERIC",
+    ] = PTY_BOARD,
     settings: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Checked, then copied as the reader's settings.json."),
@@ -96,11 +101,41 @@ def deploy(
         Path | None,
         typer.Option(metavar="FILE", help="The site's CA certificate, copied as ca.pem."),
     ] = None,
+    wait: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", min=0, help="At most so long for the reader; 0: not."),
+    ] = 120,
+    without_enough_memory: Annotated[
+        bool,
+        typer.Option(
+            "--without-enough-memory",
+            help="Deploy even to a board whose memory is too small: the reader will not work.",
+        ),
+    ] = False,
 ) -> None:
-    """Compile the firmware for a board and copy what differs onto it, with mpremote."""
+    """Make a reader of a board: check it, copy what differs, wait until the reader works.
+
+    A board that cannot work is refused with the reason, and nothing is changed on it. The site's
+    secret and the Wi-Fi passwords are shown nowhere.
+
+    Exit status 0: the reader has done what its settings ask for; 1: the device or the cable fails;
+    2: an option or a file is wrong; 3: the board cannot work. The reader runs, but 4: is not
+    ready; 5: lacks memory; 6: has no network; 7: has no TLS with its server; 8: has not synced.
+    130: Ctrl-C; while it is waited for, the reader goes on.
+    """
     from kalitka_cli import deploy as carrier
 
-    raise typer.Exit(carrier.run(port, board, settings, replace_pins, ca))
+    raise typer.Exit(
+        carrier.run(
+            port,
+            board,
+            settings,
+            replace_pins,
+            ca,
+            patience=wait,
+            memory_matters=not without_enough_memory,
+        )
+    )
 
 
 @app.command()
@@ -126,8 +161,20 @@ def sim(
         bool, typer.Option("--pty", help="A blank board on a serial port, for mpremote.")
     ] = False,
     board: Annotated[
-        str, typer.Option(metavar="BOARD", help="A folder of boards/: its pins and its network.")
-    ] = "ESP32_GENERIC",
+        str | None,
+        typer.Option(
+            metavar="BOARD",
+            help="A folder of boards/: its pins and its network. "
+            f"Default: {READER_BOARD}, with --pty {PTY_BOARD}.",
+        ),
+    ] = None,
+    memory: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS",
+            help="Of --pty, the memory of its chip: frozen-80K, psram, mpy-on-S3, plain-stock.",
+        ),
+    ] = "psram",
 ) -> None:
     """Run one virtual reader by hand: its console here, its cards and cables by commands.
 
@@ -138,8 +185,9 @@ def sim(
     if pty and (server or reader or zone or ca):
         raise typer.BadParameter("a blank board has no settings: --pty goes with --folder only")
     if pty:
-        raise typer.Exit(table.run_board(folder, board))
-    raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds, ca, board))
+        raise typer.Exit(table.run_board(folder, board or PTY_BOARD, memory))
+    by = board or READER_BOARD
+    raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds, ca, by))
 
 
 @app.command()

@@ -8,13 +8,17 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+import serial
+
 # mpremote itself waits up to ten seconds, several times, for a board that does not answer. A
 # file of 20 KiB takes some ten seconds over a serial line.
 _SILENCE_S = 60
+_LOOK_S = 0.2  # between two looks whether there is anything left to wait for
 
 
 class DeployError(Exception):
@@ -37,6 +41,58 @@ class Mpremote:
 
         Returns the lines it printed; `on_line` is told each as it comes. Raises DeployError.
         """
+        said: list[str] = []
+        faults: list[str] = []
+        with self._process(commands, cwd) as process:
+            try:
+                output = _Output(process)
+                while news := output.next(_SILENCE_S):
+                    line, is_fault = news
+                    (faults if is_fault else said).append(line)
+                    if not is_fault:
+                        on_line(line)
+            except queue.Empty:
+                raise DeployError(self._no_answer()) from None
+        if process.returncode:
+            raise DeployError(self._explain(faults, said))
+        return said
+
+    def watch(
+        self,
+        *commands: list[str],
+        until: Callable[[], bool],
+        on_line: Callable[[str], None],
+        cwd: Path | None = None,
+    ) -> list[str]:
+        """As `run`, but the last command leaves the device printing, as a reset does.
+
+        `until` is asked after each line and several times a second; once it says so, this returns
+        what was printed and the device goes on as it is. Raises DeployError if mpremote ends
+        before that.
+        """
+        said: list[str] = []
+        faults: list[str] = []
+        with self._process(commands, cwd) as process:
+            output = _Output(process)
+            while not until():
+                try:
+                    news = output.next(_LOOK_S)
+                except queue.Empty:
+                    continue
+                if not news:
+                    break
+                line, is_fault = news
+                (faults if is_fault else said).append(line)
+                if not is_fault:
+                    on_line(line)
+            else:
+                return said
+        raise DeployError(self._explain(faults, said))
+
+    @contextlib.contextmanager
+    def _process(
+        self, commands: tuple[list[str], ...], cwd: Path | None
+    ) -> Iterator[subprocess.Popen]:
         words = ["connect", self.port]
         for command in commands:
             words += [*command, "+"]
@@ -50,22 +106,12 @@ class Mpremote:
             cwd=cwd,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        said: list[str] = []
-        faults: list[str] = []
         try:
-            for line, is_fault in _lines(process):
-                (faults if is_fault else said).append(line)
-                if not is_fault:
-                    on_line(line)
-        except queue.Empty:
-            raise DeployError(self._no_answer()) from None
+            yield process
         finally:
             if process.poll() is None:
                 process.terminate()
             process.wait()
-        if process.returncode:
-            raise DeployError(self._explain(faults, said))
-        return said
 
     def _no_answer(self) -> str:
         return (
@@ -99,6 +145,23 @@ class Mpremote:
         return f"{self.port} cannot be opened; close what uses it, such as another mpremote"
 
 
+def listen(port: str, until: Callable[[], bool], on_line: Callable[[str], None]) -> None:
+    """Hear what a device prints on its own, without a word to it, until `until` says so.
+
+    Waits for the port, too: a board whose USB is in the chip itself is gone while it restarts.
+    """
+    while not until():
+        try:
+            with serial.Serial(port, 115200, timeout=_LOOK_S) as line_in:
+                tail = b""
+                while not until():
+                    *lines, tail = (tail + line_in.read(256)).split(b"\n")
+                    for line in lines:
+                        on_line(line.decode(errors="replace").rstrip())
+        except OSError:  # pyserial's own are of that kind
+            time.sleep(_LOOK_S)
+
+
 def find_port() -> str:
     """Return the port of the only USB serial device. Raises DeployError if it is not one."""
     listing = subprocess.run(
@@ -118,26 +181,33 @@ def find_port() -> str:
     )
 
 
-def _lines(process: subprocess.Popen) -> Iterator[tuple[str, bool]]:
-    # (line, whether it came from stderr), as they come. Raises queue.Empty after a long silence.
-    news: queue.Queue[tuple[str, bool] | None] = queue.Queue()
+class _Output:
+    """The lines of a process, as they come, and which of them it wrote to stderr."""
 
-    def read(stream: IO[str] | None, is_fault: bool) -> None:
+    def __init__(self, process: subprocess.Popen):
+        self._news: queue.Queue[tuple[str, bool] | None] = queue.Queue()
+        self._open = 2
+        for stream, is_fault in ((process.stdout, False), (process.stderr, True)):
+            threading.Thread(target=self._read, args=(stream, is_fault), daemon=True).start()
+
+    def next(self, patience: float) -> tuple[str, bool] | None:
+        """Return (line, whether it came from stderr), None at the end of both.
+
+        Raises queue.Empty if nothing comes within so many seconds.
+        """
+        while self._open:
+            line = self._news.get(timeout=patience)
+            if line:
+                return line
+            self._open -= 1
+        return None
+
+    def _read(self, stream: IO[str] | None, is_fault: bool) -> None:
         assert stream
         with stream:
             for line in stream:
-                news.put((line.rstrip("\r\n"), is_fault))
-        news.put(None)
-
-    for stream, is_fault in ((process.stdout, False), (process.stderr, True)):
-        threading.Thread(target=read, args=(stream, is_fault), daemon=True).start()
-    ended = 0
-    while ended < 2:
-        line = news.get(timeout=_SILENCE_S)
-        if line:
-            yield line
-        else:
-            ended += 1
+                self._news.put((line.rstrip("\r\n"), is_fault))
+        self._news.put(None)
 
 
 def snippet(code: str, **values: object) -> list[str]:

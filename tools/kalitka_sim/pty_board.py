@@ -49,7 +49,7 @@ class PtyBoard(VirtualChip):
     def __init__(
         self,
         folder: Path,
-        board_name: str = "ESP32_GENERIC",
+        board_name: str = "ESP32_GENERIC_SPIRAM",
         memory: MemoryClass = PSRAM,
         rom: int = 0,
     ):

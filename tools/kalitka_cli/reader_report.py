@@ -1,0 +1,177 @@
+"""What a reader says on its console after a start: which steps it has taken, and what is missing.
+
+The steps are those without which no card opens the door. Each comes to one of four ends: done, in
+trouble (with the reader's own words), not needed by the settings, or never reached. The lines are
+the firmware's; what they look like is known here and nowhere else in the tools.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+# In the order in which the reader takes them; the exit status of `deploy` if one is missing.
+STEPS = {"ready": 4, "memory": 5, "network": 6, "TLS": 7, "sync": 8}
+
+_DONE, _TROUBLE, _NOT_NEEDED = "done", "trouble", "not needed"
+_STAMP = re.compile(r"^ *\d[\d.:]* (?=\S)")  # the time since the start, before every line
+_STARTED = re.compile(r"^kalitka \S+ on ")
+_MEMORY = re.compile(r"^memory: (.*)")
+_LINK = re.compile(r"^\w+: (connected\b.*)")
+_LINKS = ("wifi", "ethernet", "network")
+_TABLE = re.compile(r"^table: (?:minute (\d+)|.*)")
+_FULL = re.compile(r"^sync: full, (\d+) rules")
+_WORKS = re.compile(r"^sync: works( over TLS)?(?:, table of minute (\d+))?")
+_FAILED = re.compile(r"^(?:sync: failed|clock: not set by the server): (.*)")
+_PART_FAILED = re.compile(r"^(.+): failed, starts again: (.*)")
+_NO_NETWORK = re.compile(r"^(?:wifi: no network|network: there is none) in the settings")
+_LINK_FAILED = re.compile(r"^(?:wifi|ethernet): (.+)")
+# Of a failed exchange: it was TLS, or what comes before it. An answer with a status came through.
+_OF_TLS = ("certificate", "the handshake with", "the site's CA", "MBEDTLS", "TLS")
+_NOBODY_THERE = ("refused while ", "no way there while ")  # whatever was being begun
+_OF_MEMORY = ("not enough memory", "MemoryError", "memory allocation failed")
+_ANSWERED = "the server answered "
+_PROVEN = "the server has proven who it is"
+
+
+@dataclass
+class Step:
+    """How far a step has come. words: of the reader, on what came of it."""
+
+    end: str = ""
+    words: str = ""
+
+
+@dataclass
+class Report:
+    """Takes the lines of a console one by one and knows what is still missing.
+
+    secure: whether the settings name an https:// server, None if that is not known.
+    minute: of the table, 0 if there is none; rules: how many the last full sync brought, None if
+    there was none yet.
+    """
+
+    secure: bool | None = None
+    steps: dict[str, Step] = field(default_factory=lambda: {name: Step() for name in STEPS})
+    minute: int = 0
+    rules: int | None = None
+    _last: str = ""  # a line that was none of the reader's: the end of a traceback
+
+    def hear(self, line: str) -> None:
+        """Take a line of the console."""
+        text = _STAMP.sub("", line, count=1)
+        if text == line:
+            if line.startswith("the reader ended;"):
+                self._trouble("ready", self._last)
+            elif line.strip():
+                self._last = line.strip()
+            return
+        if _STARTED.match(text):
+            # It may have started more than once.
+            self.steps.update({name: Step() for name in STEPS})
+        elif text == "ready":
+            self._done("ready", "")
+        elif found := _MEMORY.match(text):
+            self._done("memory", found[1])
+        elif found := _TABLE.match(text):
+            self.minute = int(found[1] or 0)
+        elif found := _PART_FAILED.match(text):
+            self._part_failed(found[1], found[2])
+        elif text.startswith("sync: no server in the settings"):
+            self._not_needed("TLS", "no server in the settings")
+            self._not_needed("sync", "no server in the settings")
+        else:
+            self._network(text)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is there that the settings ask for."""
+        return not self.missing
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether a step is in trouble. It may get over it."""
+        return any(step.end == _TROUBLE for step in self.steps.values())
+
+    @property
+    def missing(self) -> str:
+        """The first step that is not there, "" if all are."""
+        waiting = [n for n, step in self.steps.items() if step.end not in (_DONE, _NOT_NEEDED)]
+        # What failed counts before what was only not reached.
+        troubled = [name for name in waiting if self.steps[name].end == _TROUBLE]
+        return (troubled or waiting or [""])[0]
+
+    @property
+    def opens(self) -> str:
+        """Why no card can open the door, though nothing is missing; "" if one can."""
+        if self.rules == 0:
+            return "the server has no tokens for this reader: add some at the hub"
+        if self.rules or self.minute:
+            return ""
+        if self.steps["sync"].words:
+            return f"{self.steps['sync'].words}, and no table yet: give settings with --settings"
+        return "there is no table yet"
+
+    def marked(self, name: str) -> tuple[str, str]:
+        """Return how a step is to be shown: (its mark, the words behind its name)."""
+        step = self.steps[name]
+        mark = {_DONE: "✓", _TROUBLE: "✗", _NOT_NEEDED: "-", "": "·"}[step.end]
+        if step.end == _NOT_NEEDED:
+            return mark, f"not needed: {step.words}"
+        return mark, step.words or ("" if step.end else "not reached")
+
+    def _network(self, text: str) -> None:
+        sync = self.steps["sync"]
+        if found := _FULL.match(text):
+            self.rules = int(found[1])
+            self._done("sync", f"full, {self.rules} rules")
+        elif found := _WORKS.match(text):
+            if found[2]:
+                self.minute = int(found[2])
+                self._tls(_PROVEN if found[1] else "")
+            self._done("sync", sync.words if sync.end == _DONE else text.partition(": ")[2])
+        elif text.startswith("clock: set by the server"):
+            pass  # over TLS or not: "sync: works" will tell
+        elif found := _FAILED.match(text):
+            self._exchange_failed(found[1])
+        elif _NO_NETWORK.match(text):
+            for name in ("network", "TLS", "sync"):
+                self._not_needed(name, "no network in the settings")
+        elif found := _LINK.match(text):
+            self._done("network", found[1])
+        elif found := _LINK_FAILED.match(text):
+            self._trouble("network", found[1])
+
+    def _exchange_failed(self, words: str) -> None:
+        if any(sign in words for sign in _OF_MEMORY):
+            self._trouble("memory", words)
+        if words.startswith(_ANSWERED):
+            if self.secure is not None:
+                self._tls(_PROVEN if self.secure else "")
+            self._trouble("sync", words)
+        elif not words.startswith(_NOBODY_THERE) and any(sign in words for sign in _OF_TLS):
+            self._trouble("TLS", words)
+        else:
+            self._trouble("sync", words)
+
+    def _part_failed(self, part: str, words: str) -> None:
+        if any(sign in words for sign in _OF_MEMORY):
+            self._trouble("memory", f"{part}: {words}")
+        elif part in _LINKS:
+            self._trouble("network", words)
+        elif part == "sync":
+            self._trouble("sync", words)
+
+    def _tls(self, words: str) -> None:
+        if words:
+            self._done("TLS", words)
+        else:
+            self._not_needed("TLS", "server_url is http://")
+
+    def _done(self, name: str, words: str) -> None:
+        self.steps[name] = Step(_DONE, words)
+
+    def _trouble(self, name: str, words: str) -> None:
+        self.steps[name] = Step(_TROUBLE, words)
+
+    def _not_needed(self, name: str, words: str) -> None:
+        if not self.steps[name].end:
+            self.steps[name] = Step(_NOT_NEEDED, words)
