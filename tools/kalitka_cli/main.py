@@ -14,8 +14,8 @@ tables = typer.Typer(
 )
 app.add_typer(tables, name="table")
 
-# Without --board: a plain ESP32 with the firmware frozen in, as virtual readers are; and where files
-# are copied onto MicroPython's own image, the board that takes them for certain.
+# Without --board: a plain ESP32 with the firmware frozen in, as virtual readers are; and where
+# files are copied onto MicroPython's own image, the board that takes them for certain.
 READER_BOARD = "ESP32_GENERIC"
 PTY_BOARD = "ESP32_GENERIC_SPIRAM"
 
@@ -87,9 +87,7 @@ def deploy(
         str | None,
         typer.Option(metavar="PORT", help="Such as /dev/ttyUSB0; not needed with one device."),
     ] = None,
-    board: Annotated[
-        str, typer.Option(metavar="BOARD", help="A folder of boards/.")
-    ] = PTY_BOARD,
+    board: Annotated[str, typer.Option(metavar="BOARD", help="A folder of boards/.")] = PTY_BOARD,
     settings: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Checked, then copied as the reader's settings.json."),
