@@ -69,16 +69,22 @@ def world(request, tmp_path):
 # that none is still at one when the others have nothing to do.
 _FIRST = (
     "test_on_micropython.py",
-    "test_reader_log.py",
+    "test_loops_property.py",
     "test_survival.py",
-    "case_poller.py",
-    "test_deploy.py",
-    "test_site_tls.py",
+    "test_table_property.py",
     "test_reader.py",
+    "test_deploy.py",
+    "test_wasm_board.py",
+    "test_reader_log.py",
+    "test_rules_property.py",
+    "test_site_tls.py",
+    "test_timezone.py",
     "test_sim_by_hand.py",
-    "test_demo.py",
+    "test_sync.py",
     "test_logs_command.py",
+    "test_canteen.py",
     "test_upload.py",
+    "test_table_command.py",
 )
 
 
