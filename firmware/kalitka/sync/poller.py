@@ -24,12 +24,14 @@ _LONGEST_S = const(1800)
 _SILENT_MAX = const(3)
 _POSTPONED_S = const(600)  # a full sync that was due and failed
 _SAME_CARD_S = const(30)  # the same unknown card is not asked for again within
-# What an answer needs, and what a change of the table does.
+# What an answer needs, and what a change of the table does. Not what is native code: a chip does
+# not get its memory back, each import takes it anew.
 _PARSING = "sync.answer", "access.packing"
 _APPLYING = (
     "table.full_change",
     "table.incremental_change",
     "table.transaction",
+    "table.writers",
     "table.sorter",
     "table.merge",
     "table.rule_sets",
