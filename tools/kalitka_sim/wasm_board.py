@@ -53,6 +53,7 @@ gc.disable()
 class _Gc:
     _collect = gc.collect
     _mem_alloc = gc.mem_alloc
+    mem_free = gc.mem_free
     def collect(): pass
     def threshold(*_): pass
     def in_use(): _Gc._collect(); return _Gc._mem_alloc()
