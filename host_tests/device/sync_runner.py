@@ -52,9 +52,9 @@ class FakeClock:
     seconds: how long it has been running.
     """
 
-    def __init__(self, due, seconds):
+    def __init__(self, due):
         self.is_set = not due
-        self.seconds = seconds
+        self.seconds = 0
         self.set_to = None
         self.zone = None
 
@@ -99,7 +99,7 @@ _DEFAULTS = {
     "patience": 5,
     "clock_due": False,  # whether the clock is to be set
     "reopen": False,  # the table is closed and opened before each poll
-    "hours": 0,  # how long the reader has been running
+    "hours": 0,  # how long a poller has been there before it polls
     "dns": "",  # where the name server is
     "ntp": "",  # and the time server
     "ca": "",  # the file with the site's CA
@@ -157,7 +157,7 @@ async def _polls(options):
     given.update(options)
     url = given["url"] or "http://127.0.0.1:%d" % given["port"]
     lines = []
-    clock = FakeClock(given["clock_due"], 3600 * given["hours"])
+    clock = FakeClock(given["clock_due"])
     wifi = FakeWifi()
     settings = {"poll_seconds": 60, "full_sync_at_start": False}
     settings.update(given["settings"])
@@ -179,6 +179,7 @@ async def _polls(options):
                 keeper = NoKeeper()
             poller = Poller(client, table, clock, keeper, wifi, lines.append, found, NoLog())
             poller.longest = given["longest"]
+            clock.seconds += 3600 * given["hours"]
         if given["wanted"]:
             poller.want(given["wanted"].encode(), len(given["wanted"]))
             await poller.ask_for_card()

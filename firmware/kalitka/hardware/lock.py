@@ -31,8 +31,9 @@ class Lock:
 
     def open(self) -> None:
         """Open now; a second time while it is open begins the time anew."""
-        self._until = time.ticks_add(time.ticks_ms(), self._millis)
         self._pin.value(self._open_level)
+        # Counted from here, so that however busy the chip is, nobody has less than that.
+        self._until = time.ticks_add(time.ticks_ms(), self._millis)
         self.released = True
         self._opened.set()
 
