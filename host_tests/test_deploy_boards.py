@@ -16,6 +16,7 @@ from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import image
 from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.memory_classes import CLASSES, FROZEN_80K, MPY_ON_S3, PLAIN_STOCK, PSRAM
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
 
 PASSWORD = "a-password-of-the-air"
@@ -68,13 +69,15 @@ def switched_on(folder, memory):
 
 
 def command(board, *options):
-    return [sys.executable, "-m", "kalitka_cli", "deploy", "--port", board.port, *options]
+    name = board.board["NAME"]
+    deploying = [sys.executable, "-m", "kalitka_cli", "deploy", "--port", board.port]
+    return [*deploying, "--board", name, *options]
 
 
 def run(board, site, *options):
     """Deploy; return (exit status, stdout, stderr)."""
     done = subprocess.run(
-        command(board, *options), capture_output=True, text=True, check=False, timeout=300
+        command(board, *options), capture_output=True, text=True, check=False, timeout=PATIENCE_S
     )
     both = done.stdout + done.stderr
     assert "Traceback" not in both
@@ -116,8 +119,8 @@ def test_where_it_was_asked_for_all_the_same_the_reader_says_what_it_lacks(site,
         marks = {name: mark for mark, name in STEPS.findall(said)}
         assert marks["ready"] == "✓"
         assert WORKS not in said
-        # By how large the firmware is, the radio finds no room or TLS does not.
-        missing = {6: "network", 7: "TLS"}[status]
+        # By how large the firmware is, Python finds no room, or the radio, or TLS.
+        missing = {5: "memory", 6: "network", 7: "TLS"}[status]
         assert marks[missing] == "✗"
         assert f"the reader does not work yet; {missing}: " in complaint
         assert "this board's memory is too small for it, as said above" in complaint
@@ -240,10 +243,10 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
-        frozen_board.wait_line(r"restarting$", since=seen, timeout=120)
+        frozen_board.wait_line(r"restarting$", since=seen)
         frozen_board.wait_ready(since=len(frozen_board.console) - 1)
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=60)
+        _, complaint = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert complaint.strip() == "not waited for any longer; the reader goes on"
     assert frozen_board.present(CODE).reason == "unknown code"
@@ -275,7 +278,7 @@ def test_every_class_is_one_that_sim_knows():
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 2
     assert ", ".join(CLASSES) in done.stderr

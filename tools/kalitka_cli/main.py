@@ -14,10 +14,9 @@ tables = typer.Typer(
 )
 app.add_typer(tables, name="table")
 
-# Without --board: a plain ESP32 with the firmware frozen in, as virtual readers are; and where
-# files are copied onto MicroPython's own image, the board that takes them for certain.
+# Without --board: the one that takes files for certain; a virtual reader has them in its ROM.
+DEPLOYED_BOARD = "ESP32_GENERIC_SPIRAM"
 READER_BOARD = "ESP32_GENERIC"
-PTY_BOARD = "ESP32_GENERIC_SPIRAM"
 
 TableFiles = Annotated[
     list[Path],
@@ -87,7 +86,9 @@ def deploy(
         str | None,
         typer.Option(metavar="PORT", help="Such as /dev/ttyUSB0; not needed with one device."),
     ] = None,
-    board: Annotated[str, typer.Option(metavar="BOARD", help="A folder of boards/.")] = PTY_BOARD,
+    board: Annotated[
+        str, typer.Option(metavar="BOARD", help="A folder of boards/.")
+    ] = DEPLOYED_BOARD,
     settings: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Checked, then copied as the reader's settings.json."),
@@ -163,7 +164,7 @@ def sim(
         typer.Option(
             metavar="BOARD",
             help="A folder of boards/: its pins and its network. "
-            f"Default: {READER_BOARD}, with --pty {PTY_BOARD}.",
+            f"Default: {READER_BOARD}, with --pty that of --memory.",
         ),
     ] = None,
     memory: Annotated[
@@ -183,7 +184,7 @@ def sim(
     if pty and (server or reader or zone or ca):
         raise typer.BadParameter("a blank board has no settings: --pty goes with --folder only")
     if pty:
-        raise typer.Exit(table.run_board(folder, board or PTY_BOARD, memory))
+        raise typer.Exit(table.run_board(folder, board or "", memory))
     by = board or READER_BOARD
     raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds, ca, by))
 

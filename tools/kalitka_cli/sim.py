@@ -114,20 +114,20 @@ def run_reader(
     return 0
 
 
-def run_board(
-    folder: Path | None, board: str = "ESP32_GENERIC_SPIRAM", memory: str = PSRAM.name
-) -> int:
+def run_board(folder: Path | None, board: str = "", memory: str = PSRAM.name) -> int:
     """Run a virtual board on a PTY until Ctrl-C. Returns the exit status, as `run_reader`.
 
-    memory: the class of its chip, see `kalitka_sim.memory_classes`.
+    memory: the class of its chip, see `kalitka_sim.memory_classes`. board: "" for that of the
+    class.
     """
-    for fault in _faults_of(board):
-        _complain(fault)
-        return 2
     if memory not in CLASSES:
         _complain(f"--memory: there is no {memory!r}; there are: {', '.join(CLASSES)}")
         return 2
     known = CLASSES[memory]
+    board = board or known.board
+    for fault in _faults_of(board):
+        _complain(fault)
+        return 2
     with _until_told(), _folder(folder) as place:
         try:
             with PtyBoard(place, board, memory=known) as virtual:

@@ -25,14 +25,15 @@ _FILES = 144
 class MemoryClass:
     """A chip's memory, and what plays it.
 
-    machine, build: what MicroPython says that it runs on. regions: (bytes, free bytes) of each
-    region that the IDF has, PSRAM last. heap: bytes of Python's heap at first. flash: bytes of the
-    flash chip. process: bytes of heap that the firmware gets here; percent: bytes here for 100 of
-    the chip's.
+    board: the folder of boards/ that it is. machine, build: what MicroPython says that it runs on.
+    regions: (bytes, free bytes) of each region that the IDF has, PSRAM last. heap: bytes of
+    Python's heap at first. flash: bytes of the flash chip. process: bytes of heap that the
+    firmware gets here; percent: bytes here for 100 of the chip's.
     """
 
     name: str
     stands_for: str
+    board: str
     machine: str
     build: str
     regions: tuple[tuple[int, int], ...]
@@ -59,6 +60,7 @@ FROZEN_80K = MemoryClass(
     "frozen-80K",
     "an ESP32 without PSRAM whose MicroPython has the firmware frozen in and a heap of 80 KiB at "
     "first, which it does not outgrow; from ROM on 64 bits the same takes 160 KiB",
+    "ESP32_GENERIC",
     "Kalitka reader on ESP32 with ESP32",
     "KALITKA_ESP32",
     _ESP32,
@@ -71,6 +73,7 @@ PSRAM = MemoryClass(
     "psram",
     "an ESP32 with PSRAM (WROVER) and the stock image for it, the firmware as .mpy files; the "
     "smallest PSRAM that is sold, 2 MiB",
+    "ESP32_GENERIC_SPIRAM",
     "Generic ESP32 module with SPIRAM with ESP32",
     "ESP32_GENERIC-SPIRAM",
     (*_ESP32, (2048 * _KIB, 2040 * _KIB)),
@@ -82,6 +85,7 @@ MPY_ON_S3 = MemoryClass(
     "mpy-on-S3",
     "an ESP32-S3 without PSRAM and the stock image, the firmware as .mpy files; it has some 100 "
     "KB more than an ESP32. Its heap may come to 144 KiB beside Wi-Fi and TLS: to 208 here",
+    "ESP32_GENERIC_S3",
     "Generic ESP32S3 module with ESP32-S3",
     "ESP32_GENERIC_S3",
     ((22_000, 21_000), (345_000, 243_000)),
@@ -94,6 +98,7 @@ PLAIN_STOCK = MemoryClass(
     "plain-stock",
     "an ESP32 without PSRAM and the stock image, the firmware as .mpy files: it does not fit. Its "
     "heap takes what Wi-Fi and TLS need; here it is as large as if it got all of the chip",
+    "ESP32_GENERIC",
     "Generic ESP32 module with ESP32",
     "ESP32_GENERIC",
     _ESP32,

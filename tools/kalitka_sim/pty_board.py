@@ -40,7 +40,8 @@ class PtyBoard(VirtualChip):
     """A board whose flash lies in `folder`; blank, without MicroPython's files, when new.
 
     `port` is the path for mpremote. It is another one after each `power_on`.
-    memory: the class of its chip; one for frozen firmware has that in its MicroPython when new.
+    board_name: a folder of boards/, "" for that of the class. memory: the class of its chip; one
+    for frozen firmware has that in its MicroPython when new.
     on_typing: called with what comes over the cable, before it gets to the chip; while it runs,
     nothing goes over the cable, and an OSError pulls it out.
     rom: bytes of a new one's ROM partition, blank as well; 0 is none, as a stock board has.
@@ -49,10 +50,11 @@ class PtyBoard(VirtualChip):
     def __init__(
         self,
         folder: Path,
-        board_name: str = "ESP32_GENERIC_SPIRAM",
+        board_name: str = "",
         memory: MemoryClass = PSRAM,
         rom: int = 0,
     ):
+        board_name = board_name or memory.board
         super().__init__(folder, board_name, memory)
         self.port = ""
         self.on_typing: Callable[[bytes], None] = _nobody_looks
