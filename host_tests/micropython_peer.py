@@ -38,7 +38,7 @@ HEAPS = {
     "case_uploader": "8M",  # the same
     "case_gate": "8M",  # the same
     "case_memory": "8M",  # the same
-    "case_loops": "1M",  # lists of all that a check expects
+    "case_loops": "4M",  # lists of all that a check expects
     "loops_oracle": "1M",
     "case_table": "8M",  # 512 blocks of 4 KiB
     "case_table_damage": "8M",

@@ -121,9 +121,13 @@ def test_lines_become_records_in_whatever_pieces_they_come(runtime):
         st.sampled_from([b"\n", b"\n", b"\r\n"]),
         st.lists(st.integers(0, 3000), max_size=6),
         st.integers(0, 800),
+        st.integers(1, 30),
+        st.booleans(),
+        st.sampled_from([0, 0, 300, 384]),
     )
-    def holds(some, end, cuts, more):
-        runtime.check("check_lines", end.join(some), cuts, more)
+    def holds(some, end, cuts, more, most, cached, known):
+        text = end.join(some + some[:3])
+        runtime.check("check_lines", text, cuts, more, most, cached, known)
 
     holds()
 
@@ -143,18 +147,6 @@ def test_rule_sets_have_a_number_each_as_long_as_there_is_room(runtime):
     holds()
 
 
-def test_rules_in_records_become_their_numbers(runtime):
-    @examples(runtime)
-    @given(
-        st.lists(st.tuples(texts, st.one_of(st.none(), packed_rules)), max_size=20),
-        st.integers(0, 390),
-    )
-    def holds(some, count):
-        runtime.check("check_intern", some, [b"%d" % n for n in range(count)])
-
-    holds()
-
-
 def test_sums_tell_a_table_from_another_in_whatever_order_it_comes(runtime):
     some_rules = st.lists(packed_rules, max_size=4, unique=True)
 
@@ -166,21 +158,39 @@ def test_sums_tell_a_table_from_another_in_whatever_order_it_comes(runtime):
     holds()
 
 
-def test_records_are_listed_in_whatever_pieces_they_come(runtime):
+def test_it_is_noted_how_records_stand_to_one_another(runtime):
     @examples(runtime)
-    @given(packed_codes(), st.integers(1, 5), st.data())
-    def holds(codes, pieces, data):
-        codes = sorted(codes) if pieces % 2 else codes
-        runtime.check("check_list_records", _with(codes, data.draw, values), pieces)
+    @given(packed_codes(), st.booleans(), st.data())
+    def holds(codes, ordered, data):
+        codes = sorted(codes) if ordered else codes
+        runtime.check("check_notes", _with(codes, data.draw, values))
+
+    holds()
+
+
+def test_keys_tell_the_order_of_codes(runtime):
+    @examples(runtime)
+    @given(packed_codes(12), st.integers(0, 3))
+    def holds(codes, less):
+        runtime.check("check_keys", codes, less)
 
     holds()
 
 
 def test_a_heap_gives_codes_in_their_order(runtime):
     @examples(runtime)
-    @given(packed_codes(90), st.sampled_from([0, 258, 300]))
-    def holds(codes, stride):
-        runtime.check("check_sift", codes, stride)
+    @given(packed_codes(90), st.sampled_from([0, 258, 300]), st.integers(0, 3))
+    def holds(codes, stride, less):
+        runtime.check("check_sift", codes, stride, less)
+
+    holds()
+
+
+def test_records_are_sorted(runtime):
+    @examples(runtime)
+    @given(packed_codes(90), st.integers(1, 70), st.integers(0, 3))
+    def holds(codes, step, less):
+        runtime.check("check_sort", codes, step, less)
 
     holds()
 
@@ -281,9 +291,9 @@ def test_blocks_are_merged_into_blocks(runtime):
     sources = st.lists(packed_codes(24), max_size=5)
 
     @examples(runtime, 0.6, shrink=False)
-    @given(sources, st.one_of(st.none(), owns), limits, steps, st.data())
-    def holds(some, own, limit, step, data):
+    @given(sources, st.one_of(st.none(), owns), limits, steps, st.booleans(), st.data())
+    def holds(some, own, limit, step, goes_on, data):
         blocks = [_with(sorted(codes), data.draw, values) for codes in some]
-        runtime.check("check_flow_of_blocks", blocks, own, limit, step)
+        runtime.check("check_flow_of_blocks", blocks, own, limit, step, goes_on)
 
     holds()

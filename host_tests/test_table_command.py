@@ -21,8 +21,8 @@ from kalitka.table import codes
 from kalitka.table.block import IN_PLACE, NO_RULES
 from kalitka.table.manifest import Manifest, load
 from kalitka.table.rule_sets import RuleSets
-from kalitka.table.segment import SegmentWriter
 from kalitka.table.table import Table
+from kalitka.table.writers import SegmentWriter
 from kalitka_cli.main import app
 
 BLOCK = 1024

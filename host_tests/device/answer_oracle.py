@@ -2,7 +2,8 @@
 
 from device import rules_oracle
 from device.codes_oracle import is_code
-from kalitka.access import packing, rules
+from device.loops_oracle import RECORD_MAX, Records
+from kalitka.access import rules
 from kalitka.sync.answer import AnswerError, AnswerParser
 from kalitka.table import codes
 
@@ -12,6 +13,7 @@ class Recorder:
 
     def __init__(self):
         self.told = []
+        self._records = Records(RECORD_MAX + 200, 20, True)
 
     def minute(self, minutes):
         self.told.append(("minute", minutes))
@@ -19,17 +21,13 @@ class Recorder:
     def delete(self, code):
         self.told.append(("delete", bytes(code)))
 
-    def rules(self, records, size, seconds):
-        at = 0
-        while at < size:
-            end = at + records[at + 1] + 3
-            code = codes.unpack(bytes(records[at:end]))
-            assert records[end] == 1
-            at = end + 2 + records[end + 1]
-            packed = bytes(records[end + 2 : at])
-            self.told.append(("rule", code, rules.text_of(packed) if packed else b""))
-            seconds = seconds and not (packed and packing.speaks_seconds(packed))
-        assert at == size and not seconds
+    def rules(self, text, at, n, marks):
+        result, found = self._records.pack(text, at, n, marks)
+        for code, packed in found:
+            rule = rules.text_of(packed) if packed else b""
+            self.told.append(("rule", codes.unpack(code), rule))
+        self._records.clear()
+        return result
 
     def dropped(self, line, reason):
         self.told.append(("dropped", line, reason))

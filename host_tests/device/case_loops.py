@@ -88,7 +88,9 @@ def test_lines_become_records_in_whatever_pieces_they_come():
         numbers = Numbers(seed)
         text = b"\n".join([_line(numbers) for _ in range(numbers.below(12))])
         cuts = [numbers.below(4000) for _ in range(numbers.below(6))]
-        loops_oracle.check_lines(text, cuts, numbers.below(700))
+        most = 1 + numbers.below(20)
+        for cached in (True, False):
+            loops_oracle.check_lines(text, cuts, numbers.below(700), most, cached)
 
 
 def test_the_longest_line_makes_the_longest_record_in_the_least_room():
@@ -111,15 +113,23 @@ def test_rule_sets_get_numbers_until_there_is_no_room():
     loops_oracle.check_numbers([bytes((n,)) * 30 for n in range(120)] + [b"x"])
 
 
-def test_rules_in_records_become_their_numbers():
+def test_rules_of_lines_become_their_numbers_as_long_as_there_are_any():
     for seed in range(25):
         numbers = Numbers(seed)
-        known = [b"%d" % n for n in range(numbers.below(390))]
-        some = []
-        for code in _codes(numbers, numbers.below(20)):
-            rule = None if not numbers.below(4) else b"%d" % numbers.below(500)
-            some.append((code, rule))
-        loops_oracle.check_intern(some, known)
+        text = b""
+        for code in _codes(numbers, numbers.below(40)):
+            text += b"%s_/1_%d_29999999\n" % (code, numbers.below(30))
+        loops_oracle.check_lines(text, [numbers.below(999)], 300, 9, True, numbers.below(390))
+
+
+def test_texts_are_remembered_exactly_and_only_as_many_as_there_is_room_for():
+    # So many that their hashes meet in the slots, each twice; some differ in little.
+    texts = [b"1_%d_29999999" % n for n in range(260)]
+    texts += [b"1_0%d_29999999" % n for n in range(40)]
+    texts += [b"3_%d_1200_1111100" % n for n in range(1430, 1450)]
+    texts += [b"9_1", b"9_0", b"9_1_", b"9:1", b"9_?", b"1_1_1/", b"9_1\r"]
+    text = b"".join([b"%08X_/%s\n" % (n * 7919, rule) for n, rule in enumerate(texts + texts)])
+    loops_oracle.check_lines(text, list(range(0, len(text), 1024)), 600, 64)
 
 
 def test_sums_do_not_depend_on_the_order_and_tell_all_else_apart():
@@ -163,22 +173,56 @@ def _values(numbers):
     return loops_oracle.value_of(numbers.below(384))
 
 
-def test_records_are_listed_with_the_longest_code_and_whether_they_are_in_order():
+def test_it_is_noted_how_records_stand_to_one_another():
     for seed in range(60):
         numbers = Numbers(seed)
-        codes = _packed(numbers, numbers.below(30))
+        some = _codes(numbers, numbers.below(30))
+        codes = [packed_code(code) for code in some]
         if seed % 3:
             codes = sorted(codes)
-        some = [(code, _values(numbers)) for code in codes]
-        loops_oracle.check_list_records(some, 1 + numbers.below(5))
+        loops_oracle.check_notes([(code, _values(numbers)) for code in codes])
+        loops_oracle.check_lines_in_order(some)
+        loops_oracle.check_lines_in_order([b"%08X" % (seed * 65536 + n) for n in range(9)])
+
+
+def _families(numbers):
+    # Codes of all kinds, or of one kind that have more or less in common.
+    codes = _packed(numbers, 1 + numbers.below(60))
+    if numbers.below(2):
+        head = b"\x01\x06\x04" + numbers.bytes(numbers.below(4))
+        codes = [head + numbers.bytes(9 - len(head)) for _ in codes]
+    return codes
 
 
 def test_a_heap_gives_codes_in_their_order():
     for seed in range(60):
         numbers = Numbers(seed)
-        codes = _packed(numbers, numbers.below(60))
-        loops_oracle.check_sift(codes + codes[: numbers.below(9)], 0)
-        loops_oracle.check_sift(codes, 258 + numbers.below(100))
+        codes = _families(numbers)
+        loops_oracle.check_sift(codes + codes[: numbers.below(9)], 0, seed % 3)
+        loops_oracle.check_sift(codes, 258 + numbers.below(100), seed % 4)
+
+
+def test_shell_s_sort_puts_records_into_code_order():
+    for seed in range(90):
+        numbers = Numbers(seed)
+        codes = _families(numbers)
+        codes = numbers.shuffled(codes + codes[: numbers.below(9)])
+        loops_oracle.check_sort(codes, 1 + numbers.below(40), seed % 3)
+    for size in (1, 2, 3, 255):
+        codes = [
+            bytes((5, size - 1)) + b"~" * (size - 1) + bytes((n,)) for n in range(200, 150, -1)
+        ]
+        for less in range(3):
+            loops_oracle.check_sort(codes, 64, less)
+
+
+def test_keys_tell_the_order_of_codes_or_are_the_same():
+    for seed in range(60):
+        numbers = Numbers(seed)
+        loops_oracle.check_keys(_families(numbers)[:20], seed % 4)
+    loops_oracle.check_keys(
+        [b"\x01\x00\x00", b"\x01\x00\xff", b"\x01\x01\x00\x00", b"\x05\x00A"], 0
+    )
 
 
 def test_order_is_that_of_bytes():
@@ -309,6 +353,13 @@ def test_a_rule_set_begins_behind_those_before_it_or_nowhere():
         for cut in (0, 1, 2, numbers.below(40)):
             loops_oracle.check_set_start(sets, cut)
     loops_oracle.check_set_start([b"~" * 255, b"", b"~" * 255], 0)
+    loops_oracle.check_set_start([b"%d" % n for n in range(384)], 0)
+
+
+def test_rules_in_place_are_found_or_said_to_be_cut():
+    for size in (0, 1, 8, 127, 128, 300, 720):
+        for room in (1, size, size + 1, size + 2, size + 3, size + 4, size + 9):
+            loops_oracle.check_rules_in_place(b"r" * size, room)
 
 
 def _own(numbers):
@@ -350,6 +401,16 @@ def test_the_widest_gap_flows_into_a_block_filled_to_any_byte():
         for limit in range(used, used + 12):
             loops_oracle.check_flow_of_records(records, None, limit, 64)
             loops_oracle.check_flow_of_blocks([records[::2], records[1::2]], None, limit, 64)
+
+
+def test_a_block_that_goes_on_keeps_its_last_code_for_the_next():
+    for seed in range(30):
+        numbers = Numbers(seed)
+        sources = []
+        for _ in range(1 + numbers.below(4)):
+            codes = sorted(_packed(numbers, 1 + numbers.below(12)))
+            sources.append([(code, _values(numbers)) for code in codes])
+        loops_oracle.check_flow_of_blocks(sources, _own(numbers), 1020, 64, True)
 
 
 def test_a_merge_of_rubbish_writes_nowhere_else_and_ends():

@@ -73,13 +73,16 @@ class Table:
         self.fault = ""
         self.seconds = False
         self.changed = self.overflowed = 0
-        self.again = False
+        self.again = 0
 
-    def begin(self, full, unsorted=False):
+    def begin(self, full, again=0):
         return self
 
     def confirm(self, minute, seconds):
         self.minute = minute
+
+    def scrub(self):
+        return 0
 
     def delete(self, code):
         pass

@@ -80,15 +80,58 @@ def test_without_its_base_the_newer_segments_still_decide():
         table.close()
 
 
-def test_damage_is_healed_by_a_full_sync_even_if_no_lookup_has_met_it():
+def test_damage_is_found_by_a_scrub_even_if_no_lookup_has_met_it():
     with Folder() as folder:
-        small = Small(folder + "/table")
+        small = Small(folder + "/table", 600)
         for name in sorted(small.files):
             if name == "manifest":
                 continue
-            data = bytearray(small.files[name])
-            data[3] ^= 1
-            small.heal(small.open(name, data))
+            for at in range(3, len(small.files[name]) - 60, 500):
+                data = bytearray(small.files[name])
+                data[at] ^= 1
+                table = small.open(name, data)
+                if not table.fault:
+                    blocks = table.scrub()
+                    assert blocks > 3
+                    for _ in range(blocks - 1):
+                        assert table.scrub() == blocks
+                assert name in table.fault, at
+                if at == 3:
+                    small.heal(table)
+                table.close()
+
+
+def test_a_scrub_of_what_is_whole_finds_nothing_and_one_of_nothing_does_nothing():
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        assert table.scrub() == 0
+        table.close()
+        small = Small(folder + "/small", 600)
+        table = Table(small.folder)
+        for _ in range(3 * table.scrub()):
+            table.scrub()
+        assert (table.fault, table.minute) == ("", 7)
+        assert not small.look(table)
+        table.close()
+
+
+class _Worn:
+    # A file whose blocks cannot be read any more.
+    def seek(self, at):
+        raise OSError(5)
+
+
+def test_a_block_that_cannot_be_read_is_damage_to_a_scrub_and_to_a_lookup():
+    with Folder() as folder:
+        small = Small(folder + "/table")
+        for look in (Table.scrub, small.look):
+            table = Table(small.folder)
+            for segment in table.segments():
+                segment.blocks = (_Worn(),) + segment.blocks[1:]
+            look(table)
+            assert "cannot be read" in table.fault
+            assert table.find(b"Z", 1) == DAMAGED
+            table.close()
 
 
 def test_damage_that_a_change_meets_is_remembered():

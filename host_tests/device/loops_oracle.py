@@ -8,10 +8,11 @@ from array import array
 
 from device.codes_oracle import is_code, place_of
 from device.rules_oracle import plain, reason_of
-from kalitka import loops
+from kalitka import loops, sync_loops
 from kalitka.access import packing, rules
 from kalitka.sync.answer import FAULTS
 from kalitka.table.rule_sets import RuleSets
+from kalitka.table.sorter import TextCache
 
 KEY_ROOM = 258  # for the longest packed code, and one byte more
 NO_CODE = b"\x00"  # below every packed code
@@ -19,6 +20,10 @@ TOMBSTONE = b"\x00"
 END = -1
 MORE = FULL = 1
 SLOW = 2
+RECORD_MAX = sync_loops.RECORD_MAX
+# Places in the notes of a sort's buffer.
+USED, COUNT, ROOM, MOST, LONGEST, BROKEN, COMMON = range(7)
+ANY = 0xFFFF  # bytes in common, of no codes
 LINE_MAX = 324  # bytes of a line that are looked at
 SETS_MAX = 384
 SETS_BYTES_MAX = 3072
@@ -126,7 +131,7 @@ def check_pack_code(code, to):
     packed = packed_code(code)
     assert out.buf[out.begin + to : end] == packed, code
     copy = Guarded(len(packed))
-    loops.copy_code(out.buf, out.begin + to, copy.buf, copy.begin)
+    sync_loops.copy_code(out.buf, out.begin + to, copy.buf, copy.begin)
     copy.check()
     assert copy.buf[copy.begin : copy.end] == packed, code
 
@@ -151,34 +156,130 @@ def _speaks_seconds(text):
     return fields[0] in "37" and max(int(fields[1]), int(fields[2])) > 1440
 
 
-def check_lines(text, cuts, more):
+class Records:
+    """What takes the records of lines: a buffer with its notes, rule sets, a text cache, sums.
+
+    size: bytes of the buffer; most: records. cached: whether texts are remembered. known: rule
+    sets that have numbers already.
+    """
+
+    def __init__(self, size, most, cached, known=()):
+        self.out = Guarded(size, 0)
+        self.notes = array("H", bytes(24))
+        self.notes[ROOM] = size
+        self.notes[MOST] = most
+        self.notes[COMMON] = ANY
+        self._offsets = array("H", [0xA5A5] * (most + 1))
+        self._texts = TextCache(self.notes, cached)
+        self._sets = RuleSets(True)
+        for rule_set in known:
+            self._sets.number(rule_set)
+        self.sums = array("i", [0, 0, 0])
+        self._codes = []  # packed, of all that was told
+        self._seen = 0  # records that were looked at
+
+    def pack(self, text, at, n, marks):
+        """Take lines; returns the result and the records (packed code, rule) that came."""
+        result = self.take(text, at, n, marks)
+        self.out.check()
+        assert self._offsets[self.notes[MOST]] == 0xA5A5
+        return result, self._new_ones()
+
+    def take(self, text, at, n, marks):
+        """Call `pack_lines`; returns its result."""
+        texts = self._texts
+        return sync_loops.pack_lines(
+            at,
+            n,
+            at * 7919,
+            text,
+            marks,
+            self.sums,
+            self.out.buf,
+            self._offsets,
+            self.notes,
+            texts.texts,
+            texts.slots,
+            *self._sets.tables,
+        )
+
+    def clear(self):
+        """Forget the records."""
+        self.notes[USED] = self.notes[COUNT] = self._seen = 0
+
+    def _new_ones(self):
+        buf = self.out.buf
+        notes = self.notes
+        found = []
+        end = self._offsets[self._seen] if self._seen < notes[COUNT] else notes[USED]
+        for i in range(self._seen, notes[COUNT]):
+            at = self._offsets[i]
+            assert at == end, "a record does not begin where the one before ends"
+            value = at + buf[at + 1] + 3
+            end = _end_of_value(buf, value)
+            code = bytes(buf[at:value])
+            number = _number_of(buf[value:end])
+            rule = self._sets.get(number) if number >= 0 else bytes(buf[value + 2 : end])
+            found.append((code, rule))
+            if i:
+                before = self._codes[-1]
+                assert notes[BROKEN] or before <= code
+                assert notes[COMMON] <= _shared(before, code)
+            self._codes.append(code)
+        assert end == notes[USED]
+        assert notes[LONGEST] == max([len(code) for code in self._codes] + [0])
+        self._seen = notes[COUNT]
+        return found
+
+    def check_notes(self):
+        """Check what the notes say of all records, if they were never forgotten."""
+        codes = self._codes
+        assert bool(self.notes[BROKEN]) == (codes != sorted(codes)), codes
+        common = min([_shared(codes[i], codes[i - 1]) for i in range(1, len(codes))] + [ANY])
+        assert self.notes[COMMON] == common, (codes, self.notes)
+
+
+def _shared(one, other):
+    same = 0
+    while same < len(one) and one[: same + 1] == other[: same + 1]:
+        same += 1
+    return same
+
+
+def check_lines(text, cuts, more, most=64, cached=True, known=0):
     """Check `pack_lines` of a text (bytes) that comes up to each of these places, and whole.
 
-    more: bytes for records than a line can need.
+    more: bytes for records than a line can need. most: records. cached: whether texts of rules
+    are remembered. known: how many rule sets have numbers before.
     """
     told = []
-    out = Guarded(loops.RECORD_MAX + more, 0)
+    sets = [b"%d" % n for n in range(known)]
+    records = Records(RECORD_MAX + more, most, cached, sets)
     at = 0
     for n in sorted(cut % (len(text) + 1) for cut in cuts) + [len(text)]:
-        at = _packed_lines(text, at, n, out, told)
+        at = _packed_lines(text, at, n, records, told)
     expected = []
     lines = text.split(b"\n")
     for line in lines[:-1]:
         _expect_line(line, expected)
     assert told == expected, (text, told, expected)
     assert at == len(text) - len(lines[-1])
+    sums = array("i", [0, 0, 0])
+    for item in told:
+        if not isinstance(item, str):
+            code, rule = item
+            sync_loops.digest(code, 0, len(code), rule, 0, len(rule), sums)
+    assert sums == records.sums
 
 
-def _packed_lines(text, at, n, out, told):
+def _packed_lines(text, at, n, records, told):
     # Notes the records and faults of all whole lines of text[at:n]; returns where they end.
-    marks = array("i", [0] * 5)
+    marks = array("i", [0] * 4)
     while True:
         before = at
-        result = loops.pack_lines(text, at, n, out.buf, out.end, marks)
-        out.check()
-        at, used, ended, good, seconds = marks
+        result, found = records.pack(text, at, n, marks)
+        at, ended, good, seconds = marks
         assert ended == text[before:at].count(b"\n")
-        found = _records_in(out.buf, used)
         spoken = [rules.text_of(rule).decode() for _, rule in found if rule]
         assert good == len(spoken)
         assert bool(seconds) == any(_speaks_seconds(rule) for rule in spoken)
@@ -189,20 +290,10 @@ def _packed_lines(text, at, n, out, told):
         if result < 0:
             told.append(FAULTS[result])
         else:
-            assert result == MORE and used + loops.RECORD_MAX > out.end
-
-
-def _records_in(buf, size):
-    found = []
-    at = 0
-    while at < size:
-        end = at + buf[at + 1] + 3
-        assert buf[end] == 1
-        code = bytes(buf[at:end])
-        at = end + 2 + buf[end + 1]
-        found.append((code, bytes(buf[end + 2 : at])))
-    assert at == size
-    return found
+            notes = records.notes
+            full = notes[USED] + RECORD_MAX > notes[ROOM] or notes[COUNT] == notes[MOST]
+            assert result == MORE and full
+            records.clear()
 
 
 def _expect_line(line, expected):
@@ -251,29 +342,6 @@ def check_numbers(some):
         assert sets.number(rule_set) == number
 
 
-def check_intern(some, known):
-    """Check that rules in records become their numbers.
-
-    some: (code, packed rule or None for a delete). known: rule sets that have numbers before.
-    """
-    sets = RuleSets()
-    for rule_set in known:
-        sets.number(rule_set)
-    records = b""
-    for code, rule in some:
-        value = TOMBSTONE if rule is None else bytes((1, len(rule))) + rule
-        records += packed_code(code) + value
-    buf = bytearray(records)
-    size = sets.intern(buf, len(buf))
-    assert buf[size:] == records[size:]
-    expected = b""
-    for code, rule in some:
-        number = -2 if rule is None else sets.number(rule)
-        expected += packed_code(code) + value_of(number, rule)
-        assert number < 0 or sets.get(number) == rule
-    assert buf[:size] == expected, (some, buf[:size])
-
-
 def value_of(number, rule_set=b""):
     """Return the value (bytes) of an entry: FORMAT.md has the table."""
     if number == -2:
@@ -313,18 +381,20 @@ def sums_of(table):
         rule_set = b"".join(sorted(some))
         data = b"\xff" + packed_code(code)
         around = b"\x01" + rule_set + b"\x01"
-        loops.digest(data, 1, len(data) - 1, around, 1, 1 + len(rule_set), sums)
+        sync_loops.digest(data, 1, len(data) - 1, around, 1, 1 + len(rule_set), sums)
     return list(sums)
 
 
-def sums_of_records(lines):
+def sums_of_lines(lines):
     """Return the sums of an answer: a list of (code, packed rule), b"" for none."""
-    sums = array("i", [0, 0, 0])
-    records = b""
+    text = b""
     for code, rule in lines:
-        records += packed_code(code) + bytes((1, len(rule))) + rule
-    loops.digest_records(bytearray(records), len(records), sums)
-    return list(sums)
+        text += code + b"_/" + (rules.text_of(rule) if rule else b"") + b"\n"
+    records = Records(RECORD_MAX + 400, 99, True)
+    marks = array("i", [0] * 4)
+    while records.pack(text, marks[0], len(text), marks)[0]:
+        records.clear()
+    return list(records.sums)
 
 
 def _lines_of(table):
@@ -340,12 +410,12 @@ def check_digest(table, seed):
     lines = _lines_of(table)
     sums = sums_of(table)
     assert sums[2] == len(lines)
-    assert sums_of_records(lines) == sums
-    assert sums_of_records(numbers.shuffled(lines)) == sums
+    assert sums_of_lines(lines) == sums
+    assert sums_of_lines(numbers.shuffled(lines)) == sums
     same = sorted(lines)
     for changed in _changed(lines, numbers):
         if sorted(changed) != same:
-            assert sums_of_records(changed) != sums, (lines, changed)
+            assert sums_of_lines(changed) != sums, (lines, changed)
 
 
 def _changed(lines, numbers):
@@ -379,29 +449,60 @@ def _records_of(some):
     return data, places
 
 
-def check_list_records(some, pieces):
-    """Check `list_records` of records that come in so many pieces.
-
-    some: a list of (packed code, value), rules in place of at most 255 bytes.
-    """
+def check_notes(some):
+    """Check `note_record` of records that come one by one: (packed code, value)."""
     data, places = _records_of(some)
-    edges = [len(some) * i // pieces for i in range(pieces + 1)]
-    offsets = array("H", bytes(2 * len(some) + 2))
-    notes = array("H", [0, 0])
-    count = 0
-    for i in range(pieces):
-        bounds = (places + [len(data)])[edges[i]], (places + [len(data)])[edges[i + 1]]
-        count = loops.list_records(data, bounds[0], bounds[1], offsets, count, notes)
-    assert list(offsets) == places + [0], (offsets, places)
-    codes = [code for code, _ in some]
-    assert notes[0] == max([len(code) for code in codes] + [0])
-    assert notes[1] == (codes != sorted(codes)), codes
+    records = Records(len(data), len(some), False)
+    records.out.buf[: len(data)] = data
+    for at in places:
+        sync_loops.note_record(records.out.buf, at, records._offsets, records.notes)
+    records.notes[USED] = len(data)
+    records.out.check()
+    assert [code for code, _ in records._new_ones()] == [code for code, _ in some]
+    assert list(records._offsets) == places + [0xA5A5]
+    records.check_notes()
 
 
-def check_sift(codes, stride):
+def check_lines_in_order(codes):
+    """Check what is noted of lines with these codes, in this order."""
+    records = Records(RECORD_MAX * (1 + len(codes)), len(codes) + 1, True)
+    text = b"".join([code + b"_/9_1\n" for code in codes])
+    assert records.pack(text, 0, len(text), array("i", [0] * 4))[0] == 0
+    records.check_notes()
+
+
+def _common(codes):
+    return min([_shared(codes[0], code) for code in codes]) if codes else ANY
+
+
+def _keys_of(data, places, codes, less):
+    # As of `key_of`, by place: with all that the codes have in common, or so much less.
+    common = max(0, _common(codes) - less)
+    keys = array("i", [0] * (max(list(places) + [0]) + 1))
+    return keys, common
+
+
+def check_keys(codes, less):
+    """Check that keys tell the order of packed codes, or are the same.
+
+    less: how many of the bytes that all have in common are looked at.
+    """
+    common = max(0, _common(codes) - less)
+    keys = [sync_loops.key_of(b"\xff" + code + b"\xff" * 4, 1, common) for code in codes]
+    for i, one in enumerate(codes):
+        assert 0 <= keys[i] < 1 << 30
+        for j, other in enumerate(codes):
+            if one <= other:
+                assert keys[i] <= keys[j], (one, other)
+            if one[common : common + 3] != other[common : common + 3]:
+                assert keys[i] != keys[j], (one, other)
+            assert sync_loops.shared(one, 0, b"\xff" + other, 1) == _shared(one, other)
+
+
+def check_sift(codes, stride, less):
     """Check that a heap made and emptied with `sift` gives packed codes in their order.
 
-    stride: bytes from one to the next; 0: one behind the other.
+    stride: bytes from one to the next; 0: one behind the other. less: as of `check_keys`.
     """
     if stride:
         data = bytearray(stride * len(codes) + KEY_ROOM)
@@ -413,22 +514,43 @@ def check_sift(codes, stride):
     heap = array("H", list(places) + [0xA5A5])
     step = stride or 1
     count = len(codes)
+    keys, common = _keys_of(data, places, codes, less)
+    for place in places:
+        keys[place] = sync_loops.key_of(data, place * step, common)
     for i in range(count // 2 - 1, -1, -1):
-        loops.sift(data, heap, count, i, heap[i], step)
+        sync_loops.sift(data, heap, keys, count, i, heap[i], step)
     out = []
     while count:
         at = heap[0] * step
         out.append(bytes(data[at : at + data[at + 1] + 3]))
         count -= 1
         if count:
-            loops.sift(data, heap, count, 0, heap[count], step)
+            sync_loops.sift(data, heap, keys, count, 0, heap[count], step)
     assert out == sorted(codes), codes
     assert heap[len(codes)] == 0xA5A5
 
 
+def check_sort(codes, step, less):
+    """Check that Shell's sort puts records into code order, in steps of so many.
+
+    less: as of `check_keys`.
+    """
+    data, places = _records_of([(code, b"\x00") for code in codes])
+    offsets = array("H", [0xA5A5] + places + [0xA5A5])
+    view = memoryview(offsets)[1:]
+    common = max(0, _common(codes) - less)
+    for gap in (23, 10, 4, 1):
+        for begin in range(gap, len(codes), step):
+            end = min(begin + step, len(codes))
+            sync_loops.sort_some(gap, begin, end, data, view, common)
+    assert offsets[0] == offsets[len(codes) + 1] == 0xA5A5
+    assert sorted(offsets) == sorted([0xA5A5] + places + [0xA5A5])
+    assert [bytes(data[at : at + data[at + 1] + 3]) for at in view[: len(codes)]] == sorted(codes)
+
+
 def check_order(one, other):
     """Check `order` of two packed codes in the midst of other bytes."""
-    found = loops.order(b"\xff" + one + b"\xff", 1, b"\xff\xff" + other + b"\x00", 2)
+    found = sync_loops.order(b"\xff" + one + b"\xff", 1, b"\xff\xff" + other + b"\x00", 2)
     assert (found > 0) - (found < 0) == (one > other) - (one < other), (one, other)
 
 
@@ -508,7 +630,7 @@ def check_block(entries, limit):
 
     entries: (packed code, number, rule set in place) in code order; see `value_of`. limit: bytes.
     """
-    out = Guarded(limit + loops.RECORD_MAX)
+    out = Guarded(limit + RECORD_MAX)
     last = Guarded(KEY_ROOM, 0)
     last.buf[0] = 0
     written = []
@@ -519,7 +641,7 @@ def check_block(entries, limit):
         more = len(value) - 1 if number == -1 else 0
         before = bytes(last.buf)
         bound = out.begin + limit - more
-        end = loops.entry(out.buf, used, bound, last.buf, b"\xff" + code, 1, number)
+        end = sync_loops.entry(out.buf, used, bound, last.buf, b"\xff" + code, 1, number)
         out.check()
         last.check()
         expected = _coded_code(code, written[-1][0] if written else NO_CODE) + value
@@ -536,6 +658,7 @@ def check_block(entries, limit):
     data = bytes(out.buf[out.begin : used])
     assert decoded(data) == (written, END)
     check_walk(data, written)
+    check_seek([e for i, e in enumerate(written) if not i or e[0] != written[i - 1][0]])
 
 
 class _Block:
@@ -593,6 +716,36 @@ def check_walk(data, entries):
             assert block.walk()[1:] == entry
 
 
+def _sealed(data, begin):
+    # A block of these bytes at `begin`, that ends where the buffer does: one byte more is none.
+    size = len(data)
+    return b"\xa5" * begin + bytes((size % 256, size // 256)) + data + b"\x5a" * 4
+
+
+def check_seek(entries):
+    """Check that `seek` finds the values of codes of at most seven bytes, and no others.
+
+    entries: (packed code, value) in code order, no code twice, as in a segment.
+    """
+    block = _sealed(coded(entries), 3)
+    places = {}
+    for n, (code, value) in enumerate(entries):
+        places[code] = 5 + len(coded(entries[: n + 1])) - len(value)
+    for key in _keys_near(list(places)):
+        if len(key) <= 9:
+            found = loops.seek(3, len(block), block, key)
+            assert found == places.get(key, END), (entries, key, found)
+
+
+def check_seek_of_anything(data, keys):
+    """Check that `seek` through any bytes ends within the block, or says what it is."""
+    block = _sealed(bytes(data), 3)
+    for key in keys:
+        found = loops.seek(3, len(block), block, key)
+        assert found in (END, loops.MALFORMED) or 5 < found < len(block) - 4, (data, key, found)
+        assert loops.seek(3, len(block) - 1, block, key) == loops.MALFORMED
+
+
 def _keys_near(codes):
     keys = [b"\x01\x00\x00", b"\x05\xfe" + b"\xff" * 255]
     for code in codes[:: 1 + len(codes) // 8]:
@@ -625,10 +778,12 @@ def check_walk_of_anything(data, room):
             break
     else:
         assert not data
-    for key in _keys_near([code for code, _ in entries])[:9]:
+    keys = _keys_near([code for code, _ in entries])[:9]
+    for key in keys:
         block.rewind()
         while block.walk(key)[0] > 0:
             pass
+    check_seek_of_anything(data, [key for key in keys if len(key) <= 9])
 
 
 # Segments
@@ -674,25 +829,48 @@ def check_set_start(sets, cut):
         assert found == (start if whole else -1), (sets, cut, number, found)
     for number in (len(sets), len(sets) + 1, 400):
         assert loops.set_start(data + b"\x00\x00", size, number) == -1
+    for number in range(len(sets) + 2):
+        whole = number < len(sets) and starts[number] + 1 + len(sets[number]) <= size
+        place = array("H", [9, size, 0, 0])
+        found = loops.rules_of(b"\xff" + value_of(number), 1, data + b"\x00\x00", place)
+        assert found == (1 if whole else -1), (sets, cut, number, found)
+        if whole:
+            assert data[place[2] : place[3]] == sets[number]
+
+
+def check_rules_in_place(rule_set, room):
+    """Check `rules_of` of an entry that has its rules in place, or none, in so many bytes."""
+    place = array("H", [0, 0, 0, 0])
+    assert loops.rules_of(b"\xff" + TOMBSTONE, 1, b"", place) == -2
+    buf = b"\xff" + value_of(-1, rule_set) + b"\xff"
+    place[0] = room
+    found = loops.rules_of(buf, 1, b"", place)
+    if room < len(buf) - 1:
+        assert found == -1
+    else:
+        assert found == 0 and buf[place[2] : place[3]] == rule_set
 
 
 # Streams
 
 
 class _Flow:
-    # `flow` from a heap into blocks of `limit` bytes; what it leaves is taken by hand.
+    # `flow` from a stream into blocks of `limit` bytes; what it leaves is taken by hand.
 
     def __init__(self, own, limit, verbatim, step):
         self.count = 0
         self.stride = 1
         self.room = 0
-        self.heap = self.state = array("H", [0])
+        self.place = 0
+        self.common = 0
+        self.heap = self.state = self.keys = array("H", [0])
         self.buf = b""
         self._own = array("H", own)
+        self._given = max(own)
         self._limit = limit
         self._verbatim = verbatim
         self._step = step
-        self._out = Guarded(limit + loops.RECORD_MAX, 0)
+        self._out = Guarded(limit + RECORD_MAX, 0)
         self._last = Guarded(KEY_ROOM, 0)
         self._last.buf[0] = 0
         self._used = 2
@@ -703,9 +881,17 @@ class _Flow:
         """Let everything flow."""
         while self.count:
             marks = [self.count, self.stride, self.room, self._used, self._limit]
-            marks = array("i", marks + [self._verbatim, self._step, len(self._own)])
-            result = loops.flow(
-                self.buf, self.heap, self.state, self._out.buf, self._last.buf, self._own, marks
+            marks += [self._verbatim, self._step, len(self._own), self._given]
+            marks = array("i", marks + [self.place, self.common])
+            result = sync_loops.flow(
+                self.buf,
+                self.heap,
+                self.state,
+                self.keys,
+                self._out.buf,
+                self._last.buf,
+                self._own,
+                marks,
             )
             self._out.check()
             self._last.check()
@@ -713,6 +899,8 @@ class _Flow:
             assert result or not marks[0] or not marks[6]
             self.count = marks[0]
             self._used = marks[3]
+            self._given = marks[8]
+            self.place = marks[9]
             if result == FULL:
                 self.check_full(self._end_block())
             elif result == SLOW:
@@ -720,6 +908,13 @@ class _Flow:
             elif result < 0:
                 self.end_source(result)
         self._end_block()
+
+    def check_numbers(self, before):
+        """Check that sets without a number got the next ones, each another one."""
+        after = list(self._own)
+        new = sorted(after[i] for i in range(len(after)) if after[i] != before[i])
+        assert new == list(range(max(before) + 1, self._given + 1)), (before, after)
+        assert all(after[i] == before[i] for i in range(len(after)) if before[i])
 
     def _end_block(self):
         # Returns the entries of the block.
@@ -750,9 +945,8 @@ class _Flow:
 
     def may_be_slow(self, code, value, alone):
         """Check that there was a reason to leave an entry."""
-        number = _number_of(value)
         assert not self._verbatim
-        assert not alone or (number >= 0 and not any(self._own[number : number + 1])), code
+        assert not alone or _number_of(value) >= len(self._own), code
 
 
 def _number_of(value):
@@ -762,14 +956,14 @@ def _number_of(value):
 class _RecordFlow(_Flow):
     def __init__(self, records, *others):
         super().__init__(*others)
+        records = sorted(records)
         self.buf, places = _records_of(records)
-        self.heap = self.state = array("H", places)
+        self.heap = self.state = self.keys = array("H", places)
         self.count = len(places)
-        for i in range(self.count // 2 - 1, -1, -1):
-            loops.sift(self.buf, self.heap, self.count, i, self.heap[i], 1)
+        self.common = _common([code for code, _ in records])
 
     def least(self):
-        at = self.heap[0]
+        at = self.heap[self.place]
         end = at + self.buf[at + 1] + 3
         return bytes(self.buf[at:end]), bytes(self.buf[end : _end_of_value(self.buf, end)])
 
@@ -779,37 +973,46 @@ class _RecordFlow(_Flow):
         while self.count and self.least()[0] == code:
             taken.append(self.least())
             self.count -= 1
-            if self.count:
-                loops.sift(self.buf, self.heap, self.count, 0, self.heap[self.count], 1)
+            self.place += 1
         self.may_be_slow(code, taken[0][1], len(taken) == 1)
         return taken
 
 
 class _BlockFlow(_Flow):
-    def __init__(self, blocks, *others):
+    # goes_on: whether blocks say that another one follows with the same code. none does.
+    def __init__(self, blocks, goes_on, common, *others):
         super().__init__(*others)
         # Blocks of one size, each behind room for a code, and a guard between them and behind.
         self.room = KEY_ROOM
+        self.common = common
+        self._goes_on = goes_on
         size = max([len(block) for block in blocks] + [0])
-        self.stride = KEY_ROOM + size + len(_BEHIND)
-        self._blocks = [block + b"\x5a" * (size - len(block)) + _BEHIND for block in blocks]
+        self.stride = KEY_ROOM + 2 + size + len(_BEHIND)
+        head = bytes((0, sync_loops.NEXT_BLOCK_GOES_ON if goes_on else 0))
+        self._blocks = [head + block + b"\x5a" * (size - len(block)) + _BEHIND for block in blocks]
         self.buf = bytearray(b"".join(bytes(KEY_ROOM) + block for block in self._blocks))
         self.state = array("H", bytes(6 * len(blocks)))
         self.heap = array("H", bytes(2 * len(blocks)))
+        self.keys = array("i", bytes(4 * len(blocks)))
         self.malformed = 0
         for source, block in enumerate(blocks):
-            begin = source * self.stride + KEY_ROOM
+            begin = source * self.stride + KEY_ROOM + 2
             self.state[3 * source] = begin
             self.state[3 * source + 1] = begin + len(block)
             if self._walk(source) >= 0:
                 self.heap[self.count] = source
                 self.count += 1
         for i in range(self.count // 2 - 1, -1, -1):
-            loops.sift(self.buf, self.heap, self.count, i, self.heap[i], self.stride)
+            self._sift(i, self.heap[i])
 
     def _walk(self, source):
         at = source * self.stride
-        return loops.walk(self.buf, at, KEY_ROOM, self.state, 3 * source, NO_CODE)
+        order = loops.walk(self.buf, at, KEY_ROOM, self.state, 3 * source, NO_CODE)
+        self.keys[source] = sync_loops.key_of(self.buf, at, self.common)
+        return order
+
+    def _sift(self, hole, item):
+        sync_loops.sift(self.buf, self.heap, self.keys, self.count, hole, item, self.stride)
 
     def least(self):
         source = self.heap[0]
@@ -829,15 +1032,15 @@ class _BlockFlow(_Flow):
             if self._walk(source) < 0:
                 self.end_source(END)
             else:
-                loops.sift(self.buf, self.heap, self.count, 0, source, self.stride)
-        self.may_be_slow(code, taken[0][1], len(taken) == 1 and not at_end)
+                self._sift(0, source)
+        self.may_be_slow(code, taken[0][1], len(taken) == 1 and not (at_end and self._goes_on))
         return taken
 
     def end_source(self, result):
         self.malformed += result == loops.MALFORMED
         self.count -= 1
         if self.count:
-            loops.sift(self.buf, self.heap, self.count, 0, self.heap[self.count], self.stride)
+            self._sift(0, self.heap[self.count])
 
     def check_blocks(self):
         # Only the rooms of the codes may have been written to.
@@ -865,35 +1068,43 @@ def _check_flowed(flow, entries, own):
     assert flowed == expected, (flowed, expected)
     codes = [code for code, _ in flowed]
     assert len(codes) == len(set(codes))
+    flow.check_numbers(own)
 
 
 def check_flow_of_records(records, own, limit, step):
     """Check that records (packed code, value) flow into blocks in code order.
 
-    own: the number plus one of each rule set where it is written to; None to keep them as they
-    are. limit: bytes of a block. step: entries at once.
+    own: the number plus one of each rule set where it is written to, 0 for none yet; None to keep
+    them as they are. limit: bytes of a block. step: entries at once.
     """
     flow = _RecordFlow(records, own or [0], limit, own is None, step)
     flow.run()
     _check_flowed(flow, records, own)
 
 
-def check_flow_of_blocks(sources, own, limit, step):
+def check_flow_of_blocks(sources, own, limit, step, goes_on=False):
     """Check that blocks are merged into blocks; as `check_flow_of_records`.
 
-    sources: lists of (packed code, value) in code order.
+    sources: lists of (packed code, value) in code order. goes_on: whether the blocks say that
+    their last code is also the first of the next block.
     """
     blocks = [coded(source) for source in sources]
-    flow = _BlockFlow(blocks, own or [0], limit, own is None, step)
+    entries = [entry for source in sources for entry in source]
+    common = _common([code for code, _ in entries])
+    flow = _BlockFlow(blocks, goes_on, common, own or [0], limit, own is None, step)
     flow.run()
     flow.check_blocks()
     assert not flow.malformed
-    _check_flowed(flow, [entry for source in sources for entry in source], own)
+    _check_flowed(flow, entries, own)
+    if goes_on and own:
+        lasts = [source[-1][0] for source in sources if source]
+        assert not set(lasts) & {code for code, _ in flow.entries}
 
 
 def check_flow_of_anything(blocks, verbatim, limit):
     """Check that a merge of blocks of any bytes ends and writes only where it may."""
-    flow = _BlockFlow([bytes(block) for block in blocks], [1] * 300, limit, verbatim, 7)
+    blocks = [bytes(block) for block in blocks]
+    flow = _BlockFlow(blocks, False, 0, [1] * 300, limit, verbatim, 7)
     flow.check_full = flow.may_be_slow = lambda *_: None
     flow.read = lambda _: []
     flow.run()

@@ -168,7 +168,7 @@ class History:
 
     def _note(self, before, after, full, again):
         self._count("syncs")
-        self._count("sorted in flash", again)
+        self._count("asked again", again)
         if not full and len(after) < len(before):
             kept = after[0] == before[0]
             assert len(before) > 4 and len(after) == 1 + kept, (before, after)

@@ -12,10 +12,13 @@ def apply(table, full, changes, minute):
 
     changes: a list of (code, packed rule or None). Returns whether it was asked again.
     """
-    if not _applied(table.begin(full), changes, minute).again:
-        return False
-    assert not _applied(table.begin(full, True), changes, minute).again, "asked again and again"
-    return True
+    again = 0
+    while True:
+        asked = _applied(table.begin(full, again), changes, minute).again
+        if not asked:
+            return again > 0
+        assert asked > again, "the server is asked again and again"
+        again = asked
 
 
 def _applied(transaction, changes, minute):
@@ -61,7 +64,7 @@ def check_entries(table, entries, unknown=()):
 def long_code(number):
     """Return a code of 250 bytes.
 
-    A sort buffer of 18 KiB holds seventy of them, and a block of flash some hundred: what is too
+    A sort buffer of 8 KiB holds thirty of them, and a block of flash some hundred: what is too
     large for the memory takes few operations.
     """
     return b"~" * 246 + b"%04d" % number

@@ -34,6 +34,6 @@ def test_everything_happened_often():
     print("# in all:", ", ".join(f"{name} {count}" for name, count in sorted(totals.items())))
     assert totals["syncs"] > 5000
     assert totals["merges of deltas"] > 100 and totals["merges into the base"] > 100
-    assert totals["sorted in flash"] > 50 and totals["no room"] > 20
+    assert totals["asked again"] > 50 and totals["no room"] > 20
     assert totals["cuts in time"] > 500 and totals["cuts behind the commit"] > 20
     assert totals["damage noticed"] > 100

@@ -16,7 +16,9 @@ _MINUTE = 29921460
 
 @dataclass(frozen=True)
 class Answers:
-    """Paths of the answers; `codes` has codes of both full ones to look up, in random order."""
+    """Paths of the answers; `codes` has codes of both full ones to look up, in random order, and
+    `absent` as many of neither.
+    """
 
     tokens: int
 
@@ -25,6 +27,7 @@ class Answers:
     nothing: Path
     one: Path
     codes: Path
+    absent: Path
 
 
 def _line(code: str, number: int) -> str:
@@ -81,6 +84,7 @@ def make(folder: Path, count: int, in_code_order: bool) -> Answers:
         "nothing": _answer([]) + b"\n",
         "one": _answer([_line(changed, (second[changed] + 1) % RULE_SETS)], changed),
         "codes": "\n".join(known).encode(),
+        "absent": "\n".join(_fresh_code(dice, first | second) for _ in known).encode(),
     }
     for name, body in bodies.items():
         (folder / name).write_bytes(body)

@@ -23,7 +23,7 @@ SYNCED = 50_000  # tokens of the figures that are about a sync
 LARGEST = SIZES[-1]
 MIB = 1024 * KIB
 
-PIECE = 512  # bytes of an answer that are parsed between two awaits: the firmware's client
+PIECE = 1024  # bytes of an answer that are parsed between two awaits: the firmware's client
 
 _RUNS = 3  # of what is timed
 _WORKERS = 2

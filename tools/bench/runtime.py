@@ -8,6 +8,7 @@ a board.
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,14 +86,16 @@ class Runtime:
         heap: str,
         patience: float = PATIENCE_S,
         script: str = _MEASURE,
+        under: Sequence[str] = (),
     ) -> Result:
         """Run one measurement of a script of the device's. Raises RuntimeError if it fails
         otherwise than for want of room or time.
 
-        heap: the bytes of a chip's, with K or M.
+        heap: the bytes of a chip's, with K or M. under: the command that runs the process and
+        watches it, such as a counter of instructions.
         """
         size = heap_with_rom(_bytes(heap), self._rom.stat().st_size)
-        command = [micropython(), "-X", f"heapsize={size}", "-m", _STARTER]
+        command = [*under, sys.executable, micropython(), "-X", f"heapsize={size}", "-m", _STARTER]
         try:
             done = subprocess.run(
                 [*command, self._rom, script, program, flash, what, *map(str, arguments)],
@@ -101,7 +104,11 @@ class Runtime:
                 text=True,
                 check=False,
                 timeout=patience,
-                env={**os.environ, "MICROPYPATH": f"{self.folder}:.frozen"},
+                env={
+                    **os.environ,
+                    "MICROPYPATH": f"{self.folder}:.frozen",
+                    "PYTHONHASHSEED": "0",  # the wheel's command begins in CPython
+                },
             )
         except subprocess.TimeoutExpired as ended:
             said = ended.stdout or b""

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kalitka.table import codes, manifest
 from kalitka.table.block import BLOCK, NO_RULES, Damaged
-from kalitka.table.segment import ABSENT, PRESENT
+from kalitka.table.segment import ABSENT, DAMAGED, PRESENT
 from kalitka_cli.table_files import (
     FOOTER,
     INDEX,
@@ -196,7 +196,7 @@ class _SegmentCheck:
             self._report.add(f"{part} of {segment.name}: wrong checksum", _SEGMENT)
         count = segment.block_count
         for number in tracked(range(count), segment.name, count):
-            self._check_block(number, segment.read(number))
+            self._check_block(number, segment.block(number))
         if self._whole:
             self._check_counts()
         if count and INDEX not in segment.faulty:
@@ -279,8 +279,11 @@ class _SegmentCheck:
             return  # told already
         try:
             state = segment.find(entry.key)
-        except (Damaged, *RUBBISH) as e:
-            self._note("lookup", f"a lookup of {name_of(entry.key)} fails: {e}", _WRITTEN_SO)
+            fault = segment.fault if state == DAMAGED else ""
+        except RUBBISH as e:
+            state, fault = DAMAGED, str(e)
+        if state == DAMAGED:
+            self._note("lookup", f"a lookup of {name_of(entry.key)} fails: {fault}", _WRITTEN_SO)
             return
         found = bytes(segment.rules[segment.at : segment.end]) if state == PRESENT else None
         if state == ABSENT or found != entry.rule_set:

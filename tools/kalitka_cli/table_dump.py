@@ -63,7 +63,7 @@ def _segment_lines(segment: SegmentFile, faults: list[str]) -> Iterator[bytes]:
     # All that can be read; the rest becomes faults.
     count = segment.block_count
     for number in tracked(range(count), segment.name, count):
-        block = segment.read(number)
+        block = segment.block(number)
         for entry in block.entries:
             try:
                 yield _lines(entry)

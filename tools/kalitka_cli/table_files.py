@@ -115,19 +115,14 @@ class SegmentFile(Segment):
         self._state = array("H", [0, 0, 0])
         self.sets = self._all_sets()
 
-    @property
-    def block_count(self) -> int:
-        """How many blocks there are."""
-        return -(-self.blocks[3] // BLOCK)
-
-    def read(self, number: int) -> Block:
+    def block(self, number: int) -> Block:
         """Return what the block of this number, from 0 on, says."""
         at = number * BLOCK
         buf = self._buf
         state = self._state
         view = memoryview(buf)[KEY_ROOM : KEY_ROOM + min(BLOCK, self.blocks[3] - at)]
         try:
-            read_block(self.blocks, at, view)
+            read_block(self.blocks, number, view)
         except Damaged as e:
             return Block([], 0, str(e))
         start(buf, 0, KEY_ROOM, len(view), state, 0)

@@ -99,7 +99,7 @@ def _figures(segment: SegmentFile) -> _Figures:
     count = segment.block_count
     used = in_place = 0
     for number in tracked(range(count), segment.name, count):
-        block = segment.read(number)
+        block = segment.block(number)
         if block.fault:
             raise Damaged(block.fault)
         used += block.used

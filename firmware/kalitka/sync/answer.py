@@ -8,25 +8,23 @@ sink in the order of the answer; believes nothing before the first line is seen 
 nothing at all before `finish` was told that every byte had come. What is wrong in one line is
 dropped, counted and reported; the rest goes on. Source: protocol, "Sync: the answer as a stream".
 
-A sink has `minute(minutes)`, `delete(code)`, `rules(records, size, seconds)` and
-`dropped(line, reason)`. Rules come as records, some lines at a time: see `loops.pack_lines`;
-`records` is a bytearray that the sink may change, `seconds` tells whether one of the rules can
-only be in seconds. A code whose rule was dropped is still told, with an empty rule: the reader
-then knows the code and can say that it understands none of its rules.
+A sink has `minute(minutes)`, `delete(code)`, `rules(text, at, n, marks)` and
+`dropped(line, reason)`. `rules` takes the whole lines of text[at:n] itself, and says of them in
+`marks` and its result what `sync_loops.pack_lines` does; it is called until that is 0. A code
+whose rule was dropped it takes with an empty rule: the reader then knows the code and can say that
+it understands none of its rules.
 """
 
 from array import array
 
-from kalitka import loops
 from kalitka.access import packing
 from kalitka.table import codes
 from micropython import const
 
 _ITEM_MAX = const(326)  # a line as far as it is looked at, one byte more and a newline
 _DIGITS_MAX = const(10)  # of a minute
-_RECORDS = const(1024)  # bytes; two pieces of an answer fit
 
-# What is wrong with a line, by the number that `loops.pack_lines` returns.
+# What is wrong with a line, by the number that `sync_loops.pack_lines` returns.
 FAULTS = {-4: "no _/ in line"}
 FAULTS.update(codes.FAULTS)
 FAULTS.update(packing.FAULTS)
@@ -52,8 +50,7 @@ class AnswerParser:
         self._item = bytearray(_ITEM_MAX)  # what has come of the current code or line
         self._length = 0  # bytes of it, also those that did not fit
         self._line = 1
-        self._records = bytearray(_RECORDS)
-        self._marks = array("i", [0] * 5)
+        self._marks = array("i", [0, 0, 0, 0])
         self.received = 0  # bytes fed
         self.deletes = 0
         self.rules = 0
@@ -94,7 +91,7 @@ class AnswerParser:
             self._end_line()
         self._state = _FINISHED
         # What remains are the counters; the memory is wanted for the commit.
-        self._item = self._records = bytearray()
+        self._item = bytearray()
 
     def _feed_minute(self, data, at, n):
         end = data.find(b"%", at, n)
@@ -170,19 +167,17 @@ class AnswerParser:
         self._pack(self._item, 0, size + 1)
 
     def _pack(self, data, at, n):
-        # Tells the sink of all whole lines of data[at:n]; returns where the rest begins.
+        # Lets the sink have all whole lines of data[at:n]; returns where the rest begins.
         marks = self._marks
-        while True:
-            fault = loops.pack_lines(data, at, n, self._records, _RECORDS, marks)
-            at, used, lines, rules, seconds = marks
-            self._line += lines
-            self.rules += rules
-            if used:
-                self._sink.rules(self._records, used, bool(seconds))
-            if not fault:
-                return at
+        fault = 1
+        while fault:
+            fault = self._sink.rules(data, at, n, marks)
+            at = marks[0]
+            self._line += marks[1]
+            self.rules += marks[2]
             if fault < 0:
                 self._drop(FAULTS[fault], self._line - 1)
+        return at
 
     def _take(self, data, at, end):
         # What does not fit is counted and thrown away: such an item is dropped at its end.

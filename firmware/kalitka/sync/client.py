@@ -11,7 +11,7 @@ from kalitka.table import codes
 from micropython import const
 
 _API = "/api/v%d/token-reader/%s"
-_PIECE = const(512)  # bytes parsed between two chances for others to run
+_PIECE = const(1024)  # bytes parsed between two chances for others to run
 _TIME_MAX = const(160)  # bytes of an answer of the time endpoint
 _OK_MAX = const(80)  # bytes looked at of an answer of the access-logs endpoint
 _QUOTE_MAX = const(60)  # characters quoted of an answer that is none

@@ -3,8 +3,8 @@
 Follows the protocol's "Applying it": all of an answer or nothing; minute 0 asks for everything
 and replaces the table; an answer with minute 0 asks for that at once; what changes nothing
 writes nothing; everything is asked for anew at times, as the settings say. Promises: no fault of
-server or network ends the loop or touches the table; while it works, others run after every 512
-bytes and every 64 records; a server that is in trouble is asked less and less often.
+server or network ends the loop or touches the table; while it works, others run after every
+1,024 bytes and every 64 records; a server that is in trouble is asked less and less often.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ _ENOSPC = const(28)
 _LOOK_S = 0.25  # between two looks at what is due
 _HOUR = const(3600)
 _NEVER = const(0x3FFFFFFF)  # uptime in seconds
+_DAY_S = const(86400)
 _LONGEST_S = const(1800)
 # So many silent exchanges in a row, and the link is not believed any more.
 _SILENT_MAX = const(3)
@@ -71,6 +72,7 @@ class Poller:
         self._names = [code.encode() for code in settings["codes"]] or None
         self._next = 0  # all of these: uptime in seconds
         self._save_due = self._told_due = clock.uptime() + _HOUR
+        self._scrub_due = 0
         self._full_due = 0 if settings["full_sync_at_start"] else self._daily()
         self._wanted = None  # a card to be asked for
         self._asked = b""
@@ -106,6 +108,8 @@ class Poller:
                 await uploader.send()
             elif self._client.fading():
                 await self._client.touch()
+            if now >= self._scrub_due:
+                self._scrub(now)
             if now >= self._told_due:
                 self._told_due = now + _HOUR
                 self._report("sync: " + self.summary())
@@ -160,6 +164,16 @@ class Poller:
         table = "table of minute %d" % self._table.minute
         return ", ".join([ago, counts, table] + ([self.error] if self.error else []))
 
+    def _scrub(self, now):
+        # Reads a block of the table now and then, each of them once a day: what the flash has
+        # lost is told, and a full sync is due, before a card meets it.
+        table = self._table
+        fault = table.fault
+        blocks = table.scrub()
+        self._scrub_due = now + (_DAY_S // blocks if blocks else _HOUR)
+        if table.fault != fault:
+            self._report("table: %s" % table.fault)
+
     def _daily(self):
         hours = self._full_hours
         return self._clock.uptime() + int(hours * _HOUR) if hours else _NEVER
@@ -204,10 +218,12 @@ class Poller:
         minute = 0 if full else table.minute
         try:
             changes = await self._exchange(minute, self._names)
-            if changes.again:
-                self._report("sync: the answer is out of order and not the table: asked for again")
+            # Twice at most: asked for what it is, and then for what comes in another order.
+            while changes.again:
+                again = changes.again
+                self._report("sync: the answer is not the table: asked for again")
                 del changes  # its memory is the other one's
-                changes = await self._exchange(minute, self._names, True)
+                changes = await self._exchange(minute, self._names, again)
         except Exception as e:
             if full and table.minute and not isinstance(e, (Refused, Silent)):
                 # Too much for somebody on the way, or for this reader: changes go on meanwhile.
@@ -239,14 +255,14 @@ class Poller:
     async def _ask_for(self, names):
         self._tell("unknown card", await self._exchange(None, names))
 
-    async def _exchange(self, minute, names, unsorted=False):
+    async def _exchange(self, minute, names, again=0):
         # Asks once and applies what comes.
         table = self._table
         changes = _Changes(table)
         try:
             if minute == 0:
                 # At once: the earlier, the more of the heap is in one piece.
-                changes.begin(True, unsorted)
+                changes.begin(True, again)
             answer = self._client.sync(minute, changes, names)
             try:
                 changes.count(await asyncio.wait_for(answer, self.longest))
@@ -285,7 +301,7 @@ class _Changes:
     # The answer's sink: everything goes into a transaction, which begins with the first change.
 
     changed = overflowed = 0
-    again = False
+    again = 0
 
     def __init__(self, table):
         self._table = table
@@ -297,8 +313,8 @@ class _Changes:
         self.lost = parser.dropped
         self.reasons = parser.reasons
 
-    def begin(self, full, unsorted=False):
-        self._transaction = transaction = self._table.begin(full, unsorted)
+    def begin(self, full, again=0):
+        self._transaction = transaction = self._table.begin(full, again)
         return transaction
 
     def minute(self, minute):
@@ -307,8 +323,8 @@ class _Changes:
     def delete(self, code):
         (self._transaction or self.begin(False)).delete(code)
 
-    def rules(self, records, size, seconds):
-        (self._transaction or self.begin(False)).take(records, size, seconds)
+    def rules(self, text, at, n, marks):
+        return (self._transaction or self.begin(False)).take(text, at, n, marks)
 
     def settle(self):
         return self._transaction.settle() if self._transaction else ()

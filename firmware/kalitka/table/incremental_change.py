@@ -3,12 +3,14 @@
 Becomes a new delta of the codes that changed. Deltas that add up are merged.
 """
 
+from array import array
+
 from kalitka.table import codes
 from kalitka.table.block import NO_RULES, Damaged
 from kalitka.table.merge import Entries
-from kalitka.table.segment import SegmentWriter
 from kalitka.table.sorter import STEP
-from kalitka.table.transaction import Transaction
+from kalitka.table.transaction import Transaction, sums_after
+from kalitka.table.writers import SegmentWriter
 from micropython import const
 
 _DELTAS_MAX = const(4)  # a lookup of an unknown code reads one block of each
@@ -20,10 +22,19 @@ _LOOKUPS = const(4)  # looked up between two chances for others to run: each rea
 class IncrementalChange(Transaction):
     """A change that is applied to the table."""
 
+    def __init__(self, table):
+        super().__init__(table, None)
+        # Of what codes had and have.
+        self._gone = array("i", [0, 0, 0])
+        self._come = array("i", [0, 0, 0])
+
     def delete(self, code: bytes) -> None:
         """Remove every rule that `code` (bytes) had before this transaction."""
         record = codes.pack(code) + b"\x00"
-        self._keep(record, len(record))
+        while not self._sorter.add(record):
+            if not self._sorter.grow():
+                for _ in self._drain():
+                    pass
 
     def commit(self, minute: int):
         """Make the change the table's; see Transaction."""
@@ -51,7 +62,10 @@ class IncrementalChange(Transaction):
                 # No room, in flash or memory. Deletes must not wait for it.
                 if len(names) > _SEGMENTS_MAX:
                     raise
-        table.install(names, minute, self.seconds)
+        sums = table.sums
+        if sums is not None:
+            sums = sums_after(sums, self._come, self._gone)
+        table.install(names, minute, self.seconds, sums)
 
     def _write_changes(self, stream, group):
         # Writes the codes whose state becomes another to a segment. Returns its name, "" if
@@ -70,6 +84,10 @@ class IncrementalChange(Transaction):
                         file = open(table.folder + "/" + name, "wb")  # noqa: SIM115
                         writer = SegmentWriter(file, group.rule_sets)
                     writer.add(group.key, 0, group.number, group.rule_set)
+                    if old is not None:
+                        group.digest(old, self._gone)
+                    if group.number != NO_RULES:
+                        group.digest(group.rule_set, self._come)
                 count += 1
                 if count % _LOOKUPS == 0:
                     yield

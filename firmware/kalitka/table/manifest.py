@@ -23,6 +23,8 @@ class Manifest:
     seconds: whether the server was seen to speak of day times in seconds.
     origin: a number that names the server and reader the rules came from.
     segments: file names, oldest (the base) first.
+    sums: of all codes with their rules, a list of three, or None if they are not known; see
+    FORMAT.md.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class Manifest:
         seconds: bool = False,
         origin: int = 0,
         segments: tuple = (),
+        sums: list | None = None,
     ):
         self.minute = minute
         self.generation = generation
         self.seconds = seconds
         self.origin = origin
         self.segments = segments
+        self.sums = sums if segments else [0, 0, 0]
 
     def save(self, folder: str) -> None:
         """Replace the folder's manifest: the commit of a transaction."""
@@ -48,6 +52,8 @@ class Manifest:
             "unit %s" % ("second" if self.seconds else "minute"),
             "origin %d" % self.origin,
         ]
+        if self.sums:
+            lines.append("sums %d %d %d" % tuple(self.sums))
         for name in self.segments:
             lines.append("segment %s" % name)
         text = "\n".join(lines) + "\n"
@@ -76,12 +82,15 @@ def load(folder: str) -> Manifest:
                 segments.append(value)
             else:
                 fields[name] = value
+        # A manifest of an earlier firmware has no sums.
+        sums = [int(one) for one in fields["sums"].split()] if "sums" in fields else None
         return Manifest(
             int(fields["minute"]),
             int(fields["generation"]),
             fields["unit"] == "second",
             int(fields["origin"]),
             tuple(segments),
+            sums,
         )
     except (KeyError, ValueError):
         raise Damaged("the manifest has a wrong line")

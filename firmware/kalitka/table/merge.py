@@ -2,14 +2,14 @@
 
 A stream has `buf`; `at`, where in it the packed code of the current entry is, -1 behind the
 last one; `value`, where its value is, coded as in a block; and `next()`. For `BlockWriter.pour`
-it shows the heap that it is: `heap`, `count`, `stride`, `room`, `state` as `loops.flow` has
-them, and `flowed(count, stopped)` to be told what became of it. Promises: a merge holds one
-block a source and nothing that grows with them.
+it shows what it is made of: `heap`, `count`, `stride`, `room`, `state`, `keys`, `place` and
+`common` as `sync_loops.flow` has them, and `flowed(count, place, stopped)` to be told what became
+of it. Promises: a merge holds one block a source and nothing that grows with them.
 """
 
 from array import array
 
-from kalitka import loops
+from kalitka import loops, sync_loops
 from kalitka.table.block import (
     BLOCK,
     IN_PLACE,
@@ -28,61 +28,69 @@ from kalitka.table.rule_sets import RuleSets
 class Merge:
     """The stream of all entries of some sources; entries of one code come in any order.
 
-    sources: a list as of `read_block`. buf: a bytearray to work in, of key + block
-    bytes a source or more. key: bytes kept for a packed code; block: bytes of a block. Raises
-    Damaged.
+    sources: a list as of `read_block`. buf: a bytearray to work in, of key + block bytes a source
+    or more. key: bytes kept for a packed code; block: the most bytes of a block; common: bytes
+    that all codes have in common at their beginning. Raises Damaged.
 
     source: the number in the list of where the current entry is from.
     """
 
-    def __init__(self, sources: list, buf: bytearray, key: int, block: int):
+    place = 0
+
+    def __init__(self, sources: list, buf: bytearray, key: int, block: int, common: int = 0):
         self.buf = buf
         self.room = key
         self.stride = key + block
+        self.common = common
         self.state = array("H", bytes(6 * len(sources)))
         self.heap = array("H", bytes(2 * len(sources)))
+        self.keys = array("i", bytes(4 * len(sources)))
         self.count = 0
         self._sources = sources
-        self._block = block
         self._view = memoryview(buf)
-        self._next = array("i", [0] * len(sources))  # where in a source its next block begins
+        self._next = array("H", bytes(2 * len(sources)))  # the number of a source's next block
         for source in range(len(sources)):
             if self._load(source):
                 self.heap[self.count] = source
                 self.count += 1
         for i in range(self.count // 2 - 1, -1, -1):
-            loops.sift(buf, self.heap, self.count, i, self.heap[i], self.stride)
+            self._sift(i, self.heap[i])
         self._look()
 
     def next(self) -> None:
         """Go on to the next entry."""
         source = self.source
-        order = loops.walk(
-            self.buf, source * self.stride, self.room, self.state, 3 * source, NO_KEY
-        )
-        if order < 0:
-            self._go_on(order)
-        elif self.count > 1:
-            loops.sift(self.buf, self.heap, self.count, 0, source, self.stride)
+        self._go_on(self._walk(source))
         self._look()
 
-    def flowed(self, count: int, stopped: int) -> None:
-        """Take note that entries were taken by `loops.flow`, and what stopped it."""
+    def flowed(self, count: int, place: int, stopped: int) -> None:
+        """Take note that entries were taken by `sync_loops.flow`, and what stopped it."""
         self.count = count
         if stopped < 0:
             self._go_on(stopped)
         self._look()
 
-    def _go_on(self, end):
-        # The block of the least source has ended, for this reason.
+    def _walk(self, source):
+        # Goes to the source's next entry.
+        at = source * self.stride
+        order = loops.walk(self.buf, at, self.room, self.state, 3 * source, NO_KEY)
+        if order > 0:
+            self.keys[source] = sync_loops.key_of(self.buf, at, self.common)
+        return order
+
+    def _go_on(self, order):
+        # The least source is at its next entry, or at the end of its block.
         source = self.heap[0]
-        if end == loops.MALFORMED:
+        if order == loops.MALFORMED:
             self._malformed(source)
-        if not self._load(source):
+        if order < 0 and not self._load(source):
             self.count -= 1
             source = self.heap[self.count]
         if self.count:
-            loops.sift(self.buf, self.heap, self.count, 0, source, self.stride)
+            self._sift(0, source)
+
+    def _sift(self, hole, item):
+        sync_loops.sift(self.buf, self.heap, self.keys, self.count, hole, item, self.stride)
 
     def _look(self):
         if self.count:
@@ -96,14 +104,15 @@ class Merge:
         # Reads the source's next block and goes to its first entry; False if there is none.
         at = source * self.stride
         begin = at + self.room
-        offset = self._next[source]
-        size = min(self._block, self._sources[source][3] - offset)
-        if not size:
+        blocks = self._sources[source]
+        number = self._next[source]
+        size = min(blocks[4], blocks[3] - number * blocks[4])
+        if size <= 0:
             return False
-        read_block(self._sources[source], offset, self._view[begin : begin + size])
-        self._next[source] = offset + size
+        read_block(blocks, number, self._view[begin : begin + size])
+        self._next[source] = number + 1
         start(self.buf, at, self.room, size, self.state, 3 * source)
-        if loops.walk(self.buf, at, self.room, self.state, 3 * source, NO_KEY) < 0:
+        if self._walk(source) < 0:
             self._malformed(source)
         return True
 
@@ -140,11 +149,11 @@ class Entries:
         merge = self._merge
         if merge.at < 0:
             return False
-        loops.copy_code(merge.buf, merge.at, self.key, 0)
+        sync_loops.copy_code(merge.buf, merge.at, self.key, 0)
         newest = merge.source
         self._take()
         merge.next()
-        while merge.at >= 0 and not loops.order(self.key, 0, merge.buf, merge.at):
+        while merge.at >= 0 and not sync_loops.order(self.key, 0, merge.buf, merge.at):
             if merge.source < newest:
                 newest = merge.source
                 self._take()

@@ -6,7 +6,7 @@ allocates nothing but the answer.
 
 from array import array
 
-from kalitka import loops
+from kalitka import sync_loops
 from micropython import const
 
 # Held in memory while a segment is open: two hundred schedules fit, and whoever has a window of
@@ -19,11 +19,14 @@ _SMALL = const(8)  # at first there is so much less of everything: most syncs br
 
 
 class RuleSets:
-    """Rule sets by number, from 0 on."""
+    """Rule sets by number, from 0 on. large: whether many are expected.
 
-    def __init__(self):
-        self._may_grow = True
-        self._make(_SMALL)
+    tables: what `sync_loops.number_of` works on.
+    """
+
+    def __init__(self, large: bool = False):
+        self._may_grow = not large
+        self._make(1 if large else _SMALL)
 
     @property
     def room(self) -> int:
@@ -33,37 +36,18 @@ class RuleSets:
     def number(self, rule_set: bytes) -> int:
         """Return the number of a set, a new one if need be; -1 (IN_PLACE) if there is no room."""
         size = len(rule_set)
-        self._prepare(size)
-        return loops.number_of(
-            rule_set, 0, size, self._arena, self._slots, self._starts, self._counts
-        )
+        self.prepare(size)
+        return sync_loops.number_of(rule_set, 0, size, *self.tables)
 
     def get(self, number: int) -> bytes:
         """Return the set (bytes) of a number."""
         begin = self._starts[number]
         return bytes(self._arena[begin + 1 : begin + 1 + self._arena[begin]])
 
-    def intern(self, records: bytearray, size: int) -> int:
-        """Replace the rules in `records[:size]` by their numbers; return the new size."""
-        self._prepare(size)
-        return loops.intern(records, size, self._arena, self._slots, self._starts, self._counts)
-
-    def _make(self, share):
-        # What `loops.number_of` works on: the sets, each after its length; the hash table, of
-        # numbers plus one; where each set begins; and the counts and bounds.
-        slots = _SLOTS // share
-        room = COUNT_MAX // share
-        tables = (
-            bytearray(_BYTES_MAX // share),
-            array("H", bytes(2 * slots)),
-            array("H", bytes(2 * room)),
-        )
-        self._arena, self._slots, self._starts = tables
-        self._counts = array("H", [0, 0, slots - 1, room, _BYTES_MAX // share])
-
-    def _prepare(self, size):
-        # Makes room for records of so many bytes, of four or more each, as far as can be.
+    def prepare(self, size: int) -> None:
+        """Make room for the rules of so many bytes of text or records, as far as can be."""
         count, used, _, room, limit = self._counts
+        # Four bytes or more each.
         fits = used + 1 + size <= limit and count + 1 + size // 4 <= room
         if fits or not self._may_grow:
             return
@@ -80,3 +64,16 @@ class RuleSets:
             end = at + 1 + arena[at]
             self.number(bytes(arena[at + 1 : end]))
             at = end
+
+    def _make(self, share):
+        # What `sync_loops.number_of` works on: the sets, each after its length; the hash table, of
+        # numbers plus one; where each set begins; and the counts and bounds.
+        slots = _SLOTS // share
+        room = COUNT_MAX // share
+        self.tables = (
+            bytearray(_BYTES_MAX // share),
+            array("H", bytes(2 * slots)),
+            array("H", bytes(2 * room)),
+            array("H", [0, 0, slots - 1, room, _BYTES_MAX // share]),
+        )
+        self._arena, _, self._starts, self._counts = self.tables

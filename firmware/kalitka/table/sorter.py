@@ -1,106 +1,141 @@
 """A sort of records in a fixed buffer, and in flash where there are more.
 
-A record is a packed code and a value as in a block: a tombstone for a delete, or a rule, in
-place or by its number. Records come in any order; a full buffer is sorted and written out as a
-*run* of blocks, and the runs are merged. Promises: memory is bounded whatever the number of
-records; nothing is written that the buffer can hold; what changed in the file between writing
-and reading raises Damaged; no step works on more than 64 records; `discard` leaves no file.
+Records, as of `sync_loops`, come in any order; a full buffer is sorted and written out as a *run*
+of blocks, and the runs are merged. Promises: memory is bounded whatever the number of records,
+and known beforehand: it is never found out by trying how much there is; nothing is written that
+the buffer can hold; what changed in the file between writing and reading raises Damaged; no step
+works on more than 64 records; `discard` leaves no file.
 """
 
 import os
 from array import array
 
-from kalitka import loops
-from kalitka.table.block import BlockWriter
+from kalitka import sync_loops
 from kalitka.table.merge import Merge
+from kalitka.table.writers import BlockWriter
 from micropython import const
 
 STEP = const(64)  # records between two chances for others to run
 
-# The buffer grows: most polls bring few records. At last it is as large as the heap allows that
-# has room left for the rest of the sync: connection, parser, rule sets, what is being written.
-_SIZES = ((1024,), (4096,), (18432, 12288, 8192, 6144, 4096))
-_RESERVE = const(22)  # KiB that the large buffers leave free, all but the smallest
+# Bytes of the buffer: most polls bring few records, and it grows once. A full sync takes the
+# large one at once, and 2 KiB that say where the records are: half of what it may take of the
+# heap. In a merge the buffer has a block of each run; if there are more, some are merged first.
+_SMALL = const(1024)
+LARGE = const(8192)
 _PER_RECORD = const(7)  # bytes of buffer to a record, as a rule: a card's code takes so many
 
-_RUN_BLOCK = const(384)  # bytes; holds the longest record, and a merge needs one a run
+# Bytes of a run's block: it holds the longest record. The smaller, the more runs at once.
+_SHORT_BLOCK = const(192)
+_SHORT_CODE = const(64)  # bytes of the longest packed code in such blocks
+_LONG_BLOCK = const(384)
 # What a piece of an answer can bring: below this the buffer is crowded.
-_PIECE_BYTES = const(1024)
-_PIECE_RECORDS = const(144)
+_PIECE_BYTES = const(1536)
+_PIECE_RECORDS = const(176)
+
+# Of the text cache: two hundred texts as long as that of a rule of day times fit.
+_TEXTS = const(2304)  # bytes
+_SLOTS = const(256)
+
+_GAPS = (301, 132, 57, 23, 10, 4, 1)  # of Shell's sort: Ciura's
+_STEP_OF_ONE_GAP = const(256)  # a fraction of the work that sorting 64 records is
+
+# `notes`, an array("H") that `sync_loops.pack_lines` keeps.
+_USED = const(0)  # bytes of the buffer
+_COUNT = const(1)  # records in it
+_ROOM = const(2)  # bytes that it has
+_MOST = const(3)  # records that there can be
+_LONGEST = const(4)  # packed code so far, in bytes
+_BROKEN = const(5)  # 1 if a code was below the one before it
+_COMMON = const(6)  # bytes that all codes have in common at their beginning
+# The rest is the text cache's: bytes of it in use, 7; how many slots there are, less one; bytes
+# that there are; texts in it, 10; how many there can be.
+_MASK = const(8)
+_TEXTS_ROOM = const(9)
+_TEXTS_MOST = const(11)
+_NOTES = const(12)
+_ANY = const(0xFFFF)  # bytes in common, of no codes
 
 
 class Sorter:
     """Sorts records. `prefix` is the beginning of the path of the files it may make.
 
-    spilled: whether there are runs.
+    buffer: a bytearray of LARGE bytes to work in, None to begin with a small one.
+
+    buf, offsets, notes: the records, as `sync_loops.pack_lines` makes them; they are others after
+    `settle`. spilled: whether there are runs.
     """
 
-    def __init__(self, prefix: str):
+    def __init__(self, prefix: str, buffer: bytearray | None):
         self._prefix = prefix
-        self._data = bytearray()
-        self._offsets = array("H")
-        self._growth = 0  # how often the buffer has grown
-        self._used = 0
-        self._count = 0
-        self._notes = array("H", [0, 0])  # the longest packed code, and whether order is broken
+        self.notes = array("H", bytes(2 * _NOTES))
+        self.notes[_COMMON] = _ANY
+        self._large = buffer is not None
+        self._take(buffer if buffer is not None else bytearray(_SMALL))
+        self._first = b""  # a code of the first buffer that was sorted
         self._files = []  # (file, path)
-        # Of each run: the number of its file, where it begins there, and its bytes.
+        # Of each run: the number of its file, where it begins there, its bytes, those of a block.
         self._runs = array("i")
         self.spilled = False
 
     @property
     def crowded(self) -> bool:
         """Whether the buffer has to be emptied before the next piece of an answer."""
-        return (
-            self._growth == len(_SIZES)
-            and self._count > 0
-            and (self._free_bytes() < _PIECE_BYTES or self._free_records() < _PIECE_RECORDS)
+        notes = self.notes
+        return self._large and (
+            notes[_ROOM] - notes[_USED] < _PIECE_BYTES
+            or notes[_MOST] - notes[_COUNT] < _PIECE_RECORDS
         )
 
     @property
     def in_order(self) -> bool:
         """Whether all records of the buffer came in code order."""
-        return not self._notes[1]
+        return not self.notes[_BROKEN]
 
-    def fits(self, size: int) -> bool:
-        """Tell whether records of so many bytes find room, if need be in a larger buffer.
-
-        Raises MemoryError if they would not even in an empty one.
-        """
-        # A record has four bytes or more.
-        while self._free_bytes() < size or self._free_records() < size // 4:
-            if self._growth == len(_SIZES):
-                if self._count:
-                    return False
-                raise MemoryError("no room for records")
-            self._grow()
+    def grow(self) -> bool:
+        """Make the buffer large; return False if it is."""
+        if self._large:
+            return False
+        self._large = True
+        kept = self.buf
+        size = self.notes[_USED]
+        offsets = self.offsets
+        self._take(bytearray(LARGE))
+        memoryview(self.buf)[:size] = memoryview(kept)[:size]
+        for i in range(self.notes[_COUNT]):
+            self.offsets[i] = offsets[i]
         return True
 
-    def expect_many(self) -> None:
-        """Make the buffer large now: the later, the less of the heap is in one piece."""
-        self._growth = len(_SIZES) - 1
-        self._grow()
-
-    def add(self, records: bytearray, size: int) -> None:
-        """Take the records in `records[:size]`; `fits` must have said that they do."""
-        end = self._used + size
-        self._data[self._used : end] = memoryview(records)[:size]
-        self._count = loops.list_records(
-            self._data, self._used, end, self._offsets, self._count, self._notes
-        )
-        self._used = end
+    def add(self, record) -> bool:
+        """Take a record (bytes-like); return False if there is no room for it."""
+        notes = self.notes
+        at = notes[_USED]
+        end = at + len(record)
+        if end > notes[_ROOM] or notes[_COUNT] == notes[_MOST]:
+            return False
+        memoryview(self.buf)[at:end] = record
+        sync_loops.note_record(self.buf, at, self.offsets, notes)
+        notes[_USED] = end
+        return True
 
     def clear(self) -> None:
         """Forget the records of the buffer."""
-        self._used = self._count = 0
-        self._notes[1] = 0
+        notes = self.notes
+        notes[_USED] = notes[_COUNT] = notes[_BROKEN] = 0
+
+    def skip(self) -> None:
+        """Forget the records of the buffer, but not that they were out of order."""
+        self.notes[_USED] = self.notes[_COUNT] = 0
 
     def keep_from(self, record: int) -> None:
         """Forget the records before the one of this number, counted from 0."""
-        begin = self._offsets[record] if record < self._count else self._used
-        data = self._data[begin : self._used]
+        notes = self.notes
+        begin = self.offsets[record] if record < notes[_COUNT] else notes[_USED]
+        kept = self.buf[begin : notes[_USED]]
+        places = self.offsets[record : notes[_COUNT]]
         self.clear()
-        self.add(data, len(data))
+        for i, place in enumerate(places):
+            end = places[i + 1] - begin if i + 1 < len(places) else len(kept)
+            self.add(kept[place - begin : end])
 
     def whole_codes(self) -> int:
         """Return how many records are in order and of codes before the last one, of which more
@@ -108,17 +143,16 @@ class Sorter:
         """
         if not self.in_order:
             return 0
-        data = self._data
-        offsets = self._offsets
-        count = self._count - 1
-        while count and not loops.order(data, offsets[count - 1], data, offsets[count]):
+        buf = self.buf
+        offsets = self.offsets
+        count = max(self.notes[_COUNT] - 1, 0)
+        while count and not sync_loops.order(buf, offsets[count - 1], buf, offsets[count]):
             count -= 1
         return count
 
     def first(self, count: int) -> "Sorted":
         """Return the stream of the buffer's first records (so many), which came in order."""
-        # Offsets in order are a heap already.
-        return Sorted(self._data, self._offsets, count)
+        return Sorted(self.buf, self.offsets, count, self._common())
 
     def stream(self):
         """Return the stream of all records in code order: a generator that ends in it.
@@ -126,7 +160,7 @@ class Sorter:
         To be used as `stream = yield from sorter.stream()`. Takes the records with it.
         """
         if self.spilled:
-            if self._count:
+            if self.notes[_COUNT]:
                 yield from self.spill()
             return (yield from self._merged())
         return (yield from self._sorted())
@@ -136,51 +170,52 @@ class Sorter:
         stream = yield from self._sorted()
         if not self._files:
             self._open()
-        yield from self._write(stream)
+        yield from self._write(stream, self._block())
         self.clear()
 
     def discard(self) -> None:
-        """Remove every file and forget the records."""
-        self.clear()
-        self._data = bytearray()
-        self._offsets = array("H")
-        self._growth = 0
+        """Remove every file and forget the records, and the memory they had."""
+        self.notes[_USED] = self.notes[_COUNT] = self.notes[_ROOM] = self.notes[_MOST] = 0
+        self.buf = bytearray()
+        self.offsets = array("H")
         self._runs = array("i")
         while self._files:
             _close(*self._files.pop())
 
-    def _free_bytes(self):
-        return len(self._data) - self._used
-
-    def _free_records(self):
-        return len(self._offsets) - self._count
-
-    def _grow(self):
-        kept = self._data[: self._used]
-        sizes = _SIZES[self._growth]
-        self._growth += 1
-        for size in sizes:
-            self._data = bytearray()
-            self._offsets = array("H")
-            try:
-                self._offsets = array("H", bytes(size // _PER_RECORD * 2))
-                self._data = bytearray(size)
-                if size != sizes[-1]:
-                    [bytearray(1024) for _ in range(_RESERVE)]
-                break
-            except MemoryError:
-                if size == sizes[-1]:
-                    raise
-        self.clear()
-        self.add(kept, len(kept))
+    def _take(self, buffer):
+        most = len(buffer) // _PER_RECORD
+        self.buf = buffer
+        self.offsets = array("H", bytes(2 * most))
+        self.notes[_ROOM] = len(buffer)
+        self.notes[_MOST] = most
 
     def _sorted(self):
-        # The buffer as a heap, least record first.
-        for i in range(-1 if self.in_order else self._count // 2 - 1, -1, -1):
-            loops.sift(self._data, self._offsets, self._count, i, self._offsets[i], 1)
-            if i % STEP == 0:
-                yield
-        return Sorted(self._data, self._offsets, self._count)
+        # The buffer's records, least first.
+        count = self.notes[_COUNT]
+        if not self.in_order:
+            common = self._common()
+            for gap in _GAPS:
+                for begin in range(gap, count, _STEP_OF_ONE_GAP):
+                    end = min(begin + _STEP_OF_ONE_GAP, count)
+                    sync_loops.sort_some(gap, begin, end, self.buf, self.offsets, common)
+                    yield
+        return Sorted(self.buf, self.offsets, count, self._common())
+
+    def _common(self):
+        # Bytes that all codes have in common so far: what those of this buffer have they may not
+        # have with those before.
+        notes = self.notes
+        if notes[_COUNT]:
+            at = self.offsets[0]
+            if self._first:
+                same = sync_loops.shared(self.buf, at, self._first, 0)
+                notes[_COMMON] = min(notes[_COMMON], same)
+            else:
+                self._first = bytes(self.buf[at : at + self.buf[at + 1] + 3])
+        return notes[_COMMON]
+
+    def _block(self):
+        return _SHORT_BLOCK if self.notes[_LONGEST] <= _SHORT_CODE else _LONG_BLOCK
 
     def _open(self):
         path = "%s%d.tmp" % (self._prefix, len(self._files) + 1)
@@ -188,33 +223,35 @@ class Sorter:
         self._files.append((open(path, "w+b"), path))  # noqa: SIM115
         self._end = 0
 
-    def _write(self, stream):
+    def _write(self, stream, block):
         # Writes a stream behind what the newest file has, as a run.
         file = self._files[-1][0]
-        writer = BlockWriter(_RUN_BLOCK)
+        writer = BlockWriter(block)
         begin = self._end
         while stream.at >= 0:
             if writer.pour(stream, None, STEP) == STEP:
                 yield
-            if writer.stopped == loops.FULL:
-                self._end += file.write(writer.take(True))
+            if writer.stopped == sync_loops.FULL:
+                goes_on = not sync_loops.order(writer.last, 0, stream.buf, stream.at)
+                self._end += file.write(writer.take(True, goes_on))
         self._end += file.write(writer.take(False))
-        for number in (len(self._files) - 1, begin, self._end - begin):
+        for number in (len(self._files) - 1, begin, self._end - begin, block):
             self._runs.append(number)
         self.spilled = True
 
     def _merged(self):
-        self._offsets = array("H")  # all records are in runs
-        fan_in = len(self._data) // (self._notes[0] + _RUN_BLOCK)
-        while len(self._runs) // 3 > fan_in:
+        self.offsets = array("H")  # all records are in runs
+        block = self._block()
+        fan_in = len(self.buf) // (self.notes[_LONGEST] + block)
+        while len(self._runs) // 4 > fan_in:
             # Into a file of their own: where reading and writing take turns in one file,
             # LittleFS copies the block at its end each time.
-            merged = min(fan_in, len(self._runs) // 3 - fan_in + 1)
+            merged = min(fan_in, len(self._runs) // 4 - fan_in + 1)
             self._open()
-            yield from self._write(self._merge(merged))
-            self._runs = self._runs[3 * merged :]
+            yield from self._write(self._merge(merged, block), block)
+            self._runs = self._runs[4 * merged :]
             self._close_first()
-        return self._merge(len(self._runs) // 3)
+        return self._merge(len(self._runs) // 4, block)
 
     def _close_first(self):
         # Removes the files before that of the first run: they take room that others need.
@@ -223,13 +260,13 @@ class Sorter:
                 _close(*self._files[number])
                 self._files[number] = ()
 
-    def _merge(self, count):
+    def _merge(self, count, block):
         # The merge of the first runs, so many.
         sources = []
-        for i in range(0, 3 * count, 3):
-            number, begin, size = self._runs[i : i + 3]
-            sources.append(self._files[number] + (begin, size))
-        return Merge(sources, self._data, self._notes[0], _RUN_BLOCK)
+        for i in range(0, 4 * count, 4):
+            number, begin, size, own_block = self._runs[i : i + 4]
+            sources.append(self._files[number] + (begin, size, own_block))
+        return Merge(sources, self.buf, self.notes[_LONGEST], block, self.notes[_COMMON])
 
 
 def _close(file=None, path=""):
@@ -243,32 +280,48 @@ def _close(file=None, path=""):
 
 
 class Sorted:
-    """The stream of a heap's records, least first; uses the heap up. See `merge`."""
+    """The stream of records that are in code order. See `merge`."""
 
     stride = 1
     room = 0
 
-    def __init__(self, buf, heap, count):
+    def __init__(self, buf: bytearray, offsets: array, count: int, common: int):
         self.buf = buf
-        self.heap = self.state = heap
+        self.common = common
+        self.heap = self.state = self.keys = offsets
+        self.place = 0
         self.count = count
         self._look()
 
     def next(self) -> None:
         """Go on to the next record."""
-        self.count -= 1
-        if self.count:
-            loops.sift(self.buf, self.heap, self.count, 0, self.heap[self.count], 1)
-        self._look()
+        self.flowed(self.count - 1, self.place + 1, 0)
 
-    def flowed(self, count: int, stopped: int) -> None:
-        """Take note that records were taken by `loops.flow`."""
+    def flowed(self, count: int, place: int, stopped: int) -> None:
+        """Take note that records were taken by `sync_loops.flow`."""
         self.count = count
+        self.place = place
         self._look()
 
     def _look(self):
         if self.count:
-            self.at = self.heap[0]
+            self.at = self.heap[self.place]
             self.value = self.at + self.buf[self.at + 1] + 3
         else:
             self.at = -1
+
+
+class TextCache:
+    """Texts of rules that have got a number, so that most lines need not look at their rule.
+
+    texts, slots: as `sync_loops.pack_lines` has them: of each text its size in bytes, the number
+    and the text itself, four bits a character; and a hash table of where each begins, plus one.
+    """
+
+    def __init__(self, notes: array, large: bool):
+        texts, slots = (_TEXTS, _SLOTS) if large else (0, 1)
+        self.texts = bytearray(texts)
+        self.slots = array("H", bytes(2 * slots))
+        notes[_MASK] = slots - 1
+        notes[_TEXTS_ROOM] = texts
+        notes[_TEXTS_MOST] = slots * 3 // 4

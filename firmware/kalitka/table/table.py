@@ -9,20 +9,19 @@ FORMAT.md has the bytes and the recovery. Who asks the server, and when, is `syn
 
 import os
 
+from kalitka import loops
 from kalitka.table import codes, manifest
 from kalitka.table.block import NO_RULES, Cursor, Damaged
-from kalitka.table.full_change import FullChange
-from kalitka.table.incremental_change import IncrementalChange
-from kalitka.table.merge import Entries
-from kalitka.table.segment import ABSENT, PRESENT, Segment
-from kalitka.table.transaction import Transaction
+from kalitka.table.segment import ABSENT, DAMAGED, PRESENT, Segment
 from micropython import const
+
+# What applies a change is imported when there is one: a table that only decides does without.
 
 UNKNOWN = ABSENT
 FOUND = PRESENT
-DAMAGED = const(2)
 
 _ENOENT = const(2)
+_BUFFER = const(8192)  # bytes that a full change works in: sorter.LARGE
 
 
 class Table:
@@ -34,6 +33,7 @@ class Table:
 
     minute: the server's minute of this state; 0 asks for a full sync.
     seconds: this server was seen to give day times in seconds.
+    sums: of what the table has, a list, None if they are not known; see FORMAT.md.
     fault: why the table needs a full sync to be whole again, in words, else "".
     rules, at, end: after `find` returned FOUND, the rule set is `rules[at:end]`.
     """
@@ -44,10 +44,11 @@ class Table:
         self.fault = ""
         self.swept = 0  # files removed so far: leftovers of cut syncs, and replaced ones
         self._cursor = Cursor()
-        self._key = bytearray(codes.PACKED_MAX)
+        self._key = self._cursor.key
         self._segments = []  # newest first; None for one that cannot be read
         self._transaction = None
         self._untidy = False  # files were begun since the last sweep
+        self._scrubbed = 0  # blocks that were read by `scrub`
         self._orphans = 0  # segments up to this number lost their manifest, and are its trace
         self.rules = self._cursor.buf
         self.at = self.end = 0
@@ -55,9 +56,9 @@ class Table:
 
     def find(self, code: bytes | bytearray, n: int) -> int:
         """Look up the code `code[:n]` (bytes-like): FOUND, UNKNOWN or DAMAGED."""
-        if codes.pack_into(code, n, self._key) < 0:
+        if loops.pack_code(code, 0, n, self._key, 0) < 0:
             return UNKNOWN
-        return self._find_packed(self._key)
+        return self._find()
 
     def lookup(self, code: bytes) -> bytes | None:
         """Return the rule set (bytes) of a code, None if unknown. Raises Damaged."""
@@ -65,6 +66,8 @@ class Table:
 
     def items(self):
         """Yield (code, rule set), both bytes, in code order. Raises Damaged."""
+        from kalitka.table.merge import Entries
+
         try:
             entries = Entries(self.segments())
             while entries.next_live():
@@ -78,23 +81,49 @@ class Table:
         for code, _ in self.items():
             yield code
 
-    def begin(self, full: bool, unsorted: bool = False) -> Transaction:
-        """Begin a change: a full one replaces the table, the other is applied to it.
+    def begin(self, full: bool, again: int = 0):
+        """Begin a Transaction: a full one replaces the table, the other is applied to it.
 
-        unsorted: whether the one before ended with `again`.
-        Raises ValueError if another is under way, Damaged if only a full sync can help.
+        again: what the change before it ended with, as its `again`. Raises ValueError if another
+        is under way, Damaged if only a full sync can help, MemoryError.
         """
         if self._transaction:
             raise ValueError("a change of the table is under way")
         if self.fault and not full:
             raise Damaged(self.fault)
-        self._transaction = FullChange(self, unsorted) if full else IncrementalChange(self)
+        if full:
+            # Before what works in it is imported: the later, the less of the heap is in one piece.
+            buffer = bytearray(_BUFFER)
+            from kalitka.table.full_change import FullChange
+
+            self._transaction = FullChange(self, buffer, again)
+        else:
+            from kalitka.table.incremental_change import IncrementalChange
+
+            self._transaction = IncrementalChange(self)
         return self._transaction
 
     def save_minute(self) -> None:
         """Write the minute down if it moved on without a change of the rules."""
         if self.minute != self._manifest.minute and not self.foreign and not self.fault:
-            self._commit(self._manifest.segments, self.minute, self.seconds)
+            self._commit(self._manifest.segments, self.minute, self.seconds, self.sums)
+
+    def scrub(self) -> int:
+        """Read the next block, so that damage is told before a card meets it: `fault` has it then.
+
+        Returns how many blocks there are: after so many calls each has been read once.
+        """
+        blocks = sum([segment.block_count for segment in self._segments if segment])
+        number = self._scrubbed % max(blocks, 1)
+        self._scrubbed = number + 1
+        for segment in self._segments:
+            if segment:
+                if number < segment.block_count:
+                    if not segment.read(number):
+                        self.fault = segment.fault
+                    break
+                number -= segment.block_count
+        return blocks
 
     def close(self) -> None:
         """Close all files."""
@@ -106,8 +135,9 @@ class Table:
     # What follows is for transactions.
 
     def lookup_packed(self, key: bytes) -> bytes | None:
-        """As `lookup`, for a packed code."""
-        state = self._find_packed(key)
+        """As `lookup`, for what begins with a packed code (bytes-like, at most 258 bytes)."""
+        self._key[: len(key)] = key
+        state = self._find()
         if state == DAMAGED:
             raise Damaged(self.fault)
         return bytes(self.rules[self.at : self.end]) if state == FOUND else None
@@ -136,54 +166,60 @@ class Table:
         """Take a minute whose state is the one that is there; writes only what must be kept."""
         reset = minute == 0 and self._manifest.minute
         if self.foreign or seconds != self.seconds or reset:
-            self._commit(self._manifest.segments, minute, seconds)
+            self._commit(self._manifest.segments, minute, seconds, self.sums)
         self.minute = minute
 
-    def install(self, names: list[str], minute: int, seconds: bool) -> None:
+    def install(self, names: list[str], minute: int, seconds: bool, sums: list | None) -> None:
         """Make these segment files (oldest first) the table: the moment of the commit."""
         # Opened first: what cannot be read back is not committed.
         try:
             segments = [self.open_segment(name) for name in reversed(names)]
         except Damaged as e:
             raise OSError("what was written cannot be read back: %s" % e)
-        self._commit(tuple(names), minute, seconds)
+        self._commit(tuple(names), minute, seconds, sums)
         self.close()
         self._segments = segments
         self.minute = minute
 
-    def release(self, transaction: Transaction) -> None:
+    def release(self, transaction) -> None:
         """End a transaction; what it left behind, or replaced, is removed."""
         if self._transaction is transaction:
             self._transaction = None
             if self._untidy:
                 self._sweep()
 
-    def _commit(self, names, minute, seconds):
-        new = manifest.Manifest(minute, self._generation, seconds, self.origin, names)
+    def _commit(self, names, minute, seconds, sums):
+        new = manifest.Manifest(minute, self._generation, seconds, self.origin, names, sums)
         new.save(self.folder)
         self._manifest = new
         self._orphans = 0
         self.seconds = seconds
+        self.sums = new.sums
         self.foreign = False
 
-    def _find_packed(self, key):
-        for segment in self._segments:
-            # What stands behind a segment that cannot be read may be out of date.
-            if segment is None:
-                return DAMAGED
-            try:
-                state = segment.find(key)
-            except OSError as e:
-                self.fault = str(e)
-                return DAMAGED
-            if state == PRESENT:
-                self.rules = segment.rules
-                self.at = segment.at
-                self.end = segment.end
-                return FOUND
-            if state == NO_RULES:
-                return UNKNOWN
+    # What a lookup runs through has at most eleven words of locals and stack a function: for more
+    # of them MicroPython takes heap at each call.
+
+    def _find(self):
+        # Of the code in `_key`.
+        i = 0
+        while i < len(self._segments):
+            state = self._find_in(self._segments[i])
+            if state != ABSENT:
+                return UNKNOWN if state == NO_RULES else state
+            i += 1
         return UNKNOWN
+
+    def _find_in(self, segment):
+        # What stands behind a segment that cannot be read may be out of date.
+        state = segment.find(self._key) if segment else DAMAGED
+        if state == PRESENT:
+            self.rules = segment.rules
+            self.at = segment.at
+            self.end = segment.end
+        elif state == DAMAGED and segment:
+            self.fault = segment.fault
+        return state
 
     def _open(self):
         try:
@@ -197,6 +233,7 @@ class Table:
         self._manifest = loaded
         self._generation = loaded.generation
         self.seconds = loaded.seconds
+        self.sums = loaded.sums
         self.foreign = loaded.origin != self.origin
         if not self.fault:
             self._segments = [self._try_segment(name) for name in reversed(loaded.segments)]

@@ -6,16 +6,21 @@ changes nothing writes no segment and no manifest. `settle` and `commit` are gen
 two of their steps others may run, and look up.
 """
 
-from kalitka import loops
-from kalitka.access import packing
-from kalitka.table import codes
+from array import array
+
+from kalitka import sync_loops
+from kalitka.access import packing, rules
 from kalitka.table.block import IN_PLACE, KEY_ROOM, NO_RULES, Damaged, number_at, rules_at
 from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
-from kalitka.table.sorter import Sorter
+from kalitka.table.sorter import Sorter, TextCache
+
+_SUM_MASK = 0x3FFFFFFF  # of each of the sums
 
 
 class Transaction:
     """Collects deletes and rules; made by `Table.begin`. One at a time.
+
+    buffer: as a Sorter takes it.
 
     Either kind has `commit(minute)`, which makes the change the table's: a generator, to be run to
     its end. minute: the server's minute that the new state belongs to. Whoever gives it up closes
@@ -25,66 +30,75 @@ class Transaction:
     changed: after `commit`, how many codes became different (of a full one: all, or none).
     overflowed: rules dropped because their code has more than it can hold (720 bytes packed).
     again: after `commit`: nothing was changed, and the server has to be asked once more, for a
-    change begun with `unsorted`; see FullChange.
+    change begun with this value; see FullChange.
     """
 
-    def __init__(self, table):
+    def __init__(self, table, buffer: bytearray | None):
         self._table = table
-        self._sorter = Sorter(table.folder + "/run-")
-        self._rule_sets = None
+        large = buffer is not None
+        self._sorter = Sorter(table.folder + "/run-", buffer)
+        self._texts = TextCache(self._sorter.notes, large)
+        self._rule_sets = RuleSets(large)
+        self._sums = array("i", [0, 0, 0])  # of all lines that came
         self._reader = None
         self.seconds = table.seconds
         self.changed = 0
         self.overflowed = 0
-        self.again = False
+        self.again = 0
 
-    def take(self, records: bytearray, size: int, seconds: bool) -> None:
-        """Add rules as of `loops.pack_lines`, whose records in `records[:size]` are changed.
-
-        seconds: whether one of them has a day time that can only be in seconds.
-        """
-        if seconds:
+    def take(self, text: bytes | bytearray, at: int, n: int, marks: array) -> int:
+        """Add the rules of whole lines in `text[at:n]`; marks, result: `sync_loops.pack_lines`."""
+        self._rule_sets.prepare(n - at)
+        sorter = self._sorter
+        texts = self._texts
+        fault = sync_loops.pack_lines(
+            at,
+            n,
+            0,
+            text,
+            marks,
+            self._sums,
+            sorter.buf,
+            sorter.offsets,
+            sorter.notes,
+            texts.texts,
+            texts.slots,
+            *self._rule_sets.tables,
+        )
+        if marks[3]:
             self.seconds = True
-        self._keep(records, self._intern(records, size))
+        if fault == sync_loops.MORE and not sorter.grow():
+            # Nobody settled. It comes to the same, only in one piece.
+            for _ in self._drain():
+                pass
+        return fault
 
     def add(self, code: bytes, packed_rule: bytes) -> None:
         """Add a packed rule to `code` (bytes). The empty rule b"" only makes the code known."""
-        record = bytearray(codes.pack(code))
-        record.append(1)
-        record.append(len(packed_rule))
-        record.extend(packed_rule)
-        seconds = bool(packed_rule) and packing.speaks_seconds(packed_rule)
-        self.take(record, len(record), seconds)
+        text = rules.text_of(packed_rule) if packed_rule else b""
+        line = code + b"_/" + text + b"\n"
+        marks = array("i", [0, 0, 0, 0])
+        while self.take(line, marks[0], len(line), marks):
+            pass
 
     def settle(self):
-        """Make room for the next piece of an answer, 512 bytes of it: a generator, as `commit`."""
+        """Make room for the next 1,024 bytes of an answer: a generator, as `commit`."""
         if self._sorter.crowded:
             yield from self._drain()
 
     def abort(self) -> None:
         """Drop everything; the table stays as it is. Does nothing after a commit."""
         self._sorter.discard()
-        self._rule_sets = self._reader = None
+        self._reader = None
         self._table.release(self)
-
-    def _intern(self, records, size):
-        if not self._rule_sets:
-            self._rule_sets = RuleSets()
-        return self._rule_sets.intern(records, size)
-
-    def _keep(self, records, size):
-        while not self._sorter.fits(size):
-            # Nobody settled. It comes to the same, only in one piece.
-            for _ in self._drain():
-                pass
-        self._sorter.add(records, size)
 
     def _drain(self):
         # Empties the sorter's buffer.
         return self._sorter.spill()
 
     def _carry_out(self, steps):
-        # Commits by the kind's own steps, a generator.
+        # Commits by the kind's own steps, a generator. Lines come no more.
+        self._texts = TextCache(self._sorter.notes, False)
         try:
             yield from steps
         except Damaged as e:
@@ -96,11 +110,14 @@ class Transaction:
 
     def _group(self):
         # The one Group of this transaction.
-        if not self._rule_sets:
-            self._rule_sets = RuleSets()
         if not self._reader:
             self._reader = Group(self._rule_sets)
         return self._reader
+
+
+def sums_after(sums, more, less):
+    """Return the sums of a table (a list of three) that some lines came to, and some left."""
+    return [one + more[i] - less[i] & _SUM_MASK for i, one in enumerate(sums)]
 
 
 class Group:
@@ -109,7 +126,8 @@ class Group:
     key: begins with the packed code. deleted: whether earlier rules are. number: of the rule set
     that is added, IN_PLACE for `rule_set` (bytes), NO_RULES if none is.
 
-    overflowed: rules dropped so far, of all codes.
+    overflowed: rules dropped so far, of all codes. told, meant: the sums, as of
+    `sync_loops.digest`, of the records so far, line by line, and of what they came to.
     """
 
     def __init__(self, rule_sets: RuleSets):
@@ -119,42 +137,50 @@ class Group:
         self.number = NO_RULES
         self.rule_set = b""
         self.overflowed = 0
+        self.told = array("i", [0, 0, 0])
+        self.meant = array("i", [0, 0, 0])
 
     def read(self, stream) -> None:
         """Take all records of the stream's current code, which there must be."""
         buf = stream.buf
-        loops.copy_code(buf, stream.at, self.key, 0)
+        key = self.key
+        sync_loops.copy_code(buf, stream.at, key, 0)
         self.deleted = False
         self.number = NO_RULES
         while True:
             number = number_at(buf, stream.value)
             if number == NO_RULES:
                 self.deleted = True
-            elif self.number == NO_RULES:
-                self.number = number
-                if number == IN_PLACE:
-                    self.rule_set = rules_at(buf, stream.value)
-            elif number != self.number or number == IN_PLACE:
-                more = rules_at(buf, stream.value) if number < 0 else self.rule_sets.get(number)
-                self.rule_set = self._sum(self.value() or b"", more)
-                self.number = IN_PLACE
+            else:
+                added = rules_at(buf, stream.value) if number < 0 else self.rule_sets.get(number)
+                self.digest(added, self.told)
+                if self.number == NO_RULES:
+                    self.number = number
+                    self.rule_set = added
+                elif number != self.number or number == IN_PLACE:
+                    self.rule_set = self._sum(self.rule_set, added)
+                    self.number = IN_PLACE
             stream.next()
-            if stream.at < 0 or loops.order(self.key, 0, buf, stream.at):
+            if stream.at < 0 or sync_loops.order(key, 0, buf, stream.at):
                 break
         if self.number == IN_PLACE:
             # As a sum, or since it came first, it may be one that has a number.
             self.number = self.rule_sets.number(self.rule_set)
+        if self.number != NO_RULES:
+            self.digest(self.rule_set, self.meant)
 
     def value(self) -> bytes | None:
         """Return the rule set (bytes) that is added, None if none is."""
-        if self.number == NO_RULES:
-            return None
-        return self.rule_set if self.number == IN_PLACE else self.rule_sets.get(self.number)
+        return None if self.number == NO_RULES else self.rule_set
 
     def sum_with(self, kept: bytes) -> None:
         """Make the rule set the sum of what it is and of one that the code keeps (bytes)."""
         self.rule_set = self._sum(kept, self.value() or b"")
         self.number = self.rule_sets.number(self.rule_set)
+
+    def digest(self, rule_set: bytes, sums: array) -> None:
+        """Add the code with each rule of a set to the sums."""
+        sync_loops.digest(self.key, 0, self.key[1] + 3, rule_set, 0, len(rule_set), sums)
 
     def _sum(self, rule_set, more):
         for rule in packing.split(more):

@@ -3,7 +3,7 @@
 from kalitka.sync.answer import AnswerParser
 from kalitka.table.table import FOUND, Table
 
-_PIECE = 512  # as the firmware's client reads an answer
+_PIECE = 1024  # as the firmware's client reads an answer
 
 
 class Program:
@@ -30,13 +30,15 @@ class Program:
         self._table.close()
 
     def _ask(self, path, full):
-        transaction = yield from self._exchange(path, full, False)
-        if transaction.again:
-            yield from self._exchange(path, full, True)
+        again = 0
+        while True:
+            again = yield from self._exchange(path, full, again)
+            if not again:
+                return
 
-    def _exchange(self, path, full, unsorted):
+    def _exchange(self, path, full, again):
         self.asked += 1
-        transaction = self._table.begin(full, unsorted)
+        transaction = self._table.begin(full, again)
         sink = _Sink(transaction)
         parser = AnswerParser(sink)
         piece = bytearray(_PIECE)
@@ -50,7 +52,7 @@ class Program:
                 yield from transaction.settle()
         parser.finish(True)
         yield from transaction.commit(sink.received)
-        return transaction
+        return transaction.again
 
 
 class _Sink:

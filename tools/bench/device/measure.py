@@ -45,6 +45,14 @@ def syncs(program, chip, arguments):
         tell(figures)
 
 
+def bare(program, _chip, arguments):
+    """Run syncs one after the other, and tell nothing: somebody else counts what is done."""
+    for sync in arguments:
+        gc.collect()
+        for _ in _steps(program, sync):
+            pass
+
+
 def heap(program, _chip, arguments):
     """Run syncs one after the other: the most heap in use between two steps.
 
@@ -100,6 +108,18 @@ def lookups(program, chip, arguments):
             "bytes": (chip.read_bytes - read_bytes) / count,
         }
     )
+
+
+def bare_lookups(program, _chip, arguments):
+    """Look codes up so many times, as `bare`; arguments: their file, the times, whether there."""
+    path, times, there = arguments
+    with open(path, "rb") as file:
+        codes = file.read().split()
+    gc.collect()
+    for _ in range(int(times)):
+        for code in codes:
+            if program.find(code) != (there == "present"):
+                raise ValueError(code)
 
 
 def allocation(program, _chip, arguments):

@@ -1,0 +1,238 @@
+"""What writes blocks and segments: entries in ascending order, coded, with their checksums.
+
+FORMAT.md has the bytes, `block` and `segment` read them. Loaded when something is written.
+"""
+
+from array import array
+from binascii import crc32
+from struct import pack, pack_into
+
+from kalitka import sync_loops
+from kalitka.table.block import (
+    BLOCK,
+    CHECK,
+    HEAD,
+    IN_PLACE,
+    KEY_ROOM,
+    NO_RULES,
+    write_sealed,
+)
+from kalitka.table.rule_sets import RuleSets
+from kalitka.table.segment import FOOTER, MAGIC
+from micropython import const
+
+_INDEX_PART = const(224)  # bytes
+
+
+def _append_varint(out: bytearray, value: int) -> None:
+    """Append a number (0 or more) to a bytearray, seven bits a byte, lowest first."""
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+
+
+class BlockWriter:
+    """Collects entries in ascending order until a block of `size` bytes is full.
+
+    last: the last code of the block, packed; begins with NO_KEY if there is none. given: how many
+    rule sets have got numbers of their own by `pour`. stopped: what stopped the last `pour`; see
+    `sync_loops.flow`.
+    """
+
+    def __init__(self, size: int):
+        self._out = bytearray(size + sync_loops.RECORD_MAX)
+        self._limit = size - CHECK
+        self._used = HEAD
+        self.stopped = 0
+        self.given = 0
+        self._marks = array("i", [0] * 11)
+        self.last = bytearray(KEY_ROOM)
+
+    def add(self, buf, at: int, number: int, rule_set: bytes) -> bool:
+        """Add an entry. Returns False, adding nothing, if it does not fit into this block.
+
+        buf, at: where the packed code is, not below any earlier one. number: of the rule set;
+        IN_PLACE for `rule_set`, or NO_RULES.
+        """
+        limit = self._limit
+        if number == IN_PLACE:
+            limit -= len(rule_set) + (1 if len(rule_set) < 0x80 else 2)
+        used = sync_loops.entry(self._out, self._used, limit, self.last, buf, at, number)
+        if not used:
+            return False
+        if number == IN_PLACE:
+            head = bytearray()
+            _append_varint(head, len(rule_set))
+            head.extend(rule_set)
+            self._out[used : used + len(head)] = head
+            used += len(head)
+        self._used = used
+        return True
+
+    def pour(self, stream, own, count: int) -> int:
+        """Take at most `count` entries from a stream (see `merge`), as far as it goes fast.
+
+        own: array("H"): the number plus one that the rule set of a number has here, 0 if it has
+        none yet and is to get one; None to take entries as they are. Returns how many were taken.
+        """
+        marks = self._marks
+        marks[0] = stream.count
+        marks[1] = stream.stride
+        marks[2] = stream.room
+        marks[3] = self._used
+        marks[4] = self._limit
+        marks[5] = own is None
+        marks[6] = count
+        marks[7] = len(own or ())
+        marks[8] = self.given
+        marks[9] = stream.place
+        marks[10] = stream.common
+        heap = stream.heap
+        self.stopped = sync_loops.flow(
+            stream.buf, heap, stream.state, stream.keys, self._out, self.last, own or heap, marks
+        )
+        self._used = marks[3]
+        self.given = marks[8]
+        stream.flowed(marks[0], marks[9], self.stopped)
+        return count - marks[6]
+
+    def take(self, whole: bool, goes_on: bool = False) -> memoryview:
+        """Return the finished block and begin the next. `whole`: filled up to its full size.
+
+        goes_on: the next block, of a run, begins with the same code. What is returned is valid
+        until the next `add`.
+        """
+        out = self._out
+        pack_into("<H", out, 0, self._used - HEAD)
+        if goes_on:
+            out[1] |= sync_loops.NEXT_BLOCK_GOES_ON
+        end = self._used
+        if whole:
+            while end < self._limit:
+                out[end] = 0xFF
+                end += 1
+        view = memoryview(out)
+        pack_into("<I", out, end, crc32(view[:end]))
+        self._used = HEAD
+        self.last[0] = 0
+        return view[: end + CHECK]
+
+
+class SegmentWriter:
+    """Writes a segment to an open binary file, entry by entry in ascending order.
+
+    rule_sets: the RuleSets that the numbers of `add` are of. Those that are used are numbered
+    anew, in the order of their use.
+    """
+
+    def __init__(self, file, rule_sets: RuleSets):
+        self._file = file
+        self._rule_sets = rule_sets
+        self._block = BlockWriter(BLOCK)
+        self._index = [bytearray()]  # in parts: a large one could find no room to grow
+        self._separator = b""
+        self._own = array("H")  # own numbers plus one, 0 for none yet
+        self._blocks_size = 0
+        self.codes = 0
+        self.tombstones = 0
+
+    def add(self, buf, at: int, number: int, rule_set: bytes = b"") -> None:
+        """Add an entry.
+
+        buf, at: where its packed code is, above every earlier one. number: of its rule set;
+        IN_PLACE for `rule_set` (at most RULE_SET_MAX bytes), or NO_RULES for a tombstone.
+        """
+        if number == NO_RULES:
+            self.tombstones += 1
+        else:
+            self.codes += 1
+            if number >= 0:
+                own = self._own_numbers()
+                if not own[number]:
+                    self._block.given += 1
+                    own[number] = self._block.given
+                number = own[number] - 1
+        if not self._block.add(buf, at, number, rule_set):
+            self._next_block(buf, at)
+            self._block.add(buf, at, number, rule_set)
+
+    def pour(self, stream, count: int) -> int:
+        """Add at most `count` entries of a stream, as far as it goes fast; return how many.
+
+        With fewer, and the stream not at its end, the next code is for `add`.
+        """
+        added = 0
+        while stream.at >= 0 and added < count:
+            added += self._block.pour(stream, self._own_numbers(), count - added)
+            if self._block.stopped == sync_loops.FULL:
+                self._next_block(stream.buf, stream.at)
+            elif self._block.stopped > 0:
+                break
+        self.codes += added
+        return added
+
+    def finish(self) -> int:
+        """Write what is left and the tables behind the blocks. Returns the file's size in bytes.
+
+        The file is left open, flushed by whoever closes it.
+        """
+        if self._block.last[0]:
+            self._put(self._block.take(False))
+        sets = write_sealed(self._file, self._sets())
+        index = write_sealed(self._file, *self._index)
+        footer = pack(FOOTER, MAGIC, self.codes, self.tombstones, self._blocks_size, sets, index)
+        return self._blocks_size + sets + index + write_sealed(self._file, footer)
+
+    def _next_block(self, buf, at):
+        self._append_separator(buf, at)
+        self._put(self._block.take(True))
+
+    def _put(self, block):
+        self._file.write(block)
+        self._blocks_size += len(block)
+
+    def _own_numbers(self):
+        # As many as there can be numbers: RuleSets grow.
+        missing = self._rule_sets.room - len(self._own)
+        if missing:
+            self._own.extend(array("H", bytes(2 * missing)))
+        return self._own
+
+    def _sets(self):
+        # The rule sets that were used, in the order of their own numbers, each after its length.
+        numbers = array("H", bytes(2 * self._block.given))
+        for number in range(len(self._own)):
+            if self._own[number]:
+                numbers[self._own[number] - 1] = number
+        sets = bytearray()
+        for number in numbers:
+            rule_set = self._rule_sets.get(number)
+            sets.append(len(rule_set))
+            sets.extend(rule_set)
+        return sets
+
+    def _append_separator(self, buf, at):
+        # The shortest beginning of the next code that is above the last one, told by what it
+        # shares with the separator before.
+        below = self._block.last
+        n = 0
+        while below[n] == buf[at + n]:
+            n += 1
+        separator = bytes(buf[at : at + n + 1])
+        last = self._separator
+        shared = 0
+        while shared < len(last) and shared < n and last[shared] == separator[shared]:
+            shared += 1
+        rest = n + 1 - shared
+        if len(self._index[-1]) > _INDEX_PART:
+            self._index.append(bytearray())
+        index = self._index[-1]
+        if shared < 15 and rest < 16:
+            index.append(shared << 4 | rest)
+        else:
+            index.append(0xF0)
+            _append_varint(index, shared)
+            _append_varint(index, rest)
+        index.extend(separator[shared:])
+        self._separator = separator
