@@ -8,6 +8,7 @@ from device.scratch import MICROPYTHON
 
 if MICROPYTHON:
     import gc
+    import io
     import os
 
     import micropython
@@ -59,6 +60,37 @@ if MICROPYTHON:
             for code, _ in changes:
                 _check_locked(table, code)
             table.close()
+
+    def _taken(work, *arguments):
+        # Bytes of heap that a call takes, those that it gives back included, and the call itself.
+        work(*arguments)
+        before = micropython.mem_total()
+        work(*arguments)
+        return micropython.mem_total() - before
+
+    def test_a_lookup_takes_no_heap_even_for_a_moment():
+        # A function with much state takes it from the heap, unless that is locked.
+        changes = expand([("many", 21, 300, 4), ("wide", b"Z", 60), ("add", b"0", b"")])
+        with Disk(24) as folder:
+            table = Table(folder + "/table")
+            commit(table, True, 5, changes[:200])
+            commit(table, False, 6, changes[200:])
+            table.close()
+            # On a chip the file system is C code; the fake of the flash here is not.
+            table = Table(folder + "/table")
+            for segment in table.segments():
+                segment.blocks = (InMemory(segment),) + segment.blocks[1:]
+            nothing = _taken(lambda code, n: None, b"", 0)
+            for code in [b"none", b"FFFFFF"] + [code for code, _ in changes[::9]]:
+                assert _taken(table.find, code, len(code)) == nothing, code
+            table.close()
+
+    class InMemory(io.BytesIO):
+        """The file of a segment, in memory; closed, it is forgotten."""
+
+        def __init__(self, segment):
+            with open("/small/table/" + segment.name, "rb") as file:
+                super().__init__(file.read())
 
     def _one_by_one(n):
         # As a list they would leave the small heap in splinters.

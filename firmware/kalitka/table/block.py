@@ -125,5 +125,6 @@ def start(buf, at: int, room: int, block: int, state, s: int) -> None:
     at += room
     size = buf[at] | (buf[at + 1] & _SIZE_HIGH) << 8
     at += HEAD
+    block -= HEAD + CHECK
     state[s] = at
-    state[s + 1] = at + min(size, block - HEAD - CHECK)
+    state[s + 1] = at + (size if size < block else block)

@@ -28,9 +28,10 @@ _PER_RECORD = const(7)  # bytes of buffer to a record, as a rule: a card's code 
 _SHORT_BLOCK = const(192)
 _SHORT_CODE = const(64)  # bytes of the longest packed code in such blocks
 _LONG_BLOCK = const(384)
-# What a piece of an answer can bring: below this the buffer is crowded.
-_PIECE_BYTES = const(1536)
-_PIECE_RECORDS = const(176)
+# What a piece of an answer brings, with the room for a record that is not known yet: below this
+# the buffer is crowded. A piece that brings more is taken all the same, in one long step.
+_PIECE_BYTES = const(816)
+_PIECE_RECORDS = const(110)
 
 # Of the text cache: two hundred texts as long as that of a rule of day times fit.
 _TEXTS = const(2304)  # bytes
