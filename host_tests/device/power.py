@@ -321,7 +321,7 @@ def ordered():
 
 
 def ordered_and_large():
-    """A full sync in code order, too large for the memory: asked for again, written as it comes."""
+    """A full sync in code order, too large for the memory: asked for again, then written."""
     scenario = Scenario([(True, _FIRST)], True, long_codes(0, 85))
     assert scenario.asked_again
     return scenario

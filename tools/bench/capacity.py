@@ -12,7 +12,7 @@ from bench import answers
 from bench.runtime import FILES, KALITKA, PLAIN, Runtime, steps
 
 HEAPS = ("96K", "160K", "256K")
-SIZES = (1000, 10_000, 50_000, 100_000)
+SIZES = (1000, 5000, 20_000, 50_000, 100_000)
 # Where a search begins, by what it goes on, and the factor between held and not held at which
 # it ends. A file a token takes a minute where the other two take a second.
 _SEARCH = {PLAIN: (100, 2, 1.05), FILES: (2000, 1.5, 1.5)}

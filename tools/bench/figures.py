@@ -10,8 +10,8 @@ class Figures:
 
     end: "" or why it did not get through all of it; then the later figures are missing.
     syncs: counts of flash operations of `first`, `second`, `again`, `nothing`; one: of the change
-    of one code. times: milliseconds of `first` and `second`, microseconds of a `lookup`, of each
-    run. memory: bytes of heap that the open table takes. peaks: bytes of heap in both full
+    of one code. times: milliseconds of `first`, `second` and `again`, microseconds of a `lookup`,
+    of each run. memory: bytes of heap that the open table takes. peaks: bytes of heap in both full
     syncs at their peaks, over those before and over the program without a table. used: bytes of
     flash. lookup: reads from the flash and bytes read. allocation: bytes of heap that
     a lookup leaves behind, and whether it works with the heap locked. file_reads: the most reads

@@ -18,9 +18,10 @@ MISSING = (
     "valgrind is not here, so instructions are not counted; it comes with "
     "`apt install valgrind` or your system's like"
 )
+LOOKUPS = ("present", "absent", "present 2", "absent 2")  # as Counts has them
 _TOOL = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
 _COUNT = re.compile(r"I\s+refs:\s+([\d,]+)")
-_PATIENCE_S = 1800
+_PATIENCE_S = 900  # of one process; what takes longer is ended, and the tables say so
 _TIMES = 3  # that lookups are counted
 
 

@@ -15,6 +15,7 @@ from bench.application_memory import ApplicationMemory, Module, Use
 from bench.capacity import HEAPS, SIZES, Held
 from bench.counting import Counting
 from bench.figures import Figures
+from bench.instructions import Counter, Counts, available
 from bench.runtime import FILES, FLASH, HEAP, KALITKA, KIB, PLAIN, PLENTY, Runtime
 from bench.small_machine import Row, SmallMachine
 from bench.timing import time_lookups, time_syncs
@@ -27,6 +28,9 @@ PIECE = 1024  # bytes of an answer that are parsed between two awaits: the firmw
 
 _RUNS = 3  # of what is timed
 _WORKERS = 2
+
+# Whose instructions are counted, in which order of lines, with which heap.
+_COUNTED = ((KALITKA, False, HEAP), (KALITKA, True, HEAP), (PLAIN, False, PLENTY))
 
 # What the application must hold: tokens, and bytes of flash.
 TARGETS = ((LARGEST, FLASH), (SYNCED, MIB))
@@ -45,7 +49,7 @@ class Measured:
     """figures: by program, size and order. held: by program and heap. readers: by TARGETS.
 
     from_files: the reader of the last target again, with its firmware in .mpy files, not in ROM.
-    plain_sorted: the plain client with SYNCED lines in code order, timed only.
+    counts: of instructions, by program, size and order; none without valgrind.
     logs: of the access log, by program. small: of 32 bits. uses: of the whole application's heap,
     without TLS and with it. modules: what each takes of it. lines: the most lines of an answer
     in a piece that is parsed at once.
@@ -55,17 +59,17 @@ class Measured:
     held: dict[tuple[str, str], Held] = field(default_factory=dict)
     readers: dict[tuple[int, int], application.Reader] = field(default_factory=dict)
     from_files: application.Reader | None = None
-    plain_sorted: Figures = field(default_factory=lambda: Figures(PLAIN, SYNCED, True, PLENTY))
     logs: dict[str, LogFigures] = field(default_factory=dict)
     small: list[Row] = field(default_factory=list)
     uses: dict[bool, dict[tuple[int, str], Use]] = field(default_factory=dict)
     modules: list[Module] = field(default_factory=list)
+    counts: dict[tuple[str, int, bool], Counts] = field(default_factory=dict)
     lines: int = 0
 
 
 @dataclass(frozen=True)
 class _Timed:
-    # What is to be timed: so many runs, of one or both full syncs, and so many of lookups.
+    # What is to be timed: so many runs, of so many full syncs, and so many of lookups.
     figures: Figures
     runs: int
     syncs: int
@@ -112,13 +116,11 @@ class Run:
     def _timed(self, size: int, order: bool) -> list[_Timed]:
         # What takes minutes is timed less often, or not at all: the tables say so.
         known = self._measured.figures
-        timed = [_Timed(known[KALITKA, size, order], _RUNS, 2, _RUNS)]
+        timed = [_Timed(known[KALITKA, size, order], _RUNS, 3, _RUNS)]
         if order:
-            if size == SYNCED:
-                timed.append(_Timed(self._measured.plain_sorted, _RUNS, 1, 0))
             return timed
         if size < SYNCED:
-            timed.append(_Timed(known[PLAIN, size, False], _RUNS, 2, _RUNS))
+            timed.append(_Timed(known[PLAIN, size, False], _RUNS, 3, _RUNS))
         elif size == SYNCED:
             # The second would end with the flash full, after as long again.
             timed.append(_Timed(known[PLAIN, size, False], _RUNS, 1, 1))
@@ -132,6 +134,12 @@ class Run:
         with ThreadPoolExecutor() as readers, ThreadPoolExecutor(_WORKERS) as others:
             tasks = [readers.submit(self._read, *target) for target in TARGETS]
             tasks += [readers.submit(self._read_from_files, *TARGETS[-1])]
+            if available():
+                for program, order, heap in _COUNTED:
+                    for size in reversed(SIZES):
+                        tasks += [
+                            others.submit(self._count_instructions, program, size, order, heap)
+                        ]
             tasks += [others.submit(self._hold, FILES, HEAPS[0])]
             tasks += [others.submit(self._count_case, case) for case in reversed(_CASES)]
             tasks += [others.submit(self._measure_small)]
@@ -144,6 +152,15 @@ class Run:
     def _count_case(self, case: tuple[str, int, bool, str]) -> None:
         found = self._measured.figures[case[:3]]
         Counting(self._runtime, found, self._answers[case[1:3]], self._tell).run()
+
+    def _count_instructions(self, program: str, size: int, order: bool, heap: str) -> None:
+        self._tell(f"{program}, {size:,} tokens: instructions")
+        counter = Counter(self._runtime, program, heap)
+        found = self._answers[size, order]
+        counts = counter.syncs(found)
+        if program == KALITKA and not order:
+            counter.lookups(found, counts)
+        self._measured.counts[program, size, order] = counts
 
     def _hold(self, program: str, heap: str) -> None:
         held = capacity.held(self._runtime, program, heap, self._tell)

@@ -4,6 +4,7 @@ from bench.application_memory import ASYNCIO, TLS
 from bench.budgets import budgets
 from bench.capacity import HEAPS, SIZES, Held
 from bench.figures import Figures
+from bench.instructions import LOOKUPS, MISSING, Counts
 from bench.log_sheet import log_sheet
 from bench.measured import FLASH, HEAP, KIB, MIB, PLENTY, Measured
 from bench.runtime import FILES, KALITKA, PLAIN
@@ -22,6 +23,7 @@ def sheets(measured: Measured) -> list[Sheet]:
     return [
         _budgets(measured),
         _growth(found),
+        _instructions(measured),
         _flash_work(found),
         _held(measured),
         log_sheet(measured.logs),
@@ -104,6 +106,39 @@ def _growth_row(f: Figures) -> tuple[str, ...]:
         _number(lookup.get("bytes")),
         _number(left),
     )
+
+
+def _instructions(measured: Measured) -> Sheet:
+    columns = (
+        "tokens",
+        "program",
+        "first",
+        "second",
+        "the same again",
+        "lookup, present",
+        "absent",
+        "present, 2 segments",
+        "absent, 2",
+    )
+    note = (
+        "Thousand instructions of this computer's processor, a line of each full sync and a "
+        "lookup, native code and garbage collection included, the table in plain files: the same "
+        "in every run."
+        if measured.counts
+        else MISSING
+    )
+    order = list(NAMES)
+    found = sorted(measured.counts.items(), key=lambda i: (i[0][1], order.index(i[0][0]), i[0][2]))
+    return Sheet("Instructions", note, columns, [_counts_row(*one) for one in found], words=2)
+
+
+def _counts_row(case: tuple[str, int, bool], counts: Counts) -> tuple[str, ...]:
+    program, size, in_code_order = case
+    figures = [counts.lines.get(sync) for sync in ("first", "second", "again")]
+    figures += [counts.lookups.get(kind) for kind in LOOKUPS]
+    cells = [_number(figure, "{:,.1f}", 1000) or counts.end or _NOTHING for figure in figures]
+    name = NAMES[program] + (", sorted" if in_code_order else "")
+    return (f"{size:,}", name, *cells)
 
 
 def _flash_work(found: list[Figures]) -> Sheet:
