@@ -13,7 +13,7 @@ class Recorder:
 
     def __init__(self):
         self.told = []
-        self._records = Records(RECORD_MAX + 200, 20, True)
+        self._records = Records(RECORD_MAX + 200, 20, False)
 
     def minute(self, minutes):
         self.told.append(("minute", minutes))

@@ -171,11 +171,12 @@ class Records:
         self.notes[COMMON] = ANY
         self._offsets = array("H", [0xA5A5] * (most + 1))
         self._texts = TextCache(self.notes, cached)
-        self._sets = RuleSets(True)
+        self._sets = RuleSets(cached)
         for rule_set in known:
             self._sets.number(rule_set)
         self.sums = array("i", [0, 0, 0])
         self._codes = []  # packed, of all that was told
+        self._longest = 0
         self._seen = 0  # records that were looked at
 
     def pack(self, text, at, n, marks):
@@ -226,8 +227,9 @@ class Records:
                 assert notes[BROKEN] or before <= code
                 assert notes[COMMON] <= _shared(before, code)
             self._codes.append(code)
+            self._longest = max(self._longest, len(code))
         assert end == notes[USED]
-        assert notes[LONGEST] == max([len(code) for code in self._codes] + [0])
+        assert notes[LONGEST] == self._longest
         self._seen = notes[COUNT]
         return found
 
@@ -466,7 +468,7 @@ def _records_of(some):
 def check_notes(some):
     """Check `note_record` of records that come one by one: (packed code, value)."""
     data, places = _records_of(some)
-    records = Records(len(data), len(some), False)
+    records = Records(len(data), len(some), True)
     records.out.buf[: len(data)] = data
     for at in places:
         sync_loops.note_record(records.out.buf, at, records._offsets, records.notes)
