@@ -4,8 +4,8 @@ Measured: from .mpy files on 32 bits (wasm_board), and from .mpy files and from 
 machine of 32 bits has no ROM: what ROM spares is the difference on 64 bits, less what the heap's
 larger pieces make of it there. A frozen image spares tables, constants and names on top: both are
 estimates, the second one from above. (Held against a private build of 32 bits that has both: the
-first 1 % too low, the second 5 % too high.) The bytecode of `loops` is not counted: on a chip it
-is machine code, outside of this heap.
+first 1 % too low, the second 5 % too high.) The bytecode of `loops` and `sync_loops` is not
+counted: on a chip it is machine code, outside of this heap.
 
 The fakes in device/chip are loaded before the firmware, and are not counted; neither is `asyncio`
 itself, which on a chip takes ASYNCIO more; nor the objects of TLS that are not ours, TLS bytes.
@@ -35,7 +35,7 @@ _CHIP = DEVICE / "chip"
 _APPLICATION = "application.py"
 _MODULES = "modules.py"
 _ROUNDS = "rounds.py"
-_HOT = "kalitka.loops"  # all of it is viper code
+_HOT = ("kalitka.loops", "kalitka.sync_loops")  # all of them is viper code
 _HEAP = "8M"  # nothing is collected on 32 bits but where a script looks
 _PATIENCE_S = 300
 # Of a module's first level: what it imports when it is loaded.
@@ -132,7 +132,9 @@ class ApplicationMemory:
         kept = [mpy_file.read(self._path(name)) for name in small.modules]
         pieces = [piece for one in kept for piece in one.pieces]
         rounding = sum(mpy_file.blocks(piece, 32) - mpy_file.blocks(piece) for piece in pieces)
-        hot = sum(map(mpy_file.blocks, mpy_file.read(self._path(_HOT)).pieces))
+        hot = sum(
+            sum(map(mpy_file.blocks, mpy_file.read(self._path(name)).pieces)) for name in _HOT
+        )
         idle = small.idle - (files.idle - image.idle) + rounding
         loaded = small.sync - (files.sync - image.sync)
         frozen = idle - small.pools - sum(one.tables + one.constants for one in kept)
