@@ -7,6 +7,7 @@ import re
 import time
 
 import certificates
+from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader, wiegand_bits
 from scripted_server import Script, ScriptedServer, reply
 
@@ -14,7 +15,6 @@ CARD = "04A1B2C3"
 HOUR = 3600
 KEPT = ("Keep-Alive: timeout=75",)
 TIME = reply(b"5,MSK-3,1795415400", headers=KEPT)
-PATIENCE = 60  # seconds; whoever comes that late does not come at all
 
 
 def table(minute, *headers):
@@ -44,7 +44,7 @@ class Site:
 
     def wait_requests(self, count):
         """Return when the server has had so many requests."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE_S
         while len(self.server.requests) < count:
             assert time.monotonic() < end, (self.server.requests, self.reader.console)
             time.sleep(0.02)
@@ -66,10 +66,10 @@ def test_a_card_that_is_held_up_during_a_handshake_is_told_with_the_cause(tmp_pa
         seen = len(reader.console)
         reader.handshake(wiegand_bits(CARD))
         reader.later(HOUR)
-        line = reader.wait_line("scanner: ", since=seen, timeout=PATIENCE)
+        line = reader.wait_line("scanner: ", since=seen)
         cause = "a card was held up while the chip was busy with TLS: hold the card up again"
         assert f"scanner: {cause} (1 frames read, 1 bad, 1 of these incomplete)" in line
-        reader.wait_line("sync: incremental", since=seen, timeout=PATIENCE)
+        reader.wait_line("sync: incremental", since=seen)
         assert not [line for line in reader.console[seen:] if re.search("card .* denied", line)]
         # It is over: what is lost now is not put down to it.
         seen = len(reader.console)
@@ -87,7 +87,7 @@ def test_no_handshake_begins_within_two_seconds_of_a_card(tmp_path):
         reader.pulses(wiegand_bits(CARD))
         reader.later(HOUR)
         card = reader.wait_line(f"card {CARD}", since=seen)
-        sync = reader.wait_line("sync: incremental", since=seen, timeout=PATIENCE)
+        sync = reader.wait_line("sync: incremental", since=seen)
         # The last pulse came at most 40 ms before the card was told.
         assert stamp(sync) - stamp(card) - HOUR > 1.9
 

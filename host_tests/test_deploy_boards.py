@@ -76,8 +76,9 @@ def command(board, *options):
 
 def run(board, site, *options):
     """Deploy; return (exit status, stdout, stderr)."""
+    waiting_long = "--wait", str(round(PATIENCE_S))
     done = subprocess.run(
-        command(board, *options), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        command(board, *options, *waiting_long), capture_output=True, text=True, check=False
     )
     both = done.stdout + done.stderr
     assert "Traceback" not in both
@@ -198,7 +199,11 @@ def in_process(board, site, monkeypatch, capsys, **settings):
     monkeypatch.setattr(waiting, "_GRACE_S", 0)
     given, ca = site.options(**settings)[1::2]
     status = deploy.run(
-        board.port, "ESP32_GENERIC", deploy.Path(given), ca_file=deploy.Path(ca), patience=600
+        board.port,
+        "ESP32_GENERIC",
+        deploy.Path(given),
+        ca_file=deploy.Path(ca),
+        patience=PATIENCE_S,
     )
     return status, *capsys.readouterr()
 
@@ -243,8 +248,8 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
-        frozen_board.wait_line(r"restarting$", since=seen)
-        frozen_board.wait_ready(since=len(frozen_board.console) - 1)
+        line = frozen_board.wait_line(r"restarting$", since=seen)
+        frozen_board.wait_ready(since=frozen_board.console.index(line, seen))
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
