@@ -15,7 +15,7 @@ SMALL = 2**30
 
 # Larger integers are made there anew each time, for numbers that are that large in any case.
 LARGE = {
-    "sync/timekeeper.py": {2208988800, 0x100000000},  # seconds of NTP
+    "sync/timesources.py": {2208988800, 0x100000000},  # seconds of NTP
 }
 # Seconds that somebody sleeps: never added to anything.
 FLOATS = {"sync/poller.py": {0.25}, "system/wifi.py": {0.3}, "settings.py": {0.1}}

@@ -111,7 +111,7 @@ def test_a_large_answer_out_of_order_is_asked_for_again_only_if_it_is_not_the_ta
     told = [[x for x in result[4] if "full," in x or "again" in x] for result in results]
     assert told[1][-1] == "sync: full, 400 rules, 0 codes changed, minute 29921460"
     assert told[2] == [
-        "sync: the answer is out of order and not the table: asked for again",
+        "sync: the answer is not the table: asked for again",
         "sync: full, 401 rules, 401 codes changed, minute 29921460",
     ]
 

@@ -84,7 +84,7 @@ async def main(port, new_minute):
     scratch.vfs.mount(scratch.vfs.VfsLfs2(disk), "/disk")
     answer.AnswerParser = Watched
     poller_module.forget = lambda *names: None  # it would come back unwatched
-    clock = FakeClock(False, 0)
+    clock = FakeClock(False)
     http = Http("http://127.0.0.1:%d" % port, Names(lambda: "", clock.uptime), clock.uptime)
     client = Client(http, "the-secret", "GATE-1")
     table = Table("/disk/table")

@@ -21,7 +21,6 @@ from device.table_plan import (
     rule_of,
 )
 from kalitka.access import packing
-from kalitka.table import sorter
 from kalitka.table.block import Damaged
 from kalitka.table.table import DAMAGED, Table
 
@@ -159,11 +158,15 @@ class RottenRuns:
         self.written = 0
 
     def __enter__(self):
+        # Now: a poller forgets the module, and the table loads it anew.
+        from kalitka.table import sorter
+
+        self._sorter = sorter
         sorter.open = self._open
         return self
 
     def __exit__(self, kind, error, trace):
-        del sorter.open
+        del self._sorter.open
 
     def _open(self, path, mode):
         return _RottenFile(self, open(path, mode))

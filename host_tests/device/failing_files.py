@@ -2,9 +2,8 @@
 
 import os
 
-from kalitka.table import full_change, incremental_change, manifest, sorter
+from kalitka.table import manifest
 
-_MODULES = (full_change, incremental_change, manifest, sorter)
 _ENOSPC = 28
 
 
@@ -21,13 +20,17 @@ class FailingFiles:
         self.count = 0
 
     def __enter__(self):
-        for module in _MODULES:
+        # Now: a poller forgets the modules, and the table loads them anew.
+        from kalitka.table import full_change, incremental_change, sorter
+
+        self._modules = (full_change, incremental_change, manifest, sorter)
+        for module in self._modules:
             module.open = self._open
         manifest.os = self
         return self
 
     def __exit__(self, kind, error, trace):
-        for module in _MODULES:
+        for module in self._modules:
             del module.open
         manifest.os = os
 

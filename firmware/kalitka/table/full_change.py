@@ -98,17 +98,16 @@ class FullChange(Transaction):
         # Writes all codes of a stream to the new base.
         writer = self._begun()
         group = self._group()
-        count = 0
+        done = 0
         while stream.at >= 0:
-            if writer.pour(stream, STEP) == STEP:
-                yield
-                continue
-            if stream.at >= 0:
+            done += writer.pour(stream, STEP - done)
+            if done < STEP and stream.at >= 0:
                 group.read(stream)
                 writer.add(group.key, 0, group.number, group.rule_set)
-                count += 1
-                if count % STEP == 0:
-                    yield
+                done += 1
+            if done == STEP:
+                done = 0
+                yield
 
     def _begun(self):
         if not self._writer:

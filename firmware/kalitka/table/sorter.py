@@ -229,8 +229,12 @@ class Sorter:
         file = self._files[-1][0]
         writer = BlockWriter(block)
         begin = self._end
+        done = 0
         while stream.at >= 0:
-            if writer.pour(stream, None, STEP) == STEP:
+            # A block may be full before so many are done: they are counted over all of them.
+            done += writer.pour(stream, None, STEP - done)
+            if done == STEP:
+                done = 0
                 yield
             if writer.stopped == sync_loops.FULL:
                 goes_on = not sync_loops.order(writer.last, 0, stream.buf, stream.at)
