@@ -31,6 +31,7 @@ HEAP = "384K"
 # Others have a disk in the heap, too, and the dictionary that is the table's oracle.
 HEAPS = {
     "case_request": "1M",  # a list of thousands of pieces
+    "case_wifi": "1M",  # of all calls of the radio for hours
     "case_log": "8M",  # a disk
     "case_access_log_power": "8M",  # a disk
     "case_repeat": "8M",  # the same

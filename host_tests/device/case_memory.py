@@ -129,3 +129,12 @@ def test_a_ca_that_is_wrong_is_not_excused_by_memory():
             lambda: told_of_the_ca().index("does not hold a certificate: give it the site's CA"),
             chip,
         )
+
+
+def test_a_want_that_lasts_is_told_once_whatever_is_free():
+    short = "not enough memory in Python's heap: %d KiB are free; a board with PSRAM has more"
+    assert net.is_told(short % 5841, short % 5847)
+    assert not net.is_told(short % 5841, "")
+    assert not net.is_told(short % 5841, "the server answered 500")
+    # Elsewhere a number is what the failure is.
+    assert not net.is_told("the server answered 500", "the server answered 502")

@@ -63,6 +63,20 @@ def told(error: OSError, doing: str) -> NetError:
     return (Silent if silent else NetError)("%s while %s" % (words_of(error), doing))
 
 
+def is_told(words: str, last: str) -> bool:
+    """Tell whether a failure is the one that was told last: what lasts is told once.
+
+    How much memory is free is another number each time, and no other failure.
+    """
+    if " KiB are free" not in words:
+        return words == last
+    return _without_digits(words) == _without_digits(last)
+
+
+def _without_digits(words):
+    return "".join([letter for letter in words if not letter.isdigit()])
+
+
 def words_of(error: Exception) -> str:
     """Return an error of ours or of the system in words."""
     if isinstance(error, asyncio.TimeoutError):

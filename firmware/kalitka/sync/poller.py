@@ -12,7 +12,7 @@ import gc
 
 from kalitka import forget
 from kalitka.sync.client import Refused
-from kalitka.sync.net import BadCertificate, Silent, pause_after, words_of
+from kalitka.sync.net import BadCertificate, Silent, is_told, pause_after, words_of
 from micropython import const
 
 _ENOSPC = const(28)
@@ -292,7 +292,7 @@ class Poller:
         self.failures += 1
         self._failures += 1
         # A fault that lasts is told once, not every minute.
-        if words != self.error:
+        if not is_told(words, self.error):
             self._report("sync: failed: %s" % words)
         self.error = words
 

@@ -6,7 +6,7 @@ How that is done stands in `sync.timesources`, which is loaded for it and then f
 import asyncio
 
 from kalitka import forget
-from kalitka.sync.net import words_of
+from kalitka.sync.net import is_told, words_of
 from micropython import const
 
 _LOOK_S = const(1)
@@ -90,7 +90,7 @@ class TimeKeeper:
         """Take note that a source did not set the clock, and why."""
         words = words_of(error)
         # A fault that lasts is told once, not every minute.
-        if words != self._faults.get(source):
+        if not is_told(words, self._faults.get(source, "")):
             self.report("clock: not set by %s: %s" % (source, words))
         self._faults[source] = words
 

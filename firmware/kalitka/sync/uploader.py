@@ -5,7 +5,7 @@ as nothing more is to be sent at once: entries that wait take no memory for how 
 """
 
 from kalitka import forget
-from kalitka.sync.net import pause_after, words_of
+from kalitka.sync.net import is_told, pause_after, words_of
 from micropython import const
 
 SPAN_MAX = const(256)  # records of one body, entries or not: they are read in one go
@@ -80,6 +80,6 @@ class Uploader:
         self.failures += 1
         self.again = self.clock.uptime() + pause_after(self.failures, self.seconds)
         # A fault that lasts is told once.
-        if words != self.error:
+        if not is_told(words, self.error):
             self.report("log: not sent: %s" % words)
         self.error = words
