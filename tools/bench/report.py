@@ -1,5 +1,7 @@
 """The tables of a run."""
 
+from collections.abc import Sequence
+
 from bench.application_memory import ASYNCIO, TLS
 from bench.budgets import budgets
 from bench.capacity import HEAPS, SIZES, Held
@@ -56,14 +58,17 @@ def _number(value: float | None, text: str = "{:,.0f}", scale: float = 1) -> str
 
 
 def _row(figures: Figures, *cells: str | None) -> tuple[str, ...]:
+    return (f"{figures.tokens:,}", _name(figures), *_shown(cells, figures.end))
+
+
+def _shown(cells: Sequence[str | None], reason: str) -> list[str]:
     # The first figure that is missing says why, if that is why.
     shown = []
-    reason = figures.end
     for cell in cells:
         shown.append(cell or reason or _NOTHING)
         if not cell:
             reason = ""
-    return (f"{figures.tokens:,}", _name(figures), *shown)
+    return shown
 
 
 def _growth(found: list[Figures]) -> Sheet:
@@ -136,9 +141,9 @@ def _counts_row(case: tuple[str, int, bool], counts: Counts) -> tuple[str, ...]:
     program, size, in_code_order = case
     figures = [counts.lines.get(sync) for sync in ("first", "second", "again")]
     figures += [counts.lookups.get(kind) for kind in LOOKUPS]
-    cells = [_number(figure, "{:,.1f}", 1000) or counts.end or _NOTHING for figure in figures]
+    cells = [_number(figure, "{:,.1f}", 1000) for figure in figures]
     name = NAMES[program] + (", sorted" if in_code_order else "")
-    return (f"{size:,}", name, *cells)
+    return (f"{size:,}", name, *_shown(cells, counts.end))
 
 
 def _flash_work(found: list[Figures]) -> Sheet:

@@ -5,21 +5,32 @@ from bench.figures import Figures
 from bench.runtime import Runtime, steps
 
 _FLASH = "timed.bin"
+# The plain client's longest takes 20 s on a computer with nothing else to do.
+_PATIENCE_S = 180
 
 
-def time_syncs(runtime: Runtime, figures: Figures, answers: Answers, syncs: int) -> None:
-    """Time the first so many of: a full sync, one that replaces it, the same one again."""
+def time_once(
+    runtime: Runtime, figures: Figures, answers: Answers, syncs: int, lookups: bool
+) -> None:
+    """Time the first so many of: a full sync, one that replaces it, the same one again; then,
+    with `lookups`, lookups in the table that these have left.
+
+    Syncs that do not get through may leave no table: `figures.end` then says why, and no lookup
+    is timed.
+    """
     flash = runtime.new_flash(_FLASH)
     all_of_them = [("full", answers.first), ("full", answers.second), ("full", answers.second)]
-    full = steps(all_of_them[:syncs])
-    result = runtime.measure(figures.program, flash, "syncs", *full, heap=figures.heap)
-    for sync, found in zip(("first", "second", "again"), result.figures, strict=False):
+
+    def measure(what: str, *arguments: object) -> list[dict]:
+        result = runtime.measure(
+            figures.program, flash, what, *arguments, heap=figures.heap, patience=_PATIENCE_S
+        )
+        figures.end = figures.end or result.end
+        return result.figures
+
+    timed = measure("syncs", *steps(all_of_them[:syncs]))
+    for sync, found in zip(("first", "second", "again"), timed, strict=False):
         figures.times.setdefault(sync, []).append(found["ms"])
-
-
-def time_lookups(runtime: Runtime, figures: Figures, answers: Answers) -> None:
-    """Time lookups in the table that `time_syncs` has left in the flash."""
-    flash = runtime.folder / _FLASH
-    result = runtime.measure(figures.program, flash, "lookups", answers.codes, heap=figures.heap)
-    for found in result.figures:
-        figures.times.setdefault("lookup", []).append(found["us"])
+    if lookups and not figures.end:
+        for found in measure("lookups", answers.codes):
+            figures.times.setdefault("lookup", []).append(found["us"])
