@@ -7,7 +7,7 @@ from bench.answers import Answers
 from bench.figures import Figures
 from bench.runtime import KALITKA, PLENTY, Result, Runtime, steps, used
 
-_PATIENCE_S = 90  # for what goes on beside others
+_PATIENCE_S = 180  # for what goes on beside others
 
 
 class Counting:
