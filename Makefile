@@ -31,7 +31,7 @@ lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over 
 	    --typeshedpath $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	@$(BIN)/pyright --project tools/pyrightconfig.json --pythonpath $(BIN)/python
 
-bench: $(READY)  ## what table, access log, hub and Kormitel cost, each beside a plain one: a quarter of an hour
+bench: $(READY)  ## what table, access log, hub and Kormitel cost, each beside a plain one: half an hour
 	@$(BIN)/kalitka bench
 
 deploy: $(READY)  ## compile for a board and copy the firmware there: make deploy PORT=/dev/ttyUSB0 BOARD=ESP32_GENERIC_SPIRAM
