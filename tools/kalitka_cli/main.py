@@ -62,7 +62,7 @@ def bench(
         Literal["table", "hub", "canteen"] | None,
         typer.Argument(
             metavar="[table|hub|canteen]",
-            help="Only this; without it all of them, in a quarter of an hour.",
+            help="Only this; without it all of them, in half an hour or more.",
         ),
     ] = None,
 ) -> None:
