@@ -5,6 +5,7 @@ Figures are shown at the end of the run.
 
 import gc
 import logging
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,6 +46,22 @@ def _log_as_before():
     for logger, handlers, level in kept:
         logger.handlers[:] = handlers
         logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _modules_as_before():
+    """Have the firmware's modules be those again that the tests know by name.
+
+    It forgets some of them after use and loads them anew: what a later test replaces in the
+    module that it imported would be replaced where nobody looks any more.
+    """
+    kept = [(name, module) for name, module in sys.modules.items() if name.startswith("kalitka.")]
+    yield
+    for name, module in kept:
+        if sys.modules.get(name) is not module:
+            sys.modules[name] = module
+            package, _, last = name.rpartition(".")
+            setattr(sys.modules[package], last, module)
 
 
 @pytest.fixture
