@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from kalitka_cli.build import ARCHES, BOARDS, FIRMWARE, BuildError, board, board_names, facts
+from kalitka_cli.memory_needs import INSTALLS
 
 ROLES = (
     "WIEGAND_D0",
@@ -174,10 +175,22 @@ def test_what_the_tools_know_of_it_is_right(name):
 def test_what_it_needs_fits_in_the_worst_case(name):
     found = facts(name)
     memory = found["memory"]
+    needed = INSTALLS[found["install"]].heap / 1000
     if found["psram"]:
         assert memory["python_kb"] is None
     else:
-        assert memory["needed_kb"] <= memory["python_kb"][0] < memory["python_kb"][1]
+        assert needed <= memory["python_kb"][0] < memory["python_kb"][1]
+
+
+@every_board
+def test_its_page_says_what_it_needs_as_deploy_counts_it(name):
+    install = INSTALLS[facts(name)["install"]]
+    page = (BOARDS / name / "README.md").read_text()
+    for label, size in (
+        ("full sync of 10,000, and one that replaces it", install.heap),
+        ("idle, TLS connection up", install.idle),
+    ):
+        assert re.search(rf"^\|.*{label} \| {size / 1000:.1f} \|$", page, re.MULTILINE), label
 
 
 def _frozen(name):

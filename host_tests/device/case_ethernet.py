@@ -190,7 +190,7 @@ def test_the_want_of_memory_says_whose_it_is():
     async def scenario(net, lines):
         await asyncio.sleep(HOUR)
         assert len(lines) == 1, lines
-        assert lines[0].startswith("ethernet: not enough of the chip's own memory"), lines
+        assert lines[0].startswith("ethernet: not enough memory outside of Python's heap"), lines
 
     cable = Cable()
     cable.fault = OSError("esp_eth_driver_install failed with no memory for driver")

@@ -25,6 +25,7 @@ import asyncio
 
 import network
 
+from kalitka import forget
 from micropython import const
 
 _CONNECT_S = const(20)  # seconds given to one attempt
@@ -222,24 +223,12 @@ def _address(nic, i):
 
 
 def _words_of(error):
-    if isinstance(error, MemoryError):
-        return "not enough memory in Python's heap"
-    text = str(error)
-    # ESP_ERR_NO_MEM is 0x101; what the port makes of it differs between versions and drivers.
-    if not ("emory" in text or "NO_MEM" in text or "0x0101" in text):
-        return "error %s" % text
-    left = ""
     try:
-        import esp32
+        from kalitka.system import memory
 
-        areas = esp32.idf_heap_info(esp32.HEAP_DATA)
-        left = " (%d bytes left, %d of them in one piece)" % (
-            sum([area[1] for area in areas]),
-            max([area[2] for area in areas]),
-        )
-    except Exception:  # the words matter more than the numbers
-        pass
-    return (
-        "not enough of the chip's own memory%s: take the frozen image, or a board with PSRAM"
-        % left
-    )
+        words = memory.want(error)
+        del memory
+        forget("system.memory")
+    except MemoryError:  # not even for these words
+        return "not enough memory in Python's heap"
+    return words or "error %s" % error

@@ -21,6 +21,9 @@ _NUMBERS = (
     -0x5180,
     -0x6180,
 )
+# Where a driver gives no number, or its own: what the port makes of it differs between versions.
+# ESP_ERR_NO_MEM is 0x101, too.
+_WORDS = ("ALLOC_FAILED", "NO_MEM", "0x0101", "emory")
 _HEAP_DATA = const(4)  # `esp32.HEAP_DATA`
 _KIB = const(1024)
 _HELP = "; a board with PSRAM, or the firmware frozen in, has more"
@@ -39,7 +42,7 @@ def want(error: Exception) -> str:
         return words + _HELP
     args = error.args
     told = str(args[-1]) if args else ""
-    if args and (args[0] in _NUMBERS or "ALLOC_FAILED" in told or "Out of Memory" in told):
+    if args and (args[0] in _NUMBERS or any(word in told for word in _WORDS)):
         return _lacking()
     return ""
 

@@ -22,8 +22,6 @@ import socket
 import sys
 import time
 
-import utime
-
 import micropython
 
 QUIET_MS = 60  # a hand needs longer than this for the next card
@@ -58,7 +56,7 @@ class Line:
         self.output = True
         self.level = level
         if changed:
-            tell({"pin": self.number, "level": level, "ms": utime.ticks_ms()})
+            tell({"pin": self.number, "level": level, "ms": time.ticks_ms()})
 
     def feel(self, level):
         """The world sets an input's level; a falling or rising edge interrupts."""
