@@ -6,6 +6,9 @@ PACKAGES := $(VENV)/.packages
 READY  := $(VENV)/.ready
 BOARD  ?= ESP32_GENERIC_SPIRAM
 
+# Hundreds of processes are started by the tests: none of them compiles what another one has.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long lint bench deploy lock clean
 
@@ -16,13 +19,14 @@ demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in
 	@$(BIN)/kalitka demo
 
 test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets (ORDER=--random-order)
-	@# Half as many again as processors: many tests wait for a board or a server.
-	@$(BIN)/pytest -q -n $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile --no-loadscope-reorder $(ORDER)
+	@# Twice as many as processors: many tests wait for a board or a server.
+	@$(BIN)/pytest -q -n $$(( $$(nproc) * 2 )) --dist loadfile --no-loadscope-reorder $(ORDER)
 
 test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: forty minutes
-	@$(BIN)/pytest -q -s host_tests/long
+	@$(BIN)/pytest -v -n auto --dist worksteal host_tests/long
 	@KALITKA_EVERY_DATABASE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests/hub -k postgresql
 	@KALITKA_EVERY_BYTE=1 $(BIN)/pytest -q -n auto --dist load host_tests -k at_any_byte
+	@KALITKA_EVERY_EXAMPLE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests -k 'property or timezone or schedule_rules'
 
 lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/
 	@$(BIN)/ruff check .

@@ -5,6 +5,7 @@ and raises where something is wrong. `Here` runs it on CPython and `Peer` in one
 process for all examples, so that hypothesis drives the very same checks in both.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -14,19 +15,16 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 
+from kalitka_cli.build import compile_firmware
 from kalitka_sim.patience import PATIENCE_S
-from kalitka_sim.virtual_chip import micropython
+from kalitka_sim.virtual_chip import HOST_ARCH, micropython
 
 TESTS = Path(__file__).parent
+_COMPILED = tempfile.TemporaryDirectory(prefix="kalitka-tests-")  # until this process ends
+_FOLDER = Path(_COMPILED.name)
 
-# The firmware's sources, compiled on the spot. What is frozen comes last.
-ENVIRONMENT = {
-    **os.environ,
-    "MICROPYPATH": f"{TESTS.parent / 'firmware'}:{TESTS}:.frozen",
-}
-
-# A board gives the firmware about 160 KiB. Here objects are twice as large, and importing
-# sources leaves some 100 KiB of bytecode and compiler's scraps in the heap.
+# A board gives the firmware about 160 KiB. Here objects are twice as large, and importing the
+# tests' sources leaves some 100 KiB of bytecode and compiler's scraps in the heap.
 HEAP = "384K"
 # Others have a disk in the heap, too, and the dictionary that is the table's oracle.
 HEAPS = {
@@ -64,6 +62,18 @@ HEAPS = {
 }
 
 
+@functools.cache
+def environment():
+    """Return the environment that scripts of device/ run in: they find the firmware, compiled as
+    for a board once in this process, and each other. What is frozen comes last.
+    """
+    for name, data in compile_firmware("ESP32_GENERIC", HOST_ARCH).items():
+        path = _FOLDER / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return {**os.environ, "MICROPYPATH": f"{_FOLDER / 'lib'}:{TESTS}:.frozen"}
+
+
 def command(subject, script, *arguments):
     """Return the command line that runs a script of this folder, with the heap it needs."""
     heap = HEAPS.get(subject, HEAP)
@@ -85,7 +95,7 @@ def outcome_of(runner, options, clock, **process):
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
-            env=ENVIRONMENT,
+            env=environment(),
             **process,
         ) as running,
     ):
@@ -127,7 +137,7 @@ class Peer:
     def __init__(self, subject):
         self._process = subprocess.Popen(
             command(subject, "device/peer.py", subject),
-            env=ENVIRONMENT,
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -162,11 +172,13 @@ def started(name, subject):
 def examples(runtime, factor=1, shrink=True):
     """Return hypothesis settings: so many examples, the same ones every time.
 
+    Two fifths of them, but for KALITKA_EVERY_EXAMPLE in the environment (`make test-long`).
     Without `shrink` a failure comes as it was met: for checks that take long.
     """
+    share = 1 if os.environ.get("KALITKA_EVERY_EXAMPLE") else 0.4
     phases = [Phase.explicit, Phase.generate]
     return settings(
-        max_examples=max(1, int(runtime.examples * factor)),
+        max_examples=max(1, int(runtime.examples * factor * share)),
         phases=[*phases, Phase.shrink] if shrink else phases,
         deadline=None,
         derandomize=True,

@@ -37,7 +37,7 @@ def test_cards_are_decided_in_the_middle_of_a_large_sync(order):
             micropython_peer.command(
                 "busy_gate", "device/busy_gate.py", str(server.port), "29921461"
             ),
-            env=micropython_peer.ENVIRONMENT,
+            env=micropython_peer.environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -28,7 +28,7 @@ def _outcomes(case_file, days=0):
     # Every case's outcome by its name: "" if it passed, else what was printed about it.
     done = subprocess.run(
         micropython_peer.command(case_file, "device/run_cases.py", case_file),
-        env={**micropython_peer.ENVIRONMENT, "KALITKA_DAYS": str(days)},
+        env={**micropython_peer.environment(), "KALITKA_DAYS": str(days)},
         capture_output=True,
         text=True,
         check=False,

@@ -216,7 +216,7 @@ class Week:
     def _reader(self, options):
         process = subprocess.Popen(
             micropython_peer.command("week_runner", "device/week_runner.py"),
-            env=micropython_peer.ENVIRONMENT,
+            env=micropython_peer.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(self._folder / "reader.log").open("a"),

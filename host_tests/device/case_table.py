@@ -170,7 +170,7 @@ def test_a_commit_may_be_given_up_at_each_of_its_steps():
             ending = 0
             while True:
                 ending += 1
-                steps = begin(table, full, expand([("many", 8, 3500, 9)]), 2 * full).commit(6)
+                steps = begin(table, full, expand([("many", 8, 1500, 9)]), 2 * full).commit(6)
                 done = 0
                 while done < ending and next(steps, "end") != "end":
                     done += 1

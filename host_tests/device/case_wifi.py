@@ -113,11 +113,11 @@ def test_a_router_that_restarts_after_hours_is_found_again():
         assert only(lines, "wifi: connected to site") == 3
 
 
-def test_a_router_away_for_a_week_costs_few_lines_and_is_found():
+def test_a_router_away_for_a_day_costs_few_lines_and_is_found():
     async def scenario(wlan, lines):
         await until(wlan.connected, 10)
         air.networks = {}
-        await asyncio.sleep(7 * 24 * HOUR)
+        await asyncio.sleep(24 * HOUR)
         assert lines[1:] == ["wifi: lost the link", "wifi: site: network not found"], lines
         air.networks = dict([SITE])
         await until(wlan.connected, 60)
@@ -129,8 +129,8 @@ def test_a_router_away_for_a_week_costs_few_lines_and_is_found():
     air = Air(dict([SITE]), stale=False)
     supervise(air, [SITE], scenario)
     # At most every 30 s plus what a try takes, and the radio had its rest.
-    assert air.counts["connect"] < 7 * 24 * HOUR / 30 + 200
-    assert air.counts["active"] > 3000
+    assert air.counts["connect"] < 24 * HOUR / 30 + 100
+    assert air.counts["active"] > 400
 
 
 def test_the_pauses_grow_from_one_second_to_thirty():

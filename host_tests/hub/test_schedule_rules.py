@@ -1,5 +1,6 @@
 """Schedules with holidays as rules, against an oracle that walks the minutes with zoneinfo."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -13,6 +14,8 @@ from kalitka.access import decision, packing
 from kalitka.access.timezone import Zone
 from kalitka_hub.site.schedule_rules import HORIZON_DAYS, Hours, Window, days_ahead, texts_of
 from kalitka_hub.site.zone import posix_of
+
+EXAMPLES = 80 if os.environ.get("KALITKA_EVERY_EXAMPLE") else 32
 
 ZONES = (
     "Europe/Moscow",
@@ -155,7 +158,7 @@ def check(zone, windows, exceptions, first, last, now, days) -> None:
         assert allowed == expected, (moment.at, moment.day, moment.minute, texts)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(cases(4))
 def test_readers_open_in_exactly_the_minutes_of_the_schedule(case):
     check(*case)
@@ -168,7 +171,7 @@ def test_the_same_to_the_end_of_the_whole_horizon(case):
     check(*rest, HORIZON_DAYS)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(cases(4), st.integers(0, 1439))
 def test_the_texts_are_those_of_the_date_and_not_of_the_time(case, later):
     zone, windows, exceptions, first, last, now, days = case

@@ -25,7 +25,7 @@ class _Checks:
             return 1, "not started"
         process = subprocess.Popen(
             micropython_peer.command(module, "device/run_check.py", module, expression),
-            env=micropython_peer.ENVIRONMENT,
+            env=micropython_peer.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

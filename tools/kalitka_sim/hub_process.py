@@ -8,10 +8,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from kalitka_hub.site.site_secret import new_secret
+from sqlalchemy.orm import Session
+
+from kalitka_hub.site.site_secret import new_secret, set_secret
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
@@ -41,7 +44,8 @@ class HubProcess:
         self._tls = tls
         self._log = folder / "hub.log"
         self._process: subprocess.Popen | None = None
-        self.command("secret", KALITKA_HUB_SECRET=self.secret)
+        with self._changing() as session:
+            set_secret(session, self.secret)
 
     def command(self, *words: str, **environment: str) -> str:
         """Run `kalitka hub ...` on this database; return what it printed. Raises HubError."""
@@ -58,12 +62,8 @@ class HubProcess:
 
     def set_tokens(self, settings: Iterable[TokenSetting]) -> None:
         """Set many tokens in one transaction, beside the running hub."""
-        database = open_database(self.database)
-        try:
-            with changing(database) as session:
-                set_tokens(session, settings)
-        finally:
-            database.close()
+        with self._changing() as session:
+            set_tokens(session, settings)
 
     def start(self) -> None:
         """Start it; returns when it answers. Raises HubError."""
@@ -104,6 +104,16 @@ class HubProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @contextmanager
+    def _changing(self) -> Iterator[Session]:
+        # A transaction of this process, as a command's is of its own.
+        database = open_database(self.database)
+        try:
+            with changing(database) as session:
+                yield session
+        finally:
+            database.close()
 
     @staticmethod
     def _kalitka() -> list[str]:

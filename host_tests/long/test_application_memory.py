@@ -25,7 +25,7 @@ def memory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory):
-    return answers.make(tmp_path_factory.mktemp("answers"), 1000, in_code_order=False)
+    return answers.make(tmp_path_factory.mktemp("answers"), 300, in_code_order=False)
 
 
 @pytest.fixture(scope="module")
