@@ -291,7 +291,7 @@ def number_of(data, at: int, end: int, arena, slots, starts, counts) -> int:
     """
     d = ptr8(data)
     a = ptr8(arena)
-    s = ptr16(slots)
+    s = ptr8(slots)
     b = ptr16(starts)
     c = ptr16(counts)
     size = end - at

@@ -25,8 +25,8 @@ RECORD_MAX = sync_loops.RECORD_MAX
 USED, COUNT, ROOM, MOST, LONGEST, BROKEN, COMMON = range(7)
 ANY = 0xFFFF  # bytes in common, of no codes
 LINE_MAX = 324  # bytes of a line that are looked at
-SETS_MAX = 384
-SETS_BYTES_MAX = 3072
+SETS_MAX = 254
+SETS_BYTES_MAX = 2048
 _GUARD = 60  # bytes
 _GUARDS = b"\xa5" * _GUARD
 _BEHIND = b"\x5a" * 300  # what follows a block that is walked through
@@ -220,7 +220,9 @@ class Records:
             end = _end_of_value(buf, value)
             code = bytes(buf[at:value])
             number = _number_of(buf[value:end])
-            rule = self._sets.get(number) if number >= 0 else bytes(buf[value + 2 : end])
+            rule = (
+                self._sets.get(number) if 0 <= number < SETS_MAX else bytes(buf[value + 2 : end])
+            )
             found.append((code, rule))
             if i:
                 before = self._codes[-1]

@@ -29,6 +29,7 @@ _SAME_CARD_S = const(30)  # the same unknown card is not asked for again within
 # not get its memory back, each import takes it anew.
 _PARSING = "sync.answer", "access.packing"
 _APPLYING = (
+    "access.packing",
     "table.full_change",
     "table.incremental_change",
     "table.transaction",

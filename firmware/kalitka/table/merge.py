@@ -28,30 +28,31 @@ from kalitka.table.rule_sets import RuleSets
 class Merge:
     """The stream of all entries of some sources; entries of one code come in any order.
 
-    sources: a list as of `read_block`. buf: a bytearray to work in, of key + block bytes a source
-    or more. key: bytes kept for a packed code; block: the most bytes of a block; common: bytes
-    that all codes have in common at their beginning. Raises Damaged.
+    count, source: so many sources; the function returns that of a number, as of `read_block`.
+    buf: a bytearray to work in, of key + block bytes a source or more. key: bytes kept for a
+    packed code; block: the most bytes of a block; common: bytes that all codes have in common at
+    their beginning. Raises Damaged.
 
-    source: the number in the list of where the current entry is from.
+    source: the number of where the current entry is from.
     """
 
     place = 0
 
-    def __init__(self, sources: list, buf: bytearray, key: int, block: int, common: int = 0):
+    def __init__(self, count: int, source, buf: bytearray, key: int, block: int, common: int = 0):
         self.buf = buf
         self.room = key
         self.stride = key + block
         self.common = common
-        self.state = array("H", bytes(6 * len(sources)))
-        self.heap = array("H", bytes(2 * len(sources)))
-        self.keys = array("i", bytes(4 * len(sources)))
+        self.state = array("H", bytes(6 * count))
+        self.heap = array("H", bytes(2 * count))
+        self.keys = array("i", bytes(4 * count))
         self.count = 0
-        self._sources = sources
+        self._source = source
         self._view = memoryview(buf)
-        self._next = array("H", bytes(2 * len(sources)))  # the number of a source's next block
-        for source in range(len(sources)):
-            if self._load(source):
-                self.heap[self.count] = source
+        self._next = array("H", bytes(2 * count))  # the number of a source's next block
+        for number in range(count):
+            if self._load(number):
+                self.heap[self.count] = number
                 self.count += 1
         for i in range(self.count // 2 - 1, -1, -1):
             self._sift(i, self.heap[i])
@@ -104,7 +105,7 @@ class Merge:
         # Reads the source's next block and goes to its first entry; False if there is none.
         at = source * self.stride
         begin = at + self.room
-        blocks = self._sources[source]
+        blocks = self._source(source)
         number = self._next[source]
         size = min(blocks[4], blocks[3] - number * blocks[4])
         if size <= 0:
@@ -117,7 +118,7 @@ class Merge:
         return True
 
     def _malformed(self, source):
-        raise Damaged("a block of %s is malformed" % self._sources[source][1])
+        raise Damaged("a block of %s is malformed" % self._source(source)[1])
 
 
 class Entries:
@@ -136,9 +137,9 @@ class Entries:
         self.rule_set = b""
         self._segments = segments
         self._rule_sets = rule_sets
-        sources = [segment.blocks for segment in segments]
-        buf = bytearray(len(sources) * (KEY_ROOM + BLOCK))
-        self._merge = Merge(sources, buf, KEY_ROOM, BLOCK)
+        count = len(segments)
+        buf = bytearray(count * (KEY_ROOM + BLOCK))
+        self._merge = Merge(count, lambda i: segments[i].blocks, buf, KEY_ROOM, BLOCK)
         # By segment and number: the number in `rule_sets` plus two, found out one by one.
         self._numbers = []
         if rule_sets:

@@ -11,8 +11,8 @@ from micropython import const
 
 # Held in memory while a segment is open: two hundred schedules fit, and whoever has a window of
 # his own (a guest's stay) is stored in place.
-_BYTES_MAX = const(3072)
-COUNT_MAX = const(384)  # they take one or two bytes an entry
+_BYTES_MAX = const(2048)
+COUNT_MAX = const(254)  # a slot of the hash table is a byte
 RULE_SET_MAX = const(720)  # bytes; forty of the longest rules. An entry has to fit a block
 _SLOTS = const(512)  # of the hash table: never more than three quarters full
 _SMALL = const(8)  # at first there is so much less of everything: most syncs bring a few rules
@@ -72,7 +72,7 @@ class RuleSets:
         room = COUNT_MAX // share
         self.tables = (
             bytearray(_BYTES_MAX // share),
-            array("H", bytes(2 * slots)),
+            bytearray(slots),
             array("H", bytes(2 * room)),
             array("H", [0, 0, slots - 1, room, _BYTES_MAX // share]),
         )

@@ -11,31 +11,31 @@ import os
 from array import array
 
 from kalitka import sync_loops
-from kalitka.table.merge import Merge
 from kalitka.table.writers import BlockWriter
 from micropython import const
 
 STEP = const(64)  # records between two chances for others to run
 
 # Bytes of the buffer: most polls bring few records, and it grows once. A full sync takes the
-# large one at once, and 2 KiB that say where the records are: half of what it may take of the
-# heap. In a merge the buffer has a block of each run; if there are more, some are merged first.
+# large one at once, and 1.4 KiB that say where the records are: a third of what it may take of
+# the heap. In a merge the buffer has a block of each run; if there are more, some are merged
+# before.
 _SMALL = const(1024)
-LARGE = const(8192)
+LARGE = const(5120)
 _PER_RECORD = const(7)  # bytes of buffer to a record, as a rule: a card's code takes so many
 
-# Bytes of a run's block: it holds the longest record. The smaller, the more runs at once.
-_SHORT_BLOCK = const(192)
-_SHORT_CODE = const(64)  # bytes of the longest packed code in such blocks
-_LONG_BLOCK = const(384)
+# Bytes of a run's block, by those of the longest packed code in it: it holds the longest record.
+# The smaller, the more runs are merged at once, and the fewer are written twice.
+_BLOCKS = ((24, 64), (48, 96), (257, 384))
 # What a piece of an answer brings, with the room for a record that is not known yet: below this
 # the buffer is crowded. A piece that brings more is taken all the same, in one long step.
 _PIECE_BYTES = const(816)
 _PIECE_RECORDS = const(110)
 
-# Of the text cache: two hundred texts as long as that of a rule of day times fit.
-_TEXTS = const(2304)  # bytes
-_SLOTS = const(256)
+# Of the text cache: seventy texts as long as that of a rule of day times fit. A line whose text
+# found no room there costs some more time.
+_TEXTS = const(768)  # bytes
+_SLOTS = const(128)
 
 _GAPS = (301, 132, 57, 23, 10, 4, 1)  # of Shell's sort: Ciura's
 _STEP_OF_ONE_GAP = const(256)  # a fraction of the work that sorting 64 records is
@@ -216,7 +216,8 @@ class Sorter:
         return notes[_COMMON]
 
     def _block(self):
-        return _SHORT_BLOCK if self.notes[_LONGEST] <= _SHORT_CODE else _LONG_BLOCK
+        longest = self.notes[_LONGEST]
+        return next(block for code, block in _BLOCKS if longest <= code)
 
     def _open(self):
         path = "%s%d.tmp" % (self._prefix, len(self._files) + 1)
@@ -267,11 +268,16 @@ class Sorter:
 
     def _merge(self, count, block):
         # The merge of the first runs, so many.
-        sources = []
-        for i in range(0, 4 * count, 4):
-            number, begin, size, own_block = self._runs[i : i + 4]
-            sources.append(self._files[number] + (begin, size, own_block))
-        return Merge(sources, self.buf, self.notes[_LONGEST], block, self.notes[_COMMON])
+        from kalitka.table.merge import Merge
+
+        longest, common = self.notes[_LONGEST], self.notes[_COMMON]
+        return Merge(count, self._run, self.buf, longest, block, common)
+
+    def _run(self, i):
+        # The run of a number, as of `read_block`. Made when asked for: dozens would take as much
+        # memory as half of the buffer.
+        number, begin, size, block = self._runs[4 * i : 4 * i + 4]
+        return self._files[number] + (begin, size, block)
 
 
 def _close(file=None, path=""):

@@ -9,7 +9,7 @@ two of their steps others may run, and look up.
 from array import array
 
 from kalitka import sync_loops
-from kalitka.access import packing, rules
+from kalitka.access import rules
 from kalitka.table.block import IN_PLACE, KEY_ROOM, NO_RULES, Damaged, number_at, rules_at
 from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
 from kalitka.table.sorter import Sorter, TextCache
@@ -183,6 +183,8 @@ class Group:
         sync_loops.digest(self.key, 0, self.key[1] + 3, rule_set, 0, len(rule_set), sums)
 
     def _sum(self, rule_set, more):
+        from kalitka.access import packing  # for few codes
+
         for rule in packing.split(more):
             rule_set = packing.insert(rule_set, rule)
             while len(rule_set) > RULE_SET_MAX:
