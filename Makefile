@@ -23,7 +23,7 @@ test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real so
 	@$(BIN)/pytest -q -n $$(( $$(nproc) * 2 )) --dist loadfile --no-loadscope-reorder $(ORDER)
 
 test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: forty minutes
-	@$(BIN)/pytest -v -n auto --dist worksteal host_tests/long
+	@$(BIN)/pytest -q -s host_tests/long
 	@KALITKA_EVERY_DATABASE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests/hub -k postgresql
 	@KALITKA_EVERY_BYTE=1 $(BIN)/pytest -q -n auto --dist load host_tests -k at_any_byte
 	@KALITKA_EVERY_EXAMPLE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests -k 'property or timezone or schedule_rules'
