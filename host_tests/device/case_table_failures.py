@@ -46,8 +46,8 @@ def test_a_small_change_that_fails_at_any_write_leaves_everything_as_it_was():
 
 def test_a_large_change_that_fails_at_a_write_leaves_everything_as_it_was():
     first = expand([("many", 11, 40, 4)])
-    changes = expand([("many", 12, 2500, 30)])
-    places = list(range(1, 6)) + list(range(40, 3000, 331))
+    changes = expand([("many", 12, 1200, 30)])
+    places = list(range(1, 6)) + list(range(40, 1500, 331))
     _check_failures(first, False, changes, places)
     _check_failures(first, True, changes, places)
 

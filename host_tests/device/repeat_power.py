@@ -78,10 +78,10 @@ class Meal:
             passes.note(code, _WINDOW)
             signalled.append(person)
 
-    def cut(self):
-        """Cut at every operation, in each way."""
-        for kind in KINDS:
-            for at in range(1, self.operations + 1):
+    def cut(self, step=1):
+        """Cut at every `step`-th operation, in each way: each time from another one on."""
+        for first, kind in enumerate(KINDS, 1):
+            for at in range(first if step > 1 else 1, self.operations + 1, step):
                 self._cut(at, kind)
 
     def _cut(self, at, kind):
@@ -138,10 +138,10 @@ def yesterday_gives_way():
     return meal
 
 
-def check_meal(meal):
-    """Cut a meal of this module (by its name) everywhere, and print how often."""
+def check_meal(meal, step=1):
+    """Cut a meal of this module (by its name) at every `step`-th operation; print how often."""
     tried = globals()[meal]()
-    tried.cut()
+    tried.cut(step)
     print(
         "# once, %s: %d cuts, after %d of them a pass was kept whose signal had not come"
         % (meal, tried.cuts, tried.kept_unsignalled)

@@ -28,10 +28,7 @@ NEW_SITE = "new_site"
 # Where it matters most which database it is: these run on both of them each time. The others run
 # on PostgreSQL where KALITKA_EVERY_DATABASE is set, as `make test-long` does.
 _ON_BOTH = {
-    "test_asking.py",
     "test_bad_days.py",
-    "test_compile.py",
-    "test_hub_access_log.py",
     "test_hub_changes.py",
     "test_hub_database.py",
     "test_hub_sync.py",

@@ -6,6 +6,8 @@ and the log goes on. Then every bit of a small log turned. Some minutes on two p
 
 import pytest
 
+# What `make test` does at every third operation only.
+MEALS = ("yesterday_gives_way",)
 STORIES = ("give_way", "append", "spill", "next_segment", "large", "first_start", "mark")
 
 
@@ -28,4 +30,10 @@ def test_every_operation_that_fails_alone(check, checks):
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("check", [("case_log", "check_bits(1)")])
 def test_every_bit_of_a_log_is_missed(check, checks):
+    checks.wait_for(check)
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("check", [("repeat_power", f"check_meal({name!r})") for name in MEALS])
+def test_every_cut_at_a_meal(check, checks):
     checks.wait_for(check)
