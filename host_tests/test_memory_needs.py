@@ -125,7 +125,7 @@ def test_the_refusal_says_what_was_found_and_needed_and_two_ways_out():
         check_memory(board(memory), "files")
     said = str(refusal.value)
     assert "as .mpy files does not fit into this board (ESP32, no PSRAM)" in said
-    assert "doubled from 57,344 to hold 139,264: 229,376" in said
+    assert "doubled from 57,344 to hold 152,576: 229,376" in said
     assert f"has {memory.shared:,}" in said
     assert "Two ways out: (1) build and flash the image into which the reader is frozen" in said
     assert "boards/ESP32_GENERIC/README.md; (2) a board with PSRAM, see boards/README.md" in said

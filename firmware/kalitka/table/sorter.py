@@ -17,25 +17,25 @@ from micropython import const
 STEP = const(64)  # records between two chances for others to run
 
 # Bytes of the buffer: most polls bring few records, and it grows once. A full sync takes the
-# large one at once, and 1.4 KiB that say where the records are: a third of what it may take of
-# the heap. In a merge the buffer has a block of each run; if there are more, some are merged
-# before.
+# large one at once, and 2.3 KiB that say where the records are: two fifths of what it takes of the
+# heap. Less of it costs time: 5 KiB twice as much a line. In a merge the buffer has a block of
+# each run; if there are more, some are merged before.
 _SMALL = const(1024)
-LARGE = const(5120)
+LARGE = const(8192)
 _PER_RECORD = const(7)  # bytes of buffer to a record, as a rule: a card's code takes so many
 
 # Bytes of a run's block, by those of the longest packed code in it: it holds the longest record.
-# The smaller, the more runs are merged at once, and the fewer are written twice.
-_BLOCKS = ((24, 64), (48, 96), (257, 384))
+# The smaller, the more runs are merged at once; but each costs the time of ten records.
+_BLOCKS = ((64, 192), (257, 384))
 # What a piece of an answer brings, with the room for a record that is not known yet: below this
 # the buffer is crowded. A piece that brings more is taken all the same, in one long step.
 _PIECE_BYTES = const(816)
 _PIECE_RECORDS = const(110)
 
-# Of the text cache: seventy texts as long as that of a rule of day times fit. A line whose text
-# found no room there costs some more time.
-_TEXTS = const(768)  # bytes
-_SLOTS = const(128)
+# Of the text cache: two hundred texts as long as that of a rule of day times fit. A line whose
+# text found no room there takes twice the time.
+_TEXTS = const(2304)  # bytes
+_SLOTS = const(256)
 
 _GAPS = (301, 132, 57, 23, 10, 4, 1)  # of Shell's sort: Ciura's
 _STEP_OF_ONE_GAP = const(256)  # a fraction of the work that sorting 64 records is

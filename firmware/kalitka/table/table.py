@@ -21,7 +21,7 @@ UNKNOWN = ABSENT
 FOUND = PRESENT
 
 _ENOENT = const(2)
-_BUFFER = const(5120)  # bytes that a full change works in: sorter.LARGE
+_BUFFER = const(8192)  # bytes that a full change works in: sorter.LARGE
 
 
 class Table:
