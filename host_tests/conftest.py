@@ -91,6 +91,7 @@ _FIRST = (
     "test_table_property.py",
     "test_reader.py",
     "test_deploy.py",
+    "test_deploy_boards.py",
     "test_wasm_board.py",
     "test_reader_log.py",
     "test_rules_property.py",
@@ -100,6 +101,7 @@ _FIRST = (
     "test_sync.py",
     "test_logs_command.py",
     "test_canteen.py",
+    "test_demo.py",
     "test_upload.py",
     "test_table_command.py",
 )

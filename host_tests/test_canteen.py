@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
+from hub_command import Hub
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
-from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader
 
@@ -68,7 +68,7 @@ class Kitchen(VirtualReader):
 
 @pytest.fixture
 def hub(tmp_path):
-    with HubProcess(tmp_path / "hub") as hub:
+    with Hub(tmp_path / "hub") as hub:
         database = open_database(hub.database)
         with changing(database) as session:
             for kitchen in ("1", "2"):

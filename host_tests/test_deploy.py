@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 import certificates
+from hub_command import Hub
 from kalitka_cli import deploy, mpremote, rom
 from kalitka_cli import device as device_module
 from kalitka_cli.build import ARCHES
 from kalitka_cli.device import Device
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import image
-from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
@@ -243,7 +243,7 @@ def test_a_firmware_that_does_not_fit_the_rom_is_refused_and_the_reader_goes_on(
 @pytest.fixture
 def synced(folder, tmp_path):
     """Give the folder of a board whose table lets 55667788 in, for ten minutes at a time."""
-    hub = HubProcess(tmp_path / "hub")
+    hub = Hub(tmp_path / "hub")
     hub.command("reader", "add", "GATE-1")
     hub.set_tokens([TokenSetting("55667788", ("9_1",), ("GATE-1",))])
     with hub:

@@ -9,12 +9,12 @@ import sys
 import pytest
 
 import certificates
+from hub_command import Hub
 from kalitka_cli import deploy, waiting
 from kalitka_cli.memory_needs import INSTALLS, Memory, judge
 from kalitka_cli.suitability import Wanted
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import image
-from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.memory_classes import CLASSES, FROZEN_80K, MPY_ON_S3, PLAIN_STOCK, PSRAM
 from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
@@ -30,7 +30,7 @@ class Site:
 
     def __init__(self, folder):
         tls = folder / "tls"
-        self.hub = HubProcess(folder / "hub", tls=(tls / "hub.pem", tls / "hub.key"))
+        self.hub = Hub(folder / "hub", tls=(tls / "hub.pem", tls / "hub.key"))
         self.hub.command("certificate", "127.0.0.1", "--folder", str(tls))
         self.hub.command("reader", "add", "GATE-1")
         self.hub.set_tokens([TokenSetting(CODE, ("9_1",), ("GATE-1",))])

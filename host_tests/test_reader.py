@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from hub_command import Hub
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import image
-from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.memory_classes import FROZEN_80K, MPY_ON_S3
 from kalitka_sim.reader import VirtualReader, wiegand_bits
 from kalitka_sim.virtual_chip import FAKES, ROM_FAKE
@@ -17,7 +17,7 @@ MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    with HubProcess(tmp_path_factory.mktemp("hub"), zone="MSK-3") as hub:
+    with Hub(tmp_path_factory.mktemp("hub"), zone="MSK-3") as hub:
         hub.command("reader", "add", "GATE-1")
         hub.start()
         yield hub

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
+from hub_command import Hub
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader, wiegand_bits
 from scripted_server import Script, ScriptedServer, reply
@@ -20,7 +20,7 @@ SWITCHES = dict.fromkeys(("exit_button", "door_contact", "alarm_contact"), "norm
 
 @pytest.fixture
 def hub(tmp_path):
-    with HubProcess(tmp_path / "hub") as hub:
+    with Hub(tmp_path / "hub") as hub:
         hub.command("reader", "add", "GATE-1")
         hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",)), TokenSetting("DEADBEEF", ("9_0",))])
         hub.start()

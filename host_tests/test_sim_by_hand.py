@@ -11,9 +11,9 @@ import threading
 
 import pytest
 
+from hub_command import Hub
 from kalitka.sync.lookup import address_of
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.name_server import NameServer
 from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
@@ -146,7 +146,7 @@ def test_a_wrong_command_gets_one_line_and_the_reader_goes_on():
 
 
 def test_a_reader_at_a_hub_syncs_and_opens(tmp_path):
-    hub = HubProcess(tmp_path / "hub")
+    hub = Hub(tmp_path / "hub")
     hub.command("reader", "add", "GATE-1")
     hub.set_tokens([TokenSetting("55667788", ("9_1",), ("GATE-1",))])
     with hub:
@@ -170,7 +170,7 @@ def test_a_reader_at_a_hub_syncs_and_opens(tmp_path):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_reader_at_a_hub_with_tls_takes_it_by_its_name(tmp_path, host):
     tls = tmp_path / "tls"
-    hub = HubProcess(tmp_path / "hub", tls=(tls / "hub.pem", tls / "hub.key"))
+    hub = Hub(tmp_path / "hub", tls=(tls / "hub.pem", tls / "hub.key"))
     hub.command("certificate", host, "--folder", str(tls))
     hub.command("reader", "add", "GATE-1")
     with hub:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hub_command import Hub
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.reader import VirtualReader
 
 
@@ -12,7 +12,7 @@ class Site:
 
     def __init__(self, folder):
         self.folder = folder / "tls"
-        self.hub = HubProcess(folder, tls=(self.folder / "hub.pem", self.folder / "hub.key"))
+        self.hub = Hub(folder, tls=(self.folder / "hub.pem", self.folder / "hub.key"))
         self.certify()
         self.hub.command("reader", "add", "GATE-1")
 

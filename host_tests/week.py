@@ -19,10 +19,10 @@ from typing import NamedTuple
 from sqlalchemy import select as select_rows
 
 import micropython_peer
+from hub_command import Hub
 from kalitka.journal import entries
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import AccessEntry
-from kalitka_sim.hub_process import HubProcess
 from kalitka_sim.link import Link
 
 MONDAY = 1795392000  # 2026-11-23 00:00 UTC
@@ -156,7 +156,7 @@ class Week:
 
     def run(self):
         """Let them pass; what happened is in `doors` afterwards. Returns the hub's rows."""
-        with HubProcess(self._folder / "hub") as hub:
+        with Hub(self._folder / "hub") as hub:
             hub.command("reader", "add", "GATE-1")
             hub.start()
             link = Link(hub.address)

@@ -379,10 +379,10 @@ if MICROPYTHON:
         check_meal("first_meal")
 
     def test_a_power_cut_at_a_meal_while_files_are_written_together():
-        check_meal("into_the_segment")
+        check_meal("into_the_segment", 3)
 
     def test_a_power_cut_at_a_meal_while_yesterdays_passes_give_way():
-        check_meal("yesterday_gives_way", 3)
+        check_meal("yesterday_gives_way", 5)
 
 
 def test_a_pass_that_was_never_sealed_is_none_and_later_ones_are():

@@ -178,7 +178,7 @@ def test_a_commit_may_be_given_up_at_each_of_its_steps():
                     break
                 steps.close()
                 assert snapshot(table.folder) == before, (full, ending)
-                ending += ending // 3
+                ending += ending // 2
             assert table.minute == 6 and ending > 20
             restore(table.folder, before)
             table.close()

@@ -179,7 +179,7 @@ if MICROPYTHON:
         def sync():
             table = Table(folder + "/table")
             transaction = table.begin(True)
-            for n in range(3000):
+            for n in range(1500):
                 transaction.add(b"A", packing.pack(b"1_%d_%d" % (n, n + 30_000_000)))
             for _ in transaction.commit(5):
                 pass

@@ -586,7 +586,7 @@ def test_a_server_in_trouble_with_entries_alone_loses_nothing():
         async def scenario(reader, server, trouble=trouble):
             server.trouble = trouble
             reader.note(40)
-            await reader.work(12 * HOUR, polls=True)
+            await reader.work(4 * HOUR, polls=True)
             assert reader.log.mark == 0
             server.trouble = None
             # If all are aside the next one shows that it takes entries again.

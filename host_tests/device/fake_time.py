@@ -106,6 +106,12 @@ else:
         try:
             return loop.run_until_complete(make())
         finally:
+            # What is cut off in the middle would be complained of when it is collected.
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             loop.close()
 
     def millis():

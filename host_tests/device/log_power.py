@@ -128,10 +128,10 @@ class Story:
         more = [record(number + n, 25) for n in range(1, 6)]
         return more + [max(number, said.marks[1])] + [record(number + 6, 200)]
 
-    def cut(self, second=1):
-        """Cut at every operation, and going on at every `second`-th."""
-        for kind in KINDS:
-            for at in range(1, self.operations + 1):
+    def cut(self, first=1, second=1):
+        """Cut at every `first`-th operation, and going on at every `second`-th."""
+        for number, kind in enumerate(KINDS):
+            for at in range(1 + number % first, self.operations + 1, first):
                 self._view[:] = self._image
                 try:
                     self._cut(at, kind, second)
@@ -261,10 +261,10 @@ def mark():
     return Story(_some(1, 9) + [2], [3, 4] + _some(10, 1) + [10, 9])
 
 
-def check_cuts(story, second=1):
-    """Cut a story of this module (by its name) everywhere, and print how often."""
+def check_cuts(story, first=1, second=1):
+    """Cut a story of this module (by its name) at so many places, and print how often."""
     tried = globals()[story]()
-    tried.cut(second)
+    tried.cut(first, second)
     print(
         "# log, %s: %d operations, %d cuts, %d second cuts"
         % (story, tried.operations, tried.cuts, tried.second_cuts)

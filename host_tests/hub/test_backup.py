@@ -11,8 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert, select
 
-from hub.hub_command import invoke
 from hub.hub_site import ON_SQLITE, SECRET, START, Site
+from hub_command import invoke
 from kalitka_hub.faults import Refused
 from kalitka_hub.gates import access_log
 from kalitka_hub.running.app import create_app

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from hub.hub_command import runner
 from hub.hub_site import ON_SQLITE
+from hub_command import runner
 from kalitka_hub.accounts import api_tokens, login, made_secrets
 from kalitka_hub.cli import resources, terminal
 from kalitka_hub.faults import Refused

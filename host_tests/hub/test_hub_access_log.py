@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
-from hub.hub_command import invoke
 from hub.hub_site import ON_SQLITE, START, SYNC, headers
 from hub.test_hub_cli import Served
+from hub_command import invoke
 from kalitka.access import decision
 from kalitka.journal import entries
 from kalitka_hub.gates.access_log import REPEAT_SECONDS, list_entries

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.hub_command import invoke
 from hub.hub_site import SECRET, SYNC, headers
+from hub_command import invoke
 from kalitka_hub.faults import Refused
 from kalitka_hub.gates.token_reader_api import BODY_MAX
 from kalitka_hub.running import certificates, server

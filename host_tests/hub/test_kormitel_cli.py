@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hub.hub_accounts import everything_in
-from hub.hub_command import invoke, runner
 from hub.kormitel_items import flat, known, send, stay, uid
+from hub_command import invoke, runner
 from kalitka_hub.accounts.login import check_login
 from kalitka_hub.cli.kormitel import PASSWORD_VARIABLE
 from kalitka_hub.kormitel import exchanges

@@ -6,6 +6,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from kalitka_hub.cli.main import hub
+from kalitka_sim.hub_process import HubError, HubProcess
 
 _COMMAND = get_command(hub)
 
@@ -29,3 +30,16 @@ def runner(where, *before, **always):
         return result
 
     return run
+
+
+class Hub(HubProcess):
+    """A hub in a process of its own, whose commands run in this one: Python takes longer to start
+    than they do.
+    """
+
+    def command(self, *words, **environment):
+        """Run `kalitka hub ...` on its database; return what it printed. Raises HubError."""
+        result = invoke(*words, env={"KALITKA_DATABASE_URL": str(self.database), **environment})
+        if result.exit_code:
+            raise HubError(f"kalitka hub {' '.join(words)}: {result.output}")
+        return result.stdout
