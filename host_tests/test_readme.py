@@ -1,0 +1,82 @@
+"""README.md to the letter: every command of its blocks, in their order, in one folder."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from hub_command import invoke
+from kalitka_sim.patience import PATIENCE_S
+from test_sim_by_hand import Sim
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+class Hub:
+    """`kalitka hub serve` with the options of the page, on a free port."""
+
+    def __init__(self, options):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "kalitka_cli", "hub", "serve", *options, "--port", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.line = self._process.stdout.readline()
+        self.port = re.search(r"https?://[0-9.]+:([0-9]+)", self.line)[1]
+
+    def stop(self):
+        self._process.terminate()
+        self._process.wait(PATIENCE_S)
+        self._process.stdout.close()
+
+
+def commands():
+    """Yield (words, environment) of every `kalitka` command of the page's blocks."""
+    for line in re.findall(r"^    ((?:\w+=\S+ )*kalitka .+)$", README.read_text(), re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        environment = {}
+        while "=" in words[0]:
+            name, _, environment[name] = words.pop(0).partition("=")
+        if "─►" not in words:  # the drawing
+            yield words[1:], environment
+
+
+def test_the_commands_of_the_readme_work_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("KALITKA_HUB_DB", "KALITKA_DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    hub = None
+    done = {}
+    readers = 0
+    try:
+        for words, environment in commands():
+            if words[:2] == ["hub", "serve"]:
+                if hub:
+                    hub.stop()
+                hub = Hub(words[2:])
+                # Europe/Moscow, with TLS as well.
+                assert "zone MSK-3," in hub.line
+            elif words[0] == "sim":
+                options = [word.replace(":8080", f":{hub.port}") for word in words[1:]]
+                with Sim(*options, **environment) as sim:
+                    sim.expect("sync: full")
+                    if not readers:
+                        sim.type("card 04A1B2C3")
+                        # On every day of the week, at every hour.
+                        sim.expect("04A1B2C3: allowed; the lock opened")
+                    assert sim.end() == 0
+                readers += 1
+            else:
+                assert words[0] == "hub", words
+                result = invoke(*words[1:], env=environment)
+                assert result.exit_code == 0, f"{' '.join(words)}: {result.output}"
+                done[" ".join(words[1:3])] = result.output
+    finally:
+        if hub:
+            hub.stop()
+    assert readers == 2
+    assert "denied" in done["explain --reader"] and "2026-12-31" in done["explain --reader"]
+    status = done["kormitel status"]
+    assert re.search(r"exchange +│ goes on", status)
+    assert re.search(r"kitchens without readers +│ +│", status)
