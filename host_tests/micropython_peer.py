@@ -39,6 +39,7 @@ HEAPS = {
     "case_memory": "8M",  # the same
     "case_loops": "4M",  # lists of all that a check expects
     "loops_oracle": "1M",
+    "case_stored_bytes": "8M",  # the same
     "case_table": "8M",  # 512 blocks of 4 KiB
     "case_table_damage": "8M",
     "case_table_failures": "8M",
