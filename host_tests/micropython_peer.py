@@ -32,7 +32,7 @@ HEAPS = {
     "case_wifi": "1M",  # of all calls of the radio for hours
     "case_log": "8M",  # a disk
     "case_access_log_power": "8M",  # a disk
-    "case_repeat": "8M",  # the same
+    "case_anti_passback": "8M",  # the same
     "case_access_log": "8M",  # the same
     "case_uploader": "8M",  # the same
     "case_gate": "8M",  # the same
@@ -54,7 +54,7 @@ HEAPS = {
     # Of the long tests:
     "log_power": "8M",
     "access_log_power": "8M",
-    "repeat_power": "8M",
+    "anti_passback_power": "8M",
     "log_wear": "16M",
     "power": "8M",
     "random_syncs": "16M",

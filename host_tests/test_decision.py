@@ -232,7 +232,7 @@ class Sink:
     def __init__(self, table, full):
         self.change = table.begin(full)
         self.delete = self.change.delete
-        self.rules = self.change.take
+        self.rules = self.change.add_lines
         self.minute = self.minutes = None
         self.faults = []
         self.minute = lambda minute: None

@@ -13,7 +13,7 @@ async def serve_exit_button(button, log: AccessLog, lock: Lock, report) -> None:
     """Open to whoever presses the exit button, for ever."""
     while True:
         if await button.change():
-            log.note(entries.EXIT_BUTTON, 1, 0)
+            log.append(entries.EXIT_BUTTON, 1, 0)
             lock.open()
             report("exit button")
 
@@ -23,7 +23,7 @@ async def serve_alarm(contact, log: AccessLog, report) -> None:
     # One that is on at the start is told as well.
     state = contact.active or await contact.change()
     while True:
-        log.note(entries.ALARM, int(state), 0)
+        log.append(entries.ALARM, int(state), 0)
         report("alarm %s" % ("on" if state else "off"))
         state = await contact.change()
 
@@ -34,7 +34,7 @@ async def serve_door(contact, seconds: float, log: AccessLog, lock: Lock, report
     from kalitka.journal.words import reason_text
 
     def tell(state, reason):
-        log.note(entries.DOOR, state, reason)
+        log.append(entries.DOOR, state, reason)
         words = reason_text(entries.DOOR, reason)
         report("door %s" % words if state else "door shut, it was %s" % words)
 

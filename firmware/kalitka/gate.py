@@ -13,10 +13,10 @@ from kalitka.table.table import DAMAGED, FOUND, Table
 
 
 class Gate:
-    """Decides about codes: asks the table and the clock, and keeps what it decided.
+    """Decides about codes: asks the table and the clock, and logs what it decided.
 
-    unit: the setting `day_time_unit`. log: the access log. passes: who has passed already
-    (`journal.repeat.Passes`), None where that does not matter.
+    unit: the setting `day_time_unit`. log: the access log. passes: the anti-passback store
+    (`journal.anti_passback.AntiPassback`), None if repeats are allowed.
     """
 
     def __init__(self, table: Table, clock: Clock, unit: str, log: AccessLog, passes):
@@ -37,15 +37,15 @@ class Gate:
         self._judge(code)
         reason = self._verdict.reason
         if reason != decision.ALLOWED:
-            self._log.note(entries.SCANNER, 0, reason, code)
+            self._log.append(entries.SCANNER, 0, reason, code)
         elif not self._passes:
-            self._note_allowed(code)
-        elif not self._take_pass(code):
-            self._log.note(entries.SCANNER, 0, self._verdict.reason, code)
+            self._log_allowed(code)
+        elif not self._claim_pass(code):
+            self._log.append(entries.SCANNER, 0, self._verdict.reason, code)
         return self._verdict.reason
 
-    def _note_allowed(self, code):
-        self._log.note(entries.SCANNER, 1, decision.ALLOWED, code)
+    def _log_allowed(self, code):
+        self._log.append(entries.SCANNER, 1, decision.ALLOWED, code)
 
     def _judge(self, code):
         table = self._table
@@ -68,11 +68,11 @@ class Gate:
     def _seconds(self):
         return self._table.seconds if self._unit == "auto" else self._unit == "second"
 
-    def _take_pass(self, code):
-        # Returns whether there was one to take.
+    def _claim_pass(self, code):
+        # Returns whether there was one.
         table = self._table
         clock = self._clock
-        reason = self._passes.take(
+        reason = self._passes.claim(
             code,
             table.rules,
             table.at,
@@ -82,7 +82,7 @@ class Gate:
             clock.day_minute,
             clock.weekday,
             # Before the seal. If that fails, a refusal of the same code follows in the log.
-            lambda: self._note_allowed(code),
+            lambda: self._log_allowed(code),
         )
         if reason == decision.ALLOWED:
             return True

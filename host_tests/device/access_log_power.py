@@ -95,7 +95,7 @@ class World:
 
     def check(self, log):
         """Check what has come of it, when everything is sent."""
-        assert log.mark == log.last and not log.lost and not log.damaged
+        assert log.acked == log.last and not log.lost and not log.damaged
         there = {}  # code: text
         for number in self.order:
             text = self.taken[number]
@@ -190,7 +190,7 @@ class Reader:
         world = self._world
         self._clock.is_set = True
         world.clocks[world.starts] = False
-        self.journal.look()
+        self.journal.tick()
         self._live()
         world.clocks[world.starts] = True
 
@@ -200,7 +200,7 @@ class Reader:
         code = "%06X" % len(world.came) + "A" * (size - 6)
         one = (code, self._clock.now, world.starts, self._clock.is_set)
         world.came.append(one + (False,))
-        self.journal.note(entries.SCANNER, 1, decision.ALLOWED, code.encode())
+        self.journal.append(entries.SCANNER, 1, decision.ALLOWED, code.encode())
         self._live()
         world.came[-1] = one + (True,)
 
@@ -212,7 +212,7 @@ class Reader:
             self._live()
             log = self.journal.log
             if answer == TAKEN:
-                self._world.again = {n for n in self._world.again if n > log.mark}
+                self._world.again = {n for n in self._world.again if n > log.acked}
 
     def send_all(self):
         """Send until nothing is left."""

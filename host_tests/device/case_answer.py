@@ -321,7 +321,7 @@ class _Deaf:
 
     def rules(self, text, at, n, marks):
         self._records.clear()
-        return self._records.take(text, at, n, marks)
+        return self._records.add_lines(text, at, n, marks)
 
     def dropped(self, line, reason):
         pass

@@ -78,7 +78,7 @@ class Table:
     def begin(self, full, again=0):
         return self
 
-    def confirm(self, minute, seconds):
+    def set_minute(self, minute, seconds):
         self.minute = minute
 
     def scrub(self):
@@ -174,7 +174,7 @@ class Uploader:
     def again(self, uptime):
         self.hurried.append(now() - self.began)
 
-    def make_room(self):
+    def free_space(self):
         self.room -= 1
         return self.room >= 0
 

@@ -468,12 +468,12 @@ def _records_of(some):
 
 
 def check_notes(some):
-    """Check `note_record` of records that come one by one: (packed code, value)."""
+    """Check `add_record` of records that come one by one: (packed code, value)."""
     data, places = _records_of(some)
     records = Records(len(data), len(some), True)
     records.out.buf[: len(data)] = data
     for at in places:
-        sync_loops.note_record(records.out.buf, at, records._offsets, records.notes)
+        sync_loops.add_record(records.out.buf, at, records._offsets, records.notes)
     records.notes[USED] = len(data)
     records.out.check()
     assert [code for code, _ in records._new_ones()] == [code for code, _ in some]
@@ -560,15 +560,15 @@ def check_sort(codes, step, less):
     for gap in (23, 10, 4, 1):
         for begin in range(gap, len(codes), step):
             end = min(begin + step, len(codes))
-            sync_loops.sort_some(gap, begin, end, data, view, common)
+            sync_loops.sort_step(gap, begin, end, data, view, common)
     assert offsets[0] == offsets[len(codes) + 1] == 0xA5A5
     assert sorted(offsets) == sorted([0xA5A5] + places + [0xA5A5])
     assert [bytes(data[at : at + data[at + 1] + 3]) for at in view[: len(codes)]] == sorted(codes)
 
 
 def check_order(one, other):
-    """Check `order` of two packed codes in the midst of other bytes."""
-    found = sync_loops.order(b"\xff" + one + b"\xff", 1, b"\xff\xff" + other + b"\x00", 2)
+    """Check `compare` of two packed codes in the midst of other bytes."""
+    found = sync_loops.compare(b"\xff" + one + b"\xff", 1, b"\xff\xff" + other + b"\x00", 2)
     assert (found > 0) - (found < 0) == (one > other) - (one < other), (one, other)
 
 
@@ -659,7 +659,7 @@ def check_block(entries, limit):
         more = len(value) - 1 if number == -1 else 0
         before = bytes(last.buf)
         bound = out.begin + limit - more
-        end = sync_loops.entry(out.buf, used, bound, last.buf, b"\xff" + code, 1, number)
+        end = sync_loops.encode(out.buf, used, bound, last.buf, b"\xff" + code, 1, number)
         out.check()
         last.check()
         expected = _coded_code(code, written[-1][0] if written else NO_CODE) + value
@@ -680,7 +680,7 @@ def check_block(entries, limit):
 
 
 class _Block:
-    # A block as `walk` takes it: room for a code, and the entries behind it; guards around.
+    # A block as `next_entry` takes it: room for a code, and the entries behind it; guards around.
 
     def __init__(self, data, room):
         self._data = data + _BEHIND
@@ -699,11 +699,11 @@ class _Block:
         self._state[2] = self._end
 
     def walk(self, key=NO_CODE):
-        # Returns what `walk` says, the code and the value.
+        # Returns what `next_entry` says, the code and the value.
         buf = self._buf
         state = self._state
         before = state[1]
-        order = loops.walk(buf, self._at, self._room, state, 1, key)
+        order = loops.next_entry(buf, self._at, self._room, state, 1, key)
         assert self._view[: self._at] == _GUARDS, "written before its room"
         assert self._view[self._begin :] == self._data, "written behind its room"
         assert (state[0], state[2], state[4]) == (0xA5A5, self._end, 0xA5A5)
@@ -718,20 +718,20 @@ def check_walk(data, entries):
     """Check a walk through the bytes of a block, to its end and to keys near its codes."""
     block = _Block(data, KEY_ROOM)
     for code, value in entries:
-        order, found, found_value = block.walk()
+        order, found, found_value = block.next_entry()
         assert order > 0 and (found, found_value) == (code, value)
-    assert block.walk()[0] == block.walk()[0] == END
+    assert block.next_entry()[0] == block.next_entry()[0] == END
     for key in _keys_near([code for code, _ in entries]):
         block.rewind()
         above = [entry for entry in entries if entry[0] >= key]
-        order, code, value = block.walk(key)
+        order, code, value = block.next_entry(key)
         if not above:
             assert order == END, key
             continue
         assert (code, value) == above[0], (key, code)
         assert (order > 0) == (code != key) and order >= 0
         for entry in above[1:3]:
-            assert block.walk()[1:] == entry
+            assert block.next_entry()[1:] == entry
 
 
 def _sealed(data, begin):
@@ -786,20 +786,20 @@ def check_walk_of_anything(data, room):
     block = _Block(data, room)
     entries, end = decoded(data, room)
     for code, value in entries:
-        order, found, found_value = block.walk()
+        order, found, found_value = block.next_entry()
         assert order > 0 and (found, found_value) == (code, value), (data, found, code)
     if end is not None:
-        order = block.walk()[0]
+        order = block.next_entry()[0]
         assert order == end, (data, order, end)
     for _ in data:
-        if block.walk()[0] < 0:
+        if block.next_entry()[0] < 0:
             break
     else:
         assert not data
     keys = _keys_near([code for code, _ in entries])[:9]
     for key in keys:
         block.rewind()
-        while block.walk(key)[0] > 0:
+        while block.next_entry(key)[0] > 0:
             pass
     check_seek_of_anything(data, [key for key in keys if len(key) <= 9])
 
@@ -873,7 +873,7 @@ def check_rules_in_place(rule_set, room):
 
 
 class _Flow:
-    # `flow` from a stream into blocks of `limit` bytes; what it leaves is taken by hand.
+    # `merge` from a stream into blocks of `limit` bytes; what it leaves is taken by hand.
 
     def __init__(self, own, limit, verbatim, step):
         self.count = 0
@@ -901,7 +901,7 @@ class _Flow:
             marks = [self.count, self.stride, self.room, self._used, self._limit]
             marks += [self._verbatim, self._step, len(self._own), self._given]
             marks = array("i", marks + [self.place, self.common])
-            result = sync_loops.flow(
+            result = sync_loops.merge(
                 self.buf,
                 self.heap,
                 self.state,
@@ -1006,7 +1006,7 @@ class _BlockFlow(_Flow):
         self._goes_on = goes_on
         size = max([len(block) for block in blocks] + [0])
         self.stride = KEY_ROOM + 2 + size + len(_BEHIND)
-        head = bytes((0, sync_loops.NEXT_BLOCK_GOES_ON if goes_on else 0))
+        head = bytes((0, sync_loops.CONTINUED if goes_on else 0))
         self._blocks = [head + block + b"\x5a" * (size - len(block)) + _BEHIND for block in blocks]
         self.buf = bytearray(b"".join(bytes(KEY_ROOM) + block for block in self._blocks))
         self.state = array("H", bytes(6 * len(blocks)))
@@ -1025,7 +1025,7 @@ class _BlockFlow(_Flow):
 
     def _walk(self, source):
         at = source * self.stride
-        order = loops.walk(self.buf, at, KEY_ROOM, self.state, 3 * source, NO_CODE)
+        order = loops.next_entry(self.buf, at, KEY_ROOM, self.state, 3 * source, NO_CODE)
         self.keys[source] = sync_loops.key_of(self.buf, at, self.common)
         return order
 

@@ -138,7 +138,7 @@ class NoLog:
         """There is nothing to send."""
         return False
 
-    def make_room(self):
+    def free_space(self):
         """There is none to be made."""
         return False
 

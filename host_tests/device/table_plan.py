@@ -170,10 +170,10 @@ def commit(table, full, minute, changes):
         transaction = begin(table, full, changes, again)
         for _ in transaction.commit(minute):
             pass
-        if not transaction.again:
+        if not transaction.retry:
             return transaction
-        assert transaction.again > again, "the server is asked again and again"
-        again = transaction.again
+        assert transaction.retry > again, "the server is asked again and again"
+        again = transaction.retry
 
 
 def begin(table, full, changes, again=0):
@@ -207,10 +207,10 @@ def fails(table, full, minute, changes):
         except OSError:
             transaction.abort()
             return True
-        if not transaction.again:
+        if not transaction.retry:
             return False
-        assert transaction.again > again, "the server is asked again and again"
-        again = transaction.again
+        assert transaction.retry > again, "the server is asked again and again"
+        again = transaction.retry
 
 
 class _History:
@@ -238,13 +238,13 @@ class _History:
             transaction.abort()
         else:
             while self._run(transaction.commit(minute), ending):
-                again = transaction.again
+                again = transaction.retry
                 if not again:
                     self._take(transaction, full, minute, changes, before)
                     return
                 assert full and snapshot(self.table.folder) == before
                 transaction = begin(self.table, full, changes, again)
-                assert transaction.again < again
+                assert transaction.retry < again
         assert snapshot(self.table.folder) == before
 
     def _run(self, steps, ending):

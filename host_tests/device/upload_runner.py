@@ -90,16 +90,16 @@ class Reader:
     async def set_clock(self):
         """The time becomes known, and the log has a look at it."""
         self._clock.is_set = True
-        self._log.look()
+        self._log.tick()
 
     async def move(self, seconds):
         """Let time go by."""
         self._clock.move(seconds)
 
-    async def note(self, source, state, reason, code):
+    async def append(self, source, state, reason, code):
         """Keep an entry. code: in hex."""
         self._noted.append(self._clock.seconds())
-        self._log.note(source, state, reason, bytes.fromhex(code))
+        self._log.append(source, state, reason, bytes.fromhex(code))
 
     async def poll(self, in_vain=False):
         """Poll, as a reader does before any upload."""
@@ -115,7 +115,7 @@ class Reader:
     async def send(self, *meanwhile):
         """Send as soon as it is due, or the latest after a day.
 
-        meanwhile: arguments of `note`, for entries that come while it is being sent.
+        meanwhile: arguments of `append`, for entries that come while it is being sent.
         """
         clock = self._clock
         moved = 0
@@ -126,7 +126,7 @@ class Reader:
             sending = asyncio.create_task(self._uploader.send())
             for entry in meanwhile:
                 await asyncio.sleep(0.2)
-                await self.note(*entry)
+                await self.append(*entry)
             await sending
         self.uploads.append([moved < _MOST, self._uploader.error, self._lines[:]])
         del self._lines[:]
@@ -149,7 +149,7 @@ class Reader:
             "at_hub": self._knew,
             "id": self._log.id,
             "last": self._log.log.last,
-            "mark": self._log.log.mark,
+            "mark": self._log.log.acked,
             "damaged": self._log.log.damaged,
             "lost": self._log.log.lost,
         }

@@ -170,7 +170,7 @@ class Gate:
         if not clock.is_set and now >= self._options["clock"]:
             say("C", now)
             clock.is_set = True
-            self._log.look()
+            self._log.tick()
             self.live()
             say("T")
         if self._exchange:
@@ -194,18 +194,18 @@ class Gate:
         source, state, reason, code = what
         clock = self._clock
         say("M", clock.now, int(clock.is_set), source, state, reason, code.hex())
-        self._log.note(source, state, reason, code)
+        self._log.append(source, state, reason, code)
         self.live()
         say("S")
 
     async def _drain(self):
         log = self._log.log
         end = self._clock.now + _DRAIN_S
-        while log.mark < log.last and self._clock.now < end:
+        while log.acked < log.last and self._clock.now < end:
             await self._go_to(self._clock.now + 1)
         if self._exchange:
             await self._exchange
-        say("D", log.mark, log.last, log.lost, log.damaged, self._log.dropped)
+        say("D", log.acked, log.last, log.lost, log.damaged, self._log.dropped)
 
 
 def main():

@@ -14,7 +14,7 @@ NOW_AND_THEN = [
 ]
 # What no setting of this reader names.
 NOT_NAMED = [
-    *("contacts", "journal.repeat", "hardware.contact", "hardware.door", "hardware.ds3231")
+    *("contacts", "journal.anti_passback", "hardware.contact", "hardware.door", "hardware.ds3231")
 ]
 
 

@@ -193,7 +193,7 @@ class Poller:
         except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
             words = words_of(e)
             if e.args and e.args[0] == _ENOSPC:
-                if self._uploader.journal.make_room():
+                if self._uploader.journal.free_space():
                     words += ": entries of the log that were sent give way"
             elif isinstance(e, BadCertificate) and not self._clock.is_set:
                 words = "the clock is not set, so no certificate is valid: %s" % words
@@ -337,7 +337,7 @@ class _Changes:
     async def commit(self, minute):
         transaction = self._transaction
         if not transaction:
-            self._table.confirm(minute, self._table.seconds)
+            self._table.set_minute(minute, self._table.seconds)
             return
         steps = transaction.commit(minute)
         try:

@@ -161,7 +161,7 @@ def _pass(up, batch, log):
     up.done = last
     if batch.count:
         try:
-            log.set_mark(last, up.missing)
+            log.ack(last, up.missing)
             up.missing = 0
         except OSError as e:
             up.report("log: the mark cannot be kept in flash: %s" % words_of(e))
@@ -193,7 +193,7 @@ class _Batch:
                 break
             if not number % _FAIR:
                 await asyncio.sleep(0)
-            fields = entries.fields(data)
+            fields = entries.decode(data)
             if fields:
                 if self.count == most or not await self._may_have(number, fields[5]):
                     return
@@ -229,7 +229,7 @@ class _Batch:
         for number, data in self._log.records(self.first, self._buf):
             if number > self.last:
                 return
-            fields = entries.fields(data)
+            fields = entries.decode(data)
             if fields:
                 yield between + self._text(number, fields)
                 between = b","

@@ -72,7 +72,7 @@ class Uploader:
 
     def next(self) -> int:
         """Return the number of the record to begin with."""
-        return max(self.journal.log.mark + 1, self.done + 1, self.first)
+        return max(self.journal.log.acked + 1, self.done + 1, self.first)
 
     def fail(self, error: Exception) -> None:
         """Take note that a batch could not be sent, and why."""
