@@ -37,8 +37,8 @@ HEAPS = {
     "case_uploader": "8M",  # the same
     "case_gate": "8M",  # the same
     "case_memory": "8M",  # the same
-    "case_loops": "4M",  # lists of all that a check expects
-    "loops_oracle": "1M",
+    "case_native": "4M",  # lists of all that a check expects
+    "native_oracle": "1M",
     "case_table": "8M",  # 512 blocks of 4 KiB
     "case_table_damage": "8M",
     "case_table_failures": "8M",

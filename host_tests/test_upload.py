@@ -723,7 +723,7 @@ def test_who_the_server_is_shows_in_a_sync_that_fails(plain_story, answer, knows
     with story.world.server([*story.scripts, Script(HUB if knows else OK)]) as server:
         story.do("send")
         story.run(story.world.url(server))
-    assert story.outcome["at_hub"] == [None, knows]
+    assert story.outcome["from_hub"] == [None, knows]
     assert ("X-Kalitka-Log" in server.requests[-1][0]) == knows
 
 
@@ -868,29 +868,29 @@ ODD = (
 )
 
 
-@pytest.mark.parametrize("at_hub", [False, True], ids=["any server", "our hub"])
-def test_a_code_that_is_none_harms_nothing(plain_world, at_hub):
+@pytest.mark.parametrize("from_hub", [False, True], ids=["any server", "our hub"])
+def test_a_code_that_is_none_harms_nothing(plain_world, from_hub):
     story = _story(plain_world)
-    if at_hub:
+    if from_hub:
         story.do("poll")
         story.scripts.append(Script(POLL))
     for code in ODD:
         story.note()
         story.note_entry(code, state=0, reason=decision.UNKNOWN_CODE)
     story.note()
-    batches = story.upload_all(Script(HUB if at_hub else OK))
+    batches = story.upload_all(Script(HUB if from_hub else OK))
     parsed = [
         entry
         for _, body, _ in batches
         for entry in access_log.parse(
-            body.encode("latin-1"), story.outcome["id"] if at_hub else None
+            body.encode("latin-1"), story.outcome["id"] if from_hub else None
         ).entries
     ]
     assert [entry.seconds for entry in parsed] == story.outcome["noted"]
     passes = [f"{2 * n + 1:08X}" for n in range(len(ODD) + 1)]
     assert [(entry.code, entry.state) for entry in parsed[::2]] == [(code, 1) for code in passes]
     assert [entry.state for entry in parsed[1::2]] == [0] * len(ODD)
-    if at_hub:
+    if from_hub:
         assert [entry.number for entry in parsed] == list(range(1, len(parsed) + 1))
         # What can be told in the hub's form is told as it was scanned.
         assert {"1_2_3_4_5", "a b", "\u00fc\u20ac\U0001f512"} <= {entry.code for entry in parsed}

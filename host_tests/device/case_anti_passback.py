@@ -17,14 +17,14 @@ _LUNCH = b"3_660_840_1111111"
 
 def _window(text, zone, minute, unit_seconds=False):
     # The window of a rule at a minute, -1 if it does not permit.
-    zone.tell(minute)
+    zone.update(minute)
     buf = packing.pack(text)
     moment = (buf, 0, unit_seconds, minute, zone.day_minute, zone.weekday)
-    return window_of(*moment) if rules.permits(*moment) == rules.PERMITTED else -1
+    return window_of(*moment) if rules.evaluate(*moment) == rules.PERMITTED else -1
 
 
 def _local(zone, minute):
-    zone.tell(minute)
+    zone.update(minute)
     return minute + zone.offset
 
 
@@ -255,7 +255,7 @@ def test_passes_of_another_setting_do_not_count():
 
 
 def _claim(passes, code, rule_set, minute, zone):
-    zone.tell(minute)
+    zone.update(minute)
     buf = b"\x00" + rule_set + b"\x00"
     end = 1 + len(rule_set)
     return passes.claim(code, buf, 1, end, False, minute, zone.day_minute, zone.weekday)
@@ -279,7 +279,7 @@ def test_of_several_rules_each_meal_is_taken_once():
 
 def test_a_pass_is_told_before_it_is_sealed_and_a_refusal_is_not():
     zone = Zone("UTC0")
-    zone.tell(MONDAY + 700)
+    zone.update(MONDAY + 700)
     lunch = packing.pack(_LUNCH)
     moment = (lunch, 0, len(lunch), False, MONDAY + 700, zone.day_minute, zone.weekday)
     with Folder() as path:
@@ -308,7 +308,7 @@ def test_a_pass_that_cannot_be_kept_is_not_told_and_one_that_cannot_be_sealed_is
         raise OSError(5, "flash")
 
     zone = Zone("UTC0")
-    zone.tell(MONDAY + 700)
+    zone.update(MONDAY + 700)
     lunch = packing.pack(_LUNCH)
     moment = (lunch, 0, len(lunch), False, MONDAY + 700, zone.day_minute, zone.weekday)
     with Folder() as path:

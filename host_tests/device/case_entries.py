@@ -114,10 +114,10 @@ def test_a_plain_server_is_told_what_the_protocol_has():
 
 
 def test_reasons_are_told_in_words():
-    for reason, words in enumerate(decision.WORDS):
+    for reason, words in enumerate(decision.REASONS):
         assert words_of_log.reason_text(SCANNER, reason) == words
     cases = (
-        (SCANNER, len(decision.WORDS), "reason %d" % len(decision.WORDS)),
+        (SCANNER, len(decision.REASONS), "reason %d" % len(decision.REASONS)),
         (SCANNER, 255, "reason 255"),
         (DOOR, FORCED, "forced"),
         (DOOR, HELD, "held open"),

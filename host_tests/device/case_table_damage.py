@@ -257,8 +257,8 @@ def test_a_rule_of_a_kind_not_known_here_permits_nothing():
     # As a later firmware may have left it in the table.
     later = b"\x05\x00\x7f\x7f\x7f\x7f\x7f"
     for seconds in (False, True):
-        assert rules.permits(later, 0, seconds, 29921460, 0, 0) == rules.UNREADABLE
+        assert rules.evaluate(later, 0, seconds, 29921460, 0, 0) == rules.UNREADABLE
         assert (
-            decision.Verdict().judge(later + ALWAYS, 0, len(later), seconds, 5, 5, 5)
+            decision.Verdict().decide(later + ALWAYS, 0, len(later), seconds, 5, 5, 5)
             == decision.NO_RULE
         )

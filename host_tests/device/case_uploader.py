@@ -14,8 +14,8 @@ from kalitka.access import decision
 from kalitka.journal.access_log import AccessLog
 from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, SCANNER
 from kalitka.sync import uploader
-from kalitka.sync.client import Refused
-from kalitka.sync.net import NetError, Silent
+from kalitka.sync.client import StatusError
+from kalitka.sync.net import NetError, NoReply
 from kalitka.sync.uploader import Uploader
 
 SIZE = 65536
@@ -46,8 +46,8 @@ class Server:
     a request has begun. answered: whether it has answered a poll, as the client has it.
     """
 
-    def __init__(self, at_hub):
-        self.at_hub = at_hub
+    def __init__(self, from_hub):
+        self.from_hub = from_hub
         self.answered = False
         self.trouble = None
         self.takes = 0
@@ -72,7 +72,7 @@ class Server:
         if self.trouble:
             raise self.trouble
         if any(self.refuses(entry) for entry in body.split(b",")):
-            raise Refused(400, "the server answered 400 (an entry is wrong)")
+            raise StatusError(400, "the server answered 400 (an entry is wrong)")
         self.bodies.append(body)
         self.said.append(dict(more))
 
@@ -88,8 +88,8 @@ class Server:
 class Reader:
     """A reader's log, and what sends it to a server."""
 
-    def __init__(self, path, seconds=_PAUSE, at_hub=False, is_set=True, size=SIZE):
-        self.server = Server(at_hub)
+    def __init__(self, path, seconds=_PAUSE, from_hub=False, is_set=True, size=SIZE):
+        self.server = Server(from_hub)
         self.lines = []
         self.appended = 0
         self._given = path, seconds, size
@@ -190,7 +190,7 @@ def test_our_hub_is_sent_more_from_its_first_answer_on():
     async def scenario(reader, server):
         reader.append()
         await reader.work(10)
-        server.at_hub = True
+        server.from_hub = True
         reader.start()
         _note_all_kinds(reader)
         await reader.work(10)
@@ -212,8 +212,8 @@ def test_what_is_no_text_is_sent_to_our_hub_as_it_is():
         codes = [entry.split(b"_", 1)[1].rsplit(b"_", 4)[0] for entry in server.taken()]
         assert codes == [b"\xff\xfe", "№".encode() + b"\x80", b"A_"]
 
-    assert at_work(scenario, at_hub=True) == []
-    assert at_work(_refuse_no_text, at_hub=True) == [
+    assert at_work(scenario, from_hub=True) == []
+    assert at_work(_refuse_no_text, from_hub=True) == [
         "log: the server refuses %d_???_0_8_0_1: the server answered 400 (an entry is wrong)"
         % START
     ]
@@ -226,7 +226,7 @@ async def _refuse_no_text(reader, server):
 
 
 def test_batches_are_as_large_as_they_may_be_and_have_everything_once():
-    for at_hub in (False, True):
+    for from_hub in (False, True):
 
         async def scenario(reader, server):
             reader.append(900)
@@ -242,7 +242,7 @@ def test_batches_are_as_large_as_they_may_be_and_have_everything_once():
             await reader.work(HOUR)
             assert len(server.times) == len(sizes)
 
-        at_work(scenario, at_hub=at_hub)
+        at_work(scenario, from_hub=from_hub)
 
 
 def test_the_largest_entries_fit_as_well():
@@ -253,7 +253,7 @@ def test_the_largest_entries_fit_as_well():
         assert server.cards() == list(range(40))
 
     at_work(scenario)
-    at_work(scenario, at_hub=True)
+    at_work(scenario, from_hub=True)
 
 
 def test_what_is_noted_while_a_batch_is_under_way_comes_with_the_next():
@@ -304,11 +304,11 @@ def test_over_a_new_link_it_is_tried_at_once():
         reader.append()
         await reader.work(HOUR)
         tried = len(server.times)
-        reader.uploader.again = 0
+        reader.uploader.retry_at = 0
         await reader.work(1)
         assert len(server.times) == tried + 1
         server.trouble = None
-        reader.uploader.again = 0
+        reader.uploader.retry_at = 0
         await reader.work(1)
         assert server.cards() == [1]
 
@@ -333,7 +333,7 @@ def test_nothing_that_goes_wrong_comes_out_of_it():
         reader.append()
         for trouble in (OSError(5), OSError("x"), ValueError("x"), MemoryError()):
             server.trouble = trouble
-            reader.uploader.again = 0
+            reader.uploader.retry_at = 0
             await reader.work(10)
             assert reader.uploader.error
         server.trouble = None
@@ -343,7 +343,7 @@ def test_nothing_that_goes_wrong_comes_out_of_it():
 
         records = reader.log.records
         reader.log.records = fail
-        reader.uploader.again = 0
+        reader.uploader.retry_at = 0
         await reader.work(10)
         assert reader.uploader.error
         reader.log.records = records
@@ -361,14 +361,14 @@ def test_want_of_memory_is_a_failure_like_others():
         from kalitka.sync import upload
 
         reader.append()
-        forget = uploader.forget
-        uploader.forget = lambda name: None  # it would come back with memory
+        unload = uploader.unload
+        uploader.unload = lambda name: None  # it would come back with memory
         upload.bytearray = starve
         try:
             await reader.work(10)
         finally:
             del upload.bytearray
-            uploader.forget = forget
+            uploader.unload = unload
         assert reader.uploader.error.startswith("not enough memory in Python's heap")
         await reader.work(HOUR)
         assert server.cards() == [1]
@@ -424,7 +424,7 @@ def test_entries_that_gave_way_unsent_are_told_and_the_others_sent():
         assert server.cards()[-1600:] == list(range(2012, 3612))
         assert len([line for line in reader.lines if "are lost" in line]) == 1
 
-    at_work(scenario, size=32768, at_hub=True)
+    at_work(scenario, size=32768, from_hub=True)
 
 
 def test_entries_that_give_way_while_they_are_sent_harm_no_others():
@@ -548,10 +548,10 @@ def test_what_gives_way_while_it_is_asked_for_again_harms_no_others():
 
 _BAD_DAYS = (
     NetError("the connection was reset"),
-    Silent("no answer in 20 s while reading the answer"),
-    Refused(500, "the server answered 500"),
-    Refused(502, "the server answered 502"),
-    Refused(302, "the server answered 302"),
+    NoReply("no answer in 20 s while reading the answer"),
+    StatusError(500, "the server answered 500"),
+    StatusError(502, "the server answered 502"),
+    StatusError(302, "the server answered 302"),
 )
 
 
@@ -624,7 +624,7 @@ def test_a_status_that_is_not_about_the_batch_passes_nothing_over():
     for status in (301, 401, 403, 404, 405, 407, 408, 425, 429, 500, 502, 503):
 
         async def scenario(reader, server, status=status):
-            server.trouble = Refused(status, "the server answered %d" % status)
+            server.trouble = StatusError(status, "the server answered %d" % status)
             reader.append(50)
             await reader.work(300)
             between(4, 9, len(server.times))
@@ -643,7 +643,7 @@ def test_a_server_that_takes_smaller_bodies_only_gets_them():
         async def narrow(size, pieces, more=()):
             if size > 500:
                 server.times.append(now())
-                raise Refused(413, "the server answered 413")
+                raise StatusError(413, "the server answered 413")
             await upload(size, pieces, more)
 
         server.upload = narrow
@@ -808,7 +808,7 @@ def test_what_damage_destroyed_is_told_and_counted():
         told = "log: up to %d entries in all are lost, the server had none" % gone
         assert reader.lines.count(told) == 1, reader.lines
 
-    at_work(scenario, at_hub=True)
+    at_work(scenario, from_hub=True)
 
 
 def test_many_records_that_are_no_entries_are_read_a_few_at_a_time():
@@ -867,7 +867,7 @@ if MICROPYTHON:
                     gc.collect()
                     used.append(gc.mem_alloc())
 
-        at_work(scenario, at_hub=True)
+        at_work(scenario, from_hub=True)
         assert max(used[2:]) - min(used[1:]) < 2048, used
         print(
             "# log: %d bytes more in memory after 80 batches than after 10" % (used[-1] - used[0])

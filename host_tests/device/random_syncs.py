@@ -10,7 +10,7 @@ import os
 
 import vfs
 
-from device.loops_oracle import Numbers
+from device.native_oracle import Numbers
 from device.power import KINDS, NEVER, CutDisk, make_file_system, mount
 from device.ramdisk import RamDisk
 from device.scratch import read, write

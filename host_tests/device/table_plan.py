@@ -83,7 +83,7 @@ def expand(changes):
     return out
 
 
-def speaks_seconds(packed):
+def needs_seconds(packed):
     """Tell whether a day time of this packed rule is above 1440."""
     if not packed:
         return False
@@ -123,7 +123,7 @@ class State:
         for code, rule in changes:
             if rule is not None:
                 fresh.setdefault(code, []).append(rule)
-                seconds = seconds or speaks_seconds(rule)
+                seconds = seconds or needs_seconds(rule)
         for code, some in fresh.items():
             new[code] = set_of(packing.split(new.get(code, b"")) + [r for r in some if r])
         return new, seconds

@@ -15,8 +15,8 @@ from kalitka.journal.access_log import AccessLog
 from kalitka.sync.answer import AnswerError
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
-from kalitka.sync.names import Names
 from kalitka.sync.net import NetError
+from kalitka.sync.resolver import Resolver
 from kalitka.sync.uploader import Uploader
 
 _SIZE = 65536
@@ -76,7 +76,7 @@ class Reader:
     def _start(self, began):
         options = self._options
         self._clock = clock = Clock(began)
-        names = Names(lambda: "", clock.uptime)
+        names = Resolver(lambda: "", clock.uptime)
         self._http = Http(options["url"], names, clock.uptime, options["ca"], _PATIENCE_S)
         self._client = Client(self._http, "the-secret", "GATE-1")
         self._log = AccessLog(options["folder"], _SIZE, clock, self._lines.append)
@@ -110,7 +110,7 @@ class Reader:
                 raise
         else:
             assert not in_vain
-        self._knew.append(self._client.at_hub)
+        self._knew.append(self._client.from_hub)
 
     async def send(self, *meanwhile):
         """Send as soon as it is due, or the latest after a day.
@@ -146,7 +146,7 @@ class Reader:
         return {
             "uploads": self.uploads,
             "noted": self._noted,
-            "at_hub": self._knew,
+            "from_hub": self._knew,
             "id": self._log.id,
             "last": self._log.log.last,
             "mark": self._log.log.acked,

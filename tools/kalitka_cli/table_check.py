@@ -30,8 +30,8 @@ from kalitka_cli.table_files import (
     kind_of,
     load_manifest,
     name_of,
+    needs_seconds,
     shown,
-    speaks_seconds,
     texts_of,
     tracked,
 )
@@ -265,7 +265,7 @@ class _SegmentCheck:
             self._note("rules", what, _WRITTEN_SO)
             return
         if not self._report.seconds:
-            self._report.seconds = speaks_seconds(rule_set)
+            self._report.seconds = needs_seconds(rule_set)
 
     def _place(self, key: bytes) -> int:
         try:

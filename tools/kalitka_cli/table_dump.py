@@ -25,9 +25,9 @@ from kalitka_cli.table_files import (
     live,
     load_manifest,
     name_of,
+    needs_seconds,
     opened,
     opened_table,
-    speaks_seconds,
     texts_of,
     tracked,
 )
@@ -84,7 +84,7 @@ def _answer(folder: Path) -> bytes:
                 rule_sets.add(entry.rule_set)
         except RUBBISH as e:
             raise CorruptionError(f"an entry is none that the firmware writes: {e}") from None
-    if found.seconds and not any(speaks_seconds(rule_set) for rule_set in rule_sets):
+    if found.seconds and not any(needs_seconds(rule_set) for rule_set in rule_sets):
         complain(
             f"{folder}: its day times are in seconds, which no rule of it shows: a reader that is "
             'fed with this needs the setting day_time_unit "second"',

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from kalitka import loops
+from kalitka import native
 from kalitka.access import packing, rules
 from kalitka.table import codes, manifest
 from kalitka.table.block import (
@@ -129,9 +129,9 @@ class SegmentFile(Segment):
         used = state[1] - state[0]
         entries = []
         try:
-            while (order := loops.next_entry(buf, 0, KEY_ROOM, state, 0, NO_KEY)) > 0:
+            while (order := native.next_entry(buf, 0, KEY_ROOM, state, 0, NO_KEY)) > 0:
                 entries.append(self._entry(state[2]))
-            whole = order != loops.MALFORMED and entries
+            whole = order != native.MALFORMED and entries
         except RUBBISH:
             whole = False
         fault = "" if whole else f"the block at {at} of {self.name} is malformed"
@@ -139,7 +139,7 @@ class SegmentFile(Segment):
 
     def block_of(self, key: bytes) -> int:
         """Return the number of the block that the index names for a packed code."""
-        return loops.block_of(self._index_part, len(self._index_part) - _CHECK, key)
+        return native.block_of(self._index_part, len(self._index_part) - _CHECK, key)
 
     def _entry(self, value: int) -> Entry:
         buf = self._buf
@@ -252,9 +252,9 @@ def name_of(key: bytes) -> str:
         return "packed code " + key.hex()
 
 
-def speaks_seconds(rule_set: bytes) -> bool:
+def needs_seconds(rule_set: bytes) -> bool:
     """Tell whether a day time of a rule set, which must be one, can only be in seconds."""
-    return any(packing.speaks_seconds(rule) for rule in packing.split(rule_set))
+    return any(packing.needs_seconds(rule) for rule in packing.split(rule_set))
 
 
 def for_each(files: Iterable[Path], action: Callable[[Path], int]) -> int:

@@ -54,7 +54,7 @@ class AccessLog:
         clock = self._clock
         try:
             if clock.is_set:
-                self._append_time()
+                self._add_time()
                 record = entries.encode(source, state, reason, clock.seconds(), code)
             else:
                 self._untimed = True
@@ -69,7 +69,7 @@ class AccessLog:
         Returns whether anything was removed.
         """
         freed = False
-        while self.log and self._drop_oldest(self.log.acked):
+        while self.log and self._evict(self.log.acked):
             freed = True
         return freed
 
@@ -80,7 +80,7 @@ class AccessLog:
         """
         try:
             if self._clock.is_set:
-                self._append_time()
+                self._add_time()
             self._ticks = (self._ticks + 1) % _RETRY_TICKS
             if not self._ticks and (self._pending or not self.log):
                 self._flush()
@@ -107,7 +107,7 @@ class AccessLog:
                     await asyncio.sleep(0)
         return None
 
-    def _append_time(self):
+    def _add_time(self):
         if self._untimed:
             clock = self._clock
             self._store(entries.time_record(self.session, clock.uptime(), clock.seconds()))
@@ -118,7 +118,7 @@ class AccessLog:
         pending.append(record)
         self._flush()
         # The newest matter most: the oldest give way, in flash if that is of use.
-        if len(pending) > _PENDING_MAX and self._full and self._drop_oldest(LAST):
+        if len(pending) > _PENDING_MAX and self._full and self._evict(LAST):
             self._flush()
         while len(pending) > _PENDING_MAX:
             if entries.time_in(pending.pop(0)):
@@ -140,7 +140,7 @@ class AccessLog:
                         raise
                     self._full = True
                     # What the server has can go without loss.
-                    if not self._drop_oldest(log.acked):
+                    if not self._evict(log.acked):
                         raise
                     continue
                 pending.pop(0)
@@ -156,7 +156,7 @@ class AccessLog:
             told = ", %d entries are lost" % self.dropped if self.dropped else ""
             self._report("log: kept in flash again%s" % told)
 
-    def _drop_oldest(self, number):
+    def _evict(self, number):
         try:
             return bool(self.log and self.log.drop_oldest(number))
         except OSError:

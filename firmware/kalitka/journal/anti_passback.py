@@ -31,7 +31,7 @@ def window_of(
 ) -> int:
     """Return the window in which the packed rule at `buf[at]` permits this moment.
 
-    The arguments are those of `rules.permits`, which has said PERMITTED; the clock and the zone
+    The arguments are those of `rules.evaluate`, which has returned PERMITTED; the clock and zone
     are set. A window is the local minute, counted from 1970, at which it began (below 2**30):
     the rule's START on the day on which it began, for kinds 1 and 9 midnight of this day. So
     two rules that start at one time are one meal, whosever they are and whenever they end.
@@ -44,9 +44,9 @@ def window_of(
         return day * _DAY
     at += 1
     start = rules.number_at(buf, at)
-    at = rules.behind(buf, at)
+    at = rules.skip_varint(buf, at)
     over_midnight = start > rules.number_at(buf, at)
-    mask = buf[rules.behind(buf, at)]
+    mask = buf[rules.skip_varint(buf, at)]
     if unit_seconds:
         start //= 60
     if over_midnight and not (mask >> weekday & 1 and day_minute >= start):
@@ -77,7 +77,7 @@ class AntiPassback:
         try:
             self._open()
         except OSError as e:
-            self._set_fault(e)
+            self._fail(e)
 
     def claim(
         self,
@@ -110,7 +110,9 @@ class AntiPassback:
                 window = minute
                 if not self._interval:
                     moment = (buf, at, unit_seconds, minute, day_minute, weekday)
-                    window = window_of(*moment) if rules.permits(*moment) == rules.PERMITTED else 0
+                    window = (
+                        window_of(*moment) if rules.evaluate(*moment) == rules.PERMITTED else 0
+                    )
                 if window and self.allowed(code, window):
                     self.record(code, window, callback)
                     return decision.ALLOWED
@@ -118,7 +120,7 @@ class AntiPassback:
         except rules.RuleError:
             pass  # of a later firmware: what follows it cannot be found
         except OSError as e:
-            self._set_fault(e)
+            self._fail(e)
             return decision.NOT_KEPT
         return decision.ALREADY_USED
 
@@ -128,7 +130,7 @@ class AntiPassback:
         window: of `window_of`; with `interval` the minute since 1970 UTC.
         """
         log = self._open()
-        self._check_clock(window, log.last)
+        self._on_clock(window, log.last)
         wanted = self._hash(code, window)
         slot = 0
         for found in self._hashes:
@@ -138,9 +140,7 @@ class AntiPassback:
                     return False
             slot += 1  # noqa: SIM113 - enumerate would make a tuple of each
         # Passes that the memory does not hold are read only if one may be of this window.
-        return not self._may_match(self._evicted, window) or not self._is_evicted_pass(
-            code, window
-        )
+        return not self._may_match(self._evicted, window) or not self._in_evicted(code, window)
 
     def record(self, code: bytes, window: int, callback=None) -> None:
         """Record a pass: durable on return. Raises OSError: then it must not be signalled.
@@ -148,7 +148,7 @@ class AntiPassback:
         callback: see `claim`.
         """
         log = self._open()
-        self._check_clock(window, log.last)
+        self._on_clock(window, log.last)
         data = bytes((self._kind,)) + window.to_bytes(4, "little") + code
         try:
             number = log.append(data)
@@ -172,7 +172,7 @@ class AntiPassback:
         self._add(number, data)
         self.fault = ""
 
-    def _set_fault(self, e):
+    def _fail(self, e):
         self.fault = str(e) or "no error was told"
 
     def _open(self):
@@ -194,7 +194,7 @@ class AntiPassback:
             newest = number
             if data[0] == self._kind:
                 # Where the clock was put back: see `_when`.
-                self._check_clock(_window(data), number - 1)
+                self._on_clock(_window(data), number - 1)
             if number >= self._from:
                 self._add(number, data)
             else:
@@ -218,7 +218,7 @@ class AntiPassback:
     def _hash(self, code, window):
         return crc32(code, 0 if self._interval else window) & 0xFFFF or 1
 
-    def _check_clock(self, minute, last):
+    def _on_clock(self, minute, last):
         # A clock that was put back must not refuse anybody for longer than the interval: all
         # passes up to then count as not later than the time that it was put back to.
         if self._interval and minute < self._newest:
@@ -248,7 +248,7 @@ class AntiPassback:
             break
         return True  # it cannot be read, but its hash is that of this pass
 
-    def _is_evicted_pass(self, code, window):
+    def _in_evicted(self, code, window):
         # Whether it is among those that the memory does not hold. What lies in the future, left
         # there by a wrong clock, need not be looked for again.
         self._evicted = -1

@@ -65,7 +65,7 @@ class Log:
         self.damaged = 0
         self._seen_in = self._seen_at = 0  # the last place in a segment found damaged
         # The checksum of the record whose append failed last, and its number, 0 for none.
-        self._retry_crc = self._retry_number = 0
+        self._tried = self._tried_as = 0
         self._recover()
         try:
             # One that took more before shrinks now: an append would have to do all of it.
@@ -93,17 +93,17 @@ class Log:
             raise ValueError("a record has 1 to %d bytes" % RECORD_MAX)
         self._refresh()
         check = crc32(data)
-        if self._retry_number == self.last and self._retry_number and check == self._retry_crc:
+        if self._tried_as == self.last and self._tried_as and check == self._tried:
             # It had reached the flash.
-            self._retry_number = 0
+            self._tried_as = 0
             return self.last
         number = self.last + 1
         if number > LAST:
             raise OSError(_ENOSPC)
         # Whatever fails from here on, what is in flash decides what there is.
         self._dirty = True
-        self._retry_crc = check
-        self._retry_number = number
+        self._tried = check
+        self._tried_as = number
         size += 1 if size < 0x80 else 2
         end = self._used + size + _CHECK
         large = False
@@ -129,7 +129,7 @@ class Log:
                 file.write(memoryview(self._page)[:end])
             self._used = end - _CHECK
         self.last = number
-        self._retry_number = 0
+        self._tried_as = 0
         self._dirty = False
         return number
 
@@ -284,7 +284,7 @@ class Log:
                 size = _page_size(view, at, n)
                 if size < 0:
                     if size != -_GRID or (n - at >= _PAGE_MIN and any(view[at:n])):
-                        self._count_damage(place[1], place[2] + at)
+                        self._add_damage(place[1], place[2] + at)
                     at -= size
                     continue
                 number = _number(view, at + 4)
@@ -323,7 +323,7 @@ class Log:
                 place[:] = first, segment, at
                 return n
             if n and at < self._room:
-                self._count_damage(segment, at)
+                self._add_damage(segment, at)
                 at += _GRID - at % _GRID
             else:
                 # The end of this segment: what else it should have had is damaged.
@@ -360,7 +360,7 @@ class Log:
             pass  # it is met again where it is read
         return low * _GRID
 
-    def _count_damage(self, segment, at):
+    def _add_damage(self, segment, at):
         # Each place once, as long as they are met in order.
         if segment > self._seen_in or (segment == self._seen_in and at > self._seen_at):
             self._seen_in = segment
@@ -389,7 +389,7 @@ class Log:
         self._dirty = True
         view = memoryview(bytearray(_GRID))
         folder = self._folder[:-1]
-        _drop_cache(folder)
+        _uncache(folder)
         try:
             names = os.listdir(folder + "/old")
         except OSError as e:
@@ -500,11 +500,11 @@ def read(name: str, at: int, view: memoryview) -> int:
         except OSError as e:
             if e.errno == _ENOENT:
                 return 0
-            _drop_cache(name)
+            _uncache(name)
     return -1
 
 
-def _drop_cache(name):
+def _uncache(name):
     # LittleFS takes what it could not read for read, until it has read something else.
     for _ in range(_TRIES):
         try:

@@ -9,7 +9,7 @@ from array import array
 from binascii import crc32
 from struct import pack
 
-from kalitka import loops
+from kalitka import native
 from micropython import const
 
 BLOCK = const(1024)  # bytes; a quarter of an erase block, and quick to read at the gate
@@ -18,7 +18,7 @@ NO_KEY = b"\x00"  # below every packed code
 HEAD = const(2)  # bytes used by entries, little-endian
 CHECK = const(4)
 _SIZE_HIGH = const(0x7F)  # of the size's upper byte: a run has a mark in the highest bit
-_SHORT = const(7)  # bytes of payload that `loops.seek` can do with
+_SHORT = const(7)  # bytes of payload that `native.seek` can do with
 
 # CRC-32 of anything followed by its own CRC-32. It fits a 31-bit integer, so that comparing
 # with it allocates nothing where the block is good.
@@ -107,20 +107,20 @@ class Cursor:
     def find(self, key) -> int:
         """Return where in `buf` the value of a packed code is, in the block just read.
 
-        Returns -1 if there is none, loops.MALFORMED if the block is none.
+        Returns -1 if there is none, native.MALFORMED if the block is none.
         """
         if key[1] < _SHORT:
-            return loops.seek(KEY_ROOM, KEY_ROOM + BLOCK, self.buf, key)
+            return native.seek(KEY_ROOM, KEY_ROOM + BLOCK, self.buf, key)
         start(self.buf, 0, KEY_ROOM, BLOCK, self._state, 0)
         order = self._seek(key)
         return self._state[2] if order == 0 else min(order, -1)
 
     def _seek(self, key):
-        return loops.next_entry(self.buf, 0, KEY_ROOM, self._state, 0, key)
+        return native.next_entry(self.buf, 0, KEY_ROOM, self._state, 0, key)
 
 
 def start(buf, at: int, room: int, block: int, state, s: int) -> None:
-    """Go before the first entry of the block at buf[at + room]; see `loops.next_entry`."""
+    """Go before the first entry of the block at buf[at + room]; see `native.next_entry`."""
     buf[at] = 0
     at += room
     size = buf[at] | (buf[at + 1] & _SIZE_HIGH) << 8

@@ -27,7 +27,7 @@ class FullChange(Transaction):
 
     def __init__(self, table, buffer: bytearray, retry: int):
         super().__init__(table, buffer)
-        if table.origin_changed:
+        if table.stale:
             self.seconds = False
         self._unordered = retry == _UNORDERED
         # Whether the answer may be the table that is there.
@@ -96,7 +96,7 @@ class FullChange(Transaction):
 
     def _write(self, stream):
         # Writes all codes of a stream to the new base.
-        writer = self._base_writer()
+        writer = self._begin()
         changes = self._changes()
         done = 0
         while stream.at >= 0:
@@ -109,7 +109,7 @@ class FullChange(Transaction):
                 done = 0
                 yield
 
-    def _base_writer(self):
+    def _begin(self):
         # The writer of the new base, made when it is first needed.
         if not self._writer:
             self._name = self._table.new_name("base")
@@ -120,7 +120,7 @@ class FullChange(Transaction):
 
     def _finish(self):
         # Makes the new base whole; returns how many codes it has.
-        writer = self._base_writer()
+        writer = self._begin()
         writer.finish()
         self._close()
         return writer.codes

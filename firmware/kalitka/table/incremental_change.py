@@ -103,7 +103,7 @@ class IncrementalChange(Transaction):
         # Returns whether the code has another rule set than `old` after the change; `changes` then
         # has the new one.
         if old and not changes.deleted and changes.number != TOMBSTONE:
-            changes.union_with(old)
+            changes.union(old)
         elif not changes.deleted and changes.number == TOMBSTONE:
             return False
         return changes.value() != old

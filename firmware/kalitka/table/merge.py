@@ -3,13 +3,13 @@
 A stream has `buf`; `at`, where in it the packed code of the current entry is, -1 behind the
 last one; `value`, where its value is, coded as in a block; and `next()`. For `BlockWriter.extend`
 it shows what it is made of: `heap`, `count`, `stride`, `room`, `state`, `keys`, `place` and
-`common` as `sync_loops.merge` has them, and `advance(count, place, stopped)`, called with what it
+`common` as `sync_native.merge` has them, and `advance(count, place, stopped)`, called with what it
 left. Promises: a merge holds one block a source and nothing that grows with them.
 """
 
 from array import array
 
-from kalitka import loops, sync_loops
+from kalitka import native, sync_native
 from kalitka.table.block import (
     BLOCK,
     IN_PLACE,
@@ -61,28 +61,28 @@ class Merge:
     def next(self) -> None:
         """Go on to the next entry."""
         source = self.source
-        self._advance(self._next_entry(source))
+        self._advance(self._step(source))
         self._update()
 
     def advance(self, count: int, place: int, stopped: int) -> None:
-        """Continue behind what `sync_loops.merge` wrote; `stopped`: what it returned."""
+        """Continue behind what `sync_native.merge` wrote; `stopped`: what it returned."""
         self.count = count
         if stopped < 0:
             self._advance(stopped)
         self._update()
 
-    def _next_entry(self, source):
+    def _step(self, source):
         # Goes to the source's next entry.
         at = source * self.stride
-        order = loops.next_entry(self.buf, at, self.room, self.state, 3 * source, NO_KEY)
+        order = native.next_entry(self.buf, at, self.room, self.state, 3 * source, NO_KEY)
         if order > 0:
-            self.keys[source] = sync_loops.key_of(self.buf, at, self.common)
+            self.keys[source] = sync_native.key_of(self.buf, at, self.common)
         return order
 
     def _advance(self, order):
         # The least source is at its next entry, or at the end of its block.
         source = self.heap[0]
-        if order == loops.MALFORMED:
+        if order == native.MALFORMED:
             self._malformed(source)
         if order < 0 and not self._load(source):
             self.count -= 1
@@ -91,7 +91,7 @@ class Merge:
             self._sift(0, source)
 
     def _sift(self, hole, item):
-        sync_loops.sift(self.buf, self.heap, self.keys, self.count, hole, item, self.stride)
+        sync_native.sift(self.buf, self.heap, self.keys, self.count, hole, item, self.stride)
 
     def _update(self):
         if self.count:
@@ -113,7 +113,7 @@ class Merge:
         read_block(blocks, number, self._view[begin : begin + size])
         self._next[source] = number + 1
         start(self.buf, at, self.room, size, self.state, 3 * source)
-        if self._next_entry(source) < 0:
+        if self._step(source) < 0:
             self._malformed(source)
         return True
 
@@ -150,11 +150,11 @@ class MergedEntries:
         merge = self._merge
         if merge.at < 0:
             return False
-        sync_loops.copy_code(merge.buf, merge.at, self.key, 0)
+        sync_native.copy_code(merge.buf, merge.at, self.key, 0)
         newest = merge.source
         self._resolve()
         merge.next()
-        while merge.at >= 0 and not sync_loops.compare(self.key, 0, merge.buf, merge.at):
+        while merge.at >= 0 and not sync_native.compare(self.key, 0, merge.buf, merge.at):
             if merge.source < newest:
                 newest = merge.source
                 self._resolve()

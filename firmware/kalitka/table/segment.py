@@ -10,7 +10,7 @@ before anything of it is believed.
 from array import array
 from struct import unpack
 
-from kalitka import loops
+from kalitka import native
 from kalitka.table.block import (
     BLOCK,
     CHECK,
@@ -93,15 +93,15 @@ class Segment:
         """
         if self._last < 0:
             return ABSENT
-        number = loops.block_of(self._index, self._index_size, key)
+        number = native.block_of(self._index, self._index_size, key)
         if not self.read(number):
             return DAMAGED
         value = self._cursor.find(key)
         if value < 0:
-            if value == loops.MALFORMED:
+            if value == native.MALFORMED:
                 return self._fail("the block at %d of %s is malformed", number * BLOCK)
             return ABSENT
-        value = loops.rules_of(self._cursor.buf, value, self._sets, self._place)
+        value = native.rules_of(self._cursor.buf, value, self._sets, self._place)
         if value < 0:
             if value == TOMBSTONE:
                 return TOMBSTONE
@@ -119,12 +119,12 @@ class Segment:
                 return True
         except OSError:
             number = ~number
-        return self._fail_block(number)
+        return self._fail_at(number)
 
     def _fill(self, number):
         return fill(self._tail if number == self._last else self._cursor.view, self.blocks, number)
 
-    def _fail_block(self, number):
+    def _fail_at(self, number):
         # A block that has a wrong checksum, or, with its number inverted, cannot be read.
         if number < 0:
             self._fail("the block at %d of %s cannot be read", ~number * BLOCK)
@@ -143,7 +143,7 @@ class Segment:
 
     def rule_set(self, number: int) -> bytes:
         """Return the interned rule set (bytes) of a number. Raises CorruptionError."""
-        begin = loops.set_start(self._sets, len(self._sets) - CHECK, number)
+        begin = native.set_start(self._sets, len(self._sets) - CHECK, number)
         if begin < 0:
             raise CorruptionError("%s has no rule set %d" % (self.name, number))
         return self._sets[begin + 1 : begin + 1 + self._sets[begin]]

@@ -9,7 +9,7 @@ FORMAT.md has the bytes and the recovery. Who asks the server, and when, is `syn
 
 import os
 
-from kalitka import loops
+from kalitka import native
 from kalitka.table import codes, manifest
 from kalitka.table.block import TOMBSTONE, CorruptionError, Cursor
 from kalitka.table.segment import ABSENT, DAMAGED, PRESENT, Segment
@@ -56,7 +56,7 @@ class Table:
 
     def find(self, code: bytes | bytearray, n: int) -> int:
         """Look up the code `code[:n]` (bytes-like): FOUND, UNKNOWN or DAMAGED."""
-        if loops.pack_code(code, 0, n, self._key, 0) < 0:
+        if native.pack_code(code, 0, n, self._key, 0) < 0:
             return UNKNOWN
         return self._find()
 
@@ -105,7 +105,7 @@ class Table:
 
     def save_minute(self) -> None:
         """Write the minute down if it moved on without a change of the rules."""
-        if self.minute != self._manifest.minute and not self.origin_changed and not self.fault:
+        if self.minute != self._manifest.minute and not self.stale and not self.fault:
             self._save(self._manifest.segments, self.minute, self.seconds, self.sums)
 
     def scrub(self) -> int:
@@ -165,7 +165,7 @@ class Table:
     def set_minute(self, minute: int, seconds: bool) -> None:
         """Set the minute of a table that needs no change; writes only what must be kept."""
         reset = minute == 0 and self._manifest.minute
-        if self.origin_changed or seconds != self.seconds or reset:
+        if self.stale or seconds != self.seconds or reset:
             self._save(self._manifest.segments, minute, seconds, self.sums)
         self.minute = minute
 
@@ -195,7 +195,7 @@ class Table:
         self._reserved = 0
         self.seconds = seconds
         self.sums = new.sums
-        self.origin_changed = False
+        self.stale = False
 
     # What a lookup runs through has at most eleven words of locals and stack a function: for more
     # of them MicroPython takes heap at each call.
@@ -229,19 +229,19 @@ class Table:
         try:
             loaded = manifest.load(self.folder)
         except OSError as e:
-            loaded = self._without_manifest(e)
+            loaded = self._recover(e)
         self._manifest = loaded
         self._generation = loaded.generation
         self.seconds = loaded.seconds
         self.sums = loaded.sums
-        self.origin_changed = loaded.origin != self.origin
+        self.stale = loaded.origin != self.origin
         if not self.fault:
             self._segments = [self._try_segment(name) for name in reversed(loaded.segments)]
-        self.minute = 0 if self.origin_changed or self.fault else loaded.minute
+        self.minute = 0 if self.stale or self.fault else loaded.minute
         if not self.fault:
             self._sweep()
 
-    def _without_manifest(self, error):
+    def _recover(self, error):
         # What the table is if its manifest could not be read: new, or damaged.
         try:
             names = os.listdir(self.folder)

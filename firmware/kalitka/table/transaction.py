@@ -8,7 +8,7 @@ two of their steps others may run, and look up.
 
 from array import array
 
-from kalitka import sync_loops
+from kalitka import sync_native
 from kalitka.access import rules
 from kalitka.table.block import IN_PLACE, KEY_ROOM, TOMBSTONE, CorruptionError, number_at, rules_at
 from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
@@ -47,11 +47,11 @@ class Transaction:
         self.retry = 0
 
     def add_lines(self, text: bytes | bytearray, at: int, n: int, marks: array) -> int:
-        """Add the rules of whole lines in `text[at:n]`; marks, result: `sync_loops.pack_lines`."""
+        """Add whole lines of `text[at:n]`; marks and result as of `sync_native.pack_lines`."""
         self._rule_sets.prepare(n - at)
         sorter = self._sorter
         texts = self._texts
-        fault = sync_loops.pack_lines(
+        fault = sync_native.pack_lines(
             at,
             n,
             0,
@@ -67,7 +67,7 @@ class Transaction:
         )
         if marks[3]:
             self.seconds = True
-        if fault == sync_loops.MORE and not sorter.grow():
+        if fault == sync_native.MORE and not sorter.grow():
             # Nobody called `drain`. It comes to the same, only in one piece.
             for _ in self._drain():
                 pass
@@ -127,7 +127,7 @@ class CodeChanges:
     that is added, IN_PLACE for `rule_set` (bytes), TOMBSTONE if none is.
 
     overflowed: rules dropped so far, of all codes. line_sums, code_sums: the sums, as of
-    `sync_loops.digest`, of the records so far, line by line, and of the rule sets they became.
+    `sync_native.digest`, of the records so far, line by line, and of the rule sets they became.
     """
 
     def __init__(self, rule_sets: RuleSets):
@@ -144,7 +144,7 @@ class CodeChanges:
         """Read all records of the stream's current code, which there must be."""
         buf = stream.buf
         key = self.key
-        sync_loops.copy_code(buf, stream.at, key, 0)
+        sync_native.copy_code(buf, stream.at, key, 0)
         self.deleted = False
         self.number = TOMBSTONE
         while True:
@@ -161,7 +161,7 @@ class CodeChanges:
                     self.rule_set = self._union(self.rule_set, added)
                     self.number = IN_PLACE
             stream.next()
-            if stream.at < 0 or sync_loops.compare(key, 0, buf, stream.at):
+            if stream.at < 0 or sync_native.compare(key, 0, buf, stream.at):
                 break
         if self.number == IN_PLACE:
             # As a union, or since it came first, it may be one that has a number.
@@ -173,14 +173,14 @@ class CodeChanges:
         """Return the rule set (bytes) that is added, None if none is."""
         return None if self.number == TOMBSTONE else self.rule_set
 
-    def union_with(self, kept: bytes) -> None:
+    def union(self, kept: bytes) -> None:
         """Add the rules of a set (bytes) that the code keeps."""
         self.rule_set = self._union(kept, self.value() or b"")
         self.number = self.rule_sets.number(self.rule_set)
 
     def digest(self, rule_set: bytes, sums: array) -> None:
         """Add the code with each rule of a set to the sums."""
-        sync_loops.digest(self.key, 0, self.key[1] + 3, rule_set, 0, len(rule_set), sums)
+        sync_native.digest(self.key, 0, self.key[1] + 3, rule_set, 0, len(rule_set), sums)
 
     def _union(self, rule_set, more):
         from kalitka.access import packing  # for few codes

@@ -7,7 +7,7 @@ from array import array
 from binascii import crc32
 from struct import pack, pack_into
 
-from kalitka import sync_loops
+from kalitka import sync_native
 from kalitka.table.block import (
     BLOCK,
     CHECK,
@@ -37,11 +37,11 @@ class BlockWriter:
 
     last: the last code of the block, packed; begins with NO_KEY if there is none. assigned: how
     many rule sets have got numbers of their own. stopped: what stopped the last `extend`; see
-    `sync_loops.merge`.
+    `sync_native.merge`.
     """
 
     def __init__(self, size: int):
-        self._out = bytearray(size + sync_loops.RECORD_MAX)
+        self._out = bytearray(size + sync_native.RECORD_MAX)
         self._limit = size - CHECK
         self._used = HEAD
         self.stopped = 0
@@ -58,7 +58,7 @@ class BlockWriter:
         limit = self._limit
         if number == IN_PLACE:
             limit -= len(rule_set) + (1 if len(rule_set) < 0x80 else 2)
-        used = sync_loops.encode(self._out, self._used, limit, self.last, buf, at, number)
+        used = sync_native.encode(self._out, self._used, limit, self.last, buf, at, number)
         if not used:
             return False
         if number == IN_PLACE:
@@ -89,7 +89,7 @@ class BlockWriter:
         marks[9] = stream.place
         marks[10] = stream.common
         heap = stream.heap
-        self.stopped = sync_loops.merge(
+        self.stopped = sync_native.merge(
             stream.buf, heap, stream.state, stream.keys, self._out, self.last, own or heap, marks
         )
         self._used = marks[3]
@@ -97,7 +97,7 @@ class BlockWriter:
         stream.flowed(marks[0], marks[9], self.stopped)
         return count - marks[6]
 
-    def finish(self, whole: bool, continued: bool = False) -> memoryview:
+    def finish(self, whole: bool, more: bool = False) -> memoryview:
         """Return the finished block and begin the next. `whole`: filled up to its full size.
 
         continued: the next block, of a run, begins with the same code. What is returned is valid
@@ -105,8 +105,8 @@ class BlockWriter:
         """
         out = self._out
         pack_into("<H", out, 0, self._used - HEAD)
-        if continued:
-            out[1] |= sync_loops.CONTINUED
+        if more:
+            out[1] |= sync_native.CONTINUED
         end = self._used
         if whole:
             while end < self._limit:
@@ -165,7 +165,7 @@ class SegmentWriter:
         added = 0
         while stream.at >= 0 and added < count:
             added += self._block.extend(stream, self._own_numbers(), count - added)
-            if self._block.stopped == sync_loops.FULL:
+            if self._block.stopped == sync_native.FULL:
                 self._next_block(stream.buf, stream.at)
             elif self._block.stopped > 0:
                 break

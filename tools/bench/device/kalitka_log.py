@@ -71,7 +71,7 @@ class _Clock:
 
 class _Hub:
     # A client that swallows what it is to send.
-    at_hub = True
+    from_hub = True
 
     def __init__(self, look):
         self._look = look

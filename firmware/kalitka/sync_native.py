@@ -1,6 +1,6 @@
-"""The loops of a sync: lines, sorting, merging and coding, in viper code.
+"""The hot loops of a sync, in viper code: packing lines, sorting, merging and encoding.
 
-As `loops` has it: the same source everywhere, nothing here allocates, no bounds are checked that
+As `native` has it: the same source everywhere, nothing here allocates, no bounds are checked that
 a caller could keep. Loaded with the first sync, and for good: native code is not given back. The
 usual case of each line is done in place; where it is another, a function is called, which in
 viper costs more than what most of them do. A *record* is a packed code and a value as in a block,
@@ -8,7 +8,7 @@ FORMAT.md has it: a tombstone for a delete, or one rule, in place or by its numb
 """
 
 import micropython
-from kalitka.loops import next_entry, pack_code, pack_rule
+from kalitka.native import next_entry, pack_code, pack_rule
 from micropython import const
 
 # What pack_lines says is wrong with a line besides what is wrong with its code or rule.

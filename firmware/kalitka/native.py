@@ -1,11 +1,11 @@
-"""The loops of a lookup: packing a code, finding its block, entry and rules, in viper code.
+"""The hot loops of a lookup, in viper code: packing a code, finding its block, entry and rules.
 
-With `sync_loops` the only native code, so that all the rest is plain Python. Its source means the
+With `sync_native` the only native code, so that all the rest is plain Python. Its source means the
 same everywhere: integers stay below 30 bits, and `ptr8(x)[i]` is what `x[i]` is, so that where
 there is no viper (CPython, MicroPython without a native emitter) ptr8, ptr16 and ptr32 are
 functions that return their argument. Promises: nothing here allocates. Viper checks no bounds:
 each function says what its caller owes it, and what comes from flash is checked here. The formats
-are told in table/FORMAT.md and access/rules.py.
+are described in table/FORMAT.md and access/rules.py.
 """
 
 import micropython
