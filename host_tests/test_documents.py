@@ -37,7 +37,7 @@ def test_the_examples_of_settings_files_are_right():
         _, faults = settings.parse(example.encode())
         assert faults == []
         both.update(json.loads(example))
-    assert settings.complete(both)[1] == []
+    assert settings.with_defaults(both)[1] == []
 
 
 def test_the_rules_that_the_readme_names_are_rules():

@@ -16,7 +16,7 @@ class Names:
     async def find(self, host):
         return host
 
-    def doubt(self, host):
+    def expire(self, host):
         pass
 
 
@@ -72,7 +72,7 @@ class World:
                 pass
         except NetError:
             self.told.append("failed")
-        self.http.done()
+        self.http.release()
         return list(self.told)
 
 

@@ -181,12 +181,12 @@ class Records:
 
     def pack(self, text, at, n, marks):
         """Take lines; returns the result and the records (packed code, rule) that came."""
-        result = self.take(text, at, n, marks)
+        result = self.add_lines(text, at, n, marks)
         self.out.check()
         assert self._offsets[self.notes[MOST]] == 0xA5A5
         return result, self._new_ones()
 
-    def take(self, text, at, n, marks):
+    def add_lines(self, text, at, n, marks):
         """Call `pack_lines`; returns its result."""
         texts = self._texts
         return sync_native.pack_lines(
@@ -698,7 +698,7 @@ class _Block:
         self._state[1] = self._begin
         self._state[2] = self._end
 
-    def walk(self, key=NO_CODE):
+    def next_entry(self, key=NO_CODE):
         # Returns what `next_entry` says, the code and the value.
         buf = self._buf
         state = self._state

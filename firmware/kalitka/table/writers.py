@@ -94,7 +94,7 @@ class BlockWriter:
         )
         self._used = marks[3]
         self.assigned = marks[8]
-        stream.flowed(marks[0], marks[9], self.stopped)
+        stream.advance(marks[0], marks[9], self.stopped)
         return count - marks[6]
 
     def finish(self, whole: bool, more: bool = False) -> memoryview:
