@@ -236,10 +236,10 @@ def with_defaults(values: dict) -> tuple[dict, list[str]]:
             "server_url: with http:// everybody on the way can read the site's secret: "
             "use https://, or set plain_http to true"
         )
-    return settings, faults + _network_faults(settings)
+    return settings, faults + _conflicts(settings)
 
 
-def _network_faults(settings):
+def _conflicts(settings):
     # What is wrong with settings that are right each by itself. A gateway that cannot be one goes.
     address, gateway = settings["address"], settings["gateway"]
     faults = []

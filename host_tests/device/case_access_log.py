@@ -702,7 +702,7 @@ if MICROPYTHON:
     from device.ramdisk import RamDisk
     from device.scratch import mount, unmount
 
-    def test_without_any_memory_note_returns_and_loses_nothing_that_it_does_not_count():
+    def test_without_any_memory_append_returns_and_loses_nothing_that_it_does_not_count():
         with Site() as site:
             site.append(30)
             append = site.log.append

@@ -641,7 +641,7 @@ if MICROPYTHON:
         check_cuts("next_segment", 3, 97)
 
     def test_a_power_cut_while_the_oldest_give_way():
-        check_cuts("give_way", 3, 997)
+        check_cuts("drop_oldest", 3, 997)
 
     def test_a_power_cut_in_an_append_of_large_records():
         check_cuts("large", 3, 97)

@@ -14,7 +14,7 @@ from kalitka.access import packing, rules
 from kalitka.settings import with_defaults
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
-from kalitka.sync.net import wait
+from kalitka.sync.net import wait_for
 from kalitka.sync.poller import Poller
 from kalitka.sync.resolver import Resolver
 from kalitka.sync.timekeeper import TimeKeeper
@@ -41,7 +41,7 @@ if sys.implementation.name == "cpython":
             return len(data)
 
     async def _connect(address, port, tls, name, patience, doing, scanner):
-        return _Stream(*await wait(asyncio.open_connection(address, port), patience, doing))
+        return _Stream(*await wait_for(asyncio.open_connection(address, port), patience, doing))
 
     http_module.connect = _connect
 

@@ -35,7 +35,7 @@ class NoChanges:
     def delete(self, code):
         """Take a code that has no rules any more."""
 
-    def settle(self):
+    def drain(self):
         """There is nothing to do."""
         return ()
 

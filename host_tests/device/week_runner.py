@@ -81,7 +81,7 @@ class NoChanges:
     def minute(self, minute):
         """Take the minute."""
 
-    def settle(self):
+    def drain(self):
         """There is nothing to do."""
         return ()
 

@@ -154,7 +154,7 @@ class AntiPassback:
             number = log.append(data)
         except OSError:
             # The oldest, which do not matter any more, may have to be evicted first.
-            first = self._first_needed(window)
+            first = self._needed(window)
             if first <= log.keep_from:
                 raise
             log.keep_from = first
@@ -274,7 +274,7 @@ class AntiPassback:
             self._hashes[number % self._room] = 0
         self._from = end
 
-    def _first_needed(self, window):
+    def _needed(self, window):
         for number, data in self._open().records(0, self._buf):
             if abs(self._when(number, data) - window) < self._span:
                 return number

@@ -222,11 +222,11 @@ class Log:
             following = (self._firsts + [number])[1]
             if following > self.keep_from:
                 raise OSError(_ENOSPC)
-            self._remove_oldest(following)
+            self._evict(following)
         open(self._segment_name(number), "wb").close()
         self._firsts.append(number)
 
-    def _remove_oldest(self, following):
+    def _evict(self, following):
         lost = self.lost + max(0, following - max(self._firsts[0], self.acked + 1))
         # The count first: what it counted is not there, and is removed at the next start.
         self._save(self.acked, lost, following)
@@ -242,7 +242,7 @@ class Log:
         if len(self._firsts) < 2 or self._firsts[1] - 1 > number:
             return False
         self._dirty = True
-        self._remove_oldest(self._firsts[1])
+        self._evict(self._firsts[1])
         self._dirty = False
         return True
 

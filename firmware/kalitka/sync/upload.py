@@ -74,9 +74,9 @@ async def _start_time(uploader, number, session):
         # It may be another one for the next batch, since the clock may be put right.
         if found is None:
             now = uploader.clock.uptime()
-            if uploader.untimed_since < 0:
-                uploader.untimed_since = now
-            return -1 if now < uploader.untimed_since + _TIME_WAIT_S else 0
+            if uploader.untimed < 0:
+                uploader.untimed = now
+            return -1 if now < uploader.untimed + _TIME_WAIT_S else 0
         return found
     uploader.known_session = session
     uploader.known_start = found or 0

@@ -41,7 +41,7 @@ class Uploader:
         # behind it up to `taken` is sent.
         self.retry_to = self.taken = 0
         self.missing = 0  # records that were passed over, for ever; not told to the log yet
-        self.untimed_since = -1
+        self.untimed = -1
         self.lost = journal.log.lost if journal.log else 0
         # The last earlier session that was looked up, and when it started.
         self.known_session = b""

@@ -63,7 +63,7 @@ class Sorter:
     buffer: a bytearray of LARGE bytes to work in, None to begin with a small one.
 
     buf, offsets, notes: the records, as `sync_native.pack_lines` makes them; they are others after
-    `settle`. spilled: whether there are runs.
+    `spill`. spilled: whether there are runs.
     """
 
     def __init__(self, prefix: str, buffer: bytearray | None):

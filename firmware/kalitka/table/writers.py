@@ -185,7 +185,7 @@ class SegmentWriter:
         return self._blocks_size + sets + index + write_with_crc(self._file, footer)
 
     def _next_block(self, buf, at):
-        self._append_separator(buf, at)
+        self._add_separator(buf, at)
         self._put(self._block.finish(True))
 
     def _put(self, block):
@@ -212,7 +212,7 @@ class SegmentWriter:
             sets.extend(rule_set)
         return sets
 
-    def _append_separator(self, buf, at):
+    def _add_separator(self, buf, at):
         # The shortest beginning of the next code that is above the last one, told by what it
         # shares with the separator before.
         below = self._block.last
