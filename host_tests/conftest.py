@@ -86,7 +86,7 @@ def world(request, tmp_path):
 # that none is still at one when the others have nothing to do.
 _FIRST = (
     "test_on_micropython.py",
-    "test_loops_property.py",
+    "test_native_property.py",
     "test_survival.py",
     "test_table_property.py",
     "test_reader.py",

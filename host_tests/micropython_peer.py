@@ -32,15 +32,15 @@ HEAPS = {
     "case_wifi": "1M",  # of all calls of the radio for hours
     "case_log": "8M",  # a disk
     "case_access_log_power": "8M",  # a disk
-    "case_repeat": "8M",  # the same
+    "case_anti_passback": "8M",  # the same
     "case_access_log": "8M",  # the same
     "case_uploader": "8M",  # the same
     "case_gate": "8M",  # the same
     "case_memory": "8M",  # the same
-    "case_loops": "4M",  # lists of all that a check expects
-    "loops_oracle": "1M",
-    "case_stored_bytes": "8M",  # the same
-    "case_table": "8M",  # 512 blocks of 4 KiB
+    "case_native": "4M",  # lists of all that a check expects
+    "native_oracle": "1M",
+    "case_stored_bytes": "8M",  # 512 blocks of 4 KiB
+    "case_table": "8M",  # the same
     "case_table_damage": "8M",
     "case_table_failures": "8M",
     "case_table_power": "6M",
@@ -55,7 +55,7 @@ HEAPS = {
     # Of the long tests:
     "log_power": "8M",
     "access_log_power": "8M",
-    "repeat_power": "8M",
+    "anti_passback_power": "8M",
     "log_wear": "16M",
     "power": "8M",
     "random_syncs": "16M",

@@ -209,7 +209,7 @@ def test_no_number_outgrows_31_bits_on_the_way():
     for text in texts:
         rule_set = SmallBytes(rule_set_of([text, "1_9999999999_9999999999", "1_0_0"]))
         for minute in (-1, 0, 1, MONDAY, 2**30 - 1):
-            verdict.judge(rule_set, 0, len(rule_set), True, Small(minute), Small(720), Small(6))
+            verdict.decide(rule_set, 0, len(rule_set), True, Small(minute), Small(720), Small(6))
             assert abs(verdict.when) < 2**30
 
 
@@ -232,7 +232,7 @@ class Sink:
     def __init__(self, table, full):
         self.change = table.begin(full)
         self.delete = self.change.delete
-        self.rules = self.change.take
+        self.rules = self.change.add_lines
         self.minute = self.minutes = None
         self.faults = []
         self.minute = lambda minute: None
@@ -258,7 +258,7 @@ def opens(table, code, time, unit_seconds=None):
     hour, minute = map(int, time.split(":"))
     seconds = table.seconds if unit_seconds is None else unit_seconds
     moment = (MONDAY, hour * 60 + minute, 0)
-    said = decision.Verdict().judge(table.rules, table.at, table.end, seconds, *moment)
+    said = decision.Verdict().decide(table.rules, table.at, table.end, seconds, *moment)
     return said == decision.ALLOWED
 
 

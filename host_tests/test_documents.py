@@ -37,7 +37,7 @@ def test_the_examples_of_settings_files_are_right():
         _, faults = settings.parse(example.encode())
         assert faults == []
         both.update(json.loads(example))
-    assert settings.complete(both)[1] == []
+    assert settings.with_defaults(both)[1] == []
 
 
 def test_the_rules_that_the_readme_names_are_rules():
@@ -51,7 +51,7 @@ def test_the_rules_that_the_readme_names_are_rules():
 def test_every_verdict_stands_in_its_page_with_its_number_and_its_words():
     text = (ROOT / "firmware" / "kalitka" / "access" / "VERDICTS.md").read_text()
     rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
-    assert rows == [(str(number), words) for number, words in enumerate(decision.WORDS)]
+    assert rows == [(str(number), words) for number, words in enumerate(decision.REASONS)]
     for rule in re.findall(r"\b[1379]_\d[\d_]*", text):
         packing.pack(rule.encode())
 

@@ -249,7 +249,7 @@ def test_every_local_time_has_the_minutes_that_a_walk_finds(text):
         first, end = (start + day * 1440 for day in days)
         found = {}
         for minute in range(first, end):
-            zone.tell(minute)
+            zone.update(minute)
             found.setdefault(minute + zone.offset, []).append(minute)
         for local in range(first + 1440, end - 1440):
             minutes = found.get(local, [])

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from kalitka.access import decision, rules
 from kalitka.journal import entries
 from kalitka.journal.log import Log
-from kalitka.table.block import write_sealed
+from kalitka.table.block import write_with_crc
 from kalitka_cli import log_over_usb, mpremote
 from kalitka_cli.build import board as board_of
 from kalitka_cli.main import app
@@ -35,7 +35,7 @@ FIRST, SECOND, THIRD = b"one.", b"two.", b"3rd."  # starts of the reader
 
 def scan(number, code=b"04A1B2C3", state=1):
     reason = decision.ALLOWED if state else decision.UNKNOWN_CODE
-    return entries.entry(SCANNER, state, reason, NOON + number, code)
+    return entries.encode(SCANNER, state, reason, NOON + number, code)
 
 
 def written(folder, records, size=SIZE, mark=0, identity=b"\x1a\x2b\x3c\x4d"):
@@ -44,9 +44,9 @@ def written(folder, records, size=SIZE, mark=0, identity=b"\x1a\x2b\x3c\x4d"):
     for record in records:
         log.append(record)
     if mark:
-        log.set_mark(mark)
+        log.ack(mark)
     with open(folder / "id", "wb") as file:
-        write_sealed(file, identity)
+        write_with_crc(file, identity)
     return folder
 
 
@@ -81,15 +81,15 @@ def files_in(folder):
 
 
 DAY = [
-    entries.entry(SCANNER, 0, rules.CLOCK_NOT_SET, 7, b"04A1B2C3", FIRST),
-    entries.entry(BUTTON, 1, 0, 9, b"", SECOND),
+    entries.encode(SCANNER, 0, rules.CLOCK_NOT_SET, 7, b"04A1B2C3", FIRST),
+    entries.encode(BUTTON, 1, 0, 9, b"", SECOND),
     entries.time_record(SECOND, 60, NOON),
-    entries.entry(SCANNER, 1, decision.ALLOWED, NOON + 1, b"04A1B2C3"),
-    entries.entry(SCANNER, 0, decision.UNKNOWN_CODE, NOON + 2, b"\xd0\x96,\xff"),
-    entries.entry(BUTTON, 1, 0, NOON + 3),
-    entries.entry(DOOR, 1, entries.FORCED, NOON + 4),
-    entries.entry(DOOR, 0, entries.HELD, NOON + 5),
-    entries.entry(ALARM, 1, 0, NOON + 6),
+    entries.encode(SCANNER, 1, decision.ALLOWED, NOON + 1, b"04A1B2C3"),
+    entries.encode(SCANNER, 0, decision.UNKNOWN_CODE, NOON + 2, b"\xd0\x96,\xff"),
+    entries.encode(BUTTON, 1, 0, NOON + 3),
+    entries.encode(DOOR, 1, entries.FORCED, NOON + 4),
+    entries.encode(DOOR, 0, entries.HELD, NOON + 5),
+    entries.encode(ALARM, 1, 0, NOON + 6),
 ]
 ROWS = [
     (1, None, "04A1B2C3", "denied", "clock not set", "scanner", True),
@@ -168,7 +168,7 @@ def test_times_are_local_to_the_zone_that_was_given(day, zone, time):
 def test_a_zone_by_its_name_has_the_law_of_the_entrys_day(tmp_path):
     # Volgograd: UTC+4 until 27 December 2020, UTC+3 since.
     may, now = 1_588_291_200, NOON
-    records = [entries.entry(ALARM, 1, 0, at) for at in (may, now)]
+    records = [entries.encode(ALARM, 1, 0, at) for at in (may, now)]
     folder = written(tmp_path / "journal", records)
     times = [entry["time"] for entry in told(folder, "--tz", "Europe/Volgograd")]
     assert times == ["2020-05-01T04:00:00+04:00", "2026-11-22T15:00:00+03:00"]
@@ -182,8 +182,8 @@ def test_a_wrong_zone_is_refused(day):
 
 def test_the_first_word_about_a_start_gives_its_time_and_other_starts_have_none(tmp_path):
     records = [
-        entries.entry(BUTTON, 1, 0, 5, b"", FIRST),
-        entries.entry(BUTTON, 1, 0, 5, b"", SECOND),
+        entries.encode(BUTTON, 1, 0, 5, b"", FIRST),
+        entries.encode(BUTTON, 1, 0, 5, b"", SECOND),
         entries.time_record(THIRD, 10, NOON + 900),
         entries.time_record(SECOND, 10, NOON),
         entries.time_record(SECOND, 20, NOON + 99),

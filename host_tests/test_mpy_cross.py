@@ -11,7 +11,7 @@ from kalitka_cli.build import FIRMWARE, BuildError, board, board_names, compile_
 VERSION = 6
 SMALL_INT_BITS = 31  # of a machine of 32 bits
 NUMBERS = {"x64": 2, "xtensawin": 10, "rv32imc": 11}
-LOOPS = {"lib/kalitka/loops.mpy", "lib/kalitka/sync_loops.mpy"}
+NATIVE = {"lib/kalitka/native.mpy", "lib/kalitka/sync_native.mpy"}
 
 
 def _compiled(arch):
@@ -36,12 +36,12 @@ def test_every_file_is_compiled_and_the_loops_to_native_code(arch):
     names = {p.relative_to(FIRMWARE).with_suffix(".mpy").as_posix() for p in sources}
     assert set(compiled) == {f"lib/{name}" for name in names}
     for name, data in compiled.items():
-        _check_header(name, data, NUMBERS[arch] if name in LOOPS else 0)
+        _check_header(name, data, NUMBERS[arch] if name in NATIVE else 0)
 
 
 def test_only_the_loops_differ_from_chip_to_chip():
     one, other = _compiled("xtensawin"), _compiled("rv32imc")
-    assert {name for name in one if one[name] != other[name]} == LOOPS
+    assert {name for name in one if one[name] != other[name]} == NATIVE
 
 
 def test_every_board_has_an_architecture_that_was_tried_here():
@@ -50,5 +50,5 @@ def test_every_board_has_an_architecture_that_was_tried_here():
 
 
 def test_a_chip_that_takes_no_native_code_is_refused_by_the_file_that_has_it():
-    with pytest.raises(BuildError, match="loops"):
+    with pytest.raises(BuildError, match=r"kalitka/native\.py"):
         compile_firmware("ESP32_GENERIC", None)

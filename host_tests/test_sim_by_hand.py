@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from hub_command import Hub
-from kalitka.sync.lookup import address_of
+from kalitka.sync.dns import address_of
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.name_server import NameServer
 from kalitka_sim.patience import PATIENCE_S

@@ -18,7 +18,7 @@ from device.table_plan import ALWAYS, DATES, HOURS, NEVER, SECONDS, State, commi
 from kalitka.access import packing, rules
 from kalitka.sync.answer import AnswerParser
 from kalitka.table import codes
-from kalitka.table.block import IN_PLACE, NO_RULES
+from kalitka.table.block import IN_PLACE, TOMBSTONE
 from kalitka.table.manifest import Manifest, load
 from kalitka.table.rule_sets import RuleSets
 from kalitka.table.table import Table
@@ -110,7 +110,7 @@ class Sink:
     def __init__(self, transaction):
         self.transaction = transaction
         self.delete = transaction.delete
-        self.rules = transaction.take
+        self.rules = transaction.add_lines
         self.minutes = []
         self.minute = self.minutes.append
 
@@ -418,7 +418,7 @@ def segment_of(path, entries, **claims):
         for code, rule_set in entries:
             packed = code if isinstance(code, bytearray) else codes.pack(code)
             if rule_set is None:
-                writer.add(packed, 0, NO_RULES)
+                writer.add(packed, 0, TOMBSTONE)
             elif len(rule_set) > 200:
                 writer.add(packed, 0, IN_PLACE, rule_set)
             else:

@@ -431,8 +431,8 @@ def test_no_number_outgrows_31_bits_on_the_way():
         zone = Zone(text)
         for year in range(1970, 4000, 19):
             for month in range(1, 13, 3):
-                zone.tell(Small(minute_of(year, month)))
-        zone.tell(Small(LAST_MINUTE))
+                zone.update(Small(minute_of(year, month)))
+        zone.update(Small(LAST_MINUTE))
         assert isinstance(zone.day_minute, Small) and isinstance(zone.weekday, Small)
 
 
@@ -475,8 +475,8 @@ def test_what_is_both_a_name_and_a_string_means_the_same_as_either():
         both.append(name)
         one, other = Zone(name), Zone(zones.posix_of(name, NOW))
         for minute in range(minute_of(2026), minute_of(2028), 907):
-            one.tell(minute)
-            other.tell(minute)
+            one.update(minute)
+            other.update(minute)
             assert one.offset == other.offset, name
     assert "EST5EDT" in both and "GMT0" in both
 

@@ -99,14 +99,14 @@ class Story:
         """Take a step of `device/upload_runner.py`."""
         self._steps.append(step)
 
-    def note(self, count=1):
+    def append(self, count=1):
         """Note as many passes, each with a code of its own."""
         for _ in range(count):
-            self._steps.append(("note", *self._entry(b"%08X" % (len(self.truth) + 1))))
+            self._steps.append(("append", *self._entry(b"%08X" % (len(self.truth) + 1))))
 
-    def note_entry(self, code, source=entries.SCANNER, state=1, reason=decision.ALLOWED):
+    def append_entry(self, code, source=entries.SCANNER, state=1, reason=decision.ALLOWED):
         """Note an entry."""
-        self._steps.append(("note", *self._entry(code, source, state, reason)))
+        self._steps.append(("append", *self._entry(code, source, state, reason)))
 
     def _entry(self, code, source=entries.SCANNER, state=1, reason=decision.ALLOWED):
         self.truth.append((source, state, reason, code))
@@ -221,11 +221,11 @@ def _story(world):
 def test_a_connection_that_ends_at_any_byte(world, story, answer, reset):
     # Each handshake takes its time: over TLS they end at every seventh byte only.
     for n in range(0, len(answer), 7 if world.secure else 1):
-        story.note()
+        story.append()
         story.upload(Script(answer, after=n, reset=reset))
         counted["kinds"] += 1
         if n % 10 == 9:
-            story.note(2)
+            story.append(2)
             story.upload(Script(answer))
     batches = story.upload_all(Script(answer))
     arrived(story, batches, story.texts())
@@ -234,7 +234,7 @@ def test_a_connection_that_ends_at_any_byte(world, story, answer, reset):
 
 def test_a_network_that_is_gone_in_the_middle(story):
     for n in range(0, len(OK), 20):
-        story.note()
+        story.append()
         story.upload(Script(OK, after=n, hang=True))
         counted["kinds"] += 1
     batches = story.upload_all(Script(OK))
@@ -248,9 +248,9 @@ def test_a_network_that_is_gone_in_the_middle(story):
     ids=["nothing is read", "no request is read", "no answer", "reset at once"],
 )
 def test_a_server_that_never_answers(story, silence):
-    story.note(3)
+    story.append(3)
     story.upload(silence)
-    story.note(1)
+    story.append(1)
     story.upload(silence)
     counted["kinds"] += 1
     arrived(story, story.upload_all(Script(OK)), story.texts())
@@ -261,7 +261,7 @@ def test_a_server_that_trickles_for_ever_is_given_up(plain_story):
     story = plain_story
     # No good answer, since it does not come to its end in two minutes.
     endless = reply(b"ok,3", headers=("X: " + "y" * 200,))
-    story.note(3)
+    story.append(3)
     story.upload(Script(endless, piece=1, pause=1), meanwhile=5)
     counted["kinds"] += 1
     arrived(story, story.upload_all(Script(OK)), story.texts())
@@ -269,7 +269,7 @@ def test_a_server_that_trickles_for_ever_is_given_up(plain_story):
 
 
 def test_a_server_that_only_is_slow_is_waited_for(story):
-    story.note(3)
+    story.append(3)
     story.upload(Script(OK, piece=4, pause=0.4, delay=10), meanwhile=20)
     batches = story.upload_all(Script(OK))
     arrived(story, batches, story.texts())
@@ -280,9 +280,9 @@ def test_wrong_answers_lose_nothing_and_are_told_in_words(world, story):
     # Above TLS nothing is different: some of them are enough.
     kinds = list(WRONG_UPLOADS.items())[:: 5 if world.secure else 1]
     for _, (data, _) in kinds:
-        story.note(2)
+        story.append(2)
         story.upload(Script(data))
-        story.note(1)
+        story.append(1)
         story.upload(Script(OK))
         counted["kinds"] += 1
     arrived(story, story.upload_all(Script(OK)), story.texts())
@@ -296,7 +296,7 @@ def test_wrong_answers_lose_nothing_and_are_told_in_words(world, story):
 
 def test_the_same_fault_again_is_told_once(plain_story):
     story = plain_story
-    story.note(2)
+    story.append(2)
     for _ in range(5):
         story.upload(Script(reply(b"", "502 Bad Gateway")))
     arrived(story, story.upload_all(Script(OK)), story.texts())
@@ -308,9 +308,9 @@ def test_the_same_fault_again_is_told_once(plain_story):
 @pytest.mark.parametrize("answer", [b"ok", b"ok,0", b"ok,1", b"ok,999999999", b"ok,2\n"])
 def test_however_many_the_server_says_that_it_stored_none_is_sent_again(plain_story, answer):
     story = plain_story
-    story.note(3)
+    story.append(3)
     story.upload(Script(reply(answer)))
-    story.note(2)
+    story.append(2)
     with story.world.server([Script(reply(answer)), Script(OK)]) as server:
         story.do("send_all", 9)
         story.run(story.world.url(server))
@@ -325,7 +325,7 @@ def test_however_many_the_server_says_that_it_stored_none_is_sent_again(plain_st
 def test_a_kept_connection_that_the_server_closed_is_no_fault(story):
     kept = Script(reply(b"ok,3", headers=("Keep-Alive: timeout=900",)))
     for _ in range(4):
-        story.note(2)
+        story.append(2)
         story.upload(kept)
     with story.world.server([kept]) as server:
         story.run(story.world.url(server))
@@ -338,7 +338,7 @@ def test_a_kept_connection_that_the_server_closed_is_no_fault(story):
 def test_a_kept_connection_that_ends_after_it_took_a_batch_repeats_that_batch_alone(story):
     kept = reply(b"ok,3", headers=("Keep-Alive: timeout=900",))
     for _ in range(4):
-        story.note(2)
+        story.append(2)
         story.upload(Script(kept, idle=6))
     with story.world.server([Script(kept, idle=6)]) as server:
         story.run(story.world.url(server))
@@ -355,7 +355,7 @@ def test_a_connection_that_gave_no_answer_in_time_is_not_used_again(plain_story)
     story = plain_story
     kept = reply(b"ok,3", headers=("Keep-Alive: timeout=900",))
     for _ in range(3):
-        story.note(2)
+        story.append(2)
         story.do("send")
     late = Script(kept, delay=34, repeat=True)  # the reader waits for 20 s
     refusing = Script(reply(b"", "503 Service Unavailable"))
@@ -374,7 +374,7 @@ def test_a_connection_that_gave_no_answer_in_time_is_not_used_again(plain_story)
 def test_a_kept_connection_carries_many_batches(story):
     kept = reply(b"ok", headers=("Keep-Alive: timeout=900",))
     for _ in range(5):
-        story.note(2)
+        story.append(2)
         story.do("send")
     with story.world.server([Script(kept, repeat=True)]) as server:
         story.run(story.world.url(server))
@@ -386,7 +386,7 @@ def test_a_kept_connection_carries_many_batches(story):
 
 
 def test_many_entries_go_in_batches_and_each_bad_answer_repeats_its_batch_only(story):
-    story.note(700)
+    story.append(700)
     for n in range(12):
         story.upload(Script(OK, after=len(OK) - n % 2 - (n % 3 == 0), reset=n % 2 > 0))
         story.upload(Script(OK))
@@ -397,7 +397,7 @@ def test_many_entries_go_in_batches_and_each_bad_answer_repeats_its_batch_only(s
 
 def test_a_restart_at_any_time_repeats_at_most_what_was_not_answered(story):
     for n in range(0, len(OK), 3):
-        story.note(2)
+        story.append(2)
         story.upload(Script(OK, after=n, reset=n % 2 > 0))
         if n % 2:
             story.do("restart", 60)
@@ -497,7 +497,7 @@ def judged(story, judge, most=300, polls=False):
 )
 def test_an_entry_that_is_refused_blocks_no_other(plain_story, bad, status):
     story = plain_story
-    story.note(30)
+    story.append(30)
     codes = [f"{n:08X}" for n in bad]
     taken, lines = judged(
         story, lambda texts: status if set(codes_of(texts)) & set(codes) else 200
@@ -514,7 +514,7 @@ def test_an_entry_that_is_refused_blocks_no_other(plain_story, bad, status):
 
 def test_the_last_entry_is_given_up_only_when_a_later_one_is_taken(plain_story):
     story = plain_story
-    story.note(3)
+    story.append(3)
 
     def judge(texts):
         return 400 if "00000003" in codes_of(texts) else 200
@@ -531,7 +531,7 @@ def test_the_last_entry_is_given_up_only_when_a_later_one_is_taken(plain_story):
             story.texts()[2]
         ]
     later = _story(story.world)
-    later.note_entry(b"LATER")
+    later.append_entry(b"LATER")
     taken, lines = judged(later, judge)
     assert codes_of(taken) == ["LATER"]
     assert "log: 1 entries passed over, refused" in lines
@@ -542,7 +542,7 @@ def test_more_refused_in_a_row_than_can_be_told_from_a_server_in_trouble_block_f
     plain_story,
 ):
     story = plain_story
-    story.note(60)
+    story.append(60)
     codes = [f"{n:08X}" for n in range(11, 51)]
     taken, lines = judged(story, lambda texts: 400 if set(codes_of(texts)) & set(codes) else 200)
     assert codes_of(taken) == [f"{n:08X}" for n in (*range(1, 11), *range(51, 61))]
@@ -553,7 +553,7 @@ def test_more_refused_in_a_row_than_can_be_told_from_a_server_in_trouble_block_f
 
 def test_a_server_that_refuses_everything_loses_nothing(plain_story):
     story = plain_story
-    story.note(50)
+    story.append(50)
     alone = []
 
     def judge(texts):
@@ -577,7 +577,7 @@ def test_a_server_that_recovers_while_its_refusals_are_counted_loses_nothing(
     plain_story, refusals
 ):
     story = plain_story
-    story.note(30)
+    story.append(30)
     taken, lines = judged(story, failing_at_first(refusals, 400))
     texts = story.texts()
     refused = refusals - 4  # 30, 15, 7 and 3 entries were refused before
@@ -590,7 +590,7 @@ def test_a_server_that_recovers_while_its_refusals_are_counted_loses_nothing(
 
 def test_of_those_that_are_asked_for_again_only_what_is_refused_again_is_passed_over(plain_story):
     story = plain_story
-    story.note(30)
+    story.append(30)
     calls = []
 
     def judge(texts):
@@ -607,7 +607,7 @@ def test_of_those_that_are_asked_for_again_only_what_is_refused_again_is_passed_
 
 def test_a_power_cut_while_they_are_asked_for_again_repeats_one_entry(plain_story):
     story = plain_story
-    story.note(20)
+    story.append(20)
     for _ in range(5 + 6):  # of 20, 10, 5, 2, and then of seven entries alone; one is taken
         story.do("send")
     story.do("send")
@@ -627,7 +627,7 @@ def test_a_power_cut_while_they_are_asked_for_again_repeats_one_entry(plain_stor
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 408, 425, 429, 500, 502, 503, 599])
 def test_what_is_not_said_of_the_entries_passes_over_none(plain_story, status):
     story = plain_story
-    story.note(20)
+    story.append(20)
     judge = failing_at_first(20, status)
     taken, lines = judged(story, judge)
     assert taken == story.texts()
@@ -641,7 +641,7 @@ def test_what_is_not_said_of_the_entries_passes_over_none(plain_story, status):
 def test_an_entry_that_is_answered_with_500_blocks_no_other_for_ever(plain_story, bad):
     # The protocol: "a status of 500 can mean our request".
     story = plain_story
-    story.note(30)
+    story.append(30)
     codes = [f"{n:08X}" for n in bad]
     taken, _ = judged(
         story, lambda texts: 500 if set(codes_of(texts)) & set(codes) else 200, polls=True
@@ -655,7 +655,7 @@ def test_a_server_that_answers_everything_with_500_for_a_while_loses_nothing(
     plain_story, failures
 ):
     story = plain_story
-    story.note(30)
+    story.append(30)
     taken, lines = judged(story, failing_at_first(failures, 500), polls=True)
     assert sorted(taken) == story.texts()
     assert not [line for line in lines if "passed over" in line]
@@ -679,7 +679,7 @@ _KINDS = (
 
 def test_any_server_is_told_what_the_protocol_has(story):
     for code, source, state, reason, _, _ in _KINDS:
-        story.note_entry(code, source, state, reason)
+        story.append_entry(code, source, state, reason)
     (head, body, _), *more = story.upload_all(Script(OK))
     assert not more and "X-Kalitka" not in head
     told = zip(story.outcome["noted"], _KINDS, strict=True)
@@ -694,7 +694,7 @@ def test_our_hub_is_told_everything_once_it_has_said_who_it_is(world):
         if number == 4:
             # What time it was is a record of its own, with a number that no entry has.
             story.do("set_clock")
-        story.note_entry(code, source, state, reason)
+        story.append_entry(code, source, state, reason)
     (head, body, _), *more = story.upload_all(Script(HUB))
     assert not more and f"X-Kalitka-Log: {story.outcome['id']}\r" in head
     assert re.fullmatch("[0-9a-f]{8}", story.outcome["id"])
@@ -719,18 +719,18 @@ def test_who_the_server_is_shows_in_a_sync_that_fails(plain_story, answer, knows
     story = plain_story
     story.do("poll", True)
     story.scripts.append(Script(answer))
-    story.note(2)
+    story.append(2)
     with story.world.server([*story.scripts, Script(HUB if knows else OK)]) as server:
         story.do("send")
         story.run(story.world.url(server))
-    assert story.outcome["at_hub"] == [None, knows]
+    assert story.outcome["from_hub"] == [None, knows]
     assert ("X-Kalitka-Log" in server.requests[-1][0]) == knows
 
 
 def test_the_form_follows_the_server(plain_story):
     story = plain_story
     for answer in (OK, HUB, HUB, OK, OK, HUB, reply(b"", "502 Bad", ("X-Kalitka: 1",)), HUB):
-        story.note(2)
+        story.append(2)
         story.upload(Script(answer))
     batches = story.upload_all(Script(HUB))
     arrived(story, batches, [f"{n:08X}" for n in range(1, 17)], codes_of)
@@ -741,9 +741,9 @@ def test_the_form_follows_the_server(plain_story):
 def test_a_hub_that_was_met_is_told_everything_also_after_an_answer_that_was_cut(story):
     # A batch that the hub stored in one form must not come in the other: it would be there twice.
     for n in range(0, len(HUB), 3):
-        story.note()
+        story.append()
         story.upload(Script(HUB))
-        story.note()
+        story.append()
         story.upload(Script(HUB, after=n, reset=n % 2 > 0))
     batches = story.upload_all(Script(HUB))
     arrived(story, batches, [f"{n + 1:08X}" for n in range(len(story.truth))], codes_of)
@@ -762,7 +762,7 @@ def test_a_hub_that_was_met_is_told_everything_also_after_somebody_in_between_sp
     story = plain_story
     story.do("poll")
     story.scripts.append(Script(POLL))
-    story.note(2)
+    story.append(2)
     story.upload(Script(between))
     batches = story.upload_all(Script(HUB))
     assert ["X-Kalitka-Log" in head for head, _, _ in batches] == [True, True]
@@ -775,9 +775,9 @@ def test_entries_of_before_the_clock_was_set_have_their_time(plain_world):
     story = Story(plain_world)
     for seconds in (5, 3, 12, 0):
         story.do("move", seconds)
-        story.note()
+        story.append()
     story.do("set_clock")
-    story.note(2)
+    story.append(2)
     arrived(story, story.upload_all(Script(OK)), story.texts())
 
 
@@ -785,15 +785,15 @@ def test_they_have_it_after_a_restart_too(plain_world):
     story = Story(plain_world)
     for seconds in (60, 7, 3600):
         story.do("move", 4)
-        story.note(2)
+        story.append(2)
         story.do("move", 9)
-        story.note()
+        story.append()
         story.do("set_clock")
         story.do("move", 2)
-        story.note()
+        story.append()
         story.do("restart", seconds)
     story.do("move", 3)
-    story.note(2)
+    story.append(2)
     story.do("move", 30)
     story.do("set_clock")
     arrived(story, story.upload_all(Script(OK)), story.texts())
@@ -806,7 +806,7 @@ def test_where_it_never_became_known_the_server_is_told_0(plain_world):
         if number:
             story.do("restart", 60)
         story.do("move", 5)
-        story.note(2)
+        story.append(2)
         if is_set:
             story.do("set_clock")
         known += [is_set] * 2
@@ -825,7 +825,7 @@ def test_where_it_never_became_known_the_server_is_told_0(plain_world):
 
 def test_entries_wait_ten_minutes_for_the_clock_and_no_longer(plain_world):
     story = Story(plain_world)
-    story.note(2)
+    story.append(2)
     story.do("send_all", 700)
     with plain_world.server([Script(OK)]) as server:
         story.run(plain_world.url(server))
@@ -833,7 +833,7 @@ def test_entries_wait_ten_minutes_for_the_clock_and_no_longer(plain_world):
     assert 595 < len(story.outcome["uploads"]) < 605
     for wait in (1, 300, 590):
         story = Story(plain_world)
-        story.note(2)
+        story.append(2)
         for _ in range(wait):
             story.do("send")
         story.do("set_clock")
@@ -868,29 +868,29 @@ ODD = (
 )
 
 
-@pytest.mark.parametrize("at_hub", [False, True], ids=["any server", "our hub"])
-def test_a_code_that_is_none_harms_nothing(plain_world, at_hub):
+@pytest.mark.parametrize("from_hub", [False, True], ids=["any server", "our hub"])
+def test_a_code_that_is_none_harms_nothing(plain_world, from_hub):
     story = _story(plain_world)
-    if at_hub:
+    if from_hub:
         story.do("poll")
         story.scripts.append(Script(POLL))
     for code in ODD:
-        story.note()
-        story.note_entry(code, state=0, reason=decision.UNKNOWN_CODE)
-    story.note()
-    batches = story.upload_all(Script(HUB if at_hub else OK))
+        story.append()
+        story.append_entry(code, state=0, reason=decision.UNKNOWN_CODE)
+    story.append()
+    batches = story.upload_all(Script(HUB if from_hub else OK))
     parsed = [
         entry
         for _, body, _ in batches
         for entry in access_log.parse(
-            body.encode("latin-1"), story.outcome["id"] if at_hub else None
+            body.encode("latin-1"), story.outcome["id"] if from_hub else None
         ).entries
     ]
     assert [entry.seconds for entry in parsed] == story.outcome["noted"]
     passes = [f"{2 * n + 1:08X}" for n in range(len(ODD) + 1)]
     assert [(entry.code, entry.state) for entry in parsed[::2]] == [(code, 1) for code in passes]
     assert [entry.state for entry in parsed[1::2]] == [0] * len(ODD)
-    if at_hub:
+    if from_hub:
         assert [entry.number for entry in parsed] == list(range(1, len(parsed) + 1))
         # What can be told in the hub's form is told as it was scanned.
         assert {"1_2_3_4_5", "a b", "\u00fc\u20ac\U0001f512"} <= {entry.code for entry in parsed}

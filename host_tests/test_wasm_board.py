@@ -138,7 +138,7 @@ sys.modules["asyncio"] = asyncio
 
 
 # Nothing is ever collected there, and these cases make much garbage: in as many parts as it takes.
-PARTS = {"case_rules": 1, "case_codes": 1, "case_answer": 4, "case_loops": 4, "case_clock": 1}
+PARTS = {"case_rules": 1, "case_codes": 1, "case_answer": 4, "case_native": 4, "case_clock": 1}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Who knows whom: `access` and `sync.answer` are pure; `table` knows files; `sync`
 server; `hardware` and `system` know the chip; only `app` knows them all.
 
 What is needed now and then only (a change of the table, an upload, a look-up, the clock) is
-imported where it is needed, and forgotten afterwards: its memory is a sync's in between.
+imported where it is needed, and unloaded afterwards: its memory is a sync's in between.
 """
 
 import sys
@@ -12,8 +12,8 @@ import sys
 VERSION = "0.1.0"
 
 
-def forget(*names: str) -> None:
-    """Let go of modules of this package, each as `sync.upload`, where they are loaded.
+def unload(*names: str) -> None:
+    """Unload modules of this package, each named as `sync.upload`, if they are loaded.
 
     What still uses something of them keeps it; the rest comes back with the next collection. The
     next import loads them anew.

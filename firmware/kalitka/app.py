@@ -1,7 +1,7 @@
 """The application: what the chip runs, for ever.
 
 Promises: a fault in one part ends neither the others nor this; cards are decided on from the
-first second, with or without a network. The parts are put together by `assembly`.
+first second, with or without a network. `startup` builds the parts.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ _uptime = Uptime()
 
 def report(text: str) -> None:
     """Write a line to the console, with the seconds since the start."""
-    _uptime.look()
+    _uptime.update()
     # No float, which has 24 bits on the chip: enough for milliseconds in the first hours only.
     print("%3d.%03d %s" % (_uptime.seconds, _uptime.millis, text))
 
 
-async def forever(name: str, run, arguments: tuple) -> None:
+async def supervise(name: str, run, arguments: tuple) -> None:
     """Run the coroutine function `run` again and again, whatever it raises."""
     while True:
         try:
@@ -43,34 +43,34 @@ def main() -> None:
     report("kalitka %s on %s" % (kalitka.VERSION, board.NAME))
     from kalitka import settings
 
-    found = settings.load(report)
+    config = settings.load(report)
     del settings
-    kalitka.forget("settings")
+    kalitka.unload("settings")
     gc.collect()
-    from kalitka import assembly
+    from kalitka import startup
 
-    lock = assembly.make_lock(found)
+    lock = startup.make_lock(config)
     try:
-        jobs = assembly.jobs(found, lock, _uptime, report)
+        tasks = startup.make_tasks(config, lock, _uptime, report)
         # Needed at the start only: kilobytes that a sync can use.
-        del assembly, found
-        kalitka.forget("assembly", "sync.address", "system.nvs")
-        asyncio.run(_run(jobs))
+        del startup, config
+        kalitka.unload("startup", "sync.address", "system.nvs")
+        asyncio.run(_run(tasks))
     finally:
-        # Tasks are not ended but left where they were: a door that one of them opened as well.
+        # asyncio.run does not cancel tasks here, so the lock may still be open.
         lock.shut()
 
 
-async def _run(jobs):
-    last = jobs.pop()
-    for i, job in enumerate(jobs):
-        # In the place of the job: a task that nobody refers to might be collected.
-        jobs[i] = asyncio.create_task(forever(*job))
-    del job
+async def _run(tasks):
+    last = tasks.pop()
+    for i, task in enumerate(tasks):
+        # Kept in the list: a task that nobody refers to might be collected.
+        tasks[i] = asyncio.create_task(supervise(*task))
+    del task
     gc.collect()
     report("ready")
     report(_memory())
-    await forever(*last)
+    await supervise(*last)
 
 
 def _memory():

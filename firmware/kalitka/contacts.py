@@ -10,32 +10,32 @@ from kalitka.journal.access_log import AccessLog
 
 
 async def serve_exit_button(button, log: AccessLog, lock: Lock, report) -> None:
-    """Open to whoever presses the exit button, for ever."""
+    """Open when the exit button is pressed, for ever."""
     while True:
         if await button.change():
-            log.note(entries.EXIT_BUTTON, 1, 0)
+            log.append(entries.EXIT_BUTTON, 1, 0)
             lock.open()
             report("exit button")
 
 
 async def serve_alarm(contact, log: AccessLog, report) -> None:
-    """Keep what the alarm contact says, for ever."""
-    # One that is on at the start is told as well.
+    """Log the changes of the alarm contact, for ever."""
+    # An alarm that is on at the start is logged as well.
     state = contact.active or await contact.change()
     while True:
-        log.note(entries.ALARM, int(state), 0)
+        log.append(entries.ALARM, int(state), 0)
         report("alarm %s" % ("on" if state else "off"))
         state = await contact.change()
 
 
 async def serve_door(contact, seconds: float, log: AccessLog, lock: Lock, report) -> None:
-    """Keep when the door is forced, or open for more than so many seconds, for ever."""
+    """Log when the door is forced, or open for more than so many seconds, for ever."""
     from kalitka.hardware.door import watch
     from kalitka.journal.words import reason_text
 
-    def tell(state, reason):
-        log.note(entries.DOOR, state, reason)
+    def callback(state, reason):
+        log.append(entries.DOOR, state, reason)
         words = reason_text(entries.DOOR, reason)
         report("door %s" % words if state else "door shut, it was %s" % words)
 
-    await watch(contact, lock, seconds, tell)
+    await watch(contact, lock, seconds, callback)

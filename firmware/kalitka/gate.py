@@ -13,10 +13,10 @@ from kalitka.table.table import DAMAGED, FOUND, Table
 
 
 class Gate:
-    """Decides about codes: asks the table and the clock, and keeps what it decided.
+    """Decides about codes: asks the table and the clock, and logs what it decided.
 
-    unit: the setting `day_time_unit`. log: the access log. passes: who has passed already
-    (`journal.repeat.Passes`), None where that does not matter.
+    unit: the setting `day_time_unit`. log: the access log. passes: the anti-passback store
+    (`journal.anti_passback.AntiPassback`), None if repeats are allowed.
     """
 
     def __init__(self, table: Table, clock: Clock, unit: str, log: AccessLog, passes):
@@ -34,26 +34,26 @@ class Gate:
         signalled at once.
         """
         code = bytes(code[:n])
-        self._judge(code)
+        self._decide(code)
         reason = self._verdict.reason
         if reason != decision.ALLOWED:
-            self._log.note(entries.SCANNER, 0, reason, code)
+            self._log.append(entries.SCANNER, 0, reason, code)
         elif not self._passes:
-            self._note_allowed(code)
-        elif not self._take_pass(code):
-            self._log.note(entries.SCANNER, 0, self._verdict.reason, code)
+            self._log_pass(code)
+        elif not self._claim(code):
+            self._log.append(entries.SCANNER, 0, self._verdict.reason, code)
         return self._verdict.reason
 
-    def _note_allowed(self, code):
-        self._log.note(entries.SCANNER, 1, decision.ALLOWED, code)
+    def _log_pass(self, code):
+        self._log.append(entries.SCANNER, 1, decision.ALLOWED, code)
 
-    def _judge(self, code):
+    def _decide(self, code):
         table = self._table
         verdict = self._verdict
         state = table.find(code, len(code))
         if state == FOUND:
             clock = self._clock
-            verdict.judge(
+            verdict.decide(
                 table.rules,
                 table.at,
                 table.end,
@@ -63,16 +63,16 @@ class Gate:
                 clock.weekday,
             )
         else:
-            verdict.refuse(decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE)
+            verdict.deny(decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE)
 
     def _seconds(self):
         return self._table.seconds if self._unit == "auto" else self._unit == "second"
 
-    def _take_pass(self, code):
-        # Returns whether there was one to take.
+    def _claim(self, code):
+        # Returns whether there was one.
         table = self._table
         clock = self._clock
-        reason = self._passes.take(
+        reason = self._passes.claim(
             code,
             table.rules,
             table.at,
@@ -82,11 +82,11 @@ class Gate:
             clock.day_minute,
             clock.weekday,
             # Before the seal. If that fails, a refusal of the same code follows in the log.
-            lambda: self._note_allowed(code),
+            lambda: self._log_pass(code),
         )
         if reason == decision.ALLOWED:
             return True
-        self._verdict.refuse(reason)
+        self._verdict.deny(reason)
         return False
 
     def text(self) -> str:
@@ -97,7 +97,7 @@ class Gate:
         verdict = self._verdict
         clock = self._clock
         reason = verdict.reason
-        words = decision.WORDS[reason]
+        words = decision.REASONS[reason]
         if reason == decision.ALLOWED:
             rule = rules.text_of(self._table.rules, verdict.rule).decode()
             return "%s (%s), by %s" % (words, clock.text(), rule)
@@ -111,12 +111,12 @@ class Gate:
 
 
 async def serve_scanner(
-    scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock, want, report
+    scanner: Wiegand, gate: Gate, clock: Clock, lock: Lock, on_unknown, report
 ) -> None:
     """Decide on every card the scanner reads, for ever.
 
-    want: is told unknown ones, as (code, n), or None. report: a callable that takes a line of
-    text (str).
+    on_unknown: called with (code, n) for an unknown one, or None. report: a callable that takes a
+    line of text (str).
     """
     code = bytearray(CODE_SIZE)
     while True:
@@ -129,7 +129,7 @@ async def serve_scanner(
         reason = gate.decide(code, n)
         if reason == decision.ALLOWED:
             lock.open()
-        # Told after the door, which must not wait for the console.
+        # Reported after the door, which must not wait for the console.
         report("card %s %s" % (bytes(code[:n]).decode(), gate.text()))
-        if want and reason == decision.UNKNOWN_CODE:
-            want(code, n)
+        if on_unknown and reason == decision.UNKNOWN_CODE:
+            on_unknown(code, n)

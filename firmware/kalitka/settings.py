@@ -9,7 +9,7 @@ import json
 
 from kalitka.access import timezone
 from kalitka.sync.address import split_port, split_url
-from kalitka.sync.names import is_address
+from kalitka.sync.resolver import is_address
 from kalitka.table import codes
 
 FILE = "settings.json"
@@ -217,34 +217,34 @@ def check(name, value):
         raise SettingError("%s: %s" % (name, e))
 
 
-def complete(values: dict) -> tuple[dict, list[str]]:
+def with_defaults(values: dict) -> tuple[dict, list[str]]:
     """Return (settings, faults) of a dict of values.
 
     settings: a dict with every name of FIELDS; what was not given or is wrong has its default.
     faults: what was wrong, a list of lines.
     """
-    found = {name: FIELDS[name][0] for name in FIELDS}
+    settings = {name: FIELDS[name][0] for name in FIELDS}
     faults = []
     for name, value in values.items():
         try:
-            found[name] = check(name, value)
+            settings[name] = check(name, value)
         except SettingError as e:
             faults.append(str(e))
-    if found["server_url"].startswith("http://") and not found["plain_http"]:
-        found["server_url"] = ""
+    if settings["server_url"].startswith("http://") and not settings["plain_http"]:
+        settings["server_url"] = ""
         faults.append(
             "server_url: with http:// everybody on the way can read the site's secret: "
             "use https://, or set plain_http to true"
         )
-    return found, faults + _network_faults(found)
+    return settings, faults + _conflicts(settings)
 
 
-def _network_faults(found):
+def _conflicts(settings):
     # What is wrong with settings that are right each by itself. A gateway that cannot be one goes.
-    address, gateway = found["address"], found["gateway"]
+    address, gateway = settings["address"], settings["gateway"]
     faults = []
     if gateway and not (address and _inside(_ipv4(gateway), address)):
-        found["gateway"] = ""
+        settings["gateway"] = ""
         faults.append(
             "gateway: %s is not in the network of the address %s" % (gateway, address)
             if address
@@ -252,29 +252,29 @@ def _network_faults(found):
         )
     if not address:
         return faults
-    server = split_url(found["server_url"])[1] if found["server_url"] else ""
+    server = split_url(settings["server_url"])[1] if settings["server_url"] else ""
     if server and not (is_address(server) or server.endswith(".local")):
-        if not found["name_servers"]:
+        if not settings["name_servers"]:
             faults.append(
                 "name_servers: with a fixed address none is told by the network: give one, or "
                 "server_url an address in the place of %s" % server
             )
         server = ""
-    for far in found["name_servers"] + [server]:
-        if is_address(far) and not found["gateway"] and not _inside(_ipv4(far), address):
+    for far in settings["name_servers"] + [server]:
+        if is_address(far) and not settings["gateway"] and not _inside(_ipv4(far), address):
             faults.append("gateway: without one %s cannot be reached from %s" % (far, address))
     return faults
 
 
 def parse(data: bytes) -> tuple[dict, list[str]]:
-    """As `complete`, from the bytes of a settings file. Raises SettingError if it is none."""
+    """As `with_defaults`, from the bytes of a settings file. Raises SettingError if it is none."""
     try:
         values = json.loads(data)
     except ValueError:
         raise SettingError("%s is not JSON" % FILE)
     if not isinstance(values, dict):
         raise SettingError("%s is not a JSON object" % FILE)
-    return complete(values)
+    return with_defaults(values)
 
 
 def load(report) -> dict:
@@ -287,24 +287,24 @@ def load(report) -> dict:
     try:
         with open(FILE, "rb") as file:
             data = file.read()
-        found, faults = parse(data)
+        settings, faults = parse(data)
         if not nvs.save(_COPY, data):
             report("settings: no copy could be kept in NVS")
     except (OSError, MemoryError, SettingError) as e:
         fault = e if isinstance(e, SettingError) else "%s cannot be read" % FILE
         report("settings: %s" % fault)
-        found, faults = _kept(nvs.load(_COPY), report)
+        settings, faults = _load_copy(nvs.load(_COPY), report)
     for fault in faults:
         report("settings: %s" % fault)
-    return found
+    return settings
 
 
-def _kept(copy, report):
+def _load_copy(copy, report):
     try:
         if copy:
-            found = parse(copy)
+            settings = parse(copy)
             report("settings: taken from the copy in NVS")
-            return found
+            return settings
     except SettingError as e:
         report("settings: the copy in NVS: %s" % e)
-    return complete({})
+    return with_defaults({})

@@ -74,7 +74,7 @@ class World:
         self.clocks = {}
         self.taken = {}
         self.order = []
-        self.again = set()
+        self.retry_at = set()
 
     def copy(self):
         """Return one like it."""
@@ -85,17 +85,17 @@ class World:
         other.clocks = self.clocks.copy()
         other.taken = self.taken.copy()
         other.order = self.order[:]
-        other.again = self.again.copy()
+        other.retry_at = self.retry_at.copy()
         return other
 
     def state(self):
         """Return all of it as bytes."""
-        told = (self.now, self.came, self.clocks, self.order, sorted(self.again))
+        told = (self.now, self.came, self.clocks, self.order, sorted(self.retry_at))
         return repr(told).encode()
 
     def check(self, log):
         """Check what has come of it, when everything is sent."""
-        assert log.mark == log.last and not log.lost and not log.damaged
+        assert log.acked == log.last and not log.lost and not log.damaged
         there = {}  # code: text
         for number in self.order:
             text = self.taken[number]
@@ -121,7 +121,7 @@ class World:
 class Server:
     """Our hub, in the place of the uploader's client. answer: TAKEN, LOST or UNHEARD."""
 
-    at_hub = True
+    from_hub = True
     answered = False
 
     def __init__(self, world, disk):
@@ -141,13 +141,13 @@ class Server:
         for text in body.decode().split(","):
             number = int(text.split("_")[-1])
             if number in world.taken:
-                assert number in world.again, "sent again: " + text
+                assert number in world.retry_at, "sent again: " + text
             else:
                 assert not world.order or number > world.order[-1], "out of order: " + text
                 world.order.append(number)
                 world.taken[number] = text
                 # As long as it is not said that the mark is in flash.
-                world.again.add(number)
+                world.retry_at.add(number)
         if self.answer == LOST:
             raise NetError("the answer was lost")
 
@@ -190,7 +190,7 @@ class Reader:
         world = self._world
         self._clock.is_set = True
         world.clocks[world.starts] = False
-        self.journal.look()
+        self.journal.tick()
         self._live()
         world.clocks[world.starts] = True
 
@@ -200,19 +200,19 @@ class Reader:
         code = "%06X" % len(world.came) + "A" * (size - 6)
         one = (code, self._clock.now, world.starts, self._clock.is_set)
         world.came.append(one + (False,))
-        self.journal.note(entries.SCANNER, 1, decision.ALLOWED, code.encode())
+        self.journal.append(entries.SCANNER, 1, decision.ALLOWED, code.encode())
         self._live()
         world.came[-1] = one + (True,)
 
     def _send(self, answer):
         self._server.answer = answer
-        self._uploader.again = 0
+        self._uploader.retry_at = 0
         if self._uploader.due(self._clock.uptime()):
             fake_time.run(self._uploader.send)
             self._live()
             log = self.journal.log
             if answer == TAKEN:
-                self._world.again = {n for n in self._world.again if n > log.mark}
+                self._world.retry_at = {n for n in self._world.retry_at if n > log.acked}
 
     def send_all(self):
         """Send until nothing is left."""

@@ -2,7 +2,7 @@
 
 from device import rules_oracle
 from device.codes_oracle import is_code
-from device.loops_oracle import RECORD_MAX, Records
+from device.native_oracle import RECORD_MAX, Records
 from kalitka.access import rules
 from kalitka.sync.answer import AnswerError, AnswerParser
 from kalitka.table import codes

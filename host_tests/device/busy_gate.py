@@ -13,12 +13,12 @@ import sys
 from device import scratch
 from device.ramdisk import RamDisk
 from device.sync_runner import FakeClock, FakeWifi, NoKeeper, NoLog
-from kalitka.settings import complete
+from kalitka.settings import with_defaults
 from kalitka.sync import answer
 from kalitka.sync import poller as poller_module
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
-from kalitka.sync.names import Names
+from kalitka.sync.resolver import Resolver
 from kalitka.table.table import FOUND, UNKNOWN, Table
 
 OLD = b"0LDC0DE5"  # in the old table alone
@@ -83,12 +83,12 @@ async def main(port, new_minute):
     scratch.vfs.VfsLfs2.mkfs(disk)
     scratch.vfs.mount(scratch.vfs.VfsLfs2(disk), "/disk")
     answer.AnswerParser = Watched
-    poller_module.forget = lambda *names: None  # it would come back unwatched
+    poller_module.unload = lambda *names: None  # it would come back unwatched
     clock = FakeClock(False)
-    http = Http("http://127.0.0.1:%d" % port, Names(lambda: "", clock.uptime), clock.uptime)
+    http = Http("http://127.0.0.1:%d" % port, Resolver(lambda: "", clock.uptime), clock.uptime)
     client = Client(http, "the-secret", "GATE-1")
     table = Table("/disk/table")
-    found = complete({"full_sync_hours": 1})[0]
+    found = with_defaults({"full_sync_hours": 1})[0]
     poller = poller_module.Poller(
         client, table, clock, NoKeeper(), FakeWifi(), lambda line: None, found, NoLog()
     )

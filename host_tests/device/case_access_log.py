@@ -62,8 +62,8 @@ class FlashLog(Log):
         flash.room -= 1
         return super().append(data)
 
-    def give_way(self, number):
-        gone = super().give_way(number)
+    def drop_oldest(self, number):
+        gone = super().drop_oldest(number)
         if gone:
             self.flash.room += self.flash.gain
         return gone
@@ -81,7 +81,7 @@ class Site:
         self.clock = Clock(is_set)
         self.flash = FlashLog.flash = Flash()
         self.lines = []
-        self.noted = 0
+        self.appended = 0
         self.size = SIZE
         self._folder = Folder()
 
@@ -100,26 +100,26 @@ class Site:
         """Start the reader anew."""
         self.log = AccessLog(self.path, self.size, self.clock, self.lines.append)
 
-    def note(self, count=1, size=8):
+    def append(self, count=1, size=8):
         """Note cards, each with its number, in codes of so many bytes."""
         for _ in range(count):
-            self.noted += 1
+            self.appended += 1
             self.clock.up += 1
-            self.log.note(SCANNER, 1, decision.ALLOWED, b"%0*d" % (size, self.noted))
+            self.log.append(SCANNER, 1, decision.ALLOWED, b"%0*d" % (size, self.appended))
 
     def wait(self):
         """Look as often as a flash that failed is tried again."""
         for _ in range(10):
-            self.log.look()
+            self.log.tick()
 
     def cards(self):
         """Return the numbers of the cards that another start finds in flash, in their order."""
-        found = [entries.fields(data) for _, data in Log(self.path, SIZE).records()]
+        found = [entries.decode(data) for _, data in Log(self.path, SIZE).records()]
         return [int(fields[4]) for fields in found if fields]
 
-    def offset(self, number, session):
-        """Return `AccessLog.offset`."""
-        return run(lambda: self.log.offset(number, session))
+    def start_time(self, number, session):
+        """Return `AccessLog.start_time`."""
+        return run(lambda: self.log.start_time(number, session))
 
     def records(self):
         """Return what is in flash: (number, bytes)."""
@@ -140,66 +140,66 @@ def test_an_entry_is_in_flash_when_note_returns():
     with Site() as site:
         for count, (source, state, reason, code) in enumerate(told):
             site.clock.up += 7
-            site.log.note(source, state, reason, code)
+            site.log.append(source, state, reason, code)
             found = site.records()
             assert len(found) == count + 1
             expected = (source, state, reason, START + site.clock.up, code, b"")
-            assert entries.fields(found[-1][1]) == expected
+            assert entries.decode(found[-1][1]) == expected
         assert site.log.dropped == 0 and not site.lines
 
 
 def test_entries_without_a_time_get_it_by_what_is_noted_when_the_clock_is_set():
     with Site(is_set=False) as site:
-        site.note(3)
-        session = entries.fields(site.records()[0][1])[5]
-        assert [entries.fields(data)[3] for _, data in site.records()] == [1, 2, 3]
-        assert session == site.log.session and site.offset(1, session) is None
+        site.append(3)
+        session = entries.decode(site.records()[0][1])[5]
+        assert [entries.decode(data)[3] for _, data in site.records()] == [1, 2, 3]
+        assert session == site.log.session and site.start_time(1, session) is None
         site.clock.is_set = True
         site.clock.up = 100
-        assert site.offset(1, session) == START
-        site.note(2)
+        assert site.start_time(1, session) == START
+        site.append(2)
         found = [data for _, data in site.records()]
         # Before the first entry that has a time, and once.
         assert [bool(entries.time_in(data)) for data in found] == [False] * 3 + [True] + [
             False
         ] * 2
         assert entries.time_in(found[3]) == (session, 101, START + 101)
-        assert [entries.fields(data)[5] for data in found[4:]] == [b"", b""]
+        assert [entries.decode(data)[5] for data in found[4:]] == [b"", b""]
         assert site.cards() == [1, 2, 3, 4, 5]
         # After a restart it is known from flash, whatever the clock says now.
         for is_set in (True, False):
             site.clock = Clock(is_set, 12345)
             site.start()
             assert session != site.log.session
-            assert site.offset(2, session) == START
+            assert site.start_time(2, session) == START
 
 
 def test_records_of_a_later_firmware_do_not_end_the_search_for_a_time():
     with Site(is_set=False) as site:
-        site.note()
+        site.append()
         for head in range(0x20, 0x100):
             if head != 0x80:
                 site.log.log.append(bytes((head,)) + b"of a later firmware")
         site.clock.is_set = True
-        site.note()
+        site.append()
         session = site.log.session
         site.start()
-        assert site.offset(1, session) == START
+        assert site.start_time(1, session) == START
 
 
 def test_a_session_whose_clock_was_never_set_has_no_time():
     with Site(is_set=False) as site:
         sessions = []
         for _ in range(3):
-            site.note(2)
-            sessions.append(entries.fields(site.records()[-1][1])[5])
+            site.append(2)
+            sessions.append(entries.decode(site.records()[-1][1])[5])
             site.clock = Clock(False)
             site.start()
         assert len(set(sessions)) == 3
         site.clock.is_set = True
-        site.note()
+        site.append()
         for number, session in ((1, sessions[0]), (3, sessions[1]), (5, sessions[2])):
-            assert site.offset(number, session) is None
+            assert site.start_time(number, session) is None
         # The one whose clock is set had no entry without a time.
         assert not any(entries.time_in(data) for _, data in site.records())
 
@@ -210,21 +210,21 @@ def test_of_sessions_each_has_its_own_time():
         for ahead in (100, 5000, 20):
             site.clock = Clock(False)
             site.start()
-            site.note()
+            site.append()
             number, data = site.records()[-1]
             site.clock.is_set = True
             site.clock.seconds = lambda up=ahead: START + up
-            site.note(70)  # far more than are looked at in one go
-            expected.append((number, entries.fields(data)[5], START + ahead - 2))
+            site.append(70)  # far more than are looked at in one go
+            expected.append((number, entries.decode(data)[5], START + ahead - 2))
         site.clock = Clock()
         site.start()
         for number, session, offset in expected:
-            assert site.offset(number, session) == offset
+            assert site.start_time(number, session) == offset
 
 
 def test_the_time_is_noted_by_itself_when_it_becomes_known():
     async def scenario():
-        job = asyncio.create_task(every_second(site.log.look))
+        job = asyncio.create_task(every_second(site.log.tick))
         await asyncio.sleep(30)
         assert len(site.records()) == 2
         site.clock.is_set = True
@@ -238,7 +238,7 @@ def test_the_time_is_noted_by_itself_when_it_becomes_known():
         await asyncio.sleep(0)
 
     with Site(is_set=False) as site:
-        site.note(2)
+        site.append(2)
         run(scenario)
 
 
@@ -248,12 +248,12 @@ def test_a_session_is_looked_for_only_among_its_own():
         for _ in range(80):
             site.clock = Clock(False)
             site.start()
-            site.note(2)
-            wanted.append((site.noted - 1, site.log.session))
+            site.append(2)
+            wanted.append((site.appended - 1, site.log.session))
         site.clock = Clock()
         site.start()
         for number, session in wanted:
-            assert site.offset(number, session) is None
+            assert site.start_time(number, session) is None
         # The two of each, and the one behind them.
         assert site.flash.looked_at <= 80 * 3, site.flash.looked_at
 
@@ -268,19 +268,19 @@ def test_others_run_while_a_session_is_looked_for():
         turns = []
         job = asyncio.create_task(other())
         await asyncio.sleep(0)
-        assert await site.log.offset(1, session) is None
+        assert await site.log.start_time(1, session) is None
         turns.append(site.flash.looked_at)
         job.cancel()
-        assert turns[-1] == site.noted == 301
+        assert turns[-1] == site.appended == 301
         for i in range(1, len(turns)):
             assert turns[i] - turns[i - 1] <= _AT_ONCE, turns
 
     with Site(is_set=False) as site:
-        site.note()
+        site.append()
         session = site.log.session
         site.clock = Clock()
         site.start()
-        site.note(300)
+        site.append(300)
         run(scenario)
 
 
@@ -288,36 +288,36 @@ def test_a_time_that_memory_cannot_hold_is_no_entry_lost_and_is_noted_later():
     # So many that the time is the last or the first one that is dropped, or dropped again.
     for count in (_HELD - 1, _HELD, _HELD + 1, 2 * _HELD, 2 * _HELD + 1, 3 * _HELD):
         with Site(is_set=False) as site:
-            site.note(5)
+            site.append(5)
             session = site.log.session
             site.flash.fault = _EIO
             site.clock.is_set = True
-            site.log.look()
-            site.note(count)
+            site.log.tick()
+            site.append(count)
             site.flash.fault = 0
             site.wait()
             cards = site.cards()
             assert cards[:5] == [1, 2, 3, 4, 5]
-            assert cards[5:] == list(range(cards[5], site.noted + 1)) and len(cards) > _HELD
-            assert site.log.dropped == site.noted - len(cards), count
+            assert cards[5:] == list(range(cards[5], site.appended + 1)) and len(cards) > _HELD
+            assert site.log.dropped == site.appended - len(cards), count
             site.clock = Clock(up=77777)
             site.start()
-            assert site.offset(1, session) == START, count
+            assert site.start_time(1, session) == START, count
 
 
 def test_flash_that_fails_lets_nothing_give_way():
     with Site() as site:
-        site.note(100, 250)
+        site.append(100, 250)
         first = site.log.log.first
         for fault in (_EIO, _ENOSPC, _EIO):
             site.flash.fault = fault
-            site.note(1, 250)
-        site.note(_HELD + 10, 250)
+            site.append(1, 250)
+        site.append(_HELD + 10, 250)
         assert (site.log.log.first, site.log.log.lost) == (first, 0)
         site.flash.fault = 0
-        site.note(1, 250)
+        site.append(1, 250)
         assert site.cards() == list(range(first, 101)) + list(
-            range(site.noted - _HELD, site.noted + 1)
+            range(site.appended - _HELD, site.appended + 1)
         )
 
 
@@ -330,7 +330,7 @@ def test_an_entry_that_reached_the_flash_though_it_failed_is_there_once():
                 for number in range(120):
                     # The try again, at the next entry, may fail as well.
                     flash.count(writes=(at,) if number % 3 else (), done=done)
-                    site.note(1, 60)
+                    site.append(1, 60)
                     if flash.writes >= at:
                         failed = at
                 flash.count()
@@ -342,12 +342,12 @@ def test_an_entry_that_reached_the_flash_though_it_failed_is_there_once():
 
 def test_flash_that_fails_is_made_good_from_memory_in_the_right_order():
     with Site() as site:
-        site.note(5)
+        site.append(5)
         site.flash.fault = _EIO
-        site.note(_HELD)
+        site.append(_HELD)
         assert site.cards() == [1, 2, 3, 4, 5] and site.log.dropped == 0
         site.flash.fault = 0
-        site.note(3)
+        site.append(3)
         assert site.cards() == list(range(1, 5 + _HELD + 3 + 1)) and site.log.dropped == 0
         assert len(site.lines) == 2
         assert site.lines[0].startswith("log: cannot be kept in flash, only in memory")
@@ -357,10 +357,10 @@ def test_flash_that_fails_is_made_good_from_memory_in_the_right_order():
 def test_of_more_than_memory_holds_the_newest_are_kept_and_the_others_counted():
     with Site() as site:
         site.flash.fault = _EIO
-        site.note(_HELD + 8)
+        site.append(_HELD + 8)
         assert site.log.dropped == 8
         site.flash.fault = 0
-        site.note()
+        site.append()
         assert site.cards() == list(range(9, _HELD + 10)) and site.log.dropped == 8
         # Told once each, however often it was tried.
         assert len(site.lines) == 2, site.lines
@@ -371,14 +371,14 @@ def test_another_fault_is_told_as_well():
     with Site() as site:
         for fault in (_EIO, _EIO, _ENOSPC, _ENOSPC, _EIO):
             site.flash.fault = fault
-            site.note()
+            site.append()
         assert len(site.lines) == 3, site.lines
         assert "the flash is full" in site.lines[1]
 
 
 def test_memory_is_brought_into_flash_without_another_entry():
     async def scenario():
-        job = asyncio.create_task(every_second(site.log.look))
+        job = asyncio.create_task(every_second(site.log.tick))
         await asyncio.sleep(60)
         assert site.cards() == []
         site.flash.fault = 0
@@ -392,81 +392,81 @@ def test_memory_is_brought_into_flash_without_another_entry():
 
     with Site() as site:
         site.flash.fault = _EIO
-        site.note(3)
+        site.append(3)
         run(scenario)
         assert site.lines[-1] == "log: kept in flash again"
 
 
 def test_on_full_flash_what_the_server_has_gives_way_first():
     with Site() as site:
-        site.note(100, 250)
+        site.append(100, 250)
         log = site.log.log
-        log.set_mark(60)
+        log.ack(60)
         first = log.first
         site.flash.room = 0
-        while site.log.log.first <= 60 and site.noted < 400:
-            site.note(1, 250)
-            if site.cards()[-1] != site.noted:
+        while site.log.log.first <= 60 and site.appended < 400:
+            site.append(1, 250)
+            if site.cards()[-1] != site.appended:
                 break  # nothing more that the server has
         assert first < log.first <= 61 and log.lost == 0 and site.log.dropped == 0
         assert len(site.lines) == 1 and "the flash is full" in site.lines[0]
         # Now entries go to memory, and what was not sent stays as long as that has room.
         begin = site.cards()[0]
-        site.note(_HELD - 1, 250)
+        site.append(_HELD - 1, 250)
         assert site.cards()[0] == begin and log.lost == 0 and site.log.dropped == 0
-        site.note(1, 250)
+        site.append(1, 250)
         assert log.lost > 0 and site.log.dropped == 0
         cards = site.cards()
         assert cards[0] > begin
         # Whatever was noted is in flash, in memory, or counted.
         assert cards == list(range(cards[0], cards[-1] + 1))
-        assert site.noted - cards[-1] <= _HELD
+        assert site.appended - cards[-1] <= _HELD
         assert log.lost == cards[0] - max(begin, 61)
 
 
 def test_an_oldest_segment_that_gives_little_room_costs_no_entry_in_memory():
     with Site() as site:
-        site.note(100, 250)
+        site.append(100, 250)
         site.flash.room = 0
         site.flash.gain = 10
-        site.note(_HELD + 1, 250)
+        site.append(_HELD + 1, 250)
         assert site.log.log.lost > 0 and site.log.dropped == 0
         assert site.cards()[-1] == 110
         site.flash.room = LAST
-        site.note(1, 250)
+        site.append(1, 250)
         cards = site.cards()
         assert cards == list(range(cards[0], 135)) and site.log.dropped == 0
 
 
 def test_full_flash_that_nothing_makes_room_in_costs_the_oldest_in_memory():
     with Site() as site:
-        site.note(100, 250)
+        site.append(100, 250)
         site.flash.room = site.flash.gain = 0
-        site.note(400, 250)
-        assert site.log.dropped + site.log.log.lost + len(site.cards()) + _HELD == site.noted
+        site.append(400, 250)
+        assert site.log.dropped + site.log.log.lost + len(site.cards()) + _HELD == site.appended
         site.flash.room = LAST
-        site.note(1, 250)
-        assert site.cards()[-_HELD - 1 :] == list(range(site.noted - _HELD, site.noted + 1))
+        site.append(1, 250)
+        assert site.cards()[-_HELD - 1 :] == list(range(site.appended - _HELD, site.appended + 1))
 
 
 def test_room_is_made_of_what_the_server_has_and_of_nothing_else():
     with Site() as site:
-        assert not site.log.make_room()
-        site.note(100, 250)
+        assert not site.log.free_space()
+        site.append(100, 250)
         log = site.log.log
-        assert not site.log.make_room()
-        log.set_mark(60)
-        assert site.log.make_room()
+        assert not site.log.free_space()
+        log.ack(60)
+        assert site.log.free_space()
         assert 40 < log.first <= 61
         assert site.cards() == list(range(log.first, 101))
-        assert not site.log.make_room() and log.lost == 0
-        log.set_mark(100)
-        assert site.log.make_room() and log.lost == 0
-        site.note(1, 250)
+        assert not site.log.free_space() and log.lost == 0
+        log.ack(100)
+        assert site.log.free_space() and log.lost == 0
+        site.append(1, 250)
         assert site.cards()[-1] == 101
         # Without a log there is nothing to take it from.
         site.log.log = None
-        assert not site.log.make_room()
+        assert not site.log.free_space()
 
 
 class Huge:
@@ -478,10 +478,10 @@ class Huge:
 
 def test_want_of_memory_never_comes_out_of_note():
     with Site() as site:
-        site.note()
-        site.log.note(SCANNER, 0, decision.UNKNOWN_CODE, Huge())
+        site.append()
+        site.log.append(SCANNER, 0, decision.UNKNOWN_CODE, Huge())
         assert site.log.dropped == 1
-        site.note()
+        site.append()
         assert site.cards() == [1, 2]
         # In the flash's driver: as a flash that fails.
         append = FlashLog.append
@@ -491,7 +491,7 @@ def test_want_of_memory_never_comes_out_of_note():
 
         FlashLog.append = starved
         try:
-            site.note(2)
+            site.append(2)
             assert "cannot be kept in flash, only in memory: " in site.lines[-1]
 
             def mute(line):
@@ -499,11 +499,11 @@ def test_want_of_memory_never_comes_out_of_note():
 
             site.log._report = mute
             site.log._fault = ""
-            site.note()
+            site.append()
         finally:
             FlashLog.append = append
         site.log._report = site.lines.append
-        site.note()
+        site.append()
         assert site.cards() == [1, 2, 3, 4, 5, 6]
 
 
@@ -512,20 +512,20 @@ def test_want_of_memory_when_the_clock_is_set_only_delays_the_time():
         raise MemoryError
 
     with Site(is_set=False) as site:
-        site.note()
+        site.append()
         site.clock.is_set = True
         kept = entries.time_record
         entries.time_record = starved
         try:
-            site.note()
+            site.append()
         finally:
             entries.time_record = kept
         assert site.log.dropped == 1
-        site.note()
+        site.append()
         number, data = site.records()[0]
-        session = entries.fields(data)[5]
+        session = entries.decode(data)[5]
         site.start()
-        assert site.cards() == [1, 3] and site.offset(number, session) == START
+        assert site.cards() == [1, 3] and site.start_time(number, session) == START
 
 
 def _id_of(site):
@@ -538,7 +538,7 @@ def _id_of(site):
 def test_the_name_of_the_log_outlives_restarts_and_is_made_anew_if_it_is_damaged():
     with Site() as site:
         name = site.log.id
-        site.note()
+        site.append()
         assert _id_of(site) == _id_of(site) == name
         path = site.path + "/id"
         whole = read(path)
@@ -572,14 +572,14 @@ def test_a_read_that_fails_does_not_cost_the_log_its_name():
 
 def test_a_damaged_name_on_full_flash_costs_no_entry():
     with Site() as site, FailingFlash() as flash:
-        site.note(100, 250)
+        site.append(100, 250)
         write(site.path + "/id", b"x" * 8)
         for done in (False, True):
             flash.count(writes=Always(), done=done, errno=_ENOSPC, named="/id")
             assert len(_id_of(site)) == 8
-            site.note(20, 250)
-            site.log.log.set_mark(60)
-            assert site.log.make_room() != done
+            site.append(20, 250)
+            site.log.log.ack(60)
+            assert site.log.free_space() != done
         assert site.cards() == list(range(site.log.log.first, 141))
         assert (site.log.dropped, site.log.log.lost, site.lines) == (0, 0, [])
         flash.count()
@@ -598,7 +598,7 @@ def _most(site, flash, count):
     writes = blocks = 0
     for _ in range(count):
         flash.count()
-        site.note(1, 250)
+        site.append(1, 250)
         writes = max(writes, flash.writes)
         blocks = max(blocks, _blocks(site.path))
     return writes, blocks
@@ -608,15 +608,15 @@ def _check_made_smaller(size):
     with Site() as site, FailingFlash() as flash:
         site.size = 32768
         site.start()
-        site.note(50, 250)
+        site.append(50, 250)
         usual = _most(site, flash, 60)
         assert site.log.log.lost and usual[1] == 3
     with Site() as site, FailingFlash() as flash:
         site.size = size
         site.start()
         while _blocks(site.path) < 9:
-            site.note(1, 250)
-        before = site.noted
+            site.append(1, 250)
+        before = site.appended
         site.size = 32768
         site.start()
         assert _blocks(site.path) <= 3
@@ -637,7 +637,7 @@ def test_a_log_that_had_larger_segments_takes_no_more_than_it_may_either():
 
 def test_a_log_that_cannot_be_opened_at_the_start_works_later():
     async def scenario():
-        job = asyncio.create_task(every_second(site.log.look))
+        job = asyncio.create_task(every_second(site.log.tick))
         await asyncio.sleep(30)
         assert site.log.log is None
         os.remove(site.path)
@@ -658,13 +658,13 @@ def test_a_log_that_cannot_be_opened_at_the_start_works_later():
             site.start()
             assert site.log.log is None and site.log.id == ""
             assert len(site.lines) == 1
-            site.note(2)
-            assert site.offset(1, b"1234") is None
+            site.append(2)
+            assert site.start_time(1, b"1234") is None
             if by_itself:
                 run(scenario)
             else:
                 os.remove(site.path)
-            site.note()
+            site.append()
             assert site.cards() == [1, 2, 3]
             assert site.lines[1:] == ["log: kept in flash again"]
 
@@ -681,14 +681,14 @@ def test_a_log_that_could_not_be_opened_needs_no_entry_to_be_opened():
 
 def test_damage_is_told_at_the_start_and_the_others_are_there():
     with Site() as site:
-        site.note(60)
+        site.append(60)
         name = site.path + "/tail0"
         data = bytearray(read(name))
         data[20] ^= 4
         write(name, data)
         site.start()
         assert site.lines == ["log: 1 pieces are damaged, their entries are lost"]
-        site.note()
+        site.append()
         cards = site.cards()
         assert cards[-1] == 61 and len(cards) >= 50 and cards == sorted(cards)
 
@@ -702,18 +702,18 @@ if MICROPYTHON:
     from device.ramdisk import RamDisk
     from device.scratch import mount, unmount
 
-    def test_without_any_memory_note_returns_and_loses_nothing_that_it_does_not_count():
+    def test_without_any_memory_append_returns_and_loses_nothing_that_it_does_not_count():
         with Site() as site:
-            site.note(30)
-            note = site.log.note
+            site.append(30)
+            append = site.log.append
             for _ in range(5):
                 micropython.heap_lock()
                 try:
-                    note(SCANNER, 1, 7, b"00000000")
+                    append(SCANNER, 1, 7, b"00000000")
                 finally:
                     micropython.heap_unlock()
             assert site.log.dropped == 5
-            site.note(2)
+            site.append(2)
             assert site.cards() == list(range(1, 33))
 
     def test_on_a_littlefs_that_others_filled_entries_are_kept_or_counted():
@@ -723,22 +723,22 @@ if MICROPYTHON:
             lines = []
             log = AccessLog(path + "/journal", 16 * 4096, clock, lines.append)
 
-            def note(count):
+            def append(count):
                 for _ in range(count):
                     clock.up += 1
-                    log.note(SCANNER, 1, decision.ALLOWED, b"%0200d" % clock.up)
+                    log.append(SCANNER, 1, decision.ALLOWED, b"%0200d" % clock.up)
 
             def kept():
                 # In flash without a gap; returns the first and the last one.
-                found = [entries.fields(data)[4] for _, data in log.log.records()]
+                found = [entries.decode(data)[4] for _, data in log.log.records()]
                 cards = [int(code) for code in found]
                 assert cards == list(range(cards[0], cards[-1] + 1))
                 assert cards[0] == log.log.first
                 assert clock.up - cards[-1] <= _HELD
                 return cards[0], cards[-1]
 
-            note(90)
-            log.log.set_mark(40)
+            append(90)
+            log.log.ack(40)
             with open(path + "/other", "wb") as file:
                 try:
                     for _ in range(64):
@@ -747,7 +747,7 @@ if MICROPYTHON:
                 except OSError:
                     pass
             for _ in range(60):
-                note(10)
+                append(10)
                 first = kept()[0]
                 # Unsent ones give way only when memory is full as well.
                 assert log.dropped == 0, lines
@@ -755,7 +755,7 @@ if MICROPYTHON:
                 assert first <= 41 or clock.up > 90 + _HELD
             assert log.log.lost > 0 and any("the flash is full" in line for line in lines), lines
             os.remove(path + "/other")
-            note(1)
+            append(1)
             assert kept()[1] == clock.up == 691
             assert log.dropped == 0 and lines[-1] == "log: kept in flash again"
         finally:
@@ -796,13 +796,13 @@ if MICROPYTHON:
             disk.count(bad_reads, bad_writes, blocks)
             log = AccessLog("/flaky/journal", 32768, Clock(), lambda line: None)
             for card in cards:
-                log.note(SCANNER, 1, decision.ALLOWED, b"%08d" % card)
+                log.append(SCANNER, 1, decision.ALLOWED, b"%08d" % card)
             met = disk.reads >= max(bad_reads or (0,)) and disk.writes >= max(bad_writes or (0,))
             disk.count()
             for _ in range(10):
-                log.look()
+                log.tick()
             assert log.dropped == log.log.lost == log.log.damaged == 0
-            found = [entries.fields(data)[4] for _, data in log.log.records()]
+            found = [entries.decode(data)[4] for _, data in log.log.records()]
             return (log.id, [int(code) for code in found]), met
         finally:
             vfs.umount("/flaky")

@@ -3,7 +3,7 @@
 import gc
 
 from device.answer_oracle import Recorder, believed, check_answer, check_cut, fed, read
-from device.loops_oracle import RECORD_MAX, Records
+from device.native_oracle import RECORD_MAX, Records
 from device.raising import error_of
 from device.vectors import good_answers, other_answers
 from kalitka.sync.answer import AnswerError, AnswerParser
@@ -321,7 +321,7 @@ class _Deaf:
 
     def rules(self, text, at, n, marks):
         self._records.clear()
-        return self._records.take(text, at, n, marks)
+        return self._records.add_lines(text, at, n, marks)
 
     def dropped(self, line, reason):
         pass

@@ -58,7 +58,7 @@ def test_the_uptime_is_right_for_ten_years():
         while hands.millis - began < 3650 * DAY * 1000:
             for step in steps:
                 hands.millis += step
-                uptime.look()
+                uptime.update()
                 passed = hands.millis - began
                 assert (uptime.seconds, uptime.millis) == (passed // 1000, passed % 1000)
                 assert uptime.seconds < PERIOD
@@ -77,7 +77,7 @@ def test_no_number_on_the_way_is_large():
             )
             assert difference == PERIOD // 2 - 1
             assert uptime.millis + difference < PERIOD
-            uptime.look()
+            uptime.update()
         assert uptime.seconds == 70 * (PERIOD // 2 - 1) // 1000
 
     with_hands(check)

@@ -16,15 +16,15 @@ def _judged(texts, minute=MONDAY + 570, day_minute=570, weekday=0, unit_seconds=
     # As it stands in a block: with other bytes around it.
     buf = b"\x09\x01" + rule_set + b"\x09\x01"
     verdict = decision.Verdict()
-    verdict.refuse(decision.TABLE_DAMAGED)
-    said = verdict.judge(buf, 2, 2 + len(rule_set), unit_seconds, minute, day_minute, weekday)
+    verdict.deny(decision.TABLE_DAMAGED)
+    said = verdict.decide(buf, 2, 2 + len(rule_set), unit_seconds, minute, day_minute, weekday)
     assert said == verdict.reason
     rule = rules.text_of(buf, verdict.rule).decode() if verdict.rule >= 0 else None
-    return decision.WORDS[said], rule, verdict.when
+    return decision.REASONS[said], rule, verdict.when
 
 
 def test_every_reason_has_words_of_its_own():
-    assert len(decision.WORDS) == len(set(decision.WORDS)) == decision.NOT_KEPT + 1
+    assert len(decision.REASONS) == len(set(decision.REASONS)) == decision.NOT_KEPT + 1
     for number, words in (
         (decision.NO_RULE, "no rule understood"),
         (rules.NEVER, "never allowed"),
@@ -39,7 +39,7 @@ def test_every_reason_has_words_of_its_own():
         (decision.ALREADY_USED, "already used"),
         (decision.NOT_KEPT, "passes cannot be kept"),
     ):
-        assert decision.WORDS[number] == words
+        assert decision.REASONS[number] == words
 
 
 def test_the_seeds_rules_are_judged_with_their_dates():
@@ -123,9 +123,9 @@ def test_a_code_without_rules_and_reasons_that_no_rule_gives_name_no_rule():
     verdict = decision.Verdict()
     for reason in (decision.UNKNOWN_CODE, decision.TABLE_DAMAGED):
         rule_set = rule_set_of(["1_10_20"])
-        verdict.judge(rule_set, 0, len(rule_set), False, 5, 5, 0)
+        verdict.decide(rule_set, 0, len(rule_set), False, 5, 5, 0)
         assert (verdict.rule, verdict.when) == (0, 10)
-        verdict.refuse(reason)
+        verdict.deny(reason)
         assert (verdict.reason, verdict.rule, verdict.when) == (reason, -1, 0)
 
 
@@ -139,7 +139,7 @@ def test_a_rule_of_a_later_firmware_ends_what_can_be_read_and_permits_nothing():
         ([], decision.NO_RULE),
     ):
         buf = rule_set_of(before) + later
-        assert verdict.judge(buf, 0, len(buf), False, MONDAY, 0, 0) == expected
+        assert verdict.decide(buf, 0, len(buf), False, MONDAY, 0, 0) == expected
 
 
 def _sets_of_dates():
@@ -240,8 +240,8 @@ if sys.implementation.name == "micropython":
     def _judged_with_the_heap_locked(verdict, rule_set, unit_seconds, minute, day_minute, weekday):
         micropython.heap_lock()
         try:
-            verdict.judge(rule_set, 0, len(rule_set), unit_seconds, minute, day_minute, weekday)
-            verdict.refuse(decision.UNKNOWN_CODE)
+            verdict.decide(rule_set, 0, len(rule_set), unit_seconds, minute, day_minute, weekday)
+            verdict.deny(decision.UNKNOWN_CODE)
         finally:
             micropython.heap_unlock()
 

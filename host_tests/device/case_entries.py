@@ -67,22 +67,22 @@ def test_a_time_record_comes_back_and_is_no_entry():
 
 
 def test_an_entry_of_a_card_takes_few_bytes():
-    assert len(entries.entry(SCANNER, 1, decision.ALLOWED, NOW, b"04A1B2C3")) == 12
-    assert len(entries.entry(EXIT_BUTTON, 1, 0, NOW)) == 6
+    assert len(entries.encode(SCANNER, 1, decision.ALLOWED, NOW, b"04A1B2C3")) == 12
+    assert len(entries.encode(EXIT_BUTTON, 1, 0, NOW)) == 6
 
 
 def test_records_of_a_later_firmware_are_passed_over():
-    good = entries.entry(SCANNER, 1, decision.ALLOWED, NOW, b"04A1B2C3")
+    good = entries.encode(SCANNER, 1, decision.ALLOWED, NOW, b"04A1B2C3")
     for head in (0x20, 0x40, 0x60, 0x7F, 0x81, 0xC0, 0xFF):
-        assert entries.fields(bytes((head,)) + good[1:]) is None
+        assert entries.decode(bytes((head,)) + good[1:]) is None
         assert entries.time_in(bytes((head,)) + good[1:]) is None
     time = entries.time_record(SESSION, 5, NOW)
     for data in (time + b"\x00", time[:-1], b"\x80", good[:5], good[:-1], good + b"\x00", b"\x00"):
-        assert entries.fields(data) is None and entries.time_in(data) is None, data
+        assert entries.decode(data) is None and entries.time_in(data) is None, data
 
 
 def test_of_any_bytes_it_is_said_what_they_are():
-    good = entries.entry(SCANNER, 1, decision.ALLOWED, NOW, b"04A1B2C3", SESSION)
+    good = entries.encode(SCANNER, 1, decision.ALLOWED, NOW, b"04A1B2C3", SESSION)
     for head in range(256):
         for size in range(1, len(good) + 1):
             check_record(bytes((head,)) + good[1:size])
@@ -114,10 +114,10 @@ def test_a_plain_server_is_told_what_the_protocol_has():
 
 
 def test_reasons_are_told_in_words():
-    for reason, words in enumerate(decision.WORDS):
+    for reason, words in enumerate(decision.REASONS):
         assert words_of_log.reason_text(SCANNER, reason) == words
     cases = (
-        (SCANNER, len(decision.WORDS), "reason %d" % len(decision.WORDS)),
+        (SCANNER, len(decision.REASONS), "reason %d" % len(decision.REASONS)),
         (SCANNER, 255, "reason 255"),
         (DOOR, FORCED, "forced"),
         (DOOR, HELD, "held open"),

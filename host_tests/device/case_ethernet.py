@@ -47,11 +47,11 @@ def supervise(cable, scenario, hostname="", address=None, soft_reset=False):
 
 def test_it_gets_an_address_tells_it_and_knows_the_name_server():
     async def scenario(net, lines):
-        assert not net.connected() and net.dns() == "" and net.since == 0
+        assert not net.connected() and net.dns() == "" and net.connects == 0
         await until(net.connected, 5)
-        assert net.dns() == "192.168.7.1" and net.since == 1
+        assert net.dns() == "192.168.7.1" and net.connects == 1
         await asyncio.sleep(HOUR)
-        assert net.connected() and net.since == 1
+        assert net.connected() and net.connects == 1
 
     cable = Cable()
     lines = supervise(cable, scenario, "gate-1")
@@ -73,7 +73,7 @@ def test_a_cable_that_is_out_for_a_day_costs_one_line_and_no_pause_of_the_loop()
         ], lines
         cable.plugged = True
         assert await until(net.connected, 5) <= 5
-        assert net.since == 2 and cable.blocked == blocked and cable.switched == [True]
+        assert net.connects == 2 and cable.blocked == blocked and cable.switched == [True]
 
     cable = Cable()
     supervise(cable, scenario)
@@ -109,7 +109,7 @@ def test_a_fixed_address_needs_no_dhcp():
         await until(net.connected, 2)
         assert lines == ["ethernet: connected, address 192.168.7.20"], lines
         for _ in range(2):
-            net.distrust()
+            net.reset()
             await until(lambda: not net.connected(), 2)
             await until(net.connected, 5)
         # The second time it was switched off, and had forgotten the address.
@@ -141,14 +141,14 @@ def test_a_deaf_link_gets_a_new_address_and_then_is_switched_off_and_on():
         await until(net.connected, 5)
         await asyncio.sleep(HOUR)
         cable.deaf = True
-        net.distrust()
+        net.reset()
         await until(lambda: not net.connected(), 2)
         await until(net.connected, 10)
-        assert cable.deaf and cable.switched == [True] and net.since == 2
-        net.distrust()
+        assert cable.deaf and cable.switched == [True] and net.connects == 2
+        net.reset()
         await until(lambda: not net.connected(), 2)
         await until(net.connected, 10)
-        assert not cable.deaf and cable.switched == [True, False, True] and net.since == 3
+        assert not cable.deaf and cable.switched == [True, False, True] and net.connects == 3
 
     cable = Cable()
     lines = supervise(cable, scenario)

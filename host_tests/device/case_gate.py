@@ -16,9 +16,9 @@ from kalitka.access import decision, packing
 from kalitka.hardware.wiegand import FrameError
 from kalitka.journal import entries
 from kalitka.journal.access_log import AccessLog
+from kalitka.journal.anti_passback import AntiPassback
 from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, HELD, SCANNER
 from kalitka.journal.log import Log
-from kalitka.journal.repeat import Passes
 from kalitka.table.table import Table
 
 _SIZE = 65536
@@ -128,7 +128,7 @@ class Site:
         raise AssertionError(line)
 
     def _tell(self, what):
-        found = [entries.fields(data) for _, data in Log(self.path + "/journal", _SIZE).records()]
+        found = [entries.decode(data) for _, data in Log(self.path + "/journal", _SIZE).records()]
         last = found[-1] if found else (None,) * 5
         self.told.append((what, last[:3] + last[4:5], len(found)))
 
@@ -138,7 +138,7 @@ class Site:
         if self.passes:
             # A pass that is not sealed counts for nothing after a power cut.
             kept = Log(self.path + "/passes", _SIZE)
-            assert kept.last == kept.mark == 1
+            assert kept.last == kept.acked == 1
 
     def report(self, line):
         """The console."""
@@ -194,7 +194,7 @@ def test_a_card_opens_the_door_and_is_told_when_its_entry_is_in_flash():
 
 def test_a_card_that_may_pass_once_opens_the_door_when_entry_and_pass_are_in_flash():
     with Site() as site:
-        site.passes = Passes(site.path + "/passes", _SIZE, 60)
+        site.passes = AntiPassback(site.path + "/passes", _SIZE, 60)
         judge = site.judge()
         scanner = Scanner([_GUEST, _GUEST])
         site.serve(gate.serve_scanner, scanner, judge, Clock(), site, None, site.report)

@@ -16,7 +16,7 @@ class Names:
     async def find(self, host):
         return host
 
-    def doubt(self, host):
+    def expire(self, host):
         pass
 
 
@@ -59,7 +59,7 @@ class World:
         self.told.append("connected")
         return Stream(self.answers, self.told)
 
-    def back(self):
+    def resume(self):
         self.told.append("back")
 
     async def ask(self):
@@ -72,7 +72,7 @@ class World:
                 pass
         except NetError:
             self.told.append("failed")
-        self.http.done()
+        self.http.release()
         return list(self.told)
 
 
@@ -108,19 +108,19 @@ def test_the_scanner_is_told_when_the_first_answer_has_come_and_when_it_fails():
 def test_a_connection_fades_in_the_last_ten_seconds_in_which_it_can_be_used():
     async def scenario(world):
         http = world.http
-        assert not http.fading()
+        assert not http.expiring()
         for _ in range(3):
             await world.ask()
             # 73 of the server's 75 seconds.
             for seconds, fading in ((0, False), (62, False), (63, True), (72, True), (73, False)):
                 world.now += seconds
-                assert http.fading() == fading, seconds
+                assert http.expiring() == fading, seconds
                 world.now -= seconds
             world.now += 65
         assert world.told == ["sent", "back"]
         # What is asked then keeps it for as long again.
         world.now += 100
-        assert not http.fading()
+        assert not http.expiring()
         assert "connected" in await world.ask()
 
     in_world(scenario, b"Keep-Alive: timeout=75")
@@ -130,7 +130,7 @@ def test_what_is_cheap_or_short_lived_is_not_kept():
     async def scenario(world):
         await world.ask()
         for _ in range(200):
-            assert not world.http.fading()
+            assert not world.http.expiring()
             world.now += 1
 
     in_world(scenario, b"Keep-Alive: timeout=75", url="http://127.0.0.1:1")
@@ -153,7 +153,7 @@ def test_tls_begins_when_the_connection_is_there_and_the_scanner_lets_it():
             told.append("closed")
 
     class Scanner:
-        async def leave(self, doing):
+        async def suspend(self, doing):
             told.append(doing)
             await asyncio.sleep(3)
             told.append("left")

@@ -29,7 +29,7 @@ def chosen(board, **values):
     drivers = {name: sys.modules.pop(name, None) for name in (WIFI, ETHERNET)}
     sys.modules["board"] = board
     try:
-        found, faults = settings.complete(values)
+        found, faults = settings.with_defaults(values)
         assert not faults, faults
         return uplink.driver_of(found), [name for name in drivers if name in sys.modules]
     finally:
@@ -58,9 +58,9 @@ def test_without_a_network_no_driver_is_loaded_and_the_link_says_so():
     lines = []
     net = link.Link(driver, None, [], lines.append)
     run(net.run)
-    net.distrust()
+    net.reset()
     assert lines == ["network: there is none in the settings"]
-    assert not net.connected() and net.dns() == "" and net.since == 0
+    assert not net.connected() and net.dns() == "" and net.connects == 0
 
 
 class Stubborn:
@@ -91,10 +91,10 @@ def test_the_hardware_is_switched_on_while_no_card_is_held_up():
     happened = []
 
     class Scanner:
-        async def leave(self, doing):
+        async def suspend(self, doing):
             happened.append(doing)
 
-        def back(self):
+        def resume(self):
             happened.append("back")
 
     net = link.Link(Stubborn(happened), None, [], lambda line: None, Scanner())

@@ -44,7 +44,7 @@ def _check(log, kept):
 def test_a_new_log_is_empty():
     with Folder() as path:
         log = Log(path + "/log", SIZE)
-        assert (log.first, log.last, log.mark, log.lost, log.damaged) == (1, 0, 0, 0, 0)
+        assert (log.first, log.last, log.acked, log.lost, log.damaged) == (1, 0, 0, 0, 0)
         assert list(log.records()) == []
         assert list(Log(path + "/log", SIZE).records()) == []
 
@@ -101,12 +101,12 @@ def test_the_oldest_give_way_and_what_was_above_the_mark_is_counted():
         for number in range(1, 2001):
             kept[log.append(_record(number))] = _record(number)
             if number == 250:
-                log.set_mark(200)
+                log.ack(200)
             if number % 100 == 0:
                 assert log.lost == max(0, log.first - 201), (log.lost, log.first)
         assert 340 < _check(log, kept) < 600
         again = Log(path, SIZE)
-        assert (again.first, again.lost, again.mark) == (log.first, log.lost, 200)
+        assert (again.first, again.lost, again.acked) == (log.first, log.lost, 200)
         _check(again, kept)
         size = sum(len(read(name)) for name in _files(path))
         assert size <= SIZE - 5 * 4096 + 2048, size
@@ -118,8 +118,8 @@ def test_the_mark_is_kept_and_never_goes_back():
         for number in range(1, 11):
             log.append(_record(number))
         for given, kept in ((3, 3), (2, 3), (0, 3), (7, 7), (11, 10), (LAST, 10)):
-            log.set_mark(given)
-            assert log.mark == kept == Log(path, SIZE).mark
+            log.ack(given)
+            assert log.acked == kept == Log(path, SIZE).acked
 
 
 def test_what_is_appended_while_somebody_reads_is_met_at_the_end():
@@ -171,7 +171,7 @@ def test_two_may_read_at_once():
 def test_what_may_not_give_way_is_not_given_up():
     with Folder() as path:
         log = Log(path, SIZE)
-        log.spare = 100
+        log.keep_from = 100
         try:
             while True:
                 log.append(_record(log.last + 1))
@@ -181,7 +181,7 @@ def test_what_may_not_give_way_is_not_given_up():
         for _ in range(3):
             error_of(OSError, log.append, bytes(RECORD_MAX))
         assert [number for number, _ in log.records()] == list(range(1, last + 1))
-        log.spare = last
+        log.keep_from = last
         log.append(_record(last + 1))
         assert log.first > 100
         assert [data for _, data in log.records(last)] == [_record(last), _record(last + 1)]
@@ -191,25 +191,25 @@ def test_flash_is_given_back_as_far_as_it_is_allowed():
     with Folder() as path:
         log = Log(path, SIZE)
         # The newest segment, and what is not in one yet, never give way.
-        assert not log.give_way(LAST)
+        assert not log.drop_oldest(LAST)
         kept = {}
         while len(os.listdir(path + "/old")) < 3:
             kept[log.append(_record(log.last + 1))] = _record(log.last + 1)
         first, second, third = sorted(int(name, 16) for name in os.listdir(path + "/old"))
-        log.set_mark(100)
+        log.ack(100)
         for number in (0, 1, 100, second - 2):
-            assert not log.give_way(number) and log.first == first, number
-        assert log.give_way(second - 1)
+            assert not log.drop_oldest(number) and log.first == first, number
+        assert log.drop_oldest(second - 1)
         assert (log.first, log.lost) == (second, second - 101)
         for again in (log, Log(path, SIZE)):
-            assert (again.first, again.lost, again.mark) == (second, second - 101, 100)
+            assert (again.first, again.lost, again.acked) == (second, second - 101, 100)
             _check(again, kept)
         # What is below the mark is no loss.
-        log.set_mark(third + 5)
-        assert not log.give_way(third - 2)
-        assert log.give_way(LAST)
+        log.ack(third + 5)
+        assert not log.drop_oldest(third - 2)
+        assert log.drop_oldest(LAST)
         assert (log.first, log.lost) == (third, second - 101)
-        assert not log.give_way(LAST)
+        assert not log.drop_oldest(LAST)
         for _ in range(600):
             kept[log.append(_record(log.last + 1))] = _record(log.last + 1)
         assert _check(Log(path, SIZE), kept) == _check(log, kept)
@@ -222,7 +222,7 @@ def test_somebody_who_reads_goes_on_behind_what_was_given_back():
             log.append(_record(log.last + 1))
         reader = log.records()
         number = next(reader)[0]
-        assert number == 1 and log.give_way(LAST)
+        assert number == 1 and log.drop_oldest(LAST)
         for following, data in reader:
             assert following > number and data == _record(following)
             # The rest of what had been read already, then the oldest that is there.
@@ -239,7 +239,7 @@ def _small(path):
     log = Log(path, SIZE)
     for data in _SMALL:
         log.append(data)
-    log.set_mark(3)
+    log.ack(3)
 
 
 def _check_damaged(path, what):
@@ -252,8 +252,8 @@ def _check_damaged(path, what):
     assert found == sorted(set(found)), what
     gone = tuple(number for number in range(1, 6) if number not in found)
     assert gone == () or gone in _PAGES, (what, gone)
-    assert log.mark in (0, 3) and log.lost == 0, what
-    if gone or log.mark == 0:
+    assert log.acked in (0, 3) and log.lost == 0, what
+    if gone or log.acked == 0:
         assert log.damaged, what
     new = log.append(b"new")
     assert new > 5, (what, new)
@@ -340,7 +340,7 @@ def _wide(path, count):
     for number in range(1, count + 1):
         kept[number] = _record(number, RECORD_MAX)
         assert log.append(kept[number]) == number
-    log.set_mark(5)
+    log.ack(5)
     return log, kept
 
 
@@ -364,7 +364,7 @@ def _check_single_failures(count, work):
                 _check_lost(log, kept, (at, done, stays))
                 _check_lost(Log(path, SIZE), kept, (at, done, stays))
                 # It goes on to give way.
-                while log.give_way(LAST):
+                while log.drop_oldest(LAST):
                     _check_lost(log, kept, (at, done, stays))
                 for number in range(log.last + 1, log.last + 41):
                     kept[number] = _record(number, RECORD_MAX)
@@ -376,11 +376,11 @@ def _check_single_failures(count, work):
 
 def _check_lost(log, kept, what):
     _check(log, kept)
-    assert log.lost == max(0, log.first - 1 - log.mark), (what, log.lost, log.first, log.mark)
+    assert log.lost == max(0, log.first - 1 - log.acked), (what, log.lost, log.first, log.acked)
 
 
 def test_what_gives_way_is_counted_once_whatever_fails_meanwhile():
-    _check_single_failures(36, lambda log: log.give_way(LAST))
+    _check_single_failures(36, lambda log: log.drop_oldest(LAST))
 
 
 def test_what_an_append_lets_give_way_is_counted_once_whatever_fails_meanwhile():
@@ -402,12 +402,12 @@ def test_the_mark_is_the_one_that_a_start_finds_whatever_fails_while_it_is_set()
         with Folder() as path, FailingFlash() as flash:
             log, kept = _wide(path, 9)
             flash.count(writes=(1,), done=done)
-            error_of(OSError, log.set_mark, 8)
+            error_of(OSError, log.ack, 8)
             flash.count()
             _check(log, kept)
-            assert log.mark == Log(path, SIZE).mark == (8 if done else 5)
-            log.set_mark(7)
-            assert log.mark == Log(path, SIZE).mark == (8 if done else 7)
+            assert log.acked == Log(path, SIZE).acked == (8 if done else 5)
+            log.ack(7)
+            assert log.acked == Log(path, SIZE).acked == (8 if done else 7)
 
 
 def _flaky_start(path):
@@ -425,7 +425,7 @@ def test_a_read_that_fails_once_or_twice_costs_no_start_and_no_walk_anything():
         log = Log(path, SIZE)
         for number in range(1, 251):
             log.append(_record(number))
-        log.set_mark(99)
+        log.ack(99)
         whole = list(log.records())
         for times in (1, 2):
             at = 1
@@ -434,7 +434,7 @@ def test_a_read_that_fails_once_or_twice_costs_no_start_and_no_walk_anything():
                 log = _flaky_start(path)
                 assert list(log.records(120)) == whole[119:], (at, times)
                 assert list(log.records()) == whole, (at, times)
-                assert (log.last, log.mark, log.damaged) == (250, 99, 0), (at, times)
+                assert (log.last, log.acked, log.damaged) == (250, 99, 0), (at, times)
                 if flash.reads < at:
                     break
                 at += 1
@@ -468,7 +468,7 @@ def test_a_file_that_can_never_be_read_costs_no_other():
         log = Log(path, SIZE)
         while len(os.listdir(path + "/old")) < 2 or log.last % 45 != 40:
             log.append(_record(log.last + 1))
-        log.set_mark(7)
+        log.ack(7)
         last = log.last
         whole = {name: read(name) for name in _files(path)}
         for name, data in whole.items():
@@ -481,7 +481,7 @@ def test_a_file_that_can_never_be_read_costs_no_other():
             assert gone * 21 < len(data), (name, gone)
             # Small files whose records are in the segment are not all looked at.
             assert (log.damaged > 0) == (flash.reads > 0) >= (gone > 0), name
-            assert log.mark == (0 if name.endswith("mark") else 7)
+            assert log.acked == (0 if name.endswith("mark") else 7)
             flash.count()
             number = log.append(b"new")
             assert number > last and list(log.records(number)) == [(number, b"new")]
@@ -558,8 +558,8 @@ def test_behind_the_last_number_nothing_is_taken_and_nothing_given_up():
             for _ in range(3):
                 error_of(OSError, again.append, b"four")
             assert list(again.records()) == there and again.last == LAST
-        log.set_mark(LAST)
-        assert Log(path, SIZE).mark == LAST
+        log.ack(LAST)
+        assert Log(path, SIZE).acked == LAST
 
 
 def test_a_damaged_piece_is_counted_once_however_often_it_is_read():
@@ -599,13 +599,13 @@ def _live(path, chance):
         elif what == 1:
             given = chance.randrange(log.last + 1)
             mark = max(mark, given)
-            log.set_mark(given)
+            log.ack(given)
         elif what == 2:
             _check(log, kept)
         else:
             data = bytes(chance.getrandbits(8) for _ in range(chance.randrange(most) + 1))
             kept[log.append(data)] = data
-        assert (log.last, log.mark, log.damaged) == (len(kept), mark, 0)
+        assert (log.last, log.acked, log.damaged) == (len(kept), mark, 0)
     assert _check(log, kept) >= min(len(kept), 20)
     assert _check(Log(path, SIZE), kept) == _check(log, kept)
 
@@ -641,7 +641,7 @@ if MICROPYTHON:
         check_cuts("next_segment", 3, 97)
 
     def test_a_power_cut_while_the_oldest_give_way():
-        check_cuts("give_way", 3, 997)
+        check_cuts("drop_oldest", 3, 997)
 
     def test_a_power_cut_in_an_append_of_large_records():
         check_cuts("large", 3, 97)
@@ -661,9 +661,9 @@ if MICROPYTHON:
                 log.append(_record(log.last + 1, RECORD_MAX))
             free = os.statvfs(path)[3]
             for n in (1, 2, 3):
-                assert log.give_way(LAST)
+                assert log.drop_oldest(LAST)
                 assert os.statvfs(path)[3] >= free + n
-            assert not log.give_way(LAST)
+            assert not log.drop_oldest(LAST)
         finally:
             unmount(path)
 

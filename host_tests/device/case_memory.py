@@ -48,38 +48,40 @@ def test_want_of_memory_outside_of_pythons_heap_is_told_with_what_is_free():
             OSError(-0x2180, "MBEDTLS_ERR_X509_FOO+MBEDTLS_ERR_MPI_ALLOC_FAILED"),
             OSError("Wifi Out of Memory"),
         ):
-            assert memory.want(error) == SHORT + ": 11 KiB are free, 6 in one piece" + HELP, error
+            assert memory.describe(error) == SHORT + ": 11 KiB are free, 6 in one piece" + HELP, (
+                error
+            )
 
     on_the_chip(check)
 
 
 def test_what_cannot_be_looked_up_is_not_told():
     def check():
-        assert memory.want(OSError(12)) == SHORT + HELP
-        assert memory.lacks(1 << 20) == ""
+        assert memory.describe(OSError(12)) == SHORT + HELP
+        assert memory.shortage(1 << 20) == ""
 
     on_the_chip(check, None)
 
 
 def test_want_of_memory_in_pythons_heap_is_told_as_such():
-    words = memory.want(MemoryError("memory allocation failed, allocating 16384 bytes"))
+    words = memory.describe(MemoryError("memory allocation failed, allocating 16384 bytes"))
     assert words.startswith("not enough memory in Python's heap"), words
     assert words.endswith(", 16384 bytes in one piece were asked for" + HELP), words
-    assert "asked" not in memory.want(MemoryError())
+    assert "asked" not in memory.describe(MemoryError())
 
 
 def test_no_other_failure_is_called_want_of_memory():
     for error in (OSError(5), OSError(28), OSError(104), OSError(-0x2700, "X"), ValueError("a")):
-        assert memory.want(error) == ""
-    assert memory.want(OSError()) == ""
+        assert memory.describe(error) == ""
+    assert memory.describe(OSError()) == ""
 
 
 def test_the_network_tells_what_it_did_when_memory_was_wanting():
     def check():
-        told = str(net.told(OSError(12), "connecting to 10.0.0.1:443"))
+        told = str(net.net_error(OSError(12), "connecting to 10.0.0.1:443"))
         assert told.startswith(SHORT + ": 11 KiB") and told.endswith("connecting to 10.0.0.1:443")
-        assert net.words_of(MemoryError()).startswith("not enough memory in Python's heap")
-        assert net.words_of(OSError(-0x7100, "MBEDTLS_ERR_SSL_BAD_INPUT_DATA")) == (
+        assert net.describe(MemoryError()).startswith("not enough memory in Python's heap")
+        assert net.describe(OSError(-0x7100, "MBEDTLS_ERR_SSL_BAD_INPUT_DATA")) == (
             "error MBEDTLS_ERR_SSL_BAD_INPUT_DATA"
         )
 
@@ -133,8 +135,8 @@ def test_a_ca_that_is_wrong_is_not_excused_by_memory():
 
 def test_a_want_that_lasts_is_told_once_whatever_is_free():
     short = "not enough memory in Python's heap: %d KiB are free; a board with PSRAM has more"
-    assert net.is_told(short % 5841, short % 5847)
-    assert not net.is_told(short % 5841, "")
-    assert not net.is_told(short % 5841, "the server answered 500")
+    assert net.same_fault(short % 5841, short % 5847)
+    assert not net.same_fault(short % 5841, "")
+    assert not net.same_fault(short % 5841, "the server answered 500")
     # Elsewhere a number is what the failure is.
-    assert not net.is_told("the server answered 500", "the server answered 502")
+    assert not net.same_fault("the server answered 500", "the server answered 502")

@@ -13,11 +13,11 @@ SITE = {
 
 def faults(**values):
     """Return what is said of these settings, beside those of a site where all is right."""
-    return settings.complete(dict(SITE, **values))[1]
+    return settings.with_defaults(dict(SITE, **values))[1]
 
 
 def test_a_site_without_dhcp_can_be_set_up():
-    found, wrong = settings.complete(SITE)
+    found, wrong = settings.with_defaults(SITE)
     assert not wrong, wrong
     assert {name: found[name] for name in SITE} == SITE
 
@@ -40,7 +40,7 @@ def test_an_address_is_one_with_the_bits_of_its_network():
 
 def test_a_gateway_is_in_the_network_of_the_address_and_is_not_the_reader():
     for gateway in ("192.168.2.1", "10.0.0.1", "192.168.1.20"):
-        found, wrong = settings.complete(dict(SITE, gateway=gateway))
+        found, wrong = settings.with_defaults(dict(SITE, gateway=gateway))
         assert wrong[0] == (
             "gateway: %s is not in the network of the address 192.168.1.20/24" % gateway
         ), wrong
@@ -53,7 +53,7 @@ def test_a_gateway_is_in_the_network_of_the_address_and_is_not_the_reader():
 
 
 def test_name_servers_are_addresses_and_may_be_set_without_a_fixed_address():
-    assert not settings.complete({"name_servers": ["9.9.9.9", "1.1.1.1", "192.168.1.1"]})[1]
+    assert not settings.with_defaults({"name_servers": ["9.9.9.9", "1.1.1.1", "192.168.1.1"]})[1]
     assert "list of at most 3" in faults(name_servers=["9.9.9.9"] * 4)[0]
     assert "must be an IPv4 address" in faults(name_servers=["dns.example.org"])[0]
     assert faults(name_servers="9.9.9.9")[0].startswith("name_servers: must be a list")

@@ -7,8 +7,8 @@ from device.fake_time import Watch, millis, now, run
 from kalitka import settings
 from kalitka.access.timezone import ZoneError
 from kalitka.sync import timekeeper, timesources
-from kalitka.sync.client import Refused
-from kalitka.sync.net import NetError, Silent
+from kalitka.sync.client import StatusError
+from kalitka.sync.net import NetError, NoReply
 from kalitka.sync.poller import Poller
 from kalitka.sync.timekeeper import TimeKeeper
 
@@ -51,18 +51,18 @@ class Wifi:
 
     def __init__(self):
         self.up = True
-        self.since = 1
+        self.connects = 1
         self.distrusted = []
 
     def connected(self):
         return self.up
 
-    def distrust(self):
+    def reset(self):
         self.distrusted.append(millis())
 
     def join(self):
         self.up = True
-        self.since += 1
+        self.connects += 1
 
 
 class Table:
@@ -73,12 +73,12 @@ class Table:
         self.fault = ""
         self.seconds = False
         self.changed = self.overflowed = 0
-        self.again = 0
+        self.retry = 0
 
-    def begin(self, full, again=0):
+    def begin(self, full, retry=0):
         return self
 
-    def confirm(self, minute, seconds):
+    def set_minute(self, minute, seconds):
         self.minute = minute
 
     def scrub(self):
@@ -87,7 +87,7 @@ class Table:
     def delete(self, code):
         pass
 
-    take = settle = delete
+    add_lines = drain = delete
 
     def commit(self, minute):
         self.minute = minute
@@ -119,7 +119,7 @@ class Client:
         self.trouble = None
         self.rules = 0
         self.takes = 0  # seconds
-        self.at_hub = None
+        self.from_hub = None
         self.watch = Watch()
 
     async def sync(self, minute, sink, names):
@@ -127,11 +127,11 @@ class Client:
         await asyncio.sleep(self.takes)
         if self.trouble:
             raise self.trouble
-        self.at_hub = False
+        self.from_hub = False
         sink.minute(29921461)
         return Answer(self.rules)
 
-    def fading(self):
+    def expiring(self):
         return False
 
     def times(self):
@@ -144,7 +144,7 @@ class Keeper:
     def __init__(self):
         self.online = self.alone = 0
 
-    async def keep(self):
+    async def sync(self):
         self.online += 1
 
     def offline(self):
@@ -167,14 +167,14 @@ class Uploader:
         return self.waiting > 0
 
     @property
-    def again(self):
+    def retry_at(self):
         return 0
 
-    @again.setter
-    def again(self, uptime):
+    @retry_at.setter
+    def retry_at(self, uptime):
         self.hurried.append(now() - self.began)
 
-    def make_room(self):
+    def free_space(self):
         self.room -= 1
         return self.room >= 0
 
@@ -196,7 +196,7 @@ class Site:
         self.lines = []
         given = {"full_sync_at_start": False, "full_sync_hours": 0}
         given.update(values)
-        found, faults = settings.complete(given)
+        found, faults = settings.with_defaults(given)
         assert not faults, faults
         self.poller = Poller(
             self.client,
@@ -290,7 +290,7 @@ def test_after_the_trouble_it_asks_at_its_interval_again():
 def test_the_state_is_told_once_an_hour():
     async def scenario(site):
         await asyncio.sleep(30 * MINUTE)
-        site.client.trouble = Refused(403, "the server answered 403")
+        site.client.trouble = StatusError(403, "the server answered 403")
         await asyncio.sleep(3 * HOUR)
 
     lines = [line for line in at_work(scenario).lines if "polls" in line]
@@ -324,7 +324,7 @@ def test_a_network_that_came_back_is_used_at_once():
 
 def test_a_link_over_which_nothing_is_heard_is_not_believed():
     async def scenario(site):
-        site.client.trouble = Silent("no answer in 15 s while connecting")
+        site.client.trouble = NoReply("no answer in 15 s while connecting")
         await asyncio.sleep(HOUR)
 
     site = at_work(scenario)
@@ -333,7 +333,11 @@ def test_a_link_over_which_nothing_is_heard_is_not_believed():
 
 def test_a_server_that_speaks_is_no_fault_of_the_link():
     async def scenario(site):
-        for error in (Refused(500, "no"), NetError("refused while"), ValueError("not an answer")):
+        for error in (
+            StatusError(500, "no"),
+            NetError("refused while"),
+            ValueError("not an answer"),
+        ):
             site.client.trouble = error
             await asyncio.sleep(HOUR)
 
@@ -347,7 +351,7 @@ def test_nothing_that_goes_wrong_ends_the_loop():
             OSError("no space"),
             ValueError("x"),
             MemoryError(),
-            Refused(418, "no"),
+            StatusError(418, "no"),
             asyncio.TimeoutError(),  # noqa: UP041 - MicroPython has no other
         )
         for error in errors:
@@ -375,20 +379,20 @@ def test_an_unknown_card_is_asked_for_at_once_and_not_again_and_again():
         await asyncio.sleep(10)
         asked = site.client.asked
         del asked[:]
-        site.poller.want(b"D4XXXX", 2)
+        site.poller.request(b"D4XXXX", 2)
         await asyncio.sleep(1)
         assert [(minute, names) for _, minute, names in asked] == [(None, [b"D4"])]
         for _ in range(20):
-            site.poller.want(b"D4", 2)
+            site.poller.request(b"D4", 2)
             await asyncio.sleep(1)
         assert len(asked) == 1
-        site.poller.want(b"E5", 2)
+        site.poller.request(b"E5", 2)
         # One at a time: this one comes too early.
-        site.poller.want(b"F6", 2)
+        site.poller.request(b"F6", 2)
         await asyncio.sleep(1)
         assert [names for _, _, names in asked] == [[b"D4"], [b"E5"]]
         await asyncio.sleep(31)
-        site.poller.want(b"D4", 2)
+        site.poller.request(b"D4", 2)
         await asyncio.sleep(1)
         assert [names for _, _, names in asked if names][2:] == [[b"D4"]]
         # The minute is that of the last poll, not of these answers.
@@ -400,7 +404,7 @@ def test_an_unknown_card_is_asked_for_at_once_and_not_again_and_again():
 def test_an_unknown_card_is_not_asked_for_where_it_would_not_help():
     async def scenario(site):
         await asyncio.sleep(10)
-        site.poller.want(b"D4", 2)
+        site.poller.request(b"D4", 2)
         await asyncio.sleep(5)
         assert not [names for _, _, names in site.client.asked if names == [b"D4"]]
 
@@ -454,14 +458,14 @@ def test_the_log_is_sent_between_two_polls_as_soon_as_it_is_due():
 def test_the_log_waits_for_the_first_good_poll_and_for_no_other():
     async def scenario(site, uploader):
         # Until then it is not known to whom it would be sent, and so not what.
-        site.client.trouble = Refused(500, "the server answered 500")
+        site.client.trouble = StatusError(500, "the server answered 500")
         uploader.waiting = 3
         await asyncio.sleep(10 * MINUTE)
         assert not uploader.sent
         site.client.trouble = None
         await asyncio.sleep(6 * MINUTE)
         assert len(uploader.sent) == 3
-        site.client.trouble = Refused(500, "the server answered 500")
+        site.client.trouble = StatusError(500, "the server answered 500")
         await asyncio.sleep(10 * MINUTE)
         uploader.waiting = 3
         await asyncio.sleep(2)
@@ -474,7 +478,7 @@ def test_a_card_that_waits_at_the_door_comes_before_the_log():
     async def scenario(site, uploader):
         await asyncio.sleep(10)
         uploader.waiting = 1
-        site.poller.want(b"D4", 2)
+        site.poller.request(b"D4", 2)
         site.client.takes = 20
         await asyncio.sleep(2)
         assert site.client.asked[-1][2] == [b"D4"] and not uploader.sent
@@ -575,10 +579,10 @@ def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=None
         client.secure = secure
         lines = []
         kept_zones = []
-        kept = timesources.ntp_time, timekeeper.forget
+        kept = timesources.ntp_time, timekeeper.unload
         server = Ntp(ntp)
         timesources.ntp_time = server.time
-        timekeeper.forget = lambda *names: None  # it would come back with the real one
+        timekeeper.unload = lambda *names: None  # it would come back with the real one
         client.ntp = server
         try:
             made = Chip(START + chip) if chip is not None else None
@@ -587,7 +591,7 @@ def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=None
             )
             await scenario(keeper, clock, client, lines)
         finally:
-            timesources.ntp_time, timekeeper.forget = kept
+            timesources.ntp_time, timekeeper.unload = kept
         return lines
 
     return run(main)
@@ -600,7 +604,7 @@ def wrong_by(clock):
 def test_the_clock_is_set_at_once_and_then_once_a_day():
     async def scenario(keeper, clock, client, lines):
         for _ in range(3 * 24 * 60):
-            await keeper.keep()
+            await keeper.sync()
             await asyncio.sleep(60)
         assert len(client.asked) == 3
         assert clock.is_set and clock.zone == "MSK-3"
@@ -610,11 +614,11 @@ def test_the_clock_is_set_at_once_and_then_once_a_day():
 
 def test_a_step_of_the_clock_is_told_with_its_size():
     async def scenario(keeper, clock, client, lines):
-        await keeper.keep()
+        await keeper.sync()
         for offset in (1, 76, 0):
             client.offset = offset
             await asyncio.sleep(DAY)
-            await keeper.keep()
+            await keeper.sync()
 
     forward, back = [line.split() for line in keeping(scenario)[1:]]
     # A second more or less, as the seconds of both fall.
@@ -627,13 +631,13 @@ def test_without_the_servers_time_a_time_server_is_asked_until_there_is_one():
     async def scenario(keeper, clock, client, lines):
         client.offset = None
         for _ in range(60):
-            await keeper.keep()
+            await keeper.sync()
             await asyncio.sleep(10)
         assert len(client.asked) == client.ntp.asked == 60
         assert not clock.is_set
         client.ntp.offset = 3
         await asyncio.sleep(60)
-        await keeper.keep()
+        await keeper.sync()
         assert clock.is_set and wrong_by(clock) == 3
 
     lines = keeping(scenario)
@@ -645,7 +649,7 @@ def test_without_the_servers_time_a_time_server_is_asked_until_there_is_one():
 def test_a_time_server_may_not_move_a_clock_that_is_set_by_hours():
     async def scenario(keeper, clock, client, lines):
         client.offset = None
-        await keeper.keep()
+        await keeper.sync()
         assert not wrong_by(clock)
         assert "not taken" in lines[-1]
 
@@ -653,7 +657,7 @@ def test_a_time_server_may_not_move_a_clock_that_is_set_by_hours():
 
     async def nearly(keeper, clock, client, lines):
         client.offset = None
-        await keeper.keep()
+        await keeper.sync()
         assert wrong_by(clock) == 500
 
     keeping(nearly, is_set=True, ntp=500)
@@ -662,7 +666,7 @@ def test_a_time_server_may_not_move_a_clock_that_is_set_by_hours():
 def test_a_secure_server_is_asked_once_the_time_is_known():
     async def scenario(keeper, clock, client, lines):
         client.offset = 2
-        await keeper.keep()
+        await keeper.sync()
         assert client.ntp.asked == 1 and len(client.asked) == 1
         assert wrong_by(clock) == 2
         assert keeper.source == "the server"
@@ -675,7 +679,7 @@ def test_a_clock_chip_gives_the_time_from_the_first_second():
         assert clock.is_set and wrong_by(clock) == 7
         assert lines == ["clock: set by the clock chip"]
         # It gets the server's time in turn.
-        await keeper.keep()
+        await keeper.sync()
         assert not wrong_by(clock)
         assert keeper.chip.read() == clock.truth()
 
@@ -686,7 +690,7 @@ def test_a_clock_chip_without_a_time_or_with_a_wrong_one_is_not_believed():
     async def stopped(keeper, clock, client, lines):
         assert not clock.is_set
         client.offset = None
-        await keeper.keep()
+        await keeper.sync()
         keeper.offline()
         assert not clock.is_set
 
@@ -696,7 +700,7 @@ def test_a_clock_chip_without_a_time_or_with_a_wrong_one_is_not_believed():
 
 def test_without_a_network_the_clock_chip_is_asked_once_an_hour():
     async def scenario(keeper, clock, client, lines):
-        await keeper.keep()
+        await keeper.sync()
         # The chip's crystal is the better one.
         clock.ahead += 30
         keeper.offline()
@@ -721,11 +725,11 @@ def test_the_servers_zone_is_taken_and_kept_and_a_wrong_one_is_told():
     kept = []
 
     async def scenario(keeper, clock, client, lines):
-        await keeper.keep()
+        await keeper.sync()
         assert clock.zone == "MSK-3" and kept == ["MSK-3"]
         client.zone = "Mars"
         await asyncio.sleep(DAY)
-        await keeper.keep()
+        await keeper.sync()
         assert clock.zone == "MSK-3" and kept == ["MSK-3"]
         assert "the server's zone is not taken" in lines[-1]
 
@@ -734,8 +738,8 @@ def test_the_servers_zone_is_taken_and_kept_and_a_wrong_one_is_told():
 
 def test_a_zone_in_the_settings_is_not_changed_by_the_server():
     async def scenario(keeper, clock, client, lines):
-        keeper.keep_zone = None
-        await keeper.keep()
+        keeper.save_zone = None
+        await keeper.sync()
         assert clock.zone == ""
 
     keeping(scenario)

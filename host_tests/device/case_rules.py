@@ -9,7 +9,7 @@ _MINUTE_MAX = 0x1FFFFFFF
 
 
 def _judged(text, minute=MONDAY + 600, day_minute=600, weekday=0, unit_seconds=False):
-    return rules.permits(packing.pack(text), 0, unit_seconds, minute, day_minute, weekday)
+    return rules.evaluate(packing.pack(text), 0, unit_seconds, minute, day_minute, weekday)
 
 
 def test_the_examples_of_the_seed_come_back_as_they_came():
@@ -31,7 +31,7 @@ def test_the_seeds_rule_1_holds_from_its_first_to_its_last_minute():
 
 def test_the_seeds_rule_3_is_in_seconds_and_its_mask_starts_on_monday():
     text = b"3_36000_78200_1110101"  # 10:00:00 to 21:43:20
-    assert packing.speaks_seconds(packing.pack(text))
+    assert packing.needs_seconds(packing.pack(text))
     for weekday in range(7):
         for day_minute, inside in ((599, 0), (600, 1), (1303, 1), (1304, 0)):
             expected = inside and b"1110101"[weekday] == 0x31
@@ -290,11 +290,11 @@ def test_a_refusal_by_dates_is_about_their_first_or_their_last_minute():
         (b"1_9999999998_9999999999", 0x3FFFFFFF, None),
     ):
         buf = b"\x09\x00" + packing.pack(text) + b"\x81"
-        assert rules.bound(buf, 2, rules.NOT_YET) == first
+        assert rules.date_of(buf, 2, rules.NOT_YET) == first
         if last:
-            assert rules.bound(buf, 2, rules.NO_LONGER) == last
+            assert rules.date_of(buf, 2, rules.NO_LONGER) == last
         for said in (rules.OUTSIDE_HOURS, rules.CLOCK_NOT_SET, rules.PERMITTED, rules.UNREADABLE):
-            assert rules.bound(buf, 2, said) == 0
+            assert rules.date_of(buf, 2, said) == 0
 
 
 def test_a_day_time_that_is_none_in_the_tables_unit_is_unreadable():
@@ -304,7 +304,7 @@ def test_a_day_time_that_is_none_in_the_tables_unit_is_unreadable():
         b"3_0_1441_1111111",
         b"7_0_1441_1111111_0_9999999999",
     ):
-        assert packing.speaks_seconds(packing.pack(text))
+        assert packing.needs_seconds(packing.pack(text))
         assert _judged(text) == rules.UNREADABLE
         assert _judged(text, -1, -1) == rules.UNREADABLE
         assert _judged(text, MONDAY, -1) == rules.UNREADABLE
@@ -319,7 +319,7 @@ def test_only_a_day_time_above_1440_shows_that_a_server_speaks_seconds():
         b"1_36000_78200",
         b"9_1",
     ):
-        assert not packing.speaks_seconds(packing.pack(text))
+        assert not packing.needs_seconds(packing.pack(text))
 
 
 def test_reasons_are_ordered_by_how_near_to_opening_they_are():

@@ -17,7 +17,7 @@ from device.table_plan import (
     tell,
 )
 from kalitka.access import decision, rules
-from kalitka.table.block import Damaged
+from kalitka.table.block import CorruptionError
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 
 
@@ -61,8 +61,8 @@ def test_a_missing_file_is_damage_and_not_an_empty_table():
             assert table.fault, name
             assert table.find(b"no such code", 12) == DAMAGED
             assert small.look(table) > 3, name
-            error_of(Damaged, table.begin, False)
-            error_of(Damaged, list, table.items())
+            error_of(CorruptionError, table.begin, False)
+            error_of(CorruptionError, list, table.items())
             table.close()
             # It stays so until a full sync, not only until the next start.
             table = Table(small.folder)
@@ -144,7 +144,7 @@ def test_damage_that_a_change_meets_is_remembered():
             try:
                 # Codes that the newer segments know: the base is not asked for them.
                 commit(table, False, 10 + n, [(b"a", None), (b"a", rule_of(n))])
-            except Damaged:
+            except CorruptionError:
                 failed += 1
                 break
         assert failed and table.fault
@@ -155,7 +155,7 @@ def test_damage_that_enumerating_meets_is_remembered():
     with Folder() as folder:
         small = Small(folder + "/table")
         table = small.open_with_a_damaged_base()
-        error_of(Damaged, list, table.codes())
+        error_of(CorruptionError, list, table.codes())
         assert table.fault
         table.close()
 
@@ -257,8 +257,8 @@ def test_a_rule_of_a_kind_not_known_here_permits_nothing():
     # As a later firmware may have left it in the table.
     later = b"\x05\x00\x7f\x7f\x7f\x7f\x7f"
     for seconds in (False, True):
-        assert rules.permits(later, 0, seconds, 29921460, 0, 0) == rules.UNREADABLE
+        assert rules.evaluate(later, 0, seconds, 29921460, 0, 0) == rules.UNREADABLE
         assert (
-            decision.Verdict().judge(later + ALWAYS, 0, len(later), seconds, 5, 5, 5)
+            decision.Verdict().decide(later + ALWAYS, 0, len(later), seconds, 5, 5, 5)
             == decision.NO_RULE
         )

@@ -114,7 +114,7 @@ if MICROPYTHON:
             state = table.find(code, n)
             if state != FOUND:
                 return -state
-            return verdict.judge(
+            return verdict.decide(
                 table.rules, table.at, table.end, table.seconds, minute, minute % 1440, 3
             )
         finally:

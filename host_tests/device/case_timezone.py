@@ -39,18 +39,18 @@ FORMS = (
 def offset_of(text, minute):
     """Return the offset (minutes east of UTC) of a zone at a minute since 1970 UTC."""
     zone = Zone(text)
-    zone.tell(minute)
+    zone.update(minute)
     return zone.offset
 
 
 def changes_of(text, year_start, days=365):
     """Return [(minute of the year in UTC, offset from then on)] of a year, hour by hour."""
     zone = Zone(text)
-    zone.tell(year_start - 1)
+    zone.update(year_start - 1)
     changes = []
     for minute in range(0, days * 1440, 60):
         offset = zone.offset
-        zone.tell(year_start + minute)
+        zone.update(year_start + minute)
         if zone.offset != offset:
             changes.append((minute, zone.offset))
     return changes
@@ -84,7 +84,7 @@ def test_a_fixed_offset_counts_west_of_greenwich():
     ):
         zone = Zone(text)
         assert zone.offset == offset, text
-        zone.tell(MONDAY)
+        zone.update(MONDAY)
         assert (zone.offset, zone.day_minute) == (offset, offset % 1440), text
 
 
@@ -98,10 +98,10 @@ def test_day_and_weekday_are_those_of_the_place():
         (MONDAY + 1260, 1, 0),
         (0, 3, 180),
     ):
-        zone.tell(minute)
+        zone.update(minute)
         assert (zone.weekday, zone.day_minute) == (weekday, day_minute), minute
     zone = Zone("EST5")
-    zone.tell(0)  # 1969-12-31 19:00
+    zone.update(0)  # 1969-12-31 19:00
     assert (zone.weekday, zone.day_minute) == (2, 1140)
 
 
@@ -137,9 +137,9 @@ def test_daylight_saving_time_comes_and_goes_at_the_minute():
         ):
             assert offset_of(text, minute) == offset, (text, minute)
     zone = Zone("EET-2EEST,M3.5.0/3,M10.5.0/4")
-    zone.tell(autumn - 1)
+    zone.update(autumn - 1)
     assert (zone.weekday, zone.day_minute) == (6, 239)
-    zone.tell(autumn)
+    zone.update(autumn)
     assert (zone.weekday, zone.day_minute) == (6, 180)
 
 
@@ -227,7 +227,7 @@ def test_time_may_go_backwards():
         week = []
         for minute in told:
             fresh = Zone(text)
-            fresh.tell(minute)
+            fresh.update(minute)
             week.append(fresh.weekday * 1440 + fresh.day_minute)
         check_local(text, told, week)
 
@@ -333,7 +333,7 @@ if sys.implementation.name == "micropython":
     def _tell_locked(zone, minute):
         micropython.heap_lock()
         try:
-            zone.tell(minute)
+            zone.update(minute)
         finally:
             micropython.heap_unlock()
 

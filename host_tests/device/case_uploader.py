@@ -14,8 +14,8 @@ from kalitka.access import decision
 from kalitka.journal.access_log import AccessLog
 from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, SCANNER
 from kalitka.sync import uploader
-from kalitka.sync.client import Refused
-from kalitka.sync.net import NetError, Silent
+from kalitka.sync.client import StatusError
+from kalitka.sync.net import NetError, NoReply
 from kalitka.sync.uploader import Uploader
 
 SIZE = 65536
@@ -46,8 +46,8 @@ class Server:
     a request has begun. answered: whether it has answered a poll, as the client has it.
     """
 
-    def __init__(self, at_hub):
-        self.at_hub = at_hub
+    def __init__(self, from_hub):
+        self.from_hub = from_hub
         self.answered = False
         self.trouble = None
         self.takes = 0
@@ -72,7 +72,7 @@ class Server:
         if self.trouble:
             raise self.trouble
         if any(self.refuses(entry) for entry in body.split(b",")):
-            raise Refused(400, "the server answered 400 (an entry is wrong)")
+            raise StatusError(400, "the server answered 400 (an entry is wrong)")
         self.bodies.append(body)
         self.said.append(dict(more))
 
@@ -81,17 +81,17 @@ class Server:
         return [entry for body in self.bodies for entry in body.split(b",")]
 
     def cards(self):
-        """Return the numbers of the cards (see `Reader.note`) in them."""
+        """Return the numbers of the cards (see `Reader.append`) in them."""
         return [int(entry.split(b"_")[1]) for entry in self.taken()]
 
 
 class Reader:
     """A reader's log, and what sends it to a server."""
 
-    def __init__(self, path, seconds=_PAUSE, at_hub=False, is_set=True, size=SIZE):
-        self.server = Server(at_hub)
+    def __init__(self, path, seconds=_PAUSE, from_hub=False, is_set=True, size=SIZE):
+        self.server = Server(from_hub)
         self.lines = []
-        self.noted = 0
+        self.appended = 0
         self._given = path, seconds, size
         self.start(is_set)
 
@@ -103,11 +103,11 @@ class Reader:
         self.log = self.journal.log
         self.uploader = Uploader(self.server, self.journal, self.clock, self.lines.append, seconds)
 
-    def note(self, count=1):
+    def append(self, count=1):
         """Note cards, each with its number."""
         for _ in range(count):
-            self.noted += 1
-            self.journal.note(SCANNER, 1, decision.ALLOWED, b"%d" % self.noted)
+            self.appended += 1
+            self.journal.append(SCANNER, 1, decision.ALLOWED, b"%d" % self.appended)
 
     async def work(self, seconds, polls=False):
         """Send what is due for so many seconds. polls: whether polls are answered meanwhile."""
@@ -142,14 +142,14 @@ def test_entries_wait_for_others_to_be_sent_with():
         assert not server.times
         for _ in range(3):
             began = now()
-            reader.note()
+            reader.append()
             await reader.work(3)
-            reader.note()
+            reader.append()
             await reader.work(17)
             between(5, 6.5, server.times[-1] - began)
         assert len(server.bodies) == 3
         assert server.cards() == [1, 2, 3, 4, 5, 6]
-        assert reader.log.mark == 6
+        assert reader.log.acked == 6
         await reader.work(HOUR)
         assert len(server.times) == 3
 
@@ -159,20 +159,20 @@ def test_entries_wait_for_others_to_be_sent_with():
 def test_without_a_pause_they_are_sent_at_once():
     async def scenario(reader, server):
         for _ in range(5):
-            reader.note()
+            reader.append()
             await reader.work(0.5)
-            assert server.cards()[-1] == reader.noted
+            assert server.cards()[-1] == reader.appended
 
     at_work(scenario, seconds=0)
 
 
 def _note_all_kinds(reader):
     journal = reader.journal
-    journal.note(SCANNER, 1, decision.ALLOWED, b"04A1B2C3")
-    journal.note(SCANNER, 0, decision.UNKNOWN_CODE, b"A_B")
-    journal.note(EXIT_BUTTON, 1, 0)
-    journal.note(DOOR, 1, FORCED)
-    journal.note(ALARM, 0, 0)
+    journal.append(SCANNER, 1, decision.ALLOWED, b"04A1B2C3")
+    journal.append(SCANNER, 0, decision.UNKNOWN_CODE, b"A_B")
+    journal.append(EXIT_BUTTON, 1, 0)
+    journal.append(DOOR, 1, FORCED)
+    journal.append(ALARM, 0, 0)
 
 
 def test_a_plain_server_is_sent_what_the_protocol_says():
@@ -188,9 +188,9 @@ def test_a_plain_server_is_sent_what_the_protocol_says():
 
 def test_our_hub_is_sent_more_from_its_first_answer_on():
     async def scenario(reader, server):
-        reader.note()
+        reader.append()
         await reader.work(10)
-        server.at_hub = True
+        server.from_hub = True
         reader.start()
         _note_all_kinds(reader)
         await reader.work(10)
@@ -207,13 +207,13 @@ def test_our_hub_is_sent_more_from_its_first_answer_on():
 def test_what_is_no_text_is_sent_to_our_hub_as_it_is():
     async def scenario(reader, server):
         for code in (b"\xff\xfe", "№".encode() + b"\x80", b"A_"):
-            reader.journal.note(SCANNER, 0, decision.UNKNOWN_CODE, code)
+            reader.journal.append(SCANNER, 0, decision.UNKNOWN_CODE, code)
         await reader.work(10)
         codes = [entry.split(b"_", 1)[1].rsplit(b"_", 4)[0] for entry in server.taken()]
         assert codes == [b"\xff\xfe", "№".encode() + b"\x80", b"A_"]
 
-    assert at_work(scenario, at_hub=True) == []
-    assert at_work(_refuse_no_text, at_hub=True) == [
+    assert at_work(scenario, from_hub=True) == []
+    assert at_work(_refuse_no_text, from_hub=True) == [
         "log: the server refuses %d_???_0_8_0_1: the server answered 400 (an entry is wrong)"
         % START
     ]
@@ -221,51 +221,51 @@ def test_what_is_no_text_is_sent_to_our_hub_as_it_is():
 
 async def _refuse_no_text(reader, server):
     server.refuses = lambda entry: True
-    reader.journal.note(SCANNER, 0, decision.UNKNOWN_CODE, b"\xff\xfe\n")
+    reader.journal.append(SCANNER, 0, decision.UNKNOWN_CODE, b"\xff\xfe\n")
     await reader.work(10)
 
 
 def test_batches_are_as_large_as_they_may_be_and_have_everything_once():
-    for at_hub in (False, True):
+    for from_hub in (False, True):
 
         async def scenario(reader, server):
-            reader.note(900)
+            reader.append(900)
             await reader.work(30)
             assert server.cards() == list(range(1, 901))
             sizes = [len(body) for body in server.bodies]
             between(3, 10, len(sizes))
             for size in sizes[:-1]:
                 between(_BODY_MAX - 40, _BODY_MAX, size)
-            assert reader.log.mark == 900
+            assert reader.log.acked == 900
             # Nothing is sent again after a restart.
             reader.start()
             await reader.work(HOUR)
             assert len(server.times) == len(sizes)
 
-        at_work(scenario, at_hub=at_hub)
+        at_work(scenario, from_hub=from_hub)
 
 
 def test_the_largest_entries_fit_as_well():
     async def scenario(reader, server):
         for number in range(40):
-            reader.journal.note(SCANNER, 0, decision.UNKNOWN_CODE, b"%0255d" % number)
+            reader.journal.append(SCANNER, 0, decision.UNKNOWN_CODE, b"%0255d" % number)
         await reader.work(10)
         assert server.cards() == list(range(40))
 
     at_work(scenario)
-    at_work(scenario, at_hub=True)
+    at_work(scenario, from_hub=True)
 
 
 def test_what_is_noted_while_a_batch_is_under_way_comes_with_the_next():
     async def scenario(reader, server):
-        server.before = lambda: reader.note(3)
+        server.before = lambda: reader.append(3)
         server.takes = 2
-        reader.note(10)
+        reader.append(10)
         await reader.work(8)
         server.before = lambda: None
         await reader.work(20)
         cards = server.cards()
-        assert cards == list(range(1, reader.noted + 1))
+        assert cards == list(range(1, reader.appended + 1))
 
     at_work(scenario)
 
@@ -273,7 +273,7 @@ def test_what_is_noted_while_a_batch_is_under_way_comes_with_the_next():
 def test_a_server_in_trouble_is_tried_less_and_less_often_and_told_once():
     async def scenario(reader, server):
         server.trouble = NetError("refused")
-        reader.note()
+        reader.append()
         await reader.work(2 * HOUR)
         assert reader.uploader.error == "refused"
         pauses = [server.times[i] - server.times[i - 1] for i in range(1, len(server.times))]
@@ -287,7 +287,7 @@ def test_a_server_in_trouble_is_tried_less_and_less_often_and_told_once():
         await reader.work(301)
         assert server.cards() == [1] and reader.uploader.error == ""
         # That was that: the next pause is the usual one.
-        reader.note()
+        reader.append()
         await reader.work(7)
         assert server.cards() == [1, 2]
 
@@ -301,14 +301,14 @@ def test_a_server_in_trouble_is_tried_less_and_less_often_and_told_once():
 def test_over_a_new_link_it_is_tried_at_once():
     async def scenario(reader, server):
         server.trouble = NetError("refused")
-        reader.note()
+        reader.append()
         await reader.work(HOUR)
         tried = len(server.times)
-        reader.uploader.again = 0
+        reader.uploader.retry_at = 0
         await reader.work(1)
         assert len(server.times) == tried + 1
         server.trouble = None
-        reader.uploader.again = 0
+        reader.uploader.retry_at = 0
         await reader.work(1)
         assert server.cards() == [1]
 
@@ -318,7 +318,7 @@ def test_over_a_new_link_it_is_tried_at_once():
 def test_an_answer_that_takes_too_long_is_given_up():
     async def scenario(reader, server):
         server.takes = 2 * HOUR
-        reader.note()
+        reader.append()
         await reader.work(3 * 60)
         assert reader.uploader.error == "the answer trickled for too long"
         server.takes = 1
@@ -330,10 +330,10 @@ def test_an_answer_that_takes_too_long_is_given_up():
 
 def test_nothing_that_goes_wrong_comes_out_of_it():
     async def scenario(reader, server):
-        reader.note()
+        reader.append()
         for trouble in (OSError(5), OSError("x"), ValueError("x"), MemoryError()):
             server.trouble = trouble
-            reader.uploader.again = 0
+            reader.uploader.retry_at = 0
             await reader.work(10)
             assert reader.uploader.error
         server.trouble = None
@@ -343,7 +343,7 @@ def test_nothing_that_goes_wrong_comes_out_of_it():
 
         records = reader.log.records
         reader.log.records = fail
-        reader.uploader.again = 0
+        reader.uploader.retry_at = 0
         await reader.work(10)
         assert reader.uploader.error
         reader.log.records = records
@@ -360,15 +360,15 @@ def test_want_of_memory_is_a_failure_like_others():
 
         from kalitka.sync import upload
 
-        reader.note()
-        forget = uploader.forget
-        uploader.forget = lambda name: None  # it would come back with memory
+        reader.append()
+        unload = uploader.unload
+        uploader.unload = lambda name: None  # it would come back with memory
         upload.bytearray = starve
         try:
             await reader.work(10)
         finally:
             del upload.bytearray
-            uploader.forget = forget
+            uploader.unload = unload
         assert reader.uploader.error.startswith("not enough memory in Python's heap")
         await reader.work(HOUR)
         assert server.cards() == [1]
@@ -383,16 +383,16 @@ def test_a_mark_that_cannot_be_kept_repeats_entries_only_after_a_restart():
         def fail(*_):
             raise OSError(5, "flash")
 
-        reader.log.set_mark = fail
-        reader.note(3)
+        reader.log.ack = fail
+        reader.append(3)
         await reader.work(HOUR)
-        reader.note(2)
+        reader.append(2)
         await reader.work(HOUR)
-        assert server.cards() == [1, 2, 3, 4, 5] and reader.log.mark == 0
+        assert server.cards() == [1, 2, 3, 4, 5] and reader.log.acked == 0
         reader.start()
         await reader.work(HOUR)
         assert server.cards() == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]
-        assert reader.log.mark == 5
+        assert reader.log.acked == 5
 
     lines = at_work(scenario)
     assert len(lines) == 2 and "the mark cannot be kept" in lines[0]
@@ -401,9 +401,9 @@ def test_a_mark_that_cannot_be_kept_repeats_entries_only_after_a_restart():
 def test_entries_that_gave_way_unsent_are_told_and_the_others_sent():
     async def scenario(reader, server):
         server.trouble = NetError("refused")
-        reader.note(10)
+        reader.append(10)
         await reader.work(60)
-        reader.note(2000)
+        reader.append(2000)
         first = reader.log.first
         assert first > 10
         server.trouble = None
@@ -413,33 +413,33 @@ def test_entries_that_gave_way_unsent_are_told_and_the_others_sent():
         assert reader.lines.count(told) == 1, reader.lines
         assert server.said[-1]["X-Kalitka-Lost"] == str(first - 1)
         reader.journal.dropped = 3  # by a flash that failed
-        reader.note()
+        reader.append()
         await reader.work(10)
         assert server.said[-1]["X-Kalitka-Lost"] == str(first + 2)
         # What was sent may give way untold.
-        reader.note(800)
+        reader.append(800)
         await reader.work(60)
-        reader.note(800)
+        reader.append(800)
         await reader.work(60)
         assert server.cards()[-1600:] == list(range(2012, 3612))
         assert len([line for line in reader.lines if "are lost" in line]) == 1
 
-    at_work(scenario, size=32768, at_hub=True)
+    at_work(scenario, size=32768, from_hub=True)
 
 
 def test_entries_that_give_way_while_they_are_sent_harm_no_others():
     async def scenario(reader, server):
-        reader.note(600)
+        reader.append(600)
 
         def before():
             server.before = lambda: None
-            reader.note(1500)
+            reader.append(1500)
 
         server.before = before
         await reader.work(HOUR)
         first = 600 + 1500 - len(server.taken()) + 1
         assert server.cards() == list(range(first, 2101))
-        assert reader.log.lost == first - 1 and reader.log.mark == 2100
+        assert reader.log.lost == first - 1 and reader.log.acked == 2100
 
     lines = at_work(scenario, size=32768)
     assert "log: the server takes entries again" in lines
@@ -450,11 +450,11 @@ def test_one_entry_that_the_server_refuses_does_not_keep_the_others():
 
         async def scenario(reader, server, bad=bad):
             server.refuses = lambda entry: int(entry.split(b"_")[1]) in bad
-            reader.note(300)
+            reader.append(300)
             await reader.work(120)
             assert server.cards() == [n for n in range(1, 301) if n not in bad], bad
             assert reader.log.lost == len(bad)
-            assert reader.log.mark == 300
+            assert reader.log.acked == 300
             assert len([line for line in reader.lines if "refuses %d" % START in line]) == len(bad)
             # In few requests: each one that is refused costs two for every halving.
             assert len(server.times) <= 20 * len(bad) + 20, len(server.times)
@@ -462,7 +462,7 @@ def test_one_entry_that_the_server_refuses_does_not_keep_the_others():
             await reader.work(60)
             assert len(server.cards()) == 300 - len(bad)
             # And it is told of no other.
-            reader.note(400)
+            reader.append(400)
             before = len(server.bodies)
             await reader.work(60)
             assert server.cards()[-400:] == list(range(301, 701))
@@ -474,15 +474,15 @@ def test_one_entry_that_the_server_refuses_does_not_keep_the_others():
 def test_a_refused_entry_is_passed_over_only_when_a_later_one_is_taken():
     async def scenario(reader, server):
         server.refuses = lambda entry: int(entry.split(b"_")[1]) == 3
-        reader.note(3)
+        reader.append(3)
         await reader.work(HOUR)
-        assert server.cards() == [1, 2] and reader.log.mark == 2
+        assert server.cards() == [1, 2] and reader.log.acked == 2
         # Not again and again.
         between(2, 5, len(server.times))
         assert reader.log.lost == 0
-        reader.note()
+        reader.append()
         await reader.work(60)
-        assert server.cards() == [1, 2, 4] and reader.log.mark == 4
+        assert server.cards() == [1, 2, 4] and reader.log.acked == 4
         assert reader.log.lost == 1
 
     lines = at_work(scenario)
@@ -492,18 +492,18 @@ def test_a_refused_entry_is_passed_over_only_when_a_later_one_is_taken():
 def test_a_server_that_refuses_everything_loses_nothing():
     async def scenario(reader, server):
         server.refuses = lambda entry: True
-        reader.note(100)
+        reader.append(100)
         await reader.work(HOUR - 60)
         tried = len(server.times)
         between(17, 30, tried)
-        assert reader.uploader.error and reader.log.mark == 0
+        assert reader.uploader.error and reader.log.acked == 0
         await reader.work(HOUR)
         # After an hour it looks twice as far.
         between(32, 64, len(server.times) - tried)
         server.refuses = lambda entry: False
         await reader.work(HOUR)
         assert server.cards() == list(range(1, 101))
-        assert reader.log.mark == 100 and reader.log.lost == 0
+        assert reader.log.acked == 100 and reader.log.lost == 0
         assert reader.uploader.error == ""
 
     lines = at_work(scenario)
@@ -514,14 +514,14 @@ def test_behind_a_refused_one_a_single_entry_goes_first_and_then_it_comes_again(
     # If the power goes between the two, that one is all that is sent twice.
     async def scenario(reader, server):
         server.refuses = lambda entry: True
-        reader.note()
+        reader.append()
         await reader.work(10)
         server.refuses = lambda entry: False
-        reader.note(50)
+        reader.append(50)
         await reader.work(10)
         assert server.cards()[:3] == [2, 1, 3]
         assert [len(body.split(b",")) for body in server.bodies[:3]] == [1, 1, 4]
-        assert sorted(server.cards()) == list(range(1, 52)) and reader.log.mark == 51
+        assert sorted(server.cards()) == list(range(1, 52)) and reader.log.acked == 51
 
     at_work(scenario)
 
@@ -529,18 +529,18 @@ def test_behind_a_refused_one_a_single_entry_goes_first_and_then_it_comes_again(
 def test_what_gives_way_while_it_is_asked_for_again_harms_no_others():
     async def scenario(reader, server):
         server.refuses = lambda entry: int(entry.split(b"_")[1]) <= 5
-        reader.note(20)
+        reader.append(20)
 
         def before():
             if server.cards() == [6]:
                 server.before = lambda: None
-                reader.note(2000)
+                reader.append(2000)
 
         server.before = before
         await reader.work(HOUR)
         cards = server.cards()
         assert cards[0] == 6 and cards[1:] == list(range(reader.log.first, 2021))
-        assert reader.log.first > 20 and reader.log.mark == 2020
+        assert reader.log.first > 20 and reader.log.acked == 2020
 
     lines = at_work(scenario, size=32768)
     assert len([line for line in lines if "refuses" in line]) == 5, lines
@@ -548,10 +548,10 @@ def test_what_gives_way_while_it_is_asked_for_again_harms_no_others():
 
 _BAD_DAYS = (
     NetError("the connection was reset"),
-    Silent("no answer in 20 s while reading the answer"),
-    Refused(500, "the server answered 500"),
-    Refused(502, "the server answered 502"),
-    Refused(302, "the server answered 302"),
+    NoReply("no answer in 20 s while reading the answer"),
+    StatusError(500, "the server answered 500"),
+    StatusError(502, "the server answered 502"),
+    StatusError(302, "the server answered 302"),
 )
 
 
@@ -568,13 +568,13 @@ def test_what_the_server_never_answers_while_it_answers_polls_blocks_no_other_fo
                 await upload(size, pieces, more)
 
             server.upload = judge
-            reader.note(20)
+            reader.append(20)
             await reader.work(12 * HOUR)
             assert not server.cards(), trouble  # for all that is known it may be the server
             await reader.work(12 * HOUR, polls=True)
             assert server.cards()[:6] == [1, 2, 3, 4, 5, 6], trouble
             assert server.cards() == [n for n in range(1, 21) if n != 7]
-            assert reader.log.mark == 20 and reader.log.lost == 1
+            assert reader.log.acked == 20 and reader.log.lost == 1
 
         lines = at_work(scenario)
         assert "log: 1 entries passed over, refused" in lines
@@ -585,12 +585,12 @@ def test_a_server_in_trouble_with_entries_alone_loses_nothing():
 
         async def scenario(reader, server, trouble=trouble):
             server.trouble = trouble
-            reader.note(40)
+            reader.append(40)
             await reader.work(4 * HOUR, polls=True)
-            assert reader.log.mark == 0
+            assert reader.log.acked == 0
             server.trouble = None
             # If all are aside the next one shows that it takes entries again.
-            reader.note()
+            reader.append()
             await reader.work(2 * HOUR, polls=True)
             assert sorted(server.cards()) == list(range(1, 42)) and reader.log.lost == 0
 
@@ -600,7 +600,7 @@ def test_a_server_in_trouble_with_entries_alone_loses_nothing():
 def test_want_of_memory_is_no_fault_of_an_entry():
     async def scenario(reader, server):
         server.trouble = MemoryError()
-        reader.note(40)
+        reader.append(40)
         await reader.work(24 * HOUR, polls=True)
         server.trouble = None
         await reader.work(HOUR)
@@ -612,10 +612,10 @@ def test_want_of_memory_is_no_fault_of_an_entry():
 def test_more_refused_entries_in_a_row_than_it_looks_at_first_are_passed_over_in_the_end():
     async def scenario(reader, server):
         server.refuses = lambda entry: int(entry.split(b"_")[1]) <= 40
-        reader.note(60)
+        reader.append(60)
         await reader.work(4 * HOUR)
         assert server.cards() == list(range(41, 61))
-        assert reader.log.mark == 60 and reader.log.lost == 40
+        assert reader.log.acked == 60 and reader.log.lost == 40
 
     at_work(scenario)
 
@@ -624,8 +624,8 @@ def test_a_status_that_is_not_about_the_batch_passes_nothing_over():
     for status in (301, 401, 403, 404, 405, 407, 408, 425, 429, 500, 502, 503):
 
         async def scenario(reader, server, status=status):
-            server.trouble = Refused(status, "the server answered %d" % status)
-            reader.note(50)
+            server.trouble = StatusError(status, "the server answered %d" % status)
+            reader.append(50)
             await reader.work(300)
             between(4, 9, len(server.times))
             assert reader.uploader.error == "the server answered %d" % status
@@ -643,11 +643,11 @@ def test_a_server_that_takes_smaller_bodies_only_gets_them():
         async def narrow(size, pieces, more=()):
             if size > 500:
                 server.times.append(now())
-                raise Refused(413, "the server answered 413")
+                raise StatusError(413, "the server answered 413")
             await upload(size, pieces, more)
 
         server.upload = narrow
-        reader.note(400)
+        reader.append(400)
         await reader.work(HOUR)
         assert server.cards() == list(range(1, 401)) and reader.log.lost == 0
 
@@ -660,12 +660,12 @@ def _seconds_of(server):
 
 def test_entries_without_a_time_wait_for_the_clock():
     async def scenario(reader, server):
-        reader.note(2)
+        reader.append(2)
         await reader.work(300)
         assert not server.times
-        reader.note()
+        reader.append()
         reader.clock.is_set = True
-        reader.note()
+        reader.append()
         await reader.work(10)
         assert server.cards() == [1, 2, 3, 4]
         assert _seconds_of(server) == [START, START, START + 300, START + 300]
@@ -675,17 +675,17 @@ def test_entries_without_a_time_wait_for_the_clock():
 
 def test_after_ten_minutes_without_a_clock_they_go_with_the_servers_time():
     async def scenario(reader, server):
-        reader.note(2)
+        reader.append(2)
         await reader.work(570)
         assert not server.times
         await reader.work(60)
         assert server.cards() == [1, 2] and _seconds_of(server) == [0, 0]
         # Later ones need not wait any more.
-        reader.note()
+        reader.append()
         await reader.work(10)
         assert server.cards() == [1, 2, 3] and _seconds_of(server) == [0, 0, 0]
         reader.clock.is_set = True
-        reader.note()
+        reader.append()
         await reader.work(10)
         between(START + 630, START + 645, _seconds_of(server)[-1])
 
@@ -695,9 +695,9 @@ def test_after_ten_minutes_without_a_clock_they_go_with_the_servers_time():
 def test_entries_with_a_time_do_not_wait_for_those_without():
     async def scenario(reader, server):
         server.trouble = NetError("refused")
-        reader.note(2)
+        reader.append(2)
         reader.start(is_set=False)
-        reader.note(2)
+        reader.append(2)
         server.trouble = None
         await reader.work(60)
         assert server.cards() == [1, 2]
@@ -707,16 +707,16 @@ def test_entries_with_a_time_do_not_wait_for_those_without():
 
 def test_a_time_alone_is_not_sent_and_costs_no_write():
     async def scenario(reader, server):
-        reader.note()
+        reader.append()
         await reader.work(660)
         assert server.cards() == [1]
         reader.clock.is_set = True
-        job = asyncio.create_task(every_second(reader.journal.look))
+        job = asyncio.create_task(every_second(reader.journal.tick))
         await asyncio.sleep(3)
-        assert reader.log.last == 2 and reader.log.mark == 1
+        assert reader.log.last == 2 and reader.log.acked == 1
         path = reader._given[0]
         marks = []
-        reader.log.set_mark = marks.append
+        reader.log.ack = marks.append
         before = read(path + "/mark")
         await reader.work(HOUR)
         assert len(server.times) == 1 and not marks
@@ -736,15 +736,15 @@ def test_entries_of_several_starts_get_the_time_of_theirs():
         for is_set in (True, False, True):
             reader.start(is_set=False)
             await asyncio.sleep(20)
-            reader.note(3)
+            reader.append(3)
             expected += [START + 20 if is_set else 0] * 3
             await asyncio.sleep(1000)
             if is_set:
                 reader.clock.is_set = True
-                reader.note(2)
+                reader.append(2)
                 expected += [START + 1020] * 2
         reader.start()
-        reader.note()
+        reader.append()
         server.trouble = None
         await reader.work(10)
         assert _seconds_of(server) == expected + [START]
@@ -758,9 +758,9 @@ def test_entries_of_several_starts_get_the_time_of_theirs():
 
 def test_what_damage_left_out_is_not_looked_for_for_ever():
     async def scenario(reader, server):
-        reader.note(60)
+        reader.append(60)
         await reader.work(10)
-        assert reader.log.mark == 60
+        assert reader.log.acked == 60
         path = reader._given[0]
         write(path + "/tail0", b"\xff" * 100)
         reader.start()
@@ -776,16 +776,16 @@ def test_what_damage_left_out_is_not_looked_for_for_ever():
         reader.log.records = counted
         await reader.work(HOUR)
         assert len(looked) <= 2, len(looked)
-        reader.note()
+        reader.append()
         await reader.work(10)
-        assert server.cards()[-1] == 61 and reader.log.mark == reader.log.last
+        assert server.cards()[-1] == 61 and reader.log.acked == reader.log.last
 
     at_work(scenario)
 
 
 def test_what_damage_destroyed_is_told_and_counted():
     async def scenario(reader, server):
-        reader.note(800)
+        reader.append(800)
         path = reader._given[0]
         oldest = path + "/old/%08x" % 1
         data = bytearray(read(oldest))
@@ -796,27 +796,27 @@ def test_what_damage_destroyed_is_told_and_counted():
         gone = 800 - len(server.cards())
         between(80, 320, gone)
         assert server.cards() == sorted(set(server.cards()))
-        assert reader.log.mark == 800 and reader.log.lost == gone
-        reader.note()
+        assert reader.log.acked == 800 and reader.log.lost == gone
+        reader.append()
         await reader.work(10)
         assert server.said[-1]["X-Kalitka-Lost"] == str(gone)
         # It is known after a restart too, and not counted again.
         reader.start()
-        reader.note()
+        reader.append()
         await reader.work(10)
         assert server.said[-1]["X-Kalitka-Lost"] == str(gone)
         told = "log: up to %d entries in all are lost, the server had none" % gone
         assert reader.lines.count(told) == 1, reader.lines
 
-    at_work(scenario, at_hub=True)
+    at_work(scenario, from_hub=True)
 
 
 def test_many_records_that_are_no_entries_are_read_a_few_at_a_time():
     async def scenario(reader, server):
-        reader.note()
+        reader.append()
         for _ in range(1200):
             reader.log.append(b"\x7f of a later firmware")
-        reader.note()
+        reader.append()
         spans = []
         records = reader.log.records
 
@@ -829,7 +829,7 @@ def test_many_records_that_are_no_entries_are_read_a_few_at_a_time():
         reader.log.records = watched
         await reader.work(60)
         assert server.cards() == [1, 2] and max(spans) <= 260, max(spans)
-        assert reader.log.mark == 1202 and reader.log.lost == 0
+        assert reader.log.acked == 1202 and reader.log.lost == 0
 
     at_work(scenario)
 
@@ -840,7 +840,7 @@ def test_without_a_log_nothing_is_due_and_later_everything_is_sent():
         reader.journal.log = None
         await reader.work(60)
         reader.journal.log = log
-        reader.note()
+        reader.append()
         await reader.work(10)
         assert server.cards() == [1]
 
@@ -860,14 +860,14 @@ if MICROPYTHON:
 
             server.upload = take
             for i in range(80):
-                reader.note(40)
+                reader.append(40)
                 await reader.work(7)
-                assert reader.log.mark == reader.noted
+                assert reader.log.acked == reader.appended
                 if i % 10 == 9:
                     gc.collect()
                     used.append(gc.mem_alloc())
 
-        at_work(scenario, at_hub=True)
+        at_work(scenario, from_hub=True)
         assert max(used[2:]) - min(used[1:]) < 2048, used
         print(
             "# log: %d bytes more in memory after 80 batches than after 10" % (used[-1] - used[0])

@@ -134,7 +134,7 @@ def told(scenario, reverse=False, count=0):
         good = [len(code) in (6, 8) for code in chip.codes].count(True)
         assert (scanner.frames, scanner.faults) == (good, len(chip.codes) - good)
         busy = [code.endswith("again") for code in chip.codes].count(True)
-        assert scanner.held == busy, (scanner.held, chip.codes)
+        assert scanner.incomplete == busy, (scanner.incomplete, chip.codes)
         assert scanner.summary() == "%d frames read, %d bad, %d of these incomplete" % (
             good,
             len(chip.codes) - good,
@@ -283,22 +283,22 @@ def test_of_two_cards_while_the_chip_is_busy_none_is_made_up():
 def test_the_cause_is_named_where_it_is_known_and_only_then():
     async def scenario(chip):
         scanner = chip.scanner
-        await scanner.leave("TLS")
+        await scanner.suspend("TLS")
         chip.leave()
         await asyncio.sleep(0.7)
         await chip.send(frame("04A1B2C3"))
         await chip.back()
-        scanner.back()
+        scanner.resume()
         await asyncio.sleep(3)
         # The chip is away for some other reason.
         await chip.send(frame("04A1B2C3"), busy=(3, 30))
         await asyncio.sleep(3)
-        await scanner.leave("TLS")
+        await scanner.suspend("TLS")
         # Nothing is lost while the chip listens, whatever it is at.
         await chip.send(frame("04A1B2C3"))
         await asyncio.sleep(0.2)
         await chip.send(frame("04A1B2C3")[:30])
-        scanner.back()
+        scanner.resume()
 
     fault = "frame of 30 bits, not of 26 or 34"
     assert told(scenario) == [TLS, BUSY, "04A1B2C3", fault]
@@ -307,11 +307,11 @@ def test_the_cause_is_named_where_it_is_known_and_only_then():
 def test_a_cause_that_is_over_is_not_named():
     async def scenario(chip):
         bits = frame("04A1B2C3")
-        await chip.scanner.leave("TLS")
+        await chip.scanner.suspend("TLS")
         for bit in bits[:3]:
             chip.pulse(int(bit))
             await asyncio.sleep(0.002)
-        chip.scanner.back()
+        chip.scanner.resume()
         await chip.send(bits[3:], busy=(0, 27))
 
     assert told(scenario) == [BUSY]
@@ -325,7 +325,7 @@ def test_the_count_of_pulses_goes_round_and_nothing_happens():
         await asyncio.sleep(3)
         # No frame is under way.
         began = Ticks.ticks_ms()
-        await chip.scanner.leave("TLS")
+        await chip.scanner.suspend("TLS")
         assert Ticks.ticks_ms() == began
 
     for count in range(0x10000 - 70, 0x10000, 3):
@@ -339,8 +339,8 @@ def test_the_chip_leaves_when_no_card_was_held_up_for_two_seconds():
 
         async def waited(most):
             began = Ticks.ticks_ms()
-            await asyncio.wait_for(chip.scanner.leave("TLS"), most)
-            chip.scanner.back()
+            await asyncio.wait_for(chip.scanner.suspend("TLS"), most)
+            chip.scanner.resume()
             return Ticks.ticks_diff(Ticks.ticks_ms(), began)
 
         assert await waited(1) == 0
@@ -365,7 +365,7 @@ def test_a_stream_of_cards_keeps_the_chip_for_ten_seconds_at_most():
         job = asyncio.create_task(stream(chip, pause))
         await asyncio.sleep(0.01)
         began = Ticks.ticks_ms()
-        await chip.scanner.leave("TLS")
+        await chip.scanner.suspend("TLS")
         millis = Ticks.ticks_diff(Ticks.ticks_ms(), began)
         assert 8000 <= millis <= 10000, millis
         # Between two frames.

@@ -66,12 +66,12 @@ def pauses(air):
 
 def test_it_joins_tells_and_knows_the_name_server():
     async def scenario(wlan, lines):
-        assert not wlan.connected() and wlan.dns() == "" and wlan.since == 0
+        assert not wlan.connected() and wlan.dns() == "" and wlan.connects == 0
         await until(wlan.connected, 10)
-        assert wlan.since == 1
+        assert wlan.connects == 1
         assert wlan.dns() == "192.168.7.1"
         await asyncio.sleep(HOUR)
-        assert wlan.connected() and wlan.since == 1
+        assert wlan.connected() and wlan.connects == 1
 
     for version in VERSIONS:
         lines = supervise(Air(dict([SITE]), **version), [SITE], scenario)
@@ -104,7 +104,7 @@ def test_a_router_that_restarts_after_hours_is_found_again():
             await asyncio.sleep(120)
             wlan_air.networks = dict([SITE])
             await until(wlan.connected, 60)
-            assert wlan.since == times
+            assert wlan.connects == times
 
     for version in VERSIONS:
         wlan_air = Air(dict([SITE]), **version)
@@ -234,26 +234,26 @@ def test_a_deaf_link_is_left_when_it_is_distrusted():
         air.deaf = True
         await asyncio.sleep(HOUR)
         assert wlan.connected()
-        wlan.distrust()
+        wlan.reset()
         assert not wlan.connected() and wlan.dns() == ""
         await until(wlan.connected, 10)
-        assert not air.deaf and wlan.since == 2
+        assert not air.deaf and wlan.connects == 2
         # A second time in a row: the radio is switched off and on.
         assert (False,) not in air.asked("active")
         await asyncio.sleep(HOUR)
-        wlan.distrust()
-        wlan.distrust()
+        wlan.reset()
+        wlan.reset()
         await until(wlan.connected, 10)
         assert air.asked("active") == [(True,), (False,), (True,)]
-        assert wlan.since == 3
+        assert wlan.connects == 3
         # That was that: the next is a first one, as is one after a day without.
-        wlan.distrust()
+        wlan.reset()
         await until(wlan.connected, 10)
         await asyncio.sleep(25 * HOUR)
-        wlan.distrust()
+        wlan.reset()
         await until(wlan.connected, 10)
         assert len(air.asked("active")) == 3
-        assert wlan.since == 5
+        assert wlan.connects == 5
 
     air = Air(dict([SITE]))
     lines = supervise(air, [SITE], scenario)
@@ -265,7 +265,7 @@ def test_a_deaf_link_is_left_when_it_is_distrusted():
 def test_distrust_without_a_link_is_nothing():
     async def scenario(wlan, lines):
         for _ in range(100):
-            wlan.distrust()
+            wlan.reset()
             await asyncio.sleep(1)
         air.networks = dict([SITE])
         await until(wlan.connected, 60)
@@ -355,7 +355,7 @@ def test_a_fixed_address_is_taken_in_every_network_and_after_every_rest_of_the_r
         await until(net.connected, 10)
         assert lines == ["wifi: connected to site, address 192.168.7.20"], lines
         for _ in range(2):
-            net.distrust()
+            net.reset()
             await until(lambda: not net.connected(), 2)
             await until(net.connected, 10)
         # The second time the radio was switched off, and had forgotten the address.
@@ -396,7 +396,7 @@ def test_the_name_servers_of_the_settings_are_given_in_turn():
         assert net.dns() == ""
         await until(net.connected, 10)
         assert [net.dns() for _ in range(3)] == ["10.0.0.1", "10.0.0.2", "10.0.0.1"]
-        net.distrust()
+        net.reset()
         assert net.dns() == ""
 
     supervise(Air(dict([SITE])), [SITE], scenario, servers=("10.0.0.1", "10.0.0.2"))

@@ -21,7 +21,7 @@ from device.table_plan import (
     rule_of,
 )
 from kalitka.access import packing
-from kalitka.table.block import Damaged
+from kalitka.table.block import CorruptionError
 from kalitka.table.table import DAMAGED, Table
 
 
@@ -105,7 +105,7 @@ class Small:
         """Check the table with these bytes in the place of a file; heal: and make it whole."""
         table = self.open(name, data)
         assert self.look(table), "unnoticed"
-        error_of(Damaged, table.begin, False)
+        error_of(CorruptionError, table.begin, False)
         if heal:
             self.heal(table)
         table.close()
@@ -233,7 +233,7 @@ class Sorting:
         restore(self._table.folder, self._files)
         table = self._table = Table(self._table.folder)
         with RottenRuns(bit, short):
-            error_of(Damaged, apply, table, self._full, self._changes, 6)
+            error_of(CorruptionError, apply, table, self._full, self._changes, 6)
         assert table.minute == 5
         check_entries(table, self._old_entries)
         check_tidy(table)

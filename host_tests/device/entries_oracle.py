@@ -7,10 +7,10 @@ from kalitka.journal.log import RECORD_MAX
 
 def check_entry(source, state, reason, seconds, code, session):
     """Check that an entry fits a record and comes back as it was given."""
-    data = entries.entry(source, state, reason, seconds, code, session)
+    data = entries.encode(source, state, reason, seconds, code, session)
     assert isinstance(data, bytes) and 1 <= len(data) <= RECORD_MAX, (code, len(data))
     expected = (source, state, reason, seconds, code[:255], session)
-    assert entries.fields(data) == expected, (expected, entries.fields(data))
+    assert entries.decode(data) == expected, (expected, entries.decode(data))
     assert entries.time_in(data) is None
 
 
@@ -19,12 +19,12 @@ def check_time(session, uptime, seconds):
     data = entries.time_record(session, uptime, seconds)
     assert 1 <= len(data) <= RECORD_MAX
     assert entries.time_in(data) == (session, uptime, seconds)
-    assert entries.fields(data) is None
+    assert entries.decode(data) is None
 
 
 def check_record(data):
     """Check that of any record it is said what it is, or that it is of a later firmware."""
-    found = entries.fields(data)
+    found = entries.decode(data)
     time = entries.time_in(data)
     assert found is None or time is None, data
     if time:
@@ -33,8 +33,8 @@ def check_record(data):
         source, state, reason, seconds, code, session = found
         assert data[0] < 32 and len(session) in (0, entries.SESSION_SIZE)
         if len(code) <= 255:
-            again = entries.entry(source, state, reason, seconds, code, session)
-            assert entries.fields(again) == found, (data, again)
+            again = entries.encode(source, state, reason, seconds, code, session)
+            assert entries.decode(again) == found, (data, again)
 
 
 def check_text(source, reason, code):

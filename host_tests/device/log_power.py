@@ -46,9 +46,9 @@ class Said:
         for step in steps:
             if isinstance(step, int):
                 self.marks = (self.marks[0], max(step, self.marks[0]))
-                log.set_mark(step)
+                log.ack(step)
                 self.marks = (self.marks[1], self.marks[1])
-                assert log.mark == self.marks[0]
+                assert log.acked == self.marks[0]
             else:
                 self.making = step
                 assert log.append(step) == len(self.records) + 1
@@ -66,10 +66,10 @@ class Said:
         numbers = [number for number, _ in found]
         assert numbers == list(range(log.first, len(self.records) + 1)), numbers
         assert log.first <= first and log.last == len(self.records), (log.first, log.last)
-        assert log.mark in self.marks, (log.mark, self.marks)
-        self.marks = (log.mark, log.mark)
+        assert log.acked in self.marks, (log.acked, self.marks)
+        self.marks = (log.acked, log.acked)
         # The mark may have moved on since they gave way.
-        assert max(0, log.first - 1 - log.mark) <= log.lost <= log.first - 1, log.lost
+        assert max(0, log.first - 1 - log.acked) <= log.lost <= log.first - 1, log.lost
         assert not log.damaged
 
 
@@ -243,7 +243,7 @@ def next_segment():
     return Story(_some(1, 11, 250) + _some(12, 3), _some(15, 2) + _some(17, 2, 250))
 
 
-def give_way():
+def drop_oldest():
     """The log is full: the oldest segment gives way, with records above the mark."""
     before = _some(1, 44, 250) + [5]
     story = Story(before, _some(45, 3) + _some(48, 2, 250) + _some(50, 1))

@@ -113,7 +113,7 @@ def measure(blocks, others, size, count, length=20):
         for name, work in (
             ("opening", lambda: Log(_PLACE + "/log", size)),
             ("walking", lambda: _walk(log, length)),
-            ("setting the mark", lambda: log.set_mark(log.last)),
+            ("setting the mark", lambda: log.ack(log.last)),
         ):
             before = disk.counts[:]
             work()

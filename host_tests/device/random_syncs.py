@@ -10,14 +10,14 @@ import os
 
 import vfs
 
-from device.loops_oracle import Numbers
+from device.native_oracle import Numbers
 from device.power import KINDS, NEVER, CutDisk, make_file_system, mount
 from device.ramdisk import RamDisk
 from device.scratch import read, write
 from device.syncs import apply, check_entries, in_code_order, long_code
 from device.table_plan import State, code_of, rule_of
 from kalitka.access import packing
-from kalitka.table.block import Damaged
+from kalitka.table.block import CorruptionError
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 
 _PLACE = "/random"
@@ -284,7 +284,7 @@ class History:
             assert table.fault
             try:
                 table.begin(False)
-            except Damaged:
+            except CorruptionError:
                 return True
             raise AssertionError("an incremental change of a damaged table")
         return False

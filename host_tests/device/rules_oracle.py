@@ -125,7 +125,7 @@ def check_week(text, unit_seconds, step=1):
     buf = b"\x09\x00" + packed + b"\xff"
     for at in range(0, WEEK, step):
         minute = MONDAY + at
-        said = rules.permits(buf, 2, unit_seconds, minute, at % 1440, at // 1440)
+        said = rules.evaluate(buf, 2, unit_seconds, minute, at % 1440, at // 1440)
         if week is None:
             expected = rules.UNREADABLE
         elif minute < first:
@@ -135,7 +135,7 @@ def check_week(text, unit_seconds, step=1):
         else:
             expected = rules.PERMITTED if week[at] else rules.OUTSIDE_HOURS
         assert said == expected, (text, unit_seconds, at // 1440, at % 1440, said, expected)
-    unset = rules.permits(buf, 2, unit_seconds, -1, -1, 0)
+    unset = rules.evaluate(buf, 2, unit_seconds, -1, -1, 0)
     assert unset == (rules.UNREADABLE if week is None else rules.CLOCK_NOT_SET), (text, unset)
 
 
@@ -150,7 +150,7 @@ def check_dates(first, last, minute):
         expected = rules.NO_LONGER if minute > last else rules.PERMITTED
     for unit_seconds in (False, True):
         for day_minute in (-1, 0, 1439):
-            said = rules.permits(packed, 0, unit_seconds, minute, day_minute, 3)
+            said = rules.evaluate(packed, 0, unit_seconds, minute, day_minute, 3)
             assert said == expected, (first, last, minute, said, expected)
 
 
@@ -170,7 +170,7 @@ def check_verdicts(texts, unit_seconds, zone_text, minute, runs):
     zone = Zone(zone_text)
     verdict = decision.Verdict()
     for length, words, when, named in runs:
-        reason = decision.WORDS.index(words)
+        reason = decision.REASONS.index(words)
         offsets = []
         at = 3
         while at < end:
@@ -179,10 +179,10 @@ def check_verdicts(texts, unit_seconds, zone_text, minute, runs):
             at = rules.end_of(buf, at)
         assert len(offsets) == len(set(named)), (texts, named)
         for _ in range(length):
-            zone.tell(minute)
-            said = verdict.judge(buf, 3, end, unit_seconds, minute, zone.day_minute, zone.weekday)
+            zone.update(minute)
+            said = verdict.decide(buf, 3, end, unit_seconds, minute, zone.day_minute, zone.weekday)
             right = said == verdict.reason == reason and verdict.when == when
             if not right or verdict.rule not in offsets:
-                told = (decision.WORDS[said], verdict.rule, verdict.when)
+                told = (decision.REASONS[said], verdict.rule, verdict.when)
                 raise AssertionError((texts, unit_seconds, zone_text, minute, told, words, when))
             minute += 1

@@ -11,12 +11,12 @@ import sys
 
 from device import told_time
 from kalitka.access import packing, rules
-from kalitka.settings import complete
+from kalitka.settings import with_defaults
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
-from kalitka.sync.names import Names
-from kalitka.sync.net import wait
+from kalitka.sync.net import wait_for
 from kalitka.sync.poller import Poller
+from kalitka.sync.resolver import Resolver
 from kalitka.sync.timekeeper import TimeKeeper
 from kalitka.table.table import FOUND, UNKNOWN, Table
 
@@ -41,7 +41,7 @@ if sys.implementation.name == "cpython":
             return len(data)
 
     async def _connect(address, port, tls, name, patience, doing, scanner):
-        return _Stream(*await wait(asyncio.open_connection(address, port), patience, doing))
+        return _Stream(*await wait_for(asyncio.open_connection(address, port), patience, doing))
 
     http_module.connect = _connect
 
@@ -79,14 +79,14 @@ class FakeClock:
 class FakeWifi:
     """A link that is up. `distrusted`: how often somebody said that it is not."""
 
-    since = 1
+    connects = 1
     distrusted = 0
 
     def connected(self):
         """It is."""
         return True
 
-    def distrust(self):
+    def reset(self):
         """Note it."""
         self.distrusted += 1
 
@@ -132,13 +132,13 @@ class NoLog:
 
     def __init__(self):
         self.journal = self
-        self.again = 0
+        self.retry_at = 0
 
     def due(self, now):
         """There is nothing to send."""
         return False
 
-    def make_room(self):
+    def free_space(self):
         """There is none to be made."""
         return False
 
@@ -146,7 +146,7 @@ class NoLog:
 class NoKeeper:
     """Keeps no clock."""
 
-    async def keep(self):
+    async def sync(self):
         """The clock is right."""
 
 
@@ -161,8 +161,8 @@ async def _polls(options):
     wifi = FakeWifi()
     settings = {"poll_seconds": 60, "full_sync_at_start": False}
     settings.update(given["settings"])
-    found = complete(settings)[0]
-    names = Names(lambda: given["dns"], clock.uptime, given["patience"] / 4)
+    found = with_defaults(settings)[0]
+    names = Resolver(lambda: given["dns"], clock.uptime, given["patience"] / 4)
     table = Table(given["folder"])
     results = []
     decisions = [0, 0]
@@ -178,11 +178,11 @@ async def _polls(options):
             if not given["clock_due"]:
                 keeper = NoKeeper()
             poller = Poller(client, table, clock, keeper, wifi, lines.append, found, NoLog())
-            poller.longest = given["longest"]
+            poller.timeout = given["longest"]
             clock.seconds += 3600 * given["hours"]
         if given["wanted"]:
-            poller.want(given["wanted"].encode(), len(given["wanted"]))
-            await poller.ask_for_card()
+            poller.request(given["wanted"].encode(), len(given["wanted"]))
+            await poller.fetch_card()
         deciding = asyncio.create_task(_decide(table, given["certain"].encode(), decisions))
         worked = await poller.attempt()
         deciding.cancel()

@@ -14,7 +14,7 @@ def apply(table, full, changes, minute):
     """
     again = 0
     while True:
-        asked = _applied(table.begin(full, again), changes, minute).again
+        asked = _applied(table.begin(full, again), changes, minute).retry
         if not asked:
             return again > 0
         assert asked > again, "the server is asked again and again"
@@ -32,7 +32,7 @@ def _applied(transaction, changes, minute):
             if rule is not None:
                 transaction.add(code, rule)
                 # As between two pieces of an answer, only more often.
-                for _ in transaction.settle():
+                for _ in transaction.drain():
                     pass
         for _ in steps:
             pass

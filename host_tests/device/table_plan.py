@@ -83,7 +83,7 @@ def expand(changes):
     return out
 
 
-def speaks_seconds(packed):
+def needs_seconds(packed):
     """Tell whether a day time of this packed rule is above 1440."""
     if not packed:
         return False
@@ -123,7 +123,7 @@ class State:
         for code, rule in changes:
             if rule is not None:
                 fresh.setdefault(code, []).append(rule)
-                seconds = seconds or speaks_seconds(rule)
+                seconds = seconds or needs_seconds(rule)
         for code, some in fresh.items():
             new[code] = set_of(packing.split(new.get(code, b"")) + [r for r in some if r])
         return new, seconds
@@ -170,10 +170,10 @@ def commit(table, full, minute, changes):
         transaction = begin(table, full, changes, again)
         for _ in transaction.commit(minute):
             pass
-        if not transaction.again:
+        if not transaction.retry:
             return transaction
-        assert transaction.again > again, "the server is asked again and again"
-        again = transaction.again
+        assert transaction.retry > again, "the server is asked again and again"
+        again = transaction.retry
 
 
 def begin(table, full, changes, again=0):
@@ -207,10 +207,10 @@ def fails(table, full, minute, changes):
         except OSError:
             transaction.abort()
             return True
-        if not transaction.again:
+        if not transaction.retry:
             return False
-        assert transaction.again > again, "the server is asked again and again"
-        again = transaction.again
+        assert transaction.retry > again, "the server is asked again and again"
+        again = transaction.retry
 
 
 class _History:
@@ -238,13 +238,13 @@ class _History:
             transaction.abort()
         else:
             while self._run(transaction.commit(minute), ending):
-                again = transaction.again
+                again = transaction.retry
                 if not again:
                     self._take(transaction, full, minute, changes, before)
                     return
                 assert full and snapshot(self.table.folder) == before
                 transaction = begin(self.table, full, changes, again)
-                assert transaction.again < again
+                assert transaction.retry < again
         assert snapshot(self.table.folder) == before
 
     def _run(self, steps, ending):

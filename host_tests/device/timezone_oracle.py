@@ -15,7 +15,7 @@ def check_local(text, minutes, expected):
     order = list(range(len(minutes)))
     for i in order + order[::-1]:
         minute = minutes[i]
-        zone.tell(minute)
+        zone.update(minute)
         said = zone.weekday * 1440 + zone.day_minute
         assert said == expected[i], (text, minute, said, expected[i])
         # 1970-01-01 was a Thursday.

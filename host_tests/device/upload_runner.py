@@ -15,8 +15,8 @@ from kalitka.journal.access_log import AccessLog
 from kalitka.sync.answer import AnswerError
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
-from kalitka.sync.names import Names
 from kalitka.sync.net import NetError
+from kalitka.sync.resolver import Resolver
 from kalitka.sync.uploader import Uploader
 
 _SIZE = 65536
@@ -35,7 +35,7 @@ class NoChanges:
     def delete(self, code):
         """Take a code that has no rules any more."""
 
-    def settle(self):
+    def drain(self):
         """There is nothing to do."""
         return ()
 
@@ -76,7 +76,7 @@ class Reader:
     def _start(self, began):
         options = self._options
         self._clock = clock = Clock(began)
-        names = Names(lambda: "", clock.uptime)
+        names = Resolver(lambda: "", clock.uptime)
         self._http = Http(options["url"], names, clock.uptime, options["ca"], _PATIENCE_S)
         self._client = Client(self._http, "the-secret", "GATE-1")
         self._log = AccessLog(options["folder"], _SIZE, clock, self._lines.append)
@@ -90,16 +90,16 @@ class Reader:
     async def set_clock(self):
         """The time becomes known, and the log has a look at it."""
         self._clock.is_set = True
-        self._log.look()
+        self._log.tick()
 
     async def move(self, seconds):
         """Let time go by."""
         self._clock.move(seconds)
 
-    async def note(self, source, state, reason, code):
+    async def append(self, source, state, reason, code):
         """Keep an entry. code: in hex."""
         self._noted.append(self._clock.seconds())
-        self._log.note(source, state, reason, bytes.fromhex(code))
+        self._log.append(source, state, reason, bytes.fromhex(code))
 
     async def poll(self, in_vain=False):
         """Poll, as a reader does before any upload."""
@@ -110,12 +110,12 @@ class Reader:
                 raise
         else:
             assert not in_vain
-        self._knew.append(self._client.at_hub)
+        self._knew.append(self._client.from_hub)
 
     async def send(self, *meanwhile):
         """Send as soon as it is due, or the latest after a day.
 
-        meanwhile: arguments of `note`, for entries that come while it is being sent.
+        meanwhile: arguments of `append`, for entries that come while it is being sent.
         """
         clock = self._clock
         moved = 0
@@ -126,7 +126,7 @@ class Reader:
             sending = asyncio.create_task(self._uploader.send())
             for entry in meanwhile:
                 await asyncio.sleep(0.2)
-                await self.note(*entry)
+                await self.append(*entry)
             await sending
         self.uploads.append([moved < _MOST, self._uploader.error, self._lines[:]])
         del self._lines[:]
@@ -146,10 +146,10 @@ class Reader:
         return {
             "uploads": self.uploads,
             "noted": self._noted,
-            "at_hub": self._knew,
+            "from_hub": self._knew,
             "id": self._log.id,
             "last": self._log.log.last,
-            "mark": self._log.log.mark,
+            "mark": self._log.log.acked,
             "damaged": self._log.log.damaged,
             "lost": self._log.log.lost,
         }

@@ -28,8 +28,8 @@ from kalitka.journal.access_log import AccessLog
 from kalitka.sync.answer import AnswerError
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
-from kalitka.sync.names import Names
-from kalitka.sync.net import NetError, pause_after
+from kalitka.sync.net import NetError, backoff
+from kalitka.sync.resolver import Resolver
 from kalitka.sync.uploader import Uploader
 
 _PLACE = "/flash"
@@ -81,7 +81,7 @@ class NoChanges:
     def minute(self, minute):
         """Take the minute."""
 
-    def settle(self):
+    def drain(self):
         """There is nothing to do."""
         return ()
 
@@ -126,8 +126,8 @@ class Gate:
         mount(self.disk, _PLACE)
         self._log = AccessLog(_PLACE + "/journal", _SIZE, clock, self._report)
         url = "http://127.0.0.1:%d" % options["port"]
-        names = Names(lambda: "", clock.uptime)
-        http = Http(url, names, clock.uptime, patience=_PATIENCE_S)
+        names = Resolver(lambda: "", clock.uptime)
+        http = Http(url, names, clock.uptime, timeout=_PATIENCE_S)
         self._client = Client(http, options["secret"], "GATE-1")
         self._uploader = Uploader(self._client, self._log, clock, self._report, _WAIT_S)
         self._next_poll = self._failures = 0
@@ -170,14 +170,14 @@ class Gate:
         if not clock.is_set and now >= self._options["clock"]:
             say("C", now)
             clock.is_set = True
-            self._log.look()
+            self._log.tick()
             self.live()
             say("T")
         if self._exchange:
             return
         if clock.uptime() >= self._next_poll:
             self._exchange = asyncio.create_task(self._poll())
-        elif self._client.at_hub is not None and self._uploader.due(clock.uptime()):
+        elif self._client.from_hub is not None and self._uploader.due(clock.uptime()):
             self._exchange = asyncio.create_task(self._uploader.send())
 
     async def _poll(self):
@@ -187,25 +187,25 @@ class Gate:
             pause = _POLL_S
         except (NetError, AnswerError):
             self._failures += 1
-            pause = pause_after(self._failures, _POLL_S)
+            pause = backoff(self._failures, _POLL_S)
         self._next_poll = self._clock.uptime() + int(pause)
 
     def _happen(self, what):
         source, state, reason, code = what
         clock = self._clock
         say("M", clock.now, int(clock.is_set), source, state, reason, code.hex())
-        self._log.note(source, state, reason, code)
+        self._log.append(source, state, reason, code)
         self.live()
         say("S")
 
     async def _drain(self):
         log = self._log.log
         end = self._clock.now + _DRAIN_S
-        while log.mark < log.last and self._clock.now < end:
+        while log.acked < log.last and self._clock.now < end:
             await self._go_to(self._clock.now + 1)
         if self._exchange:
             await self._exchange
-        say("D", log.mark, log.last, log.lost, log.damaged, self._log.dropped)
+        say("D", log.acked, log.last, log.lost, log.damaged, self._log.dropped)
 
 
 def main():

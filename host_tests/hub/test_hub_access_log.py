@@ -26,7 +26,7 @@ from kalitka_sim.patience import PATIENCE_S
 LOGS = "/api/v1/token-reader/access-logs"
 LOG = "0badcafe"
 NOW = START * 60 + 38  # what the clock of the tests says, in seconds
-HOURS = decision.WORDS.index("outside its hours")
+HOURS = decision.REASONS.index("outside its hours")
 
 
 def with_log(log, reader="GATE-1"):

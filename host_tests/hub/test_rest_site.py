@@ -439,7 +439,7 @@ def test_an_entry_of_the_log_is_told_in_words_and_names(furnished, viewer):
         "denied",
         "scanner",
     ]
-    assert known["reason"] == decision.WORDS[decision.UNKNOWN_CODE]
+    assert known["reason"] == decision.REASONS[decision.UNKNOWN_CODE]
     assert (known["at"], known["timed"]) == (50, True)
     button = entries["btn-exit"]
     assert (button["source"], button["person"], button["state"]) == (

@@ -111,9 +111,9 @@ def judged(texts: Sequence[str], zone: Zone, when: Sequence[Moment]) -> Iterator
         rule_set = packing.insert(rule_set, packing.pack(text.encode()))
     verdict = decision.Verdict()
     for moment in when:
-        zone.tell(moment.at)
+        zone.update(moment.at)
         local = zone.day_minute, zone.weekday
-        said = verdict.judge(rule_set, 0, len(rule_set), False, moment.at, *local)
+        said = verdict.decide(rule_set, 0, len(rule_set), False, moment.at, *local)
         yield said == decision.ALLOWED
 
 
@@ -295,6 +295,6 @@ def test_where_a_date_comes_twice_both_of_it_are_closed():
     texts = texts_of([Window()], {closed: ()}, None, None, zone, now)
     when = [Moment(now + i, ZoneInfo("UTC")) for i in range(3 * 1440)]
     for moment, allowed in zip(when, judged(texts, zone, when), strict=True):
-        zone.tell(moment.at)
+        zone.update(moment.at)
         assert allowed == ((moment.at + zone.offset) // 1440 != closed)
     assert len(texts) == 3

@@ -7,14 +7,14 @@ from bench.application_memory import ApplicationMemory
 
 # Needed at the start, or for a poll, an upload, a look-up, the clock, a fault.
 NOW_AND_THEN = [
-    *("settings", "assembly", "access.packing", "access.zonetext", "sync.address", "sync.answer"),
-    *("sync.datagram", "sync.lookup", "sync.timesources", "sync.tls", "sync.upload"),
+    *("settings", "startup", "access.packing", "access.zonetext", "sync.address", "sync.answer"),
+    *("sync.udp", "sync.dns", "sync.timesources", "sync.tls", "sync.upload"),
     *("system.memory", "system.nvs", "table.full_change", "table.incremental_change"),
     *("table.merge", "table.sorter", "table.transaction"),
 ]
 # What no setting of this reader names.
 NOT_NAMED = [
-    *("contacts", "journal.repeat", "hardware.contact", "hardware.door", "hardware.ds3231")
+    *("contacts", "journal.anti_passback", "hardware.contact", "hardware.door", "hardware.ds3231")
 ]
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kalitka.journal.entries import SCANNER, entry
+from kalitka.journal.entries import SCANNER, encode
 from kalitka.journal.log import Log
 from kalitka_sim.reader import VirtualReader
 from scripted_server import Script, ScriptedServer, reply
@@ -15,8 +15,8 @@ def test_a_sync_without_room_takes_the_place_of_entries_that_were_sent(tmp_path,
     monkeypatch.chdir(tmp_path)
     log = Log("journal", 256 * 1024)
     for number in range(1000):
-        log.append(entry(SCANNER, 1, 7, MONDAY_0930_MSK + number, b"x%0250d" % number))
-    log.set_mark(log.last)
+        log.append(encode(SCANNER, 1, 7, MONDAY_0930_MSK + number, b"x%0250d" % number))
+    log.ack(log.last)
     paths = [path for path in Path("journal").rglob("*") if path.is_file()]
     files = {path.as_posix(): path.read_bytes() for path in paths}
     table = b"29921460%%\n" + b"\n".join(b"%08X_/9_1" % (n * 90_001) for n in range(45_000))

@@ -8,7 +8,7 @@ import pytest
 
 # What `make test` does at every third operation only.
 MEALS = ("yesterday_gives_way",)
-STORIES = ("give_way", "append", "spill", "next_segment", "large", "first_start", "mark")
+STORIES = ("drop_oldest", "append", "spill", "next_segment", "large", "first_start", "mark")
 
 
 @pytest.mark.timeout(14400)
@@ -34,6 +34,8 @@ def test_every_bit_of_a_log_is_missed(check, checks):
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("check", [("repeat_power", f"check_meal({name!r})") for name in MEALS])
+@pytest.mark.parametrize(
+    "check", [("anti_passback_power", f"check_meal({name!r})") for name in MEALS]
+)
 def test_every_cut_at_a_meal(check, checks):
     checks.wait_for(check)

@@ -4,7 +4,7 @@ Measured: from .mpy files on 32 bits (wasm_board), and from .mpy files and from 
 machine of 32 bits has no ROM: what ROM spares is the difference on 64 bits, less what the heap's
 larger pieces make of it there. A frozen image spares tables, constants and names on top: both are
 estimates, the second one from above. (Held against a private build of 32 bits that has both: the
-first 1 % too low, the second 5 % too high.) The bytecode of `loops` and `sync_loops` is not
+first 1 % too low, the second 5 % too high.) The bytecode of `native` and `sync_native` is not
 counted: on a chip it is machine code, outside of this heap.
 
 The fakes in device/chip are loaded before the firmware, and are not counted; neither is `asyncio`
@@ -35,7 +35,7 @@ _CHIP = DEVICE / "chip"
 _APPLICATION = "application.py"
 _MODULES = "modules.py"
 _ROUNDS = "rounds.py"
-_HOT = ("kalitka.loops", "kalitka.sync_loops")  # all of them is viper code
+_HOT = ("kalitka.native", "kalitka.sync_native")  # all of them is viper code
 _HEAP = "8M"  # nothing is collected on 32 bits but where a script looks
 _PATIENCE_S = 300
 # Of a module's first level: what it imports when it is loaded.

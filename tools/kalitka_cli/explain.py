@@ -59,7 +59,7 @@ def run(texts: list[str], at: str | None, tz: str | None, unit: str) -> int:
     except Wrong as fault:
         return complain(str(fault), 2)
     console = Console(highlight=False, soft_wrap=True)
-    seconds = any(map(packing.speaks_seconds, packed)) if unit == "auto" else unit == "second"
+    seconds = any(map(packing.needs_seconds, packed)) if unit == "auto" else unit == "second"
     for rule in packed:
         text = rules.text_of(rule).decode()
         console.print(f"[bold]{text}[/]  {meaning(rule, seconds, zone)}")
@@ -224,13 +224,13 @@ def minutes_of(local: int, zone: Zone) -> list[int]:
     """
     offsets = set()
     for minute in range(local - _FAR, local + _FAR):
-        zone.tell(minute)
+        zone.update(minute)
         offsets.add(zone.offset)
     return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
 
 
 def _offset(minute: int, zone: Zone) -> int:
-    zone.tell(minute)
+    zone.update(minute)
     return zone.offset
 
 
@@ -277,7 +277,7 @@ def _judge(
         rule_set = packing.insert(rule_set, rule)
     place = moment.minute, moment.day_minute, moment.weekday
     verdict = decision.Verdict()
-    reason = verdict.judge(rule_set, 0, len(rule_set), seconds, *place)
+    reason = verdict.decide(rule_set, 0, len(rule_set), seconds, *place)
     when = f"{moment.text} {_ahead(moment.minute, zone)}{', now' if now else ''}"
     if reason == decision.ALLOWED:
         rule = rules.text_of(rule_set, verdict.rule).decode()
@@ -286,14 +286,14 @@ def _judge(
     console.print(f"{when}: [bold red]denied: {_refusal(reason, verdict.when, zone)}[/]")
     if len(packed) > 1:
         for rule in packed:
-            said = rules.permits(rule, 0, seconds, *place)
-            told = _refusal(said, rules.bound(rule, 0, said), zone)
+            said = rules.evaluate(rule, 0, seconds, *place)
+            told = _refusal(said, rules.date_of(rule, 0, said), zone)
             console.print(f"  {rules.text_of(rule).decode()}: {told}")
     return 1
 
 
 def _refusal(reason: int, when: int, zone: Zone) -> str:
-    words = decision.WORDS[reason]
+    words = decision.REASONS[reason]
     if not when:
         return words
     edge = "from" if reason == rules.NOT_YET else "until"

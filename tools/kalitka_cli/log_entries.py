@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from kalitka.journal import entries, words
 from kalitka.journal.log import Log
-from kalitka.table.block import sound
+from kalitka.table.block import crc_ok
 
 # The files besides the segments: they are small, and the log cannot be read without them.
 SMALL = ("mark", "id", *(f"tail{n}" for n in range(9)))
@@ -101,7 +101,7 @@ def read(files: Mapping[str, bytes | None]) -> AccessLog:
                 (Path(folder) / name).write_bytes(data)
         try:
             log = Log(folder, _SIZE)
-            found.mark, found.lost = log.mark, log.lost
+            found.mark, found.lost = log.acked, log.lost
             for number, data in log.records():
                 if not data:
                     raise ValueError("no record is empty")
@@ -112,10 +112,10 @@ def read(files: Mapping[str, bytes | None]) -> AccessLog:
             pieces = 0
     if pieces:
         found.damage.append(f"{pieces} damaged pieces: what they held is missing")
-    if (mark := known.get("mark")) and not (len(mark) == 16 and sound(mark)):
+    if (mark := known.get("mark")) and not (len(mark) == 16 and crc_ok(mark)):
         found.damage.append("the mark is damaged: which entries the server has is not known")
     identity = known.get("id") or b""
-    if len(identity) == entries.SESSION_SIZE + 4 and sound(identity):
+    if len(identity) == entries.SESSION_SIZE + 4 and crc_ok(identity):
         found.id = identity[: entries.SESSION_SIZE].hex()
     _decode(records, found)
     return found
@@ -131,7 +131,7 @@ def _decode(records: list[tuple[int, bytes]], found: AccessLog) -> None:
     for number, data in records:
         if entries.time_in(data):
             continue
-        fields = entries.fields(data)
+        fields = entries.decode(data)
         if not fields:
             found.strange += 1
             continue

@@ -124,7 +124,7 @@ def _offset_of(tz: str | None) -> _Offset:
     zone = Zone(posix)
 
     def by_string(at: int) -> int:
-        zone.tell(at // 60)
+        zone.update(at // 60)
         return zone.offset
 
     return by_string

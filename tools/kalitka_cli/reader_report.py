@@ -82,7 +82,7 @@ class Report:
             self._network(text)
 
     @property
-    def complete(self) -> bool:
+    def with_defaults(self) -> bool:
         """Whether all is there that the settings ask for."""
         return not self.missing
 

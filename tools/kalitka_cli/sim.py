@@ -88,7 +88,7 @@ def run_reader(
             relayed = _address(server)
     except (CommandError, Refused) as fault:
         faults.append(str(fault))
-    faults += settings.complete(values)[1]
+    faults += settings.with_defaults(values)[1]
     if server and not (reader and values["server_token"]):
         faults.append(f"a server needs --reader and the site's secret in {_SECRET}")
     if faults:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kalitka.table import codes, manifest
-from kalitka.table.block import BLOCK, NO_RULES, Damaged
+from kalitka.table.block import BLOCK, TOMBSTONE, CorruptionError
 from kalitka.table.segment import ABSENT, DAMAGED, PRESENT
 from kalitka_cli.table_files import (
     FOOTER,
@@ -30,8 +30,8 @@ from kalitka_cli.table_files import (
     kind_of,
     load_manifest,
     name_of,
+    needs_seconds,
     shown,
-    speaks_seconds,
     texts_of,
     tracked,
 )
@@ -134,7 +134,7 @@ def _manifest_report(folder: Path) -> tuple[_Report, manifest.Manifest | None]:
     report = _Report(folder / manifest.NAME)
     try:
         found = load_manifest(folder)
-    except Damaged as e:
+    except CorruptionError as e:
         report.add(str(e), _EVERY_CODE)
         return report, None
     report.summary = f"minute {found.minute}, segments: {', '.join(found.segments) or 'none'}"
@@ -164,7 +164,7 @@ def _segment_report(path: Path) -> _Report:
     report = _Report(path)
     try:
         segment = SegmentFile(path)
-    except Damaged as e:
+    except CorruptionError as e:
         report.add(
             f"{e}: the {FOOTER} is damaged, or the file was cut, or is no segment", _SEGMENT
         )
@@ -246,7 +246,7 @@ class _SegmentCheck:
         if INDEX not in self._segment.faulty and self._place(key) != number:
             what = f"the index leads {name_of(key)} to another block"
             self._note("index", what, _WRITTEN_SO)
-        if entry.number == NO_RULES:
+        if entry.number == TOMBSTONE:
             self._tombstones += 1
             return
         self._codes += 1
@@ -265,7 +265,7 @@ class _SegmentCheck:
             self._note("rules", what, _WRITTEN_SO)
             return
         if not self._report.seconds:
-            self._report.seconds = speaks_seconds(rule_set)
+            self._report.seconds = needs_seconds(rule_set)
 
     def _place(self, key: bytes) -> int:
         try:
@@ -275,7 +275,7 @@ class _SegmentCheck:
 
     def _check_lookup(self, entry: Entry) -> None:
         segment = self._segment
-        if entry.number != NO_RULES and entry.rule_set is None:
+        if entry.number != TOMBSTONE and entry.rule_set is None:
             return  # told already
         try:
             state = segment.find(entry.key)

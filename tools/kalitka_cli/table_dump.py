@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from kalitka.table import codes
-from kalitka.table.block import NO_RULES, Damaged
+from kalitka.table.block import TOMBSTONE, CorruptionError
 from kalitka_cli.table_files import (
     RUBBISH,
     Entry,
@@ -25,9 +25,9 @@ from kalitka_cli.table_files import (
     live,
     load_manifest,
     name_of,
+    needs_seconds,
     opened,
     opened_table,
-    speaks_seconds,
     texts_of,
     tracked,
 )
@@ -51,7 +51,7 @@ def _dump(path: Path) -> int:
         text = path.read_bytes()
         try:
             load_manifest(path.parent)
-        except Damaged as e:
+        except CorruptionError as e:
             faults.append(str(e))
     typer.echo(text, nl=False)
     for fault in faults:
@@ -83,8 +83,8 @@ def _answer(folder: Path) -> bytes:
                 lines.append(_lines(entry))
                 rule_sets.add(entry.rule_set)
         except RUBBISH as e:
-            raise Damaged(f"an entry is none that the firmware writes: {e}") from None
-    if found.seconds and not any(speaks_seconds(rule_set) for rule_set in rule_sets):
+            raise CorruptionError(f"an entry is none that the firmware writes: {e}") from None
+    if found.seconds and not any(needs_seconds(rule_set) for rule_set in rule_sets):
         complain(
             f"{folder}: its day times are in seconds, which no rule of it shows: a reader that is "
             'fed with this needs the setting day_time_unit "second"',
@@ -95,7 +95,7 @@ def _answer(folder: Path) -> bytes:
 
 def _lines(entry: Entry) -> bytes:
     code = codes.unpack(entry.key)
-    if entry.number == NO_RULES:
+    if entry.number == TOMBSTONE:
         return b"%%deleted %s\n" % code
     if entry.rule_set is None:
         raise ValueError(f"there is no rule set {entry.number}")

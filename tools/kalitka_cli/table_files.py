@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from kalitka import loops
+from kalitka import native
 from kalitka.access import packing, rules
 from kalitka.table import codes, manifest
 from kalitka.table.block import (
@@ -26,15 +26,15 @@ from kalitka.table.block import (
     IN_PLACE,
     KEY_ROOM,
     NO_KEY,
-    NO_RULES,
+    TOMBSTONE,
+    CorruptionError,
     Cursor,
-    Damaged,
     number_at,
     read_block,
     rules_at,
     start,
 )
-from kalitka.table.merge import Entries
+from kalitka.table.merge import MergedEntries
 from kalitka.table.rule_sets import RULE_SET_MAX
 from kalitka.table.segment import Segment
 
@@ -66,7 +66,7 @@ class Kind(Enum):
 class Entry(NamedTuple):
     """What a segment says of one code.
 
-    key: the packed code. number: of the rule set, IN_PLACE or NO_RULES (a tombstone). rule_set:
+    key: the packed code. number: of the rule set, IN_PLACE or TOMBSTONE. rule_set:
     None for a tombstone, and where the segment has no set of that number.
     """
 
@@ -100,7 +100,7 @@ def kind_of(path: Path) -> Kind:
 
 
 class SegmentFile(Segment):
-    """A segment opened as far as it can be. Raises Damaged if not even the footer is whole.
+    """A segment opened as far as it can be. Raises CorruptionError if the footer is not whole.
 
     faulty: the other parts, RULE_SETS and INDEX, whose checksum is wrong. sizes: bytes by part.
     sets: the interned rule sets (bytes) by number.
@@ -123,15 +123,15 @@ class SegmentFile(Segment):
         view = memoryview(buf)[KEY_ROOM : KEY_ROOM + min(BLOCK, self.blocks[3] - at)]
         try:
             read_block(self.blocks, number, view)
-        except Damaged as e:
+        except CorruptionError as e:
             return Block([], 0, str(e))
         start(buf, 0, KEY_ROOM, len(view), state, 0)
         used = state[1] - state[0]
         entries = []
         try:
-            while (order := loops.walk(buf, 0, KEY_ROOM, state, 0, NO_KEY)) > 0:
+            while (order := native.next_entry(buf, 0, KEY_ROOM, state, 0, NO_KEY)) > 0:
                 entries.append(self._entry(state[2]))
-            whole = order != loops.MALFORMED and entries
+            whole = order != native.MALFORMED and entries
         except RUBBISH:
             whole = False
         fault = "" if whole else f"the block at {at} of {self.name} is malformed"
@@ -139,13 +139,13 @@ class SegmentFile(Segment):
 
     def block_of(self, key: bytes) -> int:
         """Return the number of the block that the index names for a packed code."""
-        return loops.block_of(self._index_part, len(self._index_part) - _CHECK, key)
+        return native.block_of(self._index_part, len(self._index_part) - _CHECK, key)
 
     def _entry(self, value: int) -> Entry:
         buf = self._buf
         key = bytes(buf[: buf[1] + 3])
         number = number_at(buf, value)
-        if number == NO_RULES:
+        if number == TOMBSTONE:
             return Entry(key, number, None)
         if number == IN_PLACE:
             return Entry(key, number, rules_at(buf, value))
@@ -157,7 +157,7 @@ class SegmentFile(Segment):
         self.sizes[part] = size
         try:
             data = super()._section(at, size)
-        except Damaged:
+        except CorruptionError:
             if part == FOOTER:
                 raise
             self.faulty.append(part)
@@ -171,17 +171,17 @@ class SegmentFile(Segment):
         try:
             while True:
                 sets.append(self.rule_set(len(sets)))
-        except Damaged:
+        except CorruptionError:
             return sets
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[SegmentFile]:
-    """Open a segment. Raises Damaged if a reader could not."""
+    """Open a segment. Raises CorruptionError if a reader could not."""
     segment = SegmentFile(path)
     try:
         if segment.faulty:
-            raise Damaged(f"{segment.faulty[0]} of {segment.name}: wrong checksum")
+            raise CorruptionError(f"{segment.faulty[0]} of {segment.name}: wrong checksum")
         yield segment
     finally:
         segment.close()
@@ -189,36 +189,36 @@ def opened(path: Path) -> Iterator[SegmentFile]:
 
 @contextmanager
 def opened_table(folder: Path) -> Iterator[tuple[manifest.Manifest, list[SegmentFile]]]:
-    """Open a table: (its manifest, its segments, newest first). Raises Damaged if not whole."""
+    """Open a table: (its manifest, its segments, newest first). Raises CorruptionError."""
     found = load_manifest(folder)
     with ExitStack() as stack:
         segments = []
         for name in reversed(found.segments):
             if not is_there(folder, name):
-                raise Damaged(f"the manifest names {name}, which is not there")
+                raise CorruptionError(f"the manifest names {name}, which is not there")
             segments.append(stack.enter_context(opened(folder / name)))
         yield found, segments
 
 
 def live(segments: list[SegmentFile]) -> Iterator[Entry]:
-    """Yield what segments, newest first, say together; without tombstones. Raises Damaged."""
+    """Yield the live entries of segments, newest first. Raises CorruptionError."""
     try:
-        entries = Entries(segments)
+        entries = MergedEntries(segments)
         while entries.next_live():
             key = bytes(entries.key[: entries.key[1] + 3])
             yield Entry(key, entries.number, entries.rule_set)
     except RUBBISH:
-        raise Damaged("a block is malformed") from None
+        raise CorruptionError("a block is malformed") from None
 
 
 def load_manifest(folder: Path) -> manifest.Manifest:
-    """Read the manifest of a folder. Raises Damaged, also if it cannot be read at all."""
+    """Read the manifest of a folder. Raises CorruptionError, also if it cannot be read at all."""
     try:
         return manifest.load(str(folder))
-    except Damaged:
+    except CorruptionError:
         raise
     except OSError as e:
-        raise Damaged(f"the manifest cannot be read: {e.strerror}") from None
+        raise CorruptionError(f"the manifest cannot be read: {e.strerror}") from None
 
 
 def is_there(folder: Path, name: str) -> bool:
@@ -252,9 +252,9 @@ def name_of(key: bytes) -> str:
         return "packed code " + key.hex()
 
 
-def speaks_seconds(rule_set: bytes) -> bool:
+def needs_seconds(rule_set: bytes) -> bool:
     """Tell whether a day time of a rule set, which must be one, can only be in seconds."""
-    return any(packing.speaks_seconds(rule) for rule in packing.split(rule_set))
+    return any(packing.needs_seconds(rule) for rule in packing.split(rule_set))
 
 
 def for_each(files: Iterable[Path], action: Callable[[Path], int]) -> int:
@@ -268,7 +268,7 @@ def for_each(files: Iterable[Path], action: Callable[[Path], int]) -> int:
             found = action(path)
         except BrokenPipeError:
             raise  # of stdout, not of a file
-        except Damaged as e:
+        except CorruptionError as e:
             found = complain(f"{path}: {e}", 1)
         except NotATable as e:
             found = complain(f"{path}: {e}", 2)

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kalitka.table.block import IN_PLACE, Damaged
+from kalitka.table.block import IN_PLACE, CorruptionError
 from kalitka.table.manifest import Manifest
 from kalitka_cli.table_files import (
     INDEX,
@@ -101,7 +101,7 @@ def _figures(segment: SegmentFile) -> _Figures:
     for number in tracked(range(count), segment.name, count):
         block = segment.block(number)
         if block.fault:
-            raise Damaged(block.fault)
+            raise CorruptionError(block.fault)
         used += block.used
         in_place += sum(entry.number == IN_PLACE for entry in block.entries)
     return _Figures(

@@ -1,15 +1,15 @@
 """The decision: who may pass now, and why or why not.
 
-A `Verdict` takes a code's rule set and a moment, and says the reason, the rule that gave it and,
-where dates refuse, the date. Several rules are alternatives, and of several refusals the one is
-told that helps a person most. Pure; judging allocates nothing. What each reason means to whom
-stands in VERDICTS.md. Source: protocol, "Rules".
+A `Verdict` takes a code's rule set and a moment, and gives the reason, the rule that gave it and,
+where dates refuse, the date. Several rules are alternatives; if none allows, the most useful
+denial reason is reported. Pure; deciding allocates nothing. VERDICTS.md says what each reason
+means to whom. Source: protocol, "Rules".
 """
 
 from kalitka.access import rules
 from micropython import const
 
-# The reasons. Up to ALLOWED they are what `rules.permits` says, in its order.
+# The reasons. Up to ALLOWED they are what `rules.evaluate` says, in its order.
 NO_RULE = rules.UNREADABLE
 ALLOWED = rules.PERMITTED
 UNKNOWN_CODE = const(8)
@@ -18,7 +18,7 @@ ALREADY_USED = const(10)
 NOT_KEPT = const(11)
 
 # In words, by number.
-WORDS = (
+REASONS = (
     "no rule understood",
     "never allowed",
     "no longer valid",
@@ -35,7 +35,7 @@ WORDS = (
 
 
 class Verdict:
-    """What was decided last. Made once, judged with again and again.
+    """The last decision. Made once, used for all decisions.
 
     reason: one of the reasons above.
     rule: the offset of the rule that gave it, -1 if none did.
@@ -44,15 +44,15 @@ class Verdict:
     """
 
     def __init__(self):
-        self.refuse(NO_RULE)
+        self.deny(NO_RULE)
 
-    def refuse(self, reason: int) -> None:
-        """Take a reason that no rule gave, such as UNKNOWN_CODE."""
+    def deny(self, reason: int) -> None:
+        """Deny for a reason that no rule gave, such as UNKNOWN_CODE."""
         self.reason = reason
         self.rule = -1
         self.when = 0
 
-    def judge(
+    def decide(
         self,
         buf: bytes | bytearray,
         at: int,
@@ -62,16 +62,16 @@ class Verdict:
         day_minute: int,
         weekday: int,
     ) -> int:
-        """Decide on the rule set `buf[at:end]` at a moment, see `rules.permits`; the reason.
+        """Decide on the rule set `buf[at:end]` at a moment, see `rules.evaluate`; the reason.
 
         The first rule that permits decides. If none does, the highest reason is given, of
         several with the same the date nearest to now, then the first.
         """
-        self.refuse(NO_RULE)
+        self.deny(NO_RULE)
         while at < end and buf[at] in (1, 3, 7, 9):
-            said = rules.permits(buf, at, unit_seconds, minute, day_minute, weekday)
+            said = rules.evaluate(buf, at, unit_seconds, minute, day_minute, weekday)
             if said >= self.reason:
-                when = rules.bound(buf, at, said)
+                when = rules.date_of(buf, at, said)
                 if said > self.reason or abs(when - minute) < abs(self.when - minute):
                     self.reason = said
                     self.rule = at
@@ -86,11 +86,11 @@ class Verdict:
 def date_text(minute: int, zone) -> str:
     """Return a minute since 1970 UTC as local date and time, such as `2026-12-01 08:00`.
 
-    zone: a timezone.Zone, which then tells this minute. Without one (None) it is
+    zone: a timezone.Zone, which is set to this minute. Without one (None) it is
     `2026-12-01 05:00 UTC`.
     """
     if zone:
-        zone.tell(minute)
+        zone.update(minute)
         minute += zone.offset
     # Years that begin in March: a leap day is the last of its year, of its four, hundred and
     # four hundred years.

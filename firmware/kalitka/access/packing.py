@@ -3,13 +3,13 @@
 For who fills a table; who decides by one needs none of it.
 """
 
-from kalitka import loops
+from kalitka import native
 from kalitka.access import rules
 from micropython import const
 
 RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 and 5 bytes
 
-# What is wrong with a text that is no rule, by the number that `loops.pack_rule` returns.
+# What is wrong with a text that is no rule, by the number that `native.pack_rule` returns.
 FAULTS = {
     -5: "rule longer than 64 bytes",
     -6: "unknown kind of rule",
@@ -30,10 +30,10 @@ def pack(text: bytes | bytearray) -> bytes:
     FAULTS: they are counted by it. Of several faults the first in the text is told.
     """
     out = bytearray(RULE_MAX)
-    end = loops.pack_rule(text, 0, len(text), out, 0)
+    end = native.pack_rule(text, 0, len(text), out, 0)
     if end < 0:
         raise rules.RuleError(FAULTS[end])
-    return bytes(out[: end & ~loops.SECONDS])
+    return bytes(out[: end & ~native.SECONDS])
 
 
 def split(rule_set: bytes | bytearray) -> list[bytes]:
@@ -64,9 +64,9 @@ def insert(rule_set: bytes, packed: bytes) -> bytes:
     return rule_set[:at] + packed + rule_set[at:]
 
 
-def speaks_seconds(packed: bytes) -> bool:
-    """Tell whether this packed rule's day times can only be seconds: one is above 1440."""
+def needs_seconds(packed: bytes) -> bool:
+    """Return whether this packed rule's day times can only be seconds: one is above 1440."""
     if packed[0] not in (3, 7):
         return False
-    end = rules.number_at(packed, rules.behind(packed, 1))
+    end = rules.number_at(packed, rules.skip_varint(packed, 1))
     return max(rules.number_at(packed, 1), end) > rules.DAY_MINUTES

@@ -11,7 +11,7 @@ one byte; a rule set is packed rules one after the other, in byte order, each on
 
 How they are packed stands in `access.packing`, which deciding does not need.
 
-Pure: integers and bytes in, integers and bytes out. `permits` allocates nothing on a port with
+Pure: integers and bytes in, integers and bytes out. `evaluate` allocates nothing on a port with
 31-bit integers. Numbers come back as they came, leading zeros aside.
 """
 
@@ -31,7 +31,7 @@ ZONE_NOT_SET = const(5)  # the minute is known, the local time is not
 CLOCK_NOT_SET = const(6)
 PERMITTED = const(7)
 
-_INFINITE = const(0x3FFFFFFF)  # the largest small integer where they have 31 bits: year 4011
+_INFINITE = const(0x3FFFFFFF)  # largest small int on ports with 31-bit small ints: year 4011
 
 
 class RuleError(ValueError):
@@ -57,14 +57,14 @@ def end_of(buf: bytes | bytearray, at: int) -> int:
         return at + 2
     if kind not in (1, 3, 7):
         raise RuleError("unknown packed rule")
-    at = behind(buf, behind(buf, at + 1))
+    at = skip_varint(buf, skip_varint(buf, at + 1))
     if kind == 1:
         return at
     at += 1
-    return at if kind == 3 else behind(buf, behind(buf, at))
+    return at if kind == 3 else skip_varint(buf, skip_varint(buf, at))
 
 
-def behind(buf: bytes | bytearray, at: int) -> int:
+def skip_varint(buf: bytes | bytearray, at: int) -> int:
     """Return the offset behind the number (a varint) at `at`."""
     while buf[at] >= 0x80:
         at += 1
@@ -117,14 +117,14 @@ def _judge_dates(buf, at, minute):
     if minute < first:
         return NOT_YET
     # A difference, not a sum: the sum of two small integers may be none.
-    return PERMITTED if minute - first <= number_at(buf, behind(buf, at)) else NO_LONGER
+    return PERMITTED if minute - first <= number_at(buf, skip_varint(buf, at)) else NO_LONGER
 
 
 def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
     start = number_at(buf, at)
-    at = behind(buf, at)
+    at = skip_varint(buf, at)
     end = number_at(buf, at)
-    mask = buf[behind(buf, at)]
+    mask = buf[skip_varint(buf, at)]
     over_midnight = start > end
     if unit_seconds:
         # A window is open in every minute that it touches.
@@ -144,10 +144,10 @@ def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
     return PERMITTED if inside else OUTSIDE_HOURS
 
 
-def permits(
+def evaluate(
     buf: bytes | bytearray, at: int, unit_seconds: bool, minute: int, day_minute: int, weekday: int
 ) -> int:
-    """Say what the packed rule at `buf[at]` means for a moment.
+    """Evaluate the packed rule at `buf[at]` for a moment.
 
     unit_seconds: the table's day-time unit is the second, not the minute.
     minute: minutes since 1970 UTC, -1 while the clock is not set.
@@ -179,18 +179,18 @@ def permits(
 
 def _dates_at(buf, at):
     # Where FROM of the rule 1 or 7 at `at` stands.
-    return at + 1 if buf[at] == 1 else behind(buf, behind(buf, at + 1)) + 1
+    return at + 1 if buf[at] == 1 else skip_varint(buf, skip_varint(buf, at + 1)) + 1
 
 
-def bound(buf: bytes | bytearray, at: int, said: int) -> int:
-    """Return the minute since 1970 UTC that a refusal `said` of the rule at `buf[at]` is about.
+def date_of(buf: bytes | bytearray, at: int, reason: int) -> int:
+    """Return the date (minute since 1970 UTC) behind the denial `reason` of the rule at `buf[at]`.
 
     That is the first of its dates for NOT_YET, the last for NO_LONGER, and 0 for all others. A
     first one of the year 4011 or later is 0x3FFFFFFF.
     """
-    if said != NOT_YET and said != NO_LONGER:
+    if reason != NOT_YET and reason != NO_LONGER:
         return 0
     at = _dates_at(buf, at)
     first = number_at(buf, at)
     # No sum grows too large: of a rule that is no longer valid it lies in the past.
-    return first if said == NOT_YET else first + number_at(buf, behind(buf, at))
+    return first if reason == NOT_YET else first + number_at(buf, skip_varint(buf, at))

@@ -20,7 +20,7 @@ class ZoneError(ValueError):
 
 class Zone:
     """A place's local time. `day_minute`, `weekday` (Monday is 0) and `offset` (minutes east of
-    UTC) are those of the minute told last; `day_minute` is -1 before.
+    UTC) are those of the last `update`; `day_minute` is -1 before.
 
     text: a POSIX TZ string (str), kept as `text`. Raises ZoneError.
     """
@@ -40,7 +40,7 @@ class Zone:
             self._since = -_FOREVER
             self._until = _FOREVER
 
-    def tell(self, minute: int) -> None:
+    def update(self, minute: int) -> None:
         """Set the attributes to local time at `minute` since 1970 UTC, in whatever order."""
         if not self._since <= minute < self._until:
             self._find_offset(minute)

@@ -30,8 +30,8 @@ def parse(text: str) -> tuple:
             text = _USA
             at = 0
         # Each rule's day time is that of the offset which it ends.
-        start, at = _rule(text, _behind(text, at, ","), west)
-        end, at = _rule(text, _behind(text, at, ","), daylight)
+        start, at = _rule(text, _expect(text, at, ","), west)
+        end, at = _rule(text, _expect(text, at, ","), daylight)
     if at + 1 < len(text):
         raise ZoneError("position %d: the zone should end here" % (at + 1))
     return -west // 60, -daylight // 60, start, end
@@ -50,8 +50,8 @@ def _rule(text, at, west):
     weekday = -1
     if text[at] == "M":
         month, at = _number(text, at + 1, 1, 12, "month")
-        week, at = _number(text, _behind(text, at, "."), 1, 5, "week")
-        weekday, at = _number(text, _behind(text, at, "."), 0, 6, "weekday")
+        week, at = _number(text, _expect(text, at, "."), 1, 5, "week")
+        weekday, at = _number(text, _expect(text, at, "."), 0, 6, "weekday")
         if week == 5:  # the last of the month
             month += 1
             week = 0
@@ -82,7 +82,7 @@ def _name(text, at):
         at += 1
     if at - start < 3:
         raise ZoneError("position %d: a zone's name has three letters or more" % (at + 1))
-    return _behind(text, at, ">") if quoted else at
+    return _expect(text, at, ">") if quoted else at
 
 
 def _seconds(text, at, most):
@@ -111,7 +111,7 @@ def _number(text, at, least, most, what):
     return number, at
 
 
-def _behind(text, at, mark):
+def _expect(text, at, mark):
     if text[at] != mark:
         raise ZoneError("position %d: %s expected" % (at + 1, mark))
     return at + 1

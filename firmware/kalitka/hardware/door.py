@@ -9,11 +9,11 @@ import asyncio
 from kalitka.journal.entries import FORCED, HELD
 
 
-async def watch(contact, lock, seconds: float, tell) -> None:
+async def watch(contact, lock, seconds: float, callback) -> None:
     """Watch the door for ever.
 
     contact: a Contact, active while the door is open. lock: has `released`, see Lock.
-    seconds: for which it may stand open, 0 for ever. tell: called with (state, reason), reason
+    seconds: for which it may stand open, 0 for ever. callback: called with (state, reason), reason
     FORCED or HELD, with state 1 when it begins and 0 when the door is shut again.
     """
     while True:
@@ -21,19 +21,19 @@ async def watch(contact, lock, seconds: float, tell) -> None:
             # One that was open at the start was not forced: nobody knows who opened it.
             await contact.change()
             if not lock.released:
-                await _until_shut(contact, FORCED, tell)
+                await _until_shut(contact, FORCED, callback)
                 continue
         if seconds:
             try:
                 await asyncio.wait_for(contact.change(), seconds)
                 continue
             except asyncio.TimeoutError:
-                await _until_shut(contact, HELD, tell)
+                await _until_shut(contact, HELD, callback)
         else:
             await contact.change()
 
 
-async def _until_shut(contact, reason, tell):
-    tell(1, reason)
+async def _until_shut(contact, reason, callback):
+    callback(1, reason)
     await contact.change()
-    tell(0, reason)
+    callback(0, reason)

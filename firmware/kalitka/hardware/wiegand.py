@@ -57,8 +57,8 @@ class Wiegand:
     """Reads codes from the pins `d0` and `d1` (inputs with pull-up).
 
     reverse: the reader sends the card's bytes in the other order.
-    frames, faults: how many good and bad frames came. held: of how many of the bad ones pulses may
-    have been lost.
+    frames, faults: how many good and bad frames came. incomplete: how many of the bad ones may
+    have lost pulses.
     """
 
     def __init__(self, d0, d1, reverse: bool = False):
@@ -73,14 +73,14 @@ class Wiegand:
         self._alive = time.ticks_us()  # when one came or the loop turned
         self._first_late = 0  # how long it had not when the run's first pulse came
         self._late = 0  # the longest that it had not at another of its pulses
-        self._doing = ""  # see `leave`
+        self._doing = ""  # see `suspend`
         self._cause = ""  # the same at that time
         self._missing = _WHOLE  # of the run that is being decoded
         self._period = 0  # between its pulses
         self._quiet = _CALM  # looks
         self.frames = 0
         self.faults = 0
-        self.held = 0
+        self.incomplete = 0
         d0.irq(handler=self._zero, trigger=d0.IRQ_FALLING)
         d1.irq(handler=self._one, trigger=d1.IRQ_FALLING)
 
@@ -92,19 +92,19 @@ class Wiegand:
         while self._at == self._stop:
             await self._next_run()
         try:
-            n = self._take_frame(code)
+            n = self._next_frame(code)
         except FrameError:
             self.faults += 1
             raise
         self.frames += 1
         return n
 
-    async def leave(self, doing: str) -> None:
+    async def suspend(self, doing: str) -> None:
         """Wait for a moment in which nobody holds up a card: the last one came two seconds ago.
 
         A stream of cards is waited for eight seconds, and then for the end of a frame, for two.
-        From then on the chip is away at `doing` (as people call it), until `back`: a card that is
-        lost meanwhile is put down to that.
+        From then on the chip is busy with `doing` (as people call it), until `resume`: a card that
+        is lost meanwhile is put down to that.
         """
         for look in range(_PATIENCE_MAX):
             if self._count == self._begun and (self._quiet >= _CALM or look >= _PATIENCE):
@@ -112,8 +112,8 @@ class Wiegand:
             await asyncio.sleep_ms(_LOOK_MS)
         self._doing = doing
 
-    def back(self) -> None:
-        """Say that what `leave` was called for is over; may be said more than once."""
+    def resume(self) -> None:
+        """End what `suspend` was called for; may be called more than once."""
         self._doing = ""
 
     def summary(self) -> str:
@@ -121,16 +121,16 @@ class Wiegand:
         return "%d frames read, %d bad, %d of these incomplete" % (
             self.frames,
             self.faults,
-            self.held,
+            self.incomplete,
         )
 
     def _zero(self, _):
-        self._take(0)
+        self._pulse(0)
 
     def _one(self, _):
-        self._take(1)
+        self._pulse(1)
 
-    def _take(self, bit):
+    def _pulse(self, bit):
         # Runs in an interrupt.
         now = time.ticks_us()
         late = time.ticks_diff(now, self._alive)
@@ -212,7 +212,7 @@ class Wiegand:
                 return i - self._at
         return n
 
-    def _take_frame(self, code):
+    def _next_frame(self, code):
         at = self._at
         n = (self._stop - at) & _MASK
         missing = self._missing
@@ -230,13 +230,13 @@ class Wiegand:
             fault = e
         # What is left of a longer frame may look like a shorter one, with a right parity even.
         if missing == _TORN or (missing == _HEADLESS and (fault or n < _FRAME_MAX)):
-            self.held += 1
-            fault = FrameError("%s: hold the card up again" % self._words())
+            self.incomplete += 1
+            fault = FrameError("%s: hold the card up again" % self._why())
         if fault:
             raise fault
         return size
 
-    def _words(self):
+    def _why(self):
         # Why pulses may be missing.
         if self._cause:
             return "a card was held up while the chip was busy with " + self._cause

@@ -1,8 +1,8 @@
 """The access log: every decision, in flash before it is signalled, until the server has it.
 
-Promises: `note` never raises; an entry is in flash when it returns, or else, while the flash
+Promises: `append` never raises; an entry is in flash when it returns, or else, while the flash
 fails or is full, in memory, where the newest few are kept until it takes them; what is lost is
-counted. Entries made before the clock was set get their time by what is noted when it is set.
+counted. Entries made before the clock was set get their time from a record appended when it is.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from binascii import hexlify
 
 from kalitka.journal import entries
 from kalitka.journal.log import LAST, Log, read
-from kalitka.table.block import sound, write_sealed
+from kalitka.table.block import crc_ok, write_with_crc
 from micropython import const
 
 FOLDER = "journal"  # in the reader's flash
-_HELD_MAX = const(32)  # entries in memory
-_AGAIN = const(10)  # looks between two tries of a flash that failed
+_PENDING_MAX = const(32)  # entries in memory
+_RETRY_TICKS = const(10)  # ticks between two tries of a flash that failed
 _ENOSPC = const(28)
 _FAIR = const(64)  # records looked at between two chances for others to run
 
@@ -37,11 +37,11 @@ class AccessLog:
         self._size = size
         self._clock = clock
         self._report = report
-        self._held = []
+        self._pending = []
         self.session = os.urandom(entries.SESSION_SIZE)
         self._untimed = False  # there are entries of this session without a time
         self._fault = ""
-        self._looks = 0
+        self._ticks = 0
         self.log = None
         self.id = ""
         self.dropped = 0
@@ -49,48 +49,48 @@ class AccessLog:
         if self.log and self.log.damaged:
             report("log: %d pieces are damaged, their entries are lost" % self.log.damaged)
 
-    def note(self, source: int, state: int, reason: int, code: bytes = b"") -> None:
-        """Keep what happened now; see `entries.entry`. Signal it afterwards."""
+    def append(self, source: int, state: int, reason: int, code: bytes = b"") -> None:
+        """Append an entry of what happened now; see `entries.encode`. Signal it afterwards."""
         clock = self._clock
         try:
             if clock.is_set:
-                self._tell_time()
-                record = entries.entry(source, state, reason, clock.seconds(), code)
+                self._add_time()
+                record = entries.encode(source, state, reason, clock.seconds(), code)
             else:
                 self._untimed = True
-                record = entries.entry(source, state, reason, clock.uptime(), code, self.session)
-            self._keep(record)
+                record = entries.encode(source, state, reason, clock.uptime(), code, self.session)
+            self._store(record)
         except MemoryError:  # not even for these few bytes, or for words about it
             self.dropped += 1
 
-    def make_room(self) -> bool:
-        """Let what the server has give way, for a file system that is full.
+    def free_space(self) -> bool:
+        """Remove what the server has acknowledged, for a file system that is full.
 
-        Returns whether anything did.
+        Returns whether anything was removed.
         """
-        made = False
-        while self.log and self._give_way(self.log.mark):
-            made = True
-        return made
+        freed = False
+        while self.log and self._evict(self.log.acked):
+            freed = True
+        return freed
 
-    def look(self) -> None:
-        """Note the time if it became known, and try a flash that failed again; every second.
+    def tick(self) -> None:
+        """Append the time once it is known, and retry a flash that failed; call every second.
 
         Never raises.
         """
         try:
             if self._clock.is_set:
-                self._tell_time()
-            self._looks = (self._looks + 1) % _AGAIN
-            if not self._looks and (self._held or not self.log):
+                self._add_time()
+            self._ticks = (self._ticks + 1) % _RETRY_TICKS
+            if not self._ticks and (self._pending or not self.log):
                 self._flush()
         except MemoryError:  # not even for words about it
             pass
 
-    async def offset(self, number: int, session: bytes) -> int | None:
-        """Return what makes seconds since 1970 UTC of the uptimes of a session.
+    async def start_time(self, number: int, session: bytes) -> int | None:
+        """Return when a session started, in seconds since 1970 UTC; its uptimes count from there.
 
-        number: of a record of that session. None: what time it was then is not known, or not
+        number: of a record of that session. None if the time of that start is not known, or not
         yet. Raises OSError.
         """
         clock = self._clock
@@ -107,43 +107,43 @@ class AccessLog:
                     await asyncio.sleep(0)
         return None
 
-    def _tell_time(self):
+    def _add_time(self):
         if self._untimed:
             clock = self._clock
-            self._keep(entries.time_record(self.session, clock.uptime(), clock.seconds()))
+            self._store(entries.time_record(self.session, clock.uptime(), clock.seconds()))
             self._untimed = False
 
-    def _keep(self, record):
-        held = self._held
-        held.append(record)
+    def _store(self, record):
+        pending = self._pending
+        pending.append(record)
         self._flush()
         # The newest matter most: the oldest give way, in flash if that is of use.
-        if len(held) > _HELD_MAX and self._full and self._give_way(LAST):
+        if len(pending) > _PENDING_MAX and self._full and self._evict(LAST):
             self._flush()
-        while len(held) > _HELD_MAX:
-            if entries.time_in(held.pop(0)):
-                self._untimed = True  # it is told anew
+        while len(pending) > _PENDING_MAX:
+            if entries.time_in(pending.pop(0)):
+                self._untimed = True  # it is appended anew
             else:
                 self.dropped += 1
 
     def _flush(self):
-        # Brings what is held into flash, as far as it takes it.
+        # Brings what is pending into flash, as far as it takes it.
         self._full = False
-        held = self._held
+        pending = self._pending
         try:
             log = self.log or self._open()
-            while held:
+            while pending:
                 try:
-                    log.append(held[0])
+                    log.append(pending[0])
                 except OSError as e:
                     if e.errno != _ENOSPC:
                         raise
                     self._full = True
                     # What the server has can go without loss.
-                    if not self._give_way(log.mark):
+                    if not self._evict(log.acked):
                         raise
                     continue
-                held.pop(0)
+                pending.pop(0)
         except (OSError, MemoryError) as e:
             words = "the flash is full" if self._full else str(e) or type(e).__name__
             # A fault that lasts is told once.
@@ -156,9 +156,9 @@ class AccessLog:
             told = ", %d entries are lost" % self.dropped if self.dropped else ""
             self._report("log: kept in flash again%s" % told)
 
-    def _give_way(self, number):
+    def _evict(self, number):
         try:
-            return bool(self.log and self.log.give_way(number))
+            return bool(self.log and self.log.drop_oldest(number))
         except OSError:
             return False
 
@@ -167,13 +167,13 @@ class AccessLog:
         name = self._folder + "/id"
         data = memoryview(bytearray(9))
         n = read(name, 0, data)
-        if n == 8 and sound(data[:8]):
+        if n == 8 and crc_ok(data[:8]):
             data = bytes(data[:4])
         else:
             data = os.urandom(4)
             try:
                 with open(name, "wb") as file:
-                    write_sealed(file, data)
+                    write_with_crc(file, data)
             except OSError:
                 # The next start makes another one: what is sent until then, and not answered,
                 # may be there twice at the hub. That is less than no log at all.

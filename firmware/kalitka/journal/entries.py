@@ -25,7 +25,7 @@ _TIME = const(0x80)  # the first byte of a record that is no entry
 SESSION_SIZE = const(4)
 
 
-def entry(
+def encode(
     source: int, state: int, reason: int, seconds: int, code: bytes = b"", session: bytes = b""
 ) -> bytes:
     """Return the record of an entry.
@@ -65,8 +65,8 @@ def session_in(data: bytes) -> bytes:
     return data[6:10] if head & _UNTIMED and head < _RAW << 1 else b""
 
 
-def fields(data: bytes):
-    """Return (source, state, reason, seconds, code, session) of an entry, as given to `entry`.
+def decode(data: bytes):
+    """Return (source, state, reason, seconds, code, session) of an entry, as given to `encode`.
 
     None of a record that is no entry, or one of a later firmware.
     """

@@ -1,4 +1,4 @@
-"""A durable log in LittleFS: records of 1 to 300 bytes, numbered from 1, oldest giving way.
+"""A durable log in LittleFS: records of 1 to 300 bytes, numbered from 1, the oldest evicted.
 
 Promises: a record is in flash when `append` returns, whatever the power does then, and a cut
 loses nothing else; memory does not grow with the log, opening reads a few KiB of it; a damaged
@@ -11,12 +11,12 @@ from array import array
 from binascii import crc32
 from struct import pack_into
 
-from kalitka.table.block import sound, write_sealed
+from kalitka.table.block import crc_ok, write_with_crc
 from micropython import const
 
 RECORD_MAX = const(300)
-# The last number: the largest small integer where they have 31 bits. At 5,000 records a day it
-# is reached in 588 years; then `append` raises OSError.
+# The last number: the largest small int on ports with 31-bit small ints. At 5,000 records a day
+# it is reached in 588 years; then `append` raises OSError.
 LAST = const(0x3FFFFFFF)
 
 _BLOCK = const(4096)
@@ -44,10 +44,11 @@ class Log:
     size: bytes of flash that it may take in all, at least 32 KiB; else ValueError.
 
     last: the number of the newest record, 0 for none.
-    mark: what `set_mark` kept. lost: how many numbers gave way that were above it then, and what
-    `set_mark` was told of.
+    acked: the highest acknowledged record, kept in flash. lost: records evicted before they were
+    acknowledged, and those that `ack` was told were missing.
     damaged: pieces found damaged since it was opened: up to 128 bytes, or one large record.
-    spare: records from this number on do not give way, `append` raises OSError (ENOSPC) instead.
+    keep_from: records from this number on are never evicted, `append` raises OSError (ENOSPC)
+    instead.
     """
 
     def __init__(self, folder: str, size: int):
@@ -60,7 +61,7 @@ class Log:
         self._folder = folder + "/"
         self._page = bytearray(_PAGE)  # the newest one
         self._starts = array("i", [0] * _TAILS)  # the first number of each tail
-        self.spare = LAST
+        self.keep_from = LAST
         self.damaged = 0
         self._seen_in = self._seen_at = 0  # the last place in a segment found damaged
         # The checksum of the record whose append failed last, and its number, 0 for none.
@@ -68,7 +69,7 @@ class Log:
         self._recover()
         try:
             # One that took more before shrinks now: an append would have to do all of it.
-            while len(self._firsts) > self._limit() and self.give_way(LAST):
+            while len(self._firsts) > self._limit() and self.drop_oldest(LAST):
                 pass
         except OSError:
             pass  # then an append does it
@@ -90,7 +91,7 @@ class Log:
         size = len(data)
         if not 1 <= size <= RECORD_MAX:
             raise ValueError("a record has 1 to %d bytes" % RECORD_MAX)
-        self._settle()
+        self._refresh()
         check = crc32(data)
         if self._tried_as == self.last and self._tried_as and check == self._tried:
             # It had reached the flash.
@@ -100,7 +101,7 @@ class Log:
         if number > LAST:
             raise OSError(_ENOSPC)
         # Whatever fails from here on, what is in flash decides what there is.
-        self._unsettled = True
+        self._dirty = True
         self._tried = check
         self._tried_as = number
         size += 1 if size < 0x80 else 2
@@ -129,7 +130,7 @@ class Log:
             self._used = end - _CHECK
         self.last = number
         self._tried_as = 0
-        self._unsettled = False
+        self._dirty = False
         return number
 
     def _end_page(self):
@@ -175,7 +176,7 @@ class Log:
                     if not n:
                         self.damaged += 1
                         continue
-                    if _end_of(view, 0, n) <= self._spilled:
+                    if _last_in(view, 0, n) <= self._spilled:
                         continue
                 elif page:
                     view = page
@@ -219,52 +220,51 @@ class Log:
     def _begin_segment(self, number):
         while len(self._firsts) >= self._limit():
             following = (self._firsts + [number])[1]
-            if following > self.spare:
+            if following > self.keep_from:
                 raise OSError(_ENOSPC)
-            self._remove_oldest(following)
+            self._evict(following)
         open(self._segment_name(number), "wb").close()
         self._firsts.append(number)
 
-    def _remove_oldest(self, following):
-        lost = self.lost + max(0, following - max(self._firsts[0], self.mark + 1))
+    def _evict(self, following):
+        lost = self.lost + max(0, following - max(self._firsts[0], self.acked + 1))
         # The count first: what it counted is not there, and is removed at the next start.
-        self._save(self.mark, lost, following)
+        self._save(self.acked, lost, following)
         os.remove(self._segment_name(self._firsts[0]))
         self._firsts.pop(0)
 
-    def give_way(self, number: int) -> bool:
-        """Give the oldest segment's flash back, if no record in it is above `number`.
+    def drop_oldest(self, number: int) -> bool:
+        """Remove the oldest segment, if no record in it is above `number`; never the newest one.
 
-        For a file system that is full. Returns whether it was; never the newest one. Raises
-        OSError.
+        For a file system that is full. Returns whether it was removed. Raises OSError.
         """
-        self._settle()
+        self._refresh()
         if len(self._firsts) < 2 or self._firsts[1] - 1 > number:
             return False
-        self._unsettled = True
-        self._remove_oldest(self._firsts[1])
-        self._unsettled = False
+        self._dirty = True
+        self._evict(self._firsts[1])
+        self._dirty = False
         return True
 
-    def set_mark(self, number: int, missing: int = 0) -> None:
-        """Keep a number, durable on return; what is below the mark or above `last` moves nothing.
+    def ack(self, number: int, missing: int = 0) -> None:
+        """Acknowledge the records up to a number, durably; `acked` never falls or exceeds `last`.
 
-        missing: so many records up to it were not to be read; they count as lost from then on.
-        Raises OSError: then the mark is the old one, or the new one after the next start.
+        missing: records up to it that could not be read; they count as lost from then on.
+        Raises OSError: then `acked` is the old one, or the new one after the next start.
         """
-        self._settle()
+        self._refresh()
         number = min(number, self.last)
-        if number > self.mark:
-            self._unsettled = True
+        if number > self.acked:
+            self._dirty = True
             self._save(number, self.lost + missing, self._kept)
-            self._unsettled = False
+            self._dirty = False
 
-    def _save(self, mark, lost, kept):
+    def _save(self, acked, lost, kept):
         data = bytearray(12)
-        pack_into("<III", data, 0, mark, lost, kept)
+        pack_into("<III", data, 0, acked, lost, kept)
         with open(self._folder + "mark", "wb") as file:
-            write_sealed(file, data)
-        self.mark = mark
+            write_with_crc(file, data)
+        self.acked = acked
         self.lost = lost
         self._kept = kept
 
@@ -284,7 +284,7 @@ class Log:
                 size = _page_size(view, at, n)
                 if size < 0:
                     if size != -_GRID or (n - at >= _PAGE_MIN and any(view[at:n])):
-                        self._found_damage(place[1], place[2] + at)
+                        self._add_damage(place[1], place[2] + at)
                     at -= size
                     continue
                 number = _number(view, at + 4)
@@ -308,7 +308,7 @@ class Log:
     def _load(self, view, place):
         # Fills the view with whole pages from the place on; returns the bytes, -1 at the end.
         # A page that did not end where these bytes ended is damaged: so all of them were used.
-        self._settle()
+        self._refresh()
         first, segment, at = place
         while self._firsts and first <= self._spilled:
             firsts = self._firsts
@@ -317,13 +317,13 @@ class Log:
                 i -= 1
             if segment != firsts[i]:
                 segment = firsts[i]
-                at = self._place_of(segment, first, view) if first > segment else 0
+                at = self._seek(segment, first, view) if first > segment else 0
             n = read(self._segment_name(segment), at, view[: _GRID - at % _GRID])
             if n > 0:
                 place[:] = first, segment, at
                 return n
             if n and at < self._room:
-                self._found_damage(segment, at)
+                self._add_damage(segment, at)
                 at += _GRID - at % _GRID
             else:
                 # The end of this segment: what else it should have had is damaged.
@@ -333,7 +333,7 @@ class Log:
             while k > 0 and self._starts[k] > first:
                 k -= 1
             page, n = self._tail_page(k, view)
-            if n and _end_of(page, 0, n) >= first:
+            if n and _last_in(page, 0, n) >= first:
                 if page is not view:
                     view[:n] = page[:n]
                 place[:] = first, 0, 0
@@ -341,8 +341,8 @@ class Log:
             first = self._starts[k + 1] if k < self._tail else self.last + 1
         return -1
 
-    def _place_of(self, segment, first, view):
-        # Where to begin with a number: the last _GRID that is known to begin with one not above
+    def _seek(self, segment, first, view):
+        # Where to begin reading for a number: the last _GRID known to begin with one not above
         # it. A damaged one is not known to; a piece that came twice is whole behind it too.
         low = 0
         try:
@@ -360,7 +360,7 @@ class Log:
             pass  # it is met again where it is read
         return low * _GRID
 
-    def _found_damage(self, segment, at):
+    def _add_damage(self, segment, at):
         # Each place once, as long as they are met in order.
         if segment > self._seen_in or (segment == self._seen_in and at > self._seen_at):
             self._seen_in = segment
@@ -380,15 +380,16 @@ class Log:
     def _segment_name(self, first):
         return self._folder + "old/%08x" % first
 
-    def _settle(self):
-        if self._unsettled:
+    def _refresh(self):
+        # Goes by the flash again after an operation that failed midway.
+        if self._dirty:
             self._recover()
 
     def _recover(self):
-        self._unsettled = True
+        self._dirty = True
         view = memoryview(bytearray(_GRID))
         folder = self._folder[:-1]
-        _forget(folder)
+        _uncache(folder)
         try:
             names = os.listdir(folder + "/old")
         except OSError as e:
@@ -401,10 +402,10 @@ class Log:
                 except OSError as fault:
                     if fault.errno != 17:  # it is there
                         raise
-        self.mark = self.lost = self._kept = 0
+        self.acked = self.lost = self._kept = 0
         n = read(self._folder + "mark", 0, view[:17])
-        if n == 16 and sound(view[:16]):
-            self.mark = _number(view, 0)
+        if n == 16 and crc_ok(view[:16]):
+            self.acked = _number(view, 0)
             self.lost = _number(view, 4)
             self._kept = _number(view, 8)
         elif n:
@@ -428,7 +429,7 @@ class Log:
         if damaged != self.damaged:
             self.last = min(self.last + _SKIPPED * (self.damaged - damaged), LAST)
             self._end_page()
-        self._unsettled = False
+        self._dirty = False
 
     def _find_end(self, view):
         # How long the newest segment is, and the last number in it.
@@ -449,7 +450,7 @@ class Log:
             while begin < n:
                 size = _page_size(view, begin, n)
                 if size > 0:
-                    self._spilled = _end_of(view, begin, size)
+                    self._spilled = _last_in(view, begin, size)
                 elif n - begin >= _PAGE_MIN and any(view[begin:n]):
                     self.damaged += 1
                     size = -size
@@ -473,7 +474,7 @@ class Log:
                 break  # of the round before
             self._starts[k] = _number(view, 4)
             self._tail = k
-            end = _end_of(view, 0, size)
+            end = _last_in(view, 0, size)
             if end > self._spilled:
                 if self._used:
                     self._end_page()
@@ -499,11 +500,11 @@ def read(name: str, at: int, view: memoryview) -> int:
         except OSError as e:
             if e.errno == _ENOENT:
                 return 0
-            _forget(name)
+            _uncache(name)
     return -1
 
 
-def _forget(name):
+def _uncache(name):
     # LittleFS takes what it could not read for read, until it has read something else.
     for _ in range(_TRIES):
         try:
@@ -524,12 +525,12 @@ def _page_size(view, at, end):
     one = view[at] | view[at + 1] << 8
     other = (view[at + 2] | view[at + 3] << 8) ^ 0xFFFF
     for size in (one, other):
-        if _PAGE_MIN <= size <= end - at and sound(view[at + 4 : at + size]):
+        if _PAGE_MIN <= size <= end - at and crc_ok(view[at + 4 : at + size]):
             return size
     return -one if one == other and _PAGE_MIN <= one <= end - at else -_GRID
 
 
-def _end_of(view, at, size):
+def _last_in(view, at, size):
     # The last number of the page.
     number = _number(view, at + 4) - 1
     end = at + size - _CHECK

@@ -11,7 +11,7 @@ def reason_text(source: int, reason: int) -> str:
     """Return the reason in words, "" for none."""
     words = ()
     if source == SCANNER:
-        words = decision.WORDS
+        words = decision.REASONS
     elif source == DOOR:
         words = _DOOR
     if reason < len(words):

@@ -10,7 +10,7 @@ dropped, counted and reported; the rest goes on. Source: protocol, "Sync: the an
 
 A sink has `minute(minutes)`, `delete(code)`, `rules(text, at, n, marks)` and
 `dropped(line, reason)`. `rules` takes the whole lines of text[at:n] itself, and says of them in
-`marks` and its result what `sync_loops.pack_lines` does; it is called until that is 0. A code
+`marks` and its result what `sync_native.pack_lines` does; it is called until that is 0. A code
 whose rule was dropped it takes with an empty rule: the reader then knows the code and can say that
 it understands none of its rules.
 """
@@ -24,7 +24,7 @@ from micropython import const
 _ITEM_MAX = const(326)  # a line as far as it is looked at, one byte more and a newline
 _DIGITS_MAX = const(10)  # of a minute
 
-# What is wrong with a line, by the number that `sync_loops.pack_lines` returns.
+# What is wrong with a line, by the number that `sync_native.pack_lines` returns.
 FAULTS = {-4: "no _/ in line"}
 FAULTS.update(codes.FAULTS)
 FAULTS.update(packing.FAULTS)
@@ -74,7 +74,7 @@ class AnswerParser:
             elif self._state == _MINUTE:
                 at = self._feed_minute(data, at, n)
             elif self._state == _END_OF_FIRST:
-                at = self._feed_end_of_first(data, at)
+                at = self._feed_end(data, at)
             else:
                 raise AnswerError("the answer goes on after its end")
 
@@ -95,7 +95,7 @@ class AnswerParser:
 
     def _feed_minute(self, data, at, n):
         end = data.find(b"%", at, n)
-        self._take(data, at, n if end < 0 else end)
+        self._add(data, at, n if end < 0 else end)
         # Checked in every piece: a page of HTML is refused at its first byte.
         digits = bytes(self._item[: min(self._length, _ITEM_MAX)])
         if not digits.isdigit() and (digits or end == at):
@@ -115,7 +115,7 @@ class AnswerParser:
         stop = comma if comma >= 0 else end
         if data.find(b"\n", at, n if stop < 0 else stop) >= 0:
             raise AnswerError("not a sync answer: the first line has no second %")
-        self._take(data, at, n if stop < 0 else stop)
+        self._add(data, at, n if stop < 0 else stop)
         if stop < 0:
             return n
         # `%%` names no code at all; elsewhere an empty name is a fault.
@@ -135,7 +135,7 @@ class AnswerParser:
         self.deletes += 1
         self._sink.delete(code)
 
-    def _feed_end_of_first(self, data, at):
+    def _feed_end(self, data, at):
         byte = data[at]
         if byte == 0x0A:
             self._state = _LINES
@@ -151,13 +151,13 @@ class AnswerParser:
         if self._length:
             # A line that began in an earlier piece.
             end = data.find(b"\n", at, n)
-            self._take(data, at, n if end < 0 else end)
+            self._add(data, at, n if end < 0 else end)
             if end < 0:
                 return n
             self._end_line()
             at = end + 1
         at = self._pack(data, at, n)
-        self._take(data, at, n)
+        self._add(data, at, n)
         return n
 
     def _end_line(self):
@@ -179,7 +179,7 @@ class AnswerParser:
                 self._drop(FAULTS[fault], self._line - 1)
         return at
 
-    def _take(self, data, at, end):
+    def _add(self, data, at, end):
         # What does not fit is counted and thrown away: such an item is dropped at its end.
         room = _ITEM_MAX - 1 - self._length
         if room > 0:

@@ -17,7 +17,7 @@ _OK_MAX = const(80)  # bytes looked at of an answer of the access-logs endpoint
 _QUOTE_MAX = const(60)  # characters quoted of an answer that is none
 
 
-class Refused(NetError):
+class StatusError(NetError):
     """The server answered with another status than 200; `status` has it."""
 
     def __init__(self, status: int, words: str):
@@ -28,16 +28,15 @@ class Refused(NetError):
 class Client:
     """Talks to the server behind `http` as the reader `reader` with the site's secret `token`.
 
-    Both are str. at_hub: whether the last answer was one of our own hub, which knows more than
+    Both are str. from_hub: whether the last answer came from our own hub, which knows more than
     the protocol; only the answer to a sync or to entries says that it is not. None before the
-    first one. answered: True since a good answer to a sync; whoever wants to know of the next one
-    makes it False. secure: whether the server has to show a certificate, for which the time has
-    to be known.
+    first one. answered: True since a good answer to a sync; set it to False to wait for the next
+    one. secure: whether the server has to show a certificate, for which the time has to be known.
     """
 
     def __init__(self, http, token: str, reader: str):
         self._http = http
-        self.at_hub = None
+        self.from_hub = None
         self.answered = False
         self.secure = http.secure
         self._headers = (
@@ -50,10 +49,10 @@ class Client:
         """Ask for changes since `minute` (0: everything; None: all rules of `names`).
 
         names: a list of codes (bytes) that the answer is to speak of, None for all.
-        sink: as `AnswerParser` takes it, and with `settle()`, a generator of the work that has to
+        sink: as `AnswerParser` takes it, and with `drain()`, a generator of the work that has to
         be done before the next piece. Returns the AnswerParser, whose counters tell what came,
-        after the whole answer has come and was one. Raises NetError, Refused, AnswerError: then
-        what the sink was told is not to be believed.
+        after the whole answer has come and was one. Raises NetError, StatusError, AnswerError:
+        then what the sink got must not be applied.
         """
         http = self._http
         try:
@@ -75,24 +74,24 @@ class Client:
                 if not n:
                     break
                 parser.feed(piece, n)
-                if self.at_hub is None:
+                if self.from_hub is None:
                     # It is known who answers, even if this answer is more than there is room for.
-                    self.at_hub = http.ours
+                    self.from_hub = http.from_hub
                 await asyncio.sleep(0)
-                for _ in sink.settle():
+                for _ in sink.drain():
                     await asyncio.sleep(0)
             parser.finish(True)
-            self.at_hub = http.ours
+            self.from_hub = http.from_hub
             self.answered = True
             return parser
         finally:
-            http.done()
+            http.release()
 
     async def upload(self, size: int, pieces, more=()) -> None:
         """Send entries of the access log, and return when the server has them.
 
         pieces: gives the body when it is called, an iterable of bytes, `size` of them in all.
-        more: headers, as (name, value) of str, for our hub. Raises NetError, Refused.
+        more: headers, as (name, value) of str, for our hub. Raises NetError, StatusError.
         """
         http = self._http
         headers = self._headers + more
@@ -101,32 +100,32 @@ class Client:
             await self._expect_ok()
             text = await self._text(_OK_MAX, True)
         finally:
-            http.done()
+            http.release()
         # How many it says that it stored is nothing to act on: unknown cards may be left out.
         if text != "ok" and not (text.startswith("ok,") and text[3:].isdigit()):
             raise NetError("not an answer of the access-logs endpoint: %s" % text[:_QUOTE_MAX])
-        self.at_hub = http.ours
+        self.from_hub = http.from_hub
 
     async def time(self) -> tuple[int, str]:
         """Ask for the time. Returns (seconds since 1970 UTC, POSIX TZ as str).
 
-        An older server knows the zone in whole hours only. Raises NetError, Refused.
+        An older server knows the zone in whole hours only. Raises NetError, StatusError.
         """
         try:
             return await self._time(2)
-        except Refused as e:
+        except StatusError as e:
             if e.status != 404:
                 raise
         seconds, hours = await self._time(1)
         hours = int(hours)
         return seconds, "<%s%02d>%d" % ("-" if hours < 0 else "+", abs(hours), -hours)
 
-    def fading(self) -> bool:
-        """Tell whether the connection would be kept by `touch`, and lost without."""
-        return self._http.fading()
+    def expiring(self) -> bool:
+        """Return whether the connection will expire unless `touch` keeps it."""
+        return self._http.expiring()
 
     async def touch(self) -> None:
-        """Ask for something small, so that the connection is kept; it is no matter if it fails."""
+        """Keep the connection alive with a small request; a failure is ignored."""
         try:
             await self._time(2)
         except (MemoryError, OSError, ValueError, asyncio.TimeoutError):
@@ -138,7 +137,7 @@ class Client:
             await self._expect_ok()
             text = await self._text(_TIME_MAX)
         finally:
-            self._http.done()
+            self._http.release()
         # The zone has commas of its own: it stands between the first and the last one.
         _, first, rest = text.partition(",")
         zone, last, seconds = rest.rpartition(",")
@@ -151,17 +150,17 @@ class Client:
 
     async def _expect_ok(self):
         http = self._http
-        if http.ours:
-            self.at_hub = True
+        if http.from_hub:
+            self.from_hub = True
         if http.status == 200:
             return
         words = "the server answered %d" % http.status
         if http.status in (401, 403):
             words += ": it does not accept this reader's code or token"
-        if http.moved():
-            words += ": it has moved to %s; set server_url" % http.moved()[:_QUOTE_MAX]
+        if http.redirect():
+            words += ": it has moved to %s; set server_url" % http.redirect()[:_QUOTE_MAX]
         said = await self._text(_QUOTE_MAX)
-        raise Refused(http.status, "%s (%s)" % (words, said) if said else words)
+        raise StatusError(http.status, "%s (%s)" % (words, said) if said else words)
 
     async def _text(self, limit, whole=False):
         # The beginning of a short body as printable text, as far as it comes. whole: if it does

@@ -4,12 +4,12 @@ Promises: memory does not grow with the body; every wait has a deadline; a body 
 whole only if the length that was announced has come, or the last chunk has. Certificate and
 server name are always checked. Redirects are not followed and nothing is decompressed. A
 connection is used again only where the server said for how long it keeps it, or at once. The
-scanner is told when a TLS handshake begins, which it may put off, and when it is over. Errors are
+scanner is suspended for a TLS handshake, which it may put off, and resumed afterwards. Errors are
 NetError with the reason in words.
 """
 
-from kalitka import forget
-from kalitka.sync.net import NetError, connect, wait
+from kalitka import unload
+from kalitka.sync.net import NetError, connect, wait_for
 from micropython import const
 
 _BUFFER = const(512)  # bytes read at once: some twenty rule lines
@@ -27,23 +27,25 @@ _UNTIL_CLOSED = const(-1)
 class Http:
     """A server at `url`, one request at a time; connects when it is needed.
 
-    names: finds the address of a host name. uptime: a callable that gives seconds, steadily.
-    ca: the name of the file with the site's CA; for https:// only. patience: seconds that any
-    single wait may take (look-up, connect, handshake, send, next piece). scanner: has `leave` and
-    `back`, see `hardware.wiegand`; None where there is none to mind.
+    resolver: finds the address of a host name. uptime: a callable that gives seconds, steadily.
+    ca: the name of the file with the site's CA; for https:// only. timeout: seconds that any
+    single wait may take (look-up, connect, handshake, send, next piece). scanner: has `suspend`
+    and `resume`, see `hardware.wiegand`; None if there is none.
 
-    status: of the last answer. ours: whether it came from our own hub. secure: whether it is
-    https. Raises ValueError if the url is none.
+    status: of the last answer. from_hub: whether it came from our own hub. secure: whether it is
+    https. Raises ValueError if the url is not valid.
     """
 
-    def __init__(self, url: str, names, uptime, ca: str = "", patience: float = 15, scanner=None):
+    def __init__(
+        self, url: str, resolver, uptime, ca: str = "", timeout: float = 15, scanner=None
+    ):
         from kalitka.sync.address import split_url
 
         self.secure, self._host, self._port, self.base = split_url(url)
-        self._names = names
+        self.resolver = resolver
         self._uptime = uptime
         self._ca = ca
-        self._patience = patience
+        self.timeout = timeout
         self._scanner = scanner
         self._where = "%s:%d" % (self._host, self._port)
         self._tls = None
@@ -59,7 +61,7 @@ class Http:
         self._idle_until = 0
         self._location = ""
         self.status = 0
-        self.ours = False
+        self.from_hub = False
 
     async def request(self, method: str, path: str, headers, length: int = 0, pieces=None) -> int:
         """Send a request and read the answer up to its body. Returns the status.
@@ -88,7 +90,7 @@ class Http:
         except NetError:
             if not self.status:
                 # Perhaps it has moved to another address.
-                self._names.doubt(self._host)
+                self.resolver.expire(self._host)
             raise
 
     async def read(self, out: bytearray) -> int:
@@ -119,8 +121,8 @@ class Http:
             raise NetError("no line end behind a chunk")
         return n
 
-    def fading(self) -> bool:
-        """Tell whether a TLS connection is kept that will end in some seconds, for want of use.
+    def expiring(self) -> bool:
+        """Return whether a TLS connection is kept that will expire in some seconds if not used.
 
         A request now costs less than the handshake of the next one without it.
         """
@@ -128,12 +130,12 @@ class Http:
         kept = self.secure and self._stream and self._idle_s >= _WORTH_S
         return bool(kept and 0 < left <= _FADING_S)
 
-    def moved(self) -> str:
-        """Return where the server says that it has moved to (str), "" if it does not."""
+    def redirect(self) -> str:
+        """Return the target of a redirect (str), "" if the answer is not one."""
         return self._location if 300 <= self.status < 400 else ""
 
-    def done(self) -> None:
-        """Let go of the connection, unless it can be used again."""
+    def release(self) -> None:
+        """Release the connection: close it unless it can be used again."""
         # What comes behind a body is no beginning of the next answer.
         if not (self._keep and self._over) or self._at < self._end:
             self.close()
@@ -142,7 +144,7 @@ class Http:
     def close(self) -> None:
         """Close the connection, if there is one; never raises for what the other side did."""
         if self._scanner:
-            self._scanner.back()
+            self._scanner.resume()
         stream = self._stream
         self._stream = None
         if stream:
@@ -152,7 +154,7 @@ class Http:
                 pass
 
     async def _open(self):
-        address = await self._names.find(self._host)
+        address = await self.resolver.find(self._host)
         if self.secure and not self._tls:
             # Only who needs it pays for it in memory.
             from kalitka.sync import tls
@@ -160,10 +162,10 @@ class Http:
             try:
                 self._tls = tls.context(self._ca)
             finally:
-                forget("sync.tls")
+                unload("sync.tls")
         doing = "connecting to " + self._where
         self._stream = await connect(
-            address, self._port, self._tls, self._host, self._patience, doing, self._scanner
+            address, self._port, self._tls, self._host, self.timeout, doing, self._scanner
         )
         self._met = not self.secure
 
@@ -187,7 +189,7 @@ class Http:
             status = await self._head()
             self._met = True
             if self._scanner:
-                self._scanner.back()
+                self._scanner.resume()
             if status >= 200:
                 self.status = status
                 return status
@@ -207,7 +209,7 @@ class Http:
         # The handshake is done with what is sent first.
         doing = "%s %s" % ("sending to" if self._met else "the handshake with", self._where)
         assert self._stream
-        await wait(self._stream.send(data), self._patience, doing)
+        await wait_for(self._stream.send(data), self.timeout, doing)
 
     async def _fill(self):
         # Reads what has come into the buffer; returns 0 at the connection's end.
@@ -215,7 +217,7 @@ class Http:
         n = None
         while n is None:  # a stream may wake up with nothing to read yet
             coming = self._stream.readinto(self._buffer)
-            n = await wait(coming, self._patience, "reading the answer")
+            n = await wait_for(coming, self.timeout, "reading the answer")
         self._at = 0
         self._end = n
         return n
@@ -249,7 +251,7 @@ class Http:
             raise NetError("the server does not speak HTTP/1.1")
         self._keep = line.startswith(b"HTTP/1.1")
         self._idle_s = _IDLE_S
-        self._chunked = self._over = self.ours = False
+        self._chunked = self._over = self.from_hub = False
         self._left = _UNTIL_CLOSED
         self._location = ""
         size = 0
@@ -294,7 +296,7 @@ class Http:
             if seconds.isdigit() and len(seconds) < 6:
                 self._idle_s = int(seconds) - 2
         elif name == b"x-kalitka":
-            self.ours = True
+            self.from_hub = True
         elif name == b"location":
             self._location = "".join(chr(b) for b in value if 32 <= b < 127)
 

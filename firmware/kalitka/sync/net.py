@@ -1,6 +1,6 @@
 """Waiting for the network: every wait has its deadline, every failure its words.
 
-`wait` is how the rest of `sync` waits. Promises: nothing here blocks the loop, and no socket
+`wait_for` is how the rest of `sync` waits. Promises: nothing here blocks the loop, and no socket
 outlives its exchange.
 """
 
@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 
-from kalitka import forget
+from kalitka import unload
 from micropython import const
 
 # After a failure: seconds to the next try, twice as many each time.
@@ -31,54 +31,54 @@ class NetError(OSError):
     """The exchange failed. The message says what went wrong, in words."""
 
 
-class Silent(NetError):
-    """Nothing was heard at all: it may be the network itself that is dead."""
+class NoReply(NetError):
+    """No reply at all: the link itself may be down."""
 
 
 class BadCertificate(NetError):
     """The server's certificate is not the one that the site's CA vouches for, at this time."""
 
 
-async def wait(awaitable, patience: float, doing: str):
-    """Return what `awaitable` gives within `patience` seconds; `doing` names it in the error.
+async def wait_for(awaitable, timeout: float, doing: str):
+    """Return what `awaitable` gives within `timeout` seconds; `doing` names it in the error.
 
-    Raises Silent if the time is over, BadCertificate, NetError for what the system reports.
+    Raises NoReply if the time is over, BadCertificate, NetError for what the system reports.
     """
     try:
-        return await asyncio.wait_for(awaitable, patience)
+        return await asyncio.wait_for(awaitable, timeout)
     except asyncio.TimeoutError:
-        raise Silent("no answer in %s s while %s" % (patience, doing))
+        raise NoReply("no answer in %s s while %s" % (timeout, doing))
     except NetError:
         raise
     except ValueError as e:
         # So MicroPython's TLS says what is wrong with a certificate.
         raise BadCertificate("certificate not accepted while %s: %s" % (doing, str(e).strip()))
     except OSError as e:
-        raise told(e, doing)
+        raise net_error(e, doing)
 
 
-def told(error: OSError, doing: str) -> NetError:
-    """Return the system's error as one of ours."""
+def net_error(error: OSError, doing: str) -> NetError:
+    """Return the NetError for an error of the system."""
     silent = error.errno in (errno.EHOSTUNREACH, errno.ETIMEDOUT)
-    return (Silent if silent else NetError)("%s while %s" % (words_of(error), doing))
+    return (NoReply if silent else NetError)("%s while %s" % (describe(error), doing))
 
 
-def is_told(words: str, last: str) -> bool:
-    """Tell whether a failure is the one that was told last: what lasts is told once.
+def same_fault(words: str, last: str) -> bool:
+    """Return whether a failure is the one that was reported last: what lasts is reported once.
 
     How much memory is free is another number each time, and no other failure.
     """
     if " KiB are free" not in words:
         return words == last
-    return _without_digits(words) == _without_digits(last)
+    return _letters(words) == _letters(last)
 
 
-def _without_digits(words):
+def _letters(words):
     return "".join([letter for letter in words if not letter.isdigit()])
 
 
-def words_of(error: Exception) -> str:
-    """Return an error of ours or of the system in words."""
+def describe(error: Exception) -> str:
+    """Describe an error of ours or of the system in words."""
     if isinstance(error, asyncio.TimeoutError):
         return "the answer trickled for too long"
     args = error.args
@@ -89,16 +89,16 @@ def words_of(error: Exception) -> str:
     try:
         from kalitka.system import memory
 
-        words = memory.want(error)
+        words = memory.describe(error)
         del memory
-        forget("system.memory")
+        unload("system.memory")
     except MemoryError:  # not even for these words
         return "not enough memory"
     # TLS has a name for each of its numbers.
     return words or "error %s" % (args[-1] if args else error)
 
 
-def pause_after(failures: int, interval: float) -> float:
+def backoff(failures: int, interval: float) -> float:
     """Return the seconds to wait after so many failures in a row, at least one.
 
     Doubled each time, up to five minutes or the `interval` of good times, and never the same for
@@ -108,35 +108,35 @@ def pause_after(failures: int, interval: float) -> float:
     return pause * (128 + os.urandom(1)[0] // 2) // 256 + 1
 
 
-def queue():
-    """Return where asyncio waits for sockets: the way to wait for one without a stream."""
+def io_queue():
+    """Return asyncio's I/O queue (an internal of it), to wait for a socket without a stream."""
     return asyncio.core._io_queue  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def connect(
-    address: str, port: int, tls, name: str, patience: float, doing: str, scanner=None
+    address: str, port: int, tls, name: str, timeout: float, doing: str, scanner=None
 ):
     """Return a Stream to `address` (of the form 10.0.0.1).
 
     tls: an SSLContext, whose handshake is done with what is sent first and asks for the
-    certificate of `name`; None for a plain connection. scanner: has `leave`, see
-    `hardware.wiegand`: a handshake, in which the chip hears no card, waits for its leave. Raises
-    Silent, NetError.
+    certificate of `name`; None for a plain connection. scanner: has `suspend`, see
+    `hardware.wiegand`: a handshake, in which the chip hears no card, waits for it. Raises
+    NoReply, NetError.
     """
     stream = None
     try:
         stream = Stream(address, port)
-        await wait(stream.writable(), patience, doing)
+        await wait_for(stream.writable(), timeout, doing)
         if tls:
             if scanner:
-                await scanner.leave("TLS")
+                await scanner.suspend("TLS")
             stream.secure(tls, name)
         return stream
     except BaseException as e:  # the end of this task as well: sockets are few
         if stream:
             stream.close()
         if isinstance(e, OSError) and not isinstance(e, NetError):
-            raise told(e, doing)
+            raise net_error(e, doing)
         raise
 
 
@@ -167,7 +167,7 @@ class Stream(asyncio.StreamReader):
 
     def writable(self):
         """Wait until something can be sent: the connection is there, or was refused."""
-        yield queue().queue_write(self.s)
+        yield io_queue().queue_write(self.s)
 
     async def send(self, data: bytes | bytearray) -> None:
         """Send all of it."""

@@ -10,9 +10,9 @@ server or network ends the loop or touches the table; while it works, others run
 import asyncio
 import gc
 
-from kalitka import forget
-from kalitka.sync.client import Refused
-from kalitka.sync.net import BadCertificate, Silent, is_told, pause_after, words_of
+from kalitka import unload
+from kalitka.sync.client import StatusError
+from kalitka.sync.net import BadCertificate, NoReply, backoff, describe, same_fault
 from micropython import const
 
 _ENOSPC = const(28)
@@ -21,7 +21,7 @@ _HOUR = const(3600)
 _NEVER = const(0x3FFFFFFF)  # uptime in seconds
 _DAY_S = const(86400)
 _LONGEST_S = const(1800)
-# So many silent exchanges in a row, and the link is not believed any more.
+# After so many exchanges in a row without a reply the link is reset.
 _SILENT_MAX = const(3)
 _POSTPONED_S = const(600)  # a full sync that was due and failed
 _SAME_CARD_S = const(30)  # the same unknown card is not asked for again within
@@ -44,7 +44,7 @@ class Poller:
     """Keeps `table` in step with the server that `client` talks to.
 
     clock: has `is_set` and `uptime()`. keeper: sets it; see `sync.timekeeper`.
-    wifi: has `connected()`, `since` and `distrust()`; see `system.link`.
+    link: has `connected()`, `connects` and `reset()`; see `system.link`.
     report: a callable that takes a line of text (str) for the log.
     uploader: sends the access log over the same connection, between two polls; see
     `sync.uploader`.
@@ -52,17 +52,17 @@ class Poller:
     and `ask_` is looked at.
 
     error: why the last poll failed, in words, "" if it did not. polls, failures, full_syncs: how
-    many. succeeded: when the last one did, uptime in seconds; -1 for never. longest: seconds that
+    many. succeeded: when the last one did, uptime in seconds; -1 for never. timeout: seconds that
     an answer may take, however steadily it trickles.
     """
 
-    def __init__(self, client, table, clock, keeper, wifi, report, settings, uploader):
+    def __init__(self, client, table, clock, keeper, link, report, settings, uploader):
         self._client = client
         self._uploader = uploader
         self._table = table
         self._clock = clock
         self._keeper = keeper
-        self._wifi = wifi
+        self._link = link
         self._report = report
         # The rest of the settings need not be held for ever.
         self._seconds = settings["poll_seconds"]
@@ -70,49 +70,49 @@ class Poller:
         self._full_hours = settings["full_sync_hours"]
         self._full_after_403 = settings["full_sync_after_403"]
         self._full_after_changes = settings["full_sync_after_changes_minutes"]
-        self._names = [code.encode() for code in settings["codes"]] or None
+        self._codes = [code.encode() for code in settings["codes"]] or None
         self._next = 0  # all of these: uptime in seconds
-        self._save_due = self._told_due = clock.uptime() + _HOUR
+        self._save_due = self._summary_due = clock.uptime() + _HOUR
         self._scrub_due = 0
         self._full_due = 0 if settings["full_sync_at_start"] else self._daily()
-        self._wanted = None  # a card to be asked for
+        self._card = None  # a card to be asked for
         self._asked = b""
         self._asked_until = 0
         self._failures = 0  # in a row
         self._silent = 0
-        self.longest = _LONGEST_S
+        self.timeout = _LONGEST_S
         self.error = ""
         self.polls = self.failures = self.full_syncs = 0
         self.succeeded = -1
 
     async def run(self) -> None:
         """Poll for ever."""
-        wifi = self._wifi
+        link = self._link
         uploader = self._uploader
-        link = 0
+        connects = 0
         while True:
             now = self._clock.uptime()
-            if not wifi.connected():
+            if not link.connected():
                 # The network is looked for by others.
                 self._keeper.offline()
-            elif now >= self._next or wifi.since != link:
+            elif now >= self._next or link.connects != connects:
                 # At once over a new link, however long the pause was to be.
-                if wifi.since != link:
-                    uploader.again = 0
-                link = wifi.since
+                if link.connects != connects:
+                    uploader.retry_at = 0
+                connects = link.connects
                 await self.attempt()
                 self._next = self._clock.uptime() + self._pause()
-            elif self._wanted:
-                await self.ask_for_card()
-            elif self._client.at_hub is not None and uploader.due(now):
+            elif self._card:
+                await self.fetch_card()
+            elif self._client.from_hub is not None and uploader.due(now):
                 # Not before it is known to whom.
                 await uploader.send()
-            elif self._client.fading():
+            elif self._client.expiring():
                 await self._client.touch()
             if now >= self._scrub_due:
                 self._scrub(now)
-            if now >= self._told_due:
-                self._told_due = now + _HOUR
+            if now >= self._summary_due:
+                self._summary_due = now + _HOUR
                 self._report("sync: " + self.summary())
             await asyncio.sleep(_LOOK_S)
 
@@ -120,11 +120,11 @@ class Poller:
         """Poll once, whatever comes of it; returns whether it worked."""
         gc.collect()
         self.polls += 1
-        await self._keeper.keep()
+        await self._keeper.sync()
         if not await self._guarded(self.poll()):
             return False
         if self.succeeded < 0:
-            # Told once, and to `deploy` as well: who the server is has been proven, if it has.
+            # Reported once, for `deploy` as well: the server has proven who it is, if over TLS.
             how = " over TLS" if self._client.secure else ""
             self._report("sync: works%s, table of minute %d" % (how, self._table.minute))
         elif self.error:
@@ -136,24 +136,24 @@ class Poller:
 
     async def poll(self) -> None:
         """Ask once and apply the answer. Raises what went wrong; the table is then as before."""
-        if await self._ask() == 0:
+        if await self._sync() == 0:
             # The server wants this reader to take everything anew.
             self._report("sync: the server asks for a full sync")
-            await self._ask()
+            await self._sync()
         if self._clock.uptime() >= self._save_due:
             self._save_due = self._clock.uptime() + _HOUR
             self._table.save_minute()
 
-    def want(self, code: bytes | bytearray, n: int) -> None:
-        """Take note of the unknown card `code[:n]`: it is asked for at once, if settings say so.
+    def request(self, code: bytes | bytearray, n: int) -> None:
+        """Request the rules of the unknown card `code[:n]` at once, if the settings say so.
 
         A reader that is limited to a list of codes asks for no others.
         """
-        if self._ask_cards and not self._names and not self._wanted:
+        if self._ask_cards and not self._codes and not self._card:
             wanted = bytes(code[:n])
             now = self._clock.uptime()
             if wanted != self._asked or now >= self._asked_until:
-                self._wanted = self._asked = wanted
+                self._card = self._asked = wanted
                 self._asked_until = now + _SAME_CARD_S
 
     def summary(self) -> str:
@@ -184,53 +184,53 @@ class Poller:
         interval = self._seconds
         if not self._failures:
             return interval
-        return pause_after(self._failures, interval)
+        return backoff(self._failures, interval)
 
     async def _guarded(self, work):
-        # Does the work; a failure is told, returns whether there was none.
+        # Does the work and reports a failure; returns whether there was none.
         try:
             await work
         except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
-            words = words_of(e)
+            words = describe(e)
             if e.args and e.args[0] == _ENOSPC:
-                if self._uploader.journal.make_room():
+                if self._uploader.journal.free_space():
                     words += ": entries of the log that were sent give way"
             elif isinstance(e, BadCertificate) and not self._clock.is_set:
                 words = "the clock is not set, so no certificate is valid: %s" % words
-            elif isinstance(e, Refused) and e.status == 403 and self._full_after_403:
+            elif isinstance(e, StatusError) and e.status == 403 and self._full_after_403:
                 # What changed in the meantime may never be told.
                 self._full_due = 0
             self._fail(words)
-            self._silent = self._silent + 1 if isinstance(e, Silent) else 0
+            self._silent = self._silent + 1 if isinstance(e, NoReply) else 0
             if self._silent >= _SILENT_MAX:
                 self._silent = 0
-                self._wifi.distrust()
+                self._link.reset()
         else:
             self._silent = 0
             return True
         return False
 
-    async def _ask(self):
-        # One exchange, or two. Returns the minute that came of a change asked for, else a true
-        # value.
+    async def _sync(self):
+        # Syncs in one exchange, or two. Returns the minute received by an incremental one, else a
+        # true value.
         table = self._table
         full = not table.minute or bool(table.fault) or self._clock.uptime() >= self._full_due
         spoke_seconds = table.seconds
         minute = 0 if full else table.minute
         try:
-            changes = await self._exchange(minute, self._names)
+            changes = await self._exchange(minute, self._codes)
             # Twice at most: asked for what it is, and then for what comes in another order.
-            while changes.again:
-                again = changes.again
+            while changes.retry:
+                retry = changes.retry
                 self._report("sync: the answer is not the table: asked for again")
                 del changes  # its memory is the other one's
-                changes = await self._exchange(minute, self._names, again)
+                changes = await self._exchange(minute, self._codes, retry)
         except Exception as e:
-            if full and table.minute and not isinstance(e, (Refused, Silent)):
+            if full and table.minute and not isinstance(e, (StatusError, NoReply)):
                 # Too much for somebody on the way, or for this reader: changes go on meanwhile.
                 self._full_due = self._clock.uptime() + _POSTPONED_S
             raise
-        self._tell("full" if full else "incremental", changes)
+        self._show("full" if full else "incremental", changes)
         if table.seconds and not spoke_seconds:
             self._report(
                 "sync: a day time above 1440: from now on all are taken as seconds; "
@@ -246,31 +246,31 @@ class Poller:
             self._full_due = min(self._full_due, self._clock.uptime() + int(after * 60))
         return changes.received
 
-    async def ask_for_card(self) -> None:
-        """Ask for all rules of the card that is wanted, and of no other; the minute stays."""
-        names = [self._wanted]
-        self._wanted = None
+    async def fetch_card(self) -> None:
+        """Fetch all rules of the requested card, and of no other; the minute stays."""
+        names = [self._card]
+        self._card = None
         if names[0] and self._table.minute and not self._table.fault:
-            await self._guarded(self._ask_for(names))
+            await self._guarded(self._fetch(names))
 
-    async def _ask_for(self, names):
-        self._tell("unknown card", await self._exchange(None, names))
+    async def _fetch(self, names):
+        self._show("unknown card", await self._exchange(None, names))
 
-    async def _exchange(self, minute, names, again=0):
+    async def _exchange(self, minute, names, retry=0):
         # Asks once and applies what comes.
         table = self._table
         changes = _Changes(table)
         try:
             if minute == 0:
                 # At once: the earlier, the more of the heap is in one piece.
-                changes.begin(True, again)
+                changes.begin(True, retry)
             answer = self._client.sync(minute, changes, names)
             try:
-                changes.count(await asyncio.wait_for(answer, self.longest))
+                changes.count(await asyncio.wait_for(answer, self.timeout))
             finally:
                 # Its memory is the commit's.
                 del answer
-                forget(*_PARSING)
+                unload(*_PARSING)
             if minute is not None:
                 minute = changes.received
             await changes.commit(table.minute if minute is None else minute)
@@ -278,7 +278,7 @@ class Poller:
             changes.end()
         return changes
 
-    def _tell(self, kind, changes):
+    def _show(self, kind, changes):
         if changes.changed or changes.lost or kind == "full":
             self._report(
                 "sync: %s, %d rules, %d codes changed, minute %d"
@@ -292,8 +292,8 @@ class Poller:
     def _fail(self, words):
         self.failures += 1
         self._failures += 1
-        # A fault that lasts is told once, not every minute.
-        if not is_told(words, self.error):
+        # A fault that lasts is reported once, not every minute.
+        if not same_fault(words, self.error):
             self._report("sync: failed: %s" % words)
         self.error = words
 
@@ -302,7 +302,7 @@ class _Changes:
     # The answer's sink: everything goes into a transaction, which begins with the first change.
 
     changed = overflowed = 0
-    again = 0
+    retry = 0
 
     def __init__(self, table):
         self._table = table
@@ -314,8 +314,8 @@ class _Changes:
         self.lost = parser.dropped
         self.reasons = parser.reasons
 
-    def begin(self, full, again=0):
-        self._transaction = transaction = self._table.begin(full, again)
+    def begin(self, full, retry=0):
+        self._transaction = transaction = self._table.begin(full, retry)
         return transaction
 
     def minute(self, minute):
@@ -325,10 +325,10 @@ class _Changes:
         (self._transaction or self.begin(False)).delete(code)
 
     def rules(self, text, at, n, marks):
-        return (self._transaction or self.begin(False)).take(text, at, n, marks)
+        return (self._transaction or self.begin(False)).add_lines(text, at, n, marks)
 
-    def settle(self):
-        return self._transaction.settle() if self._transaction else ()
+    def drain(self):
+        return self._transaction.drain() if self._transaction else ()
 
     def dropped(self, line, reason):
         # Counted by the parser and told together at the end.
@@ -337,7 +337,7 @@ class _Changes:
     async def commit(self, minute):
         transaction = self._transaction
         if not transaction:
-            self._table.confirm(minute, self._table.seconds)
+            self._table.set_minute(minute, self._table.seconds)
             return
         steps = transaction.commit(minute)
         try:
@@ -348,12 +348,12 @@ class _Changes:
             steps.close()
         self.changed = transaction.changed
         self.overflowed = transaction.overflowed
-        self.again = transaction.again
+        self.retry = transaction.retry
 
     def end(self):
         if self._transaction:
             self._transaction.abort()
             self._transaction = None
-            forget(*_APPLYING)
+            unload(*_APPLYING)
             # Before anything else takes a piece out of the middle.
             gc.collect()

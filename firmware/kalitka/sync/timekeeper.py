@@ -5,34 +5,34 @@ How that is done stands in `sync.timesources`, which is loaded for it and then f
 
 import asyncio
 
-from kalitka import forget
-from kalitka.sync.net import is_told, words_of
+from kalitka import unload
+from kalitka.sync.net import describe, same_fault
 from micropython import const
 
 _LOOK_S = const(1)
 _HOUR = const(3600)
 _DAY = const(86400)
-_SOURCES = "sync.timesources", "sync.datagram", "sync.address"
+_SOURCES = "sync.timesources", "sync.udp", "sync.address"
 
 
 class TimeKeeper:
     """Sets `clock` (see `system.clock`) when it is due.
 
-    client: the server (see `sync.client`) or None. ntp_server: `HOST[:PORT]` or "". names: finds
-    addresses. chip: has `read() -> seconds or -1` and `write(seconds)`, or None. keep_zone: is
-    told the server's zone (str) once the clock has it; None to take none from there. report: takes
-    a line of text (str) for the log.
+    client: the server (see `sync.client`) or None. ntp_server: `HOST[:PORT]` or "". resolver: a
+    Resolver. chip: has `read() -> seconds or -1` and `write(seconds)`, or None. save_zone: called
+    with the server's zone (str) once the clock has it; None to ignore that zone. report: takes a
+    line of text (str) for the log.
 
-    source: who set the clock last, in words.
+    source: what set the clock last, in words.
     """
 
-    def __init__(self, clock, client, ntp_server, names, chip, keep_zone, report):
+    def __init__(self, clock, client, ntp_server, resolver, chip, save_zone, report):
         self.clock = clock
         self.client = client
         self.ntp_server = ntp_server
-        self.names = names
+        self.resolver = resolver
         self.chip = chip
-        self.keep_zone = keep_zone
+        self.save_zone = save_zone
         self.report = report
         self._due = self._chip_due = 0  # uptime in seconds
         self._faults = {}  # of each source, in words
@@ -47,13 +47,13 @@ class TimeKeeper:
         """
         while True:
             if wifi.connected():
-                await self.keep()
+                await self.sync()
             else:
                 self.offline()
             await asyncio.sleep(_LOOK_S)
 
-    async def keep(self) -> None:
-        """Ask for the time over the network if it is due. A failure is only reported."""
+    async def sync(self) -> None:
+        """Set the clock over the network if that is due. A failure is only reported."""
         clock = self.clock
         if clock.uptime() < self._due:
             return
@@ -64,7 +64,7 @@ class TimeKeeper:
             taken = await timesources.ask_network(self)
         except MemoryError as e:  # for the code of it, or for an answer
             self.fail("the network", e)
-        forget(*_SOURCES)
+        unload(*_SOURCES)
         if not taken:
             self.offline()
         # A clock that is not set keeps people out: asked for again at every occasion.
@@ -84,17 +84,17 @@ class TimeKeeper:
             timesources.ask_chip(self)
         except MemoryError as e:
             self.fail("the clock chip", e)
-        forget(*_SOURCES)
+        unload(*_SOURCES)
 
     def fail(self, source: str, error: Exception) -> None:
-        """Take note that a source did not set the clock, and why."""
-        words = words_of(error)
-        # A fault that lasts is told once, not every minute.
-        if not is_told(words, self._faults.get(source, "")):
+        """Report that a source did not set the clock, and why."""
+        words = describe(error)
+        # A fault that lasts is reported once, not every minute.
+        if not same_fault(words, self._faults.get(source, "")):
             self.report("clock: not set by %s: %s" % (source, words))
         self._faults[source] = words
 
     def succeed(self, source: str) -> None:
-        """Take note that a source did set it."""
+        """Record that a source did set it."""
         self._faults.pop(source, None)
         self.source = source

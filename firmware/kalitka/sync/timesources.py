@@ -1,7 +1,7 @@
 """Who sets the clock: the server, else a time server, else a clock chip.
 
-Promises: every step of the clock is told with its size; who cannot prove who they are may set a
-clock that is not set, but move one that is only by so much.
+Promises: every step of the clock is reported with its size; a source that cannot prove its
+identity may set a clock that is not set, but move one that is only by so much.
 
 Loaded when the time is due: see `sync.timekeeper`, whose TimeKeeper is `keeper` here.
 """
@@ -9,8 +9,8 @@ Loaded when the time is due: see `sync.timekeeper`, whose TimeKeeper is `keeper`
 import os
 
 from kalitka.access.timezone import ZoneError
+from kalitka.sync import udp
 from kalitka.sync.address import split_port
-from kalitka.sync.datagram import ask
 from kalitka.sync.net import NetError
 from micropython import const
 
@@ -24,7 +24,7 @@ _CHIP_MOVES = const(60)
 _SERVER = "the server"
 _NTP = "a time server"
 _CHIP = "the clock chip"
-_UNHEARD_OF = const(2)  # seconds; a step up to that is not told
+_STEP_UNREPORTED = const(2)  # seconds; a smaller step is not reported
 
 
 async def ask_network(keeper) -> bool:
@@ -41,7 +41,7 @@ def ask_chip(keeper) -> None:
     """Set the clock by the clock chip, if that knows the time."""
     seconds = keeper.chip.read()
     if seconds >= 0:
-        _take(keeper, seconds, _CHIP, _CHIP_MOVES)
+        _set(keeper, seconds, _CHIP, _CHIP_MOVES)
 
 
 async def _ask_server(keeper):
@@ -52,12 +52,12 @@ async def _ask_server(keeper):
     except (OSError, ValueError) as e:
         keeper.fail(_SERVER, e)
         return False
-    if not _take(keeper, seconds, _SERVER, _ANY):
+    if not _set(keeper, seconds, _SERVER, _ANY):
         return False
-    if keeper.keep_zone:
+    if keeper.save_zone:
         try:
             keeper.clock.set_zone(zone)
-            keeper.keep_zone(zone)
+            keeper.save_zone(zone)
         except ZoneError as e:
             keeper.report("clock: the server's zone is not taken: %s" % e)
     return True
@@ -67,14 +67,14 @@ async def _ask_ntp(keeper):
     if not keeper.ntp_server:
         return False
     try:
-        seconds = await ntp_time(keeper.ntp_server, keeper.names)
+        seconds = await ntp_time(keeper.ntp_server, keeper.resolver)
     except (OSError, ValueError) as e:
         keeper.fail(_NTP, e)
         return False
-    return _take(keeper, seconds, _NTP, _NTP_MOVES)
+    return _set(keeper, seconds, _NTP, _NTP_MOVES)
 
 
-def _take(keeper, seconds, source, moves):
+def _set(keeper, seconds, source, moves):
     clock = keeper.clock
     try:
         step = clock.step_to(seconds) if clock.is_set else None
@@ -84,30 +84,29 @@ def _take(keeper, seconds, source, moves):
     except ValueError as e:
         keeper.fail(source, e)
         return False
-    if source != keeper.source or step is None or abs(step) > _UNHEARD_OF:
-        keeper.report("clock: set by %s%s" % (source, _moved(step)))
+    if source != keeper.source or step is None or abs(step) > _STEP_UNREPORTED:
+        keeper.report("clock: set by %s%s" % (source, _step_text(step)))
     keeper.succeed(source)
     if keeper.chip and moves != _CHIP_MOVES:
         keeper.chip.write(seconds)
     return True
 
 
-def _moved(step):
+def _step_text(step):
     if not step:
         return ""
     return ", %d s %s" % (abs(step), "forward" if step > 0 else "back")
 
 
-async def ntp_time(where: str, names) -> int:
+async def ntp_time(where: str, resolver) -> int:
     """Return the seconds since 1970 UTC that the time server at `HOST[:PORT]` says (SNTP).
 
     Nobody vouches for the answer. Source: RFC 4330; its seconds wrap in 2036 and go on.
-    names: finds the address of a name, and has `patience`. Raises NetError; ValueError if `where`
-    is no host.
+    resolver: a Resolver. Raises NetError; ValueError if `where` is not a valid host.
     """
     host, port = split_port(where, _NTP_PORT)
     doing = "asking %s for the time" % host
-    address = await names.find(host)
+    address = await resolver.find(host)
     # What goes out as our time comes back as the origin: an answer to another question is none.
     ours = os.urandom(8)
     request = b"\x23" + bytes(39) + ours
@@ -115,7 +114,7 @@ async def ntp_time(where: str, names) -> int:
     def is_answer(data):
         return len(data) >= _NTP_SIZE and data[24:32] == ours and data[0] & 7 == 4
 
-    data = await ask(address, port, request, is_answer, names.patience, doing)
+    data = await udp.request(address, port, request, is_answer, resolver.timeout, doing)
     if not 0 < data[1] < 16 or data[0] >> 6 == 3 or data[40:44] == bytes(4):
         raise NetError("the time server has no time while %s" % doing)
     seconds = int.from_bytes(data[40:44], "big") - 2208988800

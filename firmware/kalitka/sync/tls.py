@@ -7,7 +7,7 @@ address) in the certificate is checked by whoever connects.
 import ssl
 from binascii import a2b_base64
 
-from kalitka import forget
+from kalitka import unload
 from kalitka.sync.net import NetError
 from micropython import const
 
@@ -34,8 +34,8 @@ def context(ca: str):
         # TLS says so, too, if it has no room to read a certificate.
         from kalitka.system import memory
 
-        fault = memory.lacks(_TO_READ)
-        forget("system.memory")
+        fault = memory.shortage(_TO_READ)
+        unload("system.memory")
         if fault:
             raise NetError("%s cannot be read: %s" % (ca, fault))
         words = "%s does not hold a certificate: give it the site's CA, as PEM or DER"

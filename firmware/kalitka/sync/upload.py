@@ -5,17 +5,16 @@ power cut too; so it comes at least once, and again only where no answer came. W
 refuses alone, before it takes a later one and after, is passed over: nothing is blocked for ever,
 and a server that refuses everything for a while loses nothing. Source: protocol, "Access logs".
 
-Loaded for a batch: see `sync.uploader`, whose Uploader keeps what is known in between. Here it is
-`up`.
+Loaded for a batch: see `sync.uploader`, whose Uploader has the state in between.
 """
 
 import asyncio
 
 from kalitka.journal import entries
 from kalitka.journal.log import LAST
-from kalitka.sync.client import Refused
-from kalitka.sync.net import NetError, words_of
-from kalitka.sync.uploader import ASIDE_MAX, SPAN_MAX
+from kalitka.sync.client import StatusError
+from kalitka.sync.net import NetError, describe
+from kalitka.sync.uploader import REFUSED_MAX, SPAN_MAX
 from micropython import const
 
 _SIZE_MAX = const(4096)  # bytes of a body
@@ -24,147 +23,147 @@ _PATIENCE_S = const(120)  # for an answer, however steadily it trickles
 _TIME_WAIT_S = const(600)  # entries without a time wait so long for the clock to be set
 _HOUR = const(3600)
 # Of the 4xx, what is not said of the batch but of this reader, this server or this moment.
-_NOT_THE_BATCH = (401, 403, 404, 405, 407, 408, 425, 429)
+_TRANSIENT = (401, 403, 404, 405, 407, 408, 425, 429)
 # So many failures in a row while the same server answers polls, and it is the batch: there are
 # servers that answer 500 to what they do not understand, and some on the way that hang up.
 _PATIENT = const(8)
 
 
-async def send(up) -> None:
+async def send(uploader) -> None:
     """Send one batch, whatever comes of it. up: an Uploader, which knows what to send."""
-    journal = up.journal
+    journal = uploader.journal
     log = journal.log
-    if log.lost > up.lost:
-        up.report("log: up to %d entries in all are lost, the server had none" % log.lost)
-    up.lost = log.lost
-    plain = not up.client.at_hub
+    if log.lost > uploader.lost:
+        uploader.report("log: up to %d entries in all are lost, the server had none" % log.lost)
+    uploader.lost = log.lost
+    plain = not uploader.client.from_hub
     batch = None
     try:
-        batch = _Batch(up, log, up.next(), plain)
+        batch = _Batch(uploader, log, uploader.next(), plain)
         lost = log.lost
-        if up.again_to:
-            await batch.measure(1, up.again_to)
+        if uploader.retry_to:
+            await batch.measure(1, uploader.retry_to)
         else:
-            await batch.measure(up.most, LAST)
+            await batch.measure(uploader.most, LAST)
         if log.lost != lost:
             # Some gave way meanwhile, and were counted.
             batch.missing = 0
         if batch.count:
             more = ()
             if not plain:
-                told = str(log.lost + up.missing + journal.dropped)
+                told = str(log.lost + uploader.missing + journal.dropped)
                 more = (("X-Kalitka-Log", journal.id), ("X-Kalitka-Lost", told))
-            sending = up.client.upload(batch.size, batch.pieces, more)
+            sending = uploader.client.upload(batch.size, batch.pieces, more)
             await asyncio.wait_for(sending, _PATIENCE_S)
     except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
-        if batch and _is_of_batch(up, e):
-            _refuse(up, batch, log, e)
+        if batch and _is_of_batch(uploader, e):
+            _refuse(uploader, batch, log, e)
         else:
-            up.fail(e)
+            uploader.fail(e)
     else:
-        _accept(up, batch, log)
+        _accept(uploader, batch, log)
 
 
-async def _offset(up, number, session):
-    # What makes seconds since 1970 UTC of a session's uptimes; 0: nothing does; -1: it may become
-    # known, this entry should wait. number: of a record of the session.
-    if session == up.known_session:
-        return up.known_offset
-    found = await up.journal.offset(number, session)
-    if session == up.journal.session:
+async def _start_time(uploader, number, session):
+    # When a session started, in seconds since 1970 UTC; 0: unknown; -1: it may become known, this
+    # entry should wait. number: of a record of the session.
+    if session == uploader.known_session:
+        return uploader.known_start
+    found = await uploader.journal.start_time(number, session)
+    if session == uploader.journal.session:
         # It may be another one for the next batch, since the clock may be put right.
         if found is None:
-            now = up.clock.uptime()
-            if up.untimed_since < 0:
-                up.untimed_since = now
-            return -1 if now < up.untimed_since + _TIME_WAIT_S else 0
+            now = uploader.clock.uptime()
+            if uploader.untimed < 0:
+                uploader.untimed = now
+            return -1 if now < uploader.untimed + _TIME_WAIT_S else 0
         return found
-    up.known_session = session
-    up.known_offset = found or 0
-    return up.known_offset
+    uploader.known_session = session
+    uploader.known_start = found or 0
+    return uploader.known_start
 
 
-def _is_of_batch(up, e):
+def _is_of_batch(uploader, e):
     # Whether the failure is said of these entries.
     if not isinstance(e, NetError):
         return False
-    if isinstance(e, Refused) and 400 <= e.status < 500:
-        return e.status not in _NOT_THE_BATCH
-    if up.client.answered:
-        up.client.answered = False
-        up.blamed += 1
-    return up.blamed >= _PATIENT
+    if isinstance(e, StatusError) and 400 <= e.status < 500:
+        return e.status not in _TRANSIENT
+    if uploader.client.answered:
+        uploader.client.answered = False
+        uploader.blamed += 1
+    return uploader.blamed >= _PATIENT
 
 
-def _accept(up, batch, log):
+def _accept(uploader, batch, log):
     if batch.count:
-        if up.error:
-            up.report("log: the server takes entries again")
-        up.error = ""
-        up.failures = up.blamed = 0
-        up.most = min(up.most * 2, SPAN_MAX)
-        if up.aside and not up.again_to:
+        if uploader.error:
+            uploader.report("log: the server takes entries again")
+        uploader.error = ""
+        uploader.failures = uploader.blamed = 0
+        uploader.most = min(uploader.most * 2, SPAN_MAX)
+        if uploader.refused and not uploader.retry_to:
             # It takes others: was it those, or was it the server?
-            up.aside = 0
-            up.aside_max = ASIDE_MAX
-            up.again_to = batch.first - 1
-            up.taken = batch.last
-            up.missing += batch.missing
-            up.first = 0
+            uploader.refused = 0
+            uploader.refused_max = REFUSED_MAX
+            uploader.retry_to = batch.first - 1
+            uploader.taken = batch.last
+            uploader.missing += batch.missing
+            uploader.first = 0
             return
-    elif batch.last < batch.first and not up.again_to:
+    elif batch.last < batch.first and not uploader.retry_to:
         # All that there is waits for the clock.
-        up.again = up.clock.uptime() + 1
+        uploader.retry_at = uploader.clock.uptime() + 1
         return
-    _pass(up, batch, log)
+    _pass(uploader, batch, log)
 
 
-def _refuse(up, batch, log, e):
-    up.failures = up.blamed = 0
+def _refuse(uploader, batch, log, e):
+    uploader.failures = uploader.blamed = 0
     if batch.count > 1:
         # It may be one of them only.
-        up.most = batch.count // 2
+        uploader.most = batch.count // 2
         return
-    up.aside += 1
-    if up.again_to:
-        _pass(up, batch, log)
+    uploader.refused += 1
+    if uploader.retry_to:
+        _pass(uploader, batch, log)
         return
-    shown = "".join(chr(b) if 32 <= b < 127 else "?" for b in batch.shown)
-    up.report("log: the server refuses %s: %s" % (shown, words_of(e)))
-    up.first = batch.last + 1
-    up.most = 1
-    if up.aside < up.aside_max:
+    shown = "".join(chr(b) if 32 <= b < 127 else "?" for b in batch.text)
+    uploader.report("log: the server refuses %s: %s" % (shown, describe(e)))
+    uploader.first = batch.last + 1
+    uploader.most = 1
+    if uploader.refused < uploader.refused_max:
         return
-    up.report("log: the server refuses every entry; again in an hour")
-    up.error = words_of(e)
-    up.aside = 0
-    up.aside_max *= 2
-    up.first = 0
-    up.again = up.clock.uptime() + _HOUR
+    uploader.report("log: the server refuses every entry; again in an hour")
+    uploader.error = describe(e)
+    uploader.refused = 0
+    uploader.refused_max *= 2
+    uploader.first = 0
+    uploader.retry_at = uploader.clock.uptime() + _HOUR
 
 
-def _pass(up, batch, log):
+def _pass(uploader, batch, log):
     # The batch is sent or passed over.
     last = batch.last
-    if up.again_to and last >= up.again_to:
-        last = up.taken
-        up.again_to = 0
-        if up.aside:
-            up.report("log: %d entries passed over, refused" % up.aside)
-            up.missing += up.aside
-            up.aside = 0
-    up.first = last + 1
-    if up.aside and not up.again_to:
+    if uploader.retry_to and last >= uploader.retry_to:
+        last = uploader.taken
+        uploader.retry_to = 0
+        if uploader.refused:
+            uploader.report("log: %d entries passed over, refused" % uploader.refused)
+            uploader.missing += uploader.refused
+            uploader.refused = 0
+    uploader.first = last + 1
+    if uploader.refused and not uploader.retry_to:
         return
-    up.missing += batch.missing
+    uploader.missing += batch.missing
     # Even if the flash fails now, it is not sent again before the next start.
-    up.done = last
+    uploader.done = last
     if batch.count:
         try:
-            log.set_mark(last, up.missing)
-            up.missing = 0
+            log.ack(last, uploader.missing)
+            uploader.missing = 0
         except OSError as e:
-            up.report("log: the mark cannot be kept in flash: %s" % words_of(e))
+            uploader.report("log: the mark cannot be kept in flash: %s" % describe(e))
 
 
 class _Batch:
@@ -177,13 +176,13 @@ class _Batch:
         self._buf = bytearray(1024)
         # Of the entries without a time: they are of one session.
         self._session = b""
-        self._offset = 0
+        self._start = 0
         self.first = max(first, log.first)
         self.last = self.first - 1
         self.count = 0
         self.missing = 0  # records that were there once, and cannot be read
         self.size = 0
-        self.shown = b""  # the last one
+        self.text = b""  # the last one
 
     async def measure(self, most, end):
         """Find out how far it goes, with at most so many entries and no record behind `end`."""
@@ -193,9 +192,9 @@ class _Batch:
                 break
             if not number % _FAIR:
                 await asyncio.sleep(0)
-            fields = entries.fields(data)
+            fields = entries.decode(data)
             if fields:
-                if self.count == most or not await self._may_have(number, fields[5]):
+                if self.count == most or not await self._can_date(number, fields[5]):
                     return
                 text = self._text(number, fields)
                 size = self.size + len(text) + (self.count > 0)
@@ -203,7 +202,7 @@ class _Batch:
                     return
                 self.size = size
                 self.count += 1
-                self.shown = text
+                self.text = text
             self.missing += number - 1 - self.last
             self.last = number
         # Damage may have left numbers out at the end: nobody has to wait for them.
@@ -212,15 +211,15 @@ class _Batch:
             self.missing += end - self.last
             self.last = end
 
-    async def _may_have(self, number, session):
+    async def _can_date(self, number, session):
         if session and session != self._session:
             if self._session:
                 return False
-            offset = await _offset(self._uploader, number, session)
-            if offset < 0:
+            start = await _start_time(self._uploader, number, session)
+            if start < 0:
                 return False
             self._session = session
-            self._offset = offset
+            self._start = start
         return True
 
     def pieces(self):
@@ -229,7 +228,7 @@ class _Batch:
         for number, data in self._log.records(self.first, self._buf):
             if number > self.last:
                 return
-            fields = entries.fields(data)
+            fields = entries.decode(data)
             if fields:
                 yield between + self._text(number, fields)
                 between = b","
@@ -237,7 +236,7 @@ class _Batch:
     def _text(self, number, fields):
         source, state, reason, seconds, code, session = fields
         if session:
-            seconds = self._offset + seconds if self._offset else 0
+            seconds = self._start + seconds if self._start else 0
         code = entries.code_text(source, reason, code, self._plain)
         text = b"%d_%s_%d" % (seconds, code, state)
         if not self._plain:

@@ -10,7 +10,7 @@ import time
 
 from machine import RTC
 
-from kalitka import forget
+from kalitka import unload
 from kalitka.access import timezone
 from micropython import const
 
@@ -26,7 +26,7 @@ _EPOCH = 15778080 if time.gmtime(0)[0] == 2000 else 0
 class Uptime:
     """The time since it was made: so many `seconds`, and `millis` (0 to 999) beyond them.
 
-    `look` brings both up to date. Looked at once in six days at least, it is right for 34 years:
+    `update` brings both up to date. Updated once in six days at least, it is right for 34 years:
     the milliseconds alone would leave small integers after 12 days.
     """
 
@@ -34,7 +34,7 @@ class Uptime:
         self._last = time.ticks_ms()
         self.seconds = self.millis = 0
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Bring it up to date."""
         now = time.ticks_ms()
         millis = self.millis + time.ticks_diff(now, self._last)
@@ -67,7 +67,7 @@ class Clock:
 
     def uptime(self) -> int:
         """Return the seconds since the start, whatever happens to the time of day."""
-        self._counter.look()
+        self._counter.update()
         return self._counter.seconds
 
     def seconds(self) -> int:
@@ -93,7 +93,7 @@ class Clock:
         try:
             self.zone = timezone.Zone(zone)
         finally:
-            forget("access.zonetext")
+            unload("access.zonetext")
         self.tick()
 
     def tick(self) -> None:
@@ -105,7 +105,7 @@ class Clock:
         self.minute = minute
         zone = self.zone
         if zone:
-            zone.tell(minute)
+            zone.update(minute)
             self.day_minute = zone.day_minute
             self.weekday = zone.weekday
 
@@ -123,18 +123,18 @@ class Clock:
             self.zone.text,
         )
 
-    async def run(self, look) -> None:
-        """Tick every second, for ever, and call `look` then."""
+    async def run(self, callback) -> None:
+        """Tick every second, for ever, and call `callback` then."""
         while True:
             self.tick()
-            self._counter.look()
-            look()
+            self._counter.update()
+            callback()
             await asyncio.sleep(1)
 
 
-def keep_zone(zone: str) -> None:
-    """Keep the zone (a POSIX TZ string) for the next start."""
+def save_zone(zone: str) -> None:
+    """Save the zone (a POSIX TZ string) for the next start."""
     from kalitka.system import nvs
 
     nvs.save_zone(zone)
-    forget("system.nvs")
+    unload("system.nvs")

@@ -63,8 +63,8 @@ class Ethernet:
             self.nic.ipconfig(dhcp4=False)
             self.nic.ipconfig(dhcp4=True)
 
-    def hopeless(self) -> bool:
-        """Tell that the cable may still be plugged in."""
+    def failed(self) -> bool:
+        """Return False: the cable may still be plugged in."""
         return False
 
     def fault(self) -> str:

@@ -1,8 +1,8 @@
 """The link: one task that keeps the reader on its network, by radio or by cable, for ever.
 
 Promises: nothing else waits for it, door and scanner run without a network; what a driver raises
-never ends it; a failure is told once and not every round, a password never. Whoever uses the
-network tells it when the link is up and nothing gets through, see `distrust`.
+never ends it; a failure is reported once and not every round, a password never. Its users call
+`reset` when the link is up and nothing gets through.
 
 A driver (`wifi`, `ethernet`) knows the hardware and decides nothing:
 
@@ -15,7 +15,7 @@ A driver (`wifi`, `ethernet`) knows the hardware and decides nothing:
     off()           switches it off
     join(i)         coroutine: begins to join the network `i`
     leave()         leaves it, or ends the try
-    hopeless()      whether that try has failed for certain; asked once a second
+    failed()        whether that try has failed for certain; asked once a second
     fault()         why the try failed, in words
 
 Any of them may raise what the port raises.
@@ -25,12 +25,12 @@ import asyncio
 
 import network
 
-from kalitka import forget
+from kalitka import unload
 from micropython import const
 
 _CONNECT_S = const(20)  # seconds given to one attempt
-_TRUSTED_S = const(86400)  # a link this old starts with a clean slate
-_TOLD_MAX = const(8)  # different failures remembered as told
+_STABLE_S = const(86400)  # a link this old starts with a clean slate
+_REPORTED_MAX = const(8)  # different failures remembered as reported
 _NO_ADDRESS = "0.0.0.0"
 
 
@@ -40,9 +40,9 @@ class Link:
     driver: as above; None: there is no network. The network that worked last is tried before the
     others. address: (address, mask, gateway), each a str, None to ask the network (DHCP).
     name_servers: a list of addresses (str); [] for the network's own.
-    report: a callable that takes a line of text (str) for the log. scanner: is told when the chip
-    stays in the driver's code and cannot serve it (see `Wiegand.leave`), or None.
-    `since` counts how often the link came up.
+    report: a callable that takes a line of text (str) for the log. scanner: suspended while the
+    chip stays in the driver's code and cannot serve it (see `Wiegand.suspend`), or None.
+    connects: how many times the link came up.
     """
 
     def __init__(self, driver, address, name_servers, report, scanner=None):
@@ -53,17 +53,17 @@ class Link:
         self._report = report
         self._on = False
         self._up = False
-        self._told = []
-        self.since = 0
+        self._reported = []
+        self.connects = 0
 
     def connected(self) -> bool:
-        """Tell whether the link is up and nobody distrusts it; it was looked at a second ago."""
+        """Return whether the link is up and was not reset; it was checked a second ago."""
         return self._up
 
-    def distrust(self) -> None:
-        """Say that the link is up but nothing gets through: it is left and made anew.
+    def reset(self) -> None:
+        """Reconnect a link that is up but passes no traffic; returns at once.
 
-        If that is said of the next link, too, the hardware is switched off and on.
+        If that is done to the next link, too, the hardware is switched off and on.
         """
         self._up = False
 
@@ -88,46 +88,46 @@ class Link:
             self._report("network: there is none in the settings")
             return
         networks = len(driver.names)
-        last = rounds = doubts = 0
+        last = rounds = resets = 0
         while True:
             # -1 stands for the one that worked last.
             for i in range(-1, networks):
                 if i != last and await self._join(last if i < 0 else i):
                     last = last if i < 0 else i
                     rounds = 0
-                    doubts = await self._watch(doubts)
+                    resets = await self._watch(resets)
                     break
             else:
                 rounds += 1
             quietly(driver.leave)
             every = driver.restart_after
-            if doubts == 2 or (every and rounds % every == every - 1):
-                doubts = 0
+            if resets == 2 or (every and rounds % every == every - 1):
+                resets = 0
                 self._on = False
                 quietly(driver.off)
             await asyncio.sleep(min(1 << min(rounds, 5), driver.pause_max))
 
-    async def _watch(self, doubts):
-        # Return, when the link is gone, how many in a row were distrusted.
+    async def _watch(self, resets):
+        # Return, when the link is gone, how many in a row were reset.
         name = self._driver.name
         age = 0
         while True:
             await asyncio.sleep(1)
             if not self._up:
-                doubts += 1
-                what = "switches it off and on" if doubts == 2 else "joins anew"
+                resets += 1
+                what = "switches it off and on" if resets == 2 else "joins anew"
                 self._report("%s: the link is up but nothing gets through, %s" % (name, what))
-                return doubts
+                return resets
             if not _alive(self._driver.nic):
                 self._up = False
                 self._report("%s: lost the link" % name)
                 return 0
             age += 1
-            if age == _TRUSTED_S:
-                doubts = 0
+            if age == _STABLE_S:
+                resets = 0
 
     async def _join(self, i):
-        # Return success. What failed is told, once until a network is found.
+        # Return success. What failed is reported, once until a network is found.
         driver = self._driver
         error = None
         try:
@@ -138,27 +138,27 @@ class Link:
             for _ in range(_CONNECT_S):
                 await asyncio.sleep(1)
                 if _alive(driver.nic):
-                    self._told.clear()
-                    self.since += 1
+                    self._reported.clear()
+                    self.connects += 1
                     self._up = True
                     to = " to " + driver.names[i] if driver.names[i] else ""
                     address = _address(driver.nic, 0)
                     self._report("%s: connected%s, address %s" % (driver.name, to, address))
                     return True
-                if driver.hopeless():
+                if driver.failed():
                     break  # nothing comes any more
             fault = driver.fault()
         except Exception as e:  # nothing that a driver does may end the reader
             error = e
             fault = repr(e)
-        told = self._told
-        if (i, fault) in told:
+        reported = self._reported
+        if (i, fault) in reported:
             return False
-        if len(told) == _TOLD_MAX:
-            told.clear()
-        told.append((i, fault))
+        if len(reported) == _REPORTED_MAX:
+            reported.clear()
+        reported.append((i, fault))
         if error:
-            fault = _words_of(error)
+            fault = describe(error)
         parts = driver.name, driver.names[i], fault
         self._report(": ".join([part for part in parts if part]))
         return False
@@ -168,13 +168,13 @@ class Link:
         # lost meanwhile.
         scanner = self._scanner
         if scanner:
-            await scanner.leave(self._driver.name)
+            await scanner.suspend(self._driver.name)
         try:
             self._driver.on()
             self._on = True
         finally:
             if scanner:
-                scanner.back()
+                scanner.resume()
 
     def _set_address(self, nic):
         # Anew for every try: the port forgets it when the hardware is switched off, and keeps an
@@ -222,13 +222,13 @@ def _address(nic, i):
         return ""
 
 
-def _words_of(error):
+def describe(error):
     try:
         from kalitka.system import memory
 
-        words = memory.want(error)
+        words = memory.describe(error)
         del memory
-        forget("system.memory")
+        unload("system.memory")
     except MemoryError:  # not even for these words
         return "not enough memory in Python's heap"
     return words or "error %s" % error

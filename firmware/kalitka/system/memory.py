@@ -1,7 +1,7 @@
 """Want of memory in words: in which heap, how much of it is free, and what helps.
 
 A chip has two: Python's, and the IDF's beside it, of which Wi-Fi, TLS and sockets take theirs.
-Promises: a number that is told was looked up. Loaded when there is something to tell.
+Promises: every number in a message was looked up. Loaded when there is something to report.
 """
 
 import gc
@@ -29,8 +29,8 @@ _KIB = const(1024)
 _HELP = "; a board with PSRAM, or the firmware frozen in, has more"
 
 
-def want(error: Exception) -> str:
-    """Return in words what memory was wanting, "" if the error is about something else."""
+def describe(error: Exception) -> str:
+    """Describe a lack of memory in words, "" if the error is about something else."""
     if isinstance(error, MemoryError):
         words = "not enough memory in Python's heap"
         if hasattr(gc, "mem_free"):
@@ -47,8 +47,8 @@ def want(error: Exception) -> str:
     return ""
 
 
-def lacks(size: int) -> str:
-    """Return in words that the heap beside Python's has no `size` bytes in one piece.
+def shortage(size: int) -> str:
+    """Describe in words that the heap beside Python's has no `size` bytes in one piece.
 
     "" if it has, or if that cannot be looked up.
     """

@@ -10,17 +10,17 @@ import json
 _SETTINGS = "settings.json"  # as in `kalitka.settings`, which is far too large to come first
 
 
-def driver_of(found: dict):
-    """Return the driver (see `system.link`) for the settings `found`, None for no network.
+def driver_of(settings: dict):
+    """Return the driver (see `system.link`) for these settings, None for no network.
 
     The radio if the settings have Wi-Fi networks; else the board's Ethernet, if it has one.
     """
-    hostname = found.get("hostname") or found.get("reader", "")
+    hostname = settings.get("hostname") or settings.get("reader", "")
     hostname = hostname.replace(":", "-").replace("_", "-")[:32]
-    if found.get("wifi"):
+    if settings.get("wifi"):
         from kalitka.system.wifi import Wifi
 
-        return Wifi(found["wifi"], hostname, found.get("country", ""))
+        return Wifi(settings["wifi"], hostname, settings.get("country", ""))
     import board
 
     phy = getattr(board, "ETHERNET", None)
@@ -31,17 +31,17 @@ def driver_of(found: dict):
     return Ethernet(phy, hostname)
 
 
-def address_of(found: dict) -> tuple | None:
-    """Return (address, mask, gateway), each a str, of the settings `found`; None for DHCP."""
-    if not found["address"]:
+def address_of(settings: dict) -> tuple | None:
+    """Return (address, mask, gateway), each a str, of these settings; None for DHCP."""
+    if not settings["address"]:
         return None
-    address, _, bits = found["address"].partition("/")
+    address, _, bits = settings["address"].partition("/")
     left = int(bits)
     mask = []
     for _ in range(4):
         mask.append(str(256 - (1 << 8 - min(left, 8))))
         left = max(left - 8, 0)
-    return address, ".".join(mask), found["gateway"]
+    return address, ".".join(mask), settings["gateway"]
 
 
 def switch_on() -> None:

@@ -77,8 +77,8 @@ class Wifi:
         """Leave the network."""
         self.nic.disconnect()
 
-    def hopeless(self) -> bool:
-        """Tell whether there is a reason of this try's own after which nothing comes."""
+    def failed(self) -> bool:
+        """Return whether this try has failed for a reason after which nothing comes."""
         was, self._status = self._status, self.nic.status()
         return self._status != was and self.fault() in (_REFUSED, _ABSENT)
 

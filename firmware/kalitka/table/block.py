@@ -9,7 +9,7 @@ from array import array
 from binascii import crc32
 from struct import pack
 
-from kalitka import loops
+from kalitka import native
 from micropython import const
 
 BLOCK = const(1024)  # bytes; a quarter of an erase block, and quick to read at the gate
@@ -18,7 +18,7 @@ NO_KEY = b"\x00"  # below every packed code
 HEAD = const(2)  # bytes used by entries, little-endian
 CHECK = const(4)
 _SIZE_HIGH = const(0x7F)  # of the size's upper byte: a run has a mark in the highest bit
-_SHORT = const(7)  # bytes of payload that `loops.seek` can do with
+_SHORT = const(7)  # bytes of payload that `native.seek` can do with
 
 # CRC-32 of anything followed by its own CRC-32. It fits a 31-bit integer, so that comparing
 # with it allocates nothing where the block is good.
@@ -26,21 +26,21 @@ _GOOD = const(0x2144DF1C)
 
 # What stands for the rule set of an entry besides the number of an interned one.
 IN_PLACE = const(-1)
-NO_RULES = const(-2)  # a tombstone
+TOMBSTONE = const(-2)  # the code is deleted
 _LONG_NUMBER = const(240)  # a first byte from here on: the number has a second byte
 _SHORT_NUMBERS = const(238)
 
 
-class Damaged(OSError):
+class CorruptionError(OSError):
     """A file of the table is not what was written; the message names it."""
 
 
-def sound(data) -> bool:
-    """Tell whether `data` (bytes-like) ends in the CRC-32 of what stands before."""
+def crc_ok(data) -> bool:
+    """Return whether `data` (bytes-like) ends in the CRC-32 of what stands before."""
     return crc32(data) == _GOOD
 
 
-def write_sealed(file, *parts) -> int:
+def write_with_crc(file, *parts) -> int:
     """Write `parts` and their CRC-32 behind them to a file; return the number of bytes."""
     size = check = 0
     for part in parts:
@@ -52,7 +52,7 @@ def write_sealed(file, *parts) -> int:
 
 
 def number_at(buf, at: int) -> int:
-    """Return the number of the rule set that the value at buf[at] tells; IN_PLACE, NO_RULES."""
+    """Return the number of the rule set that the value at buf[at] tells; IN_PLACE, TOMBSTONE."""
     value = buf[at]
     if value < _LONG_NUMBER:
         return value - 2
@@ -81,14 +81,14 @@ def fill(view, source: tuple, number: int) -> bool:
 
 
 def read_block(source: tuple, number: int, view) -> None:
-    """As `fill`, but raises Damaged unless the block is whole."""
+    """As `fill`, but raises CorruptionError unless the block is whole."""
     fault = "has a wrong checksum"
     try:
         if fill(view, source, number):
             return
     except OSError:
         fault = "cannot be read"
-    raise Damaged("the block at %d of %s %s" % (number * source[4], source[1], fault))
+    raise CorruptionError("the block at %d of %s %s" % (number * source[4], source[1], fault))
 
 
 class Cursor:
@@ -107,20 +107,20 @@ class Cursor:
     def find(self, key) -> int:
         """Return where in `buf` the value of a packed code is, in the block just read.
 
-        Returns -1 if there is none, loops.MALFORMED if the block is none.
+        Returns -1 if there is none, native.MALFORMED if the block is none.
         """
         if key[1] < _SHORT:
-            return loops.seek(KEY_ROOM, KEY_ROOM + BLOCK, self.buf, key)
+            return native.seek(KEY_ROOM, KEY_ROOM + BLOCK, self.buf, key)
         start(self.buf, 0, KEY_ROOM, BLOCK, self._state, 0)
-        order = self._walk_to(key)
+        order = self._seek(key)
         return self._state[2] if order == 0 else min(order, -1)
 
-    def _walk_to(self, key):
-        return loops.walk(self.buf, 0, KEY_ROOM, self._state, 0, key)
+    def _seek(self, key):
+        return native.next_entry(self.buf, 0, KEY_ROOM, self._state, 0, key)
 
 
 def start(buf, at: int, room: int, block: int, state, s: int) -> None:
-    """Go before the first entry of the block at buf[at + room]; see `loops.walk`."""
+    """Go before the first entry of the block at buf[at + room]; see `native.next_entry`."""
     buf[at] = 0
     at += room
     size = buf[at] | (buf[at + 1] & _SIZE_HIGH) << 8

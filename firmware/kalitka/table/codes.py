@@ -9,7 +9,7 @@ Promises: no allocation in `pack_into`; every byte sequence that `pack` returns 
 Source: protocol, "Codes" (at most 255 bytes; no `%`, `,`, `_/`, line end).
 """
 
-from kalitka import loops
+from kalitka import native
 from micropython import const
 
 CODE_MAX = const(255)  # bytes of a code's text
@@ -25,7 +25,7 @@ _TEXT = const(5)  # anything else, byte for byte
 _UPPER = b"0123456789ABCDEF"
 _LOWER = b"0123456789abcdef"
 
-# What is wrong with a text that is no code, by the number that `loops.pack_code` returns.
+# What is wrong with a text that is no code, by the number that `native.pack_code` returns.
 FAULTS = {-1: "empty code", -2: "code longer than 255 bytes", -3: "forbidden byte in code"}
 
 
@@ -48,7 +48,7 @@ def pack_into(code: bytes | bytearray, n: int, out: bytearray) -> int:
     Returns the packed length in bytes, or a negative number, of FAULTS, if this is no code.
     Allocates nothing.
     """
-    return loops.pack_code(code, 0, n, out, 0)
+    return native.pack_code(code, 0, n, out, 0)
 
 
 def pack(code: bytes | bytearray) -> bytes:

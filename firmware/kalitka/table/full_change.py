@@ -22,16 +22,16 @@ _UNORDERED = const(2)
 class FullChange(Transaction):
     """A change that starts from nothing.
 
-    again: what the change before it ended with, if the server was asked again.
+    retry: that of the change before it, if the server was asked again; else 0.
     """
 
-    def __init__(self, table, buffer: bytearray, again: int):
+    def __init__(self, table, buffer: bytearray, retry: int):
         super().__init__(table, buffer)
-        if table.foreign:
+        if table.stale:
             self.seconds = False
-        self._unordered = again == _UNORDERED
-        # Whether there is a table that it may be.
-        self._compares = not again and table.sums is not None and not table.fault
+        self._unordered = retry == _UNORDERED
+        # Whether the answer may be the table that is there.
+        self._may_match = not retry and table.sums is not None and not table.fault
         self._only_sums = False  # nothing else is kept of what comes
         self._name = ""  # of the new base, once it is begun
         self._file = None
@@ -50,13 +50,13 @@ class FullChange(Transaction):
 
     def commit(self, minute: int):
         """Make the change the table's; see Transaction."""
-        return self._carry_out(self._steps(minute))
+        return self._commit(self._steps(minute))
 
     def _drain(self):
         sorter = self._sorter
         if not self._only_sums:
             whole = 0 if self._unordered or sorter.spilled else sorter.whole_codes()
-            if (self._compares and self._table.names()) or (self._writer and not whole):
+            if (self._may_match and self._table.names()) or (self._writer and not whole):
                 self._only_sums = True
                 self._close()
             elif whole:
@@ -70,46 +70,47 @@ class FullChange(Transaction):
     def _steps(self, minute):
         table = self._table
         sorter = self._sorter
-        if self._compares and list(self._sums) == table.sums:
-            table.confirm(minute, self.seconds)
+        if self._may_match and list(self._sums) == table.sums:
+            table.set_minute(minute, self.seconds)
             return
         if self._only_sums:
-            ordered = self._compares and sorter.in_order
-            self.again = _IN_ORDER if ordered else _UNORDERED
+            ordered = self._may_match and sorter.in_order
+            self.retry = _IN_ORDER if ordered else _UNORDERED
             return
         stream = yield from sorter.stream()
         yield from self._write(stream)
-        group = self._group()
-        self.overflowed = group.overflowed
+        changes = self._changes()
+        self.overflowed = changes.overflowed
         # Lines of one code may have come to less than they say.
-        sums = sums_after(self._sums, group.meant, group.told)
+        sums = sums_after(self._sums, changes.code_sums, changes.line_sums)
         codes = self._finish()
         if sums == table.sums and not table.fault:
-            table.confirm(minute, self.seconds)
+            table.set_minute(minute, self.seconds)
             return
         # Its memory is wanted for opening the new segment.
         sorter.discard()
         self.changed = codes
-        table.install([self._name], minute, self.seconds, sums)
+        table.commit([self._name], minute, self.seconds, sums)
         # Every file is new, and so is whatever was damaged.
         table.fault = ""
 
     def _write(self, stream):
         # Writes all codes of a stream to the new base.
-        writer = self._begun()
-        group = self._group()
+        writer = self._begin()
+        changes = self._changes()
         done = 0
         while stream.at >= 0:
-            done += writer.pour(stream, STEP - done)
+            done += writer.extend(stream, STEP - done)
             if done < STEP and stream.at >= 0:
-                group.read(stream)
-                writer.add(group.key, 0, group.number, group.rule_set)
+                changes.read(stream)
+                writer.add(changes.key, 0, changes.number, changes.rule_set)
                 done += 1
             if done == STEP:
                 done = 0
                 yield
 
-    def _begun(self):
+    def _begin(self):
+        # The writer of the new base, made when it is first needed.
         if not self._writer:
             self._name = self._table.new_name("base")
             path = self._table.folder + "/" + self._name
@@ -119,7 +120,7 @@ class FullChange(Transaction):
 
     def _finish(self):
         # Makes the new base whole; returns how many codes it has.
-        writer = self._begun()
+        writer = self._begin()
         writer.finish()
         self._close()
         return writer.codes

@@ -6,8 +6,8 @@ Becomes a new delta of the codes that changed. Deltas that add up are merged.
 from array import array
 
 from kalitka.table import codes
-from kalitka.table.block import NO_RULES, Damaged
-from kalitka.table.merge import Entries
+from kalitka.table.block import TOMBSTONE, CorruptionError
+from kalitka.table.merge import MergedEntries
 from kalitka.table.sorter import STEP
 from kalitka.table.transaction import Transaction, sums_after
 from kalitka.table.writers import SegmentWriter
@@ -24,9 +24,9 @@ class IncrementalChange(Transaction):
 
     def __init__(self, table):
         super().__init__(table, None)
-        # Of what codes had and have.
-        self._gone = array("i", [0, 0, 0])
-        self._come = array("i", [0, 0, 0])
+        # Sums of the rules that codes had and have.
+        self._removed = array("i", [0, 0, 0])
+        self._added = array("i", [0, 0, 0])
 
     def delete(self, code: bytes) -> None:
         """Remove every rule that `code` (bytes) had before this transaction."""
@@ -38,25 +38,25 @@ class IncrementalChange(Transaction):
 
     def commit(self, minute: int):
         """Make the change the table's; see Transaction."""
-        return self._carry_out(self._steps(minute))
+        return self._commit(self._steps(minute))
 
     def _steps(self, minute):
         table = self._table
-        group = self._group()
+        changes = self._changes()
         stream = yield from self._sorter.stream()
-        name = yield from self._write_changes(stream, group)
-        self.overflowed = group.overflowed
+        name = yield from self._write_changes(stream, changes)
+        self.overflowed = changes.overflowed
         # Its memory is wanted for the merge.
         self._sorter.discard()
         if not name:
-            table.confirm(minute, self.seconds)
+            table.set_minute(minute, self.seconds)
             return
         names = table.names()
         names.append(name)
         if len(names) > 1 + _DELTAS_MAX:
             try:
                 names = yield from self._compact(names)
-            except Damaged:
+            except CorruptionError:
                 raise
             except (OSError, MemoryError):
                 # No room, in flash or memory. Deletes must not wait for it.
@@ -64,10 +64,10 @@ class IncrementalChange(Transaction):
                     raise
         sums = table.sums
         if sums is not None:
-            sums = sums_after(sums, self._come, self._gone)
-        table.install(names, minute, self.seconds, sums)
+            sums = sums_after(sums, self._added, self._removed)
+        table.commit(names, minute, self.seconds, sums)
 
-    def _write_changes(self, stream, group):
+    def _write_changes(self, stream, changes):
         # Writes the codes whose state becomes another to a segment. Returns its name, "" if
         # there are none: an answer may repeat thousands of codes and change none.
         table = self._table
@@ -76,18 +76,18 @@ class IncrementalChange(Transaction):
         count = 0
         try:
             while stream.at >= 0:
-                group.read(stream)
-                old = table.lookup_packed(group.key)
-                if self._becomes_another(group, old):
+                changes.read(stream)
+                old = table.lookup_packed(changes.key)
+                if self._differs(changes, old):
                     if not writer:
                         name = table.new_name("delta" if table.names() else "base")
                         file = open(table.folder + "/" + name, "wb")  # noqa: SIM115
-                        writer = SegmentWriter(file, group.rule_sets)
-                    writer.add(group.key, 0, group.number, group.rule_set)
+                        writer = SegmentWriter(file, changes.rule_sets)
+                    writer.add(changes.key, 0, changes.number, changes.rule_set)
                     if old is not None:
-                        group.digest(old, self._gone)
-                    if group.number != NO_RULES:
-                        group.digest(group.rule_set, self._come)
+                        changes.digest(old, self._removed)
+                    if changes.number != TOMBSTONE:
+                        changes.digest(changes.rule_set, self._added)
                 count += 1
                 if count % _LOOKUPS == 0:
                     yield
@@ -99,14 +99,14 @@ class IncrementalChange(Transaction):
                 file.close()
         return name
 
-    def _becomes_another(self, group, old):
-        # Tells whether the code has another rule set than `old` after the change; the group
-        # then has the new one.
-        if old and not group.deleted and group.number != NO_RULES:
-            group.sum_with(old)
-        elif not group.deleted and group.number == NO_RULES:
+    def _differs(self, changes, old):
+        # Returns whether the code has another rule set than `old` after the change; `changes` then
+        # has the new one.
+        if old and not changes.deleted and changes.number != TOMBSTONE:
+            changes.union(old)
+        elif not changes.deleted and changes.number == TOMBSTONE:
             return False
-        return group.value() != old
+        return changes.value() != old
 
     def _compact(self, names):
         # Merges the deltas into one, or, once they add up, all of it into a new base.
@@ -128,12 +128,12 @@ class IncrementalChange(Transaction):
 
     def _merge(self, name, segments, whole):
         # Writes what segments say to another. whole: no older ones are left for tombstones.
-        entries = Entries(segments, self._group().rule_sets)
+        entries = MergedEntries(segments, self._changes().rule_sets)
         with open(self._table.folder + "/" + name, "wb") as file:
-            writer = SegmentWriter(file, self._group().rule_sets)
+            writer = SegmentWriter(file, self._changes().rule_sets)
             count = 0
             while entries.next():
-                if not whole or entries.number != NO_RULES:
+                if not whole or entries.number != TOMBSTONE:
                     writer.add(entries.key, 0, entries.number, entries.rule_set)
                 count += 1
                 if count % STEP == 0:

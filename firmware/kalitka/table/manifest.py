@@ -7,7 +7,7 @@ one or the new one. FORMAT.md has its lines. Leaves the segments themselves to `
 import os
 from binascii import crc32
 
-from kalitka.table.block import Damaged
+from kalitka.table.block import CorruptionError
 
 NAME = "manifest"
 _NEW = "manifest.new"
@@ -64,18 +64,18 @@ class Manifest:
 
 
 def load(folder: str) -> Manifest:
-    """Read the folder's manifest. Raises Damaged if it is not whole, OSError if there is none."""
+    """Read the folder's manifest. Raises CorruptionError, or OSError if there is none."""
     with open(folder + "/" + NAME, "rb") as file:
         data = file.read(_SIZE_MAX)
     cut = data.rfind(b"check ")
     if cut < 0 or data[cut:] != b"check %08x\n" % crc32(data[:cut]):
-        raise Damaged("the manifest has a wrong checksum")
+        raise CorruptionError("the manifest has a wrong checksum")
     fields = {}
     segments = []
     try:
         lines = data[:cut].decode().split("\n")
         if lines[0] != _TITLE:
-            raise Damaged("the manifest is of another version: %s" % lines[0])
+            raise CorruptionError("the manifest is of another version: %s" % lines[0])
         for line in lines[1:-1]:
             name, value = line.split(" ", 1)
             if name == "segment":
@@ -93,4 +93,4 @@ def load(folder: str) -> Manifest:
             sums,
         )
     except (KeyError, ValueError):
-        raise Damaged("the manifest has a wrong line")
+        raise CorruptionError("the manifest has a wrong line")

@@ -1,22 +1,22 @@
 """Sorted streams of entries, and many of them merged into one.
 
 A stream has `buf`; `at`, where in it the packed code of the current entry is, -1 behind the
-last one; `value`, where its value is, coded as in a block; and `next()`. For `BlockWriter.pour`
+last one; `value`, where its value is, coded as in a block; and `next()`. For `BlockWriter.extend`
 it shows what it is made of: `heap`, `count`, `stride`, `room`, `state`, `keys`, `place` and
-`common` as `sync_loops.flow` has them, and `flowed(count, place, stopped)` to be told what became
-of it. Promises: a merge holds one block a source and nothing that grows with them.
+`common` as `sync_native.merge` has them, and `advance(count, place, stopped)`, called with what it
+left. Promises: a merge holds one block a source and nothing that grows with them.
 """
 
 from array import array
 
-from kalitka import loops, sync_loops
+from kalitka import native, sync_native
 from kalitka.table.block import (
     BLOCK,
     IN_PLACE,
     KEY_ROOM,
     NO_KEY,
-    NO_RULES,
-    Damaged,
+    TOMBSTONE,
+    CorruptionError,
     number_at,
     read_block,
     rules_at,
@@ -31,7 +31,7 @@ class Merge:
     count, source: so many sources; the function returns that of a number, as of `read_block`.
     buf: a bytearray to work in, of key + block bytes a source or more. key: bytes kept for a
     packed code; block: the most bytes of a block; common: bytes that all codes have in common at
-    their beginning. Raises Damaged.
+    their beginning. Raises CorruptionError.
 
     source: the number of where the current entry is from.
     """
@@ -56,33 +56,33 @@ class Merge:
                 self.count += 1
         for i in range(self.count // 2 - 1, -1, -1):
             self._sift(i, self.heap[i])
-        self._look()
+        self._update()
 
     def next(self) -> None:
         """Go on to the next entry."""
         source = self.source
-        self._go_on(self._walk(source))
-        self._look()
+        self._advance(self._step(source))
+        self._update()
 
-    def flowed(self, count: int, place: int, stopped: int) -> None:
-        """Take note that entries were taken by `sync_loops.flow`, and what stopped it."""
+    def advance(self, count: int, place: int, stopped: int) -> None:
+        """Continue behind what `sync_native.merge` wrote; `stopped`: what it returned."""
         self.count = count
         if stopped < 0:
-            self._go_on(stopped)
-        self._look()
+            self._advance(stopped)
+        self._update()
 
-    def _walk(self, source):
+    def _step(self, source):
         # Goes to the source's next entry.
         at = source * self.stride
-        order = loops.walk(self.buf, at, self.room, self.state, 3 * source, NO_KEY)
+        order = native.next_entry(self.buf, at, self.room, self.state, 3 * source, NO_KEY)
         if order > 0:
-            self.keys[source] = sync_loops.key_of(self.buf, at, self.common)
+            self.keys[source] = sync_native.key_of(self.buf, at, self.common)
         return order
 
-    def _go_on(self, order):
+    def _advance(self, order):
         # The least source is at its next entry, or at the end of its block.
         source = self.heap[0]
-        if order == loops.MALFORMED:
+        if order == native.MALFORMED:
             self._malformed(source)
         if order < 0 and not self._load(source):
             self.count -= 1
@@ -91,9 +91,9 @@ class Merge:
             self._sift(0, source)
 
     def _sift(self, hole, item):
-        sync_loops.sift(self.buf, self.heap, self.keys, self.count, hole, item, self.stride)
+        sync_native.sift(self.buf, self.heap, self.keys, self.count, hole, item, self.stride)
 
-    def _look(self):
+    def _update(self):
         if self.count:
             self.source = self.heap[0]
             self.at = self.source * self.stride
@@ -113,27 +113,27 @@ class Merge:
         read_block(blocks, number, self._view[begin : begin + size])
         self._next[source] = number + 1
         start(self.buf, at, self.room, size, self.state, 3 * source)
-        if self._walk(source) < 0:
+        if self._step(source) < 0:
             self._malformed(source)
         return True
 
     def _malformed(self, source):
-        raise Damaged("a block of %s is malformed" % self._source(source)[1])
+        raise CorruptionError("a block of %s is malformed" % self._source(source)[1])
 
 
-class Entries:
-    """What some segments say together, code by code: the newest one's word holds.
+class MergedEntries:
+    """The merged entries of some segments, code by code: newer segments shadow older ones.
 
     segments: open ones, newest first. rule_sets: RuleSets whose numbers are told, or None.
 
     After `next` returned True: `key` begins with the packed code; `number` is that of its rule
-    set, NO_RULES for a tombstone, or IN_PLACE: then `rule_set` (bytes) is it. Without
+    set, TOMBSTONE, or IN_PLACE: then `rule_set` (bytes) is it. Without
     `rule_sets` it is always one of the latter.
     """
 
     def __init__(self, segments: list, rule_sets: RuleSets | None = None):
         self.key = bytearray(KEY_ROOM)
-        self.number = NO_RULES
+        self.number = TOMBSTONE
         self.rule_set = b""
         self._segments = segments
         self._rule_sets = rule_sets
@@ -146,29 +146,29 @@ class Entries:
             self._numbers = [array("H", bytes(2 * segment.rule_sets())) for segment in segments]
 
     def next(self) -> bool:
-        """Go on to the next code; return False behind the last one. Raises Damaged."""
+        """Go on to the next code; return False behind the last one. Raises CorruptionError."""
         merge = self._merge
         if merge.at < 0:
             return False
-        sync_loops.copy_code(merge.buf, merge.at, self.key, 0)
+        sync_native.copy_code(merge.buf, merge.at, self.key, 0)
         newest = merge.source
-        self._take()
+        self._resolve()
         merge.next()
-        while merge.at >= 0 and not sync_loops.order(self.key, 0, merge.buf, merge.at):
+        while merge.at >= 0 and not sync_native.compare(self.key, 0, merge.buf, merge.at):
             if merge.source < newest:
                 newest = merge.source
-                self._take()
+                self._resolve()
             merge.next()
         return True
 
     def next_live(self) -> bool:
         """Go on to the next code that has no tombstone; as `next`."""
         while self.next():
-            if self.number != NO_RULES:
+            if self.number != TOMBSTONE:
                 return True
         return False
 
-    def _take(self):
+    def _resolve(self):
         merge = self._merge
         number = number_at(merge.buf, merge.value)
         if number >= 0:

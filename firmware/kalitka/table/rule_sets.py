@@ -6,7 +6,7 @@ allocates nothing but the answer.
 
 from array import array
 
-from kalitka import sync_loops
+from kalitka import sync_native
 from micropython import const
 
 # Held in memory while a segment is open: two hundred schedules fit, and whoever has a window of
@@ -21,7 +21,7 @@ _SMALL = const(8)  # at first there is so much less of everything: most syncs br
 class RuleSets:
     """Rule sets by number, from 0 on. large: whether many are expected.
 
-    tables: what `sync_loops.number_of` works on.
+    tables: what `sync_native.intern` works on.
     """
 
     def __init__(self, large: bool = False):
@@ -37,7 +37,7 @@ class RuleSets:
         """Return the number of a set, a new one if need be; -1 (IN_PLACE) if there is no room."""
         size = len(rule_set)
         self.prepare(size)
-        return sync_loops.number_of(rule_set, 0, size, *self.tables)
+        return sync_native.intern(rule_set, 0, size, *self.tables)
 
     def get(self, number: int) -> bytes:
         """Return the set (bytes) of a number."""
@@ -66,7 +66,7 @@ class RuleSets:
             at = end
 
     def _make(self, share):
-        # What `sync_loops.number_of` works on: the sets, each after its length; the hash table, of
+        # What `sync_native.intern` works on: the sets, each after its length; the hash table, of
         # numbers plus one; where each set begins; and the counts and bounds.
         slots = _SLOTS // share
         room = COUNT_MAX // share

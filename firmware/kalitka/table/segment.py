@@ -3,23 +3,23 @@
 Blocks, then the interned rule sets, then a sparse index, then a footer; FORMAT.md has the
 bytes, and `writers` makes them. Promises: an open segment holds in memory its index (three bytes
 a block, for random codes), its interned sets and nothing that grows with the tokens otherwise; a
-lookup is one read of at most 1 KiB and allocates nothing; a damaged part raises Damaged before
-anything of it is believed.
+lookup is one read of at most 1 KiB and allocates nothing; a damaged part raises CorruptionError
+before anything of it is believed.
 """
 
 from array import array
 from struct import unpack
 
-from kalitka import loops
+from kalitka import native
 from kalitka.table.block import (
     BLOCK,
     CHECK,
     KEY_ROOM,
-    NO_RULES,
+    TOMBSTONE,
+    CorruptionError,
     Cursor,
-    Damaged,
+    crc_ok,
     fill,
-    sound,
 )
 from micropython import const
 
@@ -37,7 +37,7 @@ class Segment:
 
     cursor: a Cursor that lookups may use; segments of a table share one. blocks: a source as of
     `read_block`.
-    Raises Damaged if the file cannot be what a writer wrote, OSError if it cannot be read.
+    Raises CorruptionError if the file cannot be what a writer wrote, OSError if it cannot be read.
     """
 
     # What a lookup runs through has at most eleven words of locals and stack a function: for more
@@ -58,11 +58,11 @@ class Segment:
     def _open(self):
         self.size = self._file.seek(0, 2)
         if self.size < _FOOTER_SIZE:
-            raise Damaged("%s is too short" % self.name)
+            raise CorruptionError("%s is too short" % self.name)
         footer = self._section(self.size - _FOOTER_SIZE, _FOOTER_SIZE)
         magic, self.codes, self.tombstones, blocks, sets, index = unpack(FOOTER, footer[:-4])
         if magic != MAGIC or blocks + sets + index + _FOOTER_SIZE != self.size:
-            raise Damaged("%s has a wrong footer" % self.name)
+            raise CorruptionError("%s has a wrong footer" % self.name)
         self.blocks = (self._file, self.name, 0, blocks, BLOCK)
         self._last = (blocks - 1) // BLOCK  # the number of the last block
         # Made now, as lookups allocate nothing. What follows that block is not part of it.
@@ -87,25 +87,25 @@ class Segment:
         return self._place[3]
 
     def find(self, key: bytes | bytearray) -> int:
-        """Look up the packed code that `key` begins with: ABSENT, PRESENT, or NO_RULES.
+        """Look up the packed code that `key` begins with: ABSENT, PRESENT, or TOMBSTONE.
 
         Returns DAMAGED if that cannot be told; `fault` then says why.
         """
         if self._last < 0:
             return ABSENT
-        number = loops.block_of(self._index, self._index_size, key)
+        number = native.block_of(self._index, self._index_size, key)
         if not self.read(number):
             return DAMAGED
         value = self._cursor.find(key)
         if value < 0:
-            if value == loops.MALFORMED:
-                return self._damaged("the block at %d of %s is malformed", number * BLOCK)
+            if value == native.MALFORMED:
+                return self._fail("the block at %d of %s is malformed", number * BLOCK)
             return ABSENT
-        value = loops.rules_of(self._cursor.buf, value, self._sets, self._place)
+        value = native.rules_of(self._cursor.buf, value, self._sets, self._place)
         if value < 0:
-            if value == NO_RULES:
-                return NO_RULES
-            return self._damaged("an entry of the block at %d of %s has no rules", number * BLOCK)
+            if value == TOMBSTONE:
+                return TOMBSTONE
+            return self._fail("an entry of the block at %d of %s has no rules", number * BLOCK)
         self.rules = self._sets if value else self._cursor.buf
         return PRESENT
 
@@ -119,20 +119,20 @@ class Segment:
                 return True
         except OSError:
             number = ~number
-        return self._note(number)
+        return self._fail_at(number)
 
     def _fill(self, number):
         return fill(self._tail if number == self._last else self._cursor.view, self.blocks, number)
 
-    def _note(self, number):
+    def _fail_at(self, number):
         # A block that has a wrong checksum, or, with its number inverted, cannot be read.
         if number < 0:
-            self._damaged("the block at %d of %s cannot be read", ~number * BLOCK)
+            self._fail("the block at %d of %s cannot be read", ~number * BLOCK)
         else:
-            self._damaged("the block at %d of %s has a wrong checksum", number * BLOCK)
+            self._fail("the block at %d of %s has a wrong checksum", number * BLOCK)
         return False
 
-    def _damaged(self, what, at):
+    def _fail(self, what, at):
         self.fault = what % (at, self.name)
         return DAMAGED
 
@@ -142,10 +142,10 @@ class Segment:
         return self._last + 1
 
     def rule_set(self, number: int) -> bytes:
-        """Return the interned rule set (bytes) of a number. Raises Damaged."""
-        begin = loops.set_start(self._sets, len(self._sets) - CHECK, number)
+        """Return the interned rule set (bytes) of a number. Raises CorruptionError."""
+        begin = native.set_start(self._sets, len(self._sets) - CHECK, number)
         if begin < 0:
-            raise Damaged("%s has no rule set %d" % (self.name, number))
+            raise CorruptionError("%s has no rule set %d" % (self.name, number))
         return self._sets[begin + 1 : begin + 1 + self._sets[begin]]
 
     def rule_sets(self) -> int:
@@ -159,6 +159,6 @@ class Segment:
     def _section(self, at, size):
         self._file.seek(at)
         data = self._file.read(size)
-        if len(data) != size or not sound(data):
-            raise Damaged("%s has a wrong checksum" % self.name)
+        if len(data) != size or not crc_ok(data):
+            raise CorruptionError("%s has a wrong checksum" % self.name)
         return data

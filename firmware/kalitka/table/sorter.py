@@ -1,16 +1,16 @@
 """A sort of records in a fixed buffer, and in flash where there are more.
 
-Records, as of `sync_loops`, come in any order; a full buffer is sorted and written out as a *run*
+Records, as of `sync_native`, come in any order; a full buffer is sorted and written out as a *run*
 of blocks, and the runs are merged. Promises: memory is bounded whatever the number of records,
 and known beforehand: it is never found out by trying how much there is; nothing is written that
-the buffer can hold; what changed in the file between writing and reading raises Damaged; no step
-works on more than 64 records; `discard` leaves no file.
+the buffer can hold; what changed in the file between writing and reading raises CorruptionError;
+no step works on more than 64 records; `discard` leaves no file.
 """
 
 import os
 from array import array
 
-from kalitka import sync_loops
+from kalitka import sync_native
 from kalitka.table.writers import BlockWriter
 from micropython import const
 
@@ -40,7 +40,7 @@ _SLOTS = const(256)
 _GAPS = (301, 132, 57, 23, 10, 4, 1)  # of Shell's sort: Ciura's
 _STEP_OF_ONE_GAP = const(256)  # a fraction of the work that sorting 64 records is
 
-# `notes`, an array("H") that `sync_loops.pack_lines` keeps.
+# `notes`, an array("H") that `sync_native.pack_lines` keeps.
 _USED = const(0)  # bytes of the buffer
 _COUNT = const(1)  # records in it
 _ROOM = const(2)  # bytes that it has
@@ -62,8 +62,8 @@ class Sorter:
 
     buffer: a bytearray of LARGE bytes to work in, None to begin with a small one.
 
-    buf, offsets, notes: the records, as `sync_loops.pack_lines` makes them; they are others after
-    `settle`. spilled: whether there are runs.
+    buf, offsets, notes: the records, as `sync_native.pack_lines` makes them; they are others after
+    `spill`. spilled: whether there are runs.
     """
 
     def __init__(self, prefix: str, buffer: bytearray | None):
@@ -71,7 +71,7 @@ class Sorter:
         self.notes = array("H", bytes(2 * _NOTES))
         self.notes[_COMMON] = _ANY
         self._large = buffer is not None
-        self._take(buffer if buffer is not None else bytearray(_SMALL))
+        self._use(buffer if buffer is not None else bytearray(_SMALL))
         self._first = b""  # a code of the first buffer that was sorted
         self._files = []  # (file, path)
         # Of each run: the number of its file, where it begins there, its bytes, those of a block.
@@ -100,7 +100,7 @@ class Sorter:
         kept = self.buf
         size = self.notes[_USED]
         offsets = self.offsets
-        self._take(bytearray(LARGE))
+        self._use(bytearray(LARGE))
         memoryview(self.buf)[:size] = memoryview(kept)[:size]
         for i in range(self.notes[_COUNT]):
             self.offsets[i] = offsets[i]
@@ -114,7 +114,7 @@ class Sorter:
         if end > notes[_ROOM] or notes[_COUNT] == notes[_MOST]:
             return False
         memoryview(self.buf)[at:end] = record
-        sync_loops.note_record(self.buf, at, self.offsets, notes)
+        sync_native.add_record(self.buf, at, self.offsets, notes)
         notes[_USED] = end
         return True
 
@@ -147,7 +147,7 @@ class Sorter:
         buf = self.buf
         offsets = self.offsets
         count = max(self.notes[_COUNT] - 1, 0)
-        while count and not sync_loops.order(buf, offsets[count - 1], buf, offsets[count]):
+        while count and not sync_native.compare(buf, offsets[count - 1], buf, offsets[count]):
             count -= 1
         return count
 
@@ -171,7 +171,7 @@ class Sorter:
         stream = yield from self._sorted()
         if not self._files:
             self._open()
-        yield from self._write(stream, self._block())
+        yield from self._write(stream, self._block_size())
         self.clear()
 
     def discard(self) -> None:
@@ -183,7 +183,7 @@ class Sorter:
         while self._files:
             _close(*self._files.pop())
 
-    def _take(self, buffer):
+    def _use(self, buffer):
         most = len(buffer) // _PER_RECORD
         self.buf = buffer
         self.offsets = array("H", bytes(2 * most))
@@ -198,7 +198,7 @@ class Sorter:
             for gap in _GAPS:
                 for begin in range(gap, count, _STEP_OF_ONE_GAP):
                     end = min(begin + _STEP_OF_ONE_GAP, count)
-                    sync_loops.sort_some(gap, begin, end, self.buf, self.offsets, common)
+                    sync_native.sort_step(gap, begin, end, self.buf, self.offsets, common)
                     yield
         return Sorted(self.buf, self.offsets, count, self._common())
 
@@ -209,13 +209,13 @@ class Sorter:
         if notes[_COUNT]:
             at = self.offsets[0]
             if self._first:
-                same = sync_loops.shared(self.buf, at, self._first, 0)
+                same = sync_native.shared(self.buf, at, self._first, 0)
                 notes[_COMMON] = min(notes[_COMMON], same)
             else:
                 self._first = bytes(self.buf[at : at + self.buf[at + 1] + 3])
         return notes[_COMMON]
 
-    def _block(self):
+    def _block_size(self):
         longest = self.notes[_LONGEST]
         return next(block for code, block in _BLOCKS if longest <= code)
 
@@ -233,21 +233,21 @@ class Sorter:
         done = 0
         while stream.at >= 0:
             # A block may be full before so many are done: they are counted over all of them.
-            done += writer.pour(stream, None, STEP - done)
+            done += writer.extend(stream, None, STEP - done)
             if done == STEP:
                 done = 0
                 yield
-            if writer.stopped == sync_loops.FULL:
-                goes_on = not sync_loops.order(writer.last, 0, stream.buf, stream.at)
-                self._end += file.write(writer.take(True, goes_on))
-        self._end += file.write(writer.take(False))
+            if writer.stopped == sync_native.FULL:
+                continued = not sync_native.compare(writer.last, 0, stream.buf, stream.at)
+                self._end += file.write(writer.finish(True, continued))
+        self._end += file.write(writer.finish(False))
         for number in (len(self._files) - 1, begin, self._end - begin, block):
             self._runs.append(number)
         self.spilled = True
 
     def _merged(self):
         self.offsets = array("H")  # all records are in runs
-        block = self._block()
+        block = self._block_size()
         fan_in = len(self.buf) // (self.notes[_LONGEST] + block)
         while len(self._runs) // 4 > fan_in:
             # Into a file of their own: where reading and writing take turns in one file,
@@ -302,19 +302,19 @@ class Sorted:
         self.heap = self.state = self.keys = offsets
         self.place = 0
         self.count = count
-        self._look()
+        self._update()
 
     def next(self) -> None:
         """Go on to the next record."""
-        self.flowed(self.count - 1, self.place + 1, 0)
+        self.advance(self.count - 1, self.place + 1, 0)
 
-    def flowed(self, count: int, place: int, stopped: int) -> None:
-        """Take note that records were taken by `sync_loops.flow`."""
+    def advance(self, count: int, place: int, stopped: int) -> None:
+        """Continue behind the records that `sync_native.merge` wrote."""
         self.count = count
         self.place = place
-        self._look()
+        self._update()
 
-    def _look(self):
+    def _update(self):
         if self.count:
             self.at = self.heap[self.place]
             self.value = self.at + self.buf[self.at + 1] + 3
@@ -325,7 +325,7 @@ class Sorted:
 class TextCache:
     """Texts of rules that have got a number, so that most lines need not look at their rule.
 
-    texts, slots: as `sync_loops.pack_lines` has them: of each text its size in bytes, the number
+    texts, slots: as `sync_native.pack_lines` has them: of each text its size in bytes, the number
     and the text itself, four bits a character; and a hash table of where each begins, plus one.
     """
 

@@ -3,15 +3,15 @@
 One base segment and a few deltas, named by a manifest that is replaced by an atomic rename.
 Promises: a lookup reads at most 1 KiB a segment and allocates nothing; memory does not grow
 with the number of tokens except by a few bytes a block; whatever the power does, the table is
-the old one or the new one; what is damaged is told apart from what is unknown.
+the old one or the new one; corruption is reported as DAMAGED, never as UNKNOWN.
 FORMAT.md has the bytes and the recovery. Who asks the server, and when, is `sync`'s business.
 """
 
 import os
 
-from kalitka import loops
+from kalitka import native
 from kalitka.table import codes, manifest
-from kalitka.table.block import NO_RULES, Cursor, Damaged
+from kalitka.table.block import TOMBSTONE, CorruptionError, Cursor
 from kalitka.table.segment import ABSENT, DAMAGED, PRESENT, Segment
 from micropython import const
 
@@ -47,56 +47,56 @@ class Table:
         self._key = self._cursor.key
         self._segments = []  # newest first; None for one that cannot be read
         self._transaction = None
-        self._untidy = False  # files were begun since the last sweep
+        self._dirty = False  # files were begun since the last sweep
         self._scrubbed = 0  # blocks that were read by `scrub`
-        self._orphans = 0  # segments up to this number lost their manifest, and are its trace
+        self._reserved = 0  # segments up to this number have lost their manifest, and are kept
         self.rules = self._cursor.buf
         self.at = self.end = 0
         self._open()
 
     def find(self, code: bytes | bytearray, n: int) -> int:
         """Look up the code `code[:n]` (bytes-like): FOUND, UNKNOWN or DAMAGED."""
-        if loops.pack_code(code, 0, n, self._key, 0) < 0:
+        if native.pack_code(code, 0, n, self._key, 0) < 0:
             return UNKNOWN
         return self._find()
 
     def lookup(self, code: bytes) -> bytes | None:
-        """Return the rule set (bytes) of a code, None if unknown. Raises Damaged."""
+        """Return the rule set (bytes) of a code, None if unknown. Raises CorruptionError."""
         return self.lookup_packed(codes.pack(code))
 
     def items(self):
-        """Yield (code, rule set), both bytes, in code order. Raises Damaged."""
-        from kalitka.table.merge import Entries
+        """Yield (code, rule set), both bytes, in code order. Raises CorruptionError."""
+        from kalitka.table.merge import MergedEntries
 
         try:
-            entries = Entries(self.segments())
+            entries = MergedEntries(self.segments())
             while entries.next_live():
                 yield codes.unpack(entries.key[: entries.key[1] + 3]), entries.rule_set
-        except Damaged as e:
+        except CorruptionError as e:
             self.fault = str(e)
             raise
 
     def codes(self):
-        """Yield the codes (bytes) in code order, one at a time. Raises Damaged."""
+        """Yield the codes (bytes) in code order, one at a time. Raises CorruptionError."""
         for code, _ in self.items():
             yield code
 
-    def begin(self, full: bool, again: int = 0):
+    def begin(self, full: bool, retry: int = 0):
         """Begin a Transaction: a full one replaces the table, the other is applied to it.
 
-        again: what the change before it ended with, as its `again`. Raises ValueError if another
-        is under way, Damaged if only a full sync can help, MemoryError.
+        retry: that of the change before it, if it ended with one. Raises ValueError if another
+        is under way, CorruptionError if only a full sync can help, MemoryError.
         """
         if self._transaction:
             raise ValueError("a change of the table is under way")
         if self.fault and not full:
-            raise Damaged(self.fault)
+            raise CorruptionError(self.fault)
         if full:
             # Before what works in it is imported: the later, the less of the heap is in one piece.
             buffer = bytearray(_BUFFER)
             from kalitka.table.full_change import FullChange
 
-            self._transaction = FullChange(self, buffer, again)
+            self._transaction = FullChange(self, buffer, retry)
         else:
             from kalitka.table.incremental_change import IncrementalChange
 
@@ -105,8 +105,8 @@ class Table:
 
     def save_minute(self) -> None:
         """Write the minute down if it moved on without a change of the rules."""
-        if self.minute != self._manifest.minute and not self.foreign and not self.fault:
-            self._commit(self._manifest.segments, self.minute, self.seconds, self.sums)
+        if self.minute != self._manifest.minute and not self.stale and not self.fault:
+            self._save(self._manifest.segments, self.minute, self.seconds, self.sums)
 
     def scrub(self) -> int:
         """Read the next block, so that damage is told before a card meets it: `fault` has it then.
@@ -139,7 +139,7 @@ class Table:
         self._key[: len(key)] = key
         state = self._find()
         if state == DAMAGED:
-            raise Damaged(self.fault)
+            raise CorruptionError(self.fault)
         return bytes(self.rules[self.at : self.end]) if state == FOUND else None
 
     def names(self) -> list[str]:
@@ -147,36 +147,36 @@ class Table:
         return list(self._manifest.segments)
 
     def segments(self) -> list:
-        """Return the open segments, newest first. Raises Damaged if one cannot be read."""
+        """Return the open segments, newest first. Raises CorruptionError if one cannot be read."""
         if None in self._segments:
-            raise Damaged(self.fault)
+            raise CorruptionError(self.fault)
         return self._segments
 
     def new_name(self, kind: str) -> str:
         """Return a file name for a new segment that no file of the manifest has."""
         self._generation += 1
-        self._untidy = True
+        self._dirty = True
         return "%s-%d.seg" % (kind, self._generation)
 
     def open_segment(self, name: str) -> Segment:
-        """Open a segment of the folder. Raises Damaged, OSError."""
+        """Open a segment of the folder. Raises CorruptionError, OSError."""
         return Segment(self.folder + "/" + name, self._cursor)
 
-    def confirm(self, minute: int, seconds: bool) -> None:
-        """Take a minute whose state is the one that is there; writes only what must be kept."""
+    def set_minute(self, minute: int, seconds: bool) -> None:
+        """Set the minute of a table that needs no change; writes only what must be kept."""
         reset = minute == 0 and self._manifest.minute
-        if self.foreign or seconds != self.seconds or reset:
-            self._commit(self._manifest.segments, minute, seconds, self.sums)
+        if self.stale or seconds != self.seconds or reset:
+            self._save(self._manifest.segments, minute, seconds, self.sums)
         self.minute = minute
 
-    def install(self, names: list[str], minute: int, seconds: bool, sums: list | None) -> None:
-        """Make these segment files (oldest first) the table: the moment of the commit."""
+    def commit(self, names: list[str], minute: int, seconds: bool, sums: list | None) -> None:
+        """Commit these segment files (oldest first): from now on they are the table."""
         # Opened first: what cannot be read back is not committed.
         try:
             segments = [self.open_segment(name) for name in reversed(names)]
-        except Damaged as e:
+        except CorruptionError as e:
             raise OSError("what was written cannot be read back: %s" % e)
-        self._commit(tuple(names), minute, seconds, sums)
+        self._save(tuple(names), minute, seconds, sums)
         self.close()
         self._segments = segments
         self.minute = minute
@@ -185,17 +185,17 @@ class Table:
         """End a transaction; what it left behind, or replaced, is removed."""
         if self._transaction is transaction:
             self._transaction = None
-            if self._untidy:
+            if self._dirty:
                 self._sweep()
 
-    def _commit(self, names, minute, seconds, sums):
+    def _save(self, names, minute, seconds, sums):
         new = manifest.Manifest(minute, self._generation, seconds, self.origin, names, sums)
         new.save(self.folder)
         self._manifest = new
-        self._orphans = 0
+        self._reserved = 0
         self.seconds = seconds
         self.sums = new.sums
-        self.foreign = False
+        self.stale = False
 
     # What a lookup runs through has at most eleven words of locals and stack a function: for more
     # of them MicroPython takes heap at each call.
@@ -206,7 +206,7 @@ class Table:
         while i < len(self._segments):
             state = self._find_in(self._segments[i])
             if state != ABSENT:
-                return UNKNOWN if state == NO_RULES else state
+                return UNKNOWN if state == TOMBSTONE else state
             i += 1
         return UNKNOWN
 
@@ -229,19 +229,19 @@ class Table:
         try:
             loaded = manifest.load(self.folder)
         except OSError as e:
-            loaded = self._without_manifest(e)
+            loaded = self._recover(e)
         self._manifest = loaded
         self._generation = loaded.generation
         self.seconds = loaded.seconds
         self.sums = loaded.sums
-        self.foreign = loaded.origin != self.origin
+        self.stale = loaded.origin != self.origin
         if not self.fault:
             self._segments = [self._try_segment(name) for name in reversed(loaded.segments)]
-        self.minute = 0 if self.foreign or self.fault else loaded.minute
+        self.minute = 0 if self.stale or self.fault else loaded.minute
         if not self.fault:
             self._sweep()
 
-    def _without_manifest(self, error):
+    def _recover(self, error):
         # What the table is if its manifest could not be read: new, or damaged.
         try:
             names = os.listdir(self.folder)
@@ -249,7 +249,7 @@ class Table:
             error = e
             names = []
         empty = manifest.Manifest(origin=self.origin)
-        whole = not isinstance(error, Damaged) and error.errno == _ENOENT
+        whole = not isinstance(error, CorruptionError) and error.errno == _ENOENT
         if whole and not any(name.endswith(".seg") for name in names):
             # The very first start. From now on a missing manifest is damage.
             try:
@@ -260,29 +260,29 @@ class Table:
         self.fault = "the manifest is missing" if whole else str(error)
         self._segments = [None]
         # New files must not meet the old ones, which stay until a full sync has replaced them.
-        empty.generation = self._orphans = max([_number_of(name) for name in names] + [0])
+        empty.generation = self._reserved = max([_number_of(name) for name in names] + [0])
         return empty
 
     def _try_segment(self, name):
         try:
             return self.open_segment(name)
         except OSError as e:
-            self.fault = str(e) if isinstance(e, Damaged) else "%s cannot be read" % name
+            self.fault = str(e) if isinstance(e, CorruptionError) else "%s cannot be read" % name
             return None
 
     def _sweep(self):
         # Removes what the manifest does not name: leftovers of a cut sync, replaced files.
         # What cannot be removed costs room, not correctness: it is tried again.
         try:
-            self._untidy = False
+            self._dirty = False
             for name in os.listdir(self.folder):
                 if name == manifest.NAME or name in self._manifest.segments:
                     continue
-                if not name.endswith(".seg") or _number_of(name) > self._orphans:
+                if not name.endswith(".seg") or _number_of(name) > self._reserved:
                     os.remove(self.folder + "/" + name)
                     self.swept += 1
         except OSError:
-            self._untidy = True
+            self._dirty = True
 
 
 def _number_of(name):

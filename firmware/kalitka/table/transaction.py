@@ -2,15 +2,15 @@
 
 Promises: until `commit` is through, the table is the old one for every lookup and after every
 power cut; afterwards it is the new one. Memory is bounded whatever the size of the change. What
-changes nothing writes no segment and no manifest. `settle` and `commit` are generators: between
+changes nothing writes no segment and no manifest. `drain` and `commit` are generators: between
 two of their steps others may run, and look up.
 """
 
 from array import array
 
-from kalitka import sync_loops
+from kalitka import sync_native
 from kalitka.access import rules
-from kalitka.table.block import IN_PLACE, KEY_ROOM, NO_RULES, Damaged, number_at, rules_at
+from kalitka.table.block import IN_PLACE, KEY_ROOM, TOMBSTONE, CorruptionError, number_at, rules_at
 from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
 from kalitka.table.sorter import Sorter, TextCache
 
@@ -23,14 +23,14 @@ class Transaction:
     buffer: as a Sorter takes it.
 
     Either kind has `commit(minute)`, which makes the change the table's: a generator, to be run to
-    its end. minute: the server's minute that the new state belongs to. Whoever gives it up closes
-    it and calls `abort`. It raises OSError (no room, a bad block) and Damaged (the old table is,
+    its end. minute: the server's minute that the new state belongs to. To give it up, close it and
+    call `abort`. It raises OSError (no room, a bad block) and CorruptionError (of the old table,
     and only a full change can help); the table and its minute are then as before.
 
     changed: after `commit`, how many codes became different (of a full one: all, or none).
     overflowed: rules dropped because their code has more than it can hold (720 bytes packed).
-    again: after `commit`: nothing was changed, and the server has to be asked once more, for a
-    change begun with this value; see FullChange.
+    retry: if not 0 after `commit`, nothing was written: ask the server once more and begin that
+    change with this value; see FullChange.
     """
 
     def __init__(self, table, buffer: bytearray | None):
@@ -40,18 +40,18 @@ class Transaction:
         self._texts = TextCache(self._sorter.notes, large)
         self._rule_sets = RuleSets(large)
         self._sums = array("i", [0, 0, 0])  # of all lines that came
-        self._reader = None
+        self._current = None
         self.seconds = table.seconds
         self.changed = 0
         self.overflowed = 0
-        self.again = 0
+        self.retry = 0
 
-    def take(self, text: bytes | bytearray, at: int, n: int, marks: array) -> int:
-        """Add the rules of whole lines in `text[at:n]`; marks, result: `sync_loops.pack_lines`."""
+    def add_lines(self, text: bytes | bytearray, at: int, n: int, marks: array) -> int:
+        """Add whole lines of `text[at:n]`; marks and result as of `sync_native.pack_lines`."""
         self._rule_sets.prepare(n - at)
         sorter = self._sorter
         texts = self._texts
-        fault = sync_loops.pack_lines(
+        fault = sync_native.pack_lines(
             at,
             n,
             0,
@@ -67,8 +67,8 @@ class Transaction:
         )
         if marks[3]:
             self.seconds = True
-        if fault == sync_loops.MORE and not sorter.grow():
-            # Nobody settled. It comes to the same, only in one piece.
+        if fault == sync_native.MORE and not sorter.grow():
+            # Nobody called `drain`. It comes to the same, only in one piece.
             for _ in self._drain():
                 pass
         return fault
@@ -78,10 +78,10 @@ class Transaction:
         text = rules.text_of(packed_rule) if packed_rule else b""
         line = code + b"_/" + text + b"\n"
         marks = array("i", [0, 0, 0, 0])
-        while self.take(line, marks[0], len(line), marks):
+        while self.add_lines(line, marks[0], len(line), marks):
             pass
 
-    def settle(self):
+    def drain(self):
         """Make room for the next 1,024 bytes of an answer: a generator, as `commit`."""
         if self._sorter.crowded:
             yield from self._drain()
@@ -89,30 +89,30 @@ class Transaction:
     def abort(self) -> None:
         """Drop everything; the table stays as it is. Does nothing after a commit."""
         self._sorter.discard()
-        self._reader = None
+        self._current = None
         self._table.release(self)
 
     def _drain(self):
         # Empties the sorter's buffer.
         return self._sorter.spill()
 
-    def _carry_out(self, steps):
-        # Commits by the kind's own steps, a generator. Lines come no more.
+    def _commit(self, steps):
+        # Runs the kind's own steps, a generator, and ends the transaction. Lines come no more.
         self._texts = TextCache(self._sorter.notes, False)
         try:
             yield from steps
-        except Damaged as e:
+        except CorruptionError as e:
             self._table.fault = str(e)
             raise
         finally:
             steps.close()
             self.abort()
 
-    def _group(self):
-        # The one Group of this transaction.
-        if not self._reader:
-            self._reader = Group(self._rule_sets)
-        return self._reader
+    def _changes(self):
+        # The one CodeChanges of this transaction.
+        if not self._current:
+            self._current = CodeChanges(self._rule_sets)
+        return self._current
 
 
 def sums_after(sums, more, less):
@@ -120,69 +120,69 @@ def sums_after(sums, more, less):
     return [one + more[i] - less[i] & _SUM_MASK for i, one in enumerate(sums)]
 
 
-class Group:
-    """What a sync says of one code: all its records together.
+class CodeChanges:
+    """The changes of one code: all its records of a sync together.
 
     key: begins with the packed code. deleted: whether earlier rules are. number: of the rule set
-    that is added, IN_PLACE for `rule_set` (bytes), NO_RULES if none is.
+    that is added, IN_PLACE for `rule_set` (bytes), TOMBSTONE if none is.
 
-    overflowed: rules dropped so far, of all codes. told, meant: the sums, as of
-    `sync_loops.digest`, of the records so far, line by line, and of what they came to.
+    overflowed: rules dropped so far, of all codes. line_sums, code_sums: the sums, as of
+    `sync_native.digest`, of the records so far, line by line, and of the rule sets they became.
     """
 
     def __init__(self, rule_sets: RuleSets):
         self.rule_sets = rule_sets
         self.key = bytearray(KEY_ROOM)
         self.deleted = False
-        self.number = NO_RULES
+        self.number = TOMBSTONE
         self.rule_set = b""
         self.overflowed = 0
-        self.told = array("i", [0, 0, 0])
-        self.meant = array("i", [0, 0, 0])
+        self.line_sums = array("i", [0, 0, 0])
+        self.code_sums = array("i", [0, 0, 0])
 
     def read(self, stream) -> None:
-        """Take all records of the stream's current code, which there must be."""
+        """Read all records of the stream's current code, which there must be."""
         buf = stream.buf
         key = self.key
-        sync_loops.copy_code(buf, stream.at, key, 0)
+        sync_native.copy_code(buf, stream.at, key, 0)
         self.deleted = False
-        self.number = NO_RULES
+        self.number = TOMBSTONE
         while True:
             number = number_at(buf, stream.value)
-            if number == NO_RULES:
+            if number == TOMBSTONE:
                 self.deleted = True
             else:
                 added = rules_at(buf, stream.value) if number < 0 else self.rule_sets.get(number)
-                self.digest(added, self.told)
-                if self.number == NO_RULES:
+                self.digest(added, self.line_sums)
+                if self.number == TOMBSTONE:
                     self.number = number
                     self.rule_set = added
                 elif number != self.number or number == IN_PLACE:
-                    self.rule_set = self._sum(self.rule_set, added)
+                    self.rule_set = self._union(self.rule_set, added)
                     self.number = IN_PLACE
             stream.next()
-            if stream.at < 0 or sync_loops.order(key, 0, buf, stream.at):
+            if stream.at < 0 or sync_native.compare(key, 0, buf, stream.at):
                 break
         if self.number == IN_PLACE:
-            # As a sum, or since it came first, it may be one that has a number.
+            # As a union, or since it came first, it may be one that has a number.
             self.number = self.rule_sets.number(self.rule_set)
-        if self.number != NO_RULES:
-            self.digest(self.rule_set, self.meant)
+        if self.number != TOMBSTONE:
+            self.digest(self.rule_set, self.code_sums)
 
     def value(self) -> bytes | None:
         """Return the rule set (bytes) that is added, None if none is."""
-        return None if self.number == NO_RULES else self.rule_set
+        return None if self.number == TOMBSTONE else self.rule_set
 
-    def sum_with(self, kept: bytes) -> None:
-        """Make the rule set the sum of what it is and of one that the code keeps (bytes)."""
-        self.rule_set = self._sum(kept, self.value() or b"")
+    def union(self, kept: bytes) -> None:
+        """Add the rules of a set (bytes) that the code keeps."""
+        self.rule_set = self._union(kept, self.value() or b"")
         self.number = self.rule_sets.number(self.rule_set)
 
     def digest(self, rule_set: bytes, sums: array) -> None:
         """Add the code with each rule of a set to the sums."""
-        sync_loops.digest(self.key, 0, self.key[1] + 3, rule_set, 0, len(rule_set), sums)
+        sync_native.digest(self.key, 0, self.key[1] + 3, rule_set, 0, len(rule_set), sums)
 
-    def _sum(self, rule_set, more):
+    def _union(self, rule_set, more):
         from kalitka.access import packing  # for few codes
 
         for rule in packing.split(more):

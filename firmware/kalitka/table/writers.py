@@ -7,15 +7,15 @@ from array import array
 from binascii import crc32
 from struct import pack, pack_into
 
-from kalitka import sync_loops
+from kalitka import sync_native
 from kalitka.table.block import (
     BLOCK,
     CHECK,
     HEAD,
     IN_PLACE,
     KEY_ROOM,
-    NO_RULES,
-    write_sealed,
+    TOMBSTONE,
+    write_with_crc,
 )
 from kalitka.table.rule_sets import RuleSets
 from kalitka.table.segment import FOOTER, MAGIC
@@ -35,17 +35,17 @@ def _append_varint(out: bytearray, value: int) -> None:
 class BlockWriter:
     """Collects entries in ascending order until a block of `size` bytes is full.
 
-    last: the last code of the block, packed; begins with NO_KEY if there is none. given: how many
-    rule sets have got numbers of their own by `pour`. stopped: what stopped the last `pour`; see
-    `sync_loops.flow`.
+    last: the last code of the block, packed; begins with NO_KEY if there is none. assigned: how
+    many rule sets have got numbers of their own. stopped: what stopped the last `extend`; see
+    `sync_native.merge`.
     """
 
     def __init__(self, size: int):
-        self._out = bytearray(size + sync_loops.RECORD_MAX)
+        self._out = bytearray(size + sync_native.RECORD_MAX)
         self._limit = size - CHECK
         self._used = HEAD
         self.stopped = 0
-        self.given = 0
+        self.assigned = 0
         self._marks = array("i", [0] * 11)
         self.last = bytearray(KEY_ROOM)
 
@@ -53,12 +53,12 @@ class BlockWriter:
         """Add an entry. Returns False, adding nothing, if it does not fit into this block.
 
         buf, at: where the packed code is, not below any earlier one. number: of the rule set;
-        IN_PLACE for `rule_set`, or NO_RULES.
+        IN_PLACE for `rule_set`, or TOMBSTONE.
         """
         limit = self._limit
         if number == IN_PLACE:
             limit -= len(rule_set) + (1 if len(rule_set) < 0x80 else 2)
-        used = sync_loops.entry(self._out, self._used, limit, self.last, buf, at, number)
+        used = sync_native.encode(self._out, self._used, limit, self.last, buf, at, number)
         if not used:
             return False
         if number == IN_PLACE:
@@ -70,11 +70,11 @@ class BlockWriter:
         self._used = used
         return True
 
-    def pour(self, stream, own, count: int) -> int:
-        """Take at most `count` entries from a stream (see `merge`), as far as it goes fast.
+    def extend(self, stream, own, count: int) -> int:
+        """Append at most `count` entries of a stream (see `merge`), as long as they are simple.
 
         own: array("H"): the number plus one that the rule set of a number has here, 0 if it has
-        none yet and is to get one; None to take entries as they are. Returns how many were taken.
+        none yet and is to get one; None to copy entries as they are. Returns how many were added.
         """
         marks = self._marks
         marks[0] = stream.count
@@ -85,28 +85,28 @@ class BlockWriter:
         marks[5] = own is None
         marks[6] = count
         marks[7] = len(own or ())
-        marks[8] = self.given
+        marks[8] = self.assigned
         marks[9] = stream.place
         marks[10] = stream.common
         heap = stream.heap
-        self.stopped = sync_loops.flow(
+        self.stopped = sync_native.merge(
             stream.buf, heap, stream.state, stream.keys, self._out, self.last, own or heap, marks
         )
         self._used = marks[3]
-        self.given = marks[8]
-        stream.flowed(marks[0], marks[9], self.stopped)
+        self.assigned = marks[8]
+        stream.advance(marks[0], marks[9], self.stopped)
         return count - marks[6]
 
-    def take(self, whole: bool, goes_on: bool = False) -> memoryview:
+    def finish(self, whole: bool, more: bool = False) -> memoryview:
         """Return the finished block and begin the next. `whole`: filled up to its full size.
 
-        goes_on: the next block, of a run, begins with the same code. What is returned is valid
+        continued: the next block, of a run, begins with the same code. What is returned is valid
         until the next `add`.
         """
         out = self._out
         pack_into("<H", out, 0, self._used - HEAD)
-        if goes_on:
-            out[1] |= sync_loops.NEXT_BLOCK_GOES_ON
+        if more:
+            out[1] |= sync_native.CONTINUED
         end = self._used
         if whole:
             while end < self._limit:
@@ -141,31 +141,31 @@ class SegmentWriter:
         """Add an entry.
 
         buf, at: where its packed code is, above every earlier one. number: of its rule set;
-        IN_PLACE for `rule_set` (at most RULE_SET_MAX bytes), or NO_RULES for a tombstone.
+        IN_PLACE for `rule_set` (at most RULE_SET_MAX bytes), or TOMBSTONE.
         """
-        if number == NO_RULES:
+        if number == TOMBSTONE:
             self.tombstones += 1
         else:
             self.codes += 1
             if number >= 0:
                 own = self._own_numbers()
                 if not own[number]:
-                    self._block.given += 1
-                    own[number] = self._block.given
+                    self._block.assigned += 1
+                    own[number] = self._block.assigned
                 number = own[number] - 1
         if not self._block.add(buf, at, number, rule_set):
             self._next_block(buf, at)
             self._block.add(buf, at, number, rule_set)
 
-    def pour(self, stream, count: int) -> int:
-        """Add at most `count` entries of a stream, as far as it goes fast; return how many.
+    def extend(self, stream, count: int) -> int:
+        """Append at most `count` entries of a stream, while they are simple; return how many.
 
         With fewer, and the stream not at its end, the next code is for `add`.
         """
         added = 0
         while stream.at >= 0 and added < count:
-            added += self._block.pour(stream, self._own_numbers(), count - added)
-            if self._block.stopped == sync_loops.FULL:
+            added += self._block.extend(stream, self._own_numbers(), count - added)
+            if self._block.stopped == sync_native.FULL:
                 self._next_block(stream.buf, stream.at)
             elif self._block.stopped > 0:
                 break
@@ -178,15 +178,15 @@ class SegmentWriter:
         The file is left open, flushed by whoever closes it.
         """
         if self._block.last[0]:
-            self._put(self._block.take(False))
-        sets = write_sealed(self._file, self._sets())
-        index = write_sealed(self._file, *self._index)
+            self._put(self._block.finish(False))
+        sets = write_with_crc(self._file, self._sets())
+        index = write_with_crc(self._file, *self._index)
         footer = pack(FOOTER, MAGIC, self.codes, self.tombstones, self._blocks_size, sets, index)
-        return self._blocks_size + sets + index + write_sealed(self._file, footer)
+        return self._blocks_size + sets + index + write_with_crc(self._file, footer)
 
     def _next_block(self, buf, at):
-        self._append_separator(buf, at)
-        self._put(self._block.take(True))
+        self._add_separator(buf, at)
+        self._put(self._block.finish(True))
 
     def _put(self, block):
         self._file.write(block)
@@ -201,7 +201,7 @@ class SegmentWriter:
 
     def _sets(self):
         # The rule sets that were used, in the order of their own numbers, each after its length.
-        numbers = array("H", bytes(2 * self._block.given))
+        numbers = array("H", bytes(2 * self._block.assigned))
         for number in range(len(self._own)):
             if self._own[number]:
                 numbers[self._own[number] - 1] = number
@@ -212,7 +212,7 @@ class SegmentWriter:
             sets.extend(rule_set)
         return sets
 
-    def _append_separator(self, buf, at):
+    def _add_separator(self, buf, at):
         # The shortest beginning of the next code that is above the last one, told by what it
         # shares with the separator before.
         below = self._block.last

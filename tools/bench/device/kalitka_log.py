@@ -17,15 +17,15 @@ class Program:
         self._clock = _Clock()
         self._journal = AccessLog(folder + "/journal", _SIZE, self._clock, print)
 
-    def note(self, seconds, code):
+    def append(self, seconds, code):
         """Keep that a code (bytes) was allowed."""
         self._clock.now = seconds
-        self._journal.note(entries.SCANNER, 1, decision.ALLOWED, code)
+        self._journal.append(entries.SCANNER, 1, decision.ALLOWED, code)
 
-    def mark(self):
+    def ack_all(self):
         """Keep that the server has all there is."""
         log = self._journal.log
-        log.set_mark(log.last)
+        log.ack(log.last)
 
     def count(self):
         """Return how many entries there are."""
@@ -35,7 +35,7 @@ class Program:
     def let_wait(self, count):
         """Let so many of the entries that there are be those to be sent."""
         log = self._journal.log
-        log.set_mark(log.last - count)
+        log.ack(log.last - count)
 
     def upload(self, look):
         """Send what there is to send; return how many. `look` is called all along, first idle."""
@@ -71,7 +71,7 @@ class _Clock:
 
 class _Hub:
     # A client that swallows what it is to send.
-    at_hub = True
+    from_hub = True
 
     def __init__(self, look):
         self._look = look

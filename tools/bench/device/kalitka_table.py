@@ -49,10 +49,10 @@ class Program:
                     break
                 parser.feed(piece, n)
                 yield
-                yield from transaction.settle()
+                yield from transaction.drain()
         parser.finish(True)
         yield from transaction.commit(sink.received)
-        return transaction.again
+        return transaction.retry
 
 
 class _Sink:
@@ -60,7 +60,7 @@ class _Sink:
 
     def __init__(self, transaction):
         self.delete = transaction.delete
-        self.rules = transaction.take
+        self.rules = transaction.add_lines
         self.received = 0
 
     def minute(self, minute):

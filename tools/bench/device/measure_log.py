@@ -2,7 +2,7 @@
 
     measure_log PROGRAM FLASH WHAT COUNT
 
-PROGRAM: a module with a class Program, whose `note` keeps an entry. FLASH: a file that is the
+PROGRAM: a module with a class Program, whose `append` keeps an entry. FLASH: a file that is the
 flash, copied to memory and left as it is where nothing else is said; a blank one is formatted.
 Prints figures as `frame` says.
 """
@@ -20,7 +20,7 @@ _SCATTER = 2654435761  # any odd number makes other codes of each number
 
 
 def _note(program, number):
-    program.note(_BEGAN + number * _EACH_S, b"%08X" % (number * _SCATTER & 0xFFFFFFFF))
+    program.append(_BEGAN + number * _EACH_S, b"%08X" % (number * _SCATTER & 0xFFFFFFFF))
 
 
 def fill(program, chip, count):
@@ -64,7 +64,7 @@ def passes(program, chip, count):
     for number in range(count):
         _note(program, number)
         noted = chip.counts()
-        program.mark()
+        program.ack_all()
         for name, more in _since(noted, chip).items():
             marks[name] = marks.get(name, 0) + more
     _tell_counts(_since(before, chip), count, chip)

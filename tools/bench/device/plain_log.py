@@ -19,7 +19,7 @@ class Program:
         self._entries = _lines(self._path)
         self._old_entries = _lines(self._old)
 
-    def note(self, seconds, code):
+    def append(self, seconds, code):
         """Keep that a code (bytes) was allowed."""
         line = json.dumps({"t": seconds, "code": str(code, "utf-8"), "state": 1})
         with open(self._path, "a") as file:
@@ -31,7 +31,7 @@ class Program:
             self._old_entries = self._entries
             self._entries = 0
 
-    def mark(self):
+    def ack_all(self):
         """The server has all there is."""
         os.remove(self._path)
         self._entries = 0
@@ -46,7 +46,7 @@ class Program:
     def let_wait(self, count):
         """Let there be so many entries to be sent."""
         for number in range(count):
-            self.note(1793100000 + number, b"%08X" % number)
+            self.append(1793100000 + number, b"%08X" % number)
 
     def upload(self, look):
         """Send what there is to send; return how many. `look` is called all along, first idle."""

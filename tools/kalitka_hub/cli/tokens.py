@@ -182,7 +182,7 @@ def _edits_of_holder(
 
 
 def _tell_of_seconds(texts: list[str] | None) -> None:
-    if any(packing.speaks_seconds(packing.pack(text.encode())) for text in texts or ()):
+    if any(packing.needs_seconds(packing.pack(text.encode())) for text in texts or ()):
         tell(
             "a day time above 1440 can only be seconds: from now on its readers take those of "
             "every rule as seconds"

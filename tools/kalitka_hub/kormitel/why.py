@@ -346,7 +346,7 @@ def _reason_of(reader: str, said: Explanation) -> ReaderReason:
 
 def _meals_at(minute: int, meals: Iterable[Meal], zone: Zone) -> tuple[str | None, str | None]:
     """Return the meal that is on, and the one that begins next, in words."""
-    zone.tell(minute)
+    zone.update(minute)
     now = zone.day_minute
     on, coming = None, None
     wait = 1440

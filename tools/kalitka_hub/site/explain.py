@@ -77,19 +77,19 @@ def explain(session: Session, reader: str, code: str, minute: int, now: int) -> 
     for text in texts:
         rule_set = packing.insert(rule_set, packing.pack(text.encode()))
     zone = asked.calendar.zone
-    zone.tell(minute)
+    zone.update(minute)
     moment = minute, zone.day_minute, zone.weekday
     verdict = decision.Verdict()
     if rule_set:
-        verdict.judge(rule_set, 0, len(rule_set), False, *moment)
+        verdict.decide(rule_set, 0, len(rule_set), False, *moment)
     else:
-        verdict.refuse(decision.UNKNOWN_CODE)
+        verdict.deny(decision.UNKNOWN_CODE)
     rule = rules.text_of(rule_set, verdict.rule).decode() if verdict.rule >= 0 else None
     notes = [*asked.notes()]
     notes += asked.notes_of(token) if token else ["the hub does not know this code"]
     return Explanation(
         allowed=verdict.reason == decision.ALLOWED,
-        reason=decision.WORDS[verdict.reason],
+        reason=decision.REASONS[verdict.reason],
         rule=rule,
         when=text_of(verdict.when, zone) if verdict.when else None,
         local=f"{_DAYS[moment[2]]} {text_of(minute, zone)}",
@@ -235,9 +235,9 @@ def _readers(kind: str, name: str) -> str:
 
 def _said(text: str, moment: tuple[int, int, int], zone: Zone) -> str:
     packed = packing.pack(text.encode())
-    said = rules.permits(packed, 0, False, *moment)
-    bound = rules.bound(packed, 0, said)
+    said = rules.evaluate(packed, 0, False, *moment)
+    bound = rules.date_of(packed, 0, said)
     if not bound:
-        return decision.WORDS[said]
+        return decision.REASONS[said]
     edge = "from" if said == rules.NOT_YET else "until"
-    return f"{decision.WORDS[said]}, {edge} {text_of(bound, zone)}"
+    return f"{decision.REASONS[said]}, {edge} {text_of(bound, zone)}"

@@ -63,7 +63,7 @@ def text_of(minute: int | None, zone: Zone) -> str | None:
     """Return a minute as local time, as it is written. None stays None."""
     if minute is None:
         return None
-    zone.tell(minute)
+    zone.update(minute)
     offset = zone.offset
     text = (_EPOCH + (minute + offset) * _MINUTE).isoformat(timespec="minutes")
     if len(minutes_of_local(minute + offset, zone)) == 1:
@@ -110,5 +110,5 @@ def checked_date(text: str) -> str:
 
 
 def _offset(minute: int, zone: Zone) -> int:
-    zone.tell(minute)
+    zone.update(minute)
     return zone.offset

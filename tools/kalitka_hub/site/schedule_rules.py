@@ -71,7 +71,7 @@ class _Stretch(NamedTuple):
 
 def local_day(zone: Zone, minute: int) -> int:
     """Return the local day of a minute since 1970 UTC."""
-    zone.tell(minute)
+    zone.update(minute)
     return (minute + zone.offset) // _DAY
 
 
@@ -260,11 +260,11 @@ def _end_of_offset(zone: Zone, minute: int, end: int) -> int:
 
     No change of the clocks is undone within a day.
     """
-    zone.tell(minute)
+    zone.update(minute)
     offset = zone.offset
 
     def differs(at: int) -> bool:
-        zone.tell(at)
+        zone.update(at)
         return zone.offset != offset
 
     if not differs(end - 1):

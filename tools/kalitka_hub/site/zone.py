@@ -43,7 +43,7 @@ def whole_hours(zone: str, minute: int) -> int:
     zone: a POSIX TZ string. Raises ZoneError.
     """
     place = Zone(zone)
-    place.tell(minute)
+    place.update(minute)
     hours = abs(place.offset) // 60
     return hours if place.offset > 0 else -hours
 
@@ -115,7 +115,7 @@ def _right_from(data: bytes, text: str, now: datetime) -> datetime | None:
     zone = Zone(text)
 
     def is_wrong(minute: int) -> bool:
-        zone.tell(minute)
+        zone.update(minute)
         offset = datetime.fromtimestamp(minute * 60, real).utcoffset()
         return offset != timedelta(minutes=zone.offset)
 

@@ -1,6 +1,6 @@
-"""The loops of a sync: lines, sorting, merging and coding, in viper code.
+"""The hot loops of a sync, in viper code: packing lines, sorting, merging and encoding.
 
-As `loops` has it: the same source everywhere, nothing here allocates, no bounds are checked that
+As `native` has it: the same source everywhere, nothing here allocates, no bounds are checked that
 a caller could keep. Loaded with the first sync, and for good: native code is not given back. The
 usual case of each line is done in place; where it is another, a function is called, which in
 viper costs more than what most of them do. A *record* is a packed code and a value as in a block,
@@ -8,7 +8,7 @@ FORMAT.md has it: a tombstone for a delete, or one rule, in place or by its numb
 """
 
 import micropython
-from kalitka.loops import pack_code, pack_rule, walk
+from kalitka.native import next_entry, pack_code, pack_rule
 from micropython import const
 
 # What pack_lines says is wrong with a line besides what is wrong with its code or rule.
@@ -23,12 +23,12 @@ RECORD_MAX = const(304)
 _LINE_MAX = const(324)  # bytes of a line that are looked at
 MORE = const(1)
 
-# What flow returns besides those of walk.
+# What merge returns besides what next_entry does.
 _END = const(-1)
 _MALFORMED = const(-2)
 FULL = const(1)
 _SLOW = const(2)
-NEXT_BLOCK_GOES_ON = const(0x80)  # in the high byte of a run block's size; see FORMAT.md
+CONTINUED = const(0x80)  # in the high byte of a run block's size; see FORMAT.md
 
 _NO_KEY = b"\x00"  # below every packed code
 _RULE_TEXT_MAX = const(64)
@@ -203,7 +203,7 @@ def pack_lines(
                         seconds = 1
                     rules += 1
                     o[to + 1] = end - to - 2
-                    number = int(number_of(out, to + 2, end, arena, set_slots, starts, counts))
+                    number = int(intern(out, to + 2, end, arena, set_slots, starts, counts))
                     c = int(note[7])
                     if number >= 0 and c + (size + 1 >> 1) + 3 <= note[9] and note[10] < note[11]:
                         note[10] += 1
@@ -284,8 +284,8 @@ def pack_lines(
 
 
 @micropython.viper
-def number_of(data, at: int, end: int, arena, slots, starts, counts) -> int:
-    """Return the number of the rule set `data[at:end]`, a new one if need be, -1 without room.
+def intern(data, at: int, end: int, arena, slots, starts, counts) -> int:
+    """Intern the rule set `data[at:end]`: return its number, a new one if need be, -1 if full.
 
     arena, slots, starts, counts: those of a RuleSets.
     """
@@ -379,8 +379,8 @@ def digest(data, at: int, size: int, rules, begin: int, end: int, sums) -> int:
 
 
 @micropython.viper
-def note_record(buf, at: int, offsets, notes):
-    """Take note of a record that was put to buf[at:], as `pack_lines` does of its own."""
+def add_record(buf, at: int, offsets, notes):
+    """Add a record that was put to buf[at:] to offsets and notes, as `pack_lines` does its own."""
     p = ptr8(buf)
     h = ptr16(offsets)
     note = ptr16(notes)
@@ -414,10 +414,10 @@ def shared(a, at: int, b, bt: int) -> int:
 
 
 @micropython.viper
-def sort_some(gap: int, at: int, end: int, buf, offsets, common: int):
-    """Put the records at offsets[at:end] into their place among those `gap`, 2 * gap, ... before.
+def sort_step(gap: int, at: int, end: int, buf, offsets, common: int):
+    """Do a step of Shell's sort: insert the records at offsets[at:end], comparing `gap` apart.
 
-    A step of Shell's sort. common: bytes that all codes have in common at their beginning.
+    common: bytes that all codes have in common at their beginning.
     """
     p = ptr8(buf)
     h = ptr16(offsets)
@@ -490,7 +490,7 @@ def sift(buf, heap, keys, count: int, hole: int, item: int, stride: int):
         if child + 1 < count:
             b = int(h[child + 1])
             other = int(k[b])
-            if other == key and int(order(buf, b * stride, buf, a * stride)) < 0:
+            if other == key and int(compare(buf, b * stride, buf, a * stride)) < 0:
                 other -= 1
             if other < key:
                 child += 1
@@ -498,7 +498,7 @@ def sift(buf, heap, keys, count: int, hole: int, item: int, stride: int):
                 key = int(k[a])
         if mine < key:
             break
-        if mine == key and int(order(buf, item * stride, buf, a * stride)) <= 0:
+        if mine == key and int(compare(buf, item * stride, buf, a * stride)) <= 0:
             break
         h[hole] = a
         hole = child
@@ -506,8 +506,8 @@ def sift(buf, heap, keys, count: int, hole: int, item: int, stride: int):
 
 
 @micropython.viper
-def order(a, at: int, b, bt: int) -> int:
-    """Return less than, equal to or more than 0 as the packed code a[at:] is to b[bt:]."""
+def compare(a, at: int, b, bt: int) -> int:
+    """Compare two packed codes: less than, equal to or more than 0 as a[at:] is to b[bt:]."""
     p = ptr8(a)
     q = ptr8(b)
     n = p[at + 1] + 3
@@ -532,8 +532,8 @@ def copy_code(buf, at: int, out, to: int):
 
 
 @micropython.viper
-def entry(out, used: int, limit: int, last, buf, at: int, number: int) -> int:
-    """Code the entry of the packed code at buf[at] behind out[:used]; see FORMAT.md.
+def encode(out, used: int, limit: int, last, buf, at: int, number: int) -> int:
+    """Encode the entry of the packed code at buf[at] behind out[:used]; see FORMAT.md.
 
     last: the packed code before, a first byte of 0 if there is none; it becomes this one.
     number: of the rule set; -1 for one in place, which the caller appends; -2 for a tombstone.
@@ -610,10 +610,10 @@ def entry(out, used: int, limit: int, last, buf, at: int, number: int) -> int:
 
 
 @micropython.viper
-def flow(buf, heap, state, keys, out, last, own, marks) -> int:
-    """Code the least entries of a stream into a block, one after another, as far as it goes fast.
+def merge(buf, heap, state, keys, out, last, own, marks) -> int:
+    """Merge a stream's least entries into a block, one after another, as long as they are simple.
 
-    out, last: as of `entry`. own: array("H"), the number plus one that a rule set has where it is
+    out, last: as of `encode`. own: array("H"), the number plus one that a rule set has where it is
     written to, 0 for none yet: it is given the next one. marks: array("i") of eleven: how many
     records or sources are left; the stride; the room for a code; bytes used in the block, and
     their limit; whether entries are written as they are; how many to do; the length of `own`, and
@@ -622,7 +622,7 @@ def flow(buf, heap, state, keys, out, last, own, marks) -> int:
 
     Without room, heap is array("H") of the places of records in `buf`, in code order. With room
     it is a heap as of `sift`, and each item a source that goes on to its next entry, with `state`
-    as of `walk`.
+    as of `next_entry`.
 
     Returns 0: no entry is left, or so many are done; FULL: the block is; 2: the least entry is
     not alone with its code, or it cannot be told whether it is, or `own` is too short; -1 (the
@@ -661,13 +661,13 @@ def flow(buf, heap, state, keys, out, last, own, marks) -> int:
             if room:
                 i = int(t[s])
                 if i >= t[s + 1]:
-                    if p[at + room + 1] & NEXT_BLOCK_GOES_ON:
+                    if p[at + room + 1] & CONTINUED:
                         result = _SLOW
                 elif p[i] == 0 and p[i + 1] == 0:
                     result = _SLOW
                 i = 1
                 while i < 3 and i < count:
-                    if k[h[i]] == k[item] and int(order(buf, at, buf, h[i] * stride)) == 0:
+                    if k[h[i]] == k[item] and int(compare(buf, at, buf, h[i] * stride)) == 0:
                         result = _SLOW
                     i += 1
             elif count > 1:
@@ -730,7 +730,7 @@ def flow(buf, heap, state, keys, out, last, own, marks) -> int:
                 l[same] = p[at + same]
                 same += 1
         else:
-            i = int(entry(out, used, limit - size, last, buf, at, number))
+            i = int(encode(out, used, limit - size, last, buf, at, number))
             if i == 0:
                 result = FULL
                 break
@@ -764,7 +764,7 @@ def flow(buf, heap, state, keys, out, last, own, marks) -> int:
                     gap |= p[b + 3] << 21
                     i = 4
         if gap == 0 or gap > 0xFFFFFFF or b + i >= stop:
-            result = int(walk(buf, at, room, state, s, _NO_KEY))
+            result = int(next_entry(buf, at, room, state, s, _NO_KEY))
             if result < 0:
                 break
             result = 0
@@ -819,7 +819,7 @@ def flow(buf, heap, state, keys, out, last, own, marks) -> int:
             if child + 1 < count:
                 b = int(h[child + 1])
                 other = int(k[b])
-                if other == key and int(order(buf, b * stride, buf, a * stride)) < 0:
+                if other == key and int(compare(buf, b * stride, buf, a * stride)) < 0:
                     other -= 1
                 if other < key:
                     child += 1
@@ -827,7 +827,7 @@ def flow(buf, heap, state, keys, out, last, own, marks) -> int:
                     key = int(k[a])
             if mine < key:
                 break
-            if mine == key and int(order(buf, at, buf, a * stride)) <= 0:
+            if mine == key and int(compare(buf, at, buf, a * stride)) <= 0:
                 break
             h[i] = a
             i = child

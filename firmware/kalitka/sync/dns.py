@@ -2,14 +2,14 @@
 
 MicroPython's own look-up stands still until it is through, and with it the door. A name that ends
 in `.local` is asked for in the local network (multicast DNS). IPv4 only, as the chip's. Source:
-RFC 1035, RFC 6762. Loaded when an address is not known: see `sync.names`.
+RFC 1035, RFC 6762. Loaded when an address is not known: see `sync.resolver`.
 """
 
 import os
 
+from kalitka.sync import udp
 from kalitka.sync.address import split_port
-from kalitka.sync.datagram import ask
-from kalitka.sync.net import NetError, Silent
+from kalitka.sync.net import NetError, NoReply
 from micropython import const
 
 _PORT = const(53)
@@ -17,11 +17,11 @@ _LOCAL = ("224.0.0.251", 5353)
 _DAY = const(86400)
 
 
-async def ask_for(host: str, server, patience: float) -> tuple[str, int]:
+async def resolve(host: str, server, timeout: float) -> tuple[str, int]:
     """Return (address, seconds that it holds) of the name `host`. Raises NetError.
 
-    server: gives a name server, see `names.Names`. patience: seconds that one try may take; there
-    are two.
+    server: gives a name server, see `resolver.Resolver`. timeout: seconds that one try may take;
+    there are two.
     """
     doing = "looking up %s" % host
     address, port = _where(host, server, doing)
@@ -34,11 +34,11 @@ async def ask_for(host: str, server, patience: float) -> tuple[str, int]:
         return data[:2] == number and len(data) > 12 and data[2] & 0x80
 
     try:
-        data = await ask(address, port, request, is_answer, patience, doing)
-    except Silent:
+        data = await udp.request(address, port, request, is_answer, timeout, doing)
+    except NoReply:
         # Datagrams get lost, and there may be another name server.
         address, port = _where(host, server, doing)
-        data = await ask(address, port, request, is_answer, patience, doing)
+        data = await udp.request(address, port, request, is_answer, timeout, doing)
     try:
         return address_of(data, question)
     except IndexError:

@@ -1,8 +1,8 @@
-"""Once a window: who has passed already, for canteens; kept in flash, in a log of its own.
+"""Anti-passback, for canteens: each code passes once a window; kept in flash, in its own log.
 
 A pass is durable before it is signalled: no window has two signalled passes of one code, whatever
 the power does. It counts only once it is sealed, by a single program of the flash (the log's
-mark), and is signalled right behind that: a cut before the seal costs nobody a pass, one between
+`ack`), and is signalled right behind that: a cut before the seal costs nobody a pass, one between
 seal and signal, a moment of computing, costs that person this one. With `interval` a code is
 refused for so many minutes after its last pass instead.
 Promises: memory is fixed; more passes than it holds only make an answer slower; a pass that
@@ -31,7 +31,7 @@ def window_of(
 ) -> int:
     """Return the window in which the packed rule at `buf[at]` permits this moment.
 
-    The arguments are those of `rules.permits`, which has said PERMITTED; the clock and the zone
+    The arguments are those of `rules.evaluate`, which has returned PERMITTED; the clock and zone
     are set. A window is the local minute, counted from 1970, at which it began (below 2**30):
     the rule's START on the day on which it began, for kinds 1 and 9 midnight of this day. So
     two rules that start at one time are one meal, whosever they are and whenever they end.
@@ -44,9 +44,9 @@ def window_of(
         return day * _DAY
     at += 1
     start = rules.number_at(buf, at)
-    at = rules.behind(buf, at)
+    at = rules.skip_varint(buf, at)
     over_midnight = start > rules.number_at(buf, at)
-    mask = buf[rules.behind(buf, at)]
+    mask = buf[rules.skip_varint(buf, at)]
     if unit_seconds:
         start //= 60
     if over_midnight and not (mask >> weekday & 1 and day_minute >= start):
@@ -54,8 +54,8 @@ def window_of(
     return day * _DAY + start
 
 
-class Passes:
-    """The passes kept in `folder`, in at most `size` bytes of flash (see journal.log).
+class AntiPassback:
+    """The store of passes in `folder`, in at most `size` bytes of flash (see journal.log).
 
     interval: minutes, or 0 for once a window. room: so many passes are held in memory, two
     bytes each. fault: why passes cannot be kept, in words, else "".
@@ -70,16 +70,16 @@ class Passes:
         self._span = interval or _SPAN
         self._room = room
         # A hash of the pass with a number is at that number modulo `room`, 0 for none.
-        self._marks = array("H", [0] * room)
+        self._hashes = array("H", [0] * room)
         self._buf = bytearray(_BUFFER)
         self.fault = ""
         self.log = None
         try:
             self._open()
         except OSError as e:
-            self._failed(e)
+            self._fail(e)
 
-    def take(
+    def claim(
         self,
         code: bytes,
         buf: bytes | bytearray,
@@ -89,17 +89,17 @@ class Passes:
         minute: int,
         day_minute: int,
         weekday: int,
-        tell=None,
+        callback=None,
     ) -> int:
-        """Take a pass for a code whose rule set `buf[at:end]` permits this moment.
+        """Claim a pass for a code whose rule set `buf[at:end]` permits this moment.
 
-        The other arguments are those of `Verdict.judge`, which has said ALLOWED. Returns
+        The other arguments are those of `Verdict.decide`, which has returned ALLOWED. Returns
         ALLOWED: it is kept, signal it at once. Or ALREADY_USED, NOT_KEPT, CLOCK_NOT_SET
         or ZONE_NOT_SET: rule 9 permits without a clock, but then there is no window. Of several
         rules that permit now, the first whose window is not used is taken.
 
-        tell: called when only the seal of the pass is missing, so that nothing that takes time
-        has to be done between seal and signal.
+        callback: called when only the seal of the pass is missing, so that nothing that takes
+        time has to be done between seal and signal.
         """
         if minute < 0:
             return rules.CLOCK_NOT_SET
@@ -110,100 +110,102 @@ class Passes:
                 window = minute
                 if not self._interval:
                     moment = (buf, at, unit_seconds, minute, day_minute, weekday)
-                    window = window_of(*moment) if rules.permits(*moment) == rules.PERMITTED else 0
+                    window = (
+                        window_of(*moment) if rules.evaluate(*moment) == rules.PERMITTED else 0
+                    )
                 if window and self.allowed(code, window):
-                    self.note(code, window, tell)
+                    self.record(code, window, callback)
                     return decision.ALLOWED
                 at = end if self._interval else rules.end_of(buf, at)
         except rules.RuleError:
             pass  # of a later firmware: what follows it cannot be found
         except OSError as e:
-            self._failed(e)
+            self._fail(e)
             return decision.NOT_KEPT
         return decision.ALREADY_USED
 
     def allowed(self, code: bytes, window: int) -> bool:
-        """Tell whether the code (bytes) may still pass in this window. Raises OSError.
+        """Return whether the code (bytes) may still pass in this window. Raises OSError.
 
         window: of `window_of`; with `interval` the minute since 1970 UTC.
         """
         log = self._open()
-        self._look_at_clock(window, log.last)
-        mark = self._mark_of(code, window)
+        self._on_clock(window, log.last)
+        wanted = self._hash(code, window)
         slot = 0
-        for found in self._marks:
-            if found == mark:
+        for found in self._hashes:
+            if found == wanted:
                 number = self._from + (slot - self._from) % self._room
-                if log.first <= number <= log.last and self._was(number, code, window):
+                if log.first <= number <= log.last and self._is_pass(number, code, window):
                     return False
             slot += 1  # noqa: SIM113 - enumerate would make a tuple of each
         # Passes that the memory does not hold are read only if one may be of this window.
-        return not self._may_match(self._forgotten, window) or not self._was_before(code, window)
+        return not self._may_match(self._evicted, window) or not self._in_evicted(code, window)
 
-    def note(self, code: bytes, window: int, tell=None) -> None:
-        """Keep a pass: durable on return. Raises OSError: then it must not be signalled.
+    def record(self, code: bytes, window: int, callback=None) -> None:
+        """Record a pass: durable on return. Raises OSError: then it must not be signalled.
 
-        tell: see `take`.
+        callback: see `claim`.
         """
         log = self._open()
-        self._look_at_clock(window, log.last)
+        self._on_clock(window, log.last)
         data = bytes((self._kind,)) + window.to_bytes(4, "little") + code
         try:
             number = log.append(data)
         except OSError:
-            # The oldest may have to give way first: those that do not matter any more.
-            spare = self._first_needed(window)
-            if spare <= log.spare:
+            # The oldest, which do not matter any more, may have to be evicted first.
+            first = self._needed(window)
+            if first <= log.keep_from:
                 raise
-            log.spare = spare
+            log.keep_from = first
             number = log.append(data)
-        if tell:
-            tell()
+        if callback:
+            callback()
         try:
-            log.set_mark(number)
+            log.ack(number)
         except OSError:
             # Opened anew before the next one, which voids this.
             self.log = None
             raise
         while number - self._from >= self._room:
-            self._forget(self._from + self._room // 8 + 1)
+            self._evict(self._from + self._room // 8 + 1)
         self._add(number, data)
         self.fault = ""
 
-    def _failed(self, e):
+    def _fail(self, e):
         self.fault = str(e) or "no error was told"
 
     def _open(self):
         if self.log:
             return self.log
         log = Log(self._folder, self._size)
-        # Nothing gives way unasked.
-        log.spare = log.first
+        # Nothing is evicted unasked.
+        log.keep_from = log.first
         self._newest = self._jump = self._jumped = 0
-        self._forgotten = -1
+        self._evicted = -1
         self._from = max(log.first, log.last - self._room + 1)
         newest = 0
         for number, data in log.records(0, self._buf):
             if data[0] == _VOID:
                 newest = 0
                 if _window(data) >= self._from:
-                    self._marks[_window(data) % self._room] = 0
+                    self._hashes[_window(data) % self._room] = 0
                 continue
             newest = number
             if data[0] == self._kind:
                 # Where the clock was put back: see `_when`.
-                self._look_at_clock(_window(data), number - 1)
+                self._on_clock(_window(data), number - 1)
             if number >= self._from:
                 self._add(number, data)
             else:
-                self._forgotten = max(self._forgotten, self._when(number, data))
-        if newest > log.mark:
+                self._evicted = max(self._evicted, self._when(number, data))
+        if newest > log.acked:
             # The power went before it was sealed.
             if newest >= self._from:
-                self._marks[newest % self._room] = 0
+                self._hashes[newest % self._room] = 0
             log.append(bytes((_VOID,)) + newest.to_bytes(4, "little"))
-        if log.last > log.mark:
-            log.set_mark(log.last)
+        if log.last > log.acked:
+            log.ack(log.last)
         self.log = log
         return log
 
@@ -211,12 +213,12 @@ class Passes:
         when = self._when(number, data)
         self._newest = max(self._newest, when)
         if when >= 0:
-            self._marks[number % self._room] = self._mark_of(data[_HEAD:], when)
+            self._hashes[number % self._room] = self._hash(data[_HEAD:], when)
 
-    def _mark_of(self, code, window):
+    def _hash(self, code, window):
         return crc32(code, 0 if self._interval else window) & 0xFFFF or 1
 
-    def _look_at_clock(self, minute, last):
+    def _on_clock(self, minute, last):
         # A clock that was put back must not refuse anybody for longer than the interval: all
         # passes up to then count as not later than the time that it was put back to.
         if self._interval and minute < self._newest:
@@ -239,17 +241,17 @@ class Passes:
             return False
         return self._may_match(when, window) if self._interval else when == window
 
-    def _was(self, number, code, window):
+    def _is_pass(self, number, code, window):
         for found, data in self._open().records(number, self._buf):
             if found == number:
                 return self._matches(number, data, code, window)
             break
         return True  # it cannot be read, but its hash is that of this pass
 
-    def _was_before(self, code, window):
+    def _in_evicted(self, code, window):
         # Whether it is among those that the memory does not hold. What lies in the future, left
         # there by a wrong clock, need not be looked for again.
-        self._forgotten = -1
+        self._evicted = -1
         found = before = 0
         for number, data in self._open().records(0, self._buf):
             if data[0] == _VOID:
@@ -258,21 +260,21 @@ class Passes:
                 break
             when = self._when(number, data)
             if when < window + self._span:
-                self._forgotten = max(self._forgotten, when)
+                self._evicted = max(self._evicted, when)
             before = self._matches(number, data, code, window)
             found += before
         return found > 0
 
-    def _forget(self, end):
+    def _evict(self, end):
         for number, data in self._open().records(self._from, self._buf):
             if number >= end:
                 break
-            self._forgotten = max(self._forgotten, self._when(number, data))
+            self._evicted = max(self._evicted, self._when(number, data))
         for number in range(self._from, end):
-            self._marks[number % self._room] = 0
+            self._hashes[number % self._room] = 0
         self._from = end
 
-    def _first_needed(self, window):
+    def _needed(self, window):
         for number, data in self._open().records(0, self._buf):
             if abs(self._when(number, data) - window) < self._span:
                 return number

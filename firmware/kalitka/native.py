@@ -1,11 +1,11 @@
-"""The loops of a lookup: packing a code, finding its block, entry and rules, in viper code.
+"""The hot loops of a lookup, in viper code: packing a code, finding its block, entry and rules.
 
-With `sync_loops` the only native code, so that all the rest is plain Python. Its source means the
+With `sync_native` the only native code, so that all the rest is plain Python. Its source means the
 same everywhere: integers stay below 30 bits, and `ptr8(x)[i]` is what `x[i]` is, so that where
 there is no viper (CPython, MicroPython without a native emitter) ptr8, ptr16 and ptr32 are
 functions that return their argument. Promises: nothing here allocates. Viper checks no bounds:
 each function says what its caller owes it, and what comes from flash is checked here. The formats
-are told in table/FORMAT.md and access/rules.py.
+are described in table/FORMAT.md and access/rules.py.
 """
 
 import micropython
@@ -27,7 +27,7 @@ _BAD_NINE = const(-13)
 
 SECONDS = const(0x8000)  # added to what pack_rule returns: its day times can only be seconds
 
-# What a search returns besides the place of an entry, and a walk besides an order.
+# What seek returns besides the place of an entry, and next_entry besides an order.
 _END = const(-1)
 MALFORMED = const(-2)
 
@@ -250,10 +250,10 @@ def block_of(index, size: int, key) -> int:
 
 @micropython.viper
 def seek(at: int, end: int, buf, key) -> int:
-    """Return where in a block the value of the packed code `key` is; -1 if the code is not there.
+    """Seek the packed code `key` in a block; return where its value is, -1 if it is not there.
 
     buf: has the block at `at`, up to `end`. key: of at most seven bytes of payload; for others see
-    `walk`. Returns MALFORMED if the block is none that a writer makes, as far as was looked.
+    `next_entry`. Returns MALFORMED if the block is none that a writer makes, as far as was looked.
 
     No code is rebuilt: gap by gap is taken from what the key is above the first code of its kind
     and length, a number of two times 28 bits, until nothing is left of it.
@@ -353,7 +353,7 @@ def seek(at: int, end: int, buf, key) -> int:
 
 
 @micropython.viper
-def walk(buf, at: int, room: int, state, s: int, key) -> int:
+def next_entry(buf, at: int, room: int, state, s: int, key) -> int:
     """Go on to the next entry of a block whose code is not below the packed code `key`.
 
     buf: has the code of the current entry at `at`, 0 before the first, and `room` bytes for it.

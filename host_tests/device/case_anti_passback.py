@@ -7,7 +7,7 @@ from device.raising import error_of
 from device.scratch import MICROPYTHON, Folder, read, write
 from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone
-from kalitka.journal.repeat import Passes, window_of
+from kalitka.journal.anti_passback import AntiPassback, window_of
 
 SIZE = 65536
 _DAY = 1440
@@ -17,14 +17,14 @@ _LUNCH = b"3_660_840_1111111"
 
 def _window(text, zone, minute, unit_seconds=False):
     # The window of a rule at a minute, -1 if it does not permit.
-    zone.tell(minute)
+    zone.update(minute)
     buf = packing.pack(text)
     moment = (buf, 0, unit_seconds, minute, zone.day_minute, zone.weekday)
-    return window_of(*moment) if rules.permits(*moment) == rules.PERMITTED else -1
+    return window_of(*moment) if rules.evaluate(*moment) == rules.PERMITTED else -1
 
 
 def _local(zone, minute):
-    zone.tell(minute)
+    zone.update(minute)
     return minute + zone.offset
 
 
@@ -94,12 +94,12 @@ def test_meals_that_begin_together_are_one_and_others_are_two():
 
 def test_nobody_passes_twice_in_one_window_and_everybody_in_the_next():
     with Folder() as path:
-        passes = Passes(path, SIZE)
+        passes = AntiPassback(path, SIZE)
         window = MONDAY + 660
         for code in (b"A1", b"a1", b"x" * 255, b"1"):
             assert passes.allowed(code, window)
-            passes.note(code, window)
-            for again in (passes, Passes(path, SIZE)):
+            passes.record(code, window)
+            for again in (passes, AntiPassback(path, SIZE)):
                 assert not again.allowed(code, window)
                 assert again.allowed(code + b"0", window)
                 for other in (window + 360, window + _DAY, window - _DAY):
@@ -112,15 +112,15 @@ def _code(number):
 
 def test_more_passes_than_the_memory_holds_are_known_before_and_after_a_restart():
     with Folder() as path:
-        passes = Passes(path, SIZE, 0, 64)
+        passes = AntiPassback(path, SIZE, 0, 64)
         for day in (0, 1):
             for meal in (660, 1080):
                 window = MONDAY + day * _DAY + meal
                 for number in range(150):
                     assert number % 5 or passes.allowed(_code(number), window)
-                    passes.note(_code(number), window)
+                    passes.record(_code(number), window)
                     assert number % 5 or not passes.allowed(_code(number), window)
-                for again in (passes, Passes(path, SIZE, 0, 64), Passes(path, SIZE)):
+                for again in (passes, AntiPassback(path, SIZE, 0, 64), AntiPassback(path, SIZE)):
                     for number in range(0, 150, 7):
                         assert not again.allowed(_code(number), window), number
                         assert again.allowed(_code(number + 1000), window)
@@ -129,11 +129,11 @@ def test_more_passes_than_the_memory_holds_are_known_before_and_after_a_restart(
 
 def test_what_is_older_gives_way_and_today_does_not():
     with Folder() as path:
-        passes = Passes(path, 32768, 0, 256)
+        passes = AntiPassback(path, 32768, 0, 256)
         for day in range(9):
             window = MONDAY + day * _DAY + 660
             for number in range(200):
-                passes.note(_code(number), window)
+                passes.record(_code(number), window)
             for number in range(0, 200, 13):
                 assert not passes.allowed(_code(number), window)
         assert passes.log.first > 1000
@@ -141,28 +141,28 @@ def test_what_is_older_gives_way_and_today_does_not():
         number = 200
         try:
             while number < 2000:
-                passes.note(_code(number), window)
+                passes.record(_code(number), window)
                 number += 1
         except OSError:
             pass
         assert 300 < number < 1000
-        for again in (passes, Passes(path, 32768, 0, 512)):
+        for again in (passes, AntiPassback(path, 32768, 0, 512)):
             for known in range(0, number, 29):
                 assert not again.allowed(_code(known), window)
         # The next days there is room again.
         for day in (10, 11):
-            passes.note(b"A", window + day * _DAY)
+            passes.record(b"A", window + day * _DAY)
             assert not passes.allowed(b"A", window + day * _DAY)
 
 
 def test_passes_of_a_clock_that_was_wrong_neither_fill_the_log_nor_count():
     with Folder() as path:
-        passes = Passes(path, 32768, 0, 64)
+        passes = AntiPassback(path, 32768, 0, 64)
         for number in range(300):
-            passes.note(_code(number), MONDAY + 9_000_000)
+            passes.record(_code(number), MONDAY + 9_000_000)
         for number in range(800):
             window = MONDAY + number // 300 * _DAY * 2
-            passes.note(_code(number), window)
+            passes.record(_code(number), window)
             if number % 9 == 0:
                 assert passes.allowed(_code(number + 1), window)
                 assert not passes.allowed(_code(number), window)
@@ -170,13 +170,13 @@ def test_passes_of_a_clock_that_was_wrong_neither_fill_the_log_nor_count():
 
 def test_an_interval_ends_so_many_minutes_after_the_last_pass():
     with Folder() as path:
-        passes = Passes(path, SIZE, 30)
-        passes.note(b"A", MONDAY)
-        for again in (passes, Passes(path, SIZE, 30)):
+        passes = AntiPassback(path, SIZE, 30)
+        passes.record(b"A", MONDAY)
+        for again in (passes, AntiPassback(path, SIZE, 30)):
             for after, allowed in ((0, 0), (1, 0), (29, 0), (30, 1), (31, 1), (5000, 1)):
                 assert again.allowed(b"A", MONDAY + after) == bool(allowed), after
                 assert again.allowed(b"B", MONDAY + after)
-        passes.note(b"A", MONDAY + 30)
+        passes.record(b"A", MONDAY + 30)
         assert not passes.allowed(b"A", MONDAY + 59)
         assert passes.allowed(b"A", MONDAY + 60)
 
@@ -184,16 +184,16 @@ def test_an_interval_ends_so_many_minutes_after_the_last_pass():
 def test_a_clock_that_is_put_back_refuses_nobody_for_longer_than_the_interval():
     for room in (8, 256):
         with Folder() as path:
-            passes = Passes(path, SIZE, 30, room)
+            passes = AntiPassback(path, SIZE, 30, room)
             for number in range(50):
-                passes.note(_code(number), MONDAY + 1000)
+                passes.record(_code(number), MONDAY + 1000)
             # By 500 minutes: for 30 more they are refused.
             for after, allowed in ((0, False), (29, False), (30, True), (600, True)):
                 for number in (0, 25, 49):
                     assert passes.allowed(_code(number), MONDAY + 500 + after) is allowed
-            passes = Passes(path, SIZE, 30, room)
-            passes.note(b"new", MONDAY + 500)
-            passes = Passes(path, SIZE, 30, room)
+            passes = AntiPassback(path, SIZE, 30, room)
+            passes.record(b"new", MONDAY + 500)
+            passes = AntiPassback(path, SIZE, 30, room)
             for after, allowed in ((5, False), (30, True)):
                 for code in (b"new", _code(3)):
                     assert passes.allowed(code, MONDAY + 500 + after) is allowed
@@ -201,11 +201,11 @@ def test_a_clock_that_is_put_back_refuses_nobody_for_longer_than_the_interval():
 
 def test_an_interval_knows_more_passes_than_the_memory_holds():
     with Folder() as path:
-        passes = Passes(path, SIZE, 60, 32)
+        passes = AntiPassback(path, SIZE, 60, 32)
         for number in range(300):
             minute = MONDAY + number // 4
             assert passes.allowed(_code(number), minute)
-            passes.note(_code(number), minute)
+            passes.record(_code(number), minute)
             for before in (1, 100, 232):
                 if number > before:
                     assert not passes.allowed(_code(number - before), minute), (number, before)
@@ -222,7 +222,7 @@ def test_a_random_history_is_what_a_set_would_say():
 
 def _live(path, interval):
     # Some people, meals that overlap, restarts; for once also a clock put back by days.
-    passes = Passes(path, SIZE, interval, 16)
+    passes = AntiPassback(path, SIZE, interval, 16)
     passed = set()
     now = MONDAY
     for _ in range(400):
@@ -238,68 +238,68 @@ def _live(path, interval):
             expected = not any(c == code and now < minute + interval for c, minute in passed)
         assert passes.allowed(code, window) is expected, (code, window)
         if expected and random.randrange(3):
-            passes.note(code, window)
+            passes.record(code, window)
             passed.add((code, window))
         if random.randrange(40) == 0:
-            passes = Passes(path, SIZE, interval, 16)
+            passes = AntiPassback(path, SIZE, interval, 16)
 
 
 def test_passes_of_another_setting_do_not_count():
     with Folder() as path:
-        Passes(path, SIZE).note(b"A", MONDAY)
-        passes = Passes(path, SIZE, 30)
+        AntiPassback(path, SIZE).record(b"A", MONDAY)
+        passes = AntiPassback(path, SIZE, 30)
         assert passes.allowed(b"A", MONDAY)
-        passes.note(b"A", MONDAY + 500)
-        assert not Passes(path, SIZE).allowed(b"A", MONDAY)
-        assert Passes(path, SIZE).allowed(b"A", MONDAY + 500)
+        passes.record(b"A", MONDAY + 500)
+        assert not AntiPassback(path, SIZE).allowed(b"A", MONDAY)
+        assert AntiPassback(path, SIZE).allowed(b"A", MONDAY + 500)
 
 
-def _take(passes, code, rule_set, minute, zone):
-    zone.tell(minute)
+def _claim(passes, code, rule_set, minute, zone):
+    zone.update(minute)
     buf = b"\x00" + rule_set + b"\x00"
     end = 1 + len(rule_set)
-    return passes.take(code, buf, 1, end, False, minute, zone.day_minute, zone.weekday)
+    return passes.claim(code, buf, 1, end, False, minute, zone.day_minute, zone.weekday)
 
 
 def test_of_several_rules_each_meal_is_taken_once():
     zone = Zone("UTC0")
     two = packing.insert(packing.pack(_LUNCH), packing.pack(b"3_420_660_1111111"))
     with Folder() as path:
-        passes = Passes(path, SIZE)
+        passes = AntiPassback(path, SIZE)
         at_11 = MONDAY + 660
         # Breakfast ends in the minute in which lunch begins: whoever had one may have the other.
-        assert _take(passes, b"A", two, at_11 - 60, zone) == decision.ALLOWED
-        assert _take(passes, b"A", two, at_11 - 1, zone) == decision.ALREADY_USED
-        assert _take(passes, b"A", two, at_11, zone) == decision.ALLOWED
-        assert _take(passes, b"A", two, at_11, zone) == decision.ALREADY_USED
-        assert _take(passes, b"A", two, at_11 + 100, zone) == decision.ALREADY_USED
-        assert _take(passes, b"B", two, at_11 + 100, zone) == decision.ALLOWED
-        assert _take(passes, b"A", two, at_11 + _DAY, zone) == decision.ALLOWED
+        assert _claim(passes, b"A", two, at_11 - 60, zone) == decision.ALLOWED
+        assert _claim(passes, b"A", two, at_11 - 1, zone) == decision.ALREADY_USED
+        assert _claim(passes, b"A", two, at_11, zone) == decision.ALLOWED
+        assert _claim(passes, b"A", two, at_11, zone) == decision.ALREADY_USED
+        assert _claim(passes, b"A", two, at_11 + 100, zone) == decision.ALREADY_USED
+        assert _claim(passes, b"B", two, at_11 + 100, zone) == decision.ALLOWED
+        assert _claim(passes, b"A", two, at_11 + _DAY, zone) == decision.ALLOWED
 
 
 def test_a_pass_is_told_before_it_is_sealed_and_a_refusal_is_not():
     zone = Zone("UTC0")
-    zone.tell(MONDAY + 700)
+    zone.update(MONDAY + 700)
     lunch = packing.pack(_LUNCH)
     moment = (lunch, 0, len(lunch), False, MONDAY + 700, zone.day_minute, zone.weekday)
     with Folder() as path:
         for interval in (0, 30):
-            passes = Passes(path + "/%d" % interval, SIZE, interval)
+            passes = AntiPassback(path + "/%d" % interval, SIZE, interval)
             told = []
 
-            def tell(passes=passes, told=told):
+            def callback(passes=passes, told=told):
                 log = passes.log
-                told.append((log.last, log.mark))
+                told.append((log.last, log.acked))
 
             for count, code in enumerate((b"A", b"B", b"C")):
                 # Its record is there, the seal is not.
-                assert passes.take(code, *moment, tell) == decision.ALLOWED
+                assert passes.claim(code, *moment, callback) == decision.ALLOWED
                 assert told == [(count + 1, count)]
-                assert passes.log.mark == count + 1
-                assert passes.take(code, *moment, tell) == decision.ALREADY_USED
+                assert passes.log.acked == count + 1
+                assert passes.claim(code, *moment, callback) == decision.ALREADY_USED
                 told.clear()
-            no_clock = (lunch, 0, len(lunch), False, -1, -1, 0, tell)
-            assert passes.take(b"D", *no_clock) == rules.CLOCK_NOT_SET
+            no_clock = (lunch, 0, len(lunch), False, -1, -1, 0, callback)
+            assert passes.claim(b"D", *no_clock) == rules.CLOCK_NOT_SET
             assert told == []
 
 
@@ -308,64 +308,64 @@ def test_a_pass_that_cannot_be_kept_is_not_told_and_one_that_cannot_be_sealed_is
         raise OSError(5, "flash")
 
     zone = Zone("UTC0")
-    zone.tell(MONDAY + 700)
+    zone.update(MONDAY + 700)
     lunch = packing.pack(_LUNCH)
     moment = (lunch, 0, len(lunch), False, MONDAY + 700, zone.day_minute, zone.weekday)
     with Folder() as path:
-        passes = Passes(path, SIZE)
+        passes = AntiPassback(path, SIZE)
         told = []
         passes.log.append = fail
-        assert passes.take(b"A", *moment, lambda: told.append(1)) == decision.NOT_KEPT
+        assert passes.claim(b"A", *moment, lambda: told.append(1)) == decision.NOT_KEPT
         assert told == [] and passes.fault
-        passes = Passes(path, SIZE)
-        passes.log.set_mark = fail
-        assert passes.take(b"A", *moment, lambda: told.append(1)) == decision.NOT_KEPT
+        passes = AntiPassback(path, SIZE)
+        passes.log.ack = fail
+        assert passes.claim(b"A", *moment, lambda: told.append(1)) == decision.NOT_KEPT
         # Nobody has passed.
         assert told == [1]
-        assert passes.take(b"A", *moment, lambda: told.append(2)) == decision.ALLOWED
+        assert passes.claim(b"A", *moment, lambda: told.append(2)) == decision.ALLOWED
         assert told == [1, 2] and passes.fault == ""
 
 
 def test_without_a_clock_nothing_is_taken():
     with Folder() as path:
-        passes = Passes(path, SIZE)
+        passes = AntiPassback(path, SIZE)
         always = packing.pack(b"9_1")
-        assert passes.take(b"A", always, 0, 2, False, -1, -1, 0) == rules.CLOCK_NOT_SET
-        assert passes.take(b"A", always, 0, 2, False, MONDAY, -1, 0) == rules.ZONE_NOT_SET
-        assert passes.take(b"A", always, 0, 2, False, MONDAY, 0, 0) == decision.ALLOWED
-        timed = Passes(path, SIZE, 30)
-        assert timed.take(b"A", always, 0, 2, False, MONDAY, -1, 0) == decision.ALLOWED
+        assert passes.claim(b"A", always, 0, 2, False, -1, -1, 0) == rules.CLOCK_NOT_SET
+        assert passes.claim(b"A", always, 0, 2, False, MONDAY, -1, 0) == rules.ZONE_NOT_SET
+        assert passes.claim(b"A", always, 0, 2, False, MONDAY, 0, 0) == decision.ALLOWED
+        timed = AntiPassback(path, SIZE, 30)
+        assert timed.claim(b"A", always, 0, 2, False, MONDAY, -1, 0) == decision.ALLOWED
 
 
 def test_where_passes_cannot_be_kept_nobody_passes_and_it_says_so():
     with Folder() as path:
         write(path + "/file", b"")
-        passes = Passes(path + "/file", SIZE)  # no folder can be made of it
+        passes = AntiPassback(path + "/file", SIZE)  # no folder can be made of it
         assert passes.log is None and passes.fault
         zone = Zone("UTC0")
         rule = packing.pack(_LUNCH)
-        assert _take(passes, b"A", rule, MONDAY + 700, zone) == decision.NOT_KEPT
-        error_of(OSError, passes.note, b"A", MONDAY)
+        assert _claim(passes, b"A", rule, MONDAY + 700, zone) == decision.NOT_KEPT
+        error_of(OSError, passes.record, b"A", MONDAY)
         os.remove(path + "/file")
-        assert _take(passes, b"A", rule, MONDAY + 700, zone) == decision.ALLOWED
+        assert _claim(passes, b"A", rule, MONDAY + 700, zone) == decision.ALLOWED
         assert passes.fault == ""
-        assert _take(passes, b"A", rule, MONDAY + 700, zone) == decision.ALREADY_USED
+        assert _claim(passes, b"A", rule, MONDAY + 700, zone) == decision.ALREADY_USED
 
 
 def test_of_a_damaged_log_the_rest_counts():
     with Folder() as path:
         window = MONDAY + 660
-        passes = Passes(path, SIZE, 0, 32)
+        passes = AntiPassback(path, SIZE, 0, 32)
         for number in range(200):
-            passes.note(_code(number), window)
+            passes.record(_code(number), window)
         name = path + "/old/" + os.listdir(path + "/old")[0]
         data = bytearray(read(name))
         data[70] ^= 8
         write(name, data)
-        again = Passes(path, SIZE, 0, 32)
+        again = AntiPassback(path, SIZE, 0, 32)
         known = [number for number in range(200) if not again.allowed(_code(number), window)]
         assert 190 <= len(known) < 200 and again.log.damaged == 1
-        again.note(_code(1), window)
+        again.record(_code(1), window)
         assert not again.allowed(_code(1), window)
         # What is in memory is refused even if its record cannot be read any more.
         write(name, b"\xff" * len(data))
@@ -373,7 +373,7 @@ def test_of_a_damaged_log_the_rest_counts():
 
 
 if MICROPYTHON:
-    from device.repeat_power import check_meal
+    from device.anti_passback_power import check_meal
 
     def test_a_power_cut_at_the_first_meal():
         check_meal("first_meal")
@@ -387,23 +387,23 @@ if MICROPYTHON:
 
 def test_a_pass_that_was_never_sealed_is_none_and_later_ones_are():
     with Folder() as folder:
-        passes = Passes(folder, SIZE, room=8)
+        passes = AntiPassback(folder, SIZE, room=8)
         for n in range(12):
-            passes.note(b"%d" % n, MONDAY)
+            passes.record(b"%d" % n, MONDAY)
         # The power goes between the record and its seal, twice.
         for code in (b"A", b"B"):
             passes.log.append(b"\x01" + MONDAY.to_bytes(4, "little") + code)
-            passes = Passes(folder, SIZE, room=8)
+            passes = AntiPassback(folder, SIZE, room=8)
             assert passes.allowed(code, MONDAY)
         for n in range(12):
             assert not passes.allowed(b"%d" % n, MONDAY)
         # Also when the memory does not hold it any more, and after another start.
         for n in range(20, 40):
-            passes.note(b"%d" % n, MONDAY)
-        for again in (passes, Passes(folder, SIZE, room=8)):
+            passes.record(b"%d" % n, MONDAY)
+        for again in (passes, AntiPassback(folder, SIZE, room=8)):
             for code in (b"A", b"B"):
                 assert again.allowed(code, MONDAY)
             assert not again.allowed(b"3", MONDAY) and not again.allowed(b"25", MONDAY)
-        passes.note(b"A", MONDAY)
+        passes.record(b"A", MONDAY)
         assert not passes.allowed(b"A", MONDAY)
-        assert not Passes(folder, SIZE, room=8).allowed(b"A", MONDAY)
+        assert not AntiPassback(folder, SIZE, room=8).allowed(b"A", MONDAY)

@@ -8,7 +8,7 @@ from array import array
 
 from device.codes_oracle import is_code, place_of
 from device.rules_oracle import plain, reason_of
-from kalitka import loops, sync_loops
+from kalitka import native, sync_native
 from kalitka.access import packing, rules
 from kalitka.sync.answer import FAULTS
 from kalitka.table.rule_sets import RuleSets
@@ -20,7 +20,7 @@ TOMBSTONE = b"\x00"
 END = -1
 MORE = FULL = 1
 SLOW = 2
-RECORD_MAX = sync_loops.RECORD_MAX
+RECORD_MAX = sync_native.RECORD_MAX
 # Places in the notes of a sort's buffer.
 USED, COUNT, ROOM, MOST, LONGEST, BROKEN, COMMON = range(7)
 ANY = 0xFFFF  # bytes in common, of no codes
@@ -122,7 +122,7 @@ def check_pack_code(code, to):
     """Check `pack_code` in the midst of other bytes, and `copy_code` of what it makes."""
     out = Guarded(to + len(code) + 2)
     text = b"_" + code + b"\x00/"
-    end = loops.pack_code(text, 1, 1 + len(code), out.buf, out.begin + to)
+    end = native.pack_code(text, 1, 1 + len(code), out.buf, out.begin + to)
     out.check()
     fault = fault_of_code(code)
     if fault:
@@ -131,7 +131,7 @@ def check_pack_code(code, to):
     packed = packed_code(code)
     assert out.buf[out.begin + to : end] == packed, code
     copy = Guarded(len(packed))
-    sync_loops.copy_code(out.buf, out.begin + to, copy.buf, copy.begin)
+    sync_native.copy_code(out.buf, out.begin + to, copy.buf, copy.begin)
     copy.check()
     assert copy.buf[copy.begin : copy.end] == packed, code
 
@@ -140,18 +140,18 @@ def check_pack_rule(text):
     """Check `pack_rule` of a text (str)."""
     out = Guarded(packing.RULE_MAX)
     data = b"_" + text.encode() + b"_1"
-    end = loops.pack_rule(data, 1, len(data) - 2, out.buf, out.begin)
+    end = native.pack_rule(data, 1, len(data) - 2, out.buf, out.begin)
     out.check()
     reason = reason_of(text)
     if reason:
         assert FAULTS[end] == reason, (text, end)
         return
     packed = packed_rule(plain(text))
-    assert bool(end & loops.SECONDS) == _speaks_seconds(text), text
-    assert out.buf[out.begin : end & ~loops.SECONDS] == packed, text
+    assert bool(end & native.SECONDS) == _needs_seconds(text), text
+    assert out.buf[out.begin : end & ~native.SECONDS] == packed, text
 
 
-def _speaks_seconds(text):
+def _needs_seconds(text):
     fields = text.split("_")
     return fields[0] in "37" and max(int(fields[1]), int(fields[2])) > 1440
 
@@ -181,15 +181,15 @@ class Records:
 
     def pack(self, text, at, n, marks):
         """Take lines; returns the result and the records (packed code, rule) that came."""
-        result = self.take(text, at, n, marks)
+        result = self.add_lines(text, at, n, marks)
         self.out.check()
         assert self._offsets[self.notes[MOST]] == 0xA5A5
         return result, self._new_ones()
 
-    def take(self, text, at, n, marks):
+    def add_lines(self, text, at, n, marks):
         """Call `pack_lines`; returns its result."""
         texts = self._texts
-        return sync_loops.pack_lines(
+        return sync_native.pack_lines(
             at,
             n,
             at * 7919,
@@ -272,7 +272,7 @@ def check_lines(text, cuts, more, most=64, cached=True, known=0):
     for item in told:
         if not isinstance(item, str):
             code, rule = item
-            sync_loops.digest(code, 0, len(code), rule, 0, len(rule), sums)
+            sync_native.digest(code, 0, len(code), rule, 0, len(rule), sums)
     assert sums == records.sums
 
 
@@ -286,7 +286,7 @@ def _packed_lines(text, at, n, records, told):
         assert ended == text[before:at].count(b"\n")
         spoken = [rules.text_of(rule).decode() for _, rule in found if rule]
         assert good == len(spoken)
-        assert bool(seconds) == any(_speaks_seconds(rule) for rule in spoken)
+        assert bool(seconds) == any(_needs_seconds(rule) for rule in spoken)
         told.extend(found)
         if result == 0:
             assert b"\n" not in text[at:n]
@@ -385,7 +385,7 @@ def sums_of(table):
         rule_set = b"".join(sorted(some))
         data = b"\xff" + packed_code(code)
         around = b"\x01" + rule_set + b"\x01"
-        sync_loops.digest(data, 1, len(data) - 1, around, 1, 1 + len(rule_set), sums)
+        sync_native.digest(data, 1, len(data) - 1, around, 1, 1 + len(rule_set), sums)
     return list(sums)
 
 
@@ -468,12 +468,12 @@ def _records_of(some):
 
 
 def check_notes(some):
-    """Check `note_record` of records that come one by one: (packed code, value)."""
+    """Check `add_record` of records that come one by one: (packed code, value)."""
     data, places = _records_of(some)
     records = Records(len(data), len(some), True)
     records.out.buf[: len(data)] = data
     for at in places:
-        sync_loops.note_record(records.out.buf, at, records._offsets, records.notes)
+        sync_native.add_record(records.out.buf, at, records._offsets, records.notes)
     records.notes[USED] = len(data)
     records.out.check()
     assert [code for code, _ in records._new_ones()] == [code for code, _ in some]
@@ -506,7 +506,7 @@ def check_keys(codes, less):
     less: how many of the bytes that all have in common are looked at.
     """
     common = max(0, _common(codes) - less)
-    keys = [sync_loops.key_of(b"\xff" + code + b"\xff" * 4, 1, common) for code in codes]
+    keys = [sync_native.key_of(b"\xff" + code + b"\xff" * 4, 1, common) for code in codes]
     for i, one in enumerate(codes):
         assert 0 <= keys[i] < 1 << 30
         for j, other in enumerate(codes):
@@ -514,7 +514,7 @@ def check_keys(codes, less):
                 assert keys[i] <= keys[j], (one, other)
             if one[common : common + 3] != other[common : common + 3]:
                 assert keys[i] != keys[j], (one, other)
-            assert sync_loops.shared(one, 0, b"\xff" + other, 1) == _shared(one, other)
+            assert sync_native.shared(one, 0, b"\xff" + other, 1) == _shared(one, other)
 
 
 def check_sift(codes, stride, less):
@@ -534,16 +534,16 @@ def check_sift(codes, stride, less):
     count = len(codes)
     keys, common = _keys_of(data, places, codes, less)
     for place in places:
-        keys[place] = sync_loops.key_of(data, place * step, common)
+        keys[place] = sync_native.key_of(data, place * step, common)
     for i in range(count // 2 - 1, -1, -1):
-        sync_loops.sift(data, heap, keys, count, i, heap[i], step)
+        sync_native.sift(data, heap, keys, count, i, heap[i], step)
     out = []
     while count:
         at = heap[0] * step
         out.append(bytes(data[at : at + data[at + 1] + 3]))
         count -= 1
         if count:
-            sync_loops.sift(data, heap, keys, count, 0, heap[count], step)
+            sync_native.sift(data, heap, keys, count, 0, heap[count], step)
     assert out == sorted(codes), codes
     assert heap[len(codes)] == 0xA5A5
 
@@ -560,15 +560,15 @@ def check_sort(codes, step, less):
     for gap in (23, 10, 4, 1):
         for begin in range(gap, len(codes), step):
             end = min(begin + step, len(codes))
-            sync_loops.sort_some(gap, begin, end, data, view, common)
+            sync_native.sort_step(gap, begin, end, data, view, common)
     assert offsets[0] == offsets[len(codes) + 1] == 0xA5A5
     assert sorted(offsets) == sorted([0xA5A5] + places + [0xA5A5])
     assert [bytes(data[at : at + data[at + 1] + 3]) for at in view[: len(codes)]] == sorted(codes)
 
 
 def check_order(one, other):
-    """Check `order` of two packed codes in the midst of other bytes."""
-    found = sync_loops.order(b"\xff" + one + b"\xff", 1, b"\xff\xff" + other + b"\x00", 2)
+    """Check `compare` of two packed codes in the midst of other bytes."""
+    found = sync_native.compare(b"\xff" + one + b"\xff", 1, b"\xff\xff" + other + b"\x00", 2)
     assert (found > 0) - (found < 0) == (one > other) - (one < other), (one, other)
 
 
@@ -612,11 +612,11 @@ def decoded(data, room=KEY_ROOM):
             code, at = _decoded_code(data, at, last)
             end = _end_of_value(data, at)
         except IndexError:
-            return entries, loops.MALFORMED
+            return entries, native.MALFORMED
         if code is None or (data[at] == 1 and min(data[at + 1 : at + 3]) > 127):
             return entries, None
         if code == b"" or len(code) > room or end > len(data):
-            return entries, loops.MALFORMED
+            return entries, native.MALFORMED
         entries.append((code, bytes(data[at:end])))
         at = end
         last = code
@@ -659,7 +659,7 @@ def check_block(entries, limit):
         more = len(value) - 1 if number == -1 else 0
         before = bytes(last.buf)
         bound = out.begin + limit - more
-        end = sync_loops.entry(out.buf, used, bound, last.buf, b"\xff" + code, 1, number)
+        end = sync_native.encode(out.buf, used, bound, last.buf, b"\xff" + code, 1, number)
         out.check()
         last.check()
         expected = _coded_code(code, written[-1][0] if written else NO_CODE) + value
@@ -680,7 +680,7 @@ def check_block(entries, limit):
 
 
 class _Block:
-    # A block as `walk` takes it: room for a code, and the entries behind it; guards around.
+    # A block as `next_entry` takes it: room for a code, and the entries behind it; guards around.
 
     def __init__(self, data, room):
         self._data = data + _BEHIND
@@ -698,12 +698,12 @@ class _Block:
         self._state[1] = self._begin
         self._state[2] = self._end
 
-    def walk(self, key=NO_CODE):
-        # Returns what `walk` says, the code and the value.
+    def next_entry(self, key=NO_CODE):
+        # Returns what `next_entry` says, the code and the value.
         buf = self._buf
         state = self._state
         before = state[1]
-        order = loops.walk(buf, self._at, self._room, state, 1, key)
+        order = native.next_entry(buf, self._at, self._room, state, 1, key)
         assert self._view[: self._at] == _GUARDS, "written before its room"
         assert self._view[self._begin :] == self._data, "written behind its room"
         assert (state[0], state[2], state[4]) == (0xA5A5, self._end, 0xA5A5)
@@ -718,20 +718,20 @@ def check_walk(data, entries):
     """Check a walk through the bytes of a block, to its end and to keys near its codes."""
     block = _Block(data, KEY_ROOM)
     for code, value in entries:
-        order, found, found_value = block.walk()
+        order, found, found_value = block.next_entry()
         assert order > 0 and (found, found_value) == (code, value)
-    assert block.walk()[0] == block.walk()[0] == END
+    assert block.next_entry()[0] == block.next_entry()[0] == END
     for key in _keys_near([code for code, _ in entries]):
         block.rewind()
         above = [entry for entry in entries if entry[0] >= key]
-        order, code, value = block.walk(key)
+        order, code, value = block.next_entry(key)
         if not above:
             assert order == END, key
             continue
         assert (code, value) == above[0], (key, code)
         assert (order > 0) == (code != key) and order >= 0
         for entry in above[1:3]:
-            assert block.walk()[1:] == entry
+            assert block.next_entry()[1:] == entry
 
 
 def _sealed(data, begin):
@@ -751,7 +751,7 @@ def check_seek(entries):
         places[code] = 5 + len(coded(entries[: n + 1])) - len(value)
     for key in _keys_near(list(places)):
         if len(key) <= 9:
-            found = loops.seek(3, len(block), block, key)
+            found = native.seek(3, len(block), block, key)
             assert found == places.get(key, END), (entries, key, found)
 
 
@@ -759,9 +759,9 @@ def check_seek_of_anything(data, keys):
     """Check that `seek` through any bytes ends within the block, or says what it is."""
     block = _sealed(bytes(data), 3)
     for key in keys:
-        found = loops.seek(3, len(block), block, key)
-        assert found in (END, loops.MALFORMED) or 5 < found < len(block) - 4, (data, key, found)
-        assert loops.seek(3, len(block) - 1, block, key) == loops.MALFORMED
+        found = native.seek(3, len(block), block, key)
+        assert found in (END, native.MALFORMED) or 5 < found < len(block) - 4, (data, key, found)
+        assert native.seek(3, len(block) - 1, block, key) == native.MALFORMED
 
 
 def _keys_near(codes):
@@ -786,20 +786,20 @@ def check_walk_of_anything(data, room):
     block = _Block(data, room)
     entries, end = decoded(data, room)
     for code, value in entries:
-        order, found, found_value = block.walk()
+        order, found, found_value = block.next_entry()
         assert order > 0 and (found, found_value) == (code, value), (data, found, code)
     if end is not None:
-        order = block.walk()[0]
+        order = block.next_entry()[0]
         assert order == end, (data, order, end)
     for _ in data:
-        if block.walk()[0] < 0:
+        if block.next_entry()[0] < 0:
             break
     else:
         assert not data
     keys = _keys_near([code for code, _ in entries])[:9]
     for key in keys:
         block.rewind()
-        while block.walk(key)[0] > 0:
+        while block.next_entry(key)[0] > 0:
             pass
     check_seek_of_anything(data, [key for key in keys if len(key) <= 9])
 
@@ -829,7 +829,7 @@ def check_block_of(separators, keys):
     index += b"\xff\x01"
     for key in keys:
         expected = sum(separator <= key for separator in separators)
-        found = loops.block_of(index, size, key + b"\x00\xff")
+        found = native.block_of(index, size, key + b"\x00\xff")
         assert found == expected, (separators, key, found, expected)
 
 
@@ -843,14 +843,14 @@ def check_set_start(sets, cut):
     size = max(0, len(data) - cut)
     for number, start in enumerate(starts):
         whole = start + 1 + len(sets[number]) <= size
-        found = loops.set_start(data + b"\x00\x00", size, number)
+        found = native.set_start(data + b"\x00\x00", size, number)
         assert found == (start if whole else -1), (sets, cut, number, found)
     for number in (len(sets), len(sets) + 1, 400):
-        assert loops.set_start(data + b"\x00\x00", size, number) == -1
+        assert native.set_start(data + b"\x00\x00", size, number) == -1
     for number in range(len(sets) + 2):
         whole = number < len(sets) and starts[number] + 1 + len(sets[number]) <= size
         place = array("H", [9, size, 0, 0])
-        found = loops.rules_of(b"\xff" + value_of(number), 1, data + b"\x00\x00", place)
+        found = native.rules_of(b"\xff" + value_of(number), 1, data + b"\x00\x00", place)
         assert found == (1 if whole else -1), (sets, cut, number, found)
         if whole:
             assert data[place[2] : place[3]] == sets[number]
@@ -859,10 +859,10 @@ def check_set_start(sets, cut):
 def check_rules_in_place(rule_set, room):
     """Check `rules_of` of an entry that has its rules in place, or none, in so many bytes."""
     place = array("H", [0, 0, 0, 0])
-    assert loops.rules_of(b"\xff" + TOMBSTONE, 1, b"", place) == -2
+    assert native.rules_of(b"\xff" + TOMBSTONE, 1, b"", place) == -2
     buf = b"\xff" + value_of(-1, rule_set) + b"\xff"
     place[0] = room
-    found = loops.rules_of(buf, 1, b"", place)
+    found = native.rules_of(buf, 1, b"", place)
     if room < len(buf) - 1:
         assert found == -1
     else:
@@ -873,7 +873,7 @@ def check_rules_in_place(rule_set, room):
 
 
 class _Flow:
-    # `flow` from a stream into blocks of `limit` bytes; what it leaves is taken by hand.
+    # `merge` from a stream into blocks of `limit` bytes; what it leaves is taken by hand.
 
     def __init__(self, own, limit, verbatim, step):
         self.count = 0
@@ -901,7 +901,7 @@ class _Flow:
             marks = [self.count, self.stride, self.room, self._used, self._limit]
             marks += [self._verbatim, self._step, len(self._own), self._given]
             marks = array("i", marks + [self.place, self.common])
-            result = sync_loops.flow(
+            result = sync_native.merge(
                 self.buf,
                 self.heap,
                 self.state,
@@ -1006,7 +1006,7 @@ class _BlockFlow(_Flow):
         self._goes_on = goes_on
         size = max([len(block) for block in blocks] + [0])
         self.stride = KEY_ROOM + 2 + size + len(_BEHIND)
-        head = bytes((0, sync_loops.NEXT_BLOCK_GOES_ON if goes_on else 0))
+        head = bytes((0, sync_native.CONTINUED if goes_on else 0))
         self._blocks = [head + block + b"\x5a" * (size - len(block)) + _BEHIND for block in blocks]
         self.buf = bytearray(b"".join(bytes(KEY_ROOM) + block for block in self._blocks))
         self.state = array("H", bytes(6 * len(blocks)))
@@ -1025,12 +1025,12 @@ class _BlockFlow(_Flow):
 
     def _walk(self, source):
         at = source * self.stride
-        order = loops.walk(self.buf, at, KEY_ROOM, self.state, 3 * source, NO_CODE)
-        self.keys[source] = sync_loops.key_of(self.buf, at, self.common)
+        order = native.next_entry(self.buf, at, KEY_ROOM, self.state, 3 * source, NO_CODE)
+        self.keys[source] = sync_native.key_of(self.buf, at, self.common)
         return order
 
     def _sift(self, hole, item):
-        sync_loops.sift(self.buf, self.heap, self.keys, self.count, hole, item, self.stride)
+        sync_native.sift(self.buf, self.heap, self.keys, self.count, hole, item, self.stride)
 
     def least(self):
         source = self.heap[0]
@@ -1055,7 +1055,7 @@ class _BlockFlow(_Flow):
         return taken
 
     def end_source(self, result):
-        self.malformed += result == loops.MALFORMED
+        self.malformed += result == native.MALFORMED
         self.count -= 1
         if self.count:
             self._sift(0, self.heap[self.count])

@@ -11,11 +11,11 @@ from micropython import const
 _SIZE_MAX = const(512)
 
 
-async def ask(address: str, port: int, request: bytes, is_answer, patience: float, doing: str):
+async def request(address: str, port: int, request: bytes, is_answer, timeout: float, doing: str):
     """Send a datagram to `address` (of the form 10.0.0.1) and return the answer (bytes).
 
     is_answer: tells of a datagram whether it is the answer; others are passed over, within
-    `patience` seconds. Raises Silent, NetError.
+    `timeout` seconds. Raises NoReply, NetError.
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
@@ -25,18 +25,18 @@ async def ask(address: str, port: int, request: bytes, is_answer, patience: floa
             # Only what comes from there is heard. (To a question put to all anybody answers.)
             sock.connect(where)
         sock.sendto(request, where)
-        return await net.wait(_hear(sock, is_answer), patience, doing)
+        return await net.wait_for(_receive(sock, is_answer), timeout, doing)
     except net.NetError:
         raise
     except OSError as e:
-        raise net.told(e, doing)
+        raise net.net_error(e, doing)
     finally:
         sock.close()
 
 
-def _hear(sock, is_answer):
+def _receive(sock, is_answer):
     while True:
-        yield net.queue().queue_read(sock)
+        yield net.io_queue().queue_read(sock)
         # Not by the stream, which would take two datagrams for one.
         data = sock.recv(_SIZE_MAX)
         if is_answer(data):

@@ -13,7 +13,7 @@ from micropython_peer import examples
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def runtime(request):
-    yield from micropython_peer.started(request.param, "loops_oracle")
+    yield from micropython_peer.started(request.param, "native_oracle")
 
 
 forbidden = set(b"%,\x7f") | set(range(32))
@@ -222,7 +222,7 @@ def test_blocks_are_coded_as_the_format_says_and_walked_back(runtime):
 @st.composite
 def spoiled_blocks(draw):
     """Any bytes, or a block of which a few bytes were changed."""
-    from device.loops_oracle import coded
+    from device.native_oracle import coded
 
     if draw(st.booleans()):
         return draw(st.binary(max_size=120))

@@ -9,7 +9,7 @@ import vfs
 
 from device.power import KINDS, CutDisk, make_file_system, mount
 from device.ramdisk import RamDisk
-from kalitka.journal.repeat import Passes
+from kalitka.journal.anti_passback import AntiPassback
 
 _PLACE = "/cut"
 _BLOCKS = 20
@@ -28,7 +28,7 @@ def _powered(disk, work):
     except OSError:
         return False
     try:
-        passes = Passes(_PLACE + "/passes", 32768, 0, 64)
+        passes = AntiPassback(_PLACE + "/passes", 32768, 0, 64)
         work(passes)
         return not disk.cut
     except OSError:
@@ -55,7 +55,7 @@ class Meal:
             # Yesterday's may give way.
             for person in range(before):
                 window = _WINDOW if person * 2 > before else first_window
-                passes.note(self._code(person), window)
+                passes.record(self._code(person), window)
 
         assert _powered(CutDisk(self._data), work)
         self._image = bytes(self._data)
@@ -75,7 +75,7 @@ class Meal:
         for person in self._people:
             code = self._code(person)
             assert passes.allowed(code, _WINDOW)
-            passes.note(code, _WINDOW)
+            passes.record(code, _WINDOW)
             signalled.append(person)
 
     def cut(self, step=1):
@@ -105,7 +105,7 @@ class Meal:
                     assert person == self._people[0] + len(signalled), (at, kind, person)
                     self.kept_unsignalled += 1
                 else:
-                    passes.note(code, _WINDOW)
+                    passes.record(code, _WINDOW)
                     assert not passes.allowed(code, _WINDOW)
                 assert passes.allowed(code, _WINDOW + 200)
 
@@ -115,7 +115,7 @@ class Meal:
         for person in self._people:
             code = self._code(person)
             assert passes.allowed(code, _WINDOW)
-            passes.note(code, _WINDOW)
+            passes.record(code, _WINDOW)
             if disk.cut:
                 return  # without power there is no signal
             signalled.append(person)

@@ -1,0 +1,175 @@
+"""Composition root: builds every part from the settings; the only module that imports them all.
+
+Needed at the start only: nothing that runs afterwards is defined here, so that it can be unloaded.
+"""
+
+from binascii import crc32
+
+import board
+from machine import Pin
+
+from kalitka import gate, unload
+from kalitka.hardware.lock import Lock
+from kalitka.hardware.wiegand import Wiegand
+from kalitka.journal import access_log
+from kalitka.sync.client import Client
+from kalitka.sync.http import Http
+from kalitka.sync.poller import Poller
+from kalitka.sync.resolver import Resolver
+from kalitka.sync.timekeeper import TimeKeeper
+from kalitka.sync.uploader import Uploader
+from kalitka.system import nvs
+from kalitka.system.clock import Clock, save_zone
+from kalitka.system.link import Link
+from kalitka.table.table import Table
+
+_TABLE = "table"
+_PASSES = "passes"
+_PASSES_SIZE = 192 * 1024  # bytes of flash: some 9,000 passes of cards
+_PASSES_ROOM = 2048  # of them known without reading the flash, two bytes each
+
+
+def origin_of(settings: dict) -> int:
+    """Return a small number that names the server and codes that the table is a copy of."""
+    names = " ".join([settings["server_url"], settings["reader"]] + settings["codes"])
+    return crc32(names.encode()) & 0x3FFFFFFF
+
+
+def make_lock(settings: dict) -> Lock:
+    """Return the lock of these settings, shut."""
+    # A lock that power holds shut opens at a low level, but for a relay that does the same.
+    active_low = settings["lock_output"] == "active-low"
+    level = 0 if (settings["lock_kind"] == "fail-safe") != active_low else 1
+    return Lock(Pin(board.LOCK, Pin.OUT, value=1 - level), level, settings["lock_seconds"])
+
+
+def make_chip(settings: dict, report):
+    """Return the clock chip of these settings, None if there is none."""
+    if settings["clock_chip"] == "none":
+        return None
+    try:
+        from machine import I2C
+
+        from kalitka.hardware.ds3231 import Ds3231
+
+        return Ds3231(I2C(0, scl=Pin(board.I2C_SCL), sda=Pin(board.I2C_SDA)))
+    except Exception as e:  # a bus that cannot be had must not keep the door from working
+        report("clock: no clock chip: %s" % e)
+        return None
+
+
+def make_link(settings: dict, scanner, report) -> Link:
+    """Return the link over the network that the settings and the board name."""
+    from kalitka.system import uplink
+
+    driver = None
+    try:
+        driver = uplink.driver_of(settings)
+    except Exception as e:  # such as a MicroPython without the driver
+        report("network: none can be had: %s" % e)
+    made = Link(driver, uplink.address_of(settings), settings["name_servers"], report, scanner)
+    unload("system.uplink")  # for the start only, as this module
+    return made
+
+
+def set_zone(clock: Clock, zone: str, report) -> None:
+    """Set the zone (str) that was known before the start, if any was."""
+    try:
+        if zone:
+            clock.set_zone(zone)
+    except ValueError as e:
+        report("clock: the zone that was kept is none: %s" % e)
+
+
+def make_passes(settings: dict, report):
+    """Return the anti-passback store of these settings, None if repeats are allowed."""
+    repeat = settings["repeat"]
+    if repeat == "any":
+        return None
+    from kalitka.journal.anti_passback import AntiPassback
+
+    interval = 0 if repeat == "once" else int(repeat[9:])
+    passes = AntiPassback(_PASSES, _PASSES_SIZE, interval, _PASSES_ROOM)
+    if passes.fault:
+        report("passes: cannot be kept: %s" % passes.fault)
+    elif passes.log and passes.log.damaged:
+        report("passes: %d pieces are damaged: some may pass again" % passes.log.damaged)
+    return passes
+
+
+def make_contact(settings: dict, name: str):
+    """Return the contact that the setting of this name describes, None if there is none."""
+    if settings[name] == "none":
+        return None
+    from kalitka.hardware.contact import Contact
+
+    pin = Pin(getattr(board, name.upper()), Pin.IN, Pin.PULL_UP)
+    return Contact(pin, settings[name] == "normally-closed")
+
+
+def contact_tasks(settings: dict, lock: Lock, log, report) -> list:
+    """Return the tasks of the switches at the gate, as `make_tasks` does."""
+    button = make_contact(settings, "exit_button")
+    door = make_contact(settings, "door_contact")
+    alarm = make_contact(settings, "alarm_contact")
+    tasks = []
+    if button or door or alarm:
+        from kalitka import contacts
+
+        if button:
+            tasks.append(("exit button", contacts.serve_exit_button, (button, log, lock, report)))
+        if door:
+            seconds = settings["door_open_seconds"]
+            tasks.append(("door", contacts.serve_door, (door, seconds, log, lock, report)))
+        if alarm:
+            tasks.append(("alarm", contacts.serve_alarm, (alarm, log, report)))
+    return tasks
+
+
+def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
+    """Build every part; return the tasks to run for ever: [(name, coroutine function, arguments)].
+
+    uptime: an Uptime. report: a callable that takes a line of text (str).
+    """
+    scanner = Wiegand(
+        Pin(board.WIEGAND_D0, Pin.IN, Pin.PULL_UP),
+        Pin(board.WIEGAND_D1, Pin.IN, Pin.PULL_UP),
+        settings["scanner_byte_order"] == "reversed",
+    )
+    clock = Clock(uptime)
+    set_zone(clock, settings["zone"] or nvs.load_zone(), report)
+    table = Table(_TABLE, origin_of(settings))
+    report("table: %s" % (table.fault or "minute %d" % table.minute))
+    size = int(settings["log_kib"] * 1024)
+    log = access_log.AccessLog(access_log.FOLDER, size, clock, report)
+    passes = make_passes(settings, report)
+    decider = gate.Gate(table, clock, settings["day_time_unit"], log, passes)
+    link = make_link(settings, scanner, report)
+    resolver = Resolver(link.dns, clock.uptime)
+    client = None
+    if settings["server_url"]:
+        url, ca = settings["server_url"], settings["server_ca"]
+        server = Http(url, resolver, clock.uptime, ca, scanner=scanner)
+        client = Client(server, settings["server_token"], settings["reader"])
+    # A zone in the settings is not to be changed by the server.
+    save = None if settings["zone"] else save_zone
+    chip = make_chip(settings, report)
+    keeper = TimeKeeper(clock, client, settings["ntp_server"], resolver, chip, save, report)
+    if client:
+        uploader = Uploader(client, log, clock, report, settings["log_upload_seconds"])
+        poller = Poller(client, table, clock, keeper, link, report, settings, uploader)
+        sync = ("sync", poller.run, ())
+        on_unknown = poller.request
+    else:
+        report("sync: no server in the settings")
+        sync = ("clock", keeper.run, (link,))
+        on_unknown = None
+    tasks = [
+        ("lock", lock.run, ()),
+        ("clock", clock.run, (log.tick,)),
+        ("scanner", gate.serve_scanner, (scanner, decider, clock, lock, on_unknown, report)),
+        ("network", link.run, ()),
+        sync,
+    ]
+    tasks += contact_tasks(settings, lock, log, report)
+    return tasks
