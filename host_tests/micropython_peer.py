@@ -16,7 +16,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 
 from kalitka_cli.build import compile_firmware
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from kalitka_sim.virtual_chip import HOST_ARCH, micropython
 
 TESTS = Path(__file__).parent
@@ -156,7 +156,7 @@ class Peer:
     def close(self):
         """End the process."""
         self._process.stdin.close()
-        self._process.wait(PATIENCE_S)
+        self._process.wait(HANG_TIMEOUT_S)
 
 
 RUNTIMES = {"cpython": Here, "micropython": Peer}

@@ -326,11 +326,11 @@ def test_the_gate_goes_over_to_seconds_with_the_sync_that_shows_them(tmp_path):
         with VirtualReader(tmp_path / "reader", settings, server=where) as reader:
             reader.power_on()
             reader.wait_line("sync: full")
-            reader.link.cut()
+            reader.relay.cut()
             reader.set_clock(EVENING)
             assert said(reader.present("0A0A0A")) == "allowed"
             seen = len(reader.console)
-            reader.link.mend()
+            reader.relay.restore()
             reader.wait_line("sync: a day time above 1440", since=seen)
             reader.set_clock(EVENING)
             assert said(reader.present("0A0A0A")) == "outside its hours"

@@ -22,10 +22,10 @@ from kalitka_cli import device as device_module
 from kalitka_cli.build import ARCHES
 from kalitka_cli.device import Device
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim import image
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim import littlefs_image
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 X64 = ARCHES.index("x64") << 10
 CONTACTS = ("EXIT_BUTTON", "DOOR_CONTACT", "ALARM_CONTACT")
@@ -39,7 +39,11 @@ def command(board, *options):
 
 def run(board, *options):
     done = subprocess.run(
-        command(board, *options), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        command(board, *options),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANG_TIMEOUT_S,
     )
     assert "Traceback" not in done.stdout + done.stderr
     return done
@@ -55,7 +59,7 @@ class Pull:
         self._is_due = is_due
         self._tail = b""
         self._pulled = threading.Event()
-        board.on_typing = self._look
+        board.on_input = self._look
 
     def _look(self, typed):
         self._tail = self._tail[-1000:] + typed
@@ -64,7 +68,7 @@ class Pull:
             raise OSError("the cable was pulled")
 
     def wait(self):
-        assert self._pulled.wait(PATIENCE_S)
+        assert self._pulled.wait(HANG_TIMEOUT_S)
 
 
 def started(board):
@@ -119,7 +123,7 @@ def test_a_blank_board_becomes_a_reader(first_deploy):
     assert not outcome.opened
     assert outcome.reason == "unknown code"
     assert copied(output)[-1] == "main.py"
-    files = image.read(folder / "flash.bin")
+    files = littlefs_image.read(folder / "flash.bin")
     assert set(copied(output)) == {
         name for name in files if not name.startswith(("table/", "journal/"))
     }
@@ -133,10 +137,10 @@ def test_a_second_deploy_copies_nothing_and_starts_the_reader_again(board):
 
 
 def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(board):
-    files = image.read(board.flash_file)
+    files = littlefs_image.read(board.flash_file)
     strangers = {"lib/kalitka/app.py": b"1/0", "lib/kalitka/old/part.mpy": b"old"}
     neighbours = {"lib/other.py": b"x = 1", "notes.txt": b"n"}
-    image.update(board.flash_file, {APP: b"damaged", **strangers, **neighbours})
+    littlefs_image.update(board.flash_file, {APP: b"damaged", **strangers, **neighbours})
     board.power_on()
     output = deployed(board)
     assert copied(output) == [APP, "main.py"]
@@ -168,7 +172,7 @@ def rom_board(first_rom_deploy, tmp_path):
 def test_on_a_board_with_a_rom_the_package_goes_there(first_rom_deploy):
     folder, output, outcome = first_rom_deploy
     assert outcome.reason == "unknown code"
-    files = image.read(folder / "flash.bin")
+    files = littlefs_image.read(folder / "flash.bin")
     assert {"boot.py", "main.py", "board.py"} <= set(files)
     assert not [name for name in files if name.startswith("lib")]
     assert re.search(r"^  copied /rom, \d+ KiB$", output, re.MULTILINE)
@@ -207,9 +211,9 @@ def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_work
             command(board), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         pull.wait()
-        board.on_typing = lambda _typed: None
+        board.on_input = lambda _typed: None
         board.power_cut()
-        _, complaint = process.communicate(timeout=PATIENCE_S)
+        _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
         assert process.returncode == 1
         assert re.fullmatch(r"the connection at \S+ was lost; .*\n", complaint)
         assert "main.py" not in board.flash_files()
@@ -256,14 +260,14 @@ def synced(folder, tmp_path):
 
 
 def test_a_reader_keeps_its_settings_its_table_and_its_log(synced):
-    before = image.read(synced / "flash.bin")
-    image.update(synced / "flash.bin", {APP: b"damaged"})
+    before = littlefs_image.read(synced / "flash.bin")
+    littlefs_image.update(synced / "flash.bin", {APP: b"damaged"})
     with PtyBoard(synced) as board:
         board.power_on()
         # Its server is gone: that is not waited for.
         deployed(board, "--wait", "0")
         assert board.present("55667788").opened
-    after = image.read(synced / "flash.bin")
+    after = littlefs_image.read(synced / "flash.bin")
     # To what the log had, this card was added.
     newest = "journal/tail0"
     assert before[newest][4:-4] in after.pop(newest)
@@ -281,7 +285,7 @@ def test_a_reader_that_is_stopped_from_the_console_shuts_its_door(synced):
             [sys.executable, "-m", "mpremote", "connect", board.port, "exec", "pass"],
             check=True,
             capture_output=True,
-            timeout=PATIENCE_S,
+            timeout=HANG_TIMEOUT_S,
         )
         board.wait_pin(lock, 0)
 
@@ -328,7 +332,7 @@ def test_settings_for_tls_without_a_ca_are_copied_with_a_warning(board, tmp_path
     assert copied(output) == ["settings.json"]
     assert "the device has no /ca.pem: give the site's CA with --ca" in output
     board.power_cut()
-    image.update(board.flash_file, {"ca.pem": certificates.authority().pem})
+    littlefs_image.update(board.flash_file, {"ca.pem": certificates.authority().pem})
     started(board)
     assert "/ca.pem" not in deployed(board, "--settings", str(given))
     board.power_cut()
@@ -400,9 +404,9 @@ def test_every_fault_of_the_settings_is_told(tmp_path):
 
 
 def test_edited_pins_stay_until_they_are_to_be_replaced(board):
-    ours = image.read(board.flash_file)["board.py"]
+    ours = littlefs_image.read(board.flash_file)["board.py"]
     edited = ours + b"# by hand\n"
-    image.update(board.flash_file, {"board.py": edited})
+    littlefs_image.update(board.flash_file, {"board.py": edited})
     started(board)
     output = deployed(board)
     assert copied(output) == []
@@ -413,7 +417,7 @@ def test_edited_pins_stay_until_they_are_to_be_replaced(board):
 
 
 def test_a_kalitka_that_comes_first_is_told(board):
-    image.update(board.flash_file, {"kalitka/__init__.py": b'VERSION = "0.0.1"\n'})
+    littlefs_image.update(board.flash_file, {"kalitka/__init__.py": b'VERSION = "0.0.1"\n'})
     board.power_on()
     done = run(board)
     assert done.returncode == 1
@@ -439,9 +443,9 @@ def test_after_an_interrupted_deploy_another_one_works(blank, how):
             os.killpg(process.pid, signal.SIGKILL)
         else:
             pull.wait()
-            blank.on_typing = lambda _typed: None
+            blank.on_input = lambda _typed: None
             blank.power_cut()
-        _, complaint = process.communicate(timeout=PATIENCE_S)
+        _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     if how == "the cable is pulled":
         assert process.returncode == 1
         assert re.fullmatch(r"the connection at \S+ was lost; .*\n", complaint)

@@ -14,10 +14,10 @@ from kalitka_cli import deploy, waiting
 from kalitka_cli.memory_needs import INSTALLS, Memory, judge
 from kalitka_cli.suitability import Wanted
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim import image
+from kalitka_sim import littlefs_image
 from kalitka_sim.memory_classes import CLASSES, FROZEN_80K, MPY_ON_S3, PLAIN_STOCK, PSRAM
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 PASSWORD = "a-password-of-the-air"
 CODE = "04A1B2C3"
@@ -76,7 +76,7 @@ def command(board, *options):
 
 def run(board, site, *options):
     """Deploy; return (exit status, stdout, stderr)."""
-    waiting_long = "--wait", str(round(PATIENCE_S))
+    waiting_long = "--wait", str(round(HANG_TIMEOUT_S))
     done = subprocess.run(
         command(board, *options, *waiting_long), capture_output=True, text=True, check=False
     )
@@ -171,7 +171,7 @@ def test_what_an_earlier_deploy_left_on_a_board_that_is_frozen_now_is_removed(si
     folder = tmp_path / "board"
     with switched_on(folder, FROZEN_80K) as board:
         board.power_cut()
-        image.update(board.flash_file, {"lib/kalitka/old.py": b"1"})
+        littlefs_image.update(board.flash_file, {"lib/kalitka/old.py": b"1"})
         board.power_on()
         status, said, _ = run(board, site)
         assert status == 0
@@ -203,7 +203,7 @@ def in_process(board, site, monkeypatch, capsys, **settings):
         "ESP32_GENERIC",
         deploy.Path(given),
         ca_file=deploy.Path(ca),
-        patience=PATIENCE_S,
+        patience=HANG_TIMEOUT_S,
     )
     return status, *capsys.readouterr()
 
@@ -251,7 +251,7 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
         line = frozen_board.wait_line(r"restarting$", since=seen)
         frozen_board.wait_ready(since=frozen_board.console.index(line, seen))
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=PATIENCE_S)
+        _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     assert process.returncode == 130
     assert complaint.strip() == "not waited for any longer; the reader goes on"
     assert frozen_board.present(CODE).reason == "unknown code"
@@ -283,7 +283,7 @@ def test_every_class_is_one_that_sim_knows():
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=HANG_TIMEOUT_S,
     )
     assert done.returncode == 2
     assert ", ".join(CLASSES) in done.stderr

@@ -67,14 +67,14 @@ def step(name, work, *arguments):
     except (OSError, ValueError) as e:
         told.append([name, list(e.args)])
 first, second = socket.socket(), socket.socket()
-step("radio", idf.start, "wifi")
-step("certificate", idf.certificate)
-step("connection", idf.connection, first)
+step("radio", idf.start_hardware, "wifi")
+step("certificate", idf.check_certificate)
+step("connection", idf.open_connection, first)
 before = idf.info()
-step("another", idf.connection, second)
+step("another", idf.open_connection, second)
 second.close()
 first.close()
-step("after both were closed", idf.connection, socket.socket())
+step("after both were closed", idf.open_connection, socket.socket())
 print(json.dumps([told, before, idf.info(), idf._heap]))
 """
 
@@ -83,7 +83,7 @@ def start(known, living):
     """Start a chip in whose heap so many bytes live: ({step: what came of it}, regions, heap)."""
     done = subprocess.run(
         [micropython(), "-X", "heapsize=8M", "-c", PROGRAM.replace("{living}", str(living))],
-        env={"MICROPYPATH": f"{CHIP}:.frozen", "KALITKA_CHIP_MEMORY": json.dumps(known.told())},
+        env={"MICROPYPATH": f"{CHIP}:.frozen", "KALITKA_CHIP_MEMORY": json.dumps(known.as_dict())},
         capture_output=True,
         text=True,
         check=True,

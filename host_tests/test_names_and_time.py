@@ -10,7 +10,7 @@ import threading
 import pytest
 
 import name_server
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from name_server import NAME_ERROR, REFUSED, SERVER_FAILURE, Answer, NameServer
 from scripted_server import Script, reply
 from time_server import ERA_1, UNSYNCHRONISED, Reply, TimeServer
@@ -115,7 +115,7 @@ def test_a_local_name_is_asked_for_in_the_local_network(plain_world):
         plain_world.server([Script(OLD)]) as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as responder,
     ):
-        responder.settimeout(PATIENCE_S)
+        responder.settimeout(HANG_TIMEOUT_S)
         responder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             responder.bind(("224.0.0.251", 5353))

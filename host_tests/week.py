@@ -1,6 +1,6 @@
 """Days at busy doors against a real hub, and what was signalled there compared with its log.
 
-The reader (device/week_runner.py) runs in virtual time; link, hub and power fail at random
+The reader (device/week_runner.py) runs in virtual time; relay, hub and power fail at random
 moments: those of virtual time come again with the same seed, those in the middle of a request or
 of a flash operation do not.
 """
@@ -23,7 +23,7 @@ from hub_command import Hub
 from kalitka.journal import entries
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import AccessEntry
-from kalitka_sim.link import Link
+from kalitka_sim.tcp_relay import TcpRelay
 
 MONDAY = 1795392000  # 2026-11-23 00:00 UTC
 DAY = 86400
@@ -105,13 +105,13 @@ class _Start:
 
 
 class _Faults(threading.Thread):
-    # Cuts the link for a moment at random, so also in the middle of requests.
+    # Cuts the relay for a moment at random, so also in the middle of requests.
 
-    def __init__(self, link, dice):
+    def __init__(self, relay, dice):
         super().__init__(daemon=True)
         self.cuts = 0
-        self.outage = threading.Lock()  # held while the link is cut for longer
-        self._link = link
+        self.outage = threading.Lock()  # held while the relay is cut for longer
+        self._link = relay
         self._dice = dice
         self._over = threading.Event()
 
@@ -149,7 +149,7 @@ class Week:
         # One after the other, all of them before midnight.
         dice = self._dice
         begin = midnight + dice.randrange(6 * 3600, 10 * 3600)
-        for what, longest in (("hub", 6 * 3600), ("link", 300), ("restart", 2), ("link", 300)):
+        for what, longest in (("hub", 6 * 3600), ("relay", 300), ("restart", 2), ("relay", 300)):
             end = begin + dice.randrange(longest // 3, longest)
             self._changes += [(begin, what + " off"), (end, what + " on")]
             begin = end + dice.randrange(600, 6000)
@@ -159,18 +159,18 @@ class Week:
         with Hub(self._folder / "hub") as hub:
             hub.command("reader", "add", "GATE-1")
             hub.start()
-            link = Link(hub.address)
-            faults = _Faults(link, random.Random(self._dice.random()))
+            relay = TcpRelay(hub.address)
+            faults = _Faults(relay, random.Random(self._dice.random()))
             faults.start()
             try:
-                self._days(hub, link, faults)
+                self._days(hub, relay, faults)
             finally:
                 faults.end()
-                link.close()
+                relay.close()
             self.doors.link_cuts = faults.cuts
             return _rows(hub)
 
-    def _days(self, hub, link, faults):
+    def _days(self, hub, relay, faults):
         dice = self._dice
         self._reader({"make": str(self._flash)}).wait()
         now = MONDAY
@@ -192,7 +192,7 @@ class Week:
                 "flash": str(self._flash),
                 "cut": cut,
                 "kind": dice.choice(KINDS),
-                "port": link.port,
+                "port": relay.port,
                 "secret": hub.secret,
                 "now": now,
                 "clock": clock,
@@ -256,7 +256,7 @@ class Week:
             hub.stop()
             hub.start()
             self.doors.hub_starts += 1
-        elif what == "link off":
+        elif what == "relay off":
             faults.outage.acquire()
             faults._link.cut()
             self.doors.outages += 1
@@ -316,7 +316,7 @@ def told(doors: Doors, rows: list[AccessEntry], found: int) -> str:
     untimed = sum(not row.timed for row in rows)
     return (
         f"{len(doors.happened)} entries, {doors.power_cuts} power cuts ({doors.flash_cuts} at an "
-        f"operation of the flash), {doors.link_cuts} cuts of the link, {doors.outages} "
+        f"operation of the flash), {doors.link_cuts} cuts of the relay, {doors.outages} "
         f"outages, {doors.hub_starts} restarts of the hub: {len(rows)} at the hub, each once, "
         f"{found} of them unsignalled, {untimed} without a time"
     )

@@ -12,8 +12,8 @@ from pathlib import Path
 from bench.answers import Answers
 from bench.runtime import BOARD
 from bench.sync_server import SyncServer
+from kalitka_sim.control_channel import ReaderError
 from kalitka_sim.reader import VirtualReader
-from kalitka_sim.wire import ReaderError
 
 _SYNC_S = 240  # what takes longer has failed
 _POLLS = 3  # that are watched

@@ -76,7 +76,7 @@ class SmallMachine:
     def _answers(self, count: int) -> Answers:
         return answers.make(self._root / f"answers-{count}", count, in_code_order=False)
 
-    def _run(self, program: str, what: str, path: Path, heap: str) -> wasm_board.Outcome:
+    def _run(self, program: str, what: str, path: Path, heap: str) -> wasm_board.ScriptResult:
         self._tell(f"32 bits: {program}: {what}")
         where = f"/{path.relative_to(self._root)}"
         done = wasm_board.run([_SCRIPT, program, what, where], self._root, heap)

@@ -21,9 +21,9 @@ from rich.table import Table
 from kalitka.journal.words import reason_text
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
-from kalitka_sim.link import Link
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import ReaderError, VirtualReader
+from kalitka_sim.tcp_relay import TcpRelay
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP
 
 _PICTURE_WIDTH = 96  # characters
@@ -230,17 +230,17 @@ class _Demo:
     def quiet(self) -> None:
         # Polls without changes, counted at the flash.
         gate = self.readers["gate"]
-        assert gate.link
+        assert gate.relay
         self._wait_for_log()
         with self.working("some polls without changes"):
             # Who asks for the next thing has taken note of the answer before.
-            _await_requests(gate.link, gate.link.requests + 2)
+            _await_requests(gate.relay, gate.relay.requests + 2)
             before = gate.flash_operations()
-            polls = gate.link.requests
-            _await_requests(gate.link, polls + 3)
+            polls = gate.relay.requests
+            _await_requests(gate.relay, polls + 3)
             after = gate.flash_operations()
         writes = after["programs"] + after["erases"] - before["programs"] - before["erases"]
-        polled = gate.link.requests - polls
+        polled = gate.relay.requests - polls
         self.expect(f"{polled} polls wrote {writes} times to flash", polled >= 3 and writes == 0)
         self.rows["flash writes of a poll without changes"] = (str(writes), f"in {polled} polls")
 
@@ -301,7 +301,7 @@ class _Demo:
     def _wait_for_log(self) -> list[dict]:
         # What the hub has when it has all decisions made so far, or after a while.
         made = sum(tally.made for tally in self.tally.values())
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + HANG_TIMEOUT_S
         while len(entries := self._entries()) < made and time.monotonic() < deadline:
             time.sleep(0.2)
         return entries
@@ -375,10 +375,10 @@ def run(console: Console | None = None, svg: Path | None = None) -> int:
     return status
 
 
-def _await_requests(link: Link, count: int) -> None:
+def _await_requests(relay: TcpRelay, count: int) -> None:
     # Until a reader has asked so many times, or for a long while.
-    deadline = time.monotonic() + PATIENCE_S
-    while link.requests < count and time.monotonic() < deadline:
+    deadline = time.monotonic() + HANG_TIMEOUT_S
+    while relay.requests < count and time.monotonic() < deadline:
         time.sleep(0.1)
 
 

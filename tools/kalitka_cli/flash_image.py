@@ -11,7 +11,7 @@ from littlefs import LittleFSError
 
 from kalitka_cli.build import board, board_names
 from kalitka_cli.log_entries import LogDamaged, NotALog
-from kalitka_sim import image
+from kalitka_sim import littlefs_image
 
 _TABLE = 0x8000  # where the partition table is, and its largest size
 _TABLE_SIZE = 0xC00
@@ -26,14 +26,14 @@ _LITTLEFS = b"littlefs"
 _LITTLEFS_AT = 8
 
 
-def folder_of(data: bytes, folder: str) -> dict[str, bytes | None]:
+def read_folder(data: bytes, folder: str) -> dict[str, bytes | None]:
     """Return {path below the folder: contents} of a folder's files, None for an unreadable one.
 
     data: the image. Raises NotALog if it is none, or has no such folder; LogDamaged.
     """
     fs = _file_system(data)
     try:
-        return image.folder_of(fs, folder)
+        return littlefs_image.read_folder(fs, folder)
     except FileNotFoundError:
         raise NotALog(
             f"its file system has no {folder}/: the reader has kept no access log yet"
@@ -70,7 +70,9 @@ def _file_system(data: bytes) -> bytes:
 
 
 def _begins_littlefs(data: bytes) -> bool:
-    return any(data.startswith(_LITTLEFS, block + _LITTLEFS_AT) for block in (0, image.BLOCK))
+    return any(
+        data.startswith(_LITTLEFS, block + _LITTLEFS_AT) for block in (0, littlefs_image.BLOCK)
+    )
 
 
 def _partitions(data: bytes) -> list[tuple[bytes, int, int]]:

@@ -97,7 +97,7 @@ def run(
 
 def _files_of(path: Path) -> dict[str, bytes | None]:
     if not path.is_dir():
-        return flash_image.folder_of(path.read_bytes(), FOLDER)
+        return flash_image.read_folder(path.read_bytes(), FOLDER)
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
     files: dict[str, bytes | None] = {}
     for file in [*folder.glob("*"), *folder.glob("old/*")]:

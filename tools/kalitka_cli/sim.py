@@ -23,12 +23,12 @@ from kalitka.sync.address import split_url
 from kalitka_cli.build import BuildError, facts
 from kalitka_hub.faults import Refused
 from kalitka_hub.site.zone import check_zone
+from kalitka_sim.control_channel import ReaderError
 from kalitka_sim.memory_classes import CLASSES, PSRAM
 from kalitka_sim.name_server import NameServer
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
 from kalitka_sim.virtual_chip import VirtualChip
-from kalitka_sim.wire import ReaderError
 
 _SECRET = "KALITKA_HUB_SECRET"
 _HTTP_PORT = 80
@@ -104,7 +104,7 @@ def run_reader(
                 board,
                 on_line=_tell,
                 files=files,
-                name_server=names.where,
+                name_server=names.address,
             ) as virtual:
                 virtual.power_on()
                 _serve(virtual)
@@ -133,7 +133,7 @@ def run_board(folder: Path | None, board: str = "", memory: str = PSRAM.name) ->
             with PtyBoard(place, board, memory=known) as virtual:
                 virtual.power_on()
                 _tell(f"a virtual board at {virtual.port}, its flash in {virtual.flash_file}")
-                _tell(f"{known.name}: {known.stands_for}")
+                _tell(f"{known.name}: {known.description}")
                 _tell(f"make deploy PORT={virtual.port} BOARD={board}")
                 _tell(f"mpremote connect {virtual.port} repl")
                 _tell("Ctrl-C ends it; `help` lists what else can be done with it")
@@ -192,21 +192,21 @@ def _card(virtual: VirtualChip, code: str) -> str:
 
 
 def _button(virtual: VirtualChip) -> str:
-    virtual.switch("EXIT_BUTTON", True)
+    virtual.set_switch("EXIT_BUTTON", True)
     time.sleep(_PRESSED_S)
-    virtual.switch("EXIT_BUTTON", False)
+    virtual.set_switch("EXIT_BUTTON", False)
     return "pressed"
 
 
 def _door(virtual: VirtualChip, state: str) -> str:
     if state not in ("open", "shut"):
         raise CommandError(f"it is open or shut, not {state!r}")
-    virtual.switch("DOOR_CONTACT", state == "open")
+    virtual.set_switch("DOOR_CONTACT", state == "open")
     return f"the door is {state}"
 
 
 def _alarm(virtual: VirtualChip, state: str) -> str:
-    virtual.switch("ALARM_CONTACT", _is_on(state))
+    virtual.set_switch("ALARM_CONTACT", _is_on(state))
     return f"the alarm contact is {state}"
 
 
@@ -221,7 +221,7 @@ def _clock(virtual: VirtualChip, text: str) -> str:
 
 
 def _network(virtual: VirtualChip, state: str) -> str:
-    virtual.network(_is_on(state))
+    virtual.set_network(_is_on(state))
     return f"the network is {state}"
 
 
@@ -239,7 +239,7 @@ def _power(virtual: VirtualChip, state: str) -> str:
 
 
 def _pins(virtual: VirtualChip) -> str:
-    levels = virtual.ask({"do": "pins"})
+    levels = virtual.request({"do": "pins"})
     assert isinstance(levels, dict)
     roles = {str(virtual.board[role]): role for role in _ROLES}
     ordered = sorted(levels, key=int)

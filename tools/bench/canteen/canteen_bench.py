@@ -99,7 +99,7 @@ def _servers(folder: Path) -> dict[str, Callable]:
 
     @contextmanager
     def postgresql() -> Iterator[Server]:
-        cluster = PostgresqlServer(folder / "postgresql", hasty=False)
+        cluster = PostgresqlServer(folder / "postgresql", no_fsync=False)
         try:
             with cluster.database() as url, _ours(url) as server:
                 yield server

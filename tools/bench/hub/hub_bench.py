@@ -62,7 +62,7 @@ def _servers(folder: Path) -> dict[str, Callable]:
 
     @contextmanager
     def postgresql(readers: int, codes: list[str]) -> Iterator[WithTokens]:
-        cluster = PostgresqlServer(folder / f"postgresql-{readers}", hasty=False)
+        cluster = PostgresqlServer(folder / f"postgresql-{readers}", no_fsync=False)
         try:
             with (
                 cluster.database() as url,
