@@ -352,7 +352,7 @@ def test_settings_for_tls_without_a_ca_are_copied_with_a_warning(board, tmp_path
 )
 def test_a_doubt_about_the_ca_is_told_where_there_is_one(values, ca, doubt):
     device = Device("micropython", (1, 29, 0), X64 | 0x306)
-    told = deploy.doubt_about_ca(json.dumps(values).encode(), ca, device)
+    told = deploy.ca_warning(json.dumps(values).encode(), ca, device)
     assert (doubt in told) and bool(doubt) == bool(told)
 
 
@@ -470,7 +470,7 @@ def test_a_busy_port_gives_one_line(blank, capsys):
 def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
     near, far = pty.openpty()
     tty.setraw(far)
-    monkeypatch.setattr(mpremote, "_SILENCE_S", 1)
+    monkeypatch.setattr(mpremote, "_TIMEOUT_S", 1)
     try:
         assert deploy.run(os.ttyname(far), "ESP32_GENERIC") == 1
     finally:
@@ -482,7 +482,7 @@ def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
 def test_something_that_only_echoes_gives_one_line(capsys, monkeypatch):
     near, far = pty.openpty()
     tty.setraw(far)
-    monkeypatch.setattr(mpremote, "_SILENCE_S", 1)
+    monkeypatch.setattr(mpremote, "_TIMEOUT_S", 1)
 
     def echo():
         try:
@@ -522,7 +522,7 @@ def test_without_a_port_the_only_device_is_taken(monkeypatch, listing, outcome):
     if outcome == 3:
         assert mpremote.find_port() == "/dev/ttyUSB3"
     else:
-        with pytest.raises(mpremote.DeployError, match=outcome):
+        with pytest.raises(mpremote.DeviceError, match=outcome):
             mpremote.find_port()
 
 
@@ -550,7 +550,7 @@ def test_without_a_port_the_only_device_is_taken(monkeypatch, listing, outcome):
 )
 def test_a_runtime_that_does_not_fit_is_refused(device, complaint):
     made = {"/lib/kalitka/app.mpy": bytes((ord("M"), 6, ARCHES.index("x64") << 2 | 3, 31))}
-    with pytest.raises(mpremote.DeployError, match=complaint):
+    with pytest.raises(mpremote.DeviceError, match=complaint):
         device_module.check_runtime(device)
         device_module.check_format(made, device)
         assert device.arch

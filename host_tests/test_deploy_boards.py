@@ -10,9 +10,9 @@ import pytest
 
 import certificates
 from hub_command import Hub
-from kalitka_cli import deploy, waiting
-from kalitka_cli.memory_needs import INSTALLS, Memory, judge
-from kalitka_cli.suitability import Wanted
+from kalitka_cli import deploy, reader_restart
+from kalitka_cli.memory_needs import INSTALLS, BoardMemory, memory_budget
+from kalitka_cli.suitability import BoardTarget
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import littlefs_image
 from kalitka_sim.memory_classes import CLASSES, FROZEN_80K, MPY_ON_S3, PLAIN_STOCK, PSRAM
@@ -96,7 +96,7 @@ def fits(memory, install):
         for i, (size, free) in enumerate(regions)
     ]
     chip = memory.machine.rpartition(" ")[2].replace("-", "")
-    return judge(Memory(chip, memory.heap, tuple(left)), INSTALLS[install]).fits
+    return memory_budget(BoardMemory(chip, memory.heap, tuple(left)), INSTALLS[install]).fits
 
 
 def test_a_plain_esp32_with_the_stock_image_is_refused_and_left_as_it_was(site, tmp_path):
@@ -195,15 +195,15 @@ def frozen_board(tmp_path_factory):
 
 
 def in_process(board, site, monkeypatch, capsys, **settings):
-    """Deploy in this process, without patience for what has failed: as `run`."""
-    monkeypatch.setattr(waiting, "_GRACE_S", 0)
+    """Deploy in this process, without waiting for what has failed: as `run`."""
+    monkeypatch.setattr(reader_restart, "_GRACE_S", 0)
     given, ca = site.options(**settings)[1::2]
     status = deploy.run(
         board.port,
         "ESP32_GENERIC",
         deploy.Path(given),
         ca_file=deploy.Path(ca),
-        patience=HANG_TIMEOUT_S,
+        timeout=HANG_TIMEOUT_S,
     )
     return status, *capsys.readouterr()
 
@@ -260,9 +260,12 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
 @pytest.mark.parametrize(
     ("want", "complaint"),
     [
-        (Wanted("BOX", "ESP32S3", False), "BOX is for the chip ESP32S3, but the device has ESP32"),
         (
-            Wanted("BOX", "ESP32", True, "ESP32_GENERIC-SPIRAM"),
+            BoardTarget("BOX", "ESP32S3", False),
+            "BOX is for the chip ESP32S3, but the device has ESP32",
+        ),
+        (
+            BoardTarget("BOX", "ESP32", True, "ESP32_GENERIC-SPIRAM"),
             "does not use it; flash ESP32_GENERIC-SPIRAM",
         ),
     ],
@@ -270,7 +273,7 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
 def test_another_board_than_was_named_is_refused(
     site, frozen_board, monkeypatch, capsys, want, complaint
 ):
-    monkeypatch.setattr(deploy, "wanted", lambda _: want)
+    monkeypatch.setattr(deploy, "board_target", lambda _: want)
     status, said, told = in_process(frozen_board, site, monkeypatch, capsys)
     assert status == 3
     assert complaint in told

@@ -7,7 +7,7 @@ from errno import ENOMEM
 
 import pytest
 
-from kalitka_cli.memory_needs import INSTALLS, LWIP, TLS, Memory, judge
+from kalitka_cli.memory_needs import INSTALLS, LWIP, TLS, BoardMemory, memory_budget
 from kalitka_sim import memory_classes
 from kalitka_sim.memory_classes import CLASSES, FROZEN_80K, MPY_ON_S3, PLAIN_STOCK, PSRAM
 from kalitka_sim.virtual_chip import CHIP, micropython
@@ -164,4 +164,4 @@ def test_what_the_arithmetic_refuses_fails_on_the_chip(known):
         asked = (*regions[:biggest], (size, left, left), *regions[biggest + 1 :])
         works = all(told[name] == "done" for name in ("radio", "connection"))
         chip = known.machine.rpartition(" ")[2].replace("-", "")
-        assert judge(Memory(chip, known.heap, asked), how).fits == works, (how, told)
+        assert memory_budget(BoardMemory(chip, known.heap, asked), how).fits == works, (how, told)

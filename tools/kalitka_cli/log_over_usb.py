@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from kalitka.journal.access_log import FOLDER
 from kalitka_cli.log_entries import SMALL, NotALog, first_in, is_segment, read
-from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
+from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, find_port, json_values
 
 # What the device waits for a word from mpremote, which takes a second or two to begin.
 _PATIENCE_S = 30
@@ -74,7 +74,7 @@ def fetch(
 
     port: None for the only device. last, unsent: segments without one of the newest `last`
     entries, or with none that the server lacks, are left out. A file that the device cannot read
-    is None. console: is told what happens. Raises DeployError, NotALog.
+    is None. console: is told what happens. Raises DeviceError, NotALog.
     """
     mpremote = Mpremote(port or find_port())
     console.print(
@@ -89,8 +89,8 @@ def fetch(
             transfer.send(paths)
     except BaseException as fault:
         stopped = _restart(mpremote)
-        if stopped and transfer.sizes and isinstance(fault, DeployError):
-            raise DeployError(f"{fault}; {_BY_ITSELF}") from None
+        if stopped and transfer.sizes and isinstance(fault, DeviceError):
+            raise DeviceError(f"{fault}; {_BY_ITSELF}") from None
         raise
     stopped = _restart(mpremote)
     if stopped:
@@ -114,9 +114,9 @@ class _Transfer:
         self.files: dict[str, bytes | None] = {}
 
     def look(self) -> None:
-        """Stop the device; bring what every log is read with. Raises DeployError, NotALog."""
+        """Stop the device; bring what every log is read with. Raises DeviceError, NotALog."""
         values = {"FOLDER": f"/{FOLDER}/", "SMALL": SMALL, "PATIENCE_MS": _PATIENCE_S * 1000}
-        said = objects(self._mpremote.run(snippet(_LOOK, **values)))
+        said = json_values(self._mpremote.run(exec_command(_LOOK, **values)))
         found = next((a["files"] for a in said if isinstance(a, dict) and "files" in a), None)
         if found is None:
             raise NotALog(
@@ -150,7 +150,7 @@ class _Transfer:
         return more
 
     def send(self, paths: list[str]) -> None:
-        """Bring these. Raises DeployError."""
+        """Bring these. Raises DeviceError."""
         total = sum(self.sizes[path] for path in paths)
         seconds = -(-total // _PER_SECOND)
         self._console.print(f"reading {total / 1024:.0f} KiB of it takes up to {seconds} s")
@@ -160,10 +160,10 @@ class _Transfer:
             task = progress.add_task("reading the log", total=total)
             said = self._mpremote.run(
                 ["resume"],  # no soft reset
-                snippet(_SEND, PATHS=paths),
+                exec_command(_SEND, PATHS=paths),
                 on_line=lambda line: progress.advance(task, len(line) * 3 // 4),
             )
-        self._take(objects(said), paths)
+        self._take(json_values(said), paths)
 
     def _take(self, said: list, paths: list[str]) -> None:
         for path in paths:
@@ -177,13 +177,13 @@ class _Transfer:
                 return data
         except (ValueError, TypeError):
             pass  # a line that was damaged on its way, and still an object
-        raise DeployError(f"{FOLDER}/{path} did not arrive as it was sent; try again")
+        raise DeviceError(f"{FOLDER}/{path} did not arrive as it was sent; try again")
 
 
 def _restart(mpremote: Mpremote) -> str:
     # Returns why it failed, "" if it did not.
     try:
         mpremote.run(["reset"])
-    except DeployError as fault:
+    except DeviceError as fault:
         return str(fault)
     return ""

@@ -25,7 +25,7 @@ from kalitka.access.timezone import Zone
 from kalitka.journal.access_log import FOLDER
 from kalitka_cli import flash_image, log_over_usb
 from kalitka_cli.log_entries import AccessLog, Entry, LogDamaged, NotALog, read
-from kalitka_cli.mpremote import DeployError
+from kalitka_cli.mpremote import DeviceError
 from kalitka_cli.table_files import complain
 from kalitka_hub.faults import Refused
 from kalitka_hub.site.zone import check_zone
@@ -70,7 +70,7 @@ def run(
         return complain(f"{name}: {fault}" if source else str(fault), 2)
     except LogDamaged as fault:
         return complain(f"{name}: {fault}", 1)
-    except DeployError as fault:
+    except DeviceError as fault:
         return complain(str(fault), 1)
     except OSError as fault:
         return complain(f"{name}: {fault.strerror or fault}", 2)

@@ -131,8 +131,8 @@ def deploy(
             settings,
             replace_pins,
             ca,
-            patience=wait,
-            memory_matters=not without_enough_memory,
+            timeout=wait,
+            require_memory=not without_enough_memory,
         )
     )
 
