@@ -10,7 +10,7 @@ from struct import Struct
 from littlefs import LittleFSError
 
 from kalitka_cli.build import board, board_names
-from kalitka_cli.log_entries import LogDamaged, NotALog
+from kalitka_cli.log_entries import LogCorruptionError, NotALog
 from kalitka_sim import littlefs_image
 
 _TABLE = 0x8000  # where the partition table is, and its largest size
@@ -29,7 +29,7 @@ _LITTLEFS_AT = 8
 def read_folder(data: bytes, folder: str) -> dict[str, bytes | None]:
     """Return {path below the folder: contents} of a folder's files, None for an unreadable one.
 
-    data: the image. Raises NotALog if it is none, or has no such folder; LogDamaged.
+    data: the image. Raises NotALog if it is none, or has no such folder; LogCorruptionError.
     """
     fs = _file_system(data)
     try:
@@ -39,7 +39,7 @@ def read_folder(data: bytes, folder: str) -> dict[str, bytes | None]:
             f"its file system has no {folder}/: the reader has kept no access log yet"
         ) from None
     except LittleFSError as fault:
-        raise LogDamaged(
+        raise LogCorruptionError(
             f"its file system is damaged: {fault}; read the flash out once more"
         ) from None
 
@@ -52,7 +52,7 @@ def _file_system(data: bytes) -> bytes:
             continue
         found = data[at : at + size]
         if len(found) < size:
-            raise LogDamaged(
+            raise LogCorruptionError(
                 f"the image is cut: its file system ends at {at + size:#x}, the file at "
                 f"{len(data):#x}; read the whole flash out once more"
             )
