@@ -80,13 +80,13 @@ def command(subject, script, *arguments):
     return [micropython(), "-X", f"heapsize={heap}", str(TESTS / script), *arguments]
 
 
-def outcome_of(runner, options, clock, **process):
+def run_script(runner, options, clock, **process):
     """Run a script of device/ in MicroPython with these options; return what came of it.
 
-    runner: such as "sync_runner", which is told its time (see `device/told_time.py`) by `clock`,
-    a ReadersClock. process: arguments of Popen.
+    runner: such as "sync_runner", whose time passes (see `device/piped_time.py`) by `clock`,
+    a ReaderClock. process: arguments of Popen.
     """
-    said = []
+    output = []
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(
@@ -101,19 +101,19 @@ def outcome_of(runner, options, clock, **process):
     ):
         running.stdin.write(json.dumps(options) + "\n")
         running.stdin.flush()
-        with clock.of(running.stdin.fileno()):
+        with clock.attached(running.stdin.fileno()):
             for line in running.stdout:
                 if line == "passed\n":
-                    clock.passed()
+                    clock.confirm()
                 else:
-                    said.append(line)
+                    output.append(line)
         status = running.wait()
         complaints.seek(0)
-        assert status == 0, "".join(said) + complaints.read()
-    return json.loads("".join(said))
+        assert status == 0, "".join(output) + complaints.read()
+    return json.loads("".join(output))
 
 
-class Here:
+class InProcess:
     """Runs checks on CPython."""
 
     examples = 200
@@ -129,7 +129,7 @@ class Here:
         """Nothing was started."""
 
 
-class Peer:
+class MicropythonProcess:
     """Runs checks in a MicroPython process, which is sent one line a check."""
 
     examples = 50
@@ -159,10 +159,10 @@ class Peer:
         self._process.wait(HANG_TIMEOUT_S)
 
 
-RUNTIMES = {"cpython": Here, "micropython": Peer}
+RUNTIMES = {"cpython": InProcess, "micropython": MicropythonProcess}
 
 
-def started(name, subject):
+def open_runtime(name, subject):
     """Yield the runtime of that name for the checks of one module: the body of a fixture."""
     runtime = RUNTIMES[name](subject)
     yield runtime

@@ -50,7 +50,7 @@ ZONES = (
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def runtime(request):
-    yield from micropython_peer.started(request.param, "rules_oracle")
+    yield from micropython_peer.open_runtime(request.param, "rules_oracle")
 
 
 def local_of(minute, zone):

@@ -19,9 +19,9 @@ OLD = reply(b"29921460%%\n04A1B2C3_/9_1\nDEADBEEF_/3_480_1200_1111100")
 NOTHING = reply(b"29921460%%\n")
 
 
-def site(tmp_path, scripts, tell=None, **settings):
+def site(tmp_path, scripts, pass_time=None, **settings):
     """A server, and a reader of it that is off yet."""
-    server = ScriptedServer(scripts, tell=tell)
+    server = ScriptedServer(scripts, pass_time=pass_time)
     where = ("127.0.0.1", server.port)
     return server, VirtualReader(tmp_path / "reader", settings, server=where)
 

@@ -100,7 +100,7 @@ def test_an_idle_connection_is_closed_after_its_time():
         over.wait()
 
     script = Script(b"1", idle=1)
-    with ScriptedServer([script], tell=tell) as server, connected(server) as client:
+    with ScriptedServer([script], pass_time=tell) as server, connected(server) as client:
         client.sendall(REQUEST)
         assert client.recv(1) == b"1"
         assert says_nothing(client)

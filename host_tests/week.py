@@ -40,7 +40,7 @@ CODES = {entries.EXIT_BUTTON: "btn-exit", entries.ALARM: "alarm"}
 DOOR_CODES = ("door-forced", "door-held")
 
 
-class Happened(NamedTuple):
+class DoorEvent(NamedTuple):
     """What happened at a door. signalled: it was told there, so it may not be missing.
 
     timed: True, False, or None where the power went before it was clear.
@@ -59,7 +59,7 @@ class Happened(NamedTuple):
 class Doors:
     """What happened, and how often what failed."""
 
-    happened: list[Happened] = field(default_factory=list)
+    happened: list[DoorEvent] = field(default_factory=list)
     power_cuts: int = 0
     flash_cuts: int = 0  # of these
     link_cuts: int = 0
@@ -74,10 +74,10 @@ class _Start:
     def __init__(self):
         self.entries = []  # [words of M, signalled]
         self.clock_set = None  # when
-        self.told = False
+        self.clock_reported = False
         self.drained = None
 
-    def hear(self, line):
+    def add_line(self, line):
         word, *rest = line.split()
         if word == "M":
             self.entries.append([line.rstrip("\n").split(" ")[1:], False])
@@ -86,14 +86,14 @@ class _Start:
         elif word == "C":
             self.clock_set = int(rest[0])
         elif word == "T":
-            self.told = True
+            self.clock_reported = True
         elif word == "D":
             self.drained = [int(number) for number in rest]
 
     def happened(self):
         untimed = [int(words[0]) for words, _ in self.entries if words[1] == "0"]
         known = False if self.clock_set is None else None
-        if self.told and self.clock_set - untimed[0] < TIME_WAIT:
+        if self.clock_reported and self.clock_set - untimed[0] < TIME_WAIT:
             known = True
         for words, signalled in self.entries:
             at, is_set, source, state, reason = map(int, words[:5])
@@ -101,7 +101,7 @@ class _Start:
             if source == entries.DOOR:
                 code = DOOR_CODES[reason]
             timed = True if is_set else known
-            yield Happened(at, code, state, reason, source, signalled, timed)
+            yield DoorEvent(at, code, state, reason, source, signalled, timed)
 
 
 class _Faults(threading.Thread):
@@ -111,16 +111,16 @@ class _Faults(threading.Thread):
         super().__init__(daemon=True)
         self.cuts = 0
         self.outage = threading.Lock()  # held while the relay is cut for longer
-        self._link = relay
+        self._relay = relay
         self._dice = dice
         self._over = threading.Event()
 
     def run(self):
         while not self._over.wait(self._dice.uniform(0.02, 0.3)):
             with self.outage:
-                self._link.cut()
+                self._relay.cut()
                 self._over.wait(self._dice.choice((0, 0.001, 0.01, 0.1)))
-                self._link.mend()
+                self._relay.restore()
                 self.cuts += 1
 
     def end(self):
@@ -239,7 +239,7 @@ class Week:
                         process.stdin.write("\n")
                         process.stdin.flush()
                 else:
-                    start.hear(line)
+                    start.add_line(line)
                 if len(start.entries) > kill_after:
                     process.kill()
                     kill_after = math.inf
@@ -258,10 +258,10 @@ class Week:
             self.doors.hub_starts += 1
         elif what == "relay off":
             faults.outage.acquire()
-            faults._link.cut()
+            faults._relay.cut()
             self.doors.outages += 1
         else:
-            faults._link.mend()
+            faults._relay.restore()
             faults.outage.release()
 
 
@@ -294,8 +294,8 @@ def check(doors: Doors, rows: list[AccessEntry]) -> int:
             found += not one.signalled
             row = next(remaining, None)
         else:
-            assert not one.signalled, (one, _told(row))
-    assert row is None, _told(row)
+            assert not one.signalled, (one, _describe(row))
+    assert row is None, _describe(row)
     return found
 
 
@@ -307,11 +307,11 @@ def _is(row, one):
     return (row.code, row.state, row.reason, row.source) == one[1:5]
 
 
-def _told(row):
+def _describe(row):
     return row and (row.at, row.timed, row.code, row.state, row.reason, row.source, row.number)
 
 
-def told(doors: Doors, rows: list[AccessEntry], found: int) -> str:
+def summary(doors: Doors, rows: list[AccessEntry], found: int) -> str:
     """Return in words what there was."""
     untimed = sum(not row.timed for row in rows)
     return (
