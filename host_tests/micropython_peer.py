@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 
-from kalitka_cli.build import compile_firmware
+from kalitka_build.compiler import compile_firmware
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from kalitka_sim.virtual_chip import HOST_ARCH, micropython
 

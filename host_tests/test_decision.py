@@ -20,7 +20,7 @@ from device.rules_oracle import rule_set_of
 from kalitka.access import decision
 from kalitka.sync.answer import AnswerParser
 from kalitka.table.table import FOUND, Table
-from kalitka_cli.build import FIRMWARE
+from kalitka_build.paths import FIRMWARE
 from kalitka_sim import wasm_board
 from kalitka_sim.reader import VirtualReader
 from micropython_peer import TESTS

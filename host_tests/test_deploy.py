@@ -17,9 +17,10 @@ import pytest
 
 import certificates
 from hub_command import Hub
-from kalitka_cli import deploy, mpremote, rom
+from kalitka_build import rom_image
+from kalitka_build.compiler import ARCHES
+from kalitka_cli import deploy, mpremote
 from kalitka_cli import device as device_module
-from kalitka_cli.build import ARCHES
 from kalitka_cli.device import Device
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim import littlefs_image
@@ -156,7 +157,7 @@ def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(bo
 def first_rom_deploy(tmp_path_factory):
     """Deploy onto a blank board with a ROM: (its folder, what the command printed, a card)."""
     folder = tmp_path_factory.mktemp("rom")
-    with PtyBoard(folder, rom=rom.SIZE) as board:
+    with PtyBoard(folder, rom=rom_image.PARTITION_SIZE) as board:
         board.power_on()
         output = deployed(board)
         outcome = board.present("04A1B2C3")
@@ -192,9 +193,9 @@ def test_a_rom_that_holds_something_else_is_written_anew(rom_board, found):
     other = {
         "nothing": b"",
         "half of the image": good[:20_000],
-        "an older image": rom.image({"lib/kalitka/__init__.mpy": b"old"}),
+        "an older image": rom_image.build_image({"lib/kalitka/__init__.mpy": b"old"}),
     }
-    rom_board.rom_file.write_bytes(other[found].ljust(rom.SIZE, b"\xff"))
+    rom_board.rom_file.write_bytes(other[found].ljust(rom_image.PARTITION_SIZE, b"\xff"))
     rom_board.power_on()
     output = deployed(rom_board)
     assert re.findall(r"^  copied (/\S+)", output, re.MULTILINE) == ["/rom,", "/main.py"]
@@ -204,7 +205,7 @@ def test_a_rom_that_holds_something_else_is_written_anew(rom_board, found):
 
 
 def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_works(tmp_path):
-    with PtyBoard(tmp_path / "blank", rom=rom.SIZE) as board:
+    with PtyBoard(tmp_path / "blank", rom=rom_image.PARTITION_SIZE) as board:
         pull = Pull(board, lambda _typed: board.rom_file.read_bytes().startswith(b"\xd2"))
         board.power_on()
         process = subprocess.Popen(
@@ -223,7 +224,7 @@ def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_work
 
 
 def test_a_package_among_the_files_gives_way_to_the_one_in_rom(folder):
-    (folder / "rom.img").write_bytes(b"\xff" * rom.SIZE)
+    (folder / "rom.img").write_bytes(b"\xff" * rom_image.PARTITION_SIZE)
     with PtyBoard(folder) as board:
         started(board)
         output = deployed(board)

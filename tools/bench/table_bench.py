@@ -17,7 +17,7 @@ from bench.measurements import BenchRun
 from bench.plot import draw
 from bench.runtime import Runtime
 from bench.sheet import markdown, show
-from kalitka_cli.build import ROOT
+from kalitka_build.paths import ROOT
 
 PICTURE = Path(__file__).parent / "costs.svg"
 

@@ -22,8 +22,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kalitka import VERSION, settings
-from kalitka_cli import reader_restart, rom
-from kalitka_cli.build import BOARDS, BuildError, board, compile_firmware
+from kalitka_build import rom_image
+from kalitka_build.boards import BuildError, load_board
+from kalitka_build.compiler import compile_firmware
+from kalitka_build.paths import BOARDS
+from kalitka_cli import reader_restart
 from kalitka_cli.device import DIGEST, ROM, Device, check_format, check_runtime, inspect_device
 from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, find_port, json_values
 from kalitka_cli.suitability import (
@@ -282,7 +285,7 @@ def _deploy(
     # what is to be added if the reader does not work.
     # Everything that can be refused is refused before the device is touched.
     try:
-        expected_arch = board(board_name)["ARCH"]
+        expected_arch = load_board(board_name)["ARCH"]
     except BuildError as fault:
         raise InputError(str(fault)) from None
     new_settings = read_settings(settings_file) if settings_file else None
@@ -306,7 +309,7 @@ def _deploy(
         check_format(files, device)
         image = b""
         if device.rom and not device.board.frozen:
-            image, files = rom.separate(files)
+            image, files = rom_image.split_package(files)
             if len(image) > device.rom:
                 raise DeviceError(
                     f"the firmware needs {_kib(len(image))} of ROM, the device's romfs partition "

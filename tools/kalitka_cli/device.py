@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from textwrap import indent
 
+from kalitka_build.compiler import ARCHES
 from kalitka_cli import board_probe
 from kalitka_cli.board_probe import BoardInfo
-from kalitka_cli.build import ARCHES
 from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, json_values
 
 _OLDEST = (1, 24)  # MicroPython

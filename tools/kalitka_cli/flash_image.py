@@ -9,7 +9,7 @@ from struct import Struct
 
 from littlefs import LittleFSError
 
-from kalitka_cli.build import board, board_names
+from kalitka_build.boards import board_names, load_board
 from kalitka_cli.log_entries import LogCorruptionError, NotALog
 from kalitka_sim import littlefs_image
 
@@ -59,7 +59,7 @@ def _file_system(data: bytes) -> bytes:
         if not found.strip(b"\xff"):
             raise NotALog(f"its file system, at {at:#x}, is blank")
         return found
-    for described in map(board, board_names()):
+    for described in map(load_board, board_names()):
         at, size = described["VFS_OFFSET"], described["VFS_SIZE"]
         if _begins_littlefs(data[at : at + size]):
             return data[at : at + size]

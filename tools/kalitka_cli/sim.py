@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from kalitka import settings
 from kalitka.sync.address import split_url
-from kalitka_cli.build import BuildError, facts
+from kalitka_build.boards import BuildError, board_description
 from kalitka_hub.faults import Refused
 from kalitka_hub.site.zone import check_zone
 from kalitka_sim.control_channel import ReaderError
@@ -267,7 +267,7 @@ def _is_on(state: str) -> bool:
 
 def _board_problems(board: str) -> list[str]:
     try:
-        facts(board)
+        board_description(board)
     except BuildError as fault:
         return [str(fault)]
     return []

@@ -6,8 +6,8 @@ Says no before anything is copied, with the numbers found and needed and what to
 import json
 from dataclasses import dataclass
 
+from kalitka_build.paths import BOARDS
 from kalitka_cli.board_probe import BoardInfo
-from kalitka_cli.build import BOARDS
 from kalitka_cli.memory_needs import INSTALLS, TLS_PIECE, memory_budget
 
 _PAGE = "boards/{}/README.md"

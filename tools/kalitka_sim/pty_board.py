@@ -18,8 +18,8 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
-from kalitka_cli import rom as rom_image
-from kalitka_cli.build import compile_firmware
+from kalitka_build import rom_image
+from kalitka_build.compiler import compile_firmware
 
 from .control_channel import ReaderError
 from .memory_classes import PSRAM, MemoryClass
@@ -70,7 +70,7 @@ class PtyBoard(VirtualChip):
                 self.rom_file.write_bytes(b"\xff" * rom)
             if memory.frozen:
                 firmware = compile_firmware(board_name, HOST_ARCH)
-                self.frozen_file.write_bytes(rom_image.image(firmware))
+                self.frozen_file.write_bytes(rom_image.build_image(firmware))
 
     def power_on(self) -> None:
         """Plug it in. Raises ReaderError if it does not start."""

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from kalitka_cli import rom
-from kalitka_cli.build import compile_firmware
+from kalitka_build import rom_image
+from kalitka_build.compiler import compile_firmware
 
 from . import littlefs_image
 from .control_channel import ReaderError
@@ -64,9 +64,9 @@ class VirtualReader(VirtualChip):
             firmware = compile_firmware(board_name, HOST_ARCH)
             size = self.board["VFS_SIZE"]
             if in_rom:
-                package, firmware = rom.separate(firmware)
-                self.rom_file.write_bytes(package.ljust(rom.SIZE, b"\xff"))
-                size -= rom.SIZE
+                package, firmware = rom_image.split_package(firmware)
+                self.rom_file.write_bytes(package.ljust(rom_image.PARTITION_SIZE, b"\xff"))
+                size -= rom_image.PARTITION_SIZE
             littlefs_image.create(self.flash_file, flash_size or size, firmware)
         littlefs_image.update(
             self.flash_file, {"settings.json": self._settings_file(), **(files or {})}

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kalitka_cli.build import board
+from kalitka_build.boards import load_board
 
 from . import littlefs_image
 from .control_channel import ControlChannel, ReaderError
@@ -83,7 +83,7 @@ class VirtualChip:
 
     def __init__(self, folder: Path, board_name: str, memory: MemoryClass):
         self.folder = folder
-        self.board = board(board_name)
+        self.board = load_board(board_name)
         self.flash_file = folder / "flash.bin"
         self.rom_file = folder / "rom.img"
         self.frozen_file = folder / "frozen.img"

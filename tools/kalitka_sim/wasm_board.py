@@ -34,7 +34,7 @@ from wasmtime import (
     WasmtimeError,
 )
 
-from kalitka_cli.build import ROOT
+from kalitka_build.paths import ROOT
 
 HEAP = "128M"
 FUEL = 10**13  # instructions; more than an hour of them

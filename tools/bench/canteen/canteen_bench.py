@@ -24,7 +24,7 @@ from rich.console import Console
 from bench.canteen import festival
 from bench.hub.servers import SECRET, HubServer, PlainServer, Server
 from bench.sheet import Sheet, markdown, show
-from kalitka_cli.build import ROOT
+from kalitka_build.paths import ROOT
 from kalitka_hub.accounts.users import NewUser, add_user
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.site.readers import add_reader

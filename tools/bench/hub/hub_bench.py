@@ -18,7 +18,7 @@ from bench.hub.hub_plot import draw
 from bench.hub.hub_sheets import hub_sheets
 from bench.hub.servers import KalitkaServer, PlainHubServer, WithTokens
 from bench.sheet import markdown, show
-from kalitka_cli.build import ROOT
+from kalitka_build.paths import ROOT
 from kalitka_sim.postgresql_server import PostgresqlServer
 
 PICTURE = Path(__file__).parent / "load.svg"
