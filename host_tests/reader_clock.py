@@ -16,38 +16,38 @@ class ReaderClock:
 
     def __init__(self) -> None:
         self._one = threading.Lock()
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._pipe: int | None = None
         self._passing = False
 
     def advance(self, seconds: float) -> None:
         """Let so many seconds pass; returns when they have, or when the reader has ended."""
-        with self._one, self._news:
+        with self._one, self._changed:
             if self._pipe is None:
                 return
             self._passing = True
             with suppress(BrokenPipeError):  # it has just ended
                 os.write(self._pipe, b"%d\n" % max(1, round(seconds * 1000)))
-            self._news.wait_for(lambda: not self._passing)
+            self._changed.wait_for(lambda: not self._passing)
 
     def confirm(self) -> None:
         """Note the reader's confirmation that they have."""
-        with self._news:
+        with self._changed:
             self._passing = False
-            self._news.notify_all()
+            self._changed.notify_all()
 
     @contextmanager
     def attached(self, pipe: int) -> Iterator[None]:
         """Drive the reader at this pipe until the block ends."""
-        with self._news:
+        with self._changed:
             self._pipe = pipe
         try:
             yield
         finally:
-            with self._news:
+            with self._changed:
                 self._pipe = None
                 self._passing = False
-                self._news.notify_all()
+                self._changed.notify_all()
 
 
 class InProcessClock(ReaderClock):

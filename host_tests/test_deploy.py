@@ -569,10 +569,10 @@ def test_a_refused_device_goes_on_as_it_was(board, monkeypatch, capsys):
 def test_a_firmware_that_does_not_fit_is_refused():
     device = Device("micropython", (1, 29, 0), X64 | 0x306, free=8192)
     files = {"/main.py": b"", "/lib/kalitka/app.mpy": bytes(9000)}
-    assert deploy.make_plan(files, device, False).space(device) > device.free
+    assert deploy.make_plan(files, device, False).flash_needed(device) > device.free
     # What it replaces makes room.
     device.files["/lib/kalitka/app.mpy"] = (9000, "another")
-    assert deploy.make_plan(files, device, False).space(device) <= device.free
+    assert deploy.make_plan(files, device, False).flash_needed(device) <= device.free
 
 
 def test_a_zone_by_its_name_becomes_what_a_reader_understands(tmp_path):

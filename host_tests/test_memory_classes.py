@@ -21,7 +21,7 @@ def before_heap(known):
 
 @pytest.mark.parametrize("known", CLASSES.values(), ids=CLASSES)
 def test_each_class_says_what_it_stands_for_and_its_parts_are_no_more_than_the_whole(known):
-    assert known.stands_for
+    assert known.description
     assert all(0 <= free <= size for size, free in known.regions)
     assert known.heap <= max(free for _, free in known.regions)
     # What this process gives to the firmware, in bytes of the chip.

@@ -154,9 +154,9 @@ def test_a_refusal_over_http_needs_no_tls():
 
 def test_what_comes_right_later_counts():
     report = heard(*READY, "  1.000 wifi: site: no answer", secure=True)
-    assert report.in_trouble
+    assert report.has_problem
     report.add_line(LINK)
-    assert not report.in_trouble
+    assert not report.has_problem
     report.add_line("  9.000 sync: failed: refused while connecting to hub:8443")
     report.add_line(FULL)
     report.add_line(WORKS)

@@ -106,7 +106,7 @@ def _print_report(console: Console, report: _FileReport) -> None:
         console.print(f"{name}: [green]ok[/], {printable(report.summary, console)}")
         return
     count = len(report.problems)
-    console.print(f"{name}: [red]{count} {'fault' if count == 1 else 'problems'}[/]")
+    console.print(f"{name}: [red]{count} {'fault' if count == 1 else 'faults'}[/]")
     for consequence, problems in groupby(report.problems, lambda fault: fault.consequence):
         for fault in problems:
             console.print(f"  {printable(fault.what, console)}")
