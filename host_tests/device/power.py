@@ -250,7 +250,7 @@ class Scenario:
             raise
         self._view[:] = left
 
-    def told(self):
+    def summary(self):
         """Return what was tried, in words."""
         return "%d operations, %d cuts, %d second cuts, %d different disks" % (
             self.operations,
@@ -354,7 +354,7 @@ def check_cuts(scenario, first=1, second=1):
     """Cut a scenario of this module (by its name) at so many places, and print how many."""
     tried = globals()[scenario]()
     tried.cut(first, second)
-    print("# %s: %s" % (scenario, tried.told()))
+    print("# %s: %s" % (scenario, tried.summary()))
 
 
 def check_single_failures(scenario):
