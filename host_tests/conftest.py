@@ -24,7 +24,7 @@ settings.load_profile("kalitka")
 
 
 @pytest.fixture(autouse=True)
-def _only_its_own_garbage():
+def _freeze_garbage():
     """Have the collector look at what the test makes, not at all that was imported and is kept.
 
     The firmware collects before each poll: a tenth of a second each time after some hundred tests.
@@ -35,7 +35,7 @@ def _only_its_own_garbage():
 
 
 @pytest.fixture(autouse=True)
-def _log_as_before():
+def _restore_logging():
     """Have whatever a command did to this process's log end with the test.
 
     A handler that stayed would write to a stream that was closed with the command.
@@ -49,7 +49,7 @@ def _log_as_before():
 
 
 @pytest.fixture(autouse=True)
-def _modules_as_before():
+def _restore_modules():
     """Have the firmware's modules be those again that the tests know by name.
 
     It forgets some of them after use and loads them anew: what a later test replaces in the
@@ -119,7 +119,7 @@ def pytest_terminal_summary(terminalreporter):
     for reports in terminalreporter.stats.values():
         for report in reports:
             # Each report of a test repeats what the ones before it had.
-            told = getattr(report, "capstdout", "").splitlines()
-            lines.extend(line for line in told if line.startswith("# ") and line not in lines)
+            output = getattr(report, "capstdout", "").splitlines()
+            lines.extend(line for line in output if line.startswith("# ") and line not in lines)
     for line in lines:
         terminalreporter.write_line(line)

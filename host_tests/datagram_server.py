@@ -12,14 +12,14 @@ class DatagramServer:
     """Serves from its making until it is left as a context, at `port`.
 
     script: what to answer with: one for all, one a datagram (the last one for all that follow), or
-    a callable that is given what came. tell: lets seconds pass for whoever asks, if they have a
-    clock of their own (see readers_clock.py). A kind of server has `_serve`, which runs in the
+    a callable that is given what came. pass_time: lets seconds pass for clients that have a clock
+    of their own (see reader_clock.py). A kind of server has `_serve`, which runs in the
     thread until `_stop` is set.
     """
 
-    def __init__(self, script, tell: Callable[[float], None] | None = None):
+    def __init__(self, script, pass_time: Callable[[float], None] | None = None):
         self.follow(script)
-        self._tell = tell
+        self._pass_time = pass_time
         self._stop = threading.Event()
         self._socket = self._bound()
         self._stranger = self._bound()  # another port, for answers that come from elsewhere
@@ -51,8 +51,8 @@ class DatagramServer:
         sending = self._stranger if answer.stranger else self._socket
         for _ in range(0 if answer.silent else answer.times):
             sending.sendto(data, receiver)
-        if self._tell and not answer.is_heard:
-            self._tell(_SILENCE_S)
+        if self._pass_time and not answer.is_heard:
+            self._pass_time(_SILENCE_S)
 
     @staticmethod
     def _bound() -> socket.socket:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
 
-from kalitka_cli.build import compile_firmware
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_build.compiler import compile_firmware
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from kalitka_sim.virtual_chip import HOST_ARCH, micropython
 
 TESTS = Path(__file__).parent
@@ -81,13 +81,13 @@ def command(subject, script, *arguments):
     return [micropython(), "-X", f"heapsize={heap}", str(TESTS / script), *arguments]
 
 
-def outcome_of(runner, options, clock, **process):
+def run_script(runner, options, clock, **process):
     """Run a script of device/ in MicroPython with these options; return what came of it.
 
-    runner: such as "sync_runner", which is told its time (see `device/told_time.py`) by `clock`,
-    a ReadersClock. process: arguments of Popen.
+    runner: such as "sync_runner", whose time passes (see `device/piped_time.py`) by `clock`,
+    a ReaderClock. process: arguments of Popen.
     """
-    said = []
+    output = []
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(
@@ -102,19 +102,19 @@ def outcome_of(runner, options, clock, **process):
     ):
         running.stdin.write(json.dumps(options) + "\n")
         running.stdin.flush()
-        with clock.of(running.stdin.fileno()):
+        with clock.attached(running.stdin.fileno()):
             for line in running.stdout:
                 if line == "passed\n":
-                    clock.passed()
+                    clock.confirm()
                 else:
-                    said.append(line)
+                    output.append(line)
         status = running.wait()
         complaints.seek(0)
-        assert status == 0, "".join(said) + complaints.read()
-    return json.loads("".join(said))
+        assert status == 0, "".join(output) + complaints.read()
+    return json.loads("".join(output))
 
 
-class Here:
+class InProcess:
     """Runs checks on CPython."""
 
     examples = 200
@@ -130,7 +130,7 @@ class Here:
         """Nothing was started."""
 
 
-class Peer:
+class MicropythonProcess:
     """Runs checks in a MicroPython process, which is sent one line a check."""
 
     examples = 50
@@ -157,13 +157,13 @@ class Peer:
     def close(self):
         """End the process."""
         self._process.stdin.close()
-        self._process.wait(PATIENCE_S)
+        self._process.wait(HANG_TIMEOUT_S)
 
 
-RUNTIMES = {"cpython": Here, "micropython": Peer}
+RUNTIMES = {"cpython": InProcess, "micropython": MicropythonProcess}
 
 
-def started(name, subject):
+def open_runtime(name, subject):
     """Yield the runtime of that name for the checks of one module: the body of a fixture."""
     runtime = RUNTIMES[name](subject)
     yield runtime

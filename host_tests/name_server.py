@@ -108,11 +108,11 @@ def packet(query: Query, answer: Answer) -> bytes:
 class NameServer(DatagramServer):
     """Answers queries by UDP on loopback, at `port`. Records them in `queries`."""
 
-    def __init__(self, answers: Answers, tell: Callable[[float], None] | None = None):
+    def __init__(self, answers: Answers, pass_time: Callable[[float], None] | None = None):
         self.queries: list[Query] = []
         self._late: list[tuple[float, int, bytes, Query, Answer]] = []
         self._count = itertools.count()
-        super().__init__(answers, tell)
+        super().__init__(answers, pass_time)
 
     @property
     def names(self) -> list[str]:

@@ -107,7 +107,7 @@ class ScriptedServer:
     """Listens on loopback at `port`; `requests` holds (head, body) of what was asked.
 
     tls: the context of a TLS server, such as `certificates.server_context` returns.
-    tell: lets seconds pass for the other side, if that has a clock of its own (readers_clock.py);
+    pass_time: lets seconds pass for a client that has a clock of its own (see reader_clock.py);
     returns when they have.
     """
 
@@ -115,12 +115,12 @@ class ScriptedServer:
         self,
         scripts: list[Script],
         tls: ssl.SSLContext | None = None,
-        tell: Callable[[float], None] | None = None,
+        pass_time: Callable[[float], None] | None = None,
     ):
         self.requests: list[tuple[str, bytes]] = []
         self._scripts = scripts
         self._tls = tls
-        self._tell = tell
+        self._pass_time = pass_time
         self._connections: list[_Connection] = []
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -171,7 +171,7 @@ class ScriptedServer:
                 return
             script = self._scripts[min(len(self._connections), len(self._scripts) - 1)]
             tls = None if script.handshake == "plain" else self._tls
-            one = _Connection(connection, script, tls, self.requests, self._stop, self._tell)
+            one = _Connection(connection, script, tls, self.requests, self._stop, self._pass_time)
             self._connections.append(one)
             one.start()
 
@@ -179,14 +179,14 @@ class ScriptedServer:
 class _Connection:
     # One connection with its thread, which alone reads, writes and closes the socket.
 
-    def __init__(self, connection, script, tls, requests, stop, tell):
+    def __init__(self, connection, script, tls, requests, stop, pass_time):
         self.carried = 0
         self.fault = ""
         self._socket = connection
         self._script = script
         self._requests = requests
         self._stop = stop
-        self._tell = tell
+        self._pass_time = pass_time
         self._left = math.inf if script.after is None else script.after
         self._unread = b""
         self._plain_words = script.handshake == "plain"
@@ -256,8 +256,8 @@ class _Connection:
 
     def _wait(self, seconds):
         # Lets them pass; returns whether the server has been stopped.
-        if self._tell and seconds:
-            self._tell(seconds)
+        if self._pass_time and seconds:
+            self._pass_time(seconds)
             seconds = 0
         return self._stop.wait(seconds)
 
@@ -273,11 +273,11 @@ class _Connection:
                     return
             elif events & _GONE:
                 return
-            elif self._tell:
-                self._tell(min(left, _STEP))
+            elif self._pass_time:
+                self._pass_time(min(left, _STEP))
                 left -= _STEP
             else:
-                left -= self._look(min(left, _STEP), select.POLLIN if reads else 0)
+                left -= self._poll(min(left, _STEP), select.POLLIN if reads else 0)
 
     def _has_more(self):
         # Whether something has been taken in that no request was made of yet.
@@ -289,7 +289,7 @@ class _Connection:
         looking.register(self._socket, wanted | select.POLLRDHUP)
         return next((events for _, events in looking.poll(seconds * 1000)), 0)
 
-    def _look(self, seconds, wanted):
+    def _poll(self, seconds, wanted):
         # Looks for something new for so many seconds at most; returns how many it were.
         began = time.monotonic()
         self._events(wanted, seconds)
@@ -351,9 +351,9 @@ class _Tls:
 
     def __init__(self, connection, context):
         self._socket = connection
-        self._come = ssl.MemoryBIO()
-        self._going = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._come, self._going, server_side=True)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     def handshake(self):
         while True:
@@ -361,7 +361,7 @@ class _Tls:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
-                self._take()
+                self._receive()
                 continue
             finally:
                 # An alert as well.
@@ -370,11 +370,11 @@ class _Tls:
 
     def half_handshake(self):
         # As far as the first words, the longest ones: the certificate is among them.
-        while not self._going.pending:
-            self._take()
+        while not self._outgoing.pending:
+            self._receive()
             with contextlib.suppress(ssl.SSLWantReadError):
                 self._tls.do_handshake()
-        words = self._going.read()
+        words = self._outgoing.read()
         self._socket.sendall(words[: len(words) // 2])
 
     def recv(self, size):
@@ -382,13 +382,13 @@ class _Tls:
             try:
                 return self._tls.read(size)
             except ssl.SSLWantReadError:
-                self._take()
+                self._receive()
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""
 
     @property
     def pending(self):
-        return self._tls.pending() + self._come.pending
+        return self._tls.pending() + self._incoming.pending
 
     def sendall(self, data):
         self._tls.write(data)
@@ -400,12 +400,12 @@ class _Tls:
             self._tls.unwrap()
         self._flush()
 
-    def _take(self):
+    def _receive(self):
         data = self._socket.recv(16384)
         if data:
-            self._come.write(data)
+            self._incoming.write(data)
         else:
-            self._come.write_eof()
+            self._incoming.write_eof()
 
     def _flush(self):
-        self._socket.sendall(self._going.read())
+        self._socket.sendall(self._outgoing.read())

@@ -10,7 +10,7 @@ from micropython_peer import examples
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def runtime(request):
-    yield from micropython_peer.started(request.param, "answer_oracle")
+    yield from micropython_peer.open_runtime(request.param, "answer_oracle")
 
 
 good_codes = st.sampled_from(

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from kalitka_cli.build import ARCHES, BOARDS, FIRMWARE, BuildError, board, board_names, facts
+from kalitka_build.boards import BuildError, board_description, board_names, load_board
+from kalitka_build.compiler import ARCHES
+from kalitka_build.paths import BOARDS, FIRMWARE
 from kalitka_cli.memory_needs import INSTALLS
 
 ROLES = (
@@ -120,12 +122,12 @@ def test_each_folder_is_a_board_that_is_known_here():
     assert board_names() == sorted(TAKEN)
     assert {path.name for path in BOARDS.iterdir() if path.is_dir()} == set(TAKEN)
     with pytest.raises(BuildError, match=r"there is no board 'ESP8266'; there are: .*OLIMEX"):
-        board("ESP8266")
+        load_board("ESP8266")
 
 
 @every_board
 def test_its_pins_are_there_and_free_and_can_do_what_they_are_for(name):
-    chip, pins = CHIPS[facts(name)["chip"]], board(name)
+    chip, pins = CHIPS[board_description(name)["chip"]], load_board(name)
     taken = TAKEN[name] | chip.flash | chip.console | chip.usb
     for role in ROLES:
         pin = pins[role]
@@ -142,21 +144,21 @@ def test_its_pins_are_there_and_free_and_can_do_what_they_are_for(name):
 
 
 def test_the_pins_for_an_s3_without_psram_do_for_one_with_quad_or_octal():
-    one, other = board("ESP32_GENERIC_S3"), board("ESP32_GENERIC_S3_SPIRAM_OCT")
+    one, other = load_board("ESP32_GENERIC_S3"), load_board("ESP32_GENERIC_S3_SPIRAM_OCT")
     assert {role: one[role] for role in ROLES} == {role: other[role] for role in ROLES}
 
 
 @every_board
 def test_its_ethernet_is_wired_as_the_board_has_it(name):
-    assert board(name).get("ETHERNET") == ETHERNETS.get(name)
-    assert facts(name)["ethernet"] == (name in ETHERNETS)
+    assert load_board(name).get("ETHERNET") == ETHERNETS.get(name)
+    assert board_description(name)["ethernet"] == (name in ETHERNETS)
 
 
 @every_board
 def test_what_the_tools_know_of_it_is_right(name):
-    found = facts(name)
+    found = board_description(name)
     chip = CHIPS[found["chip"]]
-    assert found["name"] == name == board(name)["NAME"]
+    assert found["name"] == name == load_board(name)["NAME"]
     assert found["arch"] == chip.arch and chip.arch in ARCHES
     assert found["flash_offset"] == chip.offset
     # The port's partitions, on every version: 2 MiB for MicroPython, the rest for files.
@@ -173,7 +175,7 @@ def test_what_the_tools_know_of_it_is_right(name):
 
 @every_board
 def test_what_it_needs_fits_in_the_worst_case(name):
-    found = facts(name)
+    found = board_description(name)
     memory = found["memory"]
     needed = INSTALLS[found["install"]].heap / 1000
     if found["psram"]:
@@ -184,10 +186,10 @@ def test_what_it_needs_fits_in_the_worst_case(name):
 
 @every_board
 def test_its_page_says_what_it_needs_as_deploy_counts_it(name):
-    install = INSTALLS[facts(name)["install"]]
+    install = INSTALLS[board_description(name)["install"]]
     page = (BOARDS / name / "README.md").read_text()
     figures = [("full sync of 10,000, and one that replaces it", install.heap)]
-    if not facts(name)["psram"]:
+    if not board_description(name)["psram"]:
         figures.append(("idle, TLS connection up", install.idle))
     for label, size in figures:
         assert re.search(rf"^\|.*{label} \| {size / 1000:.1f} \|$", page, re.MULTILINE), label
@@ -232,7 +234,7 @@ def test_its_manifest_freezes_the_whole_firmware_and_its_own_pins(name):
 
 @every_board
 def test_a_board_that_needs_an_image_of_its_own_has_what_its_build_takes(name):
-    folder, found = BOARDS / name, facts(name)
+    folder, found = BOARDS / name, board_description(name)
     has = {file for file in ("mpconfigboard.h", "mpconfigboard.cmake") if (folder / file).exists()}
     if found["install"] == "files":
         assert not has
@@ -253,7 +255,7 @@ def test_a_board_that_needs_an_image_of_its_own_has_what_its_build_takes(name):
 @every_board
 def test_its_page_has_its_pins_its_image_and_no_other_boards(name):
     text = (BOARDS / name / "README.md").read_text()
-    found, pins = facts(name), board(name)
+    found, pins = board_description(name), load_board(name)
     rows = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (\d+) \|", text, re.MULTILINE))
     assert {role: int(number) for role, number in rows.items()} == {r: pins[r] for r in ROLES}
     assert text.startswith(f"# {name}: ")
@@ -276,8 +278,8 @@ def test_the_page_of_the_boards_names_each_with_what_it_takes():
     rows = dict(re.findall(r"^\| \[(\w+)\]\(\1/README\.md\) \|(.+)$", text, re.MULTILINE))
     assert set(rows) == set(board_names())
     for name, row in rows.items():
-        assert ("make deploy" in row) == (facts(name)["install"] == "files"), name
-        assert ("Ethernet" in row) == facts(name)["ethernet"], name
+        assert ("make deploy" in row) == (board_description(name)["install"] == "files"), name
+        assert ("Ethernet" in row) == board_description(name)["ethernet"], name
 
 
 def test_board_json_says_the_same_things_of_every_board():

@@ -7,8 +7,8 @@ import re
 import time
 
 import certificates
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader, wiegand_bits
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from scripted_server import Script, ScriptedServer, reply
 
 CARD = "04A1B2C3"
@@ -34,7 +34,7 @@ class Site:
 
     def __enter__(self):
         self.reader.power_on()
-        self.reader.stand_still()
+        self.reader.freeze_time()
         self.reader.wait_line("sync: full")
         return self
 
@@ -44,7 +44,7 @@ class Site:
 
     def wait_requests(self, count):
         """Return when the server has had so many requests."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + HANG_TIMEOUT_S
         while len(self.server.requests) < count:
             assert time.monotonic() < end, (self.server.requests, self.reader.console)
             time.sleep(0.02)
@@ -64,8 +64,8 @@ def test_a_card_that_is_held_up_during_a_handshake_is_told_with_the_cause(tmp_pa
         reader = site.reader
         assert reader.present(CARD).opened
         seen = len(reader.console)
-        reader.handshake(wiegand_bits(CARD))
-        reader.later(HOUR)
+        reader.delay_handshake(wiegand_bits(CARD))
+        reader.advance_time(HOUR)
         line = reader.wait_line("scanner: ", since=seen)
         cause = "a card was held up while the chip was busy with TLS: hold the card up again"
         assert f"scanner: {cause} (1 frames read, 1 bad, 1 of these incomplete)" in line
@@ -73,7 +73,7 @@ def test_a_card_that_is_held_up_during_a_handshake_is_told_with_the_cause(tmp_pa
         assert not [line for line in reader.console[seen:] if re.search("card .* denied", line)]
         # It is over: what is lost now is not put down to it.
         seen = len(reader.console)
-        reader.pulses(wiegand_bits(CARD), busy=(1, 30))
+        reader.send_pulses(wiegand_bits(CARD), busy=(1, 30))
         line = reader.wait_line("scanner: ", since=seen)
         assert "while the chip was busy: hold" in line
         assert reader.present(CARD).opened
@@ -84,8 +84,8 @@ def test_no_handshake_begins_within_two_seconds_of_a_card(tmp_path):
         reader = site.reader
         seen = len(reader.console)
         reader.ask({"do": "go on"})
-        reader.pulses(wiegand_bits(CARD))
-        reader.later(HOUR)
+        reader.send_pulses(wiegand_bits(CARD))
+        reader.advance_time(HOUR)
         card = reader.wait_line(f"card {CARD}", since=seen)
         sync = reader.wait_line("sync: incremental", since=seen)
         # The last pulse came at most 40 ms before the card was told.
@@ -96,7 +96,7 @@ def test_a_connection_is_kept_between_polls_that_are_far_apart(tmp_path):
     script = Script([TIME, table(29921460, *KEPT), TIME], repeat=True)
     with Site(tmp_path / "reader", [script]) as site:
         # Ten seconds before the server would end it.
-        site.reader.later(65)
+        site.reader.advance_time(65)
         site.wait_requests(3)
         assert site.server.carried == [3]
         assert site.server.requests[2][0].startswith("GET /api/v2/token-reader/time ")

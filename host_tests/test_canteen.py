@@ -15,8 +15,8 @@ from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 BADGE, ARRIVAL = "0d3c2bbf-2f3e-4d0c-9d3a-3d1c5b0f1a01", "5b0f1a01-2f3e-4d0c-9d3a-0d3c2bbf3d1c"
 QR, NEW_QR = "04A1B2C3", "04FFEEDD"
@@ -39,14 +39,14 @@ class Kormitel:
             "data": {"id": key, **data},
         }
         answer = self.session.post(
-            self.base + "back-sync", json={group: [item]}, timeout=PATIENCE_S
+            self.base + "back-sync", json={group: [item]}, timeout=HANG_TIMEOUT_S
         )
         assert (answer.status_code, answer.json()["applied"]) == (200, 1), answer.text
 
     def asked(self, group, key):
         """Return what is told of an object."""
         query = {"from_date": "2013-06-13T00:00:00"}
-        answer = self.session.get(self.base + "sync", params=query, timeout=PATIENCE_S)
+        answer = self.session.get(self.base + "sync", params=query, timeout=HANG_TIMEOUT_S)
         return next(told for told in answer.json()[group] if told["id"] == key)
 
 
@@ -55,11 +55,11 @@ class Kitchen(VirtualReader):
 
     def decides(self, code):
         """Return why a code is denied after the next poll, ALLOWED if the lock opened."""
-        assert self.link
+        assert self.relay
         # A poll that is under way may have been answered already: the next one is whole, and
         # with the one behind it that has been applied.
-        polls = self.link.requests + 3
-        while self.link.requests < polls:
+        polls = self.relay.requests + 3
+        while self.relay.requests < polls:
             time.sleep(0.05)
         outcome = self.present(code)
         assert outcome.opened == outcome.allowed

@@ -20,7 +20,7 @@ from device.rules_oracle import rule_set_of
 from kalitka.access import decision
 from kalitka.sync.answer import AnswerParser
 from kalitka.table.table import FOUND, Table
-from kalitka_cli.build import FIRMWARE
+from kalitka_build.paths import FIRMWARE
 from kalitka_sim import wasm_board
 from kalitka_sim.reader import VirtualReader
 from micropython_peer import TESTS
@@ -50,7 +50,7 @@ ZONES = (
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def runtime(request):
-    yield from micropython_peer.started(request.param, "rules_oracle")
+    yield from micropython_peer.open_runtime(request.param, "rules_oracle")
 
 
 def local_of(minute, zone):
@@ -326,11 +326,11 @@ def test_the_gate_goes_over_to_seconds_with_the_sync_that_shows_them(tmp_path):
         with VirtualReader(tmp_path / "reader", settings, server=where) as reader:
             reader.power_on()
             reader.wait_line("sync: full")
-            reader.link.cut()
+            reader.relay.cut()
             reader.set_clock(EVENING)
             assert said(reader.present("0A0A0A")) == "allowed"
             seen = len(reader.console)
-            reader.link.mend()
+            reader.relay.restore()
             reader.wait_line("sync: a day time above 1440", since=seen)
             reader.set_clock(EVENING)
             assert said(reader.present("0A0A0A")) == "outside its hours"

@@ -9,7 +9,7 @@ from kalitka_cli import demo
 
 def test_a_decision_that_was_not_expected_fails_the_demo_by_name(monkeypatch):
     wrong = ("gate", "2026-11-23 07:59", "04A1B2C3", "allowed")
-    monkeypatch.setattr(demo, "_VISITS", (wrong,))
+    monkeypatch.setattr(demo, "_SCANS", (wrong,))
     # `make demo` plays the rest.
     for act in ("change", "outage", "power_cut", "log"):
         monkeypatch.setattr(demo._Demo, act, lambda _demo: None)

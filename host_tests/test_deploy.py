@@ -17,15 +17,16 @@ import pytest
 
 import certificates
 from hub_command import Hub
-from kalitka_cli import deploy, mpremote, rom
+from kalitka_build import rom_image
+from kalitka_build.compiler import ARCHES
+from kalitka_cli import deploy, mpremote
 from kalitka_cli import device as device_module
-from kalitka_cli.build import ARCHES
 from kalitka_cli.device import Device
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim import image
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim import littlefs_image
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 X64 = ARCHES.index("x64") << 10
 CONTACTS = ("EXIT_BUTTON", "DOOR_CONTACT", "ALARM_CONTACT")
@@ -39,7 +40,11 @@ def command(board, *options):
 
 def run(board, *options):
     done = subprocess.run(
-        command(board, *options), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        command(board, *options),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANG_TIMEOUT_S,
     )
     assert "Traceback" not in done.stdout + done.stderr
     return done
@@ -55,7 +60,7 @@ class Pull:
         self._is_due = is_due
         self._tail = b""
         self._pulled = threading.Event()
-        board.on_typing = self._look
+        board.on_input = self._look
 
     def _look(self, typed):
         self._tail = self._tail[-1000:] + typed
@@ -64,7 +69,7 @@ class Pull:
             raise OSError("the cable was pulled")
 
     def wait(self):
-        assert self._pulled.wait(PATIENCE_S)
+        assert self._pulled.wait(HANG_TIMEOUT_S)
 
 
 def started(board):
@@ -119,7 +124,7 @@ def test_a_blank_board_becomes_a_reader(first_deploy):
     assert not outcome.opened
     assert outcome.reason == "unknown code"
     assert copied(output)[-1] == "main.py"
-    files = image.read(folder / "flash.bin")
+    files = littlefs_image.read(folder / "flash.bin")
     assert set(copied(output)) == {
         name for name in files if not name.startswith(("table/", "journal/"))
     }
@@ -133,10 +138,10 @@ def test_a_second_deploy_copies_nothing_and_starts_the_reader_again(board):
 
 
 def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(board):
-    files = image.read(board.flash_file)
+    files = littlefs_image.read(board.flash_file)
     strangers = {"lib/kalitka/app.py": b"1/0", "lib/kalitka/old/part.mpy": b"old"}
     neighbours = {"lib/other.py": b"x = 1", "notes.txt": b"n"}
-    image.update(board.flash_file, {APP: b"damaged", **strangers, **neighbours})
+    littlefs_image.update(board.flash_file, {APP: b"damaged", **strangers, **neighbours})
     board.power_on()
     output = deployed(board)
     assert copied(output) == [APP, "main.py"]
@@ -152,7 +157,7 @@ def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(bo
 def first_rom_deploy(tmp_path_factory):
     """Deploy onto a blank board with a ROM: (its folder, what the command printed, a card)."""
     folder = tmp_path_factory.mktemp("rom")
-    with PtyBoard(folder, rom=rom.SIZE) as board:
+    with PtyBoard(folder, rom=rom_image.PARTITION_SIZE) as board:
         board.power_on()
         output = deployed(board)
         outcome = board.present("04A1B2C3")
@@ -168,7 +173,7 @@ def rom_board(first_rom_deploy, tmp_path):
 def test_on_a_board_with_a_rom_the_package_goes_there(first_rom_deploy):
     folder, output, outcome = first_rom_deploy
     assert outcome.reason == "unknown code"
-    files = image.read(folder / "flash.bin")
+    files = littlefs_image.read(folder / "flash.bin")
     assert {"boot.py", "main.py", "board.py"} <= set(files)
     assert not [name for name in files if name.startswith("lib")]
     assert re.search(r"^  copied /rom, \d+ KiB$", output, re.MULTILINE)
@@ -188,9 +193,9 @@ def test_a_rom_that_holds_something_else_is_written_anew(rom_board, found):
     other = {
         "nothing": b"",
         "half of the image": good[:20_000],
-        "an older image": rom.image({"lib/kalitka/__init__.mpy": b"old"}),
+        "an older image": rom_image.build_image({"lib/kalitka/__init__.mpy": b"old"}),
     }
-    rom_board.rom_file.write_bytes(other[found].ljust(rom.SIZE, b"\xff"))
+    rom_board.rom_file.write_bytes(other[found].ljust(rom_image.PARTITION_SIZE, b"\xff"))
     rom_board.power_on()
     output = deployed(rom_board)
     assert re.findall(r"^  copied (/\S+)", output, re.MULTILINE) == ["/rom,", "/main.py"]
@@ -200,16 +205,16 @@ def test_a_rom_that_holds_something_else_is_written_anew(rom_board, found):
 
 
 def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_works(tmp_path):
-    with PtyBoard(tmp_path / "blank", rom=rom.SIZE) as board:
+    with PtyBoard(tmp_path / "blank", rom=rom_image.PARTITION_SIZE) as board:
         pull = Pull(board, lambda _typed: board.rom_file.read_bytes().startswith(b"\xd2"))
         board.power_on()
         process = subprocess.Popen(
             command(board), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         pull.wait()
-        board.on_typing = lambda _typed: None
+        board.on_input = lambda _typed: None
         board.power_cut()
-        _, complaint = process.communicate(timeout=PATIENCE_S)
+        _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
         assert process.returncode == 1
         assert re.fullmatch(r"the connection at \S+ was lost; .*\n", complaint)
         assert "main.py" not in board.flash_files()
@@ -219,7 +224,7 @@ def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_work
 
 
 def test_a_package_among_the_files_gives_way_to_the_one_in_rom(folder):
-    (folder / "rom.img").write_bytes(b"\xff" * rom.SIZE)
+    (folder / "rom.img").write_bytes(b"\xff" * rom_image.PARTITION_SIZE)
     with PtyBoard(folder) as board:
         started(board)
         output = deployed(board)
@@ -256,14 +261,14 @@ def synced(folder, tmp_path):
 
 
 def test_a_reader_keeps_its_settings_its_table_and_its_log(synced):
-    before = image.read(synced / "flash.bin")
-    image.update(synced / "flash.bin", {APP: b"damaged"})
+    before = littlefs_image.read(synced / "flash.bin")
+    littlefs_image.update(synced / "flash.bin", {APP: b"damaged"})
     with PtyBoard(synced) as board:
         board.power_on()
         # Its server is gone: that is not waited for.
         deployed(board, "--wait", "0")
         assert board.present("55667788").opened
-    after = image.read(synced / "flash.bin")
+    after = littlefs_image.read(synced / "flash.bin")
     # To what the log had, this card was added.
     newest = "journal/tail0"
     assert before[newest][4:-4] in after.pop(newest)
@@ -281,7 +286,7 @@ def test_a_reader_that_is_stopped_from_the_console_shuts_its_door(synced):
             [sys.executable, "-m", "mpremote", "connect", board.port, "exec", "pass"],
             check=True,
             capture_output=True,
-            timeout=PATIENCE_S,
+            timeout=HANG_TIMEOUT_S,
         )
         board.wait_pin(lock, 0)
 
@@ -328,7 +333,7 @@ def test_settings_for_tls_without_a_ca_are_copied_with_a_warning(board, tmp_path
     assert copied(output) == ["settings.json"]
     assert "the device has no /ca.pem: give the site's CA with --ca" in output
     board.power_cut()
-    image.update(board.flash_file, {"ca.pem": certificates.authority().pem})
+    littlefs_image.update(board.flash_file, {"ca.pem": certificates.authority().pem})
     started(board)
     assert "/ca.pem" not in deployed(board, "--settings", str(given))
     board.power_cut()
@@ -348,7 +353,7 @@ def test_settings_for_tls_without_a_ca_are_copied_with_a_warning(board, tmp_path
 )
 def test_a_doubt_about_the_ca_is_told_where_there_is_one(values, ca, doubt):
     device = Device("micropython", (1, 29, 0), X64 | 0x306)
-    told = deploy.doubt_about_ca(json.dumps(values).encode(), ca, device)
+    told = deploy.ca_warning(json.dumps(values).encode(), ca, device)
     assert (doubt in told) and bool(doubt) == bool(told)
 
 
@@ -400,9 +405,9 @@ def test_every_fault_of_the_settings_is_told(tmp_path):
 
 
 def test_edited_pins_stay_until_they_are_to_be_replaced(board):
-    ours = image.read(board.flash_file)["board.py"]
+    ours = littlefs_image.read(board.flash_file)["board.py"]
     edited = ours + b"# by hand\n"
-    image.update(board.flash_file, {"board.py": edited})
+    littlefs_image.update(board.flash_file, {"board.py": edited})
     started(board)
     output = deployed(board)
     assert copied(output) == []
@@ -413,7 +418,7 @@ def test_edited_pins_stay_until_they_are_to_be_replaced(board):
 
 
 def test_a_kalitka_that_comes_first_is_told(board):
-    image.update(board.flash_file, {"kalitka/__init__.py": b'VERSION = "0.0.1"\n'})
+    littlefs_image.update(board.flash_file, {"kalitka/__init__.py": b'VERSION = "0.0.1"\n'})
     board.power_on()
     done = run(board)
     assert done.returncode == 1
@@ -439,9 +444,9 @@ def test_after_an_interrupted_deploy_another_one_works(blank, how):
             os.killpg(process.pid, signal.SIGKILL)
         else:
             pull.wait()
-            blank.on_typing = lambda _typed: None
+            blank.on_input = lambda _typed: None
             blank.power_cut()
-        _, complaint = process.communicate(timeout=PATIENCE_S)
+        _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     if how == "the cable is pulled":
         assert process.returncode == 1
         assert re.fullmatch(r"the connection at \S+ was lost; .*\n", complaint)
@@ -466,7 +471,7 @@ def test_a_busy_port_gives_one_line(blank, capsys):
 def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
     near, far = pty.openpty()
     tty.setraw(far)
-    monkeypatch.setattr(mpremote, "_SILENCE_S", 1)
+    monkeypatch.setattr(mpremote, "_TIMEOUT_S", 1)
     try:
         assert deploy.run(os.ttyname(far), "ESP32_GENERIC") == 1
     finally:
@@ -478,7 +483,7 @@ def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
 def test_something_that_only_echoes_gives_one_line(capsys, monkeypatch):
     near, far = pty.openpty()
     tty.setraw(far)
-    monkeypatch.setattr(mpremote, "_SILENCE_S", 1)
+    monkeypatch.setattr(mpremote, "_TIMEOUT_S", 1)
 
     def echo():
         try:
@@ -518,7 +523,7 @@ def test_without_a_port_the_only_device_is_taken(monkeypatch, listing, outcome):
     if outcome == 3:
         assert mpremote.find_port() == "/dev/ttyUSB3"
     else:
-        with pytest.raises(mpremote.DeployError, match=outcome):
+        with pytest.raises(mpremote.DeviceError, match=outcome):
             mpremote.find_port()
 
 
@@ -546,7 +551,7 @@ def test_without_a_port_the_only_device_is_taken(monkeypatch, listing, outcome):
 )
 def test_a_runtime_that_does_not_fit_is_refused(device, complaint):
     made = {"/lib/kalitka/app.mpy": bytes((ord("M"), 6, ARCHES.index("x64") << 2 | 3, 31))}
-    with pytest.raises(mpremote.DeployError, match=complaint):
+    with pytest.raises(mpremote.DeviceError, match=complaint):
         device_module.check_runtime(device)
         device_module.check_format(made, device)
         assert device.arch
@@ -564,10 +569,10 @@ def test_a_refused_device_goes_on_as_it_was(board, monkeypatch, capsys):
 def test_a_firmware_that_does_not_fit_is_refused():
     device = Device("micropython", (1, 29, 0), X64 | 0x306, free=8192)
     files = {"/main.py": b"", "/lib/kalitka/app.mpy": bytes(9000)}
-    assert deploy.make_plan(files, device, False).space(device) > device.free
+    assert deploy.make_plan(files, device, False).flash_needed(device) > device.free
     # What it replaces makes room.
     device.files["/lib/kalitka/app.mpy"] = (9000, "another")
-    assert deploy.make_plan(files, device, False).space(device) <= device.free
+    assert deploy.make_plan(files, device, False).flash_needed(device) <= device.free
 
 
 def test_a_zone_by_its_name_becomes_what_a_reader_understands(tmp_path):

@@ -10,14 +10,14 @@ import pytest
 
 import certificates
 from hub_command import Hub
-from kalitka_cli import deploy, waiting
-from kalitka_cli.memory_needs import INSTALLS, Memory, judge
-from kalitka_cli.suitability import Wanted
+from kalitka_cli import deploy, reader_restart
+from kalitka_cli.memory_needs import INSTALLS, BoardMemory, memory_budget
+from kalitka_cli.suitability import BoardTarget
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim import image
+from kalitka_sim import littlefs_image
 from kalitka_sim.memory_classes import CLASSES, FROZEN_80K, MPY_ON_S3, PLAIN_STOCK, PSRAM
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 PASSWORD = "a-password-of-the-air"
 CODE = "04A1B2C3"
@@ -76,7 +76,7 @@ def command(board, *options):
 
 def run(board, site, *options):
     """Deploy; return (exit status, stdout, stderr)."""
-    waiting_long = "--wait", str(round(PATIENCE_S))
+    waiting_long = "--wait", str(round(HANG_TIMEOUT_S))
     done = subprocess.run(
         command(board, *options, *waiting_long), capture_output=True, text=True, check=False
     )
@@ -96,7 +96,7 @@ def fits(memory, install):
         for i, (size, free) in enumerate(regions)
     ]
     chip = memory.machine.rpartition(" ")[2].replace("-", "")
-    return judge(Memory(chip, memory.heap, tuple(left)), INSTALLS[install]).fits
+    return memory_budget(BoardMemory(chip, memory.heap, tuple(left)), INSTALLS[install]).fits
 
 
 def test_a_plain_esp32_with_the_stock_image_is_refused_and_left_as_it_was(site, tmp_path):
@@ -171,7 +171,7 @@ def test_what_an_earlier_deploy_left_on_a_board_that_is_frozen_now_is_removed(si
     folder = tmp_path / "board"
     with switched_on(folder, FROZEN_80K) as board:
         board.power_cut()
-        image.update(board.flash_file, {"lib/kalitka/old.py": b"1"})
+        littlefs_image.update(board.flash_file, {"lib/kalitka/old.py": b"1"})
         board.power_on()
         status, said, _ = run(board, site)
         assert status == 0
@@ -195,15 +195,15 @@ def frozen_board(tmp_path_factory):
 
 
 def in_process(board, site, monkeypatch, capsys, **settings):
-    """Deploy in this process, without patience for what has failed: as `run`."""
-    monkeypatch.setattr(waiting, "_GRACE_S", 0)
+    """Deploy in this process, without waiting for what has failed: as `run`."""
+    monkeypatch.setattr(reader_restart, "_GRACE_S", 0)
     given, ca = site.options(**settings)[1::2]
     status = deploy.run(
         board.port,
         "ESP32_GENERIC",
         deploy.Path(given),
         ca_file=deploy.Path(ca),
-        patience=PATIENCE_S,
+        timeout=HANG_TIMEOUT_S,
     )
     return status, *capsys.readouterr()
 
@@ -251,7 +251,7 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
         line = frozen_board.wait_line(r"restarting$", since=seen)
         frozen_board.wait_ready(since=frozen_board.console.index(line, seen))
         process.send_signal(signal.SIGINT)
-        _, complaint = process.communicate(timeout=PATIENCE_S)
+        _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     assert process.returncode == 130
     assert complaint.strip() == "not waited for any longer; the reader goes on"
     assert frozen_board.present(CODE).reason == "unknown code"
@@ -260,9 +260,12 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
 @pytest.mark.parametrize(
     ("want", "complaint"),
     [
-        (Wanted("BOX", "ESP32S3", False), "BOX is for the chip ESP32S3, but the device has ESP32"),
         (
-            Wanted("BOX", "ESP32", True, "ESP32_GENERIC-SPIRAM"),
+            BoardTarget("BOX", "ESP32S3", False),
+            "BOX is for the chip ESP32S3, but the device has ESP32",
+        ),
+        (
+            BoardTarget("BOX", "ESP32", True, "ESP32_GENERIC-SPIRAM"),
             "does not use it; flash ESP32_GENERIC-SPIRAM",
         ),
     ],
@@ -270,7 +273,7 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
 def test_another_board_than_was_named_is_refused(
     site, frozen_board, monkeypatch, capsys, want, complaint
 ):
-    monkeypatch.setattr(deploy, "wanted", lambda _: want)
+    monkeypatch.setattr(deploy, "board_target", lambda _: want)
     status, said, told = in_process(frozen_board, site, monkeypatch, capsys)
     assert status == 3
     assert complaint in told
@@ -283,7 +286,7 @@ def test_every_class_is_one_that_sim_knows():
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=HANG_TIMEOUT_S,
     )
     assert done.returncode == 2
     assert ", ".join(CLASSES) in done.stderr

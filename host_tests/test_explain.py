@@ -41,7 +41,7 @@ def refused(*arguments):
 
 
 def words_of(text, seconds=False, zone=UTC0):
-    return explain.meaning(packing.pack(text.encode()), seconds, zone)
+    return explain.describe_rule(packing.pack(text.encode()), seconds, zone)
 
 
 def test_every_kind_is_said_in_words():
@@ -254,7 +254,7 @@ def test_every_local_time_has_the_minutes_that_a_walk_finds(text):
         for local in range(first + 1440, end - 1440):
             minutes = found.get(local, [])
             if len(minutes) != 1 or local % 1440 == 0:
-                assert explain.minutes_of(local, zone) == minutes, local
+                assert explain.utc_minutes_of(local, zone) == minutes, local
                 counts[len(minutes)] = counts.get(len(minutes), 0) + 1
     assert counts[0] == counts[2] in (30, 60)
 

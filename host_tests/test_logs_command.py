@@ -19,13 +19,13 @@ from kalitka.access import decision, rules
 from kalitka.journal import entries
 from kalitka.journal.log import Log
 from kalitka.table.block import write_with_crc
+from kalitka_build.boards import load_board as board_of
 from kalitka_cli import log_over_usb, mpremote
-from kalitka_cli.build import board as board_of
 from kalitka_cli.main import app
-from kalitka_sim import image
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim import littlefs_image
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 NOON = 1_795_348_800  # 2026-11-22 12:00:00 UTC
 SIZE = 65536
@@ -347,7 +347,9 @@ FS_SIZE = 256 * 1024
 def file_system(journal, path):
     """Return an image of a file system that holds a log, besides other files."""
     files = {f"journal/{name}": data for name, data in files_in(journal).items()}
-    image.create(path, FS_SIZE, {"boot.py": b"", "table/base-1.seg": bytes(9000), **files})
+    littlefs_image.create(
+        path, FS_SIZE, {"boot.py": b"", "table/base-1.seg": bytes(9000), **files}
+    )
     return path.read_bytes()
 
 
@@ -379,7 +381,9 @@ def test_an_image_is_the_file_system_or_the_whole_flash(day, tmp_path, what):
         "no table": lambda: whole_flash(fs.ljust(0x200000, b"\xff"), VFS, table=False),
     }[what]()
     if what == "no table":
-        image.create(tmp_path / "fs.bin", 0x200000, image.read(tmp_path / "fs.bin"))
+        littlefs_image.create(
+            tmp_path / "fs.bin", 0x200000, littlefs_image.read(tmp_path / "fs.bin")
+        )
         data = whole_flash((tmp_path / "fs.bin").read_bytes(), VFS, table=False)
     given = tmp_path / "flash.bin"
     given.write_bytes(data)
@@ -402,7 +406,7 @@ def test_an_image_without_a_log_is_told_in_one_line(day, tmp_path, what, status,
     place = tmp_path / "fs.bin"
     fs = file_system(day, place)
     if what == "no log":
-        image.create(place, FS_SIZE, {"boot.py": b""})
+        littlefs_image.create(place, FS_SIZE, {"boot.py": b""})
         fs = place.read_bytes()
     data = whole_flash(fs, 0x110000, b"data" if what == "another label" else b"vfs")
     if what == "cut":
@@ -498,7 +502,7 @@ def board(reader, tmp_path):
 def started(board, journal, files=None):
     """Switch a board on that has this log; returns how much its console has said."""
     files = {**(files or {}), **{f"journal/{n}": d for n, d in files_in(journal).items()}}
-    image.update(board.flash_file, files)
+    littlefs_image.update(board.flash_file, files)
     board.power_on()
     board.wait_ready()
     return len(board.console)
@@ -514,7 +518,11 @@ def command(board, *options):
 def over_usb(board, *options):
     """Run the command; returns (the JSON lines as dicts, stderr, KiB that were read)."""
     done = subprocess.run(
-        command(board, *options), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        command(board, *options),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANG_TIMEOUT_S,
     )
     assert done.returncode == 0, done.stderr
     kib = sum(map(int, re.findall(r"^reading (\d+) KiB", done.stderr, re.MULTILINE)))
@@ -555,12 +563,12 @@ def test_where_numbers_are_no_entries_more_is_sent_until_there_are_enough(board,
 
 
 def test_a_reader_without_a_log_is_told_so_and_runs_again(board, tmp_path):
-    image.update(board.flash_file, {"main.py": b"print('idle ready')\n"})
+    littlefs_image.update(board.flash_file, {"main.py": b"print('idle ready')\n"})
     board.power_on()
     board.wait_line("idle ready")
     seen = len(board.console)
     done = subprocess.run(
-        command(board), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        command(board), capture_output=True, text=True, check=False, timeout=HANG_TIMEOUT_S
     )
     assert done.returncode == 2
     assert "has no /journal: its firmware keeps no access log" in done.stderr
@@ -599,7 +607,7 @@ def test_a_cable_pulled_in_the_middle_gives_one_line(board, large):
     started(board, large, {"boot.py": WATCHDOG})
     with under_way(board) as process:
         board.power_cut()
-        output, complaint = process.communicate(timeout=PATIENCE_S)
+        output, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     assert process.returncode == 1
     assert not output
     stopping, reading, lost = complaint.splitlines()
@@ -616,7 +624,7 @@ def test_after_ctrl_c_the_reader_runs_again(board, large):
     seen = started(board, large, {"boot.py": WATCHDOG})
     with under_way(board) as process:
         os.killpg(process.pid, signal.SIGINT)
-        _, complaint = process.communicate(timeout=PATIENCE_S)
+        _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     assert process.returncode == 130
     assert complaint.splitlines()[-1] == "interrupted"
     board.wait_ready(since=seen)

@@ -7,7 +7,7 @@ from errno import ENOMEM
 
 import pytest
 
-from kalitka_cli.memory_needs import INSTALLS, LWIP, TLS, Memory, judge
+from kalitka_cli.memory_needs import INSTALLS, LWIP, TLS, BoardMemory, memory_budget
 from kalitka_sim import memory_classes
 from kalitka_sim.memory_classes import CLASSES, FROZEN_80K, MPY_ON_S3, PLAIN_STOCK, PSRAM
 from kalitka_sim.virtual_chip import CHIP, micropython
@@ -21,7 +21,7 @@ def before_heap(known):
 
 @pytest.mark.parametrize("known", CLASSES.values(), ids=CLASSES)
 def test_each_class_says_what_it_stands_for_and_its_parts_are_no_more_than_the_whole(known):
-    assert known.stands_for
+    assert known.description
     assert all(0 <= free <= size for size, free in known.regions)
     assert known.heap <= max(free for _, free in known.regions)
     # What this process gives to the firmware, in bytes of the chip.
@@ -67,14 +67,14 @@ def step(name, work, *arguments):
     except (OSError, ValueError) as e:
         told.append([name, list(e.args)])
 first, second = socket.socket(), socket.socket()
-step("radio", idf.start, "wifi")
-step("certificate", idf.certificate)
-step("connection", idf.connection, first)
+step("radio", idf.start_hardware, "wifi")
+step("certificate", idf.check_certificate)
+step("connection", idf.open_connection, first)
 before = idf.info()
-step("another", idf.connection, second)
+step("another", idf.open_connection, second)
 second.close()
 first.close()
-step("after both were closed", idf.connection, socket.socket())
+step("after both were closed", idf.open_connection, socket.socket())
 print(json.dumps([told, before, idf.info(), idf._heap]))
 """
 
@@ -83,7 +83,7 @@ def start(known, living):
     """Start a chip in whose heap so many bytes live: ({step: what came of it}, regions, heap)."""
     done = subprocess.run(
         [micropython(), "-X", "heapsize=8M", "-c", PROGRAM.replace("{living}", str(living))],
-        env={"MICROPYPATH": f"{CHIP}:.frozen", "KALITKA_CHIP_MEMORY": json.dumps(known.told())},
+        env={"MICROPYPATH": f"{CHIP}:.frozen", "KALITKA_CHIP_MEMORY": json.dumps(known.as_dict())},
         capture_output=True,
         text=True,
         check=True,
@@ -164,4 +164,4 @@ def test_what_the_arithmetic_refuses_fails_on_the_chip(known):
         asked = (*regions[:biggest], (size, left, left), *regions[biggest + 1 :])
         works = all(told[name] == "done" for name in ("radio", "connection"))
         chip = known.machine.rpartition(" ")[2].replace("-", "")
-        assert judge(Memory(chip, known.heap, asked), how).fits == works, (how, told)
+        assert memory_budget(BoardMemory(chip, known.heap, asked), how).fits == works, (how, told)

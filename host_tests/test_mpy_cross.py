@@ -6,7 +6,9 @@ documentation, ".mpy files", and its py/persistentcode.h.
 
 import pytest
 
-from kalitka_cli.build import FIRMWARE, BuildError, board, board_names, compile_firmware
+from kalitka_build.boards import BuildError, board_names, load_board
+from kalitka_build.compiler import compile_firmware
+from kalitka_build.paths import FIRMWARE
 
 VERSION = 6
 SMALL_INT_BITS = 31  # of a machine of 32 bits
@@ -46,7 +48,7 @@ def test_only_the_loops_differ_from_chip_to_chip():
 
 def test_every_board_has_an_architecture_that_was_tried_here():
     for name in board_names():
-        assert board(name)["ARCH"] in NUMBERS
+        assert load_board(name)["ARCH"] in NUMBERS
 
 
 def test_a_chip_that_takes_no_native_code_is_refused_by_the_file_that_has_it():

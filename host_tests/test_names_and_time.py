@@ -10,17 +10,17 @@ import threading
 import pytest
 
 import name_server
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from name_server import NAME_ERROR, REFUSED, SERVER_FAILURE, Answer, NameServer
 from scripted_server import Script, reply
 from time_server import ERA_1, UNSYNCHRONISED, Reply, TimeServer
-from world import NEW, NEW_TABLE, OLD, OLD_TABLE, cases, count_told, failed, worked
+from world import NEW, NEW_TABLE, OLD, OLD_TABLE, cases, failed, print_counts, worked
 
 
 @pytest.fixture(scope="module", autouse=True)
 def count():
     yield
-    count_told()
+    print_counts()
 
 
 # Names
@@ -53,7 +53,7 @@ def test_a_name_that_is_not_found_stops_only_who_was_never_reached(plain_world, 
     world = plain_world
     with (
         world.server([Script(OLD), Script(NEW)]) as server,
-        NameServer(answer, world.clock.tell) as names,
+        NameServer(answer, world.clock.advance) as names,
     ):
         options = {"url": world.url(server, "hub.example"), "dns": f"127.0.0.1:{names.port}"}
         failed(world.reader(**options)["polls"][0], words, [0, {}])
@@ -81,7 +81,7 @@ def test_a_name_is_found_through_what_name_servers_answer(secure_world, what):
     world = secure_world
     with (
         world.server([Script(OLD)]) as server,
-        NameServer(GOOD_NAME[what], world.clock.tell) as names,
+        NameServer(GOOD_NAME[what], world.clock.advance) as names,
     ):
         options = {"url": world.url(server, "localhost"), "dns": f"127.0.0.1:{names.port}"}
         worked(world.reader(**options)["polls"][0], OLD_TABLE)
@@ -91,7 +91,10 @@ def test_a_name_is_found_through_what_name_servers_answer(secure_world, what):
 def test_a_lost_question_is_asked_again(plain_world):
     world = plain_world
     lost_once = [Answer(silent=True), Answer(("127.0.0.1",))]
-    with world.server([Script(OLD)]) as server, NameServer(lost_once, world.clock.tell) as names:
+    with (
+        world.server([Script(OLD)]) as server,
+        NameServer(lost_once, world.clock.advance) as names,
+    ):
         options = {"url": world.url(server, "hub.example"), "dns": f"127.0.0.1:{names.port}"}
         worked(world.reader(**options)["polls"][0], OLD_TABLE)
         assert len(names.queries) == 2
@@ -115,7 +118,7 @@ def test_a_local_name_is_asked_for_in_the_local_network(plain_world):
         plain_world.server([Script(OLD)]) as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as responder,
     ):
-        responder.settimeout(PATIENCE_S)
+        responder.settimeout(HANG_TIMEOUT_S)
         responder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             responder.bind(("224.0.0.251", 5353))
@@ -157,7 +160,7 @@ TIME = Script([reply(b"5,MSK-3,%d" % NOW, headers=("Keep-Alive: timeout=75",)), 
 
 def timed(world, scripts, replies, **options):
     """Poll with a clock that is not set; return the outcome."""
-    with world.server(scripts) as server, TimeServer(replies, world.clock.tell) as time:
+    with world.server(scripts) as server, TimeServer(replies, world.clock.advance) as time:
         options = {"ntp": f"127.0.0.1:{time.port}", "clock_due": True, **options}
         outcome = world.reader(url=world.url(server), **options)
     return outcome, server, time

@@ -13,7 +13,7 @@ from micropython_peer import examples
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def runtime(request):
-    yield from micropython_peer.started(request.param, "native_oracle")
+    yield from micropython_peer.open_runtime(request.param, "native_oracle")
 
 
 forbidden = set(b"%,\x7f") | set(range(32))

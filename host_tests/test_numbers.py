@@ -9,7 +9,7 @@ import ast
 
 import pytest
 
-from kalitka_cli.build import FIRMWARE
+from kalitka_build.paths import FIRMWARE
 
 SMALL = 2**30
 

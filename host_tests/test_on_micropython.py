@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import micropython_peer
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 DEVICE = Path(__file__).parent / "device"
 
@@ -32,7 +32,7 @@ def _outcomes(case_file, days=0):
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=HANG_TIMEOUT_S,
     )
     outcomes = {}
     figures = []

@@ -6,7 +6,7 @@ import pytest
 
 from hub_command import Hub
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim import image
+from kalitka_sim import littlefs_image
 from kalitka_sim.memory_classes import FROZEN_80K, MPY_ON_S3
 from kalitka_sim.reader import VirtualReader, wiegand_bits
 from kalitka_sim.virtual_chip import FAKES, ROM_FAKE
@@ -54,7 +54,7 @@ def test_a_frame_with_any_bit_wrong_is_no_code(alone, bit):
     bits = wiegand_bits("A0B1C2")
     wrong = bits[:bit] + ("0" if bits[bit] == "1" else "1") + bits[bit + 1 :]
     seen = len(alone.console)
-    alone.pulses(wrong)
+    alone.send_pulses(wrong)
     half = "first" if bit < 13 else "second"
     alone.wait_line(f"scanner: wrong parity in the {half} half", since=seen)
     assert not [line for line in alone.console[seen:] if "card" in line]
@@ -63,7 +63,7 @@ def test_a_frame_with_any_bit_wrong_is_no_code(alone, bit):
 @pytest.mark.parametrize("bits", ["01", "0" * 25, "1" * 27, "10" * 40, "1" * 100])
 def test_a_frame_of_another_length_is_told_and_the_next_card_read(alone, bits):
     seen = len(alone.console)
-    alone.pulses(bits)
+    alone.send_pulses(bits)
     alone.wait_line(f"scanner: frame of {len(bits)} bits", since=seen)
     assert alone.present("A0B1C2").code == "A0B1C2"
 
@@ -72,7 +72,7 @@ def test_a_reader_with_the_other_byte_order_is_read_as_set(tmp_path):
     settings = {"scanner_byte_order": "reversed"}
     with VirtualReader(tmp_path / "reader", settings) as reader:
         reader.power_on()
-        reader.pulses(wiegand_bits("C3B2A104"))
+        reader.send_pulses(wiegand_bits("C3B2A104"))
         reader.wait_line("card 04A1B2C3 denied")
 
 
@@ -95,9 +95,9 @@ def test_the_lock_opens_for_its_seconds_and_shuts_again(hub, tmp_path, kind, out
         assert {level for pin, level, _ in reader.pin_changes if pin == lock} == {locked}
         reader.wait_line("sync: full")
         before = len(reader.pin_changes)
-        reader.pulses(wiegand_bits("04A1B2C3"))
+        reader.send_pulses(wiegand_bits("04A1B2C3"))
         reader.wait_line("card 04A1B2C3 allowed")
-        reader.ask({"do": "pins"})  # every change of a pin before this answer has come, too
+        reader.request({"do": "pins"})  # every change of a pin before this answer has come, too
         reader.wait_pin(lock, locked)
         changes = [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
         assert [level for level, _ in changes] == [1 - locked, locked]
@@ -152,11 +152,11 @@ def test_a_cut_network_is_seen_and_found_again_while_the_gate_decides(hub, tmp_p
     with at_the_hub(hub, tmp_path) as reader:
         reader.power_on()
         reader.wait_line("sync: full")
-        reader.network(False)
+        reader.set_network(False)
         reader.wait_line("wifi: lost the link")
         assert reader.present("04A1B2C3").opened
         seen = len(reader.console)
-        reader.network(True)
+        reader.set_network(True)
         reader.wait_line("wifi: connected", since=seen)
         hub.command("token", "remove", "04A1B2C3")
         reader.wait_line("1 codes changed", since=seen)
@@ -172,8 +172,8 @@ def test_after_a_power_cut_it_decides_from_flash_and_needs_the_clock_for_hours(h
         reader.wait_line("sync: full")
         reader.power_cut()
         assert any(name.startswith("table/base-") for name in reader.flash_files())
-        assert reader.link
-        reader.link.cut()
+        assert reader.relay
+        reader.relay.cut()
         reader.power_on()
         assert reader.present("04A1B2C3").opened
         assert reader.present("DEADBEEF").reason == "clock not set"
@@ -181,7 +181,7 @@ def test_after_a_power_cut_it_decides_from_flash_and_needs_the_clock_for_hours(h
         reader.set_clock(MONDAY_0930_MSK)
         assert reader.present("DEADBEEF").opened
         seen = len(reader.console)
-        reader.link.mend()
+        reader.relay.restore()
         reader.wait_line("clock: set", since=seen)
         assert reader.present("DEADBEEF").opened
 
@@ -218,7 +218,9 @@ def test_wrong_settings_are_named_and_the_defaults_hold(tmp_path):
 def test_settings_whose_names_are_no_texts_do_not_stop_the_reader(tmp_path):
     with VirtualReader(tmp_path / "reader", {}) as reader:
         # MicroPython's JSON takes them.
-        image.update(reader.flash_file, {"settings.json": b'{1: 2, "zone": "MSK-3", null: 3}'})
+        littlefs_image.update(
+            reader.flash_file, {"settings.json": b'{1: 2, "zone": "MSK-3", null: 3}'}
+        )
         reader.power_on()
         assert "settings: 1: there is no such setting" in "\n".join(reader.console)
         reader.set_clock(MONDAY_0930_MSK)
@@ -243,9 +245,9 @@ def test_a_lost_settings_file_is_replaced_by_the_copy_in_nvs(tmp_path, damage):
         reader.power_on()
         reader.power_cut()
         if damage is None:
-            image.remove(reader.flash_file, "settings.json")
+            littlefs_image.remove(reader.flash_file, "settings.json")
         else:
-            image.update(reader.flash_file, {"settings.json": damage})
+            littlefs_image.update(reader.flash_file, {"settings.json": damage})
         seen = len(reader.console)
         reader.power_on()
         told = "\n".join(reader.console[seen:])
@@ -284,13 +286,15 @@ def test_a_damaged_table_denies_with_its_reason_and_is_healed_by_a_full_sync(hub
             for name, data in reader.flash_files().items()
             if name.startswith("table/base-")
         )
-        image.update(reader.flash_file, {name: data[:4] + bytes([data[4] ^ 1]) + data[5:]})
-        assert reader.link
-        reader.link.cut()
+        littlefs_image.update(
+            reader.flash_file, {name: data[:4] + bytes([data[4] ^ 1]) + data[5:]}
+        )
+        assert reader.relay
+        reader.relay.cut()
         seen = len(reader.console)
         reader.power_on()
         assert reader.present("04A1B2C3").reason == "table damaged"
-        reader.link.mend()
+        reader.relay.restore()
         reader.wait_line("sync: full", since=seen)
         assert reader.present("04A1B2C3").opened
 
@@ -343,7 +347,7 @@ def test_a_card_held_up_while_the_chip_is_busy_is_told_and_no_code(alone, code):
     # Before it, in its middle, at its end; and so that what is left has the length of a code.
     for busy in ((0, len(bits)), (2, len(bits) - 2), (len(bits) - 14, len(bits)), (0, 16)):
         seen = len(alone.console)
-        alone.pulses(bits, busy=busy)
+        alone.send_pulses(bits, busy=busy)
         line = alone.wait_line("scanner: ", since=seen)
         assert f"{BUSY}: hold the card up again" in line
         assert not [line for line in alone.console[seen:] if re.search(r"card \S+ denied", line)]
@@ -354,5 +358,5 @@ def test_a_moment_in_which_the_chip_is_busy_costs_no_card(alone):
     bits = wiegand_bits("04A1B2C3")
     for first in (1, 12, 28):
         seen = len(alone.console)
-        alone.pulses(bits, busy=(first, first + 6))
+        alone.send_pulses(bits, busy=(first, first + 6))
         alone.wait_line("card 04A1B2C3 denied", since=seen)

@@ -9,8 +9,8 @@ import pytest
 
 from hub_command import Hub
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader, wiegand_bits
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from scripted_server import Script, ScriptedServer, reply
 
 MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
@@ -35,7 +35,7 @@ def at_the_hub(hub, tmp_path, **settings):
 
 def wait_for_log(hub, count):
     """Return what the hub lists once it has so many entries."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + HANG_TIMEOUT_S
     while entries_at(hub) < count and time.monotonic() < deadline:
         time.sleep(0.05)
     found = json.loads(hub.command("log", "list", "--json"))
@@ -71,23 +71,23 @@ def test_exit_button_door_and_alarm_by_kind(hub, tmp_path):
         reader.power_on()
         reader.wait_line("sync: full")
         lock = reader.board["LOCK"]
-        reader.switch("EXIT_BUTTON", True)
+        reader.set_switch("EXIT_BUTTON", True)
         reader.wait_pin(lock, 1)
         # Whom the lock lets through has not forced the door; it is open for too long then.
-        reader.switch("DOOR_CONTACT", True)
-        reader.switch("EXIT_BUTTON", False)
+        reader.set_switch("DOOR_CONTACT", True)
+        reader.set_switch("EXIT_BUTTON", False)
         reader.wait_line(" door held open")
-        reader.switch("DOOR_CONTACT", False)
+        reader.set_switch("DOOR_CONTACT", False)
         reader.wait_line(" door shut, it was held open")
         reader.wait_pin(lock, 0)
         time.sleep(1.3)  # a door that is opened in the second after that is not forced
-        reader.switch("DOOR_CONTACT", True)
+        reader.set_switch("DOOR_CONTACT", True)
         reader.wait_line(" door forced")
-        reader.switch("DOOR_CONTACT", False)
+        reader.set_switch("DOOR_CONTACT", False)
         reader.wait_line(" door shut, it was forced")
-        reader.switch("ALARM_CONTACT", True)
+        reader.set_switch("ALARM_CONTACT", True)
         reader.wait_line(" alarm on")
-        reader.switch("ALARM_CONTACT", False)
+        reader.set_switch("ALARM_CONTACT", False)
         reader.wait_line(" alarm off")
         assert wait_for_log(hub, 7) == [
             ("btn-exit", 1, 0, 1),
@@ -113,11 +113,11 @@ def test_a_plain_server_is_told_what_it_knows(tmp_path):
         with VirtualReader(tmp_path / "reader", settings, where) as reader:
             reader.power_on()
             reader.wait_line("sync: full")
-            reader.switch("DOOR_CONTACT", True)
+            reader.set_switch("DOOR_CONTACT", True)
             reader.wait_line(" door forced")
             assert reader.present("04A1B2C3").opened
             assert reader.present("12345678").reason == "unknown code"
-            deadline = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + HANG_TIMEOUT_S
             while len(server.requests) < 3 and time.monotonic() < deadline:
                 time.sleep(0.05)
     heads = [head.splitlines()[0] for head, _ in server.requests]
@@ -130,10 +130,10 @@ def test_a_plain_server_is_told_what_it_knows(tmp_path):
 
 def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_path):
     with at_the_hub(hub, tmp_path) as reader:
-        assert reader.link
+        assert reader.relay
         reader.power_on()
         reader.wait_line("sync: full")
-        reader.link.cut()
+        reader.relay.cut()
         reader.power_cut()
         reader.power_on()
         before = time.time()
@@ -144,7 +144,7 @@ def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_
         reader.power_on()
         assert reader.present("DEADBEEF").reason == "never allowed"
         between = time.time()
-        reader.link.mend()
+        reader.relay.restore()
         wait_for_log(hub, 2)
         way = time.time() - between
         listed = json.loads(hub.command("log", "list", "--json"))
@@ -158,15 +158,15 @@ def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_
 
 def test_an_entry_is_in_flash_before_the_door_opens(hub, tmp_path):
     with at_the_hub(hub, tmp_path) as reader:
-        assert reader.link
+        assert reader.relay
         reader.power_on()
         reader.wait_line("sync: full")
-        reader.link.cut()
+        reader.relay.cut()
         lock = reader.board["LOCK"]
         for _ in range(3):
-            reader.pulses(wiegand_bits("04A1B2C3"))
+            reader.send_pulses(wiegand_bits("04A1B2C3"))
             reader.wait_pin(lock, 1)
             reader.power_cut()
             reader.power_on()
-        reader.link.mend()
+        reader.relay.restore()
         assert wait_for_log(hub, 3) == [("04A1B2C3", 1, 7, 0)] * 3

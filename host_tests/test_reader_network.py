@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from kalitka_sim import image
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim import littlefs_image
 from kalitka_sim.reader import VirtualReader
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from kalitka_sim.virtual_chip import VirtualChip
 from name_server import Answer, NameServer
 from scripted_server import Script, ScriptedServer, reply
@@ -19,9 +19,9 @@ OLD = reply(b"29921460%%\n04A1B2C3_/9_1\nDEADBEEF_/3_480_1200_1111100")
 NOTHING = reply(b"29921460%%\n")
 
 
-def site(tmp_path, scripts, tell=None, **settings):
+def site(tmp_path, scripts, pass_time=None, **settings):
     """A server, and a reader of it that is off yet."""
-    server = ScriptedServer(scripts, tell=tell)
+    server = ScriptedServer(scripts, pass_time=pass_time)
     where = ("127.0.0.1", server.port)
     return server, VirtualReader(tmp_path / "reader", settings, server=where)
 
@@ -34,19 +34,21 @@ def test_a_card_in_the_middle_of_a_sync_is_decided_from_the_old_table(tmp_path):
     slow = Script(new, piece=len(new) // 2 + 1, pause=1)
     settings = {"poll_seconds": 1, "zone": "MSK-3"}
     scripts = [Script(TIME), Script(OLD), slow]
-    server, reader = site(tmp_path, scripts, lambda _pause: decided.wait(PATIENCE_S), **settings)
+    server, reader = site(
+        tmp_path, scripts, lambda _pause: decided.wait(HANG_TIMEOUT_S), **settings
+    )
     with server, reader:
         reader.power_on()
         reader.wait_line("sync: works")
         seen = len(reader.console)
-        assert reader.link
-        before = reader.link.bytes_down
-        while reader.link.bytes_down < before + len(new) // 4:
+        assert reader.relay
+        before = reader.relay.bytes_down
+        while reader.relay.bytes_down < before + len(new) // 4:
             time.sleep(0.02)
         assert reader.present("04A1B2C3").opened
         assert reader.present("00000001").reason == "unknown code"
         # All that while the answer was coming.
-        assert reader.link.bytes_down < before + len(new)
+        assert reader.relay.bytes_down < before + len(new)
         assert not [line for line in reader.console[seen:] if "sync:" in line]
         decided.set()
         reader.wait_line("sync: incremental, 4000 rules", since=seen)
@@ -60,7 +62,7 @@ def test_of_several_networks_the_one_that_is_there_is_joined(tmp_path):
     with server, reader:
         # The first is not there, of the second the password is another one.
         reader.power_on()
-        VirtualChip.network(reader, True, {"site": "not-that", "yard": "third"})
+        VirtualChip.set_network(reader, True, {"site": "not-that", "yard": "third"})
         reader.wait_line("wifi: connected to yard")
         reader.wait_line("sync: full")
         told = "\n".join(reader.console)
@@ -76,10 +78,10 @@ def test_a_reader_that_was_without_a_network_polls_as_soon_as_it_has_one(tmp_pat
     with server, reader:
         reader.power_on(wait_ready=False)
         reader.wait_line("ready")
-        reader.network(False)
+        reader.set_network(False)
         time.sleep(2)
         assert reader.present("04A1B2C3").reason == "unknown code"
-        reader.network(True)
+        reader.set_network(True)
         reader.wait_line("wifi: connected")
         reader.wait_line("sync: full")
         assert reader.present("04A1B2C3").opened
@@ -152,13 +154,13 @@ def test_a_reader_with_a_fixed_address_works_where_nobody_gives_any(tmp_path):
     server, reader = at_a_cable(tmp_path, scripts, poll_seconds=1, **FIXED)
     with server, reader:
         reader.power_on()
-        reader.network(False)
+        reader.set_network(False)
         reader.wait_line("ethernet: lost the link|ethernet: no link")
         # The cable is plugged in again, into a network without DHCP.
         seen = len(reader.console)
-        assert reader.link
-        reader.link.mend()
-        VirtualChip.network(reader, True, dhcp=False)
+        assert reader.relay
+        reader.relay.restore()
+        VirtualChip.set_network(reader, True, dhcp=False)
         reader.wait_line("ethernet: connected, address 192.168.9.20", since=seen)
         reader.wait_line("sync: full")
         assert reader.present("04A1B2C3").opened
@@ -170,12 +172,12 @@ def test_a_cable_that_is_out_is_told_and_found_again_while_the_gate_decides(tmp_
     with server, reader:
         reader.power_on()
         reader.wait_line("sync: full")
-        reader.network(False)
+        reader.set_network(False)
         reader.wait_line("ethernet: lost the link")
         assert reader.present("04A1B2C3").opened
         reader.wait_line("ethernet: no link: is the cable plugged in")
         seen = len(reader.console)
-        reader.network(True)
+        reader.set_network(True)
         reader.wait_line("ethernet: connected", since=seen)
 
 
@@ -191,6 +193,6 @@ def test_the_hardware_of_the_network_is_on_before_the_firmware_is_imported(tmp_p
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"wifi": 5}', b'{"wifi": [[1]]}', b"\xff\0"])
 def test_settings_that_are_broken_keep_the_reader_from_nothing_but_the_network(tmp_path, content):
     with VirtualReader(tmp_path / "reader", {}, board_name=OLIMEX) as reader:
-        image.update(reader.flash_file, {"settings.json": content})
+        littlefs_image.update(reader.flash_file, {"settings.json": content})
         reader.power_on()
         assert reader.present("04A1B2C3").reason == "unknown code"

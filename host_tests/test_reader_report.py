@@ -8,8 +8,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from kalitka_cli import mpremote, waiting
-from kalitka_cli.reader_report import STEPS, Report
+from kalitka_cli import mpremote, reader_restart
+from kalitka_cli.reader_report import STEPS, StartupReport
 
 READY = [
     "  0.003 kalitka 0.1.0 on ESP32_GENERIC",
@@ -25,28 +25,28 @@ NO_SERVER = "  0.160 sync: no server in the settings"
 
 
 def heard(*lines, secure=None):
-    report = Report(secure)
+    report = StartupReport(secure)
     for line in lines:
-        report.hear(line)
+        report.add_line(line)
     return report
 
 
 def shown(report):
     """The marks of the steps in their order."""
-    return "".join(report.marked(name)[0] for name in STEPS)
+    return "".join(report.status_of(name)[0] for name in STEPS)
 
 
 def told(report):
     """(what is printed, what is missing, the exit status)."""
     out = StringIO()
-    fault, status = waiting.tell(report, Console(file=out, width=200))
+    fault, status = reader_restart.print_report(report, Console(file=out, width=200))
     return out.getvalue(), fault, status
 
 
 def test_all_steps_done_are_a_reader_that_opens_the_door():
     report = heard(*READY, LINK, "  1.832 clock: set by the server", FULL, WORKS)
     assert shown(report) == "✓✓✓✓✓"
-    assert report.missing == report.opens == ""
+    assert report.missing == report.why_closed == ""
     printed, fault, status = told(report)
     assert (fault, status) == ("", 0)
     assert "✓ the reader works" in printed
@@ -70,7 +70,7 @@ def test_no_line_of_them_can_be_missing(cut):
 def test_plain_http_needs_no_tls():
     report = heard(*READY, LINK, FULL, PLAIN)
     assert shown(report) == "✓✓✓-✓"
-    assert report.marked("TLS")[1] == "not needed: server_url is http://"
+    assert report.status_of("TLS")[1] == "not needed: server_url is http://"
     assert told(report)[2] == 0
 
 
@@ -85,13 +85,13 @@ def test_without_a_server_or_a_network_it_says_what_does_not_apply():
     for line in ("wifi: no network in the settings", "network: there is none in the settings"):
         report = heard(*READY, f"  0.199 {line}")
         assert shown(report) == "✓✓---"
-        assert report.marked("sync")[1] == "not needed: no network in the settings"
+        assert report.status_of("sync")[1] == "not needed: no network in the settings"
 
 
 def test_a_table_from_before_opens_the_door_without_a_server():
     lines = [line.replace("minute 0", "minute 29932772") for line in READY]
     report = heard(*lines, NO_SERVER, "  0.199 wifi: no network in the settings")
-    assert report.opens == ""
+    assert report.why_closed == ""
     assert "✓ the reader works" in told(report)[0]
 
 
@@ -154,12 +154,12 @@ def test_a_refusal_over_http_needs_no_tls():
 
 def test_what_comes_right_later_counts():
     report = heard(*READY, "  1.000 wifi: site: no answer", secure=True)
-    assert report.in_trouble
-    report.hear(LINK)
-    assert not report.in_trouble
-    report.hear("  9.000 sync: failed: refused while connecting to hub:8443")
-    report.hear(FULL)
-    report.hear(WORKS)
+    assert report.has_problem
+    report.add_line(LINK)
+    assert not report.has_problem
+    report.add_line("  9.000 sync: failed: refused while connecting to hub:8443")
+    report.add_line(FULL)
+    report.add_line(WORKS)
     assert shown(report) == "✓✓✓✓✓"
 
 
@@ -175,7 +175,7 @@ def test_a_reader_that_ends_is_not_ready_and_its_last_word_is_told():
     assert status == 4
     assert "ready: MemoryError: memory allocation failed, allocating 4096 bytes" in fault
     for line in [*READY, LINK, FULL, WORKS]:
-        report.hear(line)
+        report.add_line(line)
     assert report.missing == ""
 
 
@@ -192,41 +192,41 @@ def test_what_is_no_line_of_the_reader_is_passed_over():
     assert shown(report) == "·····"
 
 
-def wait_of(report, patience, at):
-    wait = waiting._Wait(report, patience)
+def wait_of(report, timeout, at):
+    wait = reader_restart._StartupWait(report, timeout)
     wait._now = lambda: at[0]
-    wait._end = patience
+    wait._end = timeout
     return wait
 
 
 def test_it_waits_to_the_deadline_for_what_was_never_heard_of():
     at = [0.0]
-    wait = wait_of(Report(), 100, at)
-    wait.hear(READY[0])
+    wait = wait_of(StartupReport(), 100, at)
+    wait.add_line(READY[0])
     at[0] = 99.9
-    assert not wait.over()
+    assert not wait.is_over()
     at[0] = 100.0
-    assert wait.over()
+    assert wait.is_over()
 
 
 def test_after_a_failure_it_waits_no_longer_than_for_another_try():
     at = [5.0]
-    wait = wait_of(Report(), 1000, at)
+    wait = wait_of(StartupReport(), 1000, at)
     for line in [*READY, "  1.000 wifi: site: no answer"]:
-        wait.hear(line)
-    at[0] += waiting._GRACE_S - 1
-    assert not wait.over()
+        wait.add_line(line)
+    at[0] += reader_restart._GRACE_S - 1
+    assert not wait.is_over()
     # Another one begins it anew.
-    wait.hear("  2.000 wifi: yard: wrong password")
-    at[0] += waiting._GRACE_S - 1
-    assert not wait.over()
+    wait.add_line("  2.000 wifi: yard: wrong password")
+    at[0] += reader_restart._GRACE_S - 1
+    assert not wait.is_over()
     at[0] += 1
-    assert wait.over()
-    wait = wait_of(Report(), 1000, at)
+    assert wait.is_over()
+    wait = wait_of(StartupReport(), 1000, at)
     for line in [*READY, LINK, FULL, WORKS]:
-        assert not wait.over()
-        wait.hear(line)
-    assert wait.over()
+        assert not wait.is_over()
+        wait.add_line(line)
+    assert wait.is_over()
 
 
 def test_a_port_that_comes_back_is_listened_to(tmp_path):
@@ -244,6 +244,6 @@ def test_a_port_that_comes_back_is_listened_to(tmp_path):
             os.write(near, b" a line\r\n")
         return "  0.2 half a line" in lines
 
-    mpremote.listen(str(port), until, lines.append)
+    mpremote.read_console(str(port), until, lines.append)
     os.close(near)
     os.close(far)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from hub_command import invoke
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from test_sim_by_hand import Sim
 
 README = Path(__file__).parent.parent / "README.md"
@@ -27,7 +27,7 @@ class Hub:
 
     def stop(self):
         self._process.terminate()
-        self._process.wait(PATIENCE_S)
+        self._process.wait(HANG_TIMEOUT_S)
         self._process.stdout.close()
 
 

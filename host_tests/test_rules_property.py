@@ -12,12 +12,12 @@ MONDAY = 29_923_200
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def rules_runtime(request):
-    yield from micropython_peer.started(request.param, "rules_oracle")
+    yield from micropython_peer.open_runtime(request.param, "rules_oracle")
 
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def codes_runtime(request):
-    yield from micropython_peer.started(request.param, "codes_oracle")
+    yield from micropython_peer.open_runtime(request.param, "codes_oracle")
 
 
 numbers = st.one_of(

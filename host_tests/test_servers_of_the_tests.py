@@ -15,7 +15,7 @@ import pytest
 import certificates
 import name_server
 import time_server
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from name_server import NameServer
 from scripted_server import Script, ScriptedServer, reply
 from time_server import TimeServer
@@ -29,7 +29,7 @@ ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 def connected(server: ScriptedServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
+    return socket.create_connection(("127.0.0.1", server.port), HANG_TIMEOUT_S)
 
 
 def exactly(client: socket.socket, size: int) -> bytes:
@@ -100,12 +100,12 @@ def test_an_idle_connection_is_closed_after_its_time():
         over.wait()
 
     script = Script(b"1", idle=1)
-    with ScriptedServer([script], tell=tell) as server, connected(server) as client:
+    with ScriptedServer([script], pass_time=tell) as server, connected(server) as client:
         client.sendall(REQUEST)
         assert client.recv(1) == b"1"
         assert says_nothing(client)
         over.set()
-        client.settimeout(PATIENCE_S)
+        client.settimeout(HANG_TIMEOUT_S)
         assert client.recv(1) == b""
     assert sum(told) == 1
     with ScriptedServer([Script(b"1", idle=0.1)]) as server, connected(server) as client:
@@ -331,7 +331,7 @@ def test_the_end_of_tls_can_be_a_reset():
 def test_a_handshake_can_fail_in_every_way(script, fault):
     tls = certificates.server_context("good")
     with ScriptedServer([script], tls=tls) as server, connected(server) as tcp:
-        tcp.settimeout(SHORT if fault is TimeoutError else PATIENCE_S)
+        tcp.settimeout(SHORT if fault is TimeoutError else HANG_TIMEOUT_S)
         with pytest.raises(fault) as failed:
             client_context().wrap_socket(tcp)
     if script.handshake == "plain":
@@ -341,7 +341,7 @@ def test_a_handshake_can_fail_in_every_way(script, fault):
 # --- names
 
 
-def ask(server, name="hub.example", number=0x1234, seconds=PATIENCE_S, connect=True) -> bytes:
+def ask(server, name="hub.example", number=0x1234, seconds=HANG_TIMEOUT_S, connect=True) -> bytes:
     """Return the answer's bytes, b"" if none came."""
     labels = b"".join(bytes([len(x)]) + x.encode() for x in name.split("."))
     query = struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
@@ -470,7 +470,7 @@ def test_an_answer_can_come_late_twice_from_elsewhere_or_never():
         assert records(ask(server, connect=False)) == []
         server.follow(name_server.Answer(("10.0.0.1",), times=2))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(PATIENCE_S)
+            client.settimeout(HANG_TIMEOUT_S)
             client.sendto(
                 struct.pack(">6H", 7, 0, 1, 0, 0, 0) + b"\1x\0\0\1\0\1",
                 ("127.0.0.1", server.port),
@@ -492,7 +492,7 @@ def test_servers_of_datagrams_leave_no_thread_behind_an_answer_that_is_due():
 SENT = bytes(range(1, 9))  # the client's transmit timestamp
 
 
-def ask_time(server: TimeServer, seconds: float = PATIENCE_S) -> bytes:
+def ask_time(server: TimeServer, seconds: float = HANG_TIMEOUT_S) -> bytes:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(seconds)
         client.sendto(b"\x23" + bytes(39) + SENT, ("127.0.0.1", server.port))

@@ -15,8 +15,8 @@ from hub_command import Hub
 from kalitka.sync.dns import address_of
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.name_server import NameServer
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.pty_board import PtyBoard
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 SIM = [sys.executable, "-m", "kalitka_cli", "sim"]
 
@@ -47,7 +47,7 @@ class Sim:
         """Return the next line that matches."""
         seen = []
         while True:
-            line = self._lines.get(timeout=PATIENCE_S)
+            line = self._lines.get(timeout=HANG_TIMEOUT_S)
             assert line is not None, f"no {pattern!r} in {seen}"
             if match := re.search(pattern, line):
                 return match
@@ -63,7 +63,7 @@ class Sim:
     def end(self):
         """Close the input and return the exit status."""
         self._process.stdin.close()
-        return self._process.wait(PATIENCE_S)
+        return self._process.wait(HANG_TIMEOUT_S)
 
     def __enter__(self):
         return self
@@ -81,7 +81,7 @@ def refused(*options, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=HANG_TIMEOUT_S,
         env={**os.environ, **environment},
     )
     assert done.returncode == 2
@@ -223,9 +223,9 @@ def test_a_zone_is_given_by_its_name():
 def test_the_name_server_gives_what_this_computer_knows_and_outlives_nonsense():
     question = b"\x09localhost\0\0\1\0\1"
     with NameServer() as names, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        host, port = names.where.split(":")
+        host, port = names.address.split(":")
         asking.connect((host, int(port)))
-        asking.settimeout(PATIENCE_S)
+        asking.settimeout(HANG_TIMEOUT_S)
         for nonsense in (b"\0", bytes(12) + b"\x3f", bytes(12) + b"\1\xff\0" + bytes(4)):
             asking.send(nonsense)
         asking.send(b"AB\1\0\0\1\0\0\0\0\0\0" + question)
@@ -277,7 +277,7 @@ def mpremote(port, *words):
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=HANG_TIMEOUT_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

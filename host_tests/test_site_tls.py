@@ -55,7 +55,7 @@ def test_a_reader_syncs_over_one_connection_and_goes_on_when_the_certificate_is_
         # Each change takes a poll of its own.
         for code in ("DEADBEEF", "55667788", "A0B1C2"):
             add(site, reader, code)
-        assert reader.link.connections == 1
+        assert reader.relay.connections == 1
         seen = len(reader.console)
         site.hub.stop()
         reader.wait_line("sync: failed", since=seen)
@@ -73,7 +73,7 @@ def test_a_hub_of_another_sites_ca_is_refused_and_the_gate_decides_on(site, tmp_
         reader.wait_line("sync: full")
         other.start()
         seen = len(reader.console)
-        reader.link.server = other.address
+        reader.relay.server = other.address
         site.hub.stop()
         reader.wait_line("sync: failed: certificate not accepted", since=seen)
         assert reader.present("04A1B2C3").opened

@@ -12,7 +12,7 @@ import pytest
 
 import certificates
 from scripted_server import Script, ScriptedServer, chunked, reply
-from world import NEW, NEW_TABLE, OLD, OLD_TABLE, cases, count_told, failed, worked
+from world import NEW, NEW_TABLE, OLD, OLD_TABLE, cases, failed, print_counts, worked
 from wrong_answers import CHANGE, WRONG
 
 CHUNKED = chunked(CHANGE, 9)
@@ -21,7 +21,7 @@ CHUNKED = chunked(CHANGE, 9)
 @pytest.fixture(scope="module", autouse=True)
 def count():
     yield
-    count_told()
+    print_counts()
 
 
 def survived(world, bad, words, **options):

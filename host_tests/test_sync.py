@@ -11,7 +11,7 @@ import pytest
 
 import micropython_peer
 from device import sync_runner
-from readers_clock import ClockHere, ReadersClock
+from reader_clock import InProcessClock, ReaderClock
 from scripted_server import Script, ScriptedServer, chunked, reply
 from wrong_answers import WRONG
 
@@ -27,7 +27,7 @@ class Runner:
     def __init__(self, runtime: str, folder: Path):
         self.runtime = runtime
         self.folder = str(folder)
-        self.clock = ClockHere() if runtime == "cpython" else ReadersClock()
+        self.clock = InProcessClock() if runtime == "cpython" else ReaderClock()
 
     def __call__(self, server: ScriptedServer, **options) -> dict:
         options = {"port": server.port, "folder": self.folder, **options}
@@ -36,11 +36,11 @@ class Runner:
                 outcome = sync_runner.run(self.clock, **options)
             # Through JSON as well, so that both give the same types.
             return json.loads(json.dumps(outcome))
-        return micropython_peer.outcome_of("sync_runner", options, self.clock)
+        return micropython_peer.run_script("sync_runner", options, self.clock)
 
     def polls(self, scripts: list[Script], polls: int | None = None, **options):
         """Poll once a script; return (the results of each poll, the server)."""
-        with ScriptedServer(scripts, tell=self.clock.tell) as server:
+        with ScriptedServer(scripts, pass_time=self.clock.advance) as server:
             results = self(server, polls=polls or len(scripts), **options)["polls"]
         return results, server
 

@@ -39,7 +39,7 @@ def test_no_lookup_is_timed_without_a_table(runtime, found):
 
 
 def test_syncs_that_take_too_long_say_so(runtime, found, monkeypatch):
-    monkeypatch.setattr(timing, "_PATIENCE_S", 0)
+    monkeypatch.setattr(timing, "_TIMEOUT_S", 0)
     figures = Figures(PLAIN, TOKENS, False, PLENTY)
     timing.time_once(runtime, figures, found, 1, lookups=True)
     assert figures.end == "more than 0 s"
@@ -48,7 +48,7 @@ def test_syncs_that_take_too_long_say_so(runtime, found, monkeypatch):
 
 @pytest.mark.skipif(not instructions.available(), reason=instructions.MISSING)
 def test_a_count_that_takes_too_long_says_so(runtime, found, monkeypatch):
-    monkeypatch.setattr(instructions, "_PATIENCE_S", 0)
+    monkeypatch.setattr(instructions, "_TIMEOUT_S", 0)
     counts = instructions.Counter(runtime, PLAIN, PLENTY).syncs(found)
     assert counts.end == "more than 0 s"
     assert counts.lines == {}

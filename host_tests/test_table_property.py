@@ -11,7 +11,7 @@ from micropython_peer import examples
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def runtime(request):
-    yield from micropython_peer.started(request.param, "table_plan")
+    yield from micropython_peer.open_runtime(request.param, "table_plan")
 
 
 # Few codes, so that changes meet; of every class, and beginnings of one another.

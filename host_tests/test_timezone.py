@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import micropython_peer
 from device.case_timezone import FORMS, LAST_MINUTE
 from kalitka.access.timezone import Zone, ZoneError
-from kalitka_cli.build import FIRMWARE
+from kalitka_build.paths import FIRMWARE
 from kalitka_hub.site import zone as zones
 from kalitka_sim import wasm_board
 from micropython_peer import TESTS, examples
@@ -40,7 +40,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
 def runtime(request):
-    yield from micropython_peer.started(request.param, "timezone_oracle")
+    yield from micropython_peer.open_runtime(request.param, "timezone_oracle")
 
 
 # Times are minutes since 1970 UTC.
@@ -371,7 +371,7 @@ def _rules(text):
 
 
 def test_any_rules_mean_what_the_c_library_and_zoneinfo_say(local_zone):
-    runtime = micropython_peer.Here("timezone_oracle")
+    runtime = micropython_peer.InProcess("timezone_oracle")
     count = by_zoneinfo = 0
 
     @examples(runtime, 5)
@@ -404,7 +404,7 @@ def spoiled(draw):
 
 
 def test_both_runtimes_refuse_the_same_with_a_position_inside_the_text():
-    peer = micropython_peer.Peer("timezone_oracle")
+    peer = micropython_peer.MicropythonProcess("timezone_oracle")
 
     @examples(peer, 6)
     @given(st.one_of(spoiled(), st.text(max_size=12)))

@@ -126,7 +126,7 @@ class Story:
             "ca": str(self.world._ca),
             "steps": self._steps,
         }
-        self.outcome = micropython_peer.outcome_of(
+        self.outcome = micropython_peer.run_script(
             "upload_runner", options, self.world.clock, preexec_fn=_few_descriptors
         )
         assert not self.outcome["damaged"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kalitka_cli.build import FIRMWARE
+from kalitka_build.paths import FIRMWARE
 from kalitka_sim import wasm_board
 
 TESTS = Path(__file__).parent

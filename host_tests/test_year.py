@@ -2,8 +2,8 @@
 
 import time
 
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader, wiegand_bits
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from scripted_server import Script, ScriptedServer, reply
 
 CARD = "04A1B2C3"
@@ -20,15 +20,15 @@ def test_a_reader_is_in_its_second_year_as_it_was_in_its_first_minute(tmp_path):
         with VirtualReader(tmp_path / "reader", settings, where) as reader:
             reader.power_on()
             reader.wait_line("sync: full")
-            reader.stand_still()
+            reader.freeze_time()
             lock = reader.board["LOCK"]
             began = None
             passed = 0  # milliseconds since then
             for step in range(1, STEPS + 1):
                 polls, seen = len(server.requests), len(reader.console)
-                reader.later(STEP)
+                reader.advance_time(STEP)
                 passed += STEP * 1000
-                end = time.monotonic() + PATIENCE_S
+                end = time.monotonic() + HANG_TIMEOUT_S
                 # Every step is a poll, a full one, and the state in words.
                 while len(server.requests) == polls:
                     assert time.monotonic() < end, reader.console[-12:]
@@ -40,10 +40,10 @@ def test_a_reader_is_in_its_second_year_as_it_was_in_its_first_minute(tmp_path):
                 if step % 20 == 0:
                     # Two milliseconds for each bit, and the five seconds of the lock.
                     assert reader.present(CARD).opened
-                    reader.later(4)
+                    reader.advance_time(4)
                     reader.ask({"do": "pins"})
                     assert reader.pins[lock] == 1
-                    reader.later(1)
+                    reader.advance_time(1)
                     reader.wait_pin(lock, 0)
                     passed += 2 * len(wiegand_bits(CARD)) + 5000
             assert not [

@@ -84,10 +84,10 @@ class TimeServer(DatagramServer):
     """Replies to requests by UDP on loopback, at `port`. Records their bytes in `requests`."""
 
     def __init__(
-        self, replies: Replies | None = None, tell: Callable[[float], None] | None = None
+        self, replies: Replies | None = None, pass_time: Callable[[float], None] | None = None
     ):
         self.requests: list[bytes] = []
-        super().__init__(replies or Reply(), tell)
+        super().__init__(replies or Reply(), pass_time)
 
     def _serve(self):
         while not self._stop.is_set():

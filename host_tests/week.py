@@ -1,6 +1,6 @@
 """Days at busy doors against a real hub, and what was signalled there compared with its log.
 
-The reader (device/week_runner.py) runs in virtual time; link, hub and power fail at random
+The reader (device/week_runner.py) runs in virtual time; relay, hub and power fail at random
 moments: those of virtual time come again with the same seed, those in the middle of a request or
 of a flash operation do not.
 """
@@ -23,7 +23,7 @@ from hub_command import Hub
 from kalitka.journal import entries
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import AccessEntry
-from kalitka_sim.link import Link
+from kalitka_sim.tcp_relay import TcpRelay
 
 MONDAY = 1795392000  # 2026-11-23 00:00 UTC
 DAY = 86400
@@ -40,7 +40,7 @@ CODES = {entries.EXIT_BUTTON: "btn-exit", entries.ALARM: "alarm"}
 DOOR_CODES = ("door-forced", "door-held")
 
 
-class Happened(NamedTuple):
+class DoorEvent(NamedTuple):
     """What happened at a door. signalled: it was told there, so it may not be missing.
 
     timed: True, False, or None where the power went before it was clear.
@@ -59,7 +59,7 @@ class Happened(NamedTuple):
 class Doors:
     """What happened, and how often what failed."""
 
-    happened: list[Happened] = field(default_factory=list)
+    happened: list[DoorEvent] = field(default_factory=list)
     power_cuts: int = 0
     flash_cuts: int = 0  # of these
     link_cuts: int = 0
@@ -74,10 +74,10 @@ class _Start:
     def __init__(self):
         self.entries = []  # [words of M, signalled]
         self.clock_set = None  # when
-        self.told = False
+        self.clock_reported = False
         self.drained = None
 
-    def hear(self, line):
+    def add_line(self, line):
         word, *rest = line.split()
         if word == "M":
             self.entries.append([line.rstrip("\n").split(" ")[1:], False])
@@ -86,14 +86,14 @@ class _Start:
         elif word == "C":
             self.clock_set = int(rest[0])
         elif word == "T":
-            self.told = True
+            self.clock_reported = True
         elif word == "D":
             self.drained = [int(number) for number in rest]
 
     def happened(self):
         untimed = [int(words[0]) for words, _ in self.entries if words[1] == "0"]
         known = False if self.clock_set is None else None
-        if self.told and self.clock_set - untimed[0] < TIME_WAIT:
+        if self.clock_reported and self.clock_set - untimed[0] < TIME_WAIT:
             known = True
         for words, signalled in self.entries:
             at, is_set, source, state, reason = map(int, words[:5])
@@ -101,26 +101,26 @@ class _Start:
             if source == entries.DOOR:
                 code = DOOR_CODES[reason]
             timed = True if is_set else known
-            yield Happened(at, code, state, reason, source, signalled, timed)
+            yield DoorEvent(at, code, state, reason, source, signalled, timed)
 
 
 class _Faults(threading.Thread):
-    # Cuts the link for a moment at random, so also in the middle of requests.
+    # Cuts the relay for a moment at random, so also in the middle of requests.
 
-    def __init__(self, link, dice):
+    def __init__(self, relay, dice):
         super().__init__(daemon=True)
         self.cuts = 0
-        self.outage = threading.Lock()  # held while the link is cut for longer
-        self._link = link
+        self.outage = threading.Lock()  # held while the relay is cut for longer
+        self._relay = relay
         self._dice = dice
         self._over = threading.Event()
 
     def run(self):
         while not self._over.wait(self._dice.uniform(0.02, 0.3)):
             with self.outage:
-                self._link.cut()
+                self._relay.cut()
                 self._over.wait(self._dice.choice((0, 0.001, 0.01, 0.1)))
-                self._link.mend()
+                self._relay.restore()
                 self.cuts += 1
 
     def end(self):
@@ -149,7 +149,7 @@ class Week:
         # One after the other, all of them before midnight.
         dice = self._dice
         begin = midnight + dice.randrange(6 * 3600, 10 * 3600)
-        for what, longest in (("hub", 6 * 3600), ("link", 300), ("restart", 2), ("link", 300)):
+        for what, longest in (("hub", 6 * 3600), ("relay", 300), ("restart", 2), ("relay", 300)):
             end = begin + dice.randrange(longest // 3, longest)
             self._changes += [(begin, what + " off"), (end, what + " on")]
             begin = end + dice.randrange(600, 6000)
@@ -159,18 +159,18 @@ class Week:
         with Hub(self._folder / "hub") as hub:
             hub.command("reader", "add", "GATE-1")
             hub.start()
-            link = Link(hub.address)
-            faults = _Faults(link, random.Random(self._dice.random()))
+            relay = TcpRelay(hub.address)
+            faults = _Faults(relay, random.Random(self._dice.random()))
             faults.start()
             try:
-                self._days(hub, link, faults)
+                self._days(hub, relay, faults)
             finally:
                 faults.end()
-                link.close()
+                relay.close()
             self.doors.link_cuts = faults.cuts
             return _rows(hub)
 
-    def _days(self, hub, link, faults):
+    def _days(self, hub, relay, faults):
         dice = self._dice
         self._reader({"make": str(self._flash)}).wait()
         now = MONDAY
@@ -192,7 +192,7 @@ class Week:
                 "flash": str(self._flash),
                 "cut": cut,
                 "kind": dice.choice(KINDS),
-                "port": link.port,
+                "port": relay.port,
                 "secret": hub.secret,
                 "now": now,
                 "clock": clock,
@@ -239,7 +239,7 @@ class Week:
                         process.stdin.write("\n")
                         process.stdin.flush()
                 else:
-                    start.hear(line)
+                    start.add_line(line)
                 if len(start.entries) > kill_after:
                     process.kill()
                     kill_after = math.inf
@@ -256,12 +256,12 @@ class Week:
             hub.stop()
             hub.start()
             self.doors.hub_starts += 1
-        elif what == "link off":
+        elif what == "relay off":
             faults.outage.acquire()
-            faults._link.cut()
+            faults._relay.cut()
             self.doors.outages += 1
         else:
-            faults._link.mend()
+            faults._relay.restore()
             faults.outage.release()
 
 
@@ -294,8 +294,8 @@ def check(doors: Doors, rows: list[AccessEntry]) -> int:
             found += not one.signalled
             row = next(remaining, None)
         else:
-            assert not one.signalled, (one, _told(row))
-    assert row is None, _told(row)
+            assert not one.signalled, (one, _describe(row))
+    assert row is None, _describe(row)
     return found
 
 
@@ -307,16 +307,16 @@ def _is(row, one):
     return (row.code, row.state, row.reason, row.source) == one[1:5]
 
 
-def _told(row):
+def _describe(row):
     return row and (row.at, row.timed, row.code, row.state, row.reason, row.source, row.number)
 
 
-def told(doors: Doors, rows: list[AccessEntry], found: int) -> str:
+def summary(doors: Doors, rows: list[AccessEntry], found: int) -> str:
     """Return in words what there was."""
     untimed = sum(not row.timed for row in rows)
     return (
         f"{len(doors.happened)} entries, {doors.power_cuts} power cuts ({doors.flash_cuts} at an "
-        f"operation of the flash), {doors.link_cuts} cuts of the link, {doors.outages} "
+        f"operation of the flash), {doors.link_cuts} cuts of the relay, {doors.outages} "
         f"outages, {doors.hub_starts} restarts of the hub: {len(rows)} at the hub, each once, "
         f"{found} of them unsignalled, {untimed} without a time"
     )

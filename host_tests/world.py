@@ -4,7 +4,7 @@ import resource
 
 import certificates
 import micropython_peer
-from readers_clock import ReadersClock
+from reader_clock import ReaderClock
 from scripted_server import ScriptedServer, reply
 from wrong_answers import CHANGE
 
@@ -18,7 +18,7 @@ DESCRIPTORS = 16  # of all files and sockets of the reader
 cases = {"polls": 0, "kinds": 0, "decisions": 0}
 
 
-def count_told():
+def print_counts():
     """Print what was tried since it was asked last."""
     print(
         f"\n# {cases['kinds']} kinds of misbehaviour, {cases['polls']} polls against them, "
@@ -40,7 +40,7 @@ class World:
 
     def __init__(self, folder, secure):
         self.secure = secure
-        self.clock = ReadersClock()
+        self.clock = ReaderClock()
         self._folder = folder
         self._ca = folder / "ca.pem"
         self._ca.write_bytes(certificates.authority().pem)
@@ -54,7 +54,7 @@ class World:
             "patience": 1,
             **options,
         }
-        outcome = micropython_peer.outcome_of(
+        outcome = micropython_peer.run_script(
             "sync_runner", options, self.clock, preexec_fn=_few_descriptors
         )
         assert outcome["wrongly"] == 0
@@ -69,7 +69,7 @@ class World:
     def server(self, scripts, kind="good", algorithm="ecdsa"):
         """Return a server that follows these scripts."""
         tls = certificates.server_context(kind, algorithm) if self.secure else None
-        return ScriptedServer(scripts, tls, self.clock.tell)
+        return ScriptedServer(scripts, tls, self.clock.advance)
 
     def polls(self, scripts, **options):
         """Poll once a script; return what came of it, and the server."""

@@ -60,18 +60,18 @@ class Meal:
         assert _powered(CutDisk(self._data), work)
         self._image = bytes(self._data)
         disk = CutDisk(self._data)
-        assert _powered(disk, lambda passes: self._come(passes, []))
+        assert _powered(disk, lambda passes: self._scan(passes, []))
         self.operations = disk.operations
-        _powered(CutDisk(self._data), self._see)
+        _powered(CutDisk(self._data), self._record)
         self.cuts = self.kept_unsignalled = 0
 
-    def _see(self, passes):
+    def _record(self, passes):
         self.first = passes.log.first
 
     def _code(self, person):
         return code_of(person, self._size)
 
-    def _come(self, passes, signalled):
+    def _scan(self, passes, signalled):
         for person in self._people:
             code = self._code(person)
             assert passes.allowed(code, _WINDOW)
@@ -88,7 +88,7 @@ class Meal:
         self._data[:] = self._image
         signalled = []
         disk = CutDisk(self._data, at, kind)
-        _powered(disk, lambda passes: self._come_until(disk, passes, signalled))
+        _powered(disk, lambda passes: self._scan_until(disk, passes, signalled))
         assert disk.cut
         self.cuts += 1
 
@@ -111,7 +111,7 @@ class Meal:
 
         assert _powered(CutDisk(self._data), again), (at, kind)
 
-    def _come_until(self, disk, passes, signalled):
+    def _scan_until(self, disk, passes, signalled):
         for person in self._people:
             code = self._code(person)
             assert passes.allowed(code, _WINDOW)

@@ -7,12 +7,13 @@ calculated here, as the documents say.
 
 from binascii import crc32, unhexlify
 
+from kalitka.journal.repeat import Passes
+
 from device.scratch import Folder, read
 from device.table_plan import commit
 from kalitka.access.packing import pack
 from kalitka.journal import entries
 from kalitka.journal.log import Log
-from kalitka.journal.repeat import Passes
 from kalitka.table.table import Table
 
 CARD = b"04A1B2C3"

@@ -13,8 +13,8 @@ from device.table_plan import (
     begin,
     check_tidy,
     commit,
+    feed,
     rule_of,
-    tell,
 )
 from kalitka.access import decision, rules
 from kalitka.table.block import CorruptionError
@@ -60,7 +60,7 @@ def test_a_missing_file_is_damage_and_not_an_empty_table():
             assert table.minute == 0, name
             assert table.fault, name
             assert table.find(b"no such code", 12) == DAMAGED
-            assert small.look(table) > 3, name
+            assert small.count_damaged(table) > 3, name
             error_of(CorruptionError, table.begin, False)
             error_of(CorruptionError, list, table.items())
             table.close()
@@ -111,7 +111,7 @@ def test_a_scrub_of_what_is_whole_finds_nothing_and_one_of_nothing_does_nothing(
         for _ in range(3 * table.scrub()):
             table.scrub()
         assert (table.fault, table.minute) == ("", 7)
-        assert not small.look(table)
+        assert not small.count_damaged(table)
         table.close()
 
 
@@ -124,7 +124,7 @@ class _Worn:
 def test_a_block_that_cannot_be_read_is_damage_to_a_scrub_and_to_a_lookup():
     with Folder() as folder:
         small = Small(folder + "/table")
-        for look in (Table.scrub, small.look):
+        for look in (Table.scrub, small.count_damaged):
             table = Table(small.folder)
             for segment in table.segments():
                 segment.blocks = (_Worn(),) + segment.blocks[1:]
@@ -173,7 +173,7 @@ def test_a_manifest_that_is_whole_and_says_nothing_known_is_damage():
             small = Small(folder + "/table")
             table = small.open("manifest", text + b"check %08x\n" % crc32(text))
             assert table.fault and not table.minute, text
-            assert small.look(table) == len(small.probes) - 1, text  # b"" is no code
+            assert small.count_damaged(table) == len(small.probes) - 1, text  # b"" is no code
             small.heal(table)
 
 
@@ -224,11 +224,11 @@ def test_a_full_sync_given_up_does_not_make_a_table_without_its_manifest_a_new_o
         table = small.open("manifest", None)
         # In code order and larger than the memory: a file is begun before the end.
         begin(table, True, long_codes(0, 200)).abort()
-        assert small.look(table) == len(small.probes) - 1  # b"" is no code
+        assert small.count_damaged(table) == len(small.probes) - 1  # b"" is no code
         table.close()
         table = Table(small.folder)
         assert table.fault
-        assert small.look(table) == len(small.probes) - 1
+        assert small.count_damaged(table) == len(small.probes) - 1
         small.heal(table)
 
 
@@ -240,7 +240,7 @@ def test_a_change_is_over_even_if_its_file_cannot_be_closed():
             with FailingFiles(at, True):
                 transaction = table.begin(True)
                 try:
-                    tell(transaction, long_codes(0, 300))
+                    feed(transaction, long_codes(0, 300))
                 except OSError:
                     pass
                 try:

@@ -3,7 +3,7 @@
 from device.failing_files import FailingFiles
 from device.raising import error_of
 from device.scratch import Folder
-from device.table_plan import State, check_table, check_tidy, commit, expand, fails, tell
+from device.table_plan import State, check_table, check_tidy, commit, expand, fails, feed
 from kalitka.table.table import Table
 
 
@@ -59,7 +59,7 @@ def test_a_change_whose_files_cannot_even_be_opened_can_be_given_up():
         changes = expand([("many", 12, 2500, 30)])
         transaction = table.begin(True)
         with FailingFiles(1, True):
-            error_of(OSError, tell, transaction, changes)
+            error_of(OSError, feed, transaction, changes)
             transaction.abort()
         commit(table, True, 5, changes)
         assert len(list(table.codes())) == 2500

@@ -59,7 +59,7 @@ class Small:
         """Return the name of the base segment."""
         return next(name for name in self.files if name.startswith("base"))
 
-    def look(self, table):
+    def count_damaged(self, table):
         """Look everything up: right or DAMAGED. Returns how often it was DAMAGED."""
         damaged = 0
         for code in self.probes:
@@ -104,7 +104,7 @@ class Small:
     def check_damaged(self, name, data, heal):
         """Check the table with these bytes in the place of a file; heal: and make it whole."""
         table = self.open(name, data)
-        assert self.look(table), "unnoticed"
+        assert self.count_damaged(table), "unnoticed"
         error_of(CorruptionError, table.begin, False)
         if heal:
             self.heal(table)

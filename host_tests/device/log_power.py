@@ -25,7 +25,7 @@ def record(number, size=20):
     return (b"%d " % number * size)[:size]
 
 
-class Said:
+class LogModel:
     """What a log has acknowledged, by `live`; and what it was about to."""
 
     def __init__(self):
@@ -35,7 +35,7 @@ class Said:
 
     def copy(self):
         """Return one like it."""
-        other = Said()
+        other = LogModel()
         other.records = self.records[:]
         other.making = self.making
         other.marks = self.marks
@@ -99,18 +99,18 @@ class Story:
         self._data = bytearray(_BLOCKS * RamDisk.SIZE)
         self._view = memoryview(self._data)
         make_file_system(CutDisk(self._data))
-        self._before = Said()
+        self._before = LogModel()
         if before is not None:
             assert powered(CutDisk(self._data), lambda log: self._before.live(log, before))
         self._image = bytes(self._data)
-        said = self._before.copy()
+        model = self._before.copy()
         firsts = []
 
         def work(log):
-            said.live(log, steps)
+            model.live(log, steps)
             firsts.append(log.first)
             # Going on gives way to more.
-            said.live(log, self._more(said))
+            model.live(log, self._more(model))
             firsts.append(log.first)
 
         disk = CutDisk(self._data)
@@ -122,11 +122,11 @@ class Story:
         self._looked_at = set()
         self.cuts = self.second_cuts = 0
 
-    def _more(self, said):
+    def _more(self, model):
         # Going on: into another page, with a mark in between.
-        number = len(said.records)
+        number = len(model.records)
         more = [record(number + n, 25) for n in range(1, 6)]
-        return more + [max(number, said.marks[1])] + [record(number + 6, 200)]
+        return more + [max(number, model.marks[1])] + [record(number + 6, 200)]
 
     def cut(self, first=1, second=1):
         """Cut at every `first`-th operation, and going on at every `second`-th."""
@@ -140,52 +140,52 @@ class Story:
                     raise
 
     def _cut(self, at, kind, second):
-        said = self._before.copy()
+        model = self._before.copy()
         disk = CutDisk(self._data, at, kind)
-        powered(disk, lambda log: said.live(log, self._steps))
+        powered(disk, lambda log: model.live(log, self._steps))
         assert disk.cut
         self.cuts += 1
         left = bytes(self._data)
         # What is promised depends on what was acknowledged, too.
-        digest = md5(left).digest() + b"%d %d" % (len(said.records), said.marks[0])
+        digest = md5(left).digest() + b"%d %d" % (len(model.records), model.marks[0])
         if digest in self._looked_at:
             return
         self._looked_at.add(digest)
-        self._look(said.copy(), self.firsts[0])
+        self._inspect(model.copy(), self.firsts[0])
         self._view[:] = left
         step = 1 + (at + len(self._looked_at)) % second
-        while self._cut_again(step, said.copy()):
+        while self._cut_again(step, model.copy()):
             self._view[:] = left
             step += second
 
-    def _cut_again(self, at, said):
+    def _cut_again(self, at, model):
         # Returns whether going on came so far.
         disk = CutDisk(self._data, at, KINDS[at % 3])
-        powered(disk, lambda log: self._go_on(log, said))
+        powered(disk, lambda log: self._resume(log, model))
         if disk.cut:
             self.second_cuts += 1
             try:
-                self._look(said, self.firsts[1])
+                self._inspect(model, self.firsts[1])
             except BaseException:
                 print("and then", at, KINDS[at % 3])
                 raise
         return disk.cut
 
-    def _go_on(self, log, said):
-        said.check(log, self.firsts[0])
-        said.live(log, self._more(said))
+    def _resume(self, log, model):
+        model.check(log, self.firsts[0])
+        model.live(log, self._more(model))
 
-    def _look(self, said, first):
+    def _inspect(self, model, first):
         def work(log):
-            said.check(log, first)
-            said.live(log, self._more(said))
-            said.check(log, len(said.records))
+            model.check(log, first)
+            model.live(log, self._more(model))
+            model.check(log, len(model.records))
 
-        def again(log):
-            said.check(log, len(said.records))
+        def restart(log):
+            model.check(log, len(model.records))
 
         assert powered(CutDisk(self._data), work), "it cannot go on"
-        assert powered(CutDisk(self._data), again), "it cannot start again"
+        assert powered(CutDisk(self._data), restart), "it cannot start again"
 
     def fail_once(self):
         """Let each operation fail alone: the log goes on, having lost nothing."""
@@ -198,20 +198,20 @@ class Story:
                 raise
             self.cuts += 1
 
-    def _fail_once(self, at, said):
+    def _fail_once(self, at, model):
         disk = CutDisk(self._data, at, "once")
-        if not powered(disk, lambda log: self._live_on(log, said)):
+        if not powered(disk, lambda log: self._live_on(log, model)):
             assert not self._before.records, "it did not start"
         assert disk.cut
-        self._look(said, self.firsts[1])
+        self._inspect(model, self.firsts[1])
 
-    def _live_on(self, log, said):
+    def _live_on(self, log, model):
         for step in self._steps:
             try:
-                said.live(log, [step])
+                model.live(log, [step])
             except OSError:
-                said.check(log, self.firsts[0])
-                said.live(log, [record(len(said.records) + 1, 7)])
+                model.check(log, self.firsts[0])
+                model.live(log, [record(len(model.records) + 1, 7)])
 
 
 def _some(first, count, size=20):

@@ -177,7 +177,7 @@ class Scenario:
                 self._view[:] = self._image
                 assert self._cut_at(at, kind), (at, kind)
                 self.cuts += 1
-                self._look((at, kind))
+                self._inspect((at, kind))
                 digest = md5(self._data).digest()
                 if second and digest not in recoveries:
                     recoveries.add(digest)
@@ -206,7 +206,7 @@ class Scenario:
                 self._check_either(table)
             minutes.append(table.minute)
 
-        def look(table):
+        def inspect(table):
             # What it had been before the start it is afterwards.
             assert minutes in ([table.minute], []), (minutes, table.minute)
             self._check_either(table)
@@ -216,7 +216,7 @@ class Scenario:
         disk = CutDisk(self._data, at, "once")
         powered(disk, work)
         assert disk.cut
-        assert powered(CutDisk(self._data), look), "it cannot start"
+        assert powered(CutDisk(self._data), inspect), "it cannot start"
 
     def _cut_recovery(self, first, step):
         left = bytes(self._data)
@@ -226,7 +226,7 @@ class Scenario:
             self._view[:] = left
             while self._cut_at(at, kind):
                 self.second_cuts += 1
-                self._look((first, (at, kind)))
+                self._inspect((first, (at, kind)))
                 at += step
                 self._view[:] = left
 
@@ -236,7 +236,7 @@ class Scenario:
         powered(disk, self._sync)
         return disk.cut
 
-    def _look(self, cuts):
+    def _inspect(self, cuts):
         # Checks what these cuts left. The disk is afterwards as it was.
         digest = md5(self._data).digest()
         if digest in self._looked_at:
@@ -250,7 +250,7 @@ class Scenario:
             raise
         self._view[:] = left
 
-    def told(self):
+    def summary(self):
         """Return what was tried, in words."""
         return "%d operations, %d cuts, %d second cuts, %d different disks" % (
             self.operations,
@@ -354,7 +354,7 @@ def check_cuts(scenario, first=1, second=1):
     """Cut a scenario of this module (by its name) at so many places, and print how many."""
     tried = globals()[scenario]()
     tried.cut(first, second)
-    print("# %s: %s" % (scenario, tried.told()))
+    print("# %s: %s" % (scenario, tried.summary()))
 
 
 def check_single_failures(scenario):

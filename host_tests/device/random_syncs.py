@@ -160,13 +160,13 @@ class History:
         again = apply(self._table, full, changes, self._clock)
         self._state.codes, _ = self._state.after(full, changes)
         self._state.minute = self._clock
-        self._note(before, self._table.names(), full, again)
+        self._count_sync(before, self._table.names(), full, again)
         operations = self._disk.operations - operations
         if operations:
             self._operations[full] = operations
         return again
 
-    def _note(self, before, after, full, again):
+    def _count_sync(self, before, after, full, again):
         self._count("syncs")
         self._count("asked again", again)
         if not full and len(after) < len(before):
@@ -266,10 +266,10 @@ class History:
             data[at] ^= 1 << self._below(8)
             write(name, data)
         self._table = Table(_FOLDER)
-        self._count("damage noticed", self._look_at_damage())
+        self._count("damage noticed", self._check_damage())
         self._sync(True, self._shuffled(self._everything()))
 
-    def _look_at_damage(self):
+    def _check_damage(self):
         # Returns whether there was a code that could not be told.
         table = self._table
         damaged = 0

@@ -1,7 +1,7 @@
 """Polls a server some times with the firmware's client, poller and table; prints what came of it.
 
 Runs in CPython and in MicroPython alike: `run` in this process, or as a script that is given its
-options as a line of JSON, and then its time (see told_time.py). Each poll gives [worked, error,
+options as a line of JSON, and then its time (see piped_time.py). Each poll gives [worked, error,
 minute, {code: [rules]}, lines reported].
 """
 
@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 
-from device import told_time
+from device import piped_time
 from kalitka.access import packing, rules
 from kalitka.settings import with_defaults
 from kalitka.sync.client import Client
@@ -208,10 +208,10 @@ async def _polls(options):
 
 
 def run(clock, **options):
-    """Poll a server; the options are those of _DEFAULTS. clock: see `told_time`."""
-    return told_time.run(lambda: _polls(options), clock, options.get("silent", False))
+    """Poll a server; the options are those of _DEFAULTS. clock: see `piped_time`."""
+    return piped_time.run(lambda: _polls(options), clock, options.get("silent", False))
 
 
 if __name__ == "__main__":
     given = json.loads(sys.stdin.readline())
-    print(json.dumps(run(told_time.Stdin(), **given)))
+    print(json.dumps(run(piped_time.Stdin(), **given)))

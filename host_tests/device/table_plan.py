@@ -177,14 +177,14 @@ def commit(table, full, minute, changes):
 
 
 def begin(table, full, changes, again=0):
-    """Begin a change and tell it everything."""
+    """Begin a transaction and feed it all changes."""
     transaction = table.begin(full, again)
-    tell(transaction, changes)
+    feed(transaction, changes)
     return transaction
 
 
-def tell(transaction, changes):
-    """Tell a transaction changes as of `expand`."""
+def feed(transaction, changes):
+    """Feed a transaction with changes as of `expand`."""
     for code, rule in changes:
         if rule is None:
             transaction.delete(code)
@@ -201,7 +201,7 @@ def fails(table, full, minute, changes):
     while True:
         transaction = table.begin(full, again)
         try:
-            tell(transaction, changes() if callable(changes) else changes)
+            feed(transaction, changes() if callable(changes) else changes)
             for _ in transaction.commit(minute):
                 pass
         except OSError:

@@ -1,7 +1,7 @@
 """Keeps and uploads an access log as it is told to, step by step; prints what came of it.
 
 A MicroPython script that is given {"folder", "url", "ca", "steps"} as a line of JSON, and then its
-time (see told_time.py). A step is a list; its first word names a method of `Reader`, the rest are
+time (see piped_time.py). A step is a list; its first word names a method of `Reader`, the rest are
 the arguments. Each upload gives [whether something was due, the uploader's error, the lines
 reported]; each entry its true time.
 """
@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 
-from device import told_time
+from device import piped_time
 from kalitka.journal.access_log import AccessLog
 from kalitka.sync.answer import AnswerError
 from kalitka.sync.client import Client
@@ -165,4 +165,4 @@ async def run(options):
 
 if __name__ == "__main__":
     given = json.loads(sys.stdin.readline())
-    print(json.dumps(told_time.run(lambda: run(given), told_time.Stdin())))
+    print(json.dumps(piped_time.run(lambda: run(given), piped_time.Stdin())))

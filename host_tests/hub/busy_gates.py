@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from hub.busy_office import NOISE, Said, version_in
 from hub.hub_site import SYNC, headers
 from hub.plain_reader import PlainReader
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 LOGS = "/api/v1/token-reader/access-logs"
 LOG = "0badcafe"  # what the log of a reader is called that numbers its entries
@@ -103,7 +103,7 @@ class _Gate:
         self._next_entry = 0
         self._waiting = range(0)  # numbers of entries that no answer has come to
         self._connections = [
-            http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+            http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_TIMEOUT_S)
             for port in task.ports
         ]
 

@@ -28,7 +28,7 @@ from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.store.changes import acknowledge, changing
 from kalitka_hub.store.database import Database, open_database
 from kalitka_hub.store.sightings import Sightings
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 # Clean processes, forked from one that has imported what they need.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -220,7 +220,7 @@ class BusySite:
         return _started(busy_office.write, self.where, clock, number, self._seed(), self._said)
 
     def _answer_of(self, worker: _Worker) -> Any:
-        if not worker.orders.poll(PATIENCE_S):
+        if not worker.orders.poll(HANG_TIMEOUT_S):
             raise AssertionError("a writer or a process of gates does not end its round")
         return worker.orders.recv()
 
@@ -243,7 +243,7 @@ def _started(work: Any, *arguments: Any) -> _Worker:
     here, there = PROCESSES.Pipe()
     process = PROCESSES.Process(target=work, args=(*arguments, there), daemon=True)
     process.start()
-    assert here.poll(PATIENCE_S), "a process did not start"
+    assert here.poll(HANG_TIMEOUT_S), "a process did not start"
     here.recv()
     return _Worker(process, here)
 

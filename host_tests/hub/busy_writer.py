@@ -11,7 +11,7 @@ from multiprocessing.synchronize import Semaphore
 from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
 class SharedClock:
@@ -42,7 +42,7 @@ def write(
     chance = random.Random(seed)
     for number in range(transactions):
         if turns:
-            assert turns.acquire(timeout=PATIENCE_S)
+            assert turns.acquire(timeout=HANG_TIMEOUT_S)
         clock.move(chance.choice((0, 0, 0, 1, 1, -1)))
         with changing(database) as session:
             clock.move(chance.choice((0, 0, 1, 2)))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.postgresql_server import PostgresqlServer
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
 class MortalPostgresql(PostgresqlServer):
@@ -23,8 +23,8 @@ class MortalPostgresql(PostgresqlServer):
         """End it without any order, and start it again: it recovers from its log."""
         process = self._server.get_postmaster_info().process
         os.kill(process.pid, signal.SIGQUIT)
-        process.wait(PATIENCE_S)
-        until = time.monotonic() + PATIENCE_S
+        process.wait(HANG_TIMEOUT_S)
+        until = time.monotonic() + HANG_TIMEOUT_S
         while True:
             try:
                 self._server.ensure_postgres_running()

@@ -23,7 +23,7 @@ from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store import database
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 LOGS = "/api/v1/token-reader/access-logs"
 
@@ -196,7 +196,7 @@ def test_the_calendar_is_looked_at_again_after_any_fault(where, clock, monkeypat
     opened = open_database(where, clock)
     with TestClient(create_app(opened)):
         for _ in range(2):
-            assert looked.acquire(timeout=PATIENCE_S)
+            assert looked.acquire(timeout=HANG_TIMEOUT_S)
     opened.close()
     assert "the calendar was not looked at" in caplog.text
 
@@ -239,7 +239,7 @@ def test_a_writer_that_waits_too_long_changes_nothing_and_is_told(site, where, c
     with changing(other):
         writer = threading.Thread(target=write)
         writer.start()
-        writer.join(PATIENCE_S)
+        writer.join(HANG_TIMEOUT_S)
     other.close()
     assert failed == ["OperationalError"]
     assert site.ask("0").endswith("%%\n")

@@ -21,7 +21,7 @@ from kalitka_hub.gates.token_reader_api import BODY_MAX
 from kalitka_hub.site.readers import remove_reader
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database, open_database
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 LOGS = "/api/v1/token-reader/access-logs"
 LOG = "0badcafe"
@@ -373,7 +373,7 @@ def test_entries_are_no_change_of_the_rules(site):
 
 
 def answer_of(port, body, log):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_TIMEOUT_S)
     connection.request("POST", LOGS, body=body, headers=with_log(log))
     text = connection.getresponse().read().decode()
     connection.close()
@@ -388,7 +388,7 @@ def test_two_servers_that_get_the_same_body_at_once_store_it_once(where):
 
     def send(port):
         for number in range(1, rounds + 1):
-            together.wait(PATIENCE_S)
+            together.wait(HANG_TIMEOUT_S)
             rest = f"_1_7_0_{number}" if number % 2 else "_1"
             body = f"0_A{number}{rest}"
             answers.append(answer_of(port, body, LOG if number % 2 else None))

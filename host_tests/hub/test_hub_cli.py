@@ -23,7 +23,7 @@ from kalitka_hub.site.site_secret import is_secret
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
 @pytest.fixture
@@ -174,8 +174,8 @@ class Served:
     def connect(self):
         where = ("127.0.0.1", self.port)
         if self._tls:
-            return http.client.HTTPSConnection(*where, timeout=PATIENCE_S, context=self._tls)
-        return http.client.HTTPConnection(*where, timeout=PATIENCE_S)
+            return http.client.HTTPSConnection(*where, timeout=HANG_TIMEOUT_S, context=self._tls)
+        return http.client.HTTPConnection(*where, timeout=HANG_TIMEOUT_S)
 
     def post(self, body, **more):
         connection = self.connect()
@@ -185,7 +185,7 @@ class Served:
     def stop(self, sign=signal.SIGINT):
         """Return exit status, what else was printed, and stderr."""
         self.process.send_signal(sign)
-        out, err = self.process.communicate(timeout=PATIENCE_S)
+        out, err = self.process.communicate(timeout=HANG_TIMEOUT_S)
         return self.process.returncode, out, err
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from kalitka_hub.cli.main import hub
 from kalitka_hub.faults import Refused
 from kalitka_hub.running import server, service
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def systemd(address):
     """Listen as systemd does; yields a function that waits for the next thing it is told."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
-        listener.settimeout(PATIENCE_S)
+        listener.settimeout(HANG_TIMEOUT_S)
         yield lambda: listener.recv(100).decode()
 
 
@@ -93,7 +93,7 @@ def test_a_server_tells_that_it_is_ready_alive_and_stopping(tmp_path):
         while (last := told()) == service.ALIVE:
             pass
         assert last == service.STOPPING
-        log = process.communicate(timeout=PATIENCE_S)[1]
+        log = process.communicate(timeout=HANG_TIMEOUT_S)[1]
     begun, ended = log.index("info hub started address=http://"), log.index("info hub stopped")
     assert begun < ended
 
@@ -137,10 +137,10 @@ def serving(app, monkeypatch):
     ready = threading.Event()
     thread = threading.Thread(target=server.serve, args=(app, listener, ready.set))
     thread.start()
-    assert ready.wait(PATIENCE_S)
+    assert ready.wait(HANG_TIMEOUT_S)
     yield listener.getsockname()[1]
     made[0].should_exit = True
-    thread.join(PATIENCE_S)
+    thread.join(HANG_TIMEOUT_S)
 
 
 def has_ended(connection):
@@ -159,7 +159,7 @@ def test_a_connection_that_asks_nothing_is_ended_and_one_that_is_answered_is_not
     async def slow(scope, receive, send):
         if scope["type"] == "http":
             begun.set()
-            await asyncio.to_thread(others_ended.wait, PATIENCE_S)
+            await asyncio.to_thread(others_ended.wait, HANG_TIMEOUT_S)
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body"})
 
@@ -168,7 +168,7 @@ def test_a_connection_that_asks_nothing_is_ended_and_one_that_is_answered_is_not
     with serving(slow, monkeypatch) as port:
 
         def connected(sent):
-            connection = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+            connection = socket.create_connection(("127.0.0.1", port), HANG_TIMEOUT_S)
             connection.sendall(sent)
             return closing(connection)
 

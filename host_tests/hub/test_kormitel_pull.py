@@ -34,7 +34,7 @@ from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelPeer
 from kalitka_hub.store.models import Site
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from scripted_server import Script, ScriptedServer, reply
 
 USER = "the other hub"
@@ -421,7 +421,7 @@ def test_an_answer_that_is_none_is_an_error_in_words_and_changes_nothing(here):
         pull(here.database, url, "hub", SECRET)
         before = here.all, here.peer[0]
         for case, (script, words) in FAILING.items():
-            seconds = 0.2 if script.hang else PATIENCE_S
+            seconds = 0.2 if script.hang else HANG_TIMEOUT_S
             with pytest.raises(PeerFailed, match=words) as failed:
                 pull(here.database, url, "hub", SECRET, read_seconds=seconds)
             assert (here.all, here.peer[0]) == before, case

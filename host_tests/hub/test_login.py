@@ -37,7 +37,7 @@ from kalitka_hub.running.app import create_app
 from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.models import User
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 HERE = "192.0.2.1"
 
@@ -421,7 +421,7 @@ def test_programs_do_not_all_wait_to_write_down_their_use(site, database):
     with ThreadPoolExecutor(len(sent)) as pool:
         with changing(database, "a long import"):
             asked = [pool.submit(me, site.client, headers=one) for one in sent]
-            answered = list(islice(as_completed(asked, timeout=PATIENCE_S), len(sent) - 1))
+            answered = list(islice(as_completed(asked, timeout=HANG_TIMEOUT_S), len(sent) - 1))
             assert [one.result().status_code for one in answered] == [200] * len(answered)
         assert [one.result().status_code for one in asked] == [200] * len(asked)
 

@@ -15,7 +15,7 @@ from kalitka_hub.running import health
 from kalitka_hub.running.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import changing
-from kalitka_sim.patience import PATIENCE_S
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 LOGS = "/api/v1/token-reader/access-logs"
 COUNTED = ("kalitka_polls", "kalitka_log", "kalitka_answers")
@@ -282,7 +282,7 @@ def broken(database):
 def test_a_database_that_does_not_answer_is_told_in_time(site, monkeypatch):
     monkeypatch.setattr(health, "SECONDS", 0.05)
     answered = threading.Event()
-    monkeypatch.setattr(health, "fault_of", lambda _database: answered.wait(PATIENCE_S))
+    monkeypatch.setattr(health, "fault_of", lambda _database: answered.wait(HANG_TIMEOUT_S))
     answer = site.client.get("/healthz")
     answered.set()
     assert answer.status_code == 503

@@ -5,7 +5,7 @@ See host_tests/week.py for what happens and how it is compared; the week has oth
 
 import pytest
 
-from week import Week, check, told
+from week import Week, check, summary
 
 
 @pytest.mark.timeout(3600)
@@ -13,5 +13,5 @@ def test_a_days_log_is_at_the_hub_exactly_as_it_happened(tmp_path):
     days = Week(tmp_path, 1, 22)
     rows = days.run()
     found = check(days.doors, rows)
-    print(f"# a day: {told(days.doors, rows, found)}")
+    print(f"# a day: {summary(days.doors, rows, found)}")
     assert len(rows) > 4500 and days.doors.power_cuts and days.doors.link_cuts

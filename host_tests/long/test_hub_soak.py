@@ -20,8 +20,8 @@ from hub.plain_reader import parse
 from kalitka_cli.main import app
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.store.changes import changing
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import VirtualReader
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 SECONDS = float(os.environ.get("KALITKA_SOAK_SECONDS", "90"))
 SEED = int(os.environ.get("KALITKA_SEED", "1"))
@@ -32,8 +32,8 @@ SETTINGS = {"reader": FIRMWARE, "server_token": SECRET, "poll_seconds": 1}
 
 def await_polls(reader, count):
     """Wait until the reader has asked so many times more, and was answered all but the last."""
-    asked, until = reader.link.requests, time.monotonic() + PATIENCE_S
-    while reader.link.requests < asked + count + 1:
+    asked, until = reader.relay.requests, time.monotonic() + HANG_TIMEOUT_S
+    while reader.relay.requests < asked + count + 1:
         assert time.monotonic() < until, "the reader does not poll"
         time.sleep(0.1)
 
@@ -74,11 +74,11 @@ def test_no_change_that_was_written_is_missing_at_any_gate(dialect, tmp_path):
                 site.begin()
                 for _ in range(ROUND_SECONDS // 3):
                     time.sleep(3)
-                    reader.link.server = ("127.0.0.1", chance.choice(site.ports))
+                    reader.relay.server = ("127.0.0.1", chance.choice(site.ports))
                     # A kept connection would stay with its hub.
-                    reader.link.mend()
+                    reader.relay.restore()
                 site.end()
-            polled = reader.link.requests
+            polled = reader.relay.requests
             await_polls(reader, 3)
             reader.power_cut()
             held = table_of(reader, tmp_path / "files")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.capacity import Held, narrowed
+from bench.capacity import Capacity, search_limit
 from bench.runtime import HEAP, KIB, PLENTY, Runtime
 
 KALITKA_LOG = "kalitka_log"
@@ -25,7 +25,7 @@ _MORE = 6000  # entries after the first has given way: it happens again
 _TIMED = 2000
 _FLASH = 640 * KIB
 _IN_MEMORY = "4M"
-_PATIENCE_S = 600
+_TIMEOUT_S = 600
 _SCRIPT = "measure_log"
 _SEARCH = (500, 2, 1.05)
 
@@ -54,7 +54,7 @@ class LogFigures:
     passed: dict[str, float] = field(default_factory=dict)
     mark: dict[str, float] = field(default_factory=dict)
     uploads: dict[int, dict[str, float]] = field(default_factory=dict)
-    most: Held | None = None
+    most: Capacity | None = None
 
     def micros(self) -> float:
         """Return the microseconds an entry, the median."""
@@ -70,12 +70,12 @@ def years(program: str, counts: dict[str, float]) -> float:
     return ERASES / (worn * PASSES_A_DAY * 365)
 
 
-class Logs:
-    """Measures both programs. `tell` is told each step; figures: by program."""
+class LogBench:
+    """Measures both programs. `progress` is called with each step; figures: by program."""
 
-    def __init__(self, runtime: Runtime, tell: Callable[[str], None]):
+    def __init__(self, runtime: Runtime, progress: Callable[[str], None]):
         self._runtime = runtime
-        self._tell = tell
+        self._progress = progress
         self.figures = {program: LogFigures() for program in LOGS}
 
     def time(self, runs: int) -> None:
@@ -90,12 +90,12 @@ class Logs:
     def count(self, program: str) -> None:
         """Count the flash operations in the full log, and measure uploads."""
         figures = self.figures[program]
-        figures.entry = self._on_full(program, "notes", COUNTED)[0]
+        figures.entry = self._on_full(program, "appends", COUNTED)[0]
         figures.passed, figures.mark = self._on_full(program, "passes", COUNTED)
         if program == PLAIN_LOG:
             new = self._runtime.new_flash(f"{program}-few.bin", _FLASH)
             figures.uploads[FEW] = self._measure(program, new, "upload", FEW, PLENTY)[0]
-            figures.most = narrowed(self._fault_of_upload, *_SEARCH)
+            figures.most = search_limit(self._fault_of_upload, *_SEARCH)
             return
         for count in (FEW, SENT):
             sent = self._runtime.folder / f"{program}-sent.bin"
@@ -109,15 +109,15 @@ class Logs:
         return self._measure(program, self._full(program), what, count, _IN_MEMORY)
 
     def _fault_of_upload(self, count: int) -> str:
-        self._tell(f"{PLAIN_LOG}: upload of {count} in a heap of {HEAP}")
+        self._progress(f"{PLAIN_LOG}: upload of {count} in a heap of {HEAP}")
         new = self._runtime.new_flash(f"{PLAIN_LOG}-most.bin", _FLASH)
         measure = self._runtime.measure
         return measure(PLAIN_LOG, new, "upload", count, heap=HEAP, script=_SCRIPT).end
 
     def _measure(self, program: str, flash: Path, what: str, count: int, heap: str) -> list[dict]:
-        self._tell(f"{program}: {what} {count}")
+        self._progress(f"{program}: {what} {count}")
         result = self._runtime.measure(
-            program, flash, what, count, heap=heap, patience=_PATIENCE_S, script=_SCRIPT
+            program, flash, what, count, heap=heap, timeout=_TIMEOUT_S, script=_SCRIPT
         )
         if result.end:
             raise RuntimeError(f"{program} {what} {count}: {result.end}")

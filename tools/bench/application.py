@@ -12,8 +12,8 @@ from pathlib import Path
 from bench.answers import Answers
 from bench.runtime import BOARD
 from bench.sync_server import SyncServer
+from kalitka_sim.control_channel import ReaderError
 from kalitka_sim.reader import VirtualReader
-from kalitka_sim.wire import ReaderError
 
 _SYNC_S = 240  # what takes longer has failed
 _POLLS = 3  # that are watched
@@ -21,7 +21,7 @@ _SYNCED = r"sync: (full|failed)"
 
 
 @dataclass(frozen=True)
-class Reader:
+class ReaderFigures:
     """What a reader did with one table.
 
     fault: "" or what stood in the way. used: bytes of heap in use by the firmware, idle, with
@@ -39,14 +39,14 @@ def run(
     folder: Path,
     answers: Answers,
     flash: int,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
     in_rom: bool = True,
-) -> Reader:
+) -> ReaderFigures:
     """Let a reader with `flash` bytes take a full sync, replace it, poll, and take a change.
 
     in_rom: whether its firmware runs from ROM; otherwise from .mpy files in its flash.
     """
-    tell(f"virtual reader, {answers.tokens} tokens")
+    progress(f"virtual reader, {answers.tokens} tokens")
     settings = {"reader": "GATE-1", "server_token": "bench", "poll_seconds": 1}
     with (
         SyncServer(answers.first.read_bytes(), answers.nothing.read_bytes()) as server,
@@ -55,9 +55,9 @@ def run(
         ) as reader,
     ):
         reader.power_on()
-        fault = _take_and_replace(reader, server, answers)
+        fault = _sync_and_replace(reader, server, answers)
         if fault:
-            return Reader(fault, _heap_in_use(reader))
+            return ReaderFigures(fault, _heap_in_use(reader))
         poll = _operations(reader, lambda: _wait_for_polls(server))
         used = _heap_in_use(reader)
 
@@ -67,7 +67,7 @@ def run(
             reader.wait_line("sync: incremental", since=seen)
 
         one = _operations(reader, change)
-        return Reader("", used, poll["programs"] + poll["erases"], one["erases"])
+        return ReaderFigures("", used, poll["programs"] + poll["erases"], one["erases"])
 
 
 def _heap_in_use(reader: VirtualReader) -> int:
@@ -76,7 +76,7 @@ def _heap_in_use(reader: VirtualReader) -> int:
     return memory["used"] - memory["fakes"]
 
 
-def _take_and_replace(reader: VirtualReader, server: SyncServer, answers: Answers) -> str:
+def _sync_and_replace(reader: VirtualReader, server: SyncServer, answers: Answers) -> str:
     # Returns "" or what stood in the way.
     try:
         fault = _wait_for_sync(reader, 0)

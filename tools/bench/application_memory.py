@@ -24,8 +24,8 @@ from pathlib import Path
 from bench import mpy_file
 from bench.answers import Answers
 from bench.runtime import BOARD, DEVICE, compile_script
-from kalitka_cli import rom
-from kalitka_cli.build import BOARDS, FIRMWARE
+from kalitka_build import rom_image
+from kalitka_build.paths import BOARDS, FIRMWARE
 from kalitka_sim import wasm_board
 from kalitka_sim.virtual_chip import micropython
 
@@ -37,7 +37,7 @@ _MODULES = "modules.py"
 _ROUNDS = "rounds.py"
 _HOT = ("kalitka.native", "kalitka.sync_native")  # all of them is viper code
 _HEAP = "8M"  # nothing is collected on 32 bits but where a script looks
-_PATIENCE_S = 300
+_TIMEOUT_S = 300
 # Of a module's first level: what it imports when it is loaded.
 _IMPORT = re.compile(r"^from (kalitka[\w.]*) import (.*)$", re.MULTILINE)
 # Run by name as on a chip, behind the fakes; viper's names are for bytecode.
@@ -67,7 +67,7 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Use:
+class HeapUse:
     """Bytes of heap: idle; a full sync over that; pools: of names, beside their letters.
 
     modules: what is loaded while it idles.
@@ -80,7 +80,7 @@ class Use:
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleSize:
     """What a module takes when it is imported from its .mpy file.
 
     code: bytecode, tables, constants. names: letters and pools. objects: what its code makes:
@@ -94,11 +94,11 @@ class Module:
 
 
 class ApplicationMemory:
-    """Measures in the folder `root`. tell: is told what is being measured."""
+    """Measures in the folder `root`. progress: is called with what is being measured."""
 
-    def __init__(self, root: Path, tell: Callable[[str], None]):
+    def __init__(self, root: Path, progress: Callable[[str], None]):
         self._root = root
-        self._tell = tell
+        self._progress = progress
         shutil.rmtree(root, ignore_errors=True)
         sources = root / "sources"
         wasm_board.put_sources(FIRMWARE / "kalitka", sources / "firmware" / "kalitka")
@@ -113,7 +113,7 @@ class ApplicationMemory:
         (root / "start.py").write_text(_STARTER)
         packed = sorted((root / "lib" / "kalitka").rglob("*.mpy"))
         files = {f.relative_to(root).as_posix(): f.read_bytes() for f in packed}
-        (root / "rom.img").write_bytes(rom.image(files))
+        (root / "rom.img").write_bytes(rom_image.build_image(files))
 
     @staticmethod
     def _compile(sources: Path, folder: Path) -> None:
@@ -121,7 +121,7 @@ class ApplicationMemory:
             if source.stat().st_size:
                 compile_script(source, (folder / source.relative_to(sources)).parent)
 
-    def use(self, answers: Answers, secure: bool = False) -> dict[tuple[int, str], Use]:
+    def use(self, answers: Answers, secure: bool = False) -> dict[tuple[int, str], HeapUse]:
         """Return what is used by (bits, where the firmware is: "mpy", "rom" or "frozen").
 
         secure: whether the server is asked over TLS (the fake's, which takes nothing itself).
@@ -140,27 +140,27 @@ class ApplicationMemory:
         frozen = idle - small.pools - sum(one.tables + one.constants for one in kept)
         return {
             (32, "mpy"): replace(small, idle=small.idle - hot),
-            (32, "rom"): Use(idle, loaded),
-            (32, "frozen"): Use(frozen, loaded),
+            (32, "rom"): HeapUse(idle, loaded),
+            (32, "frozen"): HeapUse(frozen, loaded),
             (64, "mpy"): files,
             (64, "rom"): image,
         }
 
-    def modules(self) -> list[Module]:
+    def modules(self) -> list[ModuleSize]:
         """Return what each module takes on 32 bits, each behind those that it imports."""
         names: list[str] = []
         for path in sorted((self._root / "sources" / "firmware").rglob("*.py")):
             self._list(path, names)
-        self._tell("32 bits: modules")
+        self._progress("32 bits: modules")
         done = wasm_board.run([_MODULES, *names], self._root, _HEAP)
         if done.exit:
             raise RuntimeError(f"modules on 32 bits: {done.output}")
         found = []
-        told = _told(done.output)
-        for (_, before, known), (name, after, knows) in pairwise(told):
+        parsed = _parse_figures(done.output)
+        for (_, before, known), (name, after, knows) in pairwise(parsed):
             code = mpy_file.read(self._path(name)).from_file()
             letters = knows - known
-            found.append(Module(name, code, letters, after - before - code - letters))
+            found.append(ModuleSize(name, code, letters, after - before - code - letters))
         return found
 
     def _list(self, path: Path, names: list[str]) -> None:
@@ -206,13 +206,13 @@ class ApplicationMemory:
             found[bits] = [int(n) * bits // 2 for n in re.findall(r"max free sz: (\d+)", output)]
         return found
 
-    def _on_32_bits(self, answers: Answers, secure: bool) -> Use:
-        self._tell("32 bits: the whole application")
+    def _on_32_bits(self, answers: Answers, secure: bool) -> HeapUse:
+        self._progress("32 bits: the whole application")
         self._fresh(answers, secure)
         return _use(self._run_on_32_bits([_APPLICATION], "mpy", _HEAP))
 
-    def _on_64_bits(self, where: str, answers: Answers, secure: bool) -> Use:
-        self._tell(f"64 bits: the whole application, {where}")
+    def _on_64_bits(self, where: str, answers: Answers, secure: bool) -> HeapUse:
+        self._progress(f"64 bits: the whole application, {where}")
         self._fresh(answers, secure)
         return _use(self._run_on_64_bits([_APPLICATION], where, _HEAP))
 
@@ -235,14 +235,14 @@ class ApplicationMemory:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=_PATIENCE_S,
+            timeout=_TIMEOUT_S,
         )
         if done.returncode:
             raise RuntimeError(f"the application on 64 bits: {done.stdout}")
         return done.stdout
 
 
-def _told(output: str) -> list[tuple[str, int, int]]:
+def _parse_figures(output: str) -> list[tuple[str, int, int]]:
     # (what, bytes in use, bytes of names) of each figure, which the names follow at once or last.
     found: list[tuple[str, int, int]] = []
     for line in output.splitlines():
@@ -255,11 +255,11 @@ def _told(output: str) -> list[tuple[str, int, int]]:
     return found
 
 
-def _use(output: str) -> Use:
-    figures = {what: used for what, used, _ in _told(output)}
+def _use(output: str) -> HeapUse:
+    figures = {what: used for what, used, _ in _parse_figures(output)}
     last = [line for line in output.splitlines() if line.startswith("qstr pool:")][-1]
     names = dict(word.rstrip(",").split("=") for word in last.split()[2:])
     pools = int(names["n_total_bytes"]) - int(names["n_str_data_bytes"])
     loaded = [line.split()[1] for line in output.splitlines() if line.startswith("loaded ")]
     idle = figures["idle"] - figures["before"]
-    return Use(idle, figures["most"] - figures["idle"], pools, tuple(loaded))
+    return HeapUse(idle, figures["most"] - figures["idle"], pools, tuple(loaded))

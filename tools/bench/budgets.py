@@ -7,7 +7,7 @@ from bench.answers import RULE_SETS
 from bench.application_memory import ASYNCIO, TLS
 from bench.figures import Figures
 from bench.instructions import MISSING
-from bench.measured import LARGEST, MIB, PIECE, SIZES, SYNCED, TARGETS, Measured
+from bench.measurements import LARGEST, MIB, PIECE, SIZES, SYNCED, TARGETS, Measurements
 from bench.runtime import KALITKA, KIB, PLAIN
 from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP, ROM_FAKE
 
@@ -41,7 +41,7 @@ def _order(in_code_order: bool) -> str:
     return "in code order" if in_code_order else "in random order"
 
 
-def budgets(measured: Measured) -> list[Budget]:
+def budgets(measured: Measurements) -> list[Budget]:
     """Return all of them."""
     large = measured.figures[KALITKA, LARGEST, False]
     return [
@@ -62,7 +62,7 @@ def budgets(measured: Measured) -> list[Budget]:
     ]
 
 
-def _synced(measured: Measured, in_code_order: bool) -> Figures:
+def _synced(measured: Measurements, in_code_order: bool) -> Figures:
     return measured.figures[KALITKA, SYNCED, in_code_order]
 
 
@@ -72,7 +72,7 @@ def _at_most(what: str, most: int, figure: int | None) -> Budget:
     return Budget(what, f"at most {_kib(most)}", _kib(figure), figure <= most)
 
 
-def _held(measured: Measured, tokens: int, flash: int) -> Budget:
+def _held(measured: Measurements, tokens: int, flash: int) -> Budget:
     reader = measured.readers[tokens, flash]
     return Budget(
         f"tokens held by the whole application in {flash / MIB:g} MiB of flash, replaced in one "
@@ -84,7 +84,7 @@ def _held(measured: Measured, tokens: int, flash: int) -> Budget:
     )
 
 
-def _idle(measured: Measured) -> list[Budget]:
+def _idle(measured: Measurements) -> list[Budget]:
     what = (
         "heap of the whole application, idle, everything imported, over that of a chip that has "
         "started without it"
@@ -102,7 +102,7 @@ def _idle(measured: Measured) -> list[Budget]:
     ]
 
 
-def _on_32_bits(measured: Measured) -> list[Budget]:
+def _on_32_bits(measured: Measurements) -> list[Budget]:
     # As report.py has them: with asyncio, and with what TLS takes.
     plain, secure = measured.uses[False], measured.uses[True]
     idle = {place: plain[32, place].idle + ASYNCIO for place in ("mpy", "rom")}
@@ -133,7 +133,7 @@ def _flash(large: Figures) -> Budget:
     )
 
 
-def _entries(measured: Measured) -> Budget:
+def _entries(measured: Measurements) -> Budget:
     held = measured.logs[KALITKA_LOG].held
     return Budget(
         f"entries of the access log in {_kib(SIZE)} of flash (8-digit codes), the fewest once it "
@@ -169,7 +169,7 @@ def _lookups(large: Figures) -> list[Budget]:
     ]
 
 
-def _speed(measured: Measured, sync: str) -> Budget:
+def _speed(measured: Measurements, sync: str) -> Budget:
     # By the clock: beside the budgets, since other work on the computer is in it.
     found = []
     for size in SIZES:
@@ -184,7 +184,7 @@ def _speed(measured: Measured, sync: str) -> Budget:
     )
 
 
-def _work(measured: Measured, sync: str) -> Budget:
+def _work(measured: Measurements, sync: str) -> Budget:
     found = []
     for size in SIZES:
         mine, plain = (
@@ -215,7 +215,7 @@ def _sizes() -> str:
     return " / ".join(f"{size:,}" for size in SIZES)
 
 
-def _sync_heap(measured: Measured, in_code_order: bool) -> Budget:
+def _sync_heap(measured: Measurements, in_code_order: bool) -> Budget:
     peaks = _synced(measured, in_code_order).peaks
     return _at_most(
         f"heap of a full sync of {SYNCED:,} lines {_order(in_code_order)}, over idle",
@@ -224,7 +224,7 @@ def _sync_heap(measured: Measured, in_code_order: bool) -> Budget:
     )
 
 
-def _programmed(measured: Measured, in_code_order: bool, most: float) -> Budget:
+def _programmed(measured: Measurements, in_code_order: bool, most: float) -> Budget:
     figures = _synced(measured, in_code_order)
     ratios = [figures.programmed_ratio(sync) for sync in ("first", "second")]
     known = [ratio for ratio in ratios if ratio]
@@ -236,7 +236,7 @@ def _programmed(measured: Measured, in_code_order: bool, most: float) -> Budget:
     )
 
 
-def _same_again(measured: Measured, in_code_order: bool) -> Budget:
+def _same_again(measured: Measurements, in_code_order: bool) -> Budget:
     writes = _synced(measured, in_code_order).writes("again")
     return _none(
         f"flash writes of the same full answer again, {SYNCED:,} lines {_order(in_code_order)}",
@@ -249,7 +249,7 @@ def _none(what: str, writes: int | None) -> Budget:
     return Budget(what, "none", figure, writes == 0)
 
 
-def _polls(measured: Measured) -> list[Budget]:
+def _polls(measured: Measurements) -> list[Budget]:
     # Of the whole application, if it got so far, else of the table alone.
     alone = _synced(measured, False)
     polls = [r.poll_writes for r in measured.readers.values() if r.poll_writes is not None]
@@ -270,7 +270,7 @@ def _polls(measured: Measured) -> list[Budget]:
     ]
 
 
-def _slices(measured: Measured) -> list[Budget]:
+def _slices(measured: Measurements) -> list[Budget]:
     found = measured.figures[KALITKA, LARGEST, False].slices
     written = max((one["written"] for one in found), default=None)
     flash = max((one["programmed"] for one in found), default=0)

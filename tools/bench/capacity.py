@@ -1,7 +1,7 @@
 """How many tokens each program holds with a heap, kept through an atomic full sync.
 
-Held means: the first full sync goes through, then a second one that replaces the table while the
-old one stays in force, and after a restart the codes are found.
+Tokens are held if the first full sync goes through, then a second one that replaces the table
+while the old one stays in force, and if after a restart the codes are found.
 """
 
 from collections.abc import Callable
@@ -19,27 +19,27 @@ _SEARCH = {PLAIN: (100, 2, 1.05), FILES: (2000, 1.5, 1.5)}
 
 
 @dataclass(frozen=True)
-class Held:
-    """tokens, or entries: the most that went through. beyond: the fewest that were tried in
+class Capacity:
+    """tokens, or entries: the most that went through. first_failed: the fewest that were tried in
     vain, 0 if none were; why: what stood in the way of these."""
 
     tokens: int
-    beyond: int = 0
+    first_failed: int = 0
     why: str = ""
 
 
 class Trial:
     """Tries numbers of tokens with one program and heap."""
 
-    def __init__(self, runtime: Runtime, program: str, heap: str, tell: Callable[[str], None]):
+    def __init__(self, runtime: Runtime, program: str, heap: str, progress: Callable[[str], None]):
         self._runtime = runtime
         self._program = program
         self._heap = heap
-        self._tell = tell
+        self._progress = progress
 
     def fault(self, count: int) -> str:
         """Return "" if `count` tokens are held, else why they are not."""
-        self._tell(f"{self._program}: {count} tokens in a heap of {self._heap}")
+        self._progress(f"{self._program}: {count} tokens in a heap of {self._heap}")
         name = f"held-{self._program}-{self._heap}"
         found = answers.make(self._runtime.folder / name, count, in_code_order=False)
         flash = self._runtime.new_flash(f"{name}.bin")
@@ -54,24 +54,26 @@ class Trial:
         return result.end
 
 
-def held(runtime: Runtime, program: str, heap: str, tell: Callable[[str], None]) -> Held:
-    """Return how many tokens a program holds with this heap. `tell` is told each trial."""
-    trial = Trial(runtime, program, heap, tell)
-    return _largest(trial) if program == KALITKA else narrowed(trial.fault, *_SEARCH[program])
+def measure_capacity(
+    runtime: Runtime, program: str, heap: str, progress: Callable[[str], None]
+) -> Capacity:
+    """Return how many tokens a program holds with this heap. Each trial goes to `progress`."""
+    trial = Trial(runtime, program, heap, progress)
+    return _largest(trial) if program == KALITKA else search_limit(trial.fault, *_SEARCH[program])
 
 
-def _largest(trial: Trial) -> Held:
+def _largest(trial: Trial) -> Capacity:
     # The greatest of the sizes that every table of the bench has.
-    beyond, why = 0, ""
+    first_failed, why = 0, ""
     for count in reversed(SIZES):
         fault = trial.fault(count)
         if not fault:
-            return Held(count, beyond, why)
-        beyond, why = count, fault
-    return Held(0, beyond, why)
+            return Capacity(count, first_failed, why)
+        first_failed, why = count, fault
+    return Capacity(0, first_failed, why)
 
 
-def narrowed(fault: Callable[[int], str], start: int, step: float, close: float) -> Held:
+def search_limit(fault: Callable[[int], str], start: int, step: float, close: float) -> Capacity:
     """Return the greatest number without a fault: goes up, then halves the distance.
 
     step: the factor on the way up. close: the one between that and a number with a fault.
@@ -85,4 +87,4 @@ def narrowed(fault: Callable[[int], str], start: int, step: float, close: float)
         else:
             good = count
         count = (good + bad) // 2 if bad else int(good * step)
-    return Held(good, bad, why)
+    return Capacity(good, bad, why)

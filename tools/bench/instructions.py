@@ -23,7 +23,7 @@ _TOOL = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-fi
 _COUNT = re.compile(r"I\s+refs:\s+([\d,]+)")
 # Of one process; what takes longer is ended, and the tables say so. The plain client's first sync
 # of 50,000 tokens takes 170 s.
-_PATIENCE_S = 300
+_TIMEOUT_S = 300
 _TIMES = 3  # that lookups are counted
 
 
@@ -78,7 +78,7 @@ class Counter:
         with tempfile.TemporaryDirectory(dir=self._runtime.folder) as folder:
             changes = ("full", found.second), ("change", found.one)
             for segments, change in zip(("", " 2"), changes, strict=True):
-                self._uncounted(folder, counts, *steps([change]))
+                self._run_uncounted(folder, counts, *steps([change]))
                 for kind, codes in (("present", found.codes), ("absent", found.absent)):
                     once, more = (
                         self._measure(folder, counts, "bare_lookups", codes, times, kind)
@@ -89,9 +89,9 @@ class Counter:
                     each = len(codes.read_text().split()) * _TIMES
                     counts.lookups[kind + segments] = (more - once) / each
 
-    def _uncounted(self, folder: str, counts: Counts, *arguments: object) -> None:
+    def _run_uncounted(self, folder: str, counts: Counts, *arguments: object) -> None:
         result = self._runtime.measure(
-            self._program, Path(folder), "bare", *arguments, heap=self._heap, patience=_PATIENCE_S
+            self._program, Path(folder), "bare", *arguments, heap=self._heap, timeout=_TIMEOUT_S
         )
         counts.end = counts.end or result.end
 
@@ -105,15 +105,15 @@ class Counter:
             what,
             *arguments,
             heap=self._heap,
-            patience=_PATIENCE_S,
-            under=(*_TOOL, f"--log-file={log}"),
+            timeout=_TIMEOUT_S,
+            wrapper=(*_TOOL, f"--log-file={log}"),
         )
         counts.end = result.end
         if counts.end:
             log.unlink(missing_ok=True)  # what was ended from outside has counted nothing
             return 0
-        said = _COUNT.search(log.read_text())
+        match = _COUNT.search(log.read_text())
         log.unlink()
-        if not said:
+        if not match:
             raise RuntimeError(f"valgrind counted nothing of {self._program} {what}")
-        return int(said[1].replace(",", ""))
+        return int(match[1].replace(",", ""))

@@ -79,7 +79,7 @@ def _most(figures: LogFigures) -> str:
     most = figures.most
     if not most:
         return f"{max(figures.uploads):,}"
-    return f"{most.tokens:,} ({most.beyond:,}: {most.why})"
+    return f"{most.tokens:,} ({most.first_failed:,}: {most.why})"
 
 
 def _read(figures: LogFigures) -> str:

@@ -74,14 +74,14 @@ class _Reader:
             if byte < 0x80:
                 return number
 
-    def _take(self, size: int) -> bytes:
+    def _skip(self, size: int) -> bytes:
         self._at += size
         return self._data[self._at - size : self._at]
 
     def _name(self) -> None:
         size = self._number()
         if not size & 1:  # else it is the number of one that every MicroPython has
-            self._take((size >> 1) + 1)
+            self._skip((size >> 1) + 1)
 
     def _constant(self) -> None:
         kind = self._byte()
@@ -93,7 +93,7 @@ class _Reader:
             for _ in range(size):
                 self._constant()
             return
-        self._take(size + (kind in (_TEXT, _BYTES)))
+        self._skip(size + (kind in (_TEXT, _BYTES)))
         self._loaded.constants += _STRING if size else 0
         if kind in (_TEXT, _BYTES) and size:
             self._loaded.pieces.append(size + 1)
@@ -102,7 +102,7 @@ class _Reader:
         head = self._number()
         if head & 3:
             raise ValueError("native code")
-        self._take(head >> 3)
+        self._skip(head >> 3)
         if not of_the_module:
             self._loaded.pieces.append(head >> 3)
         if head & 4:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from bench.figures import Figures
-from bench.measured import FLASH, HEAP, KIB, SIZES, Measured
+from bench.measurements import FLASH, HEAP, KIB, SIZES, Measurements
 from bench.report import NAMES
 from bench.runtime import FILES, KALITKA, PLAIN
 
@@ -30,7 +30,7 @@ SETTINGS: dict[Any, Any] = {
 _Figure = Callable[[Figures], float | None]
 
 
-def draw(measured: Measured, path: Path) -> None:
+def draw(measured: Measurements, path: Path) -> None:
     """Write the picture (SVG) to `path`."""
     with pyplot.rc_context(SETTINGS):
         picture, panels = pyplot.subplots(2, 2, figsize=(9.6, 7.8))
@@ -60,7 +60,7 @@ def _lines(figures: Figures) -> float | None:
     return figures.lines_per_second("first")
 
 
-def _panel(axes: Axes, measured: Measured, title: str, figure: _Figure) -> None:
+def _panel(axes: Axes, measured: Measurements, title: str, figure: _Figure) -> None:
     axes.set_title(title, loc="left")
     axes.set_xscale("log")
     axes.set_yscale("log")

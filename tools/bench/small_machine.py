@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import answers
 from bench.answers import Answers
 from bench.runtime import DEVICE, KALITKA, PLAIN, Runtime, compile_script, steps
-from kalitka_cli.build import FIRMWARE
+from kalitka_build.paths import FIRMWARE
 from kalitka_sim import wasm_board
 
 _SMALL = 1000  # tokens that both programs are measured with
@@ -36,10 +36,10 @@ class Row:
 class SmallMachine:
     """Measures in the folder `root`, with tables made by the 64-bit runtime."""
 
-    def __init__(self, runtime: Runtime, tell: Callable[[str], None]):
+    def __init__(self, runtime: Runtime, progress: Callable[[str], None]):
         self._runtime = runtime
         self._root = runtime.folder / "wasm"
-        self._tell = tell
+        self._progress = progress
         sources = self._root / "sources"
         wasm_board.put_sources(FIRMWARE, sources)
         for program in (KALITKA, PLAIN):
@@ -76,8 +76,8 @@ class SmallMachine:
     def _answers(self, count: int) -> Answers:
         return answers.make(self._root / f"answers-{count}", count, in_code_order=False)
 
-    def _run(self, program: str, what: str, path: Path, heap: str) -> wasm_board.Outcome:
-        self._tell(f"32 bits: {program}: {what}")
+    def _run(self, program: str, what: str, path: Path, heap: str) -> wasm_board.ScriptResult:
+        self._progress(f"32 bits: {program}: {what}")
         where = f"/{path.relative_to(self._root)}"
         done = wasm_board.run([_SCRIPT, program, what, where], self._root, heap)
         if done.exit:

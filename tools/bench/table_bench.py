@@ -13,11 +13,11 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import report
-from bench.measured import Run
+from bench.measurements import BenchRun
 from bench.plot import draw
 from bench.runtime import Runtime
 from bench.sheet import markdown, show
-from kalitka_cli.build import ROOT
+from kalitka_build.paths import ROOT
 
 PICTURE = Path(__file__).parent / "costs.svg"
 
@@ -30,7 +30,7 @@ def run(console: Console | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="kalitka-bench-") as folder,
         console.status("compiling") as status,
     ):
-        measured = Run(Runtime(Path(folder)), status.update).measure()
+        measured = BenchRun(Runtime(Path(folder)), status.update).measure()
     sheets = report.sheets(measured)
     show(sheets, console)
     tables = ROOT / "build" / "bench.md"

@@ -6,7 +6,7 @@ from bench.runtime import Runtime, steps
 
 _FLASH = "timed.bin"
 # The plain client's longest takes 20 s on a computer with nothing else to do.
-_PATIENCE_S = 180
+_TIMEOUT_S = 180
 
 
 def time_once(
@@ -23,7 +23,7 @@ def time_once(
 
     def measure(what: str, *arguments: object) -> list[dict]:
         result = runtime.measure(
-            figures.program, flash, what, *arguments, heap=figures.heap, patience=_PATIENCE_S
+            figures.program, flash, what, *arguments, heap=figures.heap, timeout=_TIMEOUT_S
         )
         figures.end = figures.end or result.end
         return result.figures

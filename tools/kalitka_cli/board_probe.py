@@ -7,12 +7,12 @@ and the radio is not touched: what it takes can then not be given back before a 
 import re
 from dataclasses import dataclass
 
-from kalitka_cli.memory_needs import Memory
+from kalitka_cli.memory_needs import BoardMemory
 
 # On the device, before anything else that takes memory: prints {"facts": ...}. What a MicroPython
 # or another port does not know is left out. A frozen package is looked for where frozen ones are,
 # and nothing else is imported.
-ASK = """
+PROBE = """
 import gc
 gc.collect()
 facts = {"machine": getattr(it, "_machine", ""), "build": getattr(it, "_build", "")}
@@ -44,8 +44,8 @@ _CHIP = re.compile(r"ESP32(?:[SCHP]\d+)?")
 
 
 @dataclass(frozen=True)
-class Board:
-    """What a board said.
+class BoardInfo:
+    """What a board said about itself.
 
     machine: its module and chip as MicroPython names them; build: the name of the image, "" if it
     does not say. flash: bytes, 0 if it does not say. frozen: the version of the firmware that is
@@ -56,7 +56,7 @@ class Board:
     build: str = ""
     flash: int = 0
     frozen: str = ""
-    memory: Memory | None = None
+    memory: BoardMemory | None = None
 
     @property
     def chip(self) -> str:
@@ -75,9 +75,9 @@ class Board:
         return "SPIRAM" in f"{self.build} {self.machine}".upper()
 
 
-def read(facts: dict) -> Board:
-    """Return the board that `ASK` printed these facts of."""
-    board = Board(
+def parse_board(facts: dict) -> BoardInfo:
+    """Return the board that `PROBE` printed these facts of."""
+    board = BoardInfo(
         machine=facts.get("machine", ""),
         build=facts.get("build", ""),
         flash=facts.get("flash", 0),
@@ -89,5 +89,5 @@ def read(facts: dict) -> Board:
     # What MicroPython calls free has the largest piece of the IDF in it, by which it could grow.
     largest = max((piece for _, _, piece in regions), default=0)
     heap = max(facts["heap"] - largest, 0)
-    memory = Memory(board.chip, heap, regions)
-    return Board(board.machine, board.build, board.flash, board.frozen, memory)
+    memory = BoardMemory(board.chip, heap, regions)
+    return BoardInfo(board.machine, board.build, board.flash, board.frozen, memory)

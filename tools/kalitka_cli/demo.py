@@ -21,9 +21,9 @@ from rich.table import Table
 from kalitka.journal.words import reason_text
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
-from kalitka_sim.link import Link
-from kalitka_sim.patience import PATIENCE_S
 from kalitka_sim.reader import ReaderError, VirtualReader
+from kalitka_sim.tcp_relay import TcpRelay
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP
 
 _PICTURE_WIDTH = 96  # characters
@@ -65,7 +65,7 @@ _SEED = {
 }
 
 # (reader, local time, card, expected)
-_VISITS = (
+_SCANS = (
     ("gate", "2026-11-23 09:30", "04A1B2C3", _ALLOWED),  # a Monday
     ("gate", "2026-11-23 09:30", "DEADBEEF", _ALLOWED),
     ("gate", "2026-11-23 09:30", "10203040", _ALLOWED),
@@ -99,11 +99,11 @@ _VISITS = (
 
 @dataclass
 class _Tally:
-    made: int = 0
+    decisions: int = 0
     wrong: int = 0
     allowed: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    visits: list[tuple[str, str]] = field(default_factory=list)  # card, and what was said
+    scans: list[tuple[str, str]] = field(default_factory=list)  # card, and what was said
 
 
 class _Demo:
@@ -116,69 +116,69 @@ class _Demo:
         self.rules = {**_PEOPLE, **_SEED}  # as they are at the hub, for the picture
         self.clock: dict[str, str] = {}
         self.failed: list[str] = []
-        self.rows: dict[str, tuple[str, str]] = {}
+        self.figures: dict[str, tuple[str, str]] = {}
 
     def heading(self, text: str) -> None:
         self.console.print(f"\n[bold cyan]{text}[/]")
 
-    def tell(self, text: str) -> None:
+    def print(self, text: str) -> None:
         self.console.print(f"  {text}")
 
     @contextlib.contextmanager
-    def working(self, text: str) -> Iterator[None]:
+    def progress(self, text: str) -> Iterator[None]:
         began = time.monotonic()
         with self.console.status(f"  {text} ..."):
             yield
-        self.tell(f"[green]✓[/] {text} [dim]{time.monotonic() - began:.1f} s[/]")
+        self.print(f"[green]✓[/] {text} [dim]{time.monotonic() - began:.1f} s[/]")
 
-    def expect(self, what: str, holds: bool) -> None:
-        self.tell(f"[green]✓[/] {what}" if holds else f"[bold red]✗ not so: {what}[/]")
+    def check(self, what: str, holds: bool) -> None:
+        self.print(f"[green]✓[/] {what}" if holds else f"[bold red]✗ not so: {what}[/]")
         if not holds:
             self.failed.append(what)
 
-    def visit(self, name: str, when: str | None, card: str, expected: str) -> None:
+    def scan(self, name: str, when: str | None, card: str, expected: str) -> None:
         reader = self.readers[name]
         if when and self.clock.get(name) != when:
             reader.set_clock(_minute(when) * 60)
             self.clock[name] = when
         outcome = reader.present(card)
-        said = _ALLOWED if outcome.allowed else outcome.reason
+        verdict = _ALLOWED if outcome.allowed else outcome.reason
         # The lock's output counts as much as the words.
-        right = said == expected and outcome.opened == (expected == _ALLOWED)
+        right = verdict == expected and outcome.opened == (expected == _ALLOWED)
         tally = self.tally[name]
-        tally.made += 1
+        tally.decisions += 1
         tally.wrong += not right
-        tally.visits.append((card, said))
+        tally.scans.append((card, verdict))
         tally.allowed += outcome.opened
-        tally.reasons[said] = tally.reasons.get(said, 0) + 1
+        tally.reasons[verdict] = tally.reasons.get(verdict, 0) + 1
         colour = "green" if outcome.opened else "yellow"
         mark = "[green]✓[/]" if right else f"[bold red]✗ expected: {expected}[/]"
         rules = escape(" or ".join(self.rules.get(card, ["-"])))
         self.console.print(
             f"  {mark} [bold]{name:8}[/] {outcome.when:16} {card:9}"
-            f"[{colour}]{said:18}[/] [dim]{rules}[/]",
+            f"[{colour}]{verdict:18}[/] [dim]{rules}[/]",
             no_wrap=True,
             overflow="ellipsis",
         )
         if not right:
-            self.failed.append(f"{name}, {outcome.when}, {card}: {said}")
+            self.failed.append(f"{name}, {outcome.when}, {card}: {verdict}")
 
     # The acts
 
     def set_up(self) -> None:
         self.heading("1  A hub on SQLite, three virtual readers, and their tokens")
-        with self.working("hub started"):
+        with self.progress("hub started"):
             self.hub.start()
-        with self.working("readers added at the hub"):
+        with self.progress("readers added at the hub"):
             for code in _CODES.values():
                 self.hub.command("reader", "add", code)
-        with self.working(f"{len(_PEOPLE) + len(_SEED)} tokens added at the hub"):
+        with self.progress(f"{len(_PEOPLE) + len(_SEED)} tokens added at the hub"):
             settings = [
                 TokenSetting(c, tuple(r), ("GATE-1", "CANTEEN")) for c, r in _PEOPLE.items()
             ]
             settings += [TokenSetting(c, tuple(r), ("SEED-1",)) for c, r in _SEED.items()]
             self.hub.set_tokens(settings)
-        with self.working("three readers flashed and switched on"):
+        with self.progress("three readers flashed and switched on"):
             for name, code in _CODES.items():
                 self.tally[name] = _Tally()
                 reader = VirtualReader(
@@ -199,50 +199,51 @@ class _Demo:
         self.heading("2  Full sync over HTTP into each reader's flash")
         for name, reader in self.readers.items():
             line = reader.wait_line(r"sync: full")
-            self.tell(f"[green]✓[/] [bold]{name:8}[/] {escape(line.strip())}")
+            self.print(f"[green]✓[/] [bold]{name:8}[/] {escape(line.strip())}")
 
     def decide(self) -> None:
         self.heading(
             "3  Cards at the pins: Wiegand pulses in, the lock's output and the reason out"
         )
-        for visit in _VISITS:
-            self.visit(*visit)
+        for scan in _SCANS:
+            self.scan(*scan)
 
     def change(self) -> None:
         gate = self.readers["gate"]
         monday = "2026-11-23 21:00"
         self.heading("4  A change and a deletion at the hub arrive by incremental syncs")
-        self.visit("gate", monday, "04A1B2C3", "outside its hours")
+        self.scan("gate", monday, "04A1B2C3", "outside its hours")
         seen = len(gate.console)
         self.rules["04A1B2C3"] = ["3_480_1320_1111100"]
         self.command("token", "add", "04A1B2C3", "--rule", "3_480_1320_1111100")
         line = gate.wait_line("sync: incremental, .* 1 codes changed", since=seen)
-        self.tell(f"[green]✓[/] {escape(line.strip())}")
-        self.visit("gate", monday, "04A1B2C3", _ALLOWED)
+        self.print(f"[green]✓[/] {escape(line.strip())}")
+        self.scan("gate", monday, "04A1B2C3", _ALLOWED)
         seen = len(gate.console)
         del self.rules["DEADBEEF"]
         self.command("token", "remove", "DEADBEEF")
         line = gate.wait_line("sync: incremental, .* 1 codes changed", since=seen)
-        self.tell(f"[green]✓[/] {escape(line.strip())}")
-        self.visit("gate", monday, "DEADBEEF", "unknown code")
-        self.quiet()
+        self.print(f"[green]✓[/] {escape(line.strip())}")
+        self.scan("gate", monday, "DEADBEEF", "unknown code")
+        self.poll_without_changes()
 
-    def quiet(self) -> None:
+    def poll_without_changes(self) -> None:
         # Polls without changes, counted at the flash.
         gate = self.readers["gate"]
-        assert gate.link
+        assert gate.relay
         self._wait_for_log()
-        with self.working("some polls without changes"):
+        with self.progress("some polls without changes"):
             # Who asks for the next thing has taken note of the answer before.
-            _await_requests(gate.link, gate.link.requests + 2)
+            _wait_for_requests(gate.relay, gate.relay.requests + 2)
             before = gate.flash_operations()
-            polls = gate.link.requests
-            _await_requests(gate.link, polls + 3)
+            polls = gate.relay.requests
+            _wait_for_requests(gate.relay, polls + 3)
             after = gate.flash_operations()
         writes = after["programs"] + after["erases"] - before["programs"] - before["erases"]
-        polled = gate.link.requests - polls
-        self.expect(f"{polled} polls wrote {writes} times to flash", polled >= 3 and writes == 0)
-        self.rows["flash writes of a poll without changes"] = (str(writes), f"in {polled} polls")
+        polled = gate.relay.requests - polls
+        self.check(f"{polled} polls wrote {writes} times to flash", polled >= 3 and writes == 0)
+        what = "flash writes of a poll without changes"
+        self.figures[what] = (str(writes), f"in {polled} polls")
 
     def outage(self) -> None:
         self.heading("5  The hub is switched off; the readers go on deciding")
@@ -250,59 +251,59 @@ class _Demo:
         self.hub.stop()
         for name, reader in self.readers.items():
             line = reader.wait_line("sync: failed", since=seen[name])
-            self.tell(f"[green]✓[/] [bold]{name:8}[/] {escape(line.strip())}")
-        self.visit("gate", "2026-11-23 09:30", "04A1B2C3", _ALLOWED)
-        self.visit("canteen", "2026-11-23 09:30", "C0FFEE00", _ALLOWED)
-        self.visit("canteen", "2026-11-23 09:30", "DEADBEEF", "unknown code")
-        self.visit("seed", "2026-11-25 12:00", "5EED03", _ALLOWED)
+            self.print(f"[green]✓[/] [bold]{name:8}[/] {escape(line.strip())}")
+        self.scan("gate", "2026-11-23 09:30", "04A1B2C3", _ALLOWED)
+        self.scan("canteen", "2026-11-23 09:30", "C0FFEE00", _ALLOWED)
+        self.scan("canteen", "2026-11-23 09:30", "DEADBEEF", "unknown code")
+        self.scan("seed", "2026-11-25 12:00", "5EED03", _ALLOWED)
 
     def power_cut(self) -> None:
         self.heading("6  A power cut at the gate, still without the hub: it decides from flash")
         gate = self.readers["gate"]
         gate.power_cut()
         seen = len(gate.console)
-        with self.working("gate restarted"):
+        with self.progress("gate restarted"):
             gate.power_on()
         line = gate.wait_line("table: ", since=seen)
-        self.tell(f"[green]✓[/] {escape(line.strip())}")
+        self.print(f"[green]✓[/] {escape(line.strip())}")
         self.clock["gate"] = ""
         # What needs no clock works at once; what needs one fails closed and says why.
-        self.visit("gate", None, "55667788", _ALLOWED)
-        self.visit("gate", None, "04A1B2C3", "clock not set")
-        self.visit("gate", None, "12345678", "unknown code")
+        self.scan("gate", None, "55667788", _ALLOWED)
+        self.scan("gate", None, "04A1B2C3", "clock not set")
+        self.scan("gate", None, "12345678", "unknown code")
         seen = len(gate.console)
-        with self.working("hub switched on again"):
+        with self.progress("hub switched on again"):
             self.hub.start()
             # A reader without the time asks for it once a minute.
             gate.wait_line("clock: set", since=seen)
-        self.visit("gate", "2026-11-23 21:59", "04A1B2C3", _ALLOWED)
-        self.visit("gate", "2026-11-23 22:01", "04A1B2C3", "outside its hours")
-        self.visit("gate", "2026-11-23 22:01", "DEADBEEF", "unknown code")
+        self.scan("gate", "2026-11-23 21:59", "04A1B2C3", _ALLOWED)
+        self.scan("gate", "2026-11-23 22:01", "04A1B2C3", "outside its hours")
+        self.scan("gate", "2026-11-23 22:01", "DEADBEEF", "unknown code")
 
     def log(self) -> None:
         self.heading("7  The access log: every one of these decisions is at the hub")
-        with self.working("the readers send what is left"):
+        with self.progress("the readers send what is left"):
             entries = self._wait_for_log()
         for entry in entries[-_SHOWN:]:
             at = datetime.fromtimestamp(entry["at"], _MSK) if entry["timed"] else None
             when = f"{at:%a %Y-%m-%d %H:%M}" if at else "clock not set"
             reason = reason_text(entry["source"], entry["reason"])
-            self.tell(f"{entry['reader']:8} {when:20} {entry['code']:9}{reason}")
-        told = [(e["reader"], e["code"], reason_text(e["source"], e["reason"])) for e in entries]
-        self.expect(
-            f"{len(told)} entries at the hub, each decision once, in the order of each reader",
+            self.print(f"{entry['reader']:8} {when:20} {entry['code']:9}{reason}")
+        listed = [(e["reader"], e["code"], reason_text(e["source"], e["reason"])) for e in entries]
+        self.check(
+            f"{len(listed)} entries at the hub, each decision once, in the order of each reader",
             all(
-                [entry for entry in told if entry[0] == _CODES[name]]
-                == [(_CODES[name], card, said) for card, said in tally.visits]
+                [entry for entry in listed if entry[0] == _CODES[name]]
+                == [(_CODES[name], card, verdict) for card, verdict in tally.scans]
                 for name, tally in self.tally.items()
             ),
         )
 
     def _wait_for_log(self) -> list[dict]:
         # What the hub has when it has all decisions made so far, or after a while.
-        made = sum(tally.made for tally in self.tally.values())
-        deadline = time.monotonic() + PATIENCE_S
-        while len(entries := self._entries()) < made and time.monotonic() < deadline:
+        decisions = sum(tally.decisions for tally in self.tally.values())
+        deadline = time.monotonic() + HANG_TIMEOUT_S
+        while len(entries := self._entries()) < decisions and time.monotonic() < deadline:
             time.sleep(0.2)
         return entries
 
@@ -326,9 +327,9 @@ class _Demo:
             heap = self.readers[name].memory()
             table.add_row(
                 name,
-                str(tally.made),
+                str(tally.decisions),
                 str(tally.allowed),
-                str(tally.made - tally.allowed),
+                str(tally.decisions - tally.allowed),
                 f"[red]{tally.wrong}[/]" if tally.wrong else "0",
                 f"{(heap['used'] - FAKES) // 1024} of {FIRMWARE_HEAP // 1024} KiB",
             )
@@ -338,20 +339,20 @@ class _Demo:
             for reason, count in tally.reasons.items():
                 reasons[reason] = reasons.get(reason, 0) + count
         listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
-        self.tell(f"verdicts: {listed}")
-        for what, (figure, note) in self.rows.items():
-            self.tell(f"{what}: {figure} {note}")
-        made = sum(tally.made for tally in self.tally.values())
+        self.print(f"verdicts: {listed}")
+        for what, (figure, note) in self.figures.items():
+            self.print(f"{what}: {figure} {note}")
+        decisions = sum(tally.decisions for tally in self.tally.values())
         if self.failed:
-            self.tell(f"[bold red]{len(self.failed)} of {made} were not as expected:[/]")
+            self.print(f"[bold red]{len(self.failed)} of {decisions} were not as expected:[/]")
             for what in self.failed:
-                self.tell(f"[red]{escape(what)}[/]")
+                self.print(f"[red]{escape(what)}[/]")
             return 1
-        self.tell(f"[bold green]all {made} decisions as expected[/], in {seconds:.0f} s")
+        self.print(f"[bold green]all {decisions} decisions as expected[/], in {seconds:.0f} s")
         return 0
 
     def command(self, *words: str) -> None:
-        self.tell(f"[dim]$[/] kalitka hub {' '.join(words)}")
+        self.print(f"[dim]$[/] kalitka hub {' '.join(words)}")
         self.hub.command(*words)
 
     def close(self) -> None:
@@ -367,7 +368,7 @@ def run(console: Console | None = None, svg: Path | None = None) -> int:
     """
     width = _PICTURE_WIDTH if svg else None
     console = console or Console(highlight=False, record=svg is not None, width=width)
-    status = _play(console)
+    status = _run_acts(console)
     if svg:
         picture = console.export_svg(title="make demo")
         # Fonts from elsewhere have no place in a picture: the viewer's own will do.
@@ -375,14 +376,14 @@ def run(console: Console | None = None, svg: Path | None = None) -> int:
     return status
 
 
-def _await_requests(link: Link, count: int) -> None:
+def _wait_for_requests(relay: TcpRelay, count: int) -> None:
     # Until a reader has asked so many times, or for a long while.
-    deadline = time.monotonic() + PATIENCE_S
-    while link.requests < count and time.monotonic() < deadline:
+    deadline = time.monotonic() + HANG_TIMEOUT_S
+    while relay.requests < count and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
-def _play(console: Console) -> int:
+def _run_acts(console: Console) -> int:
     began = time.monotonic()
     console.print(
         "[bold]Kalitka[/]: the firmware is the one that lands on an ESP32, in real MicroPython\n"

@@ -22,16 +22,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kalitka import VERSION, settings
-from kalitka_cli import rom, waiting
-from kalitka_cli.build import BOARDS, BuildError, board, compile_firmware
-from kalitka_cli.device import DIGEST, ROM, Device, check_format, check_runtime, look
-from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
+from kalitka_build import rom_image
+from kalitka_build.boards import BuildError, load_board
+from kalitka_build.compiler import compile_firmware
+from kalitka_build.paths import BOARDS
+from kalitka_cli import reader_restart
+from kalitka_cli.device import DIGEST, ROM, Device, check_format, check_runtime, inspect_device
+from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, find_port, json_values
 from kalitka_cli.suitability import (
-    TooLittleMemory,
-    Unsuitable,
+    InsufficientMemory,
+    UnsuitableBoard,
+    board_target,
     check_board,
     check_memory,
-    wanted,
 )
 from kalitka_hub.site.zone import posix_or_iana
 
@@ -42,7 +45,7 @@ _MAIN = "/main.py"
 _PINS = "/board.py"
 _SETTINGS = "/" + settings.FILE
 _CA = "/" + settings.FIELDS["server_ca"][0]
-_OF_THE_SITE = (_SETTINGS, _CA)  # not the firmware's: it is not stopped for them
+_SITE_FILES = (_SETTINGS, _CA)  # not the firmware's: it is not stopped for them
 _BLOCK = 4096  # bytes of flash that a file takes at least
 
 _PREPARE = """
@@ -96,16 +99,16 @@ _FAILED, _WRONG_INPUT, _REFUSED, _INTERRUPTED = 1, 2, 3, 130
 
 
 class InputError(Exception):
-    """What was given is wrong; nothing was touched. The message says what would be right."""
+    """An option or a file is wrong; nothing was touched. The message says what would be right."""
 
 
-class Refusal(Exception):
-    """This board cannot become such a reader; nothing was changed. The message says why."""
+class BoardRefused(Exception):
+    """The board cannot become such a reader; nothing was changed. The message says why."""
 
 
 @dataclass
-class Plan:
-    """What has to happen: paths to remove, folders to remove and to make, files to copy.
+class DeployPlan:
+    """The changes to make: paths to remove, folders to remove and to make, files to copy.
 
     image: what has to be in ROM, b"" if nothing has; image_changes: whether it has to be written.
     """
@@ -117,12 +120,12 @@ class Plan:
     image: bytes = b""
     image_changes: bool = False
     pins_kept: bool = False
-    same: int = 0
+    unchanged: int = 0
 
-    def space(self, device: Device) -> int:
+    def flash_needed(self, device: Device) -> int:
         """Return how many bytes of flash it needs beyond those that it frees."""
         freed = [device.files[path][0] for path in self.remove if path in device.files]
-        return _blocks(len(data) for data in self.copy.values()) - _blocks(freed)
+        return _flash_bytes(len(data) for data in self.copy.values()) - _flash_bytes(freed)
 
 
 def read_settings(path: Path) -> bytes:
@@ -172,12 +175,12 @@ def read_ca(path: Path) -> bytes:
         raise InputError(str(fault)) from None
 
 
-def doubt_about_ca(given: bytes, ca: bytes | None, device: Device) -> str:
+def ca_warning(new_settings: bytes, ca: bytes | None, device: Device) -> str:
     """Return in words why a reader with these settings could trust no server, "" if it can.
 
-    given: a settings file in which everything is right; ca: what goes to the device with it.
+    new_settings: the contents of a valid settings file; ca: the certificate that goes with it.
     """
-    found, _ = settings.parse(given)
+    found, _ = settings.parse(new_settings)
     if not found["server_url"].startswith("https://"):
         return ""
     file = found["server_ca"]
@@ -190,37 +193,37 @@ def doubt_about_ca(given: bytes, ca: bytes | None, device: Device) -> str:
 
 def make_plan(
     files: dict[str, bytes], device: Device, replace_pins: bool, image: bytes = b""
-) -> Plan:
+) -> DeployPlan:
     """Return what makes the device's firmware the one in `files` ({absolute path: contents}).
 
     image: of the device's ROM, if the package goes there. Without a main.py in `files` it is
     frozen into the device's MicroPython, and so is the package.
     """
-    plan = Plan(image=image, image_changes=bool(image) and device.image != _sha256(image))
-    changed = {path: data for path, data in files.items() if not _same(device, path, data)}
+    plan = DeployPlan(image=image, image_changes=bool(image) and device.image != _sha256(image))
+    changed = {path: data for path, data in files.items() if not _is_unchanged(device, path, data)}
     if _PINS in changed and _PINS in device.files and not replace_pins:
         del changed[_PINS]
         plan.pins_kept = True
     wanted_folders = {
         str(parent) for path in files for parent in PurePosixPath(path).parents if parent.name
     }
-    strangers = [path for path in device.files if path.startswith(_PACKAGE) and path not in files]
+    stale = [path for path in device.files if path.startswith(_PACKAGE) and path not in files]
     plan.folders = sorted(wanted_folders - device.folders)
     plan.folders_remove = sorted(device.folders - wanted_folders, reverse=True)
-    replaced = [path for path in changed if path in device.files and path not in _OF_THE_SITE]
+    replaced = [path for path in changed if path in device.files and path not in _SITE_FILES]
     firmware_changes = (
         plan.image_changes
-        or strangers
+        or stale
         or plan.folders_remove
-        or any(path not in _OF_THE_SITE for path in changed)
+        or any(path not in _SITE_FILES for path in changed)
     )
     if firmware_changes and _MAIN in files:
         # The old main.py must not start a half-new package.
         changed[_MAIN] = files[_MAIN]
         plan.remove.append(_MAIN)
-    plan.remove += sorted({*strangers, *replaced} - {_MAIN})
+    plan.remove += sorted({*stale, *replaced} - {_MAIN})
     plan.copy = dict(sorted(changed.items(), key=lambda item: (item[0] == _MAIN, item[0])))
-    plan.same = len(files) - len(changed) - plan.pins_kept
+    plan.unchanged = len(files) - len(changed) - plan.pins_kept
     return plan
 
 
@@ -231,40 +234,40 @@ def run(
     replace_pins: bool = False,
     ca_file: Path | None = None,
     console: Console | None = None,
-    patience: float = waiting.PATIENCE_S,
-    memory_matters: bool = True,
+    timeout: float = reader_restart.TIMEOUT_S,
+    require_memory: bool = True,
 ) -> int:
-    """Deploy, restart the reader and wait for its word, `patience` seconds at most (0: do not).
+    """Deploy, restart the reader and wait for its word, `timeout` seconds at most (0: do not).
 
-    memory_matters: whether a board is refused whose memory the reader does not fit into.
+    require_memory: whether a board is refused whose memory the reader does not fit into.
 
     Returns the exit status: 2 for wrong input, 1 for the device's trouble, 3 for a board that
     cannot work, and that of the first step which the reader did not take (`reader_report.STEPS`).
     """
     console = console or Console(highlight=False, soft_wrap=True)
     try:
-        mpremote, secure, why_not = _deploy(
-            port, board_name, settings_file, replace_pins, ca_file, memory_matters, console
+        mpremote, secure, memory_note = _deploy(
+            port, board_name, settings_file, replace_pins, ca_file, require_memory, console
         )
     except InputError as fault:
         return _fail(str(fault), _WRONG_INPUT)
-    except Refusal as fault:
+    except BoardRefused as fault:
         return _fail(str(fault), _REFUSED)
-    except (DeployError, BuildError) as fault:
+    except (DeviceError, BuildError) as fault:
         return _fail(str(fault), _FAILED)
     except KeyboardInterrupt:
         return _fail("interrupted; deploy again before the reader is used", _INTERRUPTED)
     try:
-        report = waiting.restart(mpremote, secure, patience, console)
-    except DeployError as fault:
+        report = reader_restart.restart_and_wait(mpremote, secure, timeout, console)
+    except DeviceError as fault:
         return _fail(str(fault), _FAILED)
     except KeyboardInterrupt:
         return _fail("not waited for any longer; the reader goes on", _INTERRUPTED)
     status = 0
     if report:
-        fault, status = waiting.tell(report, console)
+        fault, status = reader_restart.print_report(report, console)
         if status:
-            _fail(f"{fault}{why_not}", status)
+            _fail(f"{fault}{memory_note}", status)
     console.print(f"watch it: mpremote connect {escape(mpremote.port)} repl")
     return status
 
@@ -275,22 +278,22 @@ def _deploy(
     settings_file: Path | None,
     replace_pins: bool,
     ca_file: Path | None,
-    memory_matters: bool,
+    require_memory: bool,
     console: Console,
 ) -> tuple[Mpremote, bool | None, str]:
     # Returns the device's mpremote; whether its server is an https:// one, if that is known; and
     # what is to be added if the reader does not work.
     # Everything that can be refused is refused before the device is touched.
     try:
-        expected_arch = board(board_name)["ARCH"]
+        expected_arch = load_board(board_name)["ARCH"]
     except BuildError as fault:
         raise InputError(str(fault)) from None
-    given = read_settings(settings_file) if settings_file else None
+    new_settings = read_settings(settings_file) if settings_file else None
     ca = read_ca(ca_file) if ca_file else None
     mpremote = Mpremote(port or find_port())
     with console.status(f"asking the device at {mpremote.port} ..."):
-        device = look(mpremote, ["/boot.py", _MAIN, _PINS, *_OF_THE_SITE, _PACKAGE])
-    with _restarted_if_refused(mpremote):
+        device = inspect_device(mpremote, ["/boot.py", _MAIN, _PINS, *_SITE_FILES, _PACKAGE])
+    with _restart_if_refused(mpremote):
         check_runtime(device)
         version = ".".join(map(str, device.version))
         console.print(f"MicroPython {version} for {device.arch} at {escape(mpremote.port)}")
@@ -299,56 +302,60 @@ def _deploy(
                 f"[yellow]{board_name} says {expected_arch}; compiling for {device.arch}, "
                 "as the device says[/]"
             )
-        want = wanted(board_name)
-        check_board(device.board, want)
-        why_not = _check_memory(device, want.ethernet, memory_matters, console)
-        files = _files(board_name, device, console)
+        target = board_target(board_name)
+        check_board(device.board, target)
+        memory_note = _check_memory(device, target.ethernet, require_memory, console)
+        files = _files_for(board_name, device, console)
         check_format(files, device)
         image = b""
         if device.rom and not device.board.frozen:
-            image, files = rom.separate(files)
+            image, files = rom_image.split_package(files)
             if len(image) > device.rom:
-                raise DeployError(
+                raise DeviceError(
                     f"the firmware needs {_kib(len(image))} of ROM, the device's romfs partition "
                     f"has {_kib(device.rom)}"
                 )
-        if given is not None:
-            files[_SETTINGS] = given
-            if doubt := doubt_about_ca(given, ca, device):
-                console.print(f"[yellow]{escape(doubt)}[/]")
+        if new_settings is not None:
+            files[_SETTINGS] = new_settings
+            if warning := ca_warning(new_settings, ca, device):
+                console.print(f"[yellow]{escape(warning)}[/]")
         if ca is not None:
             files[_CA] = ca
         plan = make_plan(files, device, replace_pins, image)
-        if plan.space(device) > device.free:
-            raise DeployError(
-                f"the firmware needs {_kib(plan.space(device))} more flash, "
+        if plan.flash_needed(device) > device.free:
+            raise DeviceError(
+                f"the firmware needs {_kib(plan.flash_needed(device))} more flash, "
                 f"the device has {_kib(device.free)} free"
             )
-    _carry_out(plan, files, bool(device.board.frozen), mpremote, console)
-    return mpremote, device.secure if given is None else _is_secure(given), why_not
+    _execute(plan, files, bool(device.board.frozen), mpremote, console)
+    return (
+        mpremote,
+        device.secure if new_settings is None else _is_secure(new_settings),
+        memory_note,
+    )
 
 
-def _is_secure(given: bytes) -> bool | None:
+def _is_secure(new_settings: bytes) -> bool | None:
     # None without a server.
-    url = settings.parse(given)[0]["server_url"]
+    url = settings.parse(new_settings)[0]["server_url"]
     return url.startswith("https://") if url else None
 
 
-def _check_memory(device: Device, ethernet: bool, matters: bool, console: Console) -> str:
+def _check_memory(device: Device, ethernet: bool, required: bool, console: Console) -> str:
     # Return what is to be added if the reader does not work.
     install = "frozen" if device.board.frozen else "rom" if device.rom else "files"
     try:
         if words := check_memory(device.board, install, ethernet):
             console.print(f"  {escape(words)}")
-    except TooLittleMemory as fault:
-        if matters:
+    except InsufficientMemory as fault:
+        if required:
             raise
         console.print(f"[yellow]deployed all the same, as you asked: {escape(str(fault))}[/]")
         return "; this board's memory is too small for it, as said above"
     return ""
 
 
-def _files(board_name: str, device: Device, console: Console) -> dict[str, bytes]:
+def _files_for(board_name: str, device: Device, console: Console) -> dict[str, bytes]:
     frozen = device.board.frozen
     if not frozen:
         return _compile(board_name, device.arch, console)
@@ -361,8 +368,8 @@ def _files(board_name: str, device: Device, console: Console) -> dict[str, bytes
     return {_PINS: (BOARDS / board_name / "board.py").read_bytes()}
 
 
-def _carry_out(
-    plan: Plan, files: dict[str, bytes], frozen: bool, mpremote: Mpremote, console: Console
+def _execute(
+    plan: DeployPlan, files: dict[str, bytes], frozen: bool, mpremote: Mpremote, console: Console
 ) -> None:
     if plan.pins_kept:
         console.print(
@@ -377,7 +384,7 @@ def _carry_out(
     commands = []
     if plan.remove or plan.folders_remove or plan.folders:
         commands.append(
-            snippet(
+            exec_command(
                 _PREPARE,
                 REMOVE=plan.remove,
                 FOLDERS_REMOVE=plan.folders_remove,
@@ -391,14 +398,14 @@ def _carry_out(
     for path in plan.copy:
         if path == _MAIN:
             # Only behind files that have arrived as they are.
-            rest = {p: d for p, d in digests.items() if p not in (_MAIN, *_OF_THE_SITE)}
-            commands.append(snippet(_VERIFY, EXPECTED=rest, IMAGE=in_rom))
-        to = path + ".new" if path in _OF_THE_SITE else path
+            rest = {p: d for p, d in digests.items() if p not in (_MAIN, *_SITE_FILES)}
+            commands.append(exec_command(_VERIFY, EXPECTED=rest, IMAGE=in_rom))
+        to = path + ".new" if path in _SITE_FILES else path
         commands.append(["fs", "cp", "-f", path.lstrip("/"), ":" + to])
         if to != path:
             # At any moment there are the old settings or the new ones.
-            commands.append(snippet(_RENAME, OLD=to, NEW=path))
-    commands += [snippet(_VERIFY, EXPECTED=digests, IMAGE=in_rom), snippet(_IMPORT)]
+            commands.append(exec_command(_RENAME, OLD=to, NEW=path))
+    commands += [exec_command(_VERIFY, EXPECTED=digests, IMAGE=in_rom), exec_command(_IMPORT)]
     with tempfile.TemporaryDirectory(prefix="kalitka-deploy-") as folder:
         stage = Path(folder)
         for path, data in plan.copy.items():
@@ -406,14 +413,14 @@ def _carry_out(
             local.parent.mkdir(parents=True, exist_ok=True)
             local.write_bytes(data)
         (stage / _IMAGE).write_bytes(plan.image)
-        with _copying(plan, console) as on_line:
-            said = objects(_run_all(mpremote, commands, stage, on_line))
+        with _copy_progress(plan, console) as on_line:
+            output = json_values(_run_all(mpremote, commands, stage, on_line))
     try:
-        _judge(said, "" if frozen else _ROM + _PACKAGE if plan.image else _PACKAGE)
-    except DeployError:
+        _check_import(output, "" if frozen else _ROM + _PACKAGE if plan.image else _PACKAGE)
+    except DeviceError:
         mpremote.run(["reset"])
         raise
-    same = plan.same + bool(plan.image) - plan.image_changes
+    same = plan.unchanged + bool(plan.image) - plan.image_changes
     console.print(
         f"  {len(plan.copy) + plan.image_changes} copied, {same} already the same; verified"
     )
@@ -422,74 +429,74 @@ def _carry_out(
 def _run_all(
     mpremote: Mpremote, commands: list[list[str]], stage: Path, on_line: Callable[[str], None]
 ) -> list[str]:
-    said: list[str] = []
+    output: list[str] = []
 
-    def listen(line: str) -> None:
-        said.append(line)
+    def collect(line: str) -> None:
+        output.append(line)
         on_line(line)
 
     try:
-        return mpremote.run(*commands, cwd=stage, on_line=listen)
-    except DeployError:
-        wrong = [p for a in objects(said) if isinstance(a, dict) for p in a.get("wrong", ())]
+        return mpremote.run(*commands, cwd=stage, on_line=collect)
+    except DeviceError:
+        wrong = [p for a in json_values(output) if isinstance(a, dict) for p in a.get("wrong", ())]
         if wrong:
-            raise DeployError(
+            raise DeviceError(
                 f"these did not arrive as they were sent: {', '.join(wrong)}; deploy again"
             ) from None
         raise
 
 
-def _judge(said: list, package: str) -> None:
+def _check_import(output: list, package: str) -> None:
     # package: where it has to come from, "" for frozen.
-    found = next(answer for answer in said if isinstance(answer, dict) and "file" in answer)
+    found = next(answer for answer in output if isinstance(answer, dict) and "file" in answer)
     if found["frozen"] and not package:
         return
     if found["file"] == f"{package}/__init__.mpy" and found["version"] == VERSION:
         return
     where = "frozen into its MicroPython" if found["frozen"] else f"at {found['file']}"
     cure = "flash a stock MicroPython" if found["frozen"] else "remove that one"
-    raise DeployError(
+    raise DeviceError(
         f"the files are on the device, but a kalitka {found['version']} {where} comes before "
         f"them and is what runs; {cure}"
     )
 
 
 def _compile(board_name: str, arch: str | None, console: Console) -> dict[str, bytes]:
-    with _bar(console) as progress:
+    with _progress_bar(console) as progress:
         task = progress.add_task("compiling", total=None)
 
-        def tell(name: str) -> None:
+        def on_file(name: str) -> None:
             progress.update(task, advance=1, description=f"compiling {name}")
 
-        built = compile_firmware(board_name, arch, tell)
+        built = compile_firmware(board_name, arch, on_file)
         progress.update(task, description="compiled")
     console.print(f"  compiled {len(built)} files")
     return {"/" + path: data for path, data in built.items()}
 
 
 @contextlib.contextmanager
-def _copying(plan: Plan, console: Console) -> Iterator[Callable[[str], None]]:
-    # Yields what mpremote's lines are told to; it names a file when it begins with it.
-    with _bar(console) as progress:
+def _copy_progress(plan: DeployPlan, console: Console) -> Iterator[Callable[[str], None]]:
+    # Yields the callback for mpremote's lines, which name each file that it begins with.
+    with _progress_bar(console) as progress:
         task = progress.add_task("preparing", total=len(plan.copy) + plan.image_changes)
-        under_way = ""
+        copying = ""
 
         def done() -> None:
-            nonlocal under_way
-            if under_way:
-                progress.console.print(f"  copied {under_way}")
+            nonlocal copying
+            if copying:
+                progress.console.print(f"  copied {copying}")
                 progress.update(task, advance=1, description="verifying")
-            under_way = ""
+            copying = ""
 
         def on_line(line: str) -> None:
-            nonlocal under_way
+            nonlocal copying
             if line.startswith("cp "):
                 done()
-                under_way = "/" + line.split()[1]
-                progress.update(task, description=f"copying {under_way}")
+                copying = "/" + line.split()[1]
+                progress.update(task, description=f"copying {copying}")
             elif line.startswith("ROMFS0 partition"):
-                under_way = f"{_ROM}, {_kib(len(plan.image))}"
-                progress.update(task, description=f"copying {under_way}")
+                copying = f"{_ROM}, {_kib(len(plan.image))}"
+                progress.update(task, description=f"copying {copying}")
             elif line.startswith(("{", "ROMFS image deployed")):
                 done()
 
@@ -497,24 +504,24 @@ def _copying(plan: Plan, console: Console) -> Iterator[Callable[[str], None]]:
 
 
 @contextlib.contextmanager
-def _restarted_if_refused(mpremote: Mpremote) -> Iterator[None]:
-    # The device was stopped to be asked; as nothing was changed, it goes on as it was.
+def _restart_if_refused(mpremote: Mpremote) -> Iterator[None]:
+    # The device was stopped for the inspection; nothing was changed, so it goes on as it was.
     try:
         yield
-    except (DeployError, BuildError, Unsuitable) as fault:
-        with contextlib.suppress(DeployError):
+    except (DeviceError, BuildError, UnsuitableBoard) as fault:
+        with contextlib.suppress(DeviceError):
             mpremote.run(["reset"])
         if isinstance(fault, BuildError):
             raise
-        raise Refusal(str(fault)) from None
+        raise BoardRefused(str(fault)) from None
 
 
-def _bar(console: Console) -> Progress:
+def _progress_bar(console: Console) -> Progress:
     columns = TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn()
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _same(device: Device, path: str, data: bytes) -> bool:
+def _is_unchanged(device: Device, path: str, data: bytes) -> bool:
     return path in device.files and device.files[path][1] == _sha256(data)
 
 
@@ -526,7 +533,7 @@ def _kib(size: int) -> str:
     return f"{size // 1024} KiB"
 
 
-def _blocks(sizes: Iterable[int]) -> int:
+def _flash_bytes(sizes: Iterable[int]) -> int:
     return sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
 
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from textwrap import indent
 
+from kalitka_build.compiler import ARCHES
 from kalitka_cli import board_probe
-from kalitka_cli.board_probe import Board
-from kalitka_cli.build import ARCHES
-from kalitka_cli.mpremote import DeployError, Mpremote, objects, snippet
+from kalitka_cli.board_probe import BoardInfo
+from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, json_values
 
 _OLDEST = (1, 24)  # MicroPython
 
@@ -53,15 +53,15 @@ def rom_digest():
 # On the device. Prints an object a line: first what it is and what the board is, then [path, size,
 # sha256] of the firmware's files, [path] of its folders, what its ROM is, if it has one, of its
 # settings whether the server is an https:// one and nothing else, and at last the free bytes.
-_WHAT = """
+_IDENTIFY = """
 import sys, json
 it = sys.implementation
 version = list(it.version[:3])
 print(json.dumps({"name": it.name, "version": version, "mpy": getattr(it, "_mpy", 0)}))
 """
-_LOOK = """
+_LIST_FILES = """
 import os
-def look(path):
+def list_below(path):
     try:
         entry = os.stat(path)
     except OSError:
@@ -69,11 +69,11 @@ def look(path):
     if entry[0] & 0x4000:
         print(json.dumps([path]))
         for item in list(os.ilistdir(path)):
-            look(path + "/" + item[0])
+            list_below(path + "/" + item[0])
         return
     print(json.dumps([path, entry[6], digest(path)]))
 for path in PATHS:
-    look(path)
+    list_below(path)
 try:
     os.stat("/lib")
     print(json.dumps(["/lib"]))
@@ -91,8 +91,8 @@ except (OSError, ValueError, KeyError, TypeError, AttributeError):
 space = os.statvfs("/")
 print(json.dumps({"free": space[0] * space[3]}))
 """
-_ALL = board_probe.ASK + DIGEST + ROM + _LOOK
-_ASK = _WHAT + 'if it.name == "micropython":\n' + indent(_ALL, "    ")
+_INSPECT_MICROPYTHON = board_probe.PROBE + DIGEST + ROM + _LIST_FILES
+_INSPECT = _IDENTIFY + 'if it.name == "micropython":\n' + indent(_INSPECT_MICROPYTHON, "    ")
 
 
 @dataclass
@@ -112,27 +112,27 @@ class Device:
     folders: set[str] = field(default_factory=set)
     rom: int = 0
     image: str = ""
-    board: Board = field(default_factory=Board)
+    board: BoardInfo = field(default_factory=BoardInfo)
     secure: bool | None = None
 
     @property
     def arch(self) -> str | None:
-        """Its native-code architecture, as mpy-cross names it. Raises DeployError."""
+        """Its native-code architecture, as mpy-cross names it. Raises DeviceError."""
         number = self.mpy >> 10 & 15
         if number >= len(ARCHES):
-            raise DeployError(
+            raise DeviceError(
                 f"the device's architecture has the number {number}, which is unknown here"
             )
         return ARCHES[number]
 
 
-def look(mpremote: Mpremote, paths: list[str]) -> Device:
-    """Ask the device what it is and what it has at `paths` and below. Raises DeployError."""
-    answers = objects(mpremote.run(snippet(_ASK, PATHS=paths)))
-    said = next((answer for answer in answers if isinstance(answer, dict)), None)
-    if not said:
-        raise DeployError(f"the device at {mpremote.port} does not say what it is")
-    device = Device(said["name"], tuple(said["version"]), said["mpy"])
+def inspect_device(mpremote: Mpremote, paths: list[str]) -> Device:
+    """Return what the device is and its files at `paths` and below. Raises DeviceError."""
+    answers = json_values(mpremote.run(exec_command(_INSPECT, PATHS=paths)))
+    identity = next((answer for answer in answers if isinstance(answer, dict)), None)
+    if not identity:
+        raise DeviceError(f"the device at {mpremote.port} does not say what it is")
+    device = Device(identity["name"], tuple(identity["version"]), identity["mpy"])
     for answer in answers:
         if isinstance(answer, dict):
             device.free = answer.get("free", device.free)
@@ -140,7 +140,7 @@ def look(mpremote: Mpremote, paths: list[str]) -> Device:
             device.image = answer.get("image", device.image)
             device.secure = answer.get("secure", device.secure)
             if "facts" in answer:
-                device.board = board_probe.read(answer["facts"])
+                device.board = board_probe.parse_board(answer["facts"])
         elif len(answer) == 1:
             device.folders.add(answer[0])
         else:
@@ -149,16 +149,16 @@ def look(mpremote: Mpremote, paths: list[str]) -> Device:
 
 
 def check_runtime(device: Device) -> None:
-    """Raise DeployError unless the device runs a MicroPython that the firmware runs on."""
+    """Raise DeviceError unless the device runs a MicroPython that the firmware runs on."""
     if device.name != "micropython":
-        raise DeployError(f"the device runs no MicroPython but {device.name}")
+        raise DeviceError(f"the device runs no MicroPython but {device.name}")
     if device.version[:2] < _OLDEST:
         old, least = (".".join(map(str, v)) for v in (device.version, _OLDEST))
-        raise DeployError(f"MicroPython {old} is too old; flash {least} or later")
+        raise DeviceError(f"MicroPython {old} is too old; flash {least} or later")
 
 
 def check_format(files: dict[str, bytes], device: Device) -> None:
-    """Raise DeployError unless the device can load the .mpy files in `files`."""
+    """Raise DeviceError unless the device can load the .mpy files in `files`."""
     for path, data in files.items():
         if not path.endswith(".mpy"):
             continue
@@ -167,7 +167,7 @@ def check_format(files: dict[str, bytes], device: Device) -> None:
         if native:
             fits = fits and device.mpy >> 8 & 3 == data[2] & 3
         if not fits:
-            raise DeployError(
+            raise DeviceError(
                 f"the device loads .mpy files of version {device.mpy & 0xFF}."
                 f"{device.mpy >> 8 & 3}, but mpy-cross makes {version}.{data[2] & 3}: "
                 "flash a MicroPython that fits"

@@ -14,14 +14,14 @@ from rich.console import Console
 from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone, ZoneError
 from kalitka.table import codes
-from kalitka_cli.table_files import complain, shown
+from kalitka_cli.table_files import print_error, printable
 from kalitka_hub.site.zone import UnknownZone, posix_of, posix_or_iana
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _DAY = rules.DAY_MINUTES
 _EPOCH = datetime(1970, 1, 1)
 _AT = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)", re.ASCII)
-_FAR = 1500  # minutes: no offset from UTC is as large
+_MAX_OFFSET = 1500  # minutes: no offset from UTC is as large
 
 # What a rule of each kind looks like.
 _FORMS = {
@@ -32,8 +32,8 @@ _FORMS = {
 }
 
 
-class Wrong(Exception):
-    """What was asked for cannot be explained; the message says why, and what would be right."""
+class InvalidInput(Exception):
+    """An argument is invalid; the message says why, and what would be right."""
 
 
 @dataclass
@@ -53,32 +53,34 @@ def run(texts: list[str], at: str | None, tz: str | None, unit: str) -> int:
     UTC. unit: the setting `day_time_unit`. A time that exists twice is allowed if both are.
     """
     try:
-        packed = list(_packed(texts))
+        packed = list(_parse_rules(texts))
         zone = _zone(tz)
         moments = _moments(at, zone)
-    except Wrong as fault:
-        return complain(str(fault), 2)
+    except InvalidInput as fault:
+        return print_error(str(fault), 2)
     console = Console(highlight=False, soft_wrap=True)
     seconds = any(map(packing.needs_seconds, packed)) if unit == "auto" else unit == "second"
     for rule in packed:
         text = rules.text_of(rule).decode()
-        console.print(f"[bold]{text}[/]  {meaning(rule, seconds, zone)}")
+        console.print(f"[bold]{text}[/]  {describe_rule(rule, seconds, zone)}")
     for note in _notes(packed, unit, seconds):
         console.print(f"[dim]{note}[/]")
     console.print()
     place = "UTC; give --tz for another zone" if tz is None else zone.text
     if tz not in (None, zone.text):
         place = f"{tz}, for a reader {zone.text}"
-    console.print(f"time zone: {shown(place, console)}")
+    console.print(f"time zone: {printable(place, console)}")
     if len(moments) > 1:
         console.print(f"{moments[0].text[4:]} exists twice there: the clocks are put back.")
-    for note in _law(tz, zone, moments):
-        console.print(f"[yellow]{shown(note, console)}[/]")
-    return max([_judge(packed, seconds, zone, moment, at is None, console) for moment in moments])
+    for note in _zone_warning(tz, zone, moments):
+        console.print(f"[yellow]{printable(note, console)}[/]")
+    return max(
+        [_print_verdict(packed, seconds, zone, moment, at is None, console) for moment in moments]
+    )
 
 
-def meaning(rule: bytes, seconds: bool, zone: Zone) -> str:
-    """Say in words when a packed rule permits. Local times are those of `zone`."""
+def describe_rule(rule: bytes, seconds: bool, zone: Zone) -> str:
+    """Return in words when a packed rule permits. Local times are those of `zone`."""
     kind, *fields = rules.text_of(rule).decode().split("_")
     if kind == "9":
         return "always, even while the clock is not set" if fields[0] == "1" else "never"
@@ -88,14 +90,14 @@ def meaning(rule: bytes, seconds: bool, zone: Zone) -> str:
         dates = f"from {first} to {last}, both minutes included"
     if kind == "1":
         return dates
-    words = _hours(int(fields[0]), int(fields[1]), fields[2], seconds)
+    words = _describe_hours(int(fields[0]), int(fields[1]), fields[2], seconds)
     if kind == "3" or words.startswith("never"):
         return words
-    begun = ", whenever the window began" if "over midnight" in words else ""
-    return f"{words}; and only {dates}{begun}"
+    window_note = ", whenever the window began" if "over midnight" in words else ""
+    return f"{words}; and only {dates}{window_note}"
 
 
-def _hours(start: int, end: int, mask: str, seconds: bool) -> str:
+def _describe_hours(start: int, end: int, mask: str, seconds: bool) -> str:
     per_minute = rules.MINUTE if seconds else 1
     first, last = start // per_minute, end // per_minute
     if max(first, last) > _DAY:
@@ -107,7 +109,9 @@ def _hours(start: int, end: int, mask: str, seconds: bool) -> str:
         return "never: no day has a minute 24:00"
     exactly = ""
     if seconds and (start % 60 or end % 60 not in (0, 59)):
-        exactly = f" ({_clock(start)} to {_clock(end)}, and every minute that this touches)"
+        exactly = (
+            f" ({_exact_time(start)} to {_exact_time(end)}, and every minute that this touches)"
+        )
     days = _days(mask)
     if not over_midnight:
         last = min(last, _DAY - 1)
@@ -124,7 +128,7 @@ def _time(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
 
-def _clock(second: int) -> str:
+def _exact_time(second: int) -> str:
     return f"{_time(second // 60)}:{second % 60:02}"
 
 
@@ -157,7 +161,7 @@ def _notes(packed: list[bytes], unit: str, seconds: bool) -> Iterator[str]:
         )
 
 
-def _packed(texts: Iterable[str]) -> Iterator[bytes]:
+def _parse_rules(texts: Iterable[str]) -> Iterator[bytes]:
     seen: dict[str, None] = {}
     for text in texts:
         code, separator, rule = text.partition("_/")
@@ -167,7 +171,7 @@ def _packed(texts: Iterable[str]) -> Iterator[bytes]:
         else:
             rule = text.removeprefix("/")
         if len(seen) > 1:
-            raise Wrong(
+            raise InvalidInput(
                 f"these are rules of two codes, {' and '.join(seen)}: explain one at a time"
             )
         try:
@@ -175,22 +179,22 @@ def _packed(texts: Iterable[str]) -> Iterator[bytes]:
         except (rules.RuleError, UnicodeEncodeError) as fault:
             words = str(fault) if isinstance(fault, rules.RuleError) else "no text"
             forms = _FORMS.get(rule[:1]) or "; ".join(_FORMS.values())
-            raise Wrong(f"{text!r} is no rule: {words}; it looks like {forms}") from None
+            raise InvalidInput(f"{text!r} is no rule: {words}; it looks like {forms}") from None
 
 
 def _check_code(code: str, text: str) -> None:
     fault = codes.check(code.encode(errors="surrogateescape"))
     if fault:
-        raise Wrong(f"{text!r} is no line CODE_/RULE: {fault}")
+        raise InvalidInput(f"{text!r} is no line CODE_/RULE: {fault}")
 
 
 def _zone(tz: str | None) -> Zone:
     try:
         return Zone("UTC0" if tz is None else posix_or_iana(tz))
     except UnknownZone as fault:
-        raise Wrong(f"--tz: {fault}") from None
+        raise InvalidInput(f"--tz: {fault}") from None
     except ZoneError as fault:
-        raise Wrong(
+        raise InvalidInput(
             f"--tz: {tz!r} is no time zone: {fault}; write a name such as Europe/Moscow, or a "
             "POSIX string such as MSK-3"
         ) from None
@@ -206,24 +210,24 @@ def _moments(at: str | None, zone: Zone) -> list[Moment]:
             raise ValueError("it is not of this form")
         local = (datetime.fromisoformat(f"{match[1]} {match[2]}") - _EPOCH).total_seconds() // 60
     except ValueError as fault:
-        raise Wrong(
+        raise InvalidInput(
             f"--at: {at!r} is no local time: {fault}; it looks like 2026-11-22 09:30"
         ) from None
-    minutes = minutes_of(int(local), zone)
+    minutes = utc_minutes_of(int(local), zone)
     if not minutes:
-        raise Wrong(_skipped(at, int(local), zone))
+        raise InvalidInput(_skipped_time_message(at, int(local), zone))
     if minutes[0] < 0:
-        raise Wrong(f"--at: {at} lies before 1970, when the reader's time begins")
+        raise InvalidInput(f"--at: {at} lies before 1970, when the reader's time begins")
     return [_moment(minute, zone) for minute in minutes]
 
 
-def minutes_of(local: int, zone: Zone) -> list[int]:
+def utc_minutes_of(local: int, zone: Zone) -> list[int]:
     """Return the minutes since 1970 UTC at which the local time is `local`, minutes likewise.
 
     None where the clocks are put forward over it, two where they are put back.
     """
     offsets = set()
-    for minute in range(local - _FAR, local + _FAR):
+    for minute in range(local - _MAX_OFFSET, local + _MAX_OFFSET):
         zone.update(minute)
         offsets.add(zone.offset)
     return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
@@ -234,14 +238,14 @@ def _offset(minute: int, zone: Zone) -> int:
     return zone.offset
 
 
-def _skipped(at: str, local: int, zone: Zone) -> str:
+def _skipped_time_message(at: str, local: int, zone: Zone) -> str:
     # The clock goes from one minute to a later one: between them lies what there is not.
-    shut = next(
+    skipped_to = next(
         minute
-        for minute in range(local - _FAR, local + _FAR)
+        for minute in range(local - _MAX_OFFSET, local + _MAX_OFFSET)
         if minute + _offset(minute, zone) > local
     )
-    before, after = (decision.date_text(minute, zone) for minute in (shut - 1, shut))
+    before, after = (decision.date_text(minute, zone) for minute in (skipped_to - 1, skipped_to))
     return (
         f"--at: there is no {at} in {zone.text}: the clocks are put forward, and after {before} "
         f"comes {after}; give a time before or after that"
@@ -254,7 +258,7 @@ def _moment(minute: int, zone: Zone) -> Moment:
     return Moment(minute, zone.day_minute, zone.weekday, f"{day} {date}")
 
 
-def _law(tz: str | None, zone: Zone, moments: list[Moment]) -> Iterator[str]:
+def _zone_warning(tz: str | None, zone: Zone, moments: list[Moment]) -> Iterator[str]:
     # The string is right from now on; a moment of the past may have known another law.
     if tz in (None, zone.text):
         return
@@ -269,7 +273,7 @@ def _law(tz: str | None, zone: Zone, moments: list[Moment]) -> Iterator[str]:
         )
 
 
-def _judge(
+def _print_verdict(
     packed: list[bytes], seconds: bool, zone: Zone, moment: Moment, now: bool, console: Console
 ) -> int:
     rule_set = b""
@@ -278,21 +282,21 @@ def _judge(
     place = moment.minute, moment.day_minute, moment.weekday
     verdict = decision.Verdict()
     reason = verdict.decide(rule_set, 0, len(rule_set), seconds, *place)
-    when = f"{moment.text} {_ahead(moment.minute, zone)}{', now' if now else ''}"
+    when = f"{moment.text} {_utc_offset_text(moment.minute, zone)}{', now' if now else ''}"
     if reason == decision.ALLOWED:
         rule = rules.text_of(rule_set, verdict.rule).decode()
         console.print(f"{when}: [bold green]allowed[/], by {rule}")
         return 0
-    console.print(f"{when}: [bold red]denied: {_refusal(reason, verdict.when, zone)}[/]")
+    console.print(f"{when}: [bold red]denied: {_denial_text(reason, verdict.when, zone)}[/]")
     if len(packed) > 1:
         for rule in packed:
-            said = rules.evaluate(rule, 0, seconds, *place)
-            told = _refusal(said, rules.date_of(rule, 0, said), zone)
-            console.print(f"  {rules.text_of(rule).decode()}: {told}")
+            denial = rules.evaluate(rule, 0, seconds, *place)
+            text = _denial_text(denial, rules.date_of(rule, 0, denial), zone)
+            console.print(f"  {rules.text_of(rule).decode()}: {text}")
     return 1
 
 
-def _refusal(reason: int, when: int, zone: Zone) -> str:
+def _denial_text(reason: int, when: int, zone: Zone) -> str:
     words = decision.REASONS[reason]
     if not when:
         return words
@@ -300,6 +304,6 @@ def _refusal(reason: int, when: int, zone: Zone) -> str:
     return f"{words}, {edge} {decision.date_text(when, zone)}"
 
 
-def _ahead(minute: int, zone: Zone) -> str:
+def _utc_offset_text(minute: int, zone: Zone) -> str:
     offset = _offset(minute, zone)
     return f"(UTC{'-' if offset < 0 else '+'}{_time(abs(offset))})" if offset else "(UTC)"

@@ -9,9 +9,9 @@ from struct import Struct
 
 from littlefs import LittleFSError
 
-from kalitka_cli.build import board, board_names
-from kalitka_cli.log_entries import LogDamaged, NotALog
-from kalitka_sim import image
+from kalitka_build.boards import board_names, load_board
+from kalitka_cli.log_entries import LogCorruptionError, NotALog
+from kalitka_sim import littlefs_image
 
 _TABLE = 0x8000  # where the partition table is, and its largest size
 _TABLE_SIZE = 0xC00
@@ -26,20 +26,20 @@ _LITTLEFS = b"littlefs"
 _LITTLEFS_AT = 8
 
 
-def folder_of(data: bytes, folder: str) -> dict[str, bytes | None]:
+def read_folder(data: bytes, folder: str) -> dict[str, bytes | None]:
     """Return {path below the folder: contents} of a folder's files, None for an unreadable one.
 
-    data: the image. Raises NotALog if it is none, or has no such folder; LogDamaged.
+    data: the image. Raises NotALog if it is none, or has no such folder; LogCorruptionError.
     """
     fs = _file_system(data)
     try:
-        return image.folder_of(fs, folder)
+        return littlefs_image.read_folder(fs, folder)
     except FileNotFoundError:
         raise NotALog(
             f"its file system has no {folder}/: the reader has kept no access log yet"
         ) from None
     except LittleFSError as fault:
-        raise LogDamaged(
+        raise LogCorruptionError(
             f"its file system is damaged: {fault}; read the flash out once more"
         ) from None
 
@@ -52,14 +52,14 @@ def _file_system(data: bytes) -> bytes:
             continue
         found = data[at : at + size]
         if len(found) < size:
-            raise LogDamaged(
+            raise LogCorruptionError(
                 f"the image is cut: its file system ends at {at + size:#x}, the file at "
                 f"{len(data):#x}; read the whole flash out once more"
             )
         if not found.strip(b"\xff"):
             raise NotALog(f"its file system, at {at:#x}, is blank")
         return found
-    for described in map(board, board_names()):
+    for described in map(load_board, board_names()):
         at, size = described["VFS_OFFSET"], described["VFS_SIZE"]
         if _begins_littlefs(data[at : at + size]):
             return data[at : at + size]
@@ -70,7 +70,9 @@ def _file_system(data: bytes) -> bytes:
 
 
 def _begins_littlefs(data: bytes) -> bool:
-    return any(data.startswith(_LITTLEFS, block + _LITTLEFS_AT) for block in (0, image.BLOCK))
+    return any(
+        data.startswith(_LITTLEFS, block + _LITTLEFS_AT) for block in (0, littlefs_image.BLOCK)
+    )
 
 
 def _partitions(data: bytes) -> list[tuple[bytes, int, int]]:

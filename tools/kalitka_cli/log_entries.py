@@ -19,8 +19,8 @@ SMALL = ("mark", "id", *(f"tail{n}" for n in range(9)))
 _SEGMENT = re.compile(r"old/[0-9a-f]{8}")
 # Reading needs no size, but a Log does. It could be any.
 _SIZE = 512 * 1024
-# What the firmware's modules raise here on bytes that nobody wrote, whatever their checksums say.
-_RUBBISH = (ArithmeticError, LookupError, ValueError)
+# What the firmware's modules raise here on malformed bytes whose checksums are right.
+_MALFORMED = (ArithmeticError, LookupError, ValueError)
 
 _STATES = {
     entries.SCANNER: ("denied", "allowed"),
@@ -31,16 +31,16 @@ _STATES = {
 
 
 class NotALog(Exception):
-    """What was given is no reader's access log; the message says what is wrong with it."""
+    """The source is not the access log of a reader; the message says what is wrong with it."""
 
 
-class LogDamaged(Exception):
+class LogCorruptionError(Exception):
     """Nothing can be read of the log; the message says why."""
 
 
 @dataclass
-class Entry:
-    """What happened at the door. at: seconds since 1970 UTC, None if that is not known.
+class LogEntry:
+    """One event at the door. at: seconds since 1970 UTC, None if that is not known.
 
     code: what was scanned, or what stands for it; what is no printable character of UTF-8, and a
     backslash, is escaped as in Python. sent: whether the server has it.
@@ -56,18 +56,18 @@ class Entry:
 
 
 @dataclass
-class AccessLog:
-    """What the files say.
+class DecodedLog:
+    """The contents of a log's files.
 
     entries: oldest first. mark: the number of the newest that the server has. lost: how many
-    records gave way before the server had them. strange: records of a later firmware. id: the
+    records gave way before the server had them. unknown_records: of a later firmware. id: the
     log's name at our hub, "" if it is not known. damage: in words.
     """
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LogEntry] = field(default_factory=list)
     mark: int = 0
     lost: int = 0
-    strange: int = 0
+    unknown_records: int = 0
     id: str = ""
     damage: list[str] = field(default_factory=list)
 
@@ -77,12 +77,12 @@ def is_segment(name: str) -> bool:
     return bool(_SEGMENT.fullmatch(name))
 
 
-def first_in(segment: str) -> int:
+def first_number(segment: str) -> int:
     """Return the first number in a segment, by its name."""
     return int(segment.rpartition("/")[2], 16)
 
 
-def read(files: Mapping[str, bytes | None]) -> AccessLog:
+def decode_log(files: Mapping[str, bytes | None]) -> DecodedLog:
     """Read a log's files: {path below its folder: contents}, None for one that is unreadable.
 
     Segments may be left out from the oldest on. Raises NotALog if none of the files is a log's.
@@ -90,7 +90,7 @@ def read(files: Mapping[str, bytes | None]) -> AccessLog:
     known = {name: data for name, data in files.items() if name in SMALL or is_segment(name)}
     if not known:
         raise NotALog("this is no access log of a reader: there are no tail0, mark, old/00000001")
-    found = AccessLog()
+    found = DecodedLog()
     found.damage += [f"{name} cannot be read" for name, data in files.items() if data is None]
     # A log is small: all its records at once, since the time of one may stand in any later one.
     records: list[tuple[int, bytes]] = []
@@ -107,7 +107,7 @@ def read(files: Mapping[str, bytes | None]) -> AccessLog:
                     raise ValueError("no record is empty")
                 records.append((number, data))
             pieces = log.damaged
-        except _RUBBISH:
+        except _MALFORMED:
             found.damage.append("a page is none that the firmware writes: the rest is missing")
             pieces = 0
     if pieces:
@@ -121,7 +121,7 @@ def read(files: Mapping[str, bytes | None]) -> AccessLog:
     return found
 
 
-def _decode(records: list[tuple[int, bytes]], found: AccessLog) -> None:
+def _decode(records: list[tuple[int, bytes]], found: DecodedLog) -> None:
     # What to add to the uptimes of a session: the first word about it counts, as in the reader.
     offsets: dict[bytes, int] = {}
     for _, data in records:
@@ -133,7 +133,7 @@ def _decode(records: list[tuple[int, bytes]], found: AccessLog) -> None:
             continue
         fields = entries.decode(data)
         if not fields:
-            found.strange += 1
+            found.unknown_records += 1
             continue
         source, state, reason, seconds, code, session = fields
         at = seconds
@@ -142,7 +142,7 @@ def _decode(records: list[tuple[int, bytes]], found: AccessLog) -> None:
         if source != entries.SCANNER:
             code = entries.code_text(source, reason, code, plain=False)
         found.entries.append(
-            Entry(
+            LogEntry(
                 number,
                 at,
                 _text(code),

@@ -14,23 +14,23 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from kalitka.journal.access_log import FOLDER
-from kalitka_cli.log_entries import SMALL, NotALog, first_in, is_segment, read
-from kalitka_cli.mpremote import DeployError, Mpremote, find_port, objects, snippet
+from kalitka_cli.log_entries import SMALL, NotALog, decode_log, first_number, is_segment
+from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, find_port, json_values
 
 # What the device waits for a word from mpremote, which takes a second or two to begin.
-_PATIENCE_S = 30
-_BY_ITSELF = f"a reader that has power goes on by itself within {_PATIENCE_S} seconds"
-_PER_SECOND = 8000  # bytes of a file: a serial line carries 11,000, and base64 is a third longer
+_WATCHDOG_S = 30
+_WATCHDOG_HINT = f"a reader that has power goes on by itself within {_WATCHDOG_S} seconds"
+_BYTES_PER_SECOND = 8000  # of a file: a serial line carries 11,000, base64 is a third longer
 
 # On the device. Prints an object a line: {"files": {path: size}} of the folder, None if there is
 # none, then of the small files the pieces: [path, CRC-32 of the file up to
 # here, base64], or [path] where it cannot be read.
-_LOOK = """
+_LIST_AND_SEND_SMALL = """
 import json, os
 from binascii import b2a_base64, crc32
 try:
     from machine import WDT
-    feed = WDT(timeout=PATIENCE_MS).feed
+    feed = WDT(timeout=WATCHDOG_MS).feed
 except ImportError:
     def feed():
         pass
@@ -60,21 +60,21 @@ for path in SMALL:
     if path in (files or ()):
         send(path)
 """
-# If the reader has run since it was looked at, there is no `send`, and this fails.
+# If the reader has run since its files were listed, there is no `send`, and this fails.
 _SEND = """
 for path in PATHS:
     send(path)
 """
 
 
-def fetch(
+def fetch_log(
     port: str | None, last: int | None, unsent: bool, console: Console
 ) -> tuple[dict[str, bytes | None], bool]:
     """Return a reader's files, {path below the log's folder: contents}, and if it runs again.
 
     port: None for the only device. last, unsent: segments without one of the newest `last`
     entries, or with none that the server lacks, are left out. A file that the device cannot read
-    is None. console: is told what happens. Raises DeployError, NotALog.
+    is None. console: is told what happens. Raises DeviceError, NotALog.
     """
     mpremote = Mpremote(port or find_port())
     console.print(
@@ -84,25 +84,25 @@ def fetch(
     begun = time.monotonic()
     transfer = _Transfer(mpremote, console)
     try:
-        transfer.look()
-        while paths := transfer.wanted(last, unsent):
-            transfer.send(paths)
+        transfer.open()
+        while paths := transfer.next_segments(last, unsent):
+            transfer.fetch(paths)
     except BaseException as fault:
         stopped = _restart(mpremote)
-        if stopped and transfer.sizes and isinstance(fault, DeployError):
-            raise DeployError(f"{fault}; {_BY_ITSELF}") from None
+        if stopped and transfer.sizes and isinstance(fault, DeviceError):
+            raise DeviceError(f"{fault}; {_WATCHDOG_HINT}") from None
         raise
     stopped = _restart(mpremote)
     if stopped:
-        console.print(f"[red]the reader was not restarted: {escape(stopped)}; {_BY_ITSELF}[/]")
+        console.print(f"[red]the reader was not restarted: {escape(stopped)}; {_WATCHDOG_HINT}[/]")
     else:
-        stood = time.monotonic() - begun
-        console.print(f"restarted the reader; the gate stood still for {stood:.0f} s")
+        stopped_for = time.monotonic() - begun
+        console.print(f"restarted the reader; the gate stood still for {stopped_for:.0f} s")
     return transfer.files, not stopped
 
 
 class _Transfer:
-    """What has come from a device that is stopped, and stays so.
+    """The transfer of a log from a device that is stopped, and stays so.
 
     sizes: of all files of the log, {path: bytes}. files: those that have come, {path: contents}.
     """
@@ -113,11 +113,11 @@ class _Transfer:
         self.sizes: dict[str, int] = {}
         self.files: dict[str, bytes | None] = {}
 
-    def look(self) -> None:
-        """Stop the device; bring what every log is read with. Raises DeployError, NotALog."""
-        values = {"FOLDER": f"/{FOLDER}/", "SMALL": SMALL, "PATIENCE_MS": _PATIENCE_S * 1000}
-        said = objects(self._mpremote.run(snippet(_LOOK, **values)))
-        found = next((a["files"] for a in said if isinstance(a, dict) and "files" in a), None)
+    def open(self) -> None:
+        """Stop the device, list the files, fetch the small ones. Raises DeviceError, NotALog."""
+        values = {"FOLDER": f"/{FOLDER}/", "SMALL": SMALL, "WATCHDOG_MS": _WATCHDOG_S * 1000}
+        output = json_values(self._mpremote.run(exec_command(_LIST_AND_SEND_SMALL, **values)))
+        found = next((a["files"] for a in output if isinstance(a, dict) and "files" in a), None)
         if found is None:
             raise NotALog(
                 f"the reader at {self._mpremote.port} has no /{FOLDER}: its firmware keeps no "
@@ -126,10 +126,10 @@ class _Transfer:
         self.sizes = {
             path: size for path, size in found.items() if path in SMALL or is_segment(path)
         }
-        self._take(said, [path for path in SMALL if path in found])
+        self._store(output, [path for path in SMALL if path in found])
 
-    def wanted(self, last: int | None, unsent: bool) -> list[str]:
-        """Return which segments to send next, newest first; none if all that is needed is here."""
+    def next_segments(self, last: int | None, unsent: bool) -> list[str]:
+        """Return the segments to fetch next, newest first; none if no more are needed."""
         segments = sorted(filter(is_segment, self.sizes))
         missing = [path for path in segments if path not in self.files]
         if not missing or not (last or unsent):
@@ -137,53 +137,53 @@ class _Transfer:
         # Without the newest one it is not known which of the tails are rubbish.
         if len(missing) == len(segments):
             return missing[-1:]
-        edge = first_in(segments[len(missing)])
-        here = read(self.files)
+        edge = first_number(segments[len(missing)])
+        here = decode_log(self.files)
         floor = here.mark + 1 if unsent else 0
         count = sum(entry.number >= floor for entry in here.entries)
         more: list[str] = []
         # Not every number is that of an entry: if these are too few, there is another round.
         while missing and edge > floor and (last is None or count < last):
             more.append(missing.pop())
-            count += edge - first_in(more[-1])
-            edge = first_in(more[-1])
+            count += edge - first_number(more[-1])
+            edge = first_number(more[-1])
         return more
 
-    def send(self, paths: list[str]) -> None:
-        """Bring these. Raises DeployError."""
+    def fetch(self, paths: list[str]) -> None:
+        """Fetch these files. Raises DeviceError."""
         total = sum(self.sizes[path] for path in paths)
-        seconds = -(-total // _PER_SECOND)
+        seconds = -(-total // _BYTES_PER_SECOND)
         self._console.print(f"reading {total / 1024:.0f} KiB of it takes up to {seconds} s")
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True)
         quiet = not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=quiet) as progress:
             task = progress.add_task("reading the log", total=total)
-            said = self._mpremote.run(
+            output = self._mpremote.run(
                 ["resume"],  # no soft reset
-                snippet(_SEND, PATHS=paths),
+                exec_command(_SEND, PATHS=paths),
                 on_line=lambda line: progress.advance(task, len(line) * 3 // 4),
             )
-        self._take(objects(said), paths)
+        self._store(json_values(output), paths)
 
-    def _take(self, said: list, paths: list[str]) -> None:
+    def _store(self, output: list, paths: list[str]) -> None:
         for path in paths:
-            pieces = [piece for piece in said if isinstance(piece, list) and piece[:1] == [path]]
-            self.files[path] = None if [path] in pieces else self._whole(path, pieces)
+            pieces = [piece for piece in output if isinstance(piece, list) and piece[:1] == [path]]
+            self.files[path] = None if [path] in pieces else self._joined(path, pieces)
 
-    def _whole(self, path: str, pieces: list[list]) -> bytes:
+    def _joined(self, path: str, pieces: list[list]) -> bytes:
         try:
             data = b"".join(b64decode(text) for _, _, text in pieces)
             if len(data) == self.sizes[path] and crc32(data) == (pieces[-1][1] if pieces else 0):
                 return data
         except (ValueError, TypeError):
             pass  # a line that was damaged on its way, and still an object
-        raise DeployError(f"{FOLDER}/{path} did not arrive as it was sent; try again")
+        raise DeviceError(f"{FOLDER}/{path} did not arrive as it was sent; try again")
 
 
 def _restart(mpremote: Mpremote) -> str:
     # Returns why it failed, "" if it did not.
     try:
         mpremote.run(["reset"])
-    except DeployError as fault:
+    except DeviceError as fault:
         return str(fault)
     return ""

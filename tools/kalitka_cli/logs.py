@@ -24,9 +24,9 @@ from rich.text import Text
 from kalitka.access.timezone import Zone
 from kalitka.journal.access_log import FOLDER
 from kalitka_cli import flash_image, log_over_usb
-from kalitka_cli.log_entries import AccessLog, Entry, LogDamaged, NotALog, read
-from kalitka_cli.mpremote import DeployError
-from kalitka_cli.table_files import complain
+from kalitka_cli.log_entries import DecodedLog, LogCorruptionError, LogEntry, NotALog, decode_log
+from kalitka_cli.mpremote import DeviceError
+from kalitka_cli.table_files import print_error
 from kalitka_hub.faults import Refused
 from kalitka_hub.site.zone import check_zone
 
@@ -37,7 +37,7 @@ _CODE_WIDTH = 40  # a longer one shifts the rest of its line
 _AT_ONCE = 200  # lines
 
 # Gives the minutes east of UTC that hold at so many seconds since 1970 UTC.
-_Offset = Callable[[int], int]
+_UtcOffset = Callable[[int], int]
 
 
 def run(
@@ -58,30 +58,30 @@ def run(
     name = str(source) if source else "the log"
     runs_again = True
     try:
-        offset = _offset_of(tz)
+        offset = _utc_offset_of(tz)
         if source:
-            files = _files_of(source)
+            files = _read_files(source)
         else:
-            files, runs_again = log_over_usb.fetch(port, last, unsent, console)
-        log = read(files)
+            files, runs_again = log_over_usb.fetch_log(port, last, unsent, console)
+        log = decode_log(files)
     except Refused as fault:
-        return complain(f"--tz: {fault}", 2)
+        return print_error(f"--tz: {fault}", 2)
     except NotALog as fault:
-        return complain(f"{name}: {fault}" if source else str(fault), 2)
-    except LogDamaged as fault:
-        return complain(f"{name}: {fault}", 1)
-    except DeployError as fault:
-        return complain(str(fault), 1)
+        return print_error(f"{name}: {fault}" if source else str(fault), 2)
+    except LogCorruptionError as fault:
+        return print_error(f"{name}: {fault}", 1)
+    except DeviceError as fault:
+        return print_error(str(fault), 1)
     except OSError as fault:
-        return complain(f"{name}: {fault.strerror or fault}", 2)
+        return print_error(f"{name}: {fault.strerror or fault}", 2)
     except KeyboardInterrupt:
-        return complain("interrupted", 130)
+        return print_error("interrupted", 130)
     chosen = [entry for entry in log.entries if not (unsent and entry.sent)]
     if last:
         chosen = chosen[-last:]
     try:
         if output_format == "table":
-            _show(chosen, log, offset, tz or "UTC")
+            _print_table(chosen, log, offset, tz or "UTC")
         else:
             lines = _csv_lines if output_format == "csv" else _json_lines
             typer.echo("".join(lines(chosen, offset)).encode(), nl=False)
@@ -91,13 +91,13 @@ def run(
     except OSError as fault:
         # What is still held back would fail once more at the very end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return complain(f"the output cannot be written: {fault.strerror or fault}", 1)
-    return max(_tell(log, name), 0 if runs_again else 1)
+        return print_error(f"the output cannot be written: {fault.strerror or fault}", 1)
+    return max(_print_warnings(log, name), 0 if runs_again else 1)
 
 
-def _files_of(path: Path) -> dict[str, bytes | None]:
+def _read_files(path: Path) -> dict[str, bytes | None]:
     if not path.is_dir():
-        return flash_image.folder_of(path.read_bytes(), FOLDER)
+        return flash_image.read_folder(path.read_bytes(), FOLDER)
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
     files: dict[str, bytes | None] = {}
     for file in [*folder.glob("*"), *folder.glob("old/*")]:
@@ -109,7 +109,7 @@ def _files_of(path: Path) -> dict[str, bytes | None]:
     return files
 
 
-def _offset_of(tz: str | None) -> _Offset:
+def _utc_offset_of(tz: str | None) -> _UtcOffset:
     # Raises Refused. A name's zone is asked itself: the entries are of the past, and its string
     # holds only from now on.
     posix = check_zone("UTC0" if tz is None else tz)
@@ -134,7 +134,7 @@ def _local(at: int, minutes: int) -> str:
     return (_EPOCH + timedelta(seconds=at, minutes=minutes)).isoformat()
 
 
-def _iso(at: int | None, offset: _Offset) -> str | None:
+def _iso(at: int | None, offset: _UtcOffset) -> str | None:
     if at is None:
         return None
     minutes = offset(at)
@@ -143,32 +143,32 @@ def _iso(at: int | None, offset: _Offset) -> str | None:
     return f"{_local(at, minutes)}{sign}{hours:02}:{rest:02}"
 
 
-def _values(entry: Entry, time: str | None) -> tuple:
+def _values(entry: LogEntry, time: str | None) -> tuple:
     # In the order of the columns.
-    said = entry.code, entry.state, entry.reason, entry.source
-    return (entry.number, time, *said, entry.sent)
+    texts = entry.code, entry.state, entry.reason, entry.source
+    return (entry.number, time, *texts, entry.sent)
 
 
-def _json_lines(entries: list[Entry], offset: _Offset) -> Iterator[str]:
+def _json_lines(entries: list[LogEntry], offset: _UtcOffset) -> Iterator[str]:
     for entry in entries:
         values = _values(entry, _iso(entry.at, offset))
         yield json.dumps(dict(zip(_COLUMNS, values, strict=True)), ensure_ascii=False) + "\n"
 
 
-def _csv_lines(entries: list[Entry], offset: _Offset) -> Iterator[str]:
+def _csv_lines(entries: list[LogEntry], offset: _UtcOffset) -> Iterator[str]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for entry in entries:
-        number, time, code, *said, sent = _values(entry, _iso(entry.at, offset))
+        number, time, code, *texts, sent = _values(entry, _iso(entry.at, offset))
         code = code.replace(";", r"\x3b")
         if code and code[0] in _FORMULA:
             code = "'" + code
-        writer.writerow((number, time or "", code, *said, "yes" if sent else "no"))
+        writer.writerow((number, time or "", code, *texts, "yes" if sent else "no"))
     yield text.getvalue()
 
 
-def _show(entries: list[Entry], log: AccessLog, offset: _Offset, place: str) -> None:
+def _print_table(entries: list[LogEntry], log: DecodedLog, offset: _UtcOffset, place: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     rows = [_COLUMNS, *(_cells(entry, offset) for entry in entries)]
     # A table of rich's own takes half a minute for a full log.
@@ -188,12 +188,12 @@ def _show(entries: list[Entry], log: AccessLog, offset: _Offset, place: str) -> 
     console.print(Text(_printable(summary, console), "dim"))
 
 
-def _cells(entry: Entry, offset: _Offset) -> tuple[str, ...]:
+def _cells(entry: LogEntry, offset: _UtcOffset) -> tuple[str, ...]:
     time = "clock not set"
     if entry.at is not None:
         time = _local(entry.at, offset(entry.at)).replace("T", " ")
-    number, _, *said, sent = _values(entry, time)
-    return (str(number), time, *said, "yes" if sent else "no")
+    number, _, *texts, sent = _values(entry, time)
+    return (str(number), time, *texts, "yes" if sent else "no")
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:
@@ -205,20 +205,20 @@ def _printable(text: str, console: Console) -> str:
     return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
 
 
-def _tell(log: AccessLog, name: str) -> int:
+def _print_warnings(log: DecodedLog, name: str) -> int:
     # What is missing or not understood, on stderr. Returns the exit status.
     if log.lost:
-        complain(
+        print_error(
             f"{name}: up to {log.lost} entries gave way before the server had them: the log was "
             "full",
             0,
         )
-    if log.strange:
-        complain(
-            f"{name}: left out {log.strange} records of a later firmware: read it with that "
-            "version's kalitka logs",
+    if log.unknown_records:
+        print_error(
+            f"{name}: left out {log.unknown_records} records of a later firmware: read it with "
+            "that version's kalitka logs",
             0,
         )
     for damage in log.damage:
-        complain(f"{name}: {damage}", 1)
+        print_error(f"{name}: {damage}", 1)
     return 1 if log.damage else 0

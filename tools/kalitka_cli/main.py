@@ -51,9 +51,9 @@ def demo(
     ] = None,
 ) -> None:
     """Show the reader's whole job: a hub, three virtual readers, every decision checked."""
-    from kalitka_cli import demo as play
+    from kalitka_cli import demo as demo_command
 
-    raise typer.Exit(play.run(svg=svg))
+    raise typer.Exit(demo_command.run(svg=svg))
 
 
 @app.command()
@@ -122,17 +122,17 @@ def deploy(
     ready; 5: lacks memory; 6: has no network; 7: has no TLS with its server; 8: has not synced.
     130: Ctrl-C; while it is waited for, the reader goes on.
     """
-    from kalitka_cli import deploy as carrier
+    from kalitka_cli import deploy as deploy_command
 
     raise typer.Exit(
-        carrier.run(
+        deploy_command.run(
             port,
             board,
             settings,
             replace_pins,
             ca,
-            patience=wait,
-            memory_matters=not without_enough_memory,
+            timeout=wait,
+            require_memory=not without_enough_memory,
         )
     )
 
@@ -179,14 +179,16 @@ def sim(
 
     The site's secret is taken from the environment: KALITKA_HUB_SECRET.
     """
-    from kalitka_cli import sim as table
+    from kalitka_cli import sim as sim_command
 
     if pty and (server or reader or zone or ca):
         raise typer.BadParameter("a blank board has no settings: --pty goes with --folder only")
     if pty:
-        raise typer.Exit(table.run_board(folder, board or "", memory))
-    by = board or READER_BOARD
-    raise typer.Exit(table.run_reader(folder, server, reader, zone, poll_seconds, ca, by))
+        raise typer.Exit(sim_command.run_board(folder, board or "", memory))
+    reader_board = board or READER_BOARD
+    raise typer.Exit(
+        sim_command.run_reader(folder, server, reader, zone, poll_seconds, ca, reader_board)
+    )
 
 
 @app.command()
@@ -217,9 +219,9 @@ def explain(
 
     Exit status 0: allowed; 1: denied; 2: a rule, the time or the zone is wrong.
     """
-    from kalitka_cli import explain as words
+    from kalitka_cli import explain as explain_command
 
-    raise typer.Exit(words.run(rules, at, tz, unit))
+    raise typer.Exit(explain_command.run(rules, at, tz, unit))
 
 
 @app.command()
@@ -259,11 +261,11 @@ def logs(
 
     Exit status 0; 1: something is damaged, or the device fails; 2: FROM is no log.
     """
-    from kalitka_cli import logs as log_book
+    from kalitka_cli import logs as logs_command
 
     if source and port:
         raise typer.BadParameter("a log comes from FROM or over USB: --port goes without FROM")
-    raise typer.Exit(log_book.run(source, port, output_format, last, unsent, tz))
+    raise typer.Exit(logs_command.run(source, port, output_format, last, unsent, tz))
 
 
 @tables.command()

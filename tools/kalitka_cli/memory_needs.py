@@ -9,19 +9,19 @@ not as large as the reader needs it.
 from dataclasses import dataclass
 
 _KIB = 1024
-_PSRAM = 1024 * _KIB  # a region this large lies outside of the chip: none inside has so much
+_PSRAM_MIN = 1024 * _KIB  # a region this large lies outside of the chip: none inside has so much
 
 
 @dataclass(frozen=True)
-class Install:
-    """One way of having the firmware on a board.
+class InstallMethod:
+    """A way of installing the firmware on a board.
 
-    words: as in "the reader needs more, ...". heap: bytes, the smallest heap of Python that takes
-    a full sync of 10,000 codes and another one that replaces it. idle: bytes in use with a TLS
-    connection up.
+    description: as in "the reader needs more, ...". heap: bytes, the smallest heap of Python that
+    takes a full sync of 10,000 codes and another one that replaces it. idle: bytes in use with a
+    TLS connection up.
     """
 
-    words: str
+    description: str
     heap: int
     idle: int
 
@@ -29,15 +29,15 @@ class Install:
 # Measured on 32 bits (MicroPython's unix port, x86, the fakes of the hardware taken off) with the
 # firmware of November 2026. Whoever makes the firmware smaller or larger measures anew.
 INSTALLS = {
-    "files": Install("as .mpy files", 149 * _KIB, 94_496),
-    "rom": Install("in a ROM partition", 89 * _KIB, 52_496),
-    "frozen": Install("frozen into MicroPython", 66 * _KIB, 33_296),
+    "files": InstallMethod("as .mpy files", 149 * _KIB, 94_496),
+    "rom": InstallMethod("in a ROM partition", 89 * _KIB, 52_496),
+    "frozen": InstallMethod("frozen into MicroPython", 66 * _KIB, 33_296),
 }
 
 
 @dataclass(frozen=True)
-class Share:
-    """What something takes of the chip's memory: bytes, at least and at most."""
+class MemoryShare:
+    """The memory of the chip that one part takes: bytes, at least and at most."""
 
     least: int
     most: int
@@ -45,10 +45,10 @@ class Share:
 
 # From a model of the IDF's memory, not seen on a chip. TLS: while it shakes hands, when it takes
 # most; its largest piece is a buffer for one record of 16 KiB.
-WIFI = Share(38_000, 50_000)
-ETHERNET = Share(15_000, 15_000)  # the driver's buffers, and an estimate for the rest
-LWIP = Share(5_000, 5_000)
-TLS = Share(27_500, 27_500)
+WIFI = MemoryShare(38_000, 50_000)
+ETHERNET = MemoryShare(15_000, 15_000)  # the driver's buffers, and an estimate for the rest
+LWIP = MemoryShare(5_000, 5_000)
+TLS = MemoryShare(27_500, 27_500)
 TLS_PIECE = 16_700
 
 # What a chip has before Python's heap is made, at least: if less is left, the network's hardware
@@ -57,7 +57,7 @@ _BEFORE_HEAP = {"ESP32": 155_000, "ESP32S3": 255_000, "ESP32C6": 255_000}
 
 
 @dataclass(frozen=True)
-class Memory:
+class BoardMemory:
     """What a board said about its memory.
 
     heap: bytes of Python's heap before it has grown. regions: (bytes, free bytes, largest free
@@ -72,12 +72,12 @@ class Memory:
     @property
     def psram(self) -> int:
         """Bytes of PSRAM that this MicroPython uses, 0 if it uses none."""
-        return sum(size for size, _, _ in self.regions if size >= _PSRAM)
+        return sum(size for size, _, _ in self.regions if size >= _PSRAM_MIN)
 
     @property
-    def inside(self) -> int:
+    def internal_free(self) -> int:
         """Bytes free in the chip itself."""
-        return sum(free for size, free, _ in self.regions if size < _PSRAM)
+        return sum(free for size, free, _ in self.regions if size < _PSRAM_MIN)
 
     @property
     def largest(self) -> int:
@@ -87,7 +87,7 @@ class Memory:
     @property
     def shared(self) -> int:
         """Bytes that Python and the IDF share on a chip without PSRAM."""
-        return self.inside + self.heap
+        return self.internal_free + self.heap
 
     @property
     def network_on(self) -> bool:
@@ -96,8 +96,8 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether the reader fits.
+class MemoryBudget:
+    """The memory that a reader needs, against what the board has.
 
     need: {what needs it: (bytes at least, bytes at most)}. have: bytes that there are for these.
     """
@@ -112,11 +112,11 @@ class Verdict:
 
     @property
     def tight(self) -> bool:
-        """Whether it fits only then."""
+        """Whether it fits only if each takes the least that it does."""
         return self.fits and self._total(1) > self.have
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The sum in words."""
         parts = ", ".join(f"{name} {_range(*share)}" for name, share in self.need.items())
         total = _range(self._total(0), self._total(1))
@@ -126,8 +126,10 @@ class Verdict:
         return sum(share[which] for share in self.need.values())
 
 
-def judge(memory: Memory, install: Install, ethernet: bool = False) -> Verdict:
-    """Return whether a reader with TLS, so installed, fits; a full sync included.
+def memory_budget(
+    memory: BoardMemory, install: InstallMethod, ethernet: bool = False
+) -> MemoryBudget:
+    """Return what a reader with TLS needs, so installed, a full sync included.
 
     ethernet: whether its network is a cable; otherwise it is Wi-Fi.
     """
@@ -137,16 +139,16 @@ def judge(memory: Memory, install: Install, ethernet: bool = False) -> Verdict:
         network = {name: (share.least, share.most), "lwIP": (LWIP.least, LWIP.most)}
     if memory.psram:
         # Python, and the large pieces of TLS, lie in PSRAM; the radio cannot.
-        return Verdict(network, memory.inside)
-    heap = grown(memory.heap, install.heap)
+        return MemoryBudget(network, memory.internal_free)
+    heap = heap_after_growth(memory.heap, install.heap)
     python = "Python's heap"
     if heap > memory.heap:
         python += f", doubled from {memory.heap:,} to hold {install.heap:,}:"
     tls = {"a TLS handshake": (TLS.least, TLS.most)}
-    return Verdict({python: (heap, heap), **network, **tls}, memory.shared)
+    return MemoryBudget({python: (heap, heap), **network, **tls}, memory.shared)
 
 
-def grown(heap: int, need: int) -> int:
+def heap_after_growth(heap: int, need: int) -> int:
     """Return the bytes of a heap that began with `heap` when it holds `need`: it doubles."""
     if heap <= 0:
         return need

@@ -1,4 +1,4 @@
-"""The real `mpremote` as a process: commands run on a device at a port, its faults in words."""
+"""The real `mpremote` as a process: runs commands on a device at a port, explains its errors."""
 
 import contextlib
 import json
@@ -17,11 +17,11 @@ import serial
 
 # mpremote itself waits up to ten seconds, several times, for a board that does not answer. A
 # file of 20 KiB takes some ten seconds over a serial line.
-_SILENCE_S = 60
-_LOOK_S = 0.2  # between two looks whether there is anything left to wait for
+_TIMEOUT_S = 60
+_POLL_S = 0.2  # between two checks of the condition that ends a wait
 
 
-class DeployError(Exception):
+class DeviceError(Exception):
     """The device could not be served; the message says why and what to do."""
 
 
@@ -39,23 +39,23 @@ class Mpremote:
     ) -> list[str]:
         """Run commands one after the other in one session, which begins with a soft reset.
 
-        Returns the lines it printed; `on_line` is told each as it comes. Raises DeployError.
+        Returns the lines it printed; `on_line` gets each as it comes. Raises DeviceError.
         """
-        said: list[str] = []
-        faults: list[str] = []
+        output: list[str] = []
+        errors: list[str] = []
         with self._process(commands, cwd) as process:
             try:
-                output = _Output(process)
-                while news := output.next(_SILENCE_S):
-                    line, is_fault = news
-                    (faults if is_fault else said).append(line)
-                    if not is_fault:
+                lines = _Output(process)
+                while item := lines.next(_TIMEOUT_S):
+                    line, is_error = item
+                    (errors if is_error else output).append(line)
+                    if not is_error:
                         on_line(line)
             except queue.Empty:
-                raise DeployError(self._no_answer()) from None
+                raise DeviceError(self._no_answer()) from None
         if process.returncode:
-            raise DeployError(self._explain(faults, said))
-        return said
+            raise DeviceError(self._explain(errors, output))
+        return output
 
     def watch(
         self,
@@ -67,27 +67,27 @@ class Mpremote:
         """As `run`, but the last command leaves the device printing, as a reset does.
 
         `until` is asked after each line and several times a second; once it says so, this returns
-        what was printed and the device goes on as it is. Raises DeployError if mpremote ends
+        what was printed and the device goes on as it is. Raises DeviceError if mpremote ends
         before that.
         """
-        said: list[str] = []
-        faults: list[str] = []
+        output: list[str] = []
+        errors: list[str] = []
         with self._process(commands, cwd) as process:
-            output = _Output(process)
+            lines = _Output(process)
             while not until():
                 try:
-                    news = output.next(_LOOK_S)
+                    item = lines.next(_POLL_S)
                 except queue.Empty:
                     continue
-                if not news:
+                if not item:
                     break
-                line, is_fault = news
-                (faults if is_fault else said).append(line)
-                if not is_fault:
+                line, is_error = item
+                (errors if is_error else output).append(line)
+                if not is_error:
                     on_line(line)
             else:
-                return said
-        raise DeployError(self._explain(faults, said))
+                return output
+        raise DeviceError(self._explain(errors, output))
 
     @contextlib.contextmanager
     def _process(
@@ -119,8 +119,8 @@ class Mpremote:
             "and is it the right port?"
         )
 
-    def _explain(self, faults: list[str], said: list[str]) -> str:
-        everything = "\n".join([*said, *faults])
+    def _explain(self, errors: list[str], output: list[str]) -> str:
+        everything = "\n".join([*output, *errors])
         if "failed to access" in everything:
             return self._no_access()
         if "could not enter raw repl" in everything:
@@ -130,7 +130,7 @@ class Mpremote:
         lost = ("SerialException", "Input/output error", "termios.error", "OSError: [Errno 5]")
         if any(sign in everything for sign in lost):
             return f"the connection at {self.port} was lost; plug it in and try again"
-        last = next((line for line in reversed([*said, *faults]) if line.strip()), "no reason")
+        last = next((line for line in reversed([*output, *errors]) if line.strip()), "no reason")
         return f"mpremote failed at {self.port}: {last.strip()}"
 
     def _no_access(self) -> str:
@@ -145,25 +145,25 @@ class Mpremote:
         return f"{self.port} cannot be opened; close what uses it, such as another mpremote"
 
 
-def listen(port: str, until: Callable[[], bool], on_line: Callable[[str], None]) -> None:
-    """Hear what a device prints on its own, without a word to it, until `until` says so.
+def read_console(port: str, until: Callable[[], bool], on_line: Callable[[str], None]) -> None:
+    """Read what a device prints on its own, sending it nothing, until `until` returns true.
 
     Waits for the port, too: a board whose USB is in the chip itself is gone while it restarts.
     """
     while not until():
         try:
-            with serial.Serial(port, 115200, timeout=_LOOK_S) as line_in:
+            with serial.Serial(port, 115200, timeout=_POLL_S) as line_in:
                 tail = b""
                 while not until():
                     *lines, tail = (tail + line_in.read(256)).split(b"\n")
                     for line in lines:
                         on_line(line.decode(errors="replace").rstrip())
         except OSError:  # pyserial's own are of that kind
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
 
 def find_port() -> str:
-    """Return the port of the only USB serial device. Raises DeployError if it is not one."""
+    """Return the port of the only USB serial device. Raises DeviceError if it is not one."""
     listing = subprocess.run(
         [sys.executable, "-m", "mpremote", "connect", "list"],
         capture_output=True,
@@ -176,7 +176,7 @@ def find_port() -> str:
         return boards[0]
     there = "\n".join("  " + line.rstrip() for line in listing.splitlines()) or "  none at all"
     which = "several USB serial devices are" if boards else "no USB serial device is"
-    raise DeployError(
+    raise DeviceError(
         f"{which} plugged in; say which port it is: --port PORT. mpremote lists:\n{there}"
     )
 
@@ -185,33 +185,33 @@ class _Output:
     """The lines of a process, as they come, and which of them it wrote to stderr."""
 
     def __init__(self, process: subprocess.Popen):
-        self._news: queue.Queue[tuple[str, bool] | None] = queue.Queue()
+        self._queue: queue.Queue[tuple[str, bool] | None] = queue.Queue()
         self._open = 2
-        for stream, is_fault in ((process.stdout, False), (process.stderr, True)):
-            threading.Thread(target=self._read, args=(stream, is_fault), daemon=True).start()
+        for stream, is_error in ((process.stdout, False), (process.stderr, True)):
+            threading.Thread(target=self._read, args=(stream, is_error), daemon=True).start()
 
-    def next(self, patience: float) -> tuple[str, bool] | None:
+    def next(self, timeout: float) -> tuple[str, bool] | None:
         """Return (line, whether it came from stderr), None at the end of both.
 
         Raises queue.Empty if nothing comes within so many seconds.
         """
         while self._open:
-            line = self._news.get(timeout=patience)
+            line = self._queue.get(timeout=timeout)
             if line:
                 return line
             self._open -= 1
         return None
 
-    def _read(self, stream: IO[str] | None, is_fault: bool) -> None:
+    def _read(self, stream: IO[str] | None, is_error: bool) -> None:
         assert stream
         with stream:
             for line in stream:
-                self._news.put((line.rstrip("\r\n"), is_fault))
-        self._news.put(None)
+                self._queue.put((line.rstrip("\r\n"), is_error))
+        self._queue.put(None)
 
 
-def snippet(code: str, **values: object) -> list[str]:
-    """Return the command that runs `code` on the device with these names set.
+def exec_command(code: str, **values: object) -> list[str]:
+    """Return the mpremote command that runs `code` on the device with these names set.
 
     Their values are texts, lists and dicts of texts: what repr makes of them is an expression
     there, too.
@@ -220,7 +220,7 @@ def snippet(code: str, **values: object) -> list[str]:
     return ["exec", given + code.strip() + "\n"]
 
 
-def objects(lines: list[str]) -> list:
+def json_values(lines: list[str]) -> list:
     """Return the JSON objects and lists that stand in lines of their own."""
     found = []
     for line in lines:

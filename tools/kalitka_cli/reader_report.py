@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 # In the order in which the reader takes them; the exit status of `deploy` if one is missing.
 STEPS = {"ready": 4, "memory": 5, "network": 6, "TLS": 7, "sync": 8}
 
-_DONE, _TROUBLE, _NOT_NEEDED = "done", "trouble", "not needed"
+_DONE, _PROBLEM, _NOT_NEEDED = "done", "trouble", "not needed"
 _STAMP = re.compile(r"^ *\d[\d.:]* (?=\S)")  # the time since the start, before every line
 _STARTED = re.compile(r"^kalitka \S+ on ")
 _MEMORY = re.compile(r"^memory: (.*)")
 _LINK = re.compile(r"^\w+: (connected\b.*)")
-_LINKS = ("wifi", "ethernet", "network")
+_NETWORK_PARTS = ("wifi", "ethernet", "network")
 _TABLE = re.compile(r"^table: (?:minute (\d+)|.*)")
 _FULL = re.compile(r"^sync: full, (\d+) rules")
 _WORKS = re.compile(r"^sync: works( over TLS)?(?:, table of minute (\d+))?")
@@ -25,24 +25,24 @@ _PART_FAILED = re.compile(r"^(.+): failed, starts again: (.*)")
 _NO_NETWORK = re.compile(r"^(?:wifi: no network|network: there is none) in the settings")
 _LINK_FAILED = re.compile(r"^(?:wifi|ethernet): (.+)")
 # Of a failed exchange: it was TLS, or what comes before it. An answer with a status came through.
-_OF_TLS = ("certificate", "the handshake with", "the site's CA", "MBEDTLS", "TLS")
-_NOBODY_THERE = ("refused while ", "no way there while ")  # whatever was being begun
-_OF_MEMORY = ("not enough memory", "MemoryError", "memory allocation failed")
+_TLS_SIGNS = ("certificate", "the handshake with", "the site's CA", "MBEDTLS", "TLS")
+_NO_CONNECTION = ("refused while ", "no way there while ")  # then follows the operation
+_MEMORY_SIGNS = ("not enough memory", "MemoryError", "memory allocation failed")
 _ANSWERED = "the server answered "
-_PROVEN = "the server has proven who it is"
+_AUTHENTICATED = "the server has proven who it is"
 
 
 @dataclass
 class Step:
-    """How far a step has come. words: of the reader, on what came of it."""
+    """How far a step has come. detail: the reader's own words about it."""
 
-    end: str = ""
-    words: str = ""
+    state: str = ""
+    detail: str = ""
 
 
 @dataclass
-class Report:
-    """Takes the lines of a console one by one and knows what is still missing.
+class StartupReport:
+    """The progress of a reader's start, followed line by line on its console.
 
     secure: whether the settings name an https:// server, None if that is not known.
     minute: of the table, 0 if there is none; rules: how many the last full sync brought, None if
@@ -55,12 +55,12 @@ class Report:
     rules: int | None = None
     _last: str = ""  # a line that was none of the reader's: the end of a traceback
 
-    def hear(self, line: str) -> None:
-        """Take a line of the console."""
+    def add_line(self, line: str) -> None:
+        """Evaluate a line of the console."""
         text = _STAMP.sub("", line, count=1)
         if text == line:
             if line.startswith("the reader ended;"):
-                self._trouble("ready", self._last)
+                self._fail("ready", self._last)
             elif line.strip():
                 self._last = line.strip()
             return
@@ -82,41 +82,41 @@ class Report:
             self._network(text)
 
     @property
-    def with_defaults(self) -> bool:
-        """Whether all is there that the settings ask for."""
+    def complete(self) -> bool:
+        """Whether every step that the settings ask for is done."""
         return not self.missing
 
     @property
-    def in_trouble(self) -> bool:
-        """Whether a step is in trouble. It may get over it."""
-        return any(step.end == _TROUBLE for step in self.steps.values())
+    def has_problem(self) -> bool:
+        """Whether a step has a problem. It may still recover."""
+        return any(step.state == _PROBLEM for step in self.steps.values())
 
     @property
     def missing(self) -> str:
-        """The first step that is not there, "" if all are."""
-        waiting = [n for n, step in self.steps.items() if step.end not in (_DONE, _NOT_NEEDED)]
+        """The first step that is not done, "" if all are."""
+        waiting = [n for n, step in self.steps.items() if step.state not in (_DONE, _NOT_NEEDED)]
         # What failed counts before what was only not reached.
-        troubled = [name for name in waiting if self.steps[name].end == _TROUBLE]
+        troubled = [name for name in waiting if self.steps[name].state == _PROBLEM]
         return (troubled or waiting or [""])[0]
 
     @property
-    def opens(self) -> str:
+    def why_closed(self) -> str:
         """Why no card can open the door, though nothing is missing; "" if one can."""
         if self.rules == 0:
             return "the server has no tokens for this reader: add some at the hub"
         if self.rules or self.minute:
             return ""
-        if self.steps["sync"].words:
-            return f"{self.steps['sync'].words}, and no table yet: give settings with --settings"
+        if self.steps["sync"].detail:
+            return f"{self.steps['sync'].detail}, and no table yet: give settings with --settings"
         return "there is no table yet"
 
-    def marked(self, name: str) -> tuple[str, str]:
-        """Return how a step is to be shown: (its mark, the words behind its name)."""
+    def status_of(self, name: str) -> tuple[str, str]:
+        """Return what to show of a step: (its mark, the text behind its name)."""
         step = self.steps[name]
-        mark = {_DONE: "✓", _TROUBLE: "✗", _NOT_NEEDED: "-", "": "·"}[step.end]
-        if step.end == _NOT_NEEDED:
-            return mark, f"not needed: {step.words}"
-        return mark, step.words or ("" if step.end else "not reached")
+        mark = {_DONE: "✓", _PROBLEM: "✗", _NOT_NEEDED: "-", "": "·"}[step.state]
+        if step.state == _NOT_NEEDED:
+            return mark, f"not needed: {step.detail}"
+        return mark, step.detail or ("" if step.state else "not reached")
 
     def _network(self, text: str) -> None:
         sync = self.steps["sync"]
@@ -126,8 +126,8 @@ class Report:
         elif found := _WORKS.match(text):
             if found[2]:
                 self.minute = int(found[2])
-                self._tls(_PROVEN if found[1] else "")
-            self._done("sync", sync.words if sync.end == _DONE else text.partition(": ")[2])
+                self._tls_done(_AUTHENTICATED if found[1] else "")
+            self._done("sync", sync.detail if sync.state == _DONE else text.partition(": ")[2])
         elif text.startswith("clock: set by the server"):
             pass  # over TLS or not: "sync: works" will tell
         elif found := _FAILED.match(text):
@@ -138,29 +138,29 @@ class Report:
         elif found := _LINK.match(text):
             self._done("network", found[1])
         elif found := _LINK_FAILED.match(text):
-            self._trouble("network", found[1])
+            self._fail("network", found[1])
 
     def _exchange_failed(self, words: str) -> None:
-        if any(sign in words for sign in _OF_MEMORY):
-            self._trouble("memory", words)
+        if any(sign in words for sign in _MEMORY_SIGNS):
+            self._fail("memory", words)
         if words.startswith(_ANSWERED):
             if self.secure is not None:
-                self._tls(_PROVEN if self.secure else "")
-            self._trouble("sync", words)
-        elif not words.startswith(_NOBODY_THERE) and any(sign in words for sign in _OF_TLS):
-            self._trouble("TLS", words)
+                self._tls_done(_AUTHENTICATED if self.secure else "")
+            self._fail("sync", words)
+        elif not words.startswith(_NO_CONNECTION) and any(sign in words for sign in _TLS_SIGNS):
+            self._fail("TLS", words)
         else:
-            self._trouble("sync", words)
+            self._fail("sync", words)
 
     def _part_failed(self, part: str, words: str) -> None:
-        if any(sign in words for sign in _OF_MEMORY):
-            self._trouble("memory", f"{part}: {words}")
-        elif part in _LINKS:
-            self._trouble("network", words)
+        if any(sign in words for sign in _MEMORY_SIGNS):
+            self._fail("memory", f"{part}: {words}")
+        elif part in _NETWORK_PARTS:
+            self._fail("network", words)
         elif part == "sync":
-            self._trouble("sync", words)
+            self._fail("sync", words)
 
-    def _tls(self, words: str) -> None:
+    def _tls_done(self, words: str) -> None:
         if words:
             self._done("TLS", words)
         else:
@@ -169,9 +169,9 @@ class Report:
     def _done(self, name: str, words: str) -> None:
         self.steps[name] = Step(_DONE, words)
 
-    def _trouble(self, name: str, words: str) -> None:
-        self.steps[name] = Step(_TROUBLE, words)
+    def _fail(self, name: str, words: str) -> None:
+        self.steps[name] = Step(_PROBLEM, words)
 
     def _not_needed(self, name: str, words: str) -> None:
-        if not self.steps[name].end:
+        if not self.steps[name].state:
             self.steps[name] = Step(_NOT_NEEDED, words)

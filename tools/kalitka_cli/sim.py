@@ -20,22 +20,22 @@ from urllib.parse import urlsplit
 
 from kalitka import settings
 from kalitka.sync.address import split_url
-from kalitka_cli.build import BuildError, facts
+from kalitka_build.boards import BuildError, board_description
 from kalitka_hub.faults import Refused
 from kalitka_hub.site.zone import check_zone
+from kalitka_sim.control_channel import ReaderError
 from kalitka_sim.memory_classes import CLASSES, PSRAM
 from kalitka_sim.name_server import NameServer
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
 from kalitka_sim.virtual_chip import VirtualChip
-from kalitka_sim.wire import ReaderError
 
 _SECRET = "KALITKA_HUB_SECRET"
 _HTTP_PORT = 80
 _CA = settings.FIELDS["server_ca"][0]
 _SWITCHES = dict.fromkeys(("exit_button", "door_contact", "alarm_contact"), "normally-open")
 _ROLES = ("WIEGAND_D0", "WIEGAND_D1", "LOCK", *map(str.upper, _SWITCHES))
-_PRESSED_S = 0.2
+_PRESS_S = 0.2
 
 _HELP = """\
 card CODE                hold a card against the scanner: 6 or 8 hexadecimal digits
@@ -70,46 +70,46 @@ def run_reader(
     server: its URL; over https:// it is believed if `ca`, a file with a certificate, vouches for
     it. zone: a zone's name or a POSIX TZ string. board: a folder of boards/.
     """
-    faults: list[str] = _faults_of(board)
+    problems: list[str] = _board_problems(board)
     values = {"reader": reader, "poll_seconds": poll_seconds, **_SWITCHES}
     values["server_token"] = os.environ.get(_SECRET, "")
-    relayed, files = None, {}
+    relay_to, files = None, {}
     try:
         values["zone"] = check_zone(zone) if zone else ""
     except Refused as fault:
-        faults.append(f"zone: {fault}")
+        problems.append(f"zone: {fault}")
     try:
         if server.startswith("https:"):
             values["server_url"] = _secure_url(server)
             files[_CA] = _site_ca(ca)
         elif ca:
-            faults.append("--ca is for a --server https://HOST:PORT")
+            problems.append("--ca is for a --server https://HOST:PORT")
         if server and not files:
-            relayed = _address(server)
+            relay_to = _http_address(server)
     except (CommandError, Refused) as fault:
-        faults.append(str(fault))
-    faults += settings.with_defaults(values)[1]
+        problems.append(str(fault))
+    problems += settings.with_defaults(values)[1]
     if server and not (reader and values["server_token"]):
-        faults.append(f"a server needs --reader and the site's secret in {_SECRET}")
-    if faults:
-        for fault in faults:
-            _complain(fault)
+        problems.append(f"a server needs --reader and the site's secret in {_SECRET}")
+    if problems:
+        for fault in problems:
+            _print_error(fault)
         return 2
-    with _until_told(), _folder(folder) as place, NameServer() as names:
+    with _until_terminated(), _folder(folder) as place, NameServer() as names:
         try:
             with VirtualReader(
                 place,
                 values,
-                relayed,
+                relay_to,
                 board,
-                on_line=_tell,
+                on_line=_print,
                 files=files,
-                name_server=names.where,
+                name_server=names.address,
             ) as virtual:
                 virtual.power_on()
-                _serve(virtual)
+                _run_commands(virtual)
         except (ReaderError, BuildError) as fault:
-            _complain(str(fault))
+            _print_error(str(fault))
             return 1
     return 0
 
@@ -121,33 +121,33 @@ def run_board(folder: Path | None, board: str = "", memory: str = PSRAM.name) ->
     class.
     """
     if memory not in CLASSES:
-        _complain(f"--memory: there is no {memory!r}; there are: {', '.join(CLASSES)}")
+        _print_error(f"--memory: there is no {memory!r}; there are: {', '.join(CLASSES)}")
         return 2
-    known = CLASSES[memory]
-    board = board or known.board
-    for fault in _faults_of(board):
-        _complain(fault)
+    memory_class = CLASSES[memory]
+    board = board or memory_class.board
+    for fault in _board_problems(board):
+        _print_error(fault)
         return 2
-    with _until_told(), _folder(folder) as place:
+    with _until_terminated(), _folder(folder) as place:
         try:
-            with PtyBoard(place, board, memory=known) as virtual:
+            with PtyBoard(place, board, memory=memory_class) as virtual:
                 virtual.power_on()
-                _tell(f"a virtual board at {virtual.port}, its flash in {virtual.flash_file}")
-                _tell(f"{known.name}: {known.stands_for}")
-                _tell(f"make deploy PORT={virtual.port} BOARD={board}")
-                _tell(f"mpremote connect {virtual.port} repl")
-                _tell("Ctrl-C ends it; `help` lists what else can be done with it")
-                if not _serve(virtual):
+                _print(f"a virtual board at {virtual.port}, its flash in {virtual.flash_file}")
+                _print(f"{memory_class.name}: {memory_class.description}")
+                _print(f"make deploy PORT={virtual.port} BOARD={board}")
+                _print(f"mpremote connect {virtual.port} repl")
+                _print("Ctrl-C ends it; `help` lists what else can be done with it")
+                if not _run_commands(virtual):
                     # Nothing more is typed; the port is still of use.
                     virtual.wait_end()
         except ReaderError as fault:
-            _complain(str(fault))
+            _print_error(str(fault))
             return 1
     return 0
 
 
-def obey(virtual: VirtualChip, line: str) -> str:
-    """Do one command and return what there is to say. Raises CommandError, ReaderError."""
+def execute(virtual: VirtualChip, line: str) -> str:
+    """Execute a command and return the line to print. Raises CommandError, ReaderError."""
     words = line.split()
     commands: dict[str, tuple[Callable[..., str], int]] = {
         "card": (_card, 1),
@@ -171,17 +171,17 @@ def obey(virtual: VirtualChip, line: str) -> str:
     return command(virtual, *words[1:])
 
 
-def _serve(virtual: VirtualChip) -> bool:
-    # Obey the standard input to its end; tell whether that was a `quit`.
+def _run_commands(virtual: VirtualChip) -> bool:
+    # Execute the standard input to its end; return whether that was a `quit`.
     for line in sys.stdin:
         if not line.strip():
             continue
         if line.split() == ["quit"]:
             return True
         try:
-            _tell(obey(virtual, line))
+            _print(execute(virtual, line))
         except (CommandError, ReaderError) as fault:
-            _complain(str(fault).splitlines()[0])
+            _print_error(str(fault).splitlines()[0])
     return False
 
 
@@ -192,21 +192,21 @@ def _card(virtual: VirtualChip, code: str) -> str:
 
 
 def _button(virtual: VirtualChip) -> str:
-    virtual.switch("EXIT_BUTTON", True)
-    time.sleep(_PRESSED_S)
-    virtual.switch("EXIT_BUTTON", False)
+    virtual.set_switch("EXIT_BUTTON", True)
+    time.sleep(_PRESS_S)
+    virtual.set_switch("EXIT_BUTTON", False)
     return "pressed"
 
 
 def _door(virtual: VirtualChip, state: str) -> str:
     if state not in ("open", "shut"):
         raise CommandError(f"it is open or shut, not {state!r}")
-    virtual.switch("DOOR_CONTACT", state == "open")
+    virtual.set_switch("DOOR_CONTACT", state == "open")
     return f"the door is {state}"
 
 
 def _alarm(virtual: VirtualChip, state: str) -> str:
-    virtual.switch("ALARM_CONTACT", _is_on(state))
+    virtual.set_switch("ALARM_CONTACT", _is_on(state))
     return f"the alarm contact is {state}"
 
 
@@ -221,7 +221,7 @@ def _clock(virtual: VirtualChip, text: str) -> str:
 
 
 def _network(virtual: VirtualChip, state: str) -> str:
-    virtual.network(_is_on(state))
+    virtual.set_network(_is_on(state))
     return f"the network is {state}"
 
 
@@ -239,7 +239,7 @@ def _power(virtual: VirtualChip, state: str) -> str:
 
 
 def _pins(virtual: VirtualChip) -> str:
-    levels = virtual.ask({"do": "pins"})
+    levels = virtual.request({"do": "pins"})
     assert isinstance(levels, dict)
     roles = {str(virtual.board[role]): role for role in _ROLES}
     ordered = sorted(levels, key=int)
@@ -265,9 +265,9 @@ def _is_on(state: str) -> bool:
     return state == "on"
 
 
-def _faults_of(board: str) -> list[str]:
+def _board_problems(board: str) -> list[str]:
     try:
-        facts(board)
+        board_description(board)
     except BuildError as fault:
         return [str(fault)]
     return []
@@ -290,7 +290,7 @@ def _site_ca(file: Path | None) -> bytes:
     return check_ca(file)
 
 
-def _address(url: str) -> tuple[str, int]:
+def _http_address(url: str) -> tuple[str, int]:
     wrong = CommandError(f"a server is http://HOST:PORT or https://HOST:PORT, not {url!r}")
     try:
         parts = urlsplit(url)
@@ -312,8 +312,8 @@ def _folder(kept: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _until_told() -> Iterator[None]:
-    # A Ctrl-C is the ordinary end, and so is being asked to stop.
+def _until_terminated() -> Iterator[None]:
+    # Ctrl-C is the ordinary end, and so is SIGTERM.
     def stop(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
@@ -326,9 +326,9 @@ def _until_told() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

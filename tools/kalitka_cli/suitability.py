@@ -1,4 +1,4 @@
-"""Whether a board can become a reader at all: what it said about itself, against what is wanted.
+"""Whether a board can become a reader at all: what it said about itself, against its target.
 
 Says no before anything is copied, with the numbers found and needed and what to do instead.
 """
@@ -6,24 +6,24 @@ Says no before anything is copied, with the numbers found and needed and what to
 import json
 from dataclasses import dataclass
 
-from kalitka_cli.board_probe import Board
-from kalitka_cli.build import BOARDS
-from kalitka_cli.memory_needs import INSTALLS, TLS_PIECE, judge
+from kalitka_build.paths import BOARDS
+from kalitka_cli.board_probe import BoardInfo
+from kalitka_cli.memory_needs import INSTALLS, TLS_PIECE, memory_budget
 
 _PAGE = "boards/{}/README.md"
 
 
-class Unsuitable(Exception):
-    """The board cannot do what is wanted; the message says why, and what would."""
+class UnsuitableBoard(Exception):
+    """The board cannot become the reader wanted; the message says why, and what would do."""
 
 
-class TooLittleMemory(Unsuitable):
+class InsufficientMemory(UnsuitableBoard):
     """The firmware could be copied, but the reader would not work."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a folder of boards/ says that it is for: its board.json.
+class BoardTarget:
+    """The boards that a folder of boards/ is for: its board.json.
 
     chip: such as ESP32S3, psram: whether the module has PSRAM, image: the name of the stock
     MicroPython for it, "" for one of one's own, ethernet: whether its network is a cable. None
@@ -42,76 +42,77 @@ class Wanted:
         return _PAGE.format(self.name)
 
 
-def wanted(name: str) -> Wanted:
-    """Return what the folder of this name is for."""
+def board_target(name: str) -> BoardTarget:
+    """Return the boards that the folder of this name is for."""
     file = BOARDS / name / "board.json"
     said = json.loads(file.read_text()) if file.is_file() else {}
     image, ethernet = said.get("image") or "", bool(said.get("ethernet"))
-    return Wanted(name, said.get("chip"), said.get("psram"), image, ethernet)
+    return BoardTarget(name, said.get("chip"), said.get("psram"), image, ethernet)
 
 
-def check_board(board: Board, want: Wanted) -> None:
-    """Raise Unsuitable unless the board is one that the folder is for."""
-    if want.chip and board.chip and board.chip != want.chip:
-        raise Unsuitable(
-            f"{want.name} is for the chip {want.chip}, but the device has {board.chip} "
-            f"({board.machine}); {_other_folder(board)}"
+def check_board(board: BoardInfo, target: BoardTarget) -> None:
+    """Raise UnsuitableBoard unless the board is one that the folder is for."""
+    if target.chip and board.chip and board.chip != target.chip:
+        raise UnsuitableBoard(
+            f"{target.name} is for the chip {target.chip}, but the device has {board.chip} "
+            f"({board.machine}); {_suggested_board(board)}"
         )
-    if not want.psram or not board.memory or board.memory.psram:
+    if not target.psram or not board.memory or board.memory.psram:
         return
     if board.knows_psram:
-        raise Unsuitable(
-            f"{want.name} is for a module with PSRAM, but {board.image} finds none on this one; "
+        raise UnsuitableBoard(
+            f"{target.name} is for a module with PSRAM, but {board.image} finds none on this one; "
             f"take another module, or another folder of boards/: boards/README.md lists them"
         )
-    image = want.image or "an image with PSRAM"
-    raise Unsuitable(
-        f"{want.name} is for a module with PSRAM, but the MicroPython on this one "
-        f"({board.image}) does not use it; flash {image}, see {want.page}, and deploy again"
+    image = target.image or "an image with PSRAM"
+    raise UnsuitableBoard(
+        f"{target.name} is for a module with PSRAM, but the MicroPython on this one "
+        f"({board.image}) does not use it; flash {image}, see {target.page}, and deploy again"
     )
 
 
-def check_memory(board: Board, install: str, ethernet: bool = False) -> str:
-    """Return in words how the memory adds up, "" if the board does not say what it has.
+def check_memory(board: BoardInfo, install: str, ethernet: bool = False) -> str:
+    """Return the memory budget in words, "" if the board does not say what it has.
 
     install: of `memory_needs.INSTALLS`. ethernet: whether its network is a cable. Raises
-    TooLittleMemory.
+    InsufficientMemory.
     """
     memory = board.memory
     if not memory:
         return ""
     how = INSTALLS[install]
-    verdict = judge(memory, how, ethernet)
+    budget = memory_budget(memory, how, ethernet)
     where = f"PSRAM of {memory.psram // 1024} KiB" if memory.psram else "no PSRAM"
     if memory.psram:
         if how.heap > memory.psram:
-            raise TooLittleMemory(
-                f"the reader {how.words} needs {how.heap:,} bytes of heap; this board has "
-                f"{where}. {_ways_out(board, install)}"
+            raise InsufficientMemory(
+                f"the reader {how.description} needs {how.heap:,} bytes of heap; this board has "
+                f"{where}. {_alternatives(board, install)}"
             )
     elif memory.largest < TLS_PIECE:
-        raise TooLittleMemory(
+        raise InsufficientMemory(
             f"TLS needs {TLS_PIECE:,} bytes in one piece; the largest that this board "
-            f"({board.chip}, {where}) has left is {memory.largest:,}. {_ways_out(board, install)}"
+            f"({board.chip}, {where}) has left is {memory.largest:,}. "
+            f"{_alternatives(board, install)}"
         )
-    if not verdict.fits:
-        raise TooLittleMemory(
-            f"the reader {how.words} does not fit into this board ({board.chip}, {where}): it "
-            f"{verdict.words}. {_ways_out(board, install)}"
+    if not budget.fits:
+        raise InsufficientMemory(
+            f"the reader {how.description} does not fit into this board ({board.chip}, "
+            f"{where}): it {budget.summary}. {_alternatives(board, install)}"
         )
-    much = " (it is tight: see the board's page)" if verdict.tight else ""
-    return f"memory of {board.chip}, {where}: the reader {how.words} {verdict.words}{much}"
+    much = " (it is tight: see the board's page)" if budget.tight else ""
+    return f"memory of {board.chip}, {where}: the reader {how.description} {budget.summary}{much}"
 
 
-def _ways_out(board: Board, install: str) -> str:
+def _alternatives(board: BoardInfo, install: str) -> str:
     with_psram = "a board with PSRAM, see boards/README.md"
-    same = [w for w in _folders() if w.psram and w.image and w.chip == board.chip]
+    same = [w for w in _board_targets() if w.psram and w.image and w.chip == board.chip]
     if same and not board.knows_psram:
         with_psram += (
             f" (a module that has some already: flash {same[0].image} and deploy with "
             f"--board {same[0].name})"
         )
-    without = (w.name for w in _folders() if not w.psram and w.chip == board.chip)
+    without = (w.name for w in _board_targets() if not w.psram and w.chip == board.chip)
     page = _PAGE.format(next(without, "ESP32_GENERIC"))
     if install == "frozen":
         frozen = f"build the image with the heap that the board's page asks for, see {page}"
@@ -120,13 +121,13 @@ def _ways_out(board: Board, install: str) -> str:
     return f"Two ways out: (1) {frozen}; (2) {with_psram}"
 
 
-def _other_folder(board: Board) -> str:
+def _suggested_board(board: BoardInfo) -> str:
     psram = bool(board.memory and board.memory.psram)
-    fit = [want.name for want in _folders() if want.chip == board.chip and want.psram == psram]
+    fit = [t.name for t in _board_targets() if t.chip == board.chip and t.psram == psram]
     if fit:
         return f"deploy with --board {fit[0]}"
     return "boards/README.md lists the boards that there are"
 
 
-def _folders() -> list[Wanted]:
-    return [wanted(path.parent.name) for path in sorted(BOARDS.glob("*/board.py"))]
+def _board_targets() -> list[BoardTarget]:
+    return [board_target(path.parent.name) for path in sorted(BOARDS.glob("*/board.py"))]

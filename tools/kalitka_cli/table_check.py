@@ -19,21 +19,21 @@ from kalitka.table.segment import ABSENT, DAMAGED, PRESENT
 from kalitka_cli.table_files import (
     FOOTER,
     INDEX,
-    RUBBISH,
+    MALFORMED,
     RULE_SETS,
-    Block,
-    Entry,
-    Kind,
+    BlockContents,
+    PathKind,
+    SegmentEntry,
     SegmentFile,
-    for_each,
-    is_there,
+    describe_key,
+    for_each_path,
+    is_file_in,
     kind_of,
     load_manifest,
-    name_of,
-    needs_seconds,
-    shown,
-    texts_of,
-    tracked,
+    needs_seconds_unit,
+    printable,
+    rule_texts,
+    with_progress,
 )
 
 # What a fault means, and what is to be done.
@@ -60,60 +60,60 @@ _HIGHEST = b"\xff" * 258
 
 
 @dataclass(frozen=True)
-class _Fault:
+class _Problem:
     what: str
-    meaning: str
+    consequence: str
 
 
 @dataclass
-class _Report:
-    # On one file. summary: what is told of a file without faults.
+class _FileReport:
+    # On one file. summary: printed of a file without faults.
     path: Path
     summary: str = ""
-    faults: list[_Fault] = field(default_factory=list)
+    problems: list[_Problem] = field(default_factory=list)
     seconds: bool = False  # a rule's day time can only be in seconds
 
-    def add(self, what: str, meaning: str) -> None:
-        self.faults.append(_Fault(what, meaning))
+    def add(self, what: str, consequence: str) -> None:
+        self.problems.append(_Problem(what, consequence))
 
 
 def run(files: list[Path]) -> int:
     """Check each file, told on stdout. Returns the exit status: 0 only if all are whole."""
     console = Console(highlight=False, soft_wrap=True)
-    return for_each(files, partial(_check, console))
+    return for_each_path(files, partial(_check, console))
 
 
 def _check(console: Console, path: Path) -> int:
     kind = kind_of(path)
     left_over: list[Path] = []
-    if kind == Kind.SEGMENT:
+    if kind == PathKind.SEGMENT:
         reports = [_segment_report(path)]
-    elif kind == Kind.MANIFEST:
+    elif kind == PathKind.MANIFEST:
         reports = [_manifest_report(path.parent)[0]]
     else:
         reports, left_over = _table_reports(path)
     for report in reports:
-        _tell(console, report)
-    for stranger in left_over:
-        name = shown(str(stranger), console)
+        _print_report(console, report)
+    for unlisted in left_over:
+        name = printable(str(unlisted), console)
         console.print(f"{name}: [yellow]left over[/], {_LEFT_OVER}")
-    return 1 if any(report.faults for report in reports) else 0
+    return 1 if any(report.problems for report in reports) else 0
 
 
-def _tell(console: Console, report: _Report) -> None:
-    name = shown(str(report.path), console)
-    if not report.faults:
-        console.print(f"{name}: [green]ok[/], {shown(report.summary, console)}")
+def _print_report(console: Console, report: _FileReport) -> None:
+    name = printable(str(report.path), console)
+    if not report.problems:
+        console.print(f"{name}: [green]ok[/], {printable(report.summary, console)}")
         return
-    count = len(report.faults)
+    count = len(report.problems)
     console.print(f"{name}: [red]{count} {'fault' if count == 1 else 'faults'}[/]")
-    for meaning, faults in groupby(report.faults, lambda fault: fault.meaning):
-        for fault in faults:
-            console.print(f"  {shown(fault.what, console)}")
-        console.print(f"    {shown(meaning, console)}")
+    for consequence, problems in groupby(report.problems, lambda fault: fault.consequence):
+        for fault in problems:
+            console.print(f"  {printable(fault.what, console)}")
+        console.print(f"    {printable(consequence, console)}")
 
 
-def _table_reports(folder: Path) -> tuple[list[_Report], list[Path]]:
+def _table_reports(folder: Path) -> tuple[list[_FileReport], list[Path]]:
     # On the manifest and the segments; and what else is in the folder.
     report, found = _manifest_report(folder)
     there = sorted(path.name for path in folder.iterdir())
@@ -130,8 +130,8 @@ def _table_reports(folder: Path) -> tuple[list[_Report], list[Path]]:
     return [report, *segments], left_over
 
 
-def _manifest_report(folder: Path) -> tuple[_Report, manifest.Manifest | None]:
-    report = _Report(folder / manifest.NAME)
+def _manifest_report(folder: Path) -> tuple[_FileReport, manifest.Manifest | None]:
+    report = _FileReport(folder / manifest.NAME)
     try:
         found = load_manifest(folder)
     except CorruptionError as e:
@@ -148,9 +148,9 @@ def _manifest_report(folder: Path) -> tuple[_Report, manifest.Manifest | None]:
     return report, found
 
 
-def _named_report(folder: Path, name: str) -> _Report:
-    report = _Report(folder / name)
-    if not is_there(folder, name):
+def _named_report(folder: Path, name: str) -> _FileReport:
+    report = _FileReport(folder / name)
+    if not is_file_in(folder, name):
         report.add("the manifest names it, and there is no such file", _SEGMENT)
         return report
     try:
@@ -160,8 +160,8 @@ def _named_report(folder: Path, name: str) -> _Report:
         return report
 
 
-def _segment_report(path: Path) -> _Report:
-    report = _Report(path)
+def _segment_report(path: Path) -> _FileReport:
+    report = _FileReport(path)
     try:
         segment = SegmentFile(path)
     except CorruptionError as e:
@@ -179,27 +179,27 @@ def _segment_report(path: Path) -> _Report:
 class _SegmentCheck:
     # Goes through a segment once, block by block.
 
-    def __init__(self, segment: SegmentFile, report: _Report):
+    def __init__(self, segment: SegmentFile, report: _FileReport):
         self._segment = segment
         self._report = report
         self._last = b""  # the packed code before
         self._codes = 0
         self._tombstones = 0
-        self._whole = True  # every block could be read to its end
+        self._all_readable = True  # every block could be read to its end
         # Of the block at hand: the first fault of a kind, and how many there are.
-        self._first: dict[str, _Fault] = {}
-        self._times: Counter[str] = Counter()
+        self._first_of_kind: dict[str, _Problem] = {}
+        self._counts: Counter[str] = Counter()
 
     def run(self) -> None:
         segment = self._segment
-        for part in segment.faulty:
+        for part in segment.corrupt_parts:
             self._report.add(f"{part} of {segment.name}: wrong checksum", _SEGMENT)
         count = segment.block_count
-        for number in tracked(range(count), segment.name, count):
+        for number in with_progress(range(count), segment.name, count):
             self._check_block(number, segment.block(number))
-        if self._whole:
+        if self._all_readable:
             self._check_counts()
-        if count and INDEX not in segment.faulty:
+        if count and INDEX not in segment.corrupt_parts:
             self._check_beyond()
         self._report.summary = ", ".join(
             f"{many} {what}{'' if many == 1 else 's'}"
@@ -210,85 +210,87 @@ class _SegmentCheck:
             )
         )
 
-    def _check_block(self, number: int, block: Block) -> None:
+    def _check_block(self, number: int, block: BlockContents) -> None:
         entries = block.entries
         for entry in entries:
             self._check_entry(number, entry)
-        if entries and not block.fault and INDEX not in self._segment.faulty:
+        if entries and not block.fault and INDEX not in self._segment.corrupt_parts:
             for at in sorted({0, len(entries) // 2, len(entries) - 1}):
                 self._check_lookup(entries[at])
-        for kind, fault in self._first.items():
-            times = self._times[kind]
+        for kind, fault in self._first_of_kind.items():
+            times = self._counts[kind]
             more = f" (the first of {times})" if times > 1 else ""
             self._report.add(
-                f"in the block at {number * BLOCK}: {fault.what}{more}", fault.meaning
+                f"in the block at {number * BLOCK}: {fault.what}{more}", fault.consequence
             )
-        self._first.clear()
-        self._times.clear()
+        self._first_of_kind.clear()
+        self._counts.clear()
         if block.fault:
-            self._whole = False
+            self._all_readable = False
             self._report.add(block.fault, _BLOCK)
 
-    def _note(self, kind: str, what: str, meaning: str) -> None:
-        self._first.setdefault(kind, _Fault(what, meaning))
-        self._times[kind] += 1
+    def _add_problem(self, kind: str, what: str, consequence: str) -> None:
+        self._first_of_kind.setdefault(kind, _Problem(what, consequence))
+        self._counts[kind] += 1
 
-    def _check_entry(self, number: int, entry: Entry) -> None:
+    def _check_entry(self, number: int, entry: SegmentEntry) -> None:
         key = entry.key
         if key <= self._last:
-            what = f"{name_of(key)} does not come after {name_of(self._last)}"
-            self._note("order", what, _WRITTEN_SO)
+            what = f"{describe_key(key)} does not come after {describe_key(self._last)}"
+            self._add_problem("order", what, _WRITTEN_SO)
         self._last = key
         try:
             codes.unpack(key)
         except codes.CodeError as e:
-            self._note("code", f"{name_of(key)} is none: {e}", _WRITTEN_SO)
-        if INDEX not in self._segment.faulty and self._place(key) != number:
-            what = f"the index leads {name_of(key)} to another block"
-            self._note("index", what, _WRITTEN_SO)
+            self._add_problem("code", f"{describe_key(key)} is none: {e}", _WRITTEN_SO)
+        if INDEX not in self._segment.corrupt_parts and self._indexed_block(key) != number:
+            what = f"the index leads {describe_key(key)} to another block"
+            self._add_problem("index", what, _WRITTEN_SO)
         if entry.number == TOMBSTONE:
             self._tombstones += 1
             return
         self._codes += 1
         if entry.rule_set is not None:
             self._check_rule_set(entry.key, entry.rule_set)
-        elif RULE_SETS not in self._segment.faulty:
-            what = f"{name_of(key)} has rule set {entry.number}, which is not there"
-            self._note("no set", what, _ENTRY)
+        elif RULE_SETS not in self._segment.corrupt_parts:
+            what = f"{describe_key(key)} has rule set {entry.number}, which is not there"
+            self._add_problem("no set", what, _ENTRY)
 
     def _check_rule_set(self, key: bytes, rule_set: bytes) -> None:
         try:
-            texts_of(rule_set)
+            rule_texts(rule_set)
         except ValueError as e:
             begin = rule_set[:12].hex(" ")
-            what = f"{name_of(key)} has a rule set that is none, {begin} ...: {e}"
-            self._note("rules", what, _WRITTEN_SO)
+            what = f"{describe_key(key)} has a rule set that is none, {begin} ...: {e}"
+            self._add_problem("rules", what, _WRITTEN_SO)
             return
         if not self._report.seconds:
-            self._report.seconds = needs_seconds(rule_set)
+            self._report.seconds = needs_seconds_unit(rule_set)
 
-    def _place(self, key: bytes) -> int:
+    def _indexed_block(self, key: bytes) -> int:
         try:
             return self._segment.block_of(key)
-        except RUBBISH:
+        except MALFORMED:
             return -1
 
-    def _check_lookup(self, entry: Entry) -> None:
+    def _check_lookup(self, entry: SegmentEntry) -> None:
         segment = self._segment
         if entry.number != TOMBSTONE and entry.rule_set is None:
             return  # told already
         try:
             state = segment.find(entry.key)
             fault = segment.fault if state == DAMAGED else ""
-        except RUBBISH as e:
+        except MALFORMED as e:
             state, fault = DAMAGED, str(e)
         if state == DAMAGED:
-            self._note("lookup", f"a lookup of {name_of(entry.key)} fails: {fault}", _WRITTEN_SO)
+            self._add_problem(
+                "lookup", f"a lookup of {describe_key(entry.key)} fails: {fault}", _WRITTEN_SO
+            )
             return
         found = bytes(segment.rules[segment.at : segment.end]) if state == PRESENT else None
         if state == ABSENT or found != entry.rule_set:
-            what = f"a lookup of {name_of(entry.key)} comes to something else"
-            self._note("lookup", what, _WRITTEN_SO)
+            what = f"a lookup of {describe_key(entry.key)} comes to something else"
+            self._add_problem("lookup", what, _WRITTEN_SO)
 
     def _check_counts(self) -> None:
         segment = self._segment
@@ -304,6 +306,6 @@ class _SegmentCheck:
     def _check_beyond(self) -> None:
         # Separators behind the last block would lead to blocks that are not there.
         last = self._segment.block_count - 1
-        if self._place(_HIGHEST) != last:
+        if self._indexed_block(_HIGHEST) != last:
             what = "the index does not lead what is above every code to the last block"
             self._report.add(what, _WRITTEN_SO)

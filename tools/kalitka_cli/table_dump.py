@@ -15,36 +15,36 @@ import typer
 from kalitka.table import codes
 from kalitka.table.block import TOMBSTONE, CorruptionError
 from kalitka_cli.table_files import (
-    RUBBISH,
-    Entry,
-    Kind,
+    MALFORMED,
+    PathKind,
+    SegmentEntry,
     SegmentFile,
-    complain,
-    for_each,
+    describe_key,
+    for_each_path,
     kind_of,
-    live,
+    live_entries,
     load_manifest,
-    name_of,
-    needs_seconds,
-    opened,
-    opened_table,
-    texts_of,
-    tracked,
+    needs_seconds_unit,
+    open_segment,
+    open_table,
+    print_error,
+    rule_texts,
+    with_progress,
 )
 
 
 def run(files: list[Path]) -> int:
     """Dump each file. Returns the exit status: 1 for damage, 2 for what is no file of a table."""
-    return for_each(files, _dump)
+    return for_each_path(files, _dump)
 
 
 def _dump(path: Path) -> int:
     kind = kind_of(path)
     faults: list[str] = []
-    if kind == Kind.TABLE:
+    if kind == PathKind.TABLE:
         text = _answer(path)
-    elif kind == Kind.SEGMENT:
-        with opened(path) as segment:
+    elif kind == PathKind.SEGMENT:
+        with open_segment(path) as segment:
             text = b"".join(_segment_lines(segment, faults))
     else:
         # As it is, whole or not: it is text already.
@@ -55,37 +55,37 @@ def _dump(path: Path) -> int:
             faults.append(str(e))
     typer.echo(text, nl=False)
     for fault in faults:
-        complain(f"{path}: {fault}", 1)
+        print_error(f"{path}: {fault}", 1)
     return 1 if faults else 0
 
 
 def _segment_lines(segment: SegmentFile, faults: list[str]) -> Iterator[bytes]:
     # All that can be read; the rest becomes faults.
     count = segment.block_count
-    for number in tracked(range(count), segment.name, count):
+    for number in with_progress(range(count), segment.name, count):
         block = segment.block(number)
         for entry in block.entries:
             try:
                 yield _lines(entry)
-            except RUBBISH as e:
-                faults.append(f"left out {name_of(entry.key)}: {e}")
+            except MALFORMED as e:
+                faults.append(f"left out {describe_key(entry.key)}: {e}")
         if block.fault:
             faults.append(f"left out what follows: {block.fault}")
 
 
 def _answer(folder: Path) -> bytes:
     rule_sets = set()
-    with opened_table(folder) as (found, segments):
+    with open_table(folder) as (found, segments):
         lines = [b"%d%%%%\n" % found.minute]
         total = sum(segment.codes for segment in segments)
         try:
-            for entry in tracked(live(segments), str(folder), total):
+            for entry in with_progress(live_entries(segments), str(folder), total):
                 lines.append(_lines(entry))
                 rule_sets.add(entry.rule_set)
-        except RUBBISH as e:
+        except MALFORMED as e:
             raise CorruptionError(f"an entry is none that the firmware writes: {e}") from None
-    if found.seconds and not any(needs_seconds(rule_set) for rule_set in rule_sets):
-        complain(
+    if found.seconds and not any(needs_seconds_unit(rule_set) for rule_set in rule_sets):
+        print_error(
             f"{folder}: its day times are in seconds, which no rule of it shows: a reader that is "
             'fed with this needs the setting day_time_unit "second"',
             0,
@@ -93,10 +93,10 @@ def _answer(folder: Path) -> bytes:
     return b"".join(lines)
 
 
-def _lines(entry: Entry) -> bytes:
+def _lines(entry: SegmentEntry) -> bytes:
     code = codes.unpack(entry.key)
     if entry.number == TOMBSTONE:
         return b"%%deleted %s\n" % code
     if entry.rule_set is None:
         raise ValueError(f"there is no rule set {entry.number}")
-    return b"".join(b"%s_/%s\n" % (code, text) for text in texts_of(entry.rule_set) or [b""])
+    return b"".join(b"%s_/%s\n" % (code, text) for text in rule_texts(entry.rule_set) or [b""])

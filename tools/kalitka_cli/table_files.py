@@ -38,9 +38,9 @@ from kalitka.table.merge import MergedEntries
 from kalitka.table.rule_sets import RULE_SET_MAX
 from kalitka.table.segment import Segment
 
-# What the firmware's modules raise here on bytes that nobody wrote: they check what a checksum
-# does not cover, and in CPython an offset beyond a buffer is an IndexError.
-RUBBISH = (ArithmeticError, LookupError, ValueError)
+# What the firmware's modules raise here on malformed bytes: they check only what a checksum does
+# not cover, and in CPython an offset beyond a buffer is an IndexError.
+MALFORMED = (ArithmeticError, LookupError, ValueError)
 
 FOOTER = "footer"
 RULE_SETS = "rule sets"
@@ -55,16 +55,16 @@ class NotATable(Exception):
     """The path is no file of a table; the message says what would be one."""
 
 
-class Kind(Enum):
-    """What a path is."""
+class PathKind(Enum):
+    """The kind of file that a path names."""
 
     TABLE = "the folder of a table"
     MANIFEST = "a manifest"
     SEGMENT = "a segment"
 
 
-class Entry(NamedTuple):
-    """What a segment says of one code.
+class SegmentEntry(NamedTuple):
+    """The entry of one code in a segment.
 
     key: the packed code. number: of the rule set, IN_PLACE or TOMBSTONE. rule_set:
     None for a tombstone, and where the segment has no set of that number.
@@ -75,47 +75,47 @@ class Entry(NamedTuple):
     rule_set: bytes | None
 
 
-class Block(NamedTuple):
-    """What a block says: its entries, their bytes, and what is wrong behind them, else ""."""
+class BlockContents(NamedTuple):
+    """A decoded block: its entries, their bytes, and what is wrong behind them, else ""."""
 
-    entries: list[Entry]
+    entries: list[SegmentEntry]
     used: int
     fault: str
 
 
-def kind_of(path: Path) -> Kind:
-    """Return what a path is, by its name. Raises NotATable, OSError."""
+def kind_of(path: Path) -> PathKind:
+    """Return the kind of a path, by its name. Raises NotATable, OSError."""
     if os.path.isdir(path):
         if any(name == manifest.NAME or name.endswith(".seg") for name in os.listdir(path)):
-            return Kind.TABLE
+            return PathKind.TABLE
         raise NotATable("this folder has neither a manifest nor a segment (NAME.seg)")
     if not os.path.exists(path):
         raise NotATable("there is no such file")
     if os.path.isfile(path):
         if path.name == manifest.NAME:
-            return Kind.MANIFEST
+            return PathKind.MANIFEST
         if path.suffix == ".seg":
-            return Kind.SEGMENT
+            return PathKind.SEGMENT
     raise NotATable("neither a segment (NAME.seg), nor a manifest, nor the folder of a table")
 
 
 class SegmentFile(Segment):
     """A segment opened as far as it can be. Raises CorruptionError if the footer is not whole.
 
-    faulty: the other parts, RULE_SETS and INDEX, whose checksum is wrong. sizes: bytes by part.
-    sets: the interned rule sets (bytes) by number.
+    corrupt_parts: the other parts, RULE_SETS and INDEX, whose checksum is wrong. sizes: bytes by
+    part. sets: the interned rule sets (bytes) by number.
     """
 
     def __init__(self, path: Path):
         self.sizes: dict[str, int] = {}
-        self.faulty: list[str] = []
+        self.corrupt_parts: list[str] = []
         self._index_part = b""
         super().__init__(str(path), Cursor())
         self._buf = bytearray(KEY_ROOM + BLOCK)
         self._state = array("H", [0, 0, 0])
         self.sets = self._all_sets()
 
-    def block(self, number: int) -> Block:
+    def block(self, number: int) -> BlockContents:
         """Return what the block of this number, from 0 on, says."""
         at = number * BLOCK
         buf = self._buf
@@ -124,7 +124,7 @@ class SegmentFile(Segment):
         try:
             read_block(self.blocks, number, view)
         except CorruptionError as e:
-            return Block([], 0, str(e))
+            return BlockContents([], 0, str(e))
         start(buf, 0, KEY_ROOM, len(view), state, 0)
         used = state[1] - state[0]
         entries = []
@@ -132,24 +132,24 @@ class SegmentFile(Segment):
             while (order := native.next_entry(buf, 0, KEY_ROOM, state, 0, NO_KEY)) > 0:
                 entries.append(self._entry(state[2]))
             whole = order != native.MALFORMED and entries
-        except RUBBISH:
+        except MALFORMED:
             whole = False
         fault = "" if whole else f"the block at {at} of {self.name} is malformed"
-        return Block(entries, used, fault)
+        return BlockContents(entries, used, fault)
 
     def block_of(self, key: bytes) -> int:
         """Return the number of the block that the index names for a packed code."""
         return native.block_of(self._index_part, len(self._index_part) - _CHECK, key)
 
-    def _entry(self, value: int) -> Entry:
+    def _entry(self, value: int) -> SegmentEntry:
         buf = self._buf
         key = bytes(buf[: buf[1] + 3])
         number = number_at(buf, value)
         if number == TOMBSTONE:
-            return Entry(key, number, None)
+            return SegmentEntry(key, number, None)
         if number == IN_PLACE:
-            return Entry(key, number, rules_at(buf, value))
-        return Entry(key, number, self.sets[number] if number < len(self.sets) else None)
+            return SegmentEntry(key, number, rules_at(buf, value))
+        return SegmentEntry(key, number, self.sets[number] if number < len(self.sets) else None)
 
     def _section(self, at: int, size: int) -> bytes:
         # The firmware's Segment reads its parts by this; to a reader, one damaged part is the end.
@@ -160,7 +160,7 @@ class SegmentFile(Segment):
         except CorruptionError:
             if part == FOOTER:
                 raise
-            self.faulty.append(part)
+            self.corrupt_parts.append(part)
             data = bytes(_CHECK)
         if part == INDEX:
             self._index_part = data
@@ -176,38 +176,38 @@ class SegmentFile(Segment):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[SegmentFile]:
+def open_segment(path: Path) -> Iterator[SegmentFile]:
     """Open a segment. Raises CorruptionError if a reader could not."""
     segment = SegmentFile(path)
     try:
-        if segment.faulty:
-            raise CorruptionError(f"{segment.faulty[0]} of {segment.name}: wrong checksum")
+        if segment.corrupt_parts:
+            raise CorruptionError(f"{segment.corrupt_parts[0]} of {segment.name}: wrong checksum")
         yield segment
     finally:
         segment.close()
 
 
 @contextmanager
-def opened_table(folder: Path) -> Iterator[tuple[manifest.Manifest, list[SegmentFile]]]:
+def open_table(folder: Path) -> Iterator[tuple[manifest.Manifest, list[SegmentFile]]]:
     """Open a table: (its manifest, its segments, newest first). Raises CorruptionError."""
     found = load_manifest(folder)
     with ExitStack() as stack:
         segments = []
         for name in reversed(found.segments):
-            if not is_there(folder, name):
+            if not is_file_in(folder, name):
                 raise CorruptionError(f"the manifest names {name}, which is not there")
-            segments.append(stack.enter_context(opened(folder / name)))
+            segments.append(stack.enter_context(open_segment(folder / name)))
         yield found, segments
 
 
-def live(segments: list[SegmentFile]) -> Iterator[Entry]:
-    """Yield the live entries of segments, newest first. Raises CorruptionError."""
+def live_entries(segments: list[SegmentFile]) -> Iterator[SegmentEntry]:
+    """Yield the merged entries of segments (newest first), without tombstones; CorruptionError."""
     try:
         entries = MergedEntries(segments)
         while entries.next_live():
             key = bytes(entries.key[: entries.key[1] + 3])
-            yield Entry(key, entries.number, entries.rule_set)
-    except RUBBISH:
+            yield SegmentEntry(key, entries.number, entries.rule_set)
+    except MALFORMED:
         raise CorruptionError("a block is malformed") from None
 
 
@@ -221,13 +221,13 @@ def load_manifest(folder: Path) -> manifest.Manifest:
         raise CorruptionError(f"the manifest cannot be read: {e.strerror}") from None
 
 
-def is_there(folder: Path, name: str) -> bool:
-    """Tell whether a name from a manifest is that of a file in the folder itself."""
+def is_file_in(folder: Path, name: str) -> bool:
+    """Return whether a name from a manifest is that of a file in the folder itself."""
     return name == os.path.basename(name) and os.path.isfile(folder / name)
 
 
 @lru_cache(maxsize=1024)
-def texts_of(rule_set: bytes) -> list[bytes]:
+def rule_texts(rule_set: bytes) -> list[bytes]:
     """Return the texts (a list of bytes) of a rule set. Raises ValueError if it is none."""
     try:
         found = packing.split(rule_set)
@@ -244,23 +244,23 @@ def texts_of(rule_set: bytes) -> list[bytes]:
     return texts
 
 
-def name_of(key: bytes) -> str:
-    """Return what to call a packed code in a message, whether it is one or not."""
+def describe_key(key: bytes) -> str:
+    """Return how a message names a packed code, whether it is a valid one or not."""
     try:
         return "code " + codes.unpack(key).decode("utf-8", "backslashreplace")
     except codes.CodeError:
         return "packed code " + key.hex()
 
 
-def needs_seconds(rule_set: bytes) -> bool:
-    """Tell whether a day time of a rule set, which must be one, can only be in seconds."""
+def needs_seconds_unit(rule_set: bytes) -> bool:
+    """Return whether a valid rule set has a day time that can only be in seconds."""
     return any(packing.needs_seconds(rule) for rule in packing.split(rule_set))
 
 
-def for_each(files: Iterable[Path], action: Callable[[Path], int]) -> int:
-    """Do something with each file, which returns a status or raises; return the highest status.
+def for_each_path(files: Iterable[Path], action: Callable[[Path], int]) -> int:
+    """Call `action` with each file; return the highest status that it returns or raises.
 
-    0: all is well; 1: a file is damaged; 2: it is none. What was raised is told on stderr.
+    0: all is well; 1: a file is damaged; 2: it is not one of a table. Errors go to stderr.
     """
     status = 0
     for path in files:
@@ -269,32 +269,32 @@ def for_each(files: Iterable[Path], action: Callable[[Path], int]) -> int:
         except BrokenPipeError:
             raise  # of stdout, not of a file
         except CorruptionError as e:
-            found = complain(f"{path}: {e}", 1)
+            found = print_error(f"{path}: {e}", 1)
         except NotATable as e:
-            found = complain(f"{path}: {e}", 2)
+            found = print_error(f"{path}: {e}", 2)
         except OSError as e:
-            found = complain(f"{path}: {e.strerror}", 2)
+            found = print_error(f"{path}: {e.strerror}", 2)
         status = max(status, found)
     return status
 
 
-def complain(text: str, status: int) -> int:
+def print_error(text: str, status: int) -> int:
     """Write a line to stderr; returns `status`."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[red]{shown(text, console)}[/]")
+    console.print(f"[red]{printable(text, console)}[/]")
     return status
 
 
-def shown(text: str, console: Console) -> str:
+def printable(text: str, console: Console) -> str:
     """Return a text as markup that shows it whatever its characters are."""
     plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     encoded = plain.encode(console.encoding, "backslashreplace")
     return escape(encoded.decode(console.encoding))
 
 
-def tracked(items: Iterable[_Item], name: str, total: int) -> Iterable[_Item]:
+def with_progress(items: Iterable[_Item], name: str, total: int) -> Iterable[_Item]:
     """Return `items`, so many, with their progress shown on stderr if that is a terminal."""
     console = Console(stderr=True, highlight=False)
-    label = shown(f"reading {name}", console)
+    label = printable(f"reading {name}", console)
     hidden = not sys.stderr.isatty()
     return track(items, label, total, console=console, transient=True, disable=hidden)

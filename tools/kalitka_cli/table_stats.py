@@ -18,16 +18,16 @@ from kalitka.table.manifest import Manifest
 from kalitka_cli.table_files import (
     INDEX,
     RULE_SETS,
-    Kind,
+    PathKind,
     SegmentFile,
-    for_each,
+    for_each_path,
     kind_of,
-    live,
+    live_entries,
     load_manifest,
-    opened,
-    opened_table,
-    shown,
-    tracked,
+    open_segment,
+    open_table,
+    printable,
+    with_progress,
 )
 
 _WIDE = 1000  # characters; a table of as many segments as a manifest can name
@@ -71,22 +71,22 @@ _ROWS: tuple[tuple[str, Callable[[_Figures], str]], ...] = (
 
 def run(files: list[Path]) -> int:
     """Show each file's figures. Returns the exit status: 1 for damage, 2 for what is no file."""
-    return for_each(files, partial(_show, Console(highlight=False)))
+    return for_each_path(files, partial(_show, Console(highlight=False)))
 
 
 def _show(console: Console, path: Path) -> int:
     kind = kind_of(path)
     columns: dict[str, _Figures] = {}
     facts: dict[str, str] = {}
-    if kind == Kind.MANIFEST:
+    if kind == PathKind.MANIFEST:
         facts = _facts(load_manifest(path.parent))
-    elif kind == Kind.SEGMENT:
-        with opened(path) as segment:
+    elif kind == PathKind.SEGMENT:
+        with open_segment(path) as segment:
             columns[segment.name] = _figures(segment)
     else:
-        with opened_table(path) as (found, segments):
+        with open_table(path) as (found, segments):
             columns = {segment.name: _figures(segment) for segment in reversed(segments)}
-            known = _known(path, segments)
+            known = _count_known(path, segments)
         columns["sum"] = sum(columns.values(), _Figures())
         facts = _facts(found)
         facts["codes known"] = str(known)
@@ -98,7 +98,7 @@ def _show(console: Console, path: Path) -> int:
 def _figures(segment: SegmentFile) -> _Figures:
     count = segment.block_count
     used = in_place = 0
-    for number in tracked(range(count), segment.name, count):
+    for number in with_progress(range(count), segment.name, count):
         block = segment.block(number)
         if block.fault:
             raise CorruptionError(block.fault)
@@ -118,9 +118,12 @@ def _figures(segment: SegmentFile) -> _Figures:
     )
 
 
-def _known(folder: Path, segments: list[SegmentFile]) -> int:
+def _count_known(folder: Path, segments: list[SegmentFile]) -> int:
     # How many codes the segments, newest first, say together.
-    return sum(1 for _ in tracked(live(segments), str(folder), sum(s.codes for s in segments)))
+    return sum(
+        1
+        for _ in with_progress(live_entries(segments), str(folder), sum(s.codes for s in segments))
+    )
 
 
 def _facts(found: Manifest) -> dict[str, str]:
@@ -137,13 +140,13 @@ def _print(
 ) -> None:
     table = Table("")
     for name in columns:
-        table.add_column(shown(name, console), justify="right", overflow="fold")
+        table.add_column(printable(name, console), justify="right", overflow="fold")
     for label, shape in _ROWS:
         table.add_row(label, *(shape(of) for of in columns.values()))
     if not console.is_terminal:
         # Into a pipe or a file as it is: there is no window that could be too narrow.
         console.width = max(console.width, _WIDE)
-    console.print(f"[bold]{shown(str(path), console)}[/]", soft_wrap=True)
+    console.print(f"[bold]{printable(str(path), console)}[/]", soft_wrap=True)
     for label, fact in facts.items():
         console.print(f"{label + ':':13} {fact}", soft_wrap=True)
     if columns:

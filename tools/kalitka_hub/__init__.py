@@ -1,8 +1,18 @@
 """The hub: the small server that a site runs as the sync endpoint of its token readers.
 
-`store` is the database, `site` what is in it, `gates` what readers ask; `accounts`, `rest`,
-`tables` and `cli` are for those who run the site, and `running` is the server process. Who wants
-it from Python: `store.database.open_database` opens or makes a database, and
+Its packages; each imports only those before it, beside `clock`, `faults` and `logs`:
+
+    store     the database, its migrations and the one way to write to it
+    site      people, groups, tokens, schedules and readers: the rules of a site
+    accounts  users, their passwords, log-ins and API tokens
+    gates     the HTTP API of the readers: sync and access log
+    kormitel  the exchange with Kormitel: badges, arrivals and back-sync
+    tables    CSV import and export
+    rest      the REST API of operators and integrators
+    running   the server process
+    cli       the commands of `kalitka hub`
+
+From Python: `store.database.open_database` opens or makes a database, and
 `with store.changes.changing(database) as session:` is the one way to write to it, with
 `site.site_secret.set_secret`, `site.readers.add_reader` and `site.tokens.set_tokens`.
 """

@@ -19,7 +19,7 @@ from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
 
-from .patience import PATIENCE_S
+from .timeouts import HANG_TIMEOUT_S
 
 _ADDRESS = re.compile(r"https?://([0-9.]+):([0-9]+)")
 
@@ -91,7 +91,7 @@ class HubProcess:
         if self._process:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(PATIENCE_S)
+                self._process.wait(HANG_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

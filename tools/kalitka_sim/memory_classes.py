@@ -32,7 +32,7 @@ class MemoryClass:
     """
 
     name: str
-    stands_for: str
+    description: str
     board: str
     machine: str
     build: str
@@ -43,8 +43,8 @@ class MemoryClass:
     frozen: bool = False
     flash: int = 4 * _KIB * _KIB
 
-    def told(self) -> dict:
-        """Return what the chip's inside is told of it (chip/idf.py)."""
+    def as_dict(self) -> dict:
+        """Return the description that the chip reads at its start (chip/idf.py)."""
         return {
             "machine": self.machine,
             "build": self.build,

@@ -17,12 +17,12 @@ _DATAGRAM_MAX = 512
 
 
 class NameServer:
-    """Answers from its start until `close`; `where` is its `ADDRESS:PORT`."""
+    """Answers from its start until `close`; `address` is its `ADDRESS:PORT`."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
-        self.where = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 

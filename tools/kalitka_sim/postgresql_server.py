@@ -14,21 +14,21 @@ from unittest import mock
 import psycopg
 from psycopg import sql
 
-_HASTY = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
+_DURABILITY_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
 
 
 class PostgresqlServer:
     """A running server with its data in `folder`, which is made.
 
-    hasty: nothing on it survives a power cut, which makes it several times as fast.
+    no_fsync: nothing in it survives a power cut, which makes it several times as fast.
     """
 
-    def __init__(self, folder: Path, hasty: bool = True) -> None:
+    def __init__(self, folder: Path, no_fsync: bool = True) -> None:
         self._server = _get_server()(folder)
         self._numbers = count(1)
-        if hasty:
+        if no_fsync:
             off = sql.SQL("ALTER SYSTEM SET {} = off")
-            self._run(*(off.format(sql.Identifier(name)) for name in _HASTY))
+            self._run(*(off.format(sql.Identifier(name)) for name in _DURABILITY_SETTINGS))
             self._run(sql.SQL("SELECT pg_reload_conf()"))
 
     @contextmanager

@@ -18,12 +18,12 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
-from kalitka_cli import rom as rom_image
-from kalitka_cli.build import compile_firmware
+from kalitka_build import rom_image
+from kalitka_build.compiler import compile_firmware
 
+from .control_channel import ReaderError
 from .memory_classes import PSRAM, MemoryClass
 from .virtual_chip import HOST_ARCH, VirtualChip
-from .wire import ReaderError
 
 _INTERRUPT = b"\x03"
 _ENTER_RAW = b"\r\x01"
@@ -31,9 +31,11 @@ _IN_RAW = b"raw REPL; CTRL-B to exit\r\n>"
 _IN_FRIENDLY = b"for more information.\r\n>>> "
 _SOFT_RESET = b"\r\nMPY: soft reboot\r\n"
 _CHUNK = 4096
-_LISTENER_S = 1  # how long output waits before it is looked whether any program has the port
-_TICK_S = 0.01  # between two looks whether an interrupt can be delivered
-_TWICE_S = 0.1  # a second Ctrl-C so soon would end the process, not what runs in it
+_LISTENER_TIMEOUT_S = (
+    1  # how long output waits before it is looked whether any program has the port
+)
+_TICK_S = 0.01  # between two tries to deliver an interrupt
+_DOUBLE_INTERRUPT_S = 0.1  # a second Ctrl-C so soon would end the process, not what runs in it
 
 
 class PtyBoard(VirtualChip):
@@ -42,7 +44,7 @@ class PtyBoard(VirtualChip):
     `port` is the path for mpremote. It is another one after each `power_on`.
     board_name: a folder of boards/, "" for that of the class. memory: the class of its chip; one
     for frozen firmware has that in its MicroPython when new.
-    on_typing: called with what comes over the cable, before it gets to the chip; while it runs,
+    on_input: called with what comes over the cable, before the chip gets it; while it runs,
     nothing goes over the cable, and an OSError pulls it out.
     rom: bytes of a new one's ROM partition, blank as well; 0 is none, as a stock board has.
     """
@@ -57,7 +59,7 @@ class PtyBoard(VirtualChip):
         board_name = board_name or memory.board
         super().__init__(folder, board_name, memory)
         self.port = ""
-        self.on_typing: Callable[[bytes], None] = _nobody_looks
+        self.on_input: Callable[[bytes], None] = _ignore
         self._fault: ReaderError | None = None
         self._cable: _Cable | None = None
         self._serving: threading.Thread | None = None
@@ -68,11 +70,11 @@ class PtyBoard(VirtualChip):
                 self.rom_file.write_bytes(b"\xff" * rom)
             if memory.frozen:
                 firmware = compile_firmware(board_name, HOST_ARCH)
-                self.frozen_file.write_bytes(rom_image.image(firmware))
+                self.frozen_file.write_bytes(rom_image.build_image(firmware))
 
     def power_on(self) -> None:
         """Plug it in. Raises ReaderError if it does not start."""
-        self._power_comes()
+        self._begin_power()
         self._raw = False
         self._cable = _Cable()
         self.port = self._cable.path
@@ -82,15 +84,15 @@ class PtyBoard(VirtualChip):
 
     def power_cut(self) -> None:
         """Pull the cable, at whatever it is doing: power and port are gone."""
-        self._meant_to_run = False
+        self._powered = False
         if self._cable:
             self._cable.pull()
-        self._power_goes()
+        self._end_power()
         if self._serving:
             self._serving.join()
             self._serving = None
         # A start that was under way when the power went.
-        self._power_goes()
+        self._end_power()
         if self._cable:
             self._cable.close()
             self._cable = None
@@ -115,30 +117,30 @@ class PtyBoard(VirtualChip):
         process = self._start_chip(subprocess.PIPE, MICROPYINSPECT="1", **raw)
         console = _Console(process)
         if self._raw:
-            console.type(_ENTER_RAW)
+            console.send(_ENTER_RAW)
         return console
 
     def _serve(self, console: "_Console") -> None:
         assert self._cable
         try:
-            while self._relay(console, self._cable):
+            while self._run_until_exit(console, self._cable):
                 if self._was_reset(console.process):
                     self._raw = False
                 else:
                     self._cable.send(_SOFT_RESET)
                 console = self._boot()
         except ReaderError as fault:
-            if self._meant_to_run:
+            if self._powered:
                 self._fault = fault
                 self._cable.close()
         except OSError:
             pass  # the cable was pulled
 
-    def _relay(self, console: "_Console", cable: "_Cable") -> bool:
+    def _run_until_exit(self, console: "_Console", cable: "_Cable") -> bool:
         # Until the chip ends: True; until the cable is pulled: False.
         line = b""
         try:
-            while self._meant_to_run:
+            while self._powered:
                 ready = select.select(
                     [cable.near, cable.pulled, console.output],
                     [],
@@ -149,25 +151,25 @@ class PtyBoard(VirtualChip):
                     return False
                 console.interrupt_if_due()
                 if cable.near in ready:
-                    typed = os.read(cable.near, _CHUNK)
-                    self.on_typing(typed)
-                    console.type(typed)
+                    data_in = os.read(cable.near, _CHUNK)
+                    self.on_input(data_in)
+                    console.send(data_in)
                 if console.output in ready:
                     data = console.read()
                     if not data:
-                        return self._meant_to_run
+                        return self._powered
                     self._raw = console.raw
                     # A board sends \r\n for what a program prints; mpremote does not mind.
-                    cable.send(data if self._raw else _with_returns(data))
+                    cable.send(data if self._raw else _with_crlf(data))
                     *lines, line = (line + data).split(b"\n")
                     for one in lines:
-                        self._hear(one.decode(errors="replace").rstrip())
+                        self._add_line(one.decode(errors="replace").rstrip())
             return False
         finally:
             console.close()
 
 
-def _nobody_looks(typed: bytes) -> None:
+def _ignore(data_in: bytes) -> None:
     pass
 
 
@@ -196,7 +198,7 @@ class _Console:
         self._tail = seen[-len(_IN_RAW) :]
         return data
 
-    def type(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Pass on what came over the cable; Ctrl-C goes where it belongs."""
         before, *after = data.split(_INTERRUPT)
         self._write(before)
@@ -222,9 +224,9 @@ class _Console:
     def _interrupt(self) -> bool:
         # To a program as a signal. A prompt takes it as a character: there the signal would end
         # the process. Which of them it is, says whether MicroPython catches the signal.
-        if not _catches_interrupts(self.process.pid):
+        if not _handles_sigint(self.process.pid):
             return False
-        if time.monotonic() - self._interrupted > _TWICE_S:
+        if time.monotonic() - self._interrupted > _DOUBLE_INTERRUPT_S:
             self._interrupted = time.monotonic()
             self.process.send_signal(signal.SIGINT)
         return True
@@ -249,21 +251,21 @@ class _Cable:
         os.set_blocking(self.near, False)
         self.path = os.ttyname(self._far)
         self.pulled, self._pull = os.pipe()
-        self._listened = True
+        self._has_listener = True
         self._open = True
 
     def send(self, data: bytes) -> None:
         """Send to the computer; without a program that reads, it is lost, as on a board."""
         while data:
-            patience = _LISTENER_S if self._listened else 0
+            patience = _LISTENER_TIMEOUT_S if self._has_listener else 0
             ready = select.select([self.pulled], [self.near], [], patience)
-            if not any(ready) and self._listened and _somebody_has(self.path):
+            if not any(ready) and self._has_listener and _is_open_elsewhere(self.path):
                 continue  # it is slow
             if ready[0] or not ready[1]:
-                self._listened = False
+                self._has_listener = False
                 return
             data = data[os.write(self.near, data) :]
-            self._listened = True
+            self._has_listener = True
 
     def pull(self) -> None:
         """Tell the relay to end."""
@@ -277,11 +279,11 @@ class _Cable:
                 os.close(end)
 
 
-def _with_returns(data: bytes) -> bytes:
+def _with_crlf(data: bytes) -> bytes:
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
-def _somebody_has(path: str) -> bool:
+def _is_open_elsewhere(path: str) -> bool:
     # Whether another process than this one, of the same user, has a file open.
     for opened in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
@@ -290,7 +292,7 @@ def _somebody_has(path: str) -> bool:
     return False
 
 
-def _catches_interrupts(pid: int) -> bool:
+def _handles_sigint(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -12,22 +12,22 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from kalitka_cli import rom
-from kalitka_cli.build import compile_firmware
+from kalitka_build import rom_image
+from kalitka_build.compiler import compile_firmware
 
-from . import image
-from .link import Link
+from . import littlefs_image
+from .control_channel import ReaderError
 from .memory_classes import FROZEN_80K, MPY_ON_S3
-from .virtual_chip import HOST_ARCH, Outcome, VirtualChip, micropython, wiegand_bits
-from .wire import ReaderError
+from .tcp_relay import TcpRelay
+from .virtual_chip import HOST_ARCH, ScanResult, VirtualChip, micropython, wiegand_bits
 
-__all__ = ["Outcome", "ReaderError", "VirtualReader", "micropython", "wiegand_bits"]
+__all__ = ["ReaderError", "ScanResult", "VirtualReader", "micropython", "wiegand_bits"]
 
 
 class VirtualReader(VirtualChip):
     """A reader whose flash and NVS live in `folder`, so that it can be switched on again later.
 
-    server: (host, port) of its hub; it is reached through `link`, which can be cut.
+    server: (host, port) of its hub; it is reached through `relay`, which can be cut.
     settings: what goes into the settings file besides the server's address.
     on_line: is called with every line of the console, in a thread of its own.
     in_rom: whether a new one has its firmware in ROM, much as a board into which it is frozen, and
@@ -55,7 +55,7 @@ class VirtualReader(VirtualChip):
         if (folder / "flash.bin").exists():
             in_rom = (folder / "rom.img").exists()
         super().__init__(folder, board_name, FROZEN_80K if in_rom else MPY_ON_S3)
-        self.link = Link(server) if server else None
+        self.relay = TcpRelay(server) if server else None
         self._on_line = on_line
         self._settings = settings or {}
         self._secure = secure
@@ -64,26 +64,28 @@ class VirtualReader(VirtualChip):
             firmware = compile_firmware(board_name, HOST_ARCH)
             size = self.board["VFS_SIZE"]
             if in_rom:
-                package, firmware = rom.separate(firmware)
-                self.rom_file.write_bytes(package.ljust(rom.SIZE, b"\xff"))
-                size -= rom.SIZE
-            image.create(self.flash_file, flash_size or size, firmware)
-        image.update(self.flash_file, {"settings.json": self._settings_file(), **(files or {})})
+                package, firmware = rom_image.split_package(firmware)
+                self.rom_file.write_bytes(package.ljust(rom_image.PARTITION_SIZE, b"\xff"))
+                size -= rom_image.PARTITION_SIZE
+            littlefs_image.create(self.flash_file, flash_size or size, firmware)
+        littlefs_image.update(
+            self.flash_file, {"settings.json": self._settings_file(), **(files or {})}
+        )
 
     def _settings_file(self) -> bytes:
         # Nobody in this network has the time but the hub.
         values = {"wifi": [["site", ""]], "ntp_server": "", **self._settings}
         if "ETHERNET" in self.board and "wifi" not in self._settings:
             values["wifi"] = []
-        if self.link:
+        if self.relay:
             scheme = "https" if self._secure else "http"
-            url = f"{scheme}://127.0.0.1:{self.link.port}"
+            url = f"{scheme}://127.0.0.1:{self.relay.port}"
             values = {"server_url": url, "plain_http": not self._secure, **values}
         return json.dumps(values).encode()
 
     def power_on(self, wait_ready: bool = True) -> None:
         """Give it power. `wait_ready`: return when the application says that it is ready."""
-        self._power_comes()
+        self._begin_power()
         seen = len(self.console)
         self._start()
         if wait_ready:
@@ -91,19 +93,19 @@ class VirtualReader(VirtualChip):
 
     def power_cut(self) -> None:
         """Take the power away, at whatever it is doing."""
-        self._power_goes()
+        self._end_power()
 
-    def network(self, up: bool) -> None:
+    def set_network(self, up: bool) -> None:
         """Switch the air and the cable behind it on or off."""
-        super().network(up)
-        if self.link:
-            (self.link.mend if up else self.link.cut)()
+        super().set_network(up)
+        if self.relay:
+            (self.relay.restore if up else self.relay.cut)()
 
     def close(self) -> None:
         """Put it away."""
         self.power_cut()
-        if self.link:
-            self.link.close()
+        if self.relay:
+            self.relay.close()
 
     def __enter__(self) -> "VirtualReader":
         return self
@@ -120,8 +122,8 @@ class VirtualReader(VirtualChip):
         assert process.stdout
         for raw in process.stdout:
             line = raw.decode(errors="replace").rstrip()
-            self._hear(line)
+            self._add_line(line)
             if self._on_line:
                 self._on_line(line)
-        if self._was_reset(process) and self._meant_to_run:
+        if self._was_reset(process) and self._powered:
             self._start()

@@ -1,4 +1,4 @@
-"""A virtual chip: a MicroPython process, its flash, ROM, NVS in a folder, its console and wire.
+"""A virtual chip: a MicroPython process, its flash, ROM and NVS in a folder, its console, pins.
 
 What every kind of virtual reader has in common, and the hands that use it: a card held against
 the scanner, the clock, a look at the console. Everything acts from outside, on pins and levels.
@@ -16,12 +16,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from kalitka_cli.build import board
+from kalitka_build.boards import load_board
 
-from . import image
+from . import littlefs_image
+from .control_channel import ControlChannel, ReaderError
 from .memory_classes import FROZEN_80K, MemoryClass
-from .patience import PATIENCE_S
-from .wire import ReaderError, Wire
+from .timeouts import HANG_TIMEOUT_S
 
 CHIP = Path(__file__).parent / "chip"
 FIRMWARE_HEAP = FROZEN_80K.process  # bytes that the firmware gets in the class of most tests
@@ -34,8 +34,8 @@ _CARD = re.compile(r"card (\S+) (allowed|denied)(?:: ([^(]+))? \(([^)]*)\)")
 
 
 @dataclass
-class Outcome:
-    """What came of a card: the lock's output, and what the console said."""
+class ScanResult:
+    """The outcome of a scan: the lock's output, and the verdict on the console."""
 
     code: str
     opened: bool
@@ -78,77 +78,78 @@ class VirtualChip:
 
     It has a ROM if there is a file for one, `rom_file`; it may be blank. What is frozen into its
     MicroPython is in `frozen_file`, if there is one. memory: how much it has.
-    console: the lines it printed. wire: what its pins did.
+    console: the lines it printed. channel: to its pins, with their changes.
     """
 
     def __init__(self, folder: Path, board_name: str, memory: MemoryClass):
         self.folder = folder
-        self.board = board(board_name)
+        self.board = load_board(board_name)
         self.flash_file = folder / "flash.bin"
         self.rom_file = folder / "rom.img"
         self.frozen_file = folder / "frozen.img"
         self.console: list[str] = []
-        self.wire = Wire()
-        self.wire.on_reset = self._reset
+        self.channel = ControlChannel()
+        self.channel.on_reset = self._reset
         self._memory = memory
         self._process: subprocess.Popen | None = None
         self._reset_process: subprocess.Popen | None = None
-        self._meant_to_run = False
-        self._shut = 0  # the lock's level while nobody passes
-        self._said = threading.Condition()
+        self._powered = False
+        self._locked_level = 0  # the lock's level while nobody passes
+        self._console_changed = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
 
     # Hands
 
-    def present(self, code: str, timeout: float = PATIENCE_S) -> Outcome:
-        """Hold a card against the scanner and see what comes of it. Raises ReaderError."""
+    def present(self, code: str, timeout: float = HANG_TIMEOUT_S) -> ScanResult:
+        """Present a card to the scanner; return the outcome. Raises ReaderError."""
         seen, changes = len(self.console), len(self.pin_changes)
-        self.pulses(wiegand_bits(code))
+        self.send_pulses(wiegand_bits(code))
         line = self.wait_line(rf"card {code.upper()} ", since=seen, timeout=timeout)
-        self.ask({"do": "pins"})  # every change of a pin before this answer has come, too
+        self.request({"do": "pins"})  # every change of a pin before this answer has come, too
         match = _CARD.search(line)
         if not match:
             raise ReaderError(f"the console said {line!r}")
         lock = self.board["LOCK"]
         levels = [level for pin, level, _ in self.pin_changes[changes:] if pin == lock]
         # It may be open still from the card before, or shut again already.
-        opened = any(level != self._shut for level in [*levels, self.pins[lock]])
-        return Outcome(match[1], opened, match[2] == "allowed", (match[3] or "").strip(), match[4])
+        opened = any(level != self._locked_level for level in [*levels, self.pins[lock]])
+        allowed, reason = match[2] == "allowed", (match[3] or "").strip()
+        return ScanResult(match[1], opened, allowed, reason, match[4])
 
-    def pulses(self, bits: str, gap_ms: int = 2, busy: tuple[int, int] = (-1, -1)) -> None:
+    def send_pulses(self, bits: str, gap_ms: int = 2, busy: tuple[int, int] = (-1, -1)) -> None:
         """Send bits over the Wiegand wires.
 
         busy: the chip is held up (it stays in C, see `chip/state.py`) from in front of the one
         bit, counted from 0, until in front of the other.
         """
-        request = {"do": "pulses", "busy": busy, **self._wires(bits, gap_ms)}
-        self.ask(request)
+        request = {"do": "pulses", "busy": busy, **self._wiegand(bits, gap_ms)}
+        self.request(request)
 
-    def handshake(self, bits: str, gap_ms: int = 2, after_ms: int = 300) -> None:
+    def delay_handshake(self, bits: str, gap_ms: int = 2, after_ms: int = 300) -> None:
         """Let the next TLS handshake take a chip's time, in which these bits come."""
-        self.ask({"do": "handshake", "after_ms": after_ms, **self._wires(bits, gap_ms)})
+        self.request({"do": "handshake", "after_ms": after_ms, **self._wiegand(bits, gap_ms)})
 
-    def stand_still(self) -> None:
-        """Let no time pass for the chip from now on but by `later` and by pulses."""
-        self.ask({"do": "stand still"})
+    def freeze_time(self) -> None:
+        """Stop the chip's time; from now on only `advance_time` and pulses move it."""
+        self.request({"do": "stand still"})
 
-    def later(self, seconds: int) -> None:
-        """Let so many seconds pass at once, at most six days: for its ticks and its clock."""
-        self.ask({"do": "later", "seconds": seconds})
+    def advance_time(self, seconds: int) -> None:
+        """Advance the chip's ticks and clock by so many seconds at once, at most six days."""
+        self.request({"do": "later", "seconds": seconds})
 
-    def _wires(self, bits: str, gap_ms: int) -> dict:
+    def _wiegand(self, bits: str, gap_ms: int) -> dict:
         wires = [self.board["WIEGAND_D0"], self.board["WIEGAND_D1"]]
         return {"pins": wires, "bits": bits, "gap_ms": gap_ms}
 
-    def switch(self, role: str, closed: bool) -> None:
+    def set_switch(self, role: str, closed: bool) -> None:
         """Close or open the switch at a pin; open at first. role: such as DOOR_CONTACT."""
-        self.ask({"do": "level", "pin": self.board[role], "level": 0 if closed else 1})
+        self.request({"do": "level", "pin": self.board[role], "level": 0 if closed else 1})
 
     def set_clock(self, utc: float) -> None:
         """Set the chip's clock: seconds since 1970 UTC. The firmware sees it within a second."""
-        self.ask({"do": "clock", "utc": utc})
+        self.request({"do": "clock", "utc": utc})
 
-    def network(
+    def set_network(
         self,
         up: bool,
         networks: dict[str, str] | None = None,
@@ -162,60 +163,60 @@ class VirtualChip:
         whether somebody at the cable gives addresses.
         """
         only = {} if networks is None else {"networks": networks}
-        self.ask({"do": "network", "up": up, "deaf": deaf, "dhcp": dhcp, **only})
+        self.request({"do": "network", "up": up, "deaf": deaf, "dhcp": dhcp, **only})
 
     def flash_operations(self) -> dict[str, int]:
         """Return the counts of flash reads, programs, erases since power on."""
-        return dict(self.ask({"do": "flash"}))  # type: ignore[call-overload]
+        return dict(self.request({"do": "flash"}))  # type: ignore[call-overload]
 
     def memory(self) -> dict[str, int]:
         """Return the bytes of heap used and free, after a collection; the ROM is no heap.
 
         "fakes": those that were in use before the firmware ran: by the fakes, and by MicroPython.
         """
-        return dict(self.ask({"do": "memory"}))  # type: ignore[call-overload]
+        return dict(self.request({"do": "memory"}))  # type: ignore[call-overload]
 
     def flash_files(self) -> dict[str, bytes]:
         """Return the files in the flash; only while it is off."""
-        return image.read(self.flash_file)
+        return littlefs_image.read(self.flash_file)
 
     # Watching
 
     @property
     def powered(self) -> bool:
         """Whether it was given power."""
-        return self._meant_to_run
+        return self._powered
 
     def wait_ready(self, since: int = 0) -> None:
-        """Return when the application says that it is ready. `since` as in `wait_line`."""
+        """Wait until the application says that it is ready. `since` as in `wait_line`."""
         self.wait_line(r" ready$", since=since)
-        self.ask({"do": "pins"})
-        self._shut = self.pins[self.board["LOCK"]]
+        self.request({"do": "pins"})
+        self._locked_level = self.pins[self.board["LOCK"]]
 
     @property
     def pins(self) -> dict[int, int]:
         """The levels of the outputs by their pin."""
-        return self.wire.pins
+        return self.channel.pins
 
     @property
     def pin_changes(self) -> list[tuple[int, int, int]]:
         """Every change of an output: (pin, level, the chip's milliseconds)."""
-        return self.wire.pin_changes
+        return self.channel.pin_changes
 
-    def ask(self, request: dict, timeout: float = PATIENCE_S) -> object:
-        """Send a request to the chip's inside and return its answer. Raises ReaderError."""
-        return self.wire.ask(request, timeout)
+    def request(self, message: dict, timeout: float = HANG_TIMEOUT_S) -> object:
+        """Send a request over the control channel; return the answer. Raises ReaderError."""
+        return self.channel.request(message, timeout)
 
-    def wait_pin(self, number: int, level: int, timeout: float = PATIENCE_S) -> None:
-        """Return when an output has this level. Raises ReaderError."""
-        self.wire.wait_pin(number, level, timeout)
+    def wait_pin(self, number: int, level: int, timeout: float = HANG_TIMEOUT_S) -> None:
+        """Wait until an output has this level. Raises ReaderError."""
+        self.channel.wait_pin(number, level, timeout)
 
-    def wait_line(self, pattern: str, since: int = 0, timeout: float = PATIENCE_S) -> str:
+    def wait_line(self, pattern: str, since: int = 0, timeout: float = HANG_TIMEOUT_S) -> str:
         """Return the first console line from index `since` on that matches. Raises ReaderError."""
         wanted = re.compile(pattern)
         deadline = time.monotonic() + timeout
         at = since
-        with self._said:
+        with self._console_changed:
             while True:
                 for line in self.console[at:]:
                     if wanted.search(line):
@@ -223,28 +224,28 @@ class VirtualChip:
                 at = len(self.console)
                 left = deadline - time.monotonic()
                 ended = self._process is None or self._process.poll() is not None
-                if left <= 0 or (ended and not self._meant_to_run):
+                if left <= 0 or (ended and not self._powered):
                     end = self._console_end()
                     raise ReaderError(f"no line like {pattern!r}; the console's end:\n  {end}")
-                self._said.wait(min(left, 0.5))
+                self._console_changed.wait(min(left, 0.5))
 
     # For the kinds of readers
 
-    def _power_comes(self) -> None:
+    def _begin_power(self) -> None:
         # The clock is lost with the power; the NVS is not.
         (self.folder / "rtc").write_text("")
         nvs = self.folder / "nvs.json"
         if not nvs.exists():
             nvs.write_text("")
-        self._meant_to_run = True
+        self._powered = True
 
-    def _power_goes(self) -> None:
-        self._meant_to_run = False
+    def _end_power(self) -> None:
+        self._powered = False
         process = self._process
         if process and process.poll() is None:
             process.kill()
             process.wait()
-        self.wire.unplug()
+        self.channel.disconnect()
 
     def _reset(self) -> None:
         # A chip that resets itself says nothing more; a process that ends by itself would.
@@ -258,7 +259,7 @@ class VirtualChip:
         return process is self._reset_process
 
     def _start_chip(self, stdin: int, **environment: str) -> subprocess.Popen:
-        # Start the chip and plug the wire in. Its console is the process's stdout.
+        # Start the chip and open its control channel. Its console is the process's stdout.
         heap = self._memory.process + FAKES
         if self.rom_file.exists():
             heap = heap_with_rom(heap + ROM_FAKE, self.rom_file.stat().st_size)
@@ -278,7 +279,7 @@ class VirtualChip:
             )
             return self._process
 
-        return self.wire.plug_in(start)
+        return self.channel.connect(start)
 
     def _environment(self, port: int) -> dict[str, str]:
         # Without HOME the REPL keeps no history in the home of whoever runs this.
@@ -292,13 +293,13 @@ class VirtualChip:
             "KALITKA_CHIP_LAN": "1" if "ETHERNET" in self.board else "",
             "KALITKA_CHIP_ROM": str(self.rom_file) if self.rom_file.exists() else "",
             "KALITKA_CHIP_FROZEN": str(self.frozen_file) if self.frozen_file.exists() else "",
-            "KALITKA_CHIP_MEMORY": json.dumps(self._memory.told()),
+            "KALITKA_CHIP_MEMORY": json.dumps(self._memory.as_dict()),
         }
 
-    def _hear(self, line: str) -> None:
-        with self._said:
+    def _add_line(self, line: str) -> None:
+        with self._console_changed:
             self.console.append(line)
-            self._said.notify_all()
+            self._console_changed.notify_all()
 
     def _console_end(self) -> str:
         return "\n  ".join(self.console[-12:])

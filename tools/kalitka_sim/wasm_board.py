@@ -34,7 +34,7 @@ from wasmtime import (
     WasmtimeError,
 )
 
-from kalitka_cli.build import ROOT
+from kalitka_build.paths import ROOT
 
 HEAP = "128M"
 FUEL = 10**13  # instructions; more than an hour of them
@@ -72,7 +72,7 @@ class BoardError(Exception):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ScriptResult:
     """What came of a script.
 
     exit: its exit status, 1 after an exception that nobody caught. output: what it printed, and
@@ -92,7 +92,7 @@ def put_sources(sources: Path, folder: Path) -> None:
         path.write_text(_VIPER.sub("", source.read_text()))
 
 
-def run(arguments: Sequence[str], root: Path, heap: str = HEAP, fuel: int = FUEL) -> Outcome:
+def run(arguments: Sequence[str], root: Path, heap: str = HEAP, fuel: int = FUEL) -> ScriptResult:
     """Run a script: its path and its arguments, as paths below the folder `root`.
 
     It imports from root/lib and from root. heap: as MicroPython's `-X heapsize`. fuel: the
@@ -119,7 +119,7 @@ def run(arguments: Sequence[str], root: Path, heap: str = HEAP, fuel: int = FUEL
         output = (folder / "out").read_text() + (folder / "err").read_text()
     if fault:
         raise BoardError(f"the 32-bit MicroPython stopped: {fault}\n{output}")
-    return Outcome(status, output, used)
+    return ScriptResult(status, output, used)
 
 
 def _world(folder: Path, root: Path, options: list[str], arguments: Sequence[str]) -> WasiConfig:

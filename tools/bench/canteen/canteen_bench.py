@@ -22,9 +22,9 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from bench.canteen import festival
-from bench.hub.servers import SECRET, OurHub, PlainServer, Server
+from bench.hub.servers import SECRET, HubServer, PlainServer, Server
 from bench.sheet import Sheet, markdown, show
-from kalitka_cli.build import ROOT
+from kalitka_build.paths import ROOT
 from kalitka_hub.accounts.users import NewUser, add_user
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.site.readers import add_reader
@@ -53,7 +53,7 @@ class Times:
 
 
 @dataclass
-class Exchange:
+class ExchangeTimes:
     """What one server did. memory: bytes that it grew by in a full sync."""
 
     filling: float = 0
@@ -72,7 +72,7 @@ def run(console: Console | None = None) -> None:
         console.status("a festival") as status,
     ):
         found = {
-            name: _measured(server, partial(_tell, status.update, name))
+            name: _measure_exchange(server, partial(_show_progress, status.update, name))
             for name, server in _servers(Path(folder)).items()
         }
     sheets = [_full_sheet(found), _small_sheet(found)]
@@ -84,7 +84,7 @@ def run(console: Console | None = None) -> None:
     console.print(f"written to {written}, after {time.monotonic() - began:.0f} s")
 
 
-def _tell(update: Callable[[str], None], name: str, what: str) -> None:
+def _show_progress(update: Callable[[str], None], name: str, what: str) -> None:
     update(f"{name}: {what}")
 
 
@@ -94,14 +94,14 @@ def _tell(update: Callable[[str], None], name: str, what: str) -> None:
 def _servers(folder: Path) -> dict[str, Callable]:
     @contextmanager
     def sqlite() -> Iterator[Server]:
-        with _ours(str(folder / "hub.sqlite")) as server:
+        with _kalitka_hub(str(folder / "hub.sqlite")) as server:
             yield server
 
     @contextmanager
     def postgresql() -> Iterator[Server]:
-        cluster = PostgresqlServer(folder / "postgresql", hasty=False)
+        cluster = PostgresqlServer(folder / "postgresql", no_fsync=False)
         try:
-            with cluster.database() as url, _ours(url) as server:
+            with cluster.database() as url, _kalitka_hub(url) as server:
                 yield server
         finally:
             cluster.stop()
@@ -118,7 +118,7 @@ def _servers(folder: Path) -> dict[str, Callable]:
 
 
 @contextmanager
-def _ours(where: str) -> Iterator[Server]:
+def _kalitka_hub(where: str) -> Iterator[Server]:
     database = open_database(where)
     with changing(database) as session:
         set_secret(session, SECRET)
@@ -129,7 +129,7 @@ def _ours(where: str) -> Iterator[Server]:
             kitchens[kitchen] = [f"CANTEEN-{kitchen}"]
         change_settings(session, CanteenSetting(kitchens=kitchens, meals=[]))
     database.close()
-    server = OurHub(where)
+    server = HubServer(where)
     try:
         yield server
     finally:
@@ -144,27 +144,27 @@ def _password() -> str:
 # What is asked
 
 
-def _measured(start: Callable, tell: Callable[[str], None]) -> Exchange:
-    found = Exchange()
+def _measure_exchange(start: Callable, progress: Callable[[str], None]) -> ExchangeTimes:
+    found = ExchangeTimes()
     with start() as server:
-        tell(f"is sent {festival.BADGES} badges and {festival.ARRIVALS} arrivals")
+        progress(f"is sent {festival.BADGES} badges and {festival.ARRIVALS} arrivals")
         body = {"badges": [*festival.badges()], "arrivals": [*festival.arrivals()]}
-        found.filling = _posted(server, body).last[0]
-        tell("is asked for everything")
+        found.filling = _time_post(server, body).last[0]
+        progress("is asked for everything")
         # The first one: what it takes once may be there for the next.
         found.memory = _growth(server, _FLAT)
         for shape, path in (("flat", _FLAT), ("grouped", _GROUPED)):
-            found.full[shape] = _asked(server, path, RUNS)
-            found.full[f"{shape}, gzip"] = _asked(server, path, RUNS, packed=True)
-        tell("is sent and asked for changes")
+            found.full[shape] = _time_get(server, path, RUNS)
+            found.full[f"{shape}, gzip"] = _time_get(server, path, RUNS, packed=True)
+        progress("is sent and asked for changes")
         for run in range(SMALL_RUNS):
-            _note(found.back_sync, _posted(server, {"arrivals": festival.changes(run)}))
+            _add_sample(found.back_sync, _time_post(server, {"arrivals": festival.changes(run)}))
         since = _now()
         time.sleep(1)
-        _posted(server, {"arrivals": festival.changes(SMALL_RUNS)})
+        _time_post(server, {"arrivals": festival.changes(SMALL_RUNS)})
         for shape, path in (("flat", _FLAT), ("grouped", _GROUPED)):
             asked = f"{path}?from_date={since}"
-            found.incremental[shape] = _asked(server, asked, SMALL_RUNS)
+            found.incremental[shape] = _time_get(server, asked, SMALL_RUNS)
     return found
 
 
@@ -172,25 +172,25 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 1))
 
 
-def _posted(server: Server, groups: dict[str, Any]) -> Times:
+def _time_post(server: Server, groups: dict[str, Any]) -> Times:
     return _request(server, "POST", _POST, json.dumps(groups).encode())
 
 
-def _asked(server: Server, path: str, runs: int, *, packed: bool = False) -> Times:
+def _time_get(server: Server, path: str, runs: int, *, packed: bool = False) -> Times:
     times = Times()
     for _ in range(runs):
-        _note(times, _request(server, "GET", path, packed=packed))
+        _add_sample(times, _request(server, "GET", path, packed=packed))
     return times
 
 
-def _note(times: Times, one: Times) -> None:
+def _add_sample(times: Times, one: Times) -> None:
     times.first += one.first
     times.last += one.last
     times.size = one.size
 
 
 def _growth(server: Server, path: str) -> int:
-    server.forget_peak()
+    server.reset_peak()
     before = server.memory
     _request(server, "GET", path)
     return max(0, server.peak - before)
@@ -199,7 +199,7 @@ def _growth(server: Server, path: str) -> int:
 def _request(
     server: Server, method: str, path: str, body: bytes | None = None, *, packed: bool = False
 ) -> Times:
-    password = _password() if isinstance(server, OurHub) else SECRET
+    password = _password() if isinstance(server, HubServer) else SECRET
     login = base64.b64encode(f"{_USER}:{password}".encode()).decode()
     headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
     if packed:
@@ -225,7 +225,7 @@ def _request(
 # What came of it
 
 
-def _full_sheet(found: dict[str, Exchange]) -> Sheet:
+def _full_sheet(found: dict[str, ExchangeTimes]) -> Sheet:
     rows = []
     for name, one in found.items():
         rows.append((name, "all sent, one POST", f"{one.filling:,.1f}", "", ""))
@@ -241,10 +241,10 @@ def _full_sheet(found: dict[str, Exchange]) -> Sheet:
         "client takes it, and the server has it."
     )
     columns = ("server", "what", "seconds", "to the first byte", "MiB")
-    return Sheet("Everything", note, columns, rows, words=2)
+    return Sheet("Everything", note, columns, rows, text_columns=2)
 
 
-def _small_sheet(found: dict[str, Exchange]) -> Sheet:
+def _small_sheet(found: dict[str, ExchangeTimes]) -> Sheet:
     rows = []
     for name, one in found.items():
         rows.append((name, f"back-sync of {festival.CHANGED}", *_milliseconds(one.back_sync)))
@@ -256,7 +256,7 @@ def _small_sheet(found: dict[str, Exchange]) -> Sheet:
         "rules of their readers."
     )
     columns = ("server", "what", "milliseconds", "KiB")
-    return Sheet("Changes", note, columns, rows, words=2)
+    return Sheet("Changes", note, columns, rows, text_columns=2)
 
 
 def _milliseconds(times: Times) -> tuple[str, str]:

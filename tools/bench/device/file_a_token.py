@@ -19,8 +19,8 @@ class Program:
         self._new = folder + "/P.new"
         self._old = folder + "/P.old"
         # A power cut between the two renames.
-        if not _there(self._now):
-            if _there(self._old):
+        if not _exists(self._now):
+            if _exists(self._old):
                 os.rename(self._old, self._now)
             else:
                 os.mkdir(self._now)
@@ -93,7 +93,7 @@ def _write(folder, code, rules):
         json.dump({"uid": code, "rules": rules}, file)
 
 
-def _there(path):
+def _exists(path):
     try:
         os.stat(path)
         return True
@@ -102,7 +102,7 @@ def _there(path):
 
 
 def _remove(folder):
-    if _there(folder):
+    if _exists(folder):
         for entry in os.ilistdir(folder):
             os.remove(folder + "/" + entry[0])
         os.rmdir(folder)

@@ -18,12 +18,12 @@ class Program:
         self._journal = AccessLog(folder + "/journal", _SIZE, self._clock, print)
 
     def append(self, seconds, code):
-        """Keep that a code (bytes) was allowed."""
+        """Append an entry: this code (bytes) was allowed."""
         self._clock.now = seconds
         self._journal.append(entries.SCANNER, 1, decision.ALLOWED, code)
 
-    def ack_all(self):
-        """Keep that the server has all there is."""
+    def acknowledge(self):
+        """Mark all entries as received by the server."""
         log = self._journal.log
         log.ack(log.last)
 
@@ -32,20 +32,20 @@ class Program:
         log = self._journal.log
         return log.last - log.first + 1
 
-    def let_wait(self, count):
-        """Let so many of the entries that there are be those to be sent."""
+    def leave_unsent(self, count):
+        """Leave the newest `count` entries to be sent."""
         log = self._journal.log
         log.ack(log.last - count)
 
-    def upload(self, look):
-        """Send what there is to send; return how many. `look` is called all along, first idle."""
-        return asyncio.run(self._upload(look))
+    def upload(self, sample):
+        """Send all unsent entries; return how many. `sample` is called throughout, first idle."""
+        return asyncio.run(self._upload(sample))
 
-    async def _upload(self, look):
-        hub = _Hub(look)
+    async def _upload(self, sample):
+        hub = _Hub(sample)
         uploader = Uploader(hub, self._journal, self._clock, print, 0)
-        look()
-        watch = asyncio.create_task(_watch(look))
+        sample()
+        watch = asyncio.create_task(_watch(sample))
         while uploader.due(self._clock.uptime()):
             await uploader.send()
         watch.cancel()
@@ -73,20 +73,20 @@ class _Hub:
     # A client that swallows what it is to send.
     from_hub = True
 
-    def __init__(self, look):
-        self._look = look
+    def __init__(self, sample):
+        self._sample = sample
         self.entries = 0
 
     async def upload(self, size, pieces, _headers):
         for piece in pieces():
             size -= len(piece)
             self.entries += 1
-            self._look()
+            self._sample()
         if size:
             raise ValueError(f"{size} bytes are missing")
 
 
-async def _watch(look):
+async def _watch(sample):
     while True:
-        look()
+        sample()
         await asyncio.sleep(0)

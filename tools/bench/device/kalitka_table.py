@@ -15,11 +15,11 @@ class Program:
 
     def full(self, path):
         """Take an answer for the table; yields where the poller lets others run."""
-        yield from self._ask(path, True)
+        yield from self._sync(path, True)
 
     def change(self, path):
         """Apply an answer to the table; yields where the poller lets others run."""
-        yield from self._ask(path, False)
+        yield from self._sync(path, False)
 
     def find(self, code):
         """Tell whether the code (bytes) has rules."""
@@ -29,14 +29,14 @@ class Program:
         """Close its files."""
         self._table.close()
 
-    def _ask(self, path, full):
+    def _sync(self, path, full):
         again = 0
         while True:
-            again = yield from self._exchange(path, full, again)
+            again = yield from self._apply(path, full, again)
             if not again:
                 return
 
-    def _exchange(self, path, full, again):
+    def _apply(self, path, full, again):
         self.asked += 1
         transaction = self._table.begin(full, again)
         sink = _Sink(transaction)

@@ -3,7 +3,7 @@
     measure PROGRAM FLASH WHAT ARGUMENT ...
 
 PROGRAM: a module with a class Program, whose `full` and `change` apply an answer in steps. FLASH:
-a file that is the flash; a blank one is formatted. Prints figures as `frame` says.
+a file that is the flash; a blank one is formatted. Prints figures as `harness` says.
 """
 
 import builtins
@@ -12,7 +12,7 @@ import os
 import sys
 import time
 
-from frame import Chip, mount, run, tell
+from harness import Chip, mount, print_figures, run
 
 import micropython
 
@@ -25,7 +25,7 @@ def _steps(program, sync):
     return getattr(program, kind)(path)
 
 
-def _looks(steps):
+def _with_end(steps):
     # Yields at every pause of the work and once more at its end.
     yield from steps
     yield
@@ -42,11 +42,11 @@ def syncs(program, chip, arguments):
         figures = {"ms": time.ticks_diff(time.ticks_us(), began) / 1000}
         for name, count in chip.counts().items():
             figures[name] = count - before[name]
-        tell(figures)
+        print_figures(figures)
 
 
 def bare(program, _chip, arguments):
-    """Run syncs one after the other, and tell nothing: somebody else counts what is done."""
+    """Run syncs one after the other without printing figures: they are counted from outside."""
     gc.collect()
     for sync in arguments:
         for _ in _steps(program, sync):
@@ -61,10 +61,10 @@ def heap(program, _chip, arguments):
     for sync in arguments:
         gc.collect()
         idle = most = gc.mem_alloc()
-        for _ in _looks(_steps(program, sync)):
+        for _ in _with_end(_steps(program, sync)):
             gc.collect()
             most = max(most, gc.mem_alloc())
-        tell({"over_idle": most - idle, "in_all": most - _bare[0]})
+        print_figures({"over_idle": most - idle, "in_all": most - _bare[0]})
 
 
 def slices(program, chip, arguments):
@@ -76,16 +76,16 @@ def slices(program, chip, arguments):
     for sync in arguments:
         gc.collect()
         most = {"written": 0, "programmed": 0, "erases": 0}
-        before = _work(chip)
-        for _ in _looks(_steps(program, sync)):
-            after = _work(chip)
+        before = _flash_work(chip)
+        for _ in _with_end(_steps(program, sync)):
+            after = _flash_work(chip)
             for name, largest in most.items():
                 most[name] = max(largest, after[name] - before[name])
             before = after
-        tell(most)
+        print_figures(most)
 
 
-def _work(chip):
+def _flash_work(chip):
     return {"written": _Watched.written, "programmed": chip.programmed, "erases": chip.erases}
 
 
@@ -101,7 +101,7 @@ def lookups(program, chip, arguments):
             raise ValueError(code)
     micros = time.ticks_diff(time.ticks_us(), began)
     count = len(codes)
-    tell(
+    print_figures(
         {
             "us": micros / count,
             "reads": (chip.reads - reads) / count,
@@ -136,7 +136,7 @@ def allocation(program, _chip, arguments):
         program.find(code)
     taken = gc.mem_alloc() - before
     gc.enable()
-    tell({"bytes": taken / len(codes), "locked": _with_the_heap_locked(program, codes)})
+    print_figures({"bytes": taken / len(codes), "locked": _with_the_heap_locked(program, codes)})
 
 
 def _with_the_heap_locked(program, codes):
@@ -163,7 +163,7 @@ def file_reads(program, _chip, arguments):
             raise ValueError(code)
         most = max(most, _Watched.reads)
         largest = max(largest, _Watched.largest)
-    tell({"reads": most, "bytes": largest})
+    print_figures({"reads": most, "bytes": largest})
 
 
 def _watch_files(program):
@@ -229,7 +229,7 @@ def main():
     _bare.append(gc.mem_alloc())
     program = make(path)
     gc.collect()
-    tell({"memory": gc.mem_alloc() - _bare[0]})
+    print_figures({"memory": gc.mem_alloc() - _bare[0]})
     globals()[what](program, chip, sys.argv[4:])
     program.close()
 

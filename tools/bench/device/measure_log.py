@@ -4,14 +4,14 @@
 
 PROGRAM: a module with a class Program, whose `append` keeps an entry. FLASH: a file that is the
 flash, copied to memory and left as it is where nothing else is said; a blank one is formatted.
-Prints figures as `frame` says.
+Prints figures as `harness` says.
 """
 
 import gc
 import sys
 import time
 
-from frame import Chip, mount, run, tell
+from harness import Chip, mount, print_figures, run
 from ram_flash import RamFlash
 
 _BEGAN = 1793100000  # seconds since 1970 UTC
@@ -19,7 +19,7 @@ _EACH_S = 17  # between two entries: 5,000 a day
 _SCATTER = 2654435761  # any odd number makes other codes of each number
 
 
-def _note(program, number):
+def _append(program, number):
     program.append(_BEGAN + number * _EACH_S, b"%08X" % (number * _SCATTER & 0xFFFFFFFF))
 
 
@@ -30,55 +30,55 @@ def fill(program, chip, count):
     """
     number = 0
     while program.count() == number:
-        _note(program, number)
+        _append(program, number)
         number += 1
     held = program.count()
     for more in range(count):
-        _note(program, number + more)
+        _append(program, number + more)
         held = min(held, program.count())
     chip.save(sys.argv[2])
-    tell({"held": held})
+    print_figures({"held": held})
 
 
 def times(program, _chip, count):
-    """Tell the microseconds an entry."""
+    """Print the microseconds an entry."""
     gc.collect()
     began = time.ticks_us()
     for number in range(count):
-        _note(program, number)
-    tell({"us": time.ticks_diff(time.ticks_us(), began) / count})
+        _append(program, number)
+    print_figures({"us": time.ticks_diff(time.ticks_us(), began) / count})
 
 
-def notes(program, chip, count):
-    """Tell the flash operations of an entry, and the spread of the erases over the blocks."""
+def appends(program, chip, count):
+    """Print the flash operations of an entry, and the spread of the erases over the blocks."""
     before = chip.counts()
     for number in range(count):
-        _note(program, number)
-    _tell_counts(_since(before, chip), count, chip)
+        _append(program, number)
+    _print_counts(_difference(before, chip), count, chip)
 
 
 def passes(program, chip, count):
-    """Tell what `notes` tells, of an entry that the server has at once; and of that mark alone."""
+    """Print the same of an entry that is acknowledged at once, and of that alone."""
     marks = {}
     before = chip.counts()
     for number in range(count):
-        _note(program, number)
-        noted = chip.counts()
-        program.ack_all()
-        for name, more in _since(noted, chip).items():
+        _append(program, number)
+        after_append = chip.counts()
+        program.acknowledge()
+        for name, more in _difference(after_append, chip).items():
             marks[name] = marks.get(name, 0) + more
-    _tell_counts(_since(before, chip), count, chip)
-    _tell_counts(marks, count, chip)
+    _print_counts(_difference(before, chip), count, chip)
+    _print_counts(marks, count, chip)
 
 
-def _since(before, chip):
+def _difference(before, chip):
     return {name: now - before[name] for name, now in chip.counts().items()}
 
 
-def _tell_counts(counts, count, chip):
+def _print_counts(counts, count, chip):
     figures = {name: total / count for name, total in counts.items()}
     figures["spread"] = max(chip.wear) * len(chip.wear) / sum(chip.wear)
-    tell(figures)
+    print_figures(figures)
 
 
 def upload(program, chip, count):
@@ -86,10 +86,10 @@ def upload(program, chip, count):
 
     over_idle: the most heap in use meanwhile, over that before. read: bytes read from the flash.
     """
-    program.let_wait(count)
+    program.leave_unsent(count)
     seen = []
 
-    def look():
+    def sample():
         gc.collect()
         used = gc.mem_alloc()
         if len(seen) < 2:
@@ -98,10 +98,10 @@ def upload(program, chip, count):
 
     gc.collect()
     before = chip.read_bytes
-    sent = program.upload(look)
+    sent = program.upload(sample)
     if sent != count:
         raise ValueError(f"sent {sent}")
-    tell({"over_idle": seen[1] - seen[0], "read": chip.read_bytes - before})
+    print_figures({"over_idle": seen[1] - seen[0], "read": chip.read_bytes - before})
 
 
 def main():
@@ -114,7 +114,7 @@ def main():
     bare = gc.mem_alloc()
     program = make("/flash")
     gc.collect()
-    tell({"memory": gc.mem_alloc() - bare})
+    print_figures({"memory": gc.mem_alloc() - bare})
     globals()[what](program, chip, int(count))
     program.close()
 

@@ -20,7 +20,7 @@ class Program:
         self._old_entries = _lines(self._old)
 
     def append(self, seconds, code):
-        """Keep that a code (bytes) was allowed."""
+        """Append an entry: this code (bytes) was allowed."""
         line = json.dumps({"t": seconds, "code": str(code, "utf-8"), "state": 1})
         with open(self._path, "a") as file:
             file.write(line + "\n")
@@ -31,8 +31,8 @@ class Program:
             self._old_entries = self._entries
             self._entries = 0
 
-    def ack_all(self):
-        """The server has all there is."""
+    def acknowledge(self):
+        """Drop all entries: the server has them."""
         os.remove(self._path)
         self._entries = 0
         if self._old_entries:
@@ -43,14 +43,14 @@ class Program:
         """Return how many entries there are."""
         return self._entries + self._old_entries
 
-    def let_wait(self, count):
-        """Let there be so many entries to be sent."""
+    def leave_unsent(self, count):
+        """Add so many entries that are to be sent."""
         for number in range(count):
             self.append(1793100000 + number, b"%08X" % number)
 
-    def upload(self, look):
-        """Send what there is to send; return how many. `look` is called all along, first idle."""
-        look()
+    def upload(self, sample):
+        """Send all unsent entries; return how many. `sample` is called throughout, first idle."""
+        sample()
         body = ""
         for path in (self._old, self._path):
             if path == self._path or self._old_entries:
@@ -60,7 +60,7 @@ class Program:
                             body += ","
                         entry = json.loads(line)
                         body += f"{entry['t']}_{entry['code']}_{entry['state']}"
-        look()
+        sample()
         return body.count(",") + 1
 
     def close(self):

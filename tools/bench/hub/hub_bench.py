@@ -13,12 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.hub.hub_load import Load, measure_polls, measure_the_rest, warm_up
 from bench.hub.hub_plot import draw
 from bench.hub.hub_sheets import hub_sheets
-from bench.hub.measuring import Load, measure_polls, measure_the_rest, warm_up
-from bench.hub.servers import Kalitka, Plain, WithTokens
+from bench.hub.servers import KalitkaServer, PlainHubServer, WithTokens
 from bench.sheet import markdown, show
-from kalitka_cli.build import ROOT
+from kalitka_build.paths import ROOT
 from kalitka_sim.postgresql_server import PostgresqlServer
 
 PICTURE = Path(__file__).parent / "load.svg"
@@ -38,8 +38,8 @@ def run(console: Console | None = None) -> None:
     ):
         loads = {}
         for name, server in _servers(Path(folder)).items():
-            tell = partial(_tell, status.update, name)
-            loads[name] = _measured(server, codes, tell)
+            progress = partial(_show_progress, status.update, name)
+            loads[name] = _measure_load(server, codes, progress)
     sheets = hub_sheets(loads, TOKENS)
     show(sheets, console)
     tables = ROOT / "build" / "bench-hub.md"
@@ -50,23 +50,23 @@ def run(console: Console | None = None) -> None:
     console.print(f"written to {written}, after {time.monotonic() - began:.0f} s")
 
 
-def _tell(update: Callable[[str], None], name: str, what: str) -> None:
+def _show_progress(update: Callable[[str], None], name: str, what: str) -> None:
     update(f"{name}: {what}")
 
 
 def _servers(folder: Path) -> dict[str, Callable]:
     @contextmanager
     def sqlite(readers: int, codes: list[str]) -> Iterator[WithTokens]:
-        with _stopped(Kalitka(str(folder / f"{readers}.sqlite"), readers, codes)) as server:
+        with _stopped(KalitkaServer(str(folder / f"{readers}.sqlite"), readers, codes)) as server:
             yield server
 
     @contextmanager
     def postgresql(readers: int, codes: list[str]) -> Iterator[WithTokens]:
-        cluster = PostgresqlServer(folder / f"postgresql-{readers}", hasty=False)
+        cluster = PostgresqlServer(folder / f"postgresql-{readers}", no_fsync=False)
         try:
             with (
                 cluster.database() as url,
-                _stopped(Kalitka(url, readers, codes)) as server,
+                _stopped(KalitkaServer(url, readers, codes)) as server,
             ):
                 yield server
         finally:
@@ -74,7 +74,9 @@ def _servers(folder: Path) -> dict[str, Callable]:
 
     @contextmanager
     def plain(readers: int, codes: list[str]) -> Iterator[WithTokens]:
-        with _stopped(Plain(str(folder / f"plain-{readers}.sqlite"), readers, codes)) as server:
+        with _stopped(
+            PlainHubServer(str(folder / f"plain-{readers}.sqlite"), readers, codes)
+        ) as server:
             yield server
 
     return {SQLITE: sqlite, POSTGRESQL: postgresql, PLAIN: plain}
@@ -88,14 +90,14 @@ def _stopped(server: WithTokens) -> Iterator[WithTokens]:
         server.stop()
 
 
-def _measured(start: Callable, codes: list[str], tell: Callable[[str], None]) -> Load:
+def _measure_load(start: Callable, codes: list[str], progress: Callable[[str], None]) -> Load:
     load = Load()
     for readers in READERS:
-        tell(f"{readers} readers, {len(codes)} tokens")
+        progress(f"{readers} readers, {len(codes)} tokens")
         with start(readers, codes) as server:
             warm_up(server)
             measure_polls(server, readers, load)
             if readers == READERS[0]:
-                tell("changes, full syncs, logs")
+                progress("changes, full syncs, logs")
                 measure_the_rest(server, readers, codes[len(codes) // 2], load)
     return load

@@ -7,7 +7,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from bench.hub.measuring import Load
+from bench.hub.hub_load import Load
 from bench.plot import SETTINGS
 
 _MIB = 1 << 20

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from statistics import median
 
-from bench.hub.measuring import A_MINUTE, BATCH, CONNECTIONS, RUNS, Answers, Load
+from bench.hub.hub_load import A_MINUTE, BATCH, CONNECTIONS, RUNS, Load, ResponseStats
 from bench.sheet import Sheet
 
 _MIB = 1 << 20
@@ -44,7 +44,7 @@ def _others(loads: Mapping[str, Load], tokens: int) -> Sheet:
         "when they come again."
     )
     columns = ("server", "what", "a second", "processor, µs", "p50", "p99")
-    return Sheet("Changes and logs", note, columns, rows, words=2)
+    return Sheet("Changes and logs", note, columns, rows, text_columns=2)
 
 
 def _fulls(loads: Mapping[str, Load], tokens: int) -> Sheet:
@@ -63,9 +63,9 @@ def _fulls(loads: Mapping[str, Load], tokens: int) -> Sheet:
     return Sheet("Full syncs", note, columns, rows)
 
 
-def _rate(answers: Answers) -> tuple[str, str]:
+def _rate(answers: ResponseStats) -> tuple[str, str]:
     return f"{answers.rate:,.0f}", f"{median(answers.cpu):,.0f}"
 
 
-def _times(answers: Answers) -> tuple[str, str]:
+def _times(answers: ResponseStats) -> tuple[str, str]:
     return f"{answers.percentile(0.5):,.1f}", f"{answers.percentile(0.99):,.1f}"

@@ -1,4 +1,4 @@
-"""A load for a hub: connections that each ask, wait for the answer, and ask again.
+"""A load for a hub: connections that each send a request, wait for the answer, and repeat.
 
 In a process of its own, `python -m bench.hub.load` with a plan in JSON on standard input, so that
 it takes nothing of the server's time but a processor. Prints what it measured, as JSON.
@@ -20,7 +20,7 @@ _LENGTH = b"content-length:"
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """What to send, to whom and for how long.
 
     requests: whole HTTP requests, sent in turn by whichever connection is free. rate: requests a
@@ -39,7 +39,7 @@ class Plan:
 
 
 @dataclass
-class Result:
+class LoadResult:
     """Answers a second, and milliseconds of each: from the request to the first and last byte.
 
     bad: answers that were not 200, the first of which is `fault`. bytes: of all the answers.
@@ -64,7 +64,7 @@ class Result:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: `ask` sends a request and returns when its answer has been read."""
+    """One connection: `request` returns when the answer to it has been read."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -82,7 +82,7 @@ class _Connection(asyncio.Protocol):
         if self._answered and not self._answered.done():
             self._answered.set_exception(exc or ConnectionResetError("closed by the hub"))
 
-    async def ask(self, request: bytes) -> tuple[float, float]:
+    async def request(self, request: bytes) -> tuple[float, float]:
         self._answered = asyncio.get_running_loop().create_future()
         self._buffer.clear()
         self._left, self.first, self.size, self._tail = None, 0.0, 0, b""
@@ -117,14 +117,14 @@ class _Connection(asyncio.Protocol):
             self._answered.set_result(None)
 
 
-async def _run(plan: Plan) -> Result:
+async def _run(plan: LoadPlan) -> LoadResult:
     loop = asyncio.get_running_loop()
     requests = [request.encode("latin-1") for request in plan.requests]
     made = [
         (await loop.create_connection(_Connection, plan.host, plan.port))[1]
         for _ in range(plan.connections)
     ]
-    result = Result()
+    result = LoadResult()
     source: Iterator[bytes] = iter(requests) if plan.once else cycle(requests)
     begun = time.perf_counter()
     counted_from = begun + (0 if plan.once else plan.warm_up)
@@ -132,30 +132,30 @@ async def _run(plan: Plan) -> Result:
     if plan.rate:
         await _at_a_rate(plan, made, source, result, counted_from, end)
     else:
-        work = [_as_fast_as_it_goes(one, source, result, counted_from, end) for one in made]
+        work = [_at_full_speed(one, source, result, counted_from, end) for one in made]
         await asyncio.gather(*work)
     result.seconds = min(time.perf_counter(), end) - counted_from
     return result
 
 
-async def _as_fast_as_it_goes(
+async def _at_full_speed(
     connection: _Connection,
     source: Iterator[bytes],
-    result: Result,
+    result: LoadResult,
     counted_from: float,
     end: float,
 ) -> None:
     for request in source:
         if time.perf_counter() >= end:
             return
-        await _ask(connection, request, result, counted_from, end)
+        await _send_request(connection, request, result, counted_from, end)
 
 
 async def _at_a_rate(
-    plan: Plan,
+    plan: LoadPlan,
     connections: list[_Connection],
     source: Iterator[bytes],
-    result: Result,
+    result: LoadResult,
     counted_from: float,
     end: float,
 ) -> None:
@@ -164,24 +164,24 @@ async def _at_a_rate(
         free.put_nowait(connection)
     under_way: set[asyncio.Task[None]] = set()
 
-    async def ask(connection: _Connection, request: bytes) -> None:
-        await _ask(connection, request, result, counted_from, end)
+    async def send(connection: _Connection, request: bytes) -> None:
+        await _send_request(connection, request, result, counted_from, end)
         free.put_nowait(connection)
 
     due = time.perf_counter()
     while due < end:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        task = asyncio.create_task(ask(await free.get(), next(source)))
+        task = asyncio.create_task(send(await free.get(), next(source)))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
         due += 1 / plan.rate
     await asyncio.gather(*under_way)
 
 
-async def _ask(
-    connection: _Connection, request: bytes, result: Result, counted_from: float, end: float
+async def _send_request(
+    connection: _Connection, request: bytes, result: LoadResult, counted_from: float, end: float
 ) -> None:
-    first, last = await connection.ask(request)
+    first, last = await connection.request(request)
     if connection.status != b"200":
         result.bad += 1
         result.fault = result.fault or connection.status.decode("latin-1")
@@ -192,5 +192,5 @@ async def _ask(
 
 
 if __name__ == "__main__":
-    measured = uvloop.run(_run(Plan(**json.load(sys.stdin))))
+    measured = uvloop.run(_run(LoadPlan(**json.load(sys.stdin))))
     json.dump(asdict(measured), sys.stdout)

@@ -47,10 +47,10 @@ class Server:
 
     @property
     def peak(self) -> int:
-        """The most bytes that it has had since `forget_peak`."""
+        """The most bytes that it has had since `reset_peak`."""
         return self._status("VmHWM")
 
-    def forget_peak(self) -> None:
+    def reset_peak(self) -> None:
         """Let `peak` begin anew."""
         Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
 
@@ -69,7 +69,7 @@ class Server:
         return int(found[1]) * 1024
 
 
-class OurHub(Server):
+class HubServer(Server):
     """Our hub, as it stands. where: its database, a path or a URL."""
 
     def __init__(self, where: str) -> None:
@@ -87,7 +87,7 @@ class OurHub(Server):
         self.port = int(found[1])
 
 
-class Kalitka(OurHub):
+class KalitkaServer(HubServer):
     """Our hub on a database that is filled."""
 
     def __init__(self, where: str, readers: int, codes: list[str]) -> None:
@@ -133,7 +133,7 @@ class PlainServer(Server):
                 time.sleep(0.05)
 
 
-class Plain(PlainServer):
+class PlainHubServer(PlainServer):
     """The plain hub, on a SQLite file at `path`, which is filled."""
 
     def __init__(self, path: str, readers: int, codes: list[str]) -> None:
@@ -146,4 +146,4 @@ class Plain(PlainServer):
         plain_hub.change(self._path, code)
 
 
-WithTokens = Kalitka | Plain
+WithTokens = KalitkaServer | PlainHubServer

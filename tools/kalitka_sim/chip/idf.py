@@ -17,16 +17,16 @@ import json
 import os
 
 baseline = 0  # bytes of this process's heap in use before the firmware ran
-_given = json.loads(os.getenv("KALITKA_CHIP_MEMORY") or "{}")
-machine = _given.get("machine", "")
-build = _given.get("build", "")
-flash_size = _given.get("flash", 0)
-_percent = _given.get("percent", 100)  # bytes here for 100 of a chip
-_regions = [[size, free, free] for size, free in _given.get("regions", ())]  # and the least free
+_spec = json.loads(os.getenv("KALITKA_CHIP_MEMORY") or "{}")
+machine = _spec.get("machine", "")
+build = _spec.get("build", "")
+flash_size = _spec.get("flash", 0)
+_percent = _spec.get("percent", 100)  # bytes here for 100 of a chip
+_regions = [[size, free, free] for size, free in _spec.get("regions", ())]  # and the least free
 _PSRAM = 1 << 20  # a region as large as this one
-_INSIDE = 8192  # pieces up to this size are not taken from PSRAM: the port's sdkconfig
-_heap = _given.get("heap", 0)
-_shares = _given.get("shares", {})  # of what network's hardware takes, by its name
+_INSIDE = 8192  # pieces up to this size are not allocated from PSRAM: the port's sdkconfig
+_heap = _spec.get("heap", 0)
+_shares = _spec.get("shares", {})  # of what network's hardware takes, by its name
 _USABLE = 97  # per cent of a heap; the rest is tables
 _LEAST = 2048  # a heap does not grow by less
 _LWIP = 5000
@@ -34,32 +34,32 @@ _STACK = 6656  # bytes of a driver's task
 _PACKET = 1600  # and of each of its buffers
 _started = {}  # what network's hardware has
 _connections = []  # (socket, what it has)
-del _given
+del _spec
 
 
-def _take(sizes):
+def _allocate(sizes):
     # A piece of each size, or None and nothing.
-    taken = []
+    allocated = []
     for size in sizes:
         outside = size > _INSIDE and _regions[-1][0] >= _PSRAM
         for region in reversed(_regions) if outside else _regions:
             if region[1] >= size:
                 region[1] -= size
                 region[2] = min(region[2], region[1])
-                taken.append((region, size))
+                allocated.append((region, size))
                 break
         else:
-            _give(taken)
+            _release(allocated)
             return None
-    return taken
+    return allocated
 
 
-def _give(taken):
-    for region, size in taken:
+def _release(allocated):
+    for region, size in allocated:
         region[1] += size
 
 
-_take([_heap] if _regions else [])
+_allocate([_heap] if _regions else [])
 
 
 def _largest():
@@ -84,7 +84,7 @@ def grow():
         more = min(_largest(), _heap)
         if more < _LEAST:
             break
-        _take([more])
+        _allocate([more])
         _heap += more
 
 
@@ -94,7 +94,7 @@ def info():
     return [(size, left, left, least) for size, left, least in _regions]
 
 
-def start(hardware):
+def start_hardware(hardware):
     """Take the share of "wifi" or "ethernet", once and for all. Raises OSError as a port."""
     if hardware in _started or not _regions:
         return
@@ -105,39 +105,39 @@ def start(hardware):
         pieces += [_LWIP // 2, _LWIP // 2]
     # None of it can lie in PSRAM.
     room = sum([region[1] for region in _regions if region[0] < _PSRAM])
-    taken = _take(pieces) if room >= sum(pieces) else None
-    if taken is None:
+    allocated = _allocate(pieces) if room >= sum(pieces) else None
+    if allocated is None:
         if hardware == "wifi":
             raise OSError("WiFi Out of Memory")
         raise OSError("esp_eth_driver_install failed")
-    _started[hardware] = taken
+    _started[hardware] = allocated
 
 
-def certificate():
+def check_certificate():
     """Find room for a certificate that is parsed. Raises what the TLS of a chip does."""
     grow()
     if _regions and _largest() < 2048:
         raise ValueError("invalid cert")
 
 
-def connection(sock):
+def open_connection(sock):
     """Take what TLS over `sock` needs until it is closed. Raises OSError as a chip's TLS does.
 
     On a chip the handshake, too, may fail in the middle; here it is told at its beginning.
     """
     for entry in _connections[:]:
         if entry[0].fileno() < 0:
-            _give(entry[1])
+            _release(entry[1])
             _connections.remove(entry)
     if not _regions:
         return
     grow()
-    taken = _take([16700, 4400, 2900])
-    if taken is None:
+    allocated = _allocate([16700, 4400, 2900])
+    if allocated is None:
         raise OSError(errno.ENOMEM)
-    handshake = _take([1750, 1750])
+    handshake = _allocate([1750, 1750])
     if handshake is None:
-        _give(taken)
+        _release(allocated)
         raise OSError(-0x2880, "MBEDTLS_ERR_X509_ALLOC_FAILED")
-    _give(handshake)
-    _connections.append((sock, taken))
+    _release(handshake)
+    _connections.append((sock, allocated))

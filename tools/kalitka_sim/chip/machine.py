@@ -71,7 +71,7 @@ if os.getenv("KALITKA_CHIP_DS3231"):
 
 def reset():
     """Restart the chip, with the RTC still running: the world ends this process."""
-    state.tell({"reset": True})
+    state.send({"reset": True})
     while True:
         utime.sleep(1)
 

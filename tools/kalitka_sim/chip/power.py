@@ -29,7 +29,7 @@ import micropython
 
 # The loop's own time goes on while the chip's ticks stand still; it cannot go round earlier than
 # the queue of tasks, which is in C, takes it for.
-asyncio.core.ticks = lambda: utime.ticks_ms() + time.moved * 1000
+asyncio.core.ticks = lambda: utime.ticks_ms() + time.advanced * 1000
 asyncio.core.ticks_add = utime.ticks_add
 asyncio.core.ticks_diff = utime.ticks_diff
 
@@ -38,12 +38,12 @@ asyncio.core.ticks_diff = utime.ticks_diff
 _wrap_socket = ssl.SSLContext.wrap_socket
 
 
-def _shake_hands(*arguments, **options):
-    state.shake_hands()
+def _delayed_handshake(*arguments, **options):
+    state.run_handshake()
     return _wrap_socket(*arguments, **options)
 
 
-ssl.SSLContext.wrap_socket = _shake_hands
+ssl.SSLContext.wrap_socket = _delayed_handshake
 
 _rom = None
 if os.getenv("KALITKA_CHIP_ROM"):
@@ -71,13 +71,13 @@ class _Wlan(_Radio):
     # The radio, and its share of the memory.
 
     def __new__(cls, interface=network.STA_IF):
-        idf.start("wifi")
+        idf.start_hardware("wifi")
         return _Radio(interface)
 
 
 def _lan(*arguments, **options):
     # The cable's driver, and its share.
-    idf.start("ethernet")
+    idf.start_hardware("ethernet")
     return _Cable(*arguments, **options)
 
 
@@ -85,11 +85,11 @@ class _SslContext(ssl.SSLContext):
     # TLS, and what it takes of the memory.
 
     def load_verify_locations(self, cafile=None, cadata=None):
-        idf.certificate()
+        idf.check_certificate()
         super().load_verify_locations(cafile, cadata)
 
     def wrap_socket(self, sock, **options):
-        idf.connection(sock)
+        idf.open_connection(sock)
         return super().wrap_socket(sock, **options)
 
 

@@ -1,4 +1,4 @@
-"""The virtual chip's inside: pins, radio, clock, flash, and the world's wire to them.
+"""The inside of the virtual chip: pins, radio, clock, flash, and the control channel to them.
 
 The world (a CPython process) sends one JSON object a line over a loopback connection and gets
 one answer a line; changes of output pins are sent as they happen, and {"reset": true} if the chip
@@ -51,15 +51,15 @@ class Line:
         self.pin = None
 
     def drive(self, level):
-        """An output sets the level; the world is told of a change."""
+        """Set the level of an output; report a change to the world."""
         changed = level != self.level or not self.output
         self.output = True
         self.level = level
         if changed:
-            tell({"pin": self.number, "level": level, "ms": time.ticks_ms()})
+            send({"pin": self.number, "level": level, "ms": time.ticks_ms()})
 
-    def feel(self, level):
-        """The world sets an input's level; a falling or rising edge interrupts."""
+    def set_input(self, level):
+        """Set the level of an input from outside; a falling or rising edge interrupts."""
         edge = 0 if level == self.level else (1 if level else 2)
         self.level = level
         if self.handler and edge & self.trigger:
@@ -77,7 +77,7 @@ def line(number):
     return pins[number]
 
 
-def tell(message):
+def send(message):
     """Send a message to the world."""
     if _world:
         _world.write(json.dumps(message) + "\n")
@@ -97,31 +97,31 @@ async def serve():
         request = await stream.readline()
         if not request:
             sys.exit(0)  # the world is gone
-        tell({"done": await _obey(json.loads(request))})
+        send({"done": await _handle(json.loads(request))})
 
 
-def shake_hands():
+def run_handshake():
     """Stay in C for as long as the world wants the next handshake to take."""
     global handshake
     if handshake:
         request = handshake
         handshake = None
-        went = time.stop()
-        _leave()
-        time.let_pass(request["after_ms"])
+        was_running = time.freeze()
+        _enter_c()
+        time.advance_ms(request["after_ms"])
         for _ in _pulses(request):
             pass
-        _come_back()
-        if went:
-            time.go_on()
+        _return_from_c()
+        if was_running:
+            time.resume()
 
 
-def _leave():
+def _enter_c():
     global _in_c
     _in_c = True
 
 
-def _come_back():
+def _return_from_c():
     global _in_c
     _in_c = False
     for handler, pin in _waiting:
@@ -135,39 +135,39 @@ def _pulses(request):
     busy = request.get("busy", (-1, -1))
     for i, bit in enumerate(request["bits"] + "."):
         if i == busy[0]:
-            _leave()
+            _enter_c()
         if i == busy[1]:
-            _come_back()
+            _return_from_c()
         if bit != ".":
             wire = lines[int(bit)]
-            wire.feel(0)
-            wire.feel(1)
-            time.let_pass(request["gap_ms"])
+            wire.set_input(0)
+            wire.set_input(1)
+            time.advance_ms(request["gap_ms"])
             if not _in_c:
                 yield
 
 
-async def _obey(request):
+async def _handle(request):
     global air, handshake
     do = request["do"]
     if do == "pulses":
-        went = time.stop()
+        was_running = time.freeze()
         await asyncio.sleep_ms(_TURN_MS)
         for _ in _pulses(request):
             await asyncio.sleep_ms(request["gap_ms"])
-        if went:
-            time.go_on()
+        if was_running:
+            time.resume()
         await asyncio.sleep_ms(QUIET_MS)
     elif do == "handshake":
         handshake = request
     elif do == "go on":
-        time.go_on()
+        time.resume()
     elif do == "stand still":
-        time.stop()
+        time.freeze()
     elif do == "later":
-        time.move(request["seconds"])
+        time.advance(request["seconds"])
     elif do == "level":
-        line(request["pin"]).feel(request["level"])
+        line(request["pin"]).set_input(request["level"])
     elif do == "pins":
         return {str(n): pins[n].level for n in pins}
     elif do == "flash":

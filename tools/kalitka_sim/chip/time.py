@@ -2,7 +2,7 @@
 
 The clock is what was set since power came; it outlives a reset (in a file beside the flash) but
 not a power cut, which empties that file. The ticks go round every 2^30, as where integers have 31
-bits. While pulses come they go on by the pulses, however busy the computer is: `stop`, `go_on`.
+bits. While pulses come they go on by the pulses, however busy the computer is: `freeze`, `resume`.
 """
 
 import os
@@ -20,7 +20,7 @@ _kept = _keep.read().strip()
 # What the chip's clock is ahead of the host's, in seconds.
 _ahead = float(_kept) if _kept else _EPOCH - utime.time()
 _passed = -utime.ticks_us()  # what its ticks are ahead of the host's, in microseconds
-moved = 0  # by hand, in seconds
+advanced = 0  # by hand, in seconds
 _stopped = None  # the ticks that it stands at, in microseconds
 
 
@@ -50,37 +50,37 @@ def ticks_diff(end, start):
     return (end - start + _PERIOD // 2) % _PERIOD - _PERIOD // 2
 
 
-def stop():
-    """Let the ticks stand still until `go_on`, but for what is passed by hand.
+def freeze():
+    """Let the ticks stand still until `resume`, but for what is passed by hand.
 
     Returns whether they did not before.
     """
     global _stopped
-    went = _stopped is None
+    was_running = _stopped is None
     _stopped = _micros()
-    return went
+    return was_running
 
 
-def let_pass(millis):
+def advance_ms(millis):
     """Move the ticks that stand still by so many milliseconds."""
     global _stopped
     _stopped += millis * 1000
 
 
-def go_on():
+def resume():
     """Let the ticks go on from where they stand."""
     global _passed, _stopped
     _passed = _stopped - utime.ticks_us()
     _stopped = None
 
 
-def move(seconds):
+def advance(seconds):
     """Let so many seconds (int) pass at once, for the clock as well."""
-    global _passed, _ahead, moved
-    moved += seconds
+    global _passed, _ahead, advanced
+    advanced += seconds
     _passed += seconds * 1000000
     if _stopped is not None:
-        let_pass(seconds * 1000)
+        advance_ms(seconds * 1000)
     _ahead += seconds
 
 

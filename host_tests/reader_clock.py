@@ -1,6 +1,6 @@
 """The clock of a reader that speaks with the servers of a test: they say when time passes there.
 
-See `device/told_time.py` for the other side. A server that answers says nothing: however slow the
+See `device/piped_time.py` for the other side. A server that answers says nothing: however slow the
 computer is, the reader waits. Whoever keeps silent on purpose lets seconds pass, and knows that
 they have: so nothing that comes afterwards meets a wait that is nearly over.
 """
@@ -11,46 +11,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-class ReadersClock:
+class ReaderClock:
     """Passes time in the reader that runs at the moment, if any; one at a time."""
 
     def __init__(self) -> None:
         self._one = threading.Lock()
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._pipe: int | None = None
         self._passing = False
 
-    def tell(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Let so many seconds pass; returns when they have, or when the reader has ended."""
-        with self._one, self._news:
+        with self._one, self._changed:
             if self._pipe is None:
                 return
             self._passing = True
             with suppress(BrokenPipeError):  # it has just ended
                 os.write(self._pipe, b"%d\n" % max(1, round(seconds * 1000)))
-            self._news.wait_for(lambda: not self._passing)
+            self._changed.wait_for(lambda: not self._passing)
 
-    def passed(self) -> None:
-        """Take the word of the reader that they have."""
-        with self._news:
+    def confirm(self) -> None:
+        """Note the reader's confirmation that they have."""
+        with self._changed:
             self._passing = False
-            self._news.notify_all()
+            self._changed.notify_all()
 
     @contextmanager
-    def of(self, pipe: int) -> Iterator[None]:
-        """Tell the reader at this pipe, until the block ends."""
-        with self._news:
+    def attached(self, pipe: int) -> Iterator[None]:
+        """Drive the reader at this pipe until the block ends."""
+        with self._changed:
             self._pipe = pipe
         try:
             yield
         finally:
-            with self._news:
+            with self._changed:
                 self._pipe = None
                 self._passing = False
-                self._news.notify_all()
+                self._changed.notify_all()
 
 
-class ClockHere(ReadersClock):
+class InProcessClock(ReaderClock):
     """The clock of a reader that runs in this very process, in CPython: both of its sides."""
 
     _far = -1
@@ -59,16 +59,16 @@ class ClockHere(ReadersClock):
         """Return what can be read when time may pass."""
         return self._far
 
-    def take(self) -> int:
+    def read_millis(self) -> int:
         """Return the next milliseconds that are to pass."""
         return int(os.read(self._far, 32))
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Tell the reader that runs in this block; it is the only one."""
+        """Drive the reader that runs in this block; it is the only one."""
         self._far, near = os.pipe()
         try:
-            with self.of(near):
+            with self.attached(near):
                 yield
         finally:
             os.close(self._far)

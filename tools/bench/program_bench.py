@@ -7,19 +7,19 @@ from bench.answers import Answers
 from bench.figures import Figures
 from bench.runtime import KALITKA, PLENTY, Result, Runtime, steps, used
 
-_PATIENCE_S = 180  # for what goes on beside others
+_TIMEOUT_S = 180  # for what goes on beside others
 
 
-class Counting:
-    """Fills in `figures`, with a flash of its own. `tell` is told each step."""
+class ProgramBench:
+    """Fills in `figures`, with a flash of its own. `progress` is called with each step."""
 
     def __init__(
-        self, runtime: Runtime, figures: Figures, answers: Answers, tell: Callable[[str], None]
+        self, runtime: Runtime, figures: Figures, answers: Answers, progress: Callable[[str], None]
     ):
         self._runtime = runtime
         self._figures = figures
         self._answers = answers
-        self._tell = tell
+        self._progress = progress
         self._name = f"{figures.program}-{figures.tokens}-{figures.in_code_order}"
         full = [("full", answers.first), ("full", answers.second), ("full", answers.second)]
         self._syncs = steps([*full, ("change", answers.nothing)])
@@ -38,10 +38,10 @@ class Counting:
 
     def _measure(self, flash: Path, what: str, *arguments: object, heap: str = "") -> Result:
         figures = self._figures
-        self._tell(f"{figures.program}, {figures.tokens:,} tokens: {what}")
+        self._progress(f"{figures.program}, {figures.tokens:,} tokens: {what}")
         heap = heap or figures.heap
         result = self._runtime.measure(
-            figures.program, flash, what, *arguments, heap=heap, patience=_PATIENCE_S
+            figures.program, flash, what, *arguments, heap=heap, timeout=_TIMEOUT_S
         )
         figures.end = figures.end or result.end
         return result

@@ -1,4 +1,4 @@
-"""What every measurement stands in: a flash with a file system, and the lines that are printed.
+"""The harness of every measurement: a flash with a file system, and the lines that are printed.
 
 Figures are printed as one JSON object a line, and as the last one {"end": why}, where `why` is
 "" if all was measured.
@@ -37,22 +37,22 @@ def mount(chip):
     vfs.mount(fs, "/flash")
 
 
-def tell(figures):
+def print_figures(figures):
     """Print a line of figures, a dict."""
     print(json.dumps(figures))
 
 
 def run(work):
-    """Do `work` and tell how it ended: what stops a reader for want of room is a figure, too."""
+    """Call `work` and print how it ended: running out of memory or flash is a figure, too."""
     try:
         work()
-        tell({"end": ""})
+        print_figures({"end": ""})
     except MemoryError:
-        tell({"end": "out of memory"})
+        print_figures({"end": "out of memory"})
     except OSError as e:
         if e.errno == _ENOSPC:
-            tell({"end": "flash full"})
+            print_figures({"end": "flash full"})
         elif e.errno == _ENOMEM:
-            tell({"end": "out of memory"})
+            print_figures({"end": "out of memory"})
         else:
             raise

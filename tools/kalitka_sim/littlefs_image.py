@@ -18,14 +18,14 @@ def create(path: Path, size: int, files: dict[str, bytes]) -> None:
     fs = _littlefs(size)
     fs.format()
     fs.mount()
-    _put(fs, files)
+    _write_files(fs, files)
     path.write_bytes(fs.context.buffer)
 
 
 def update(path: Path, files: dict[str, bytes]) -> None:
     """Write files into an image, replacing those of the same name."""
     fs = _mounted(path.read_bytes())
-    _put(fs, files)
+    _write_files(fs, files)
     path.write_bytes(fs.context.buffer)
 
 
@@ -48,7 +48,7 @@ def read(path: Path) -> dict[str, bytes]:
     return found
 
 
-def folder_of(data: bytes, folder: str) -> dict[str, bytes | None]:
+def read_folder(data: bytes, folder: str) -> dict[str, bytes | None]:
     """Return {path below a folder: contents} of its files; data: the bytes of an image.
 
     What the file system says to be damaged, a file or a folder in this one, is None. Raises
@@ -96,7 +96,7 @@ def _littlefs(size: int) -> LittleFS:
     )
 
 
-def _put(fs: LittleFS, files: dict[str, bytes]) -> None:
+def _write_files(fs: LittleFS, files: dict[str, bytes]) -> None:
     for name, data in files.items():
         fs.makedirs(str(PurePosixPath("/") / PurePosixPath(name).parent), exist_ok=True)
         with fs.open("/" + name, "wb") as file:

@@ -1,21 +1,21 @@
-"""The cable between a virtual reader and its server: a TCP relay that can be cut.
+"""A TCP relay between a virtual reader and its server, which can be cut like a cable.
 
-A cut link does what a dead network does: connections stay open and nothing comes through. When
-it is mended, the old connections are gone.
+While it is cut it behaves as a dead network: connections stay open and nothing gets through.
+After `restore` the old connections are gone.
 """
 
 import contextlib
 import socket
 import threading
 
-from .patience import PATIENCE_S
+from .timeouts import HANG_TIMEOUT_S
 
 
-class Link:
+class TcpRelay:
     """Relays connections to `port` on loopback to a server. `server` may be changed.
 
-    Counts in `connections`, in `requests` how often the reader spoke at a connection's beginning
-    or after an answer (over TLS its handshakes, too), and in `bytes_down` what the server sent.
+    connections: how many were relayed. requests: how often the reader sent data first in a
+    connection or after an answer (over TLS its handshakes, too). bytes_down: sent by the server.
     """
 
     def __init__(self, server: tuple[str, int]):
@@ -23,7 +23,7 @@ class Link:
         self.connections = 0
         self.requests = 0
         self.bytes_down = 0
-        self._readers_turn = True
+        self._client_turn = True
         self._open = threading.Event()
         self._open.set()
         self._sockets: set[socket.socket] = set()
@@ -34,12 +34,12 @@ class Link:
         self._acceptor.start()
 
     def cut(self) -> None:
-        """Let nothing through any more."""
+        """Stop passing data on."""
         self._open.clear()
 
-    def mend(self) -> None:
-        """Let new connections through; those of before the cut are reset."""
-        self._drop()
+    def restore(self) -> None:
+        """Accept connections again; those of before the cut are reset."""
+        self._close_connections()
         self._open.set()
 
     def close(self) -> None:
@@ -51,9 +51,9 @@ class Link:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
         self._listener.close()
-        self._drop()
+        self._close_connections()
 
-    def _drop(self) -> None:
+    def _close_connections(self) -> None:
         with self._lock:
             for one in self._sockets:
                 with contextlib.suppress(OSError):
@@ -73,7 +73,7 @@ class Link:
             self._sockets.add(near)
         self._open.wait()
         try:
-            far = socket.create_connection(self.server, timeout=PATIENCE_S)
+            far = socket.create_connection(self.server, timeout=HANG_TIMEOUT_S)
         except OSError:
             # What a host without a listening server answers.
             near.close()
@@ -82,7 +82,7 @@ class Link:
         with self._lock:
             self._sockets.add(far)
         self.connections += 1
-        self._readers_turn = True
+        self._client_turn = True
         back = threading.Thread(target=self._pump, args=(far, near, True), daemon=True)
         back.start()
         self._pump(near, far, False)
@@ -98,9 +98,9 @@ class Link:
                 self._open.wait()
                 if down:
                     self.bytes_down += len(data)
-                elif self._readers_turn:
+                elif self._client_turn:
                     self.requests += 1
-                self._readers_turn = down
+                self._client_turn = down
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from statistics import median
 
-from bench.hub.load import Result
+from bench.hub.load import LoadResult
 from bench.hub.servers import SECRET, WithTokens
 
 CONNECTIONS = 32
@@ -25,7 +25,7 @@ _LOGS = "POST /api/v1/token-reader/access-logs"
 
 
 @dataclass
-class Answers:
+class ResponseStats:
     """Answers of one kind. rates: a second, of each run; cpu: microseconds of the server each."""
 
     rates: list[float] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Answers:
     last: list[float] = field(default_factory=list)
     bad: int = 0
 
-    def add(self, result: Result, cpu: float) -> None:
+    def add(self, result: LoadResult, cpu: float) -> None:
         """Count the answers of a run in."""
         self.rates.append(result.rate)
         if result.last:
@@ -63,17 +63,17 @@ class Load:
     server had more at its peak during these than before them. logs: uploads of BATCH entries.
     """
 
-    polls: dict[int, Answers] = field(default_factory=dict)
-    steady: Answers = field(default_factory=Answers)
-    changed: Answers = field(default_factory=Answers)
-    fulls: dict[int, Answers] = field(default_factory=dict)
+    polls: dict[int, ResponseStats] = field(default_factory=dict)
+    steady: ResponseStats = field(default_factory=ResponseStats)
+    changed: ResponseStats = field(default_factory=ResponseStats)
+    fulls: dict[int, ResponseStats] = field(default_factory=dict)
     memory: dict[int, int] = field(default_factory=dict)
-    logs: Answers = field(default_factory=Answers)
+    logs: ResponseStats = field(default_factory=ResponseStats)
 
 
 def measure_polls(server: WithTokens, readers: int, load: Load) -> None:
     """Measure polls without changes of so many readers, taking turns."""
-    found = load.polls.setdefault(readers, Answers())
+    found = load.polls.setdefault(readers, ResponseStats())
     for _ in range(RUNS):
         _run(server, found, [_poll(i, _minute()) for i in range(readers)])
 
@@ -84,11 +84,11 @@ def measure_the_rest(server: WithTokens, readers: int, code: str, load: Load) ->
     polls = [_poll(i, minute) for i in range(readers)]
     _run(server, load.steady, polls, rate=A_MINUTE / 60, seconds=2 * SECONDS)
     for at_once in (1, 8):
-        server.forget_peak()
+        server.reset_peak()
         before = server.memory
         full = [_poll(i, 0) for i in range(at_once)]
         for _ in range(RUNS):
-            found = load.fulls.setdefault(at_once, Answers())
+            found = load.fulls.setdefault(at_once, ResponseStats())
             _run(server, found, full, once=True, connections=at_once)
         load.memory[at_once] = server.peak - before
     for run in range(RUNS):
@@ -101,10 +101,12 @@ def measure_the_rest(server: WithTokens, readers: int, code: str, load: Load) ->
 
 def warm_up(server: WithTokens) -> None:
     """Let the server answer what it answers for the first time more slowly."""
-    _run(server, Answers(), [_poll(0, 0)] * 2, once=True, connections=1)
+    _run(server, ResponseStats(), [_poll(0, 0)] * 2, once=True, connections=1)
 
 
-def _run(server: WithTokens, found: Answers, requests: list[str], **plan: float | bool) -> None:
+def _run(
+    server: WithTokens, found: ResponseStats, requests: list[str], **plan: float | bool
+) -> None:
     asked = {
         "host": server.host,
         "port": server.port,
@@ -121,7 +123,7 @@ def _run(server: WithTokens, found: Answers, requests: list[str], **plan: float 
         text=True,
         check=True,
     )
-    result = Result(**json.loads(done.stdout))
+    result = LoadResult(**json.loads(done.stdout))
     if result.bad:
         raise RuntimeError(f"{result.bad} answers were not 200, the first of them {result.fault}")
     # That of the warm-up, too: the answers in it are as many a second.

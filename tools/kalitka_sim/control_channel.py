@@ -1,0 +1,131 @@
+"""The control channel of a virtual chip: requests in, answers and pin changes out.
+
+The chip connects when it starts (chip/state.py has the messages). A channel lives as long as its
+reader: every start of the chip connects again, and earlier pin changes stay on record.
+"""
+
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from .timeouts import HANG_TIMEOUT_S
+
+_POLL_S = 0.2  # between two checks that the chip still runs
+
+
+class ReaderError(Exception):
+    """The virtual reader did not do what was requested; the message says what it did."""
+
+
+class ControlChannel:
+    """The end of the control channel outside of the chip.
+
+    pins: {pin: level} of the outputs. pin_changes: (pin, level, the chip's milliseconds).
+    on_reset: is called when the chip resets itself, and has to end it.
+    """
+
+    def __init__(self) -> None:
+        self.pins: dict[int, int] = {}
+        self.pin_changes: list[tuple[int, int, int]] = []
+        self.on_reset: Callable[[], None] = lambda: None
+        self._answers: list[object] = []
+        self._changed = threading.Condition()
+        self._socket: socket.socket | None = None
+
+    def connect(self, start: Callable[[int], subprocess.Popen]) -> subprocess.Popen:
+        """Start a chip with `start(port)` and return its process once it has connected.
+
+        Raises ReaderError, with what it said, if it does not; then it has been ended.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            process = start(listener.getsockname()[1])
+            connection = _accept(listener, process)
+        if not connection:
+            process.kill()
+            said = process.communicate()[0].decode(errors="replace").strip()
+            raise ReaderError(f"the chip did not start; it said: {said or 'nothing'}")
+        with self._changed:
+            self._socket = connection
+        threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+        return process
+
+    def disconnect(self) -> None:
+        """Close the connection to the chip."""
+        with self._changed:
+            connection, self._socket = self._socket, None
+            self._changed.notify_all()
+        if connection:
+            connection.close()
+
+    def request(self, message: dict, timeout: float = HANG_TIMEOUT_S) -> object:
+        """Send a request to the chip's inside and return its answer. Raises ReaderError."""
+        with self._changed:
+            connection = self._socket
+            before = len(self._answers)
+        if not connection:
+            raise ReaderError("the reader has no power")
+        deadline = time.monotonic() + timeout
+        try:
+            connection.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            raise ReaderError("the reader lost power") from None
+        with self._changed:
+            while len(self._answers) == before:
+                left = deadline - time.monotonic()
+                if self._socket is not connection:
+                    raise ReaderError(f"the reader lost power at {message['do']!r}")
+                if left <= 0:
+                    raise ReaderError(f"the chip does not answer {message['do']!r}")
+                self._changed.wait(left)
+            return self._answers[-1]
+
+    def wait_pin(self, number: int, level: int, timeout: float = HANG_TIMEOUT_S) -> None:
+        """Wait until an output has this level. Raises ReaderError."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while self.pins.get(number) != level:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise ReaderError(f"pin {number} does not become {level}")
+                self._changed.wait(left)
+
+    def _read(self, connection: socket.socket) -> None:
+        try:
+            with closing(connection), connection.makefile("rb") as lines:
+                for line in lines:
+                    self._dispatch(json.loads(line))
+        except (OSError, ValueError):
+            pass  # cut off in the middle of a line: the power is gone
+        with self._changed:
+            if self._socket is connection:
+                self._socket = None
+            self._changed.notify_all()
+
+    def _dispatch(self, message: dict) -> None:
+        with self._changed:
+            if "reset" in message:
+                self.on_reset()
+            elif "done" in message:
+                self._answers.append(message["done"])
+            else:
+                change = message["pin"], message["level"], message["ms"]
+                self.pin_changes.append(change)
+                self.pins[change[0]] = change[1]
+            self._changed.notify_all()
+
+
+def _accept(listener: socket.socket, process: subprocess.Popen) -> socket.socket | None:
+    listener.settimeout(_POLL_S)
+    deadline = time.monotonic() + HANG_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            continue
+        connection.settimeout(None)
+        return connection
+    return None
