@@ -22,7 +22,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from hub.fast_hub import FastClock
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import grants, people, reader_groups, readers, schedules
 from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
 from kalitka_hub.store.changes import changing
@@ -170,7 +170,7 @@ class _Writer:
                     _OPS[name](session, chance)
                 # Now and then a transaction spans a minute or two.
                 time.sleep(chance.choice((*[0] * 10, 0.1, 0.5)))
-        except (Refused, NotFound):
+        except (InvalidRequest, NotFound):
             self.done["refused"] += 1
             return
         except (OperationalError, InterfaceError) as fault:

@@ -22,12 +22,12 @@ from hub.busy_gates import Report, Task
 from hub.busy_office import GATES, NOISE, SOLD, Said
 from hub.fast_hub import FastClock
 from hub.plain_reader import PlainReader
-from kalitka_hub.gates import sync_answer, sync_request
-from kalitka_hub.site import compile
+from kalitka_hub.reader_api import sync_answer, sync_request
+from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.store.changes import acknowledge, changing
 from kalitka_hub.store.database import Database, open_database
-from kalitka_hub.store.sightings import Sightings
+from kalitka_hub.store.last_seen import Sightings
 from kalitka_sim.patience import PATIENCE_S
 
 # Clean processes, forked from one that has imported what they need.
@@ -38,8 +38,8 @@ PROCESSES.set_forkserver_preload(
         "fastapi.testclient",
         "pytest",
         "kalitka_hub.site.grants",
-        "kalitka_hub.running.app",
-        "kalitka_hub.running.server",
+        "kalitka_hub.server.app",
+        "kalitka_hub.server.http_server",
     ]
 )
 MORNING = 29_921_880 * 60  # 2026-11-22, 02:00 UTC: no midnight comes within hours
@@ -185,7 +185,7 @@ class BusySite:
                 self._compare_reader(frozen, ids[code], report)
         # Every change was followed by what it means for the rules: anew they are the same.
         with changing(frozen) as session:
-            stale = compile.recompute_all(session)
+            stale = rule_compiler.recompute_all(session)
             if stale:
                 self.faults.append(f"{stale} tokens had other rules than are set")
 

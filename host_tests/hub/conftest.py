@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from hub.hub_site import SECRET, START, HandClock, Site
 from kalitka_hub.accounts import passwords
-from kalitka_hub.running.app import create_app
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.store.changes import changing

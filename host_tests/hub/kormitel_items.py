@@ -1,7 +1,7 @@
 """What is sent to a canteen's site in the tests: ids, badges and arrivals, in the flat shape."""
 
 from hub.kormitel_client import stay, uid
-from kalitka_hub.kormitel import objects
+from kalitka_hub.kormitel import service
 from kalitka_hub.kormitel.documents import read
 from kalitka_hub.store.changes import changing
 
@@ -24,9 +24,9 @@ def send(database, by="kormitel", **groups):
     """Send a document of these groups, and return the counts."""
     document = read(groups)
     with changing(database, by) as session:
-        return objects.apply(session, document.items, by, since=document.from_date)
+        return service.apply(session, document.items, by, since=document.from_date)
 
 
 def known(database, kind, key):
     with database.snapshot() as session:
-        return objects.find(session, kind, key)
+        return service.find(session, kind, key)

@@ -1,6 +1,6 @@
 """A site whose readers let eat who has a badge of Kormitel, and what changes there.
 
-Objects are stored without `kormitel.objects`: what is made of them is the subject here.
+Objects are stored without `kormitel.service`: what is made of them is the subject here.
 """
 
 from collections import defaultdict
@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from kalitka_hub.kormitel import canteen
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
+from kalitka_hub.site.inputs import setting_of
 from kalitka_hub.site.readers import existing_reader, told_groups
 from kalitka_hub.site.site_zone import set_zone
-from kalitka_hub.site.written_texts import setting_of
 from kalitka_hub.store.changes import change_of, changing
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.models import Token, TokenRule
@@ -28,7 +28,7 @@ MEALS = [
 
 
 def an_object(session, kind: str, key: str, fields: dict[str, Any], born: int | None = 1) -> int:
-    """Store an object as `kormitel.objects` does, or what it is now; return its id."""
+    """Store an object as `kormitel.service` does, or what it is now; return its id."""
     given = {"fields": fields, "badge": fields.get("badge"), "died": None, "born": born}
     mine = KormitelObject.kind == kind, KormitelObject.key == key
     found = session.scalars(select(KormitelObject).where(*mine)).one_or_none()

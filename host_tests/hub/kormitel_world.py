@@ -17,13 +17,13 @@ from hub.hub_site import START
 from hub.kormitel_client import CONTRACT, KINDS, OWN, Kormitel, Lost, stay, uid
 from kalitka.access.timezone import Zone
 from kalitka_hub.accounts import passwords
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel import feeding, http, objects
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel import badge_rules, http_api, service
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
-from kalitka_hub.running.app import create_app
+from kalitka_hub.server.app import create_app
+from kalitka_hub.site.inputs import setting_of
 from kalitka_hub.site.readers import add_reader, existing_reader, told_groups
 from kalitka_hub.site.site_zone import set_zone
-from kalitka_hub.site.written_texts import setting_of
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.kormitel_models import KormitelObject
@@ -106,11 +106,11 @@ class World:
     # The network
 
     def _post(self, body):
-        return self._ask(lambda: self._client.post(f"{http.PREFIX}/back-sync", content=body))
+        return self._ask(lambda: self._client.post(f"{http_api.PREFIX}/back-sync", content=body))
 
     def _get(self, from_date):
         given = {"from_date": from_date}
-        return self._ask(lambda: self._client.get(f"{http.PREFIX}/sync", params=given))
+        return self._ask(lambda: self._client.get(f"{http_api.PREFIX}/sync", params=given))
 
     def _ask(self, ask):
         fault = self.chance.choice(FAULTS) if self._loses and self.chance.random() < 0.3 else ""
@@ -140,9 +140,9 @@ class World:
         key = self._key(kind)
         with self._refusals_passed(), changing(self.database, "an operator") as session:
             if self.chance.random() < 0.2:
-                objects.remove(session, kind, key)
+                service.remove(session, kind, key)
             else:
-                objects.put_all(session, kind, {key: self._fields(kind)})
+                service.put_all(session, kind, {key: self._fields(kind)})
 
     def _fields(self, kind):
         """Return what an operator writes: all of it, a few fields, or something that is odd."""
@@ -160,7 +160,7 @@ class World:
     def _refusals_passed(self):
         try:
             yield
-        except (Refused, NotFound) as fault:
+        except (InvalidRequest, NotFound) as fault:
             self.happened.append(repr(fault))
 
     def _persons(self):
@@ -262,10 +262,10 @@ class World:
         for name in ("person", "direction", "badge"):
             if name in whole:
                 referred = getattr(self, f"_{name}s")()
-                self._operate(objects.put_all, f"{name}s", {whole[name]: referred})
-        self._operate(objects.put_all, kind, {key: whole})
+                self._operate(service.put_all, f"{name}s", {whole[name]: referred})
+        self._operate(service.put_all, kind, {key: whole})
         if is_dead:
-            self._operate(objects.remove, kind, key)
+            self._operate(service.remove, kind, key)
 
     def _operate(self, change, kind, given):
         self.time += 1
@@ -311,9 +311,11 @@ class World:
                 for one in self.kormitel.known["arrivals"].values()
                 if one["badge"] == key and not one["deleted"]
             ]
-            windows = [] if badge["deleted"] else feeding.windows_of(badge, stays, (), zone)
-            texts = feeding.texts_of(windows, badge.get("feed"), (), int(self.time // 60), zone)
-            for code in feeding.codes_of(key, badge) if texts.told else ():
+            windows = [] if badge["deleted"] else badge_rules.windows_of(badge, stays, (), zone)
+            texts = badge_rules.texts_of(
+                windows, badge.get("feed"), (), int(self.time // 60), zone
+            )
+            for code in badge_rules.codes_of(key, badge) if texts.told else ():
                 expected[code] = set(texts.told)
         told = self._told()
         return [] if told == expected else [f"rules {told}, and of Kormitel's {expected}"]

@@ -13,9 +13,9 @@ from sqlalchemy import insert, select
 
 from hub.hub_site import ON_SQLITE, SECRET, START, Site
 from hub_command import invoke
-from kalitka_hub.faults import Refused
-from kalitka_hub.gates import access_log
-from kalitka_hub.running.app import create_app
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.reader_api import access_log
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.site.tokens import list_tokens
 from kalitka_hub.store import backup, migrations, models
@@ -295,7 +295,7 @@ def test_whatever_happened_between_backup_and_restore_no_reader_believes_it(site
 
 def refused(database, file, text):
     before = rows_of(database)
-    with pytest.raises(Refused, match=text):
+    with pytest.raises(InvalidRequest, match=text):
         backup.restore(database, file, replace=True)
     assert rows_of(database) == before
 
@@ -346,7 +346,7 @@ def test_another_file_is_neither_restored_nor_replaced(site, file, text):
     for content in (text.encode(), gzip.compress(text.encode())):
         file.write_bytes(content)
         refused(site.database, file, "backup")
-        with pytest.raises(Refused, match="backup"):
+        with pytest.raises(InvalidRequest, match="backup"):
             backup.make(site.database, file)
         assert file.read_bytes() == content
 
@@ -368,7 +368,7 @@ def test_a_fault_in_the_middle_of_a_restore_leaves_the_database_as_it_was(site, 
 
 def test_only_an_empty_database_is_filled_without_asking(site, elsewhere, file):
     backup.make(site.database, file)
-    with pytest.raises(Refused, match="--replace"):
+    with pytest.raises(InvalidRequest, match="--replace"):
         backup.restore(site.database, file)
     with served(elsewhere, site.clock):
         pass  # that it had been started once is nothing
@@ -396,7 +396,7 @@ def test_a_full_disk_leaves_the_older_backup_and_nothing_beside_it(site, file):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
     try:
-        with pytest.raises(Refused, match=r"cannot write .*: File too large"):
+        with pytest.raises(InvalidRequest, match=r"cannot write .*: File too large"):
             backup.make(site.database, file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

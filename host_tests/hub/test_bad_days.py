@@ -15,10 +15,10 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from hub.hub_site import ON_SQLITE, SYNC, Site, headers
-from kalitka_hub.gates import access_log
-from kalitka_hub.gates.state import LONG_LOGS
-from kalitka_hub.running import app
-from kalitka_hub.running.app import create_app
+from kalitka_hub.reader_api import access_log
+from kalitka_hub.reader_api.state import LONG_LOGS
+from kalitka_hub.server import app
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store import database
 from kalitka_hub.store.changes import changing

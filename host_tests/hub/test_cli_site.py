@@ -11,10 +11,10 @@ from hypothesis import strategies as some
 
 from hub.hub_site import ON_SQLITE
 from hub_command import runner
-from kalitka_hub.accounts import api_tokens, login, made_secrets
+from kalitka_hub.accounts import api_tokens, login, random_secrets
 from kalitka_hub.cli import resources, terminal
-from kalitka_hub.faults import Refused
-from kalitka_hub.gates import access_log
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.reader_api import access_log
 from kalitka_hub.site.reader_secrets import is_secret_of
 from kalitka_hub.site.schedules import WindowSetting
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
@@ -273,7 +273,7 @@ def test_a_window_is_read(text, window):
     ],
 )
 def test_what_is_no_window_is_refused_with_a_short_sentence(text):
-    with pytest.raises(Refused) as fault:
+    with pytest.raises(InvalidRequest) as fault:
         window_of(text)
     assert len(str(fault.value)) < 200
 
@@ -378,7 +378,7 @@ def test_an_api_token_is_shown_once_and_speaks_for_its_user(run, read, opened):
     assert read("api-token", "list", "--user", "till")[0]["name"] == "the till"
     kept = run("api-token", "list").stdout + run("audit", "list", "--json").stdout
     assert secret not in kept + made.stderr
-    assert made_secrets.sha256_of(secret) not in kept
+    assert random_secrets.sha256_of(secret) not in kept
     run("api-token", "remove", "1")
     assert read("api-token", "list") == []
 

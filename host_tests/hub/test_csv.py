@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from hub.hub_accounts import API, error_of, everything_in, program
 from hub.hub_site import ON_SQLITE
 from kalitka_hub.cli.csv_files import register
-from kalitka_hub.faults import NotFound
-from kalitka_hub.kormitel import objects
+from kalitka_hub.errors import NotFound
+from kalitka_hub.kormitel import service
 from kalitka_hub.site import grants, people, reader_groups, schedules, tokens
 from kalitka_hub.site.people import Holding, PersonGroupSetting, PersonSetting
 from kalitka_hub.site.reader_groups import ReaderGroupSetting
@@ -83,8 +83,8 @@ def full(database):
         record = TokenRecord(code="=FF", rules=["9_1", "1_5_6"], readers=["G|\\", "GATE-1"])
         tokens.add_token(session, record)
         tokens.add_token(session, TokenRecord(code="0B", blocked=True, rules=["9_0"]))
-        badge = objects.put(session, "badges", None, {"name": ODD, "qr": "+1"}, new=True)
-        objects.put(session, "arrivals", None, {"badge": badge, "status": "LEFT"}, new=True)
+        badge = service.put(session, "badges", None, {"name": ODD, "qr": "+1"}, new=True)
+        service.put(session, "arrivals", None, {"badge": badge, "status": "LEFT"}, new=True)
     return database
 
 

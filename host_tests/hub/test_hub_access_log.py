@@ -16,8 +16,8 @@ from hub.test_hub_cli import Served
 from hub_command import invoke
 from kalitka.access import decision
 from kalitka.journal import entries
-from kalitka_hub.gates.access_log import REPEAT_SECONDS, list_entries
-from kalitka_hub.gates.token_reader_api import BODY_MAX
+from kalitka_hub.reader_api.access_log import REPEAT_SECONDS, list_entries
+from kalitka_hub.reader_api.token_reader_api import BODY_MAX
 from kalitka_hub.site.readers import remove_reader
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database, open_database

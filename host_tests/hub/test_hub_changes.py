@@ -13,14 +13,14 @@ from sqlalchemy import event, update
 from hub import busy_writer
 from hub.hub_site import SECRET, START, Site
 from hub.plain_reader import parse
-from kalitka_hub.running.app import create_app
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.readers import add_reader
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.site.tokens import TokenSetting, list_tokens, remove_token, set_tokens
 from kalitka_hub.store import models
 from kalitka_hub.store.changes import acknowledge, changing
 from kalitka_hub.store.database import Database, open_database
-from kalitka_hub.store.sightings import Sightings
+from kalitka_hub.store.last_seen import Sightings
 
 # Clean processes, forked from one that has imported what they need.
 PROCESSES = multiprocessing.get_context("forkserver")

@@ -18,8 +18,8 @@ from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 from hub.hub_accounts import API, error_of, program
 from hub.hub_site import ON_POSTGRESQL
 from kalitka_hub.accounts.users import NewUser, add_user
-from kalitka_hub.faults import Refused
-from kalitka_hub.running.app import create_app
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.readers import add_reader, list_readers
 from kalitka_hub.store import database as databases
 from kalitka_hub.store import migrations
@@ -161,7 +161,7 @@ def execute(where, *statements):
 
 def test_a_database_of_another_program_is_refused_and_left_alone(nowhere):
     execute(nowhere, "CREATE TABLE notes (id INTEGER)")
-    with pytest.raises(Refused, match="name a new one with --db"):
+    with pytest.raises(InvalidRequest, match="name a new one with --db"):
         open_database(nowhere)
     engine = create_engine(databases._url_of(nowhere))
     with engine.connect() as connection:
@@ -171,7 +171,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(nowhere):
 
 def test_a_database_of_a_newer_hub_is_refused_and_left_alone(where):
     execute(where, f"UPDATE {migrations.NUMBER_TABLE} SET version_num = '9999'")
-    with pytest.raises(Refused, match="newer hub"):
+    with pytest.raises(InvalidRequest, match="newer hub"):
         open_database(where)
     execute(where, f"UPDATE {migrations.NUMBER_TABLE} SET version_num = '{migrations.NEWEST}'")
     open_database(where).close()
@@ -247,7 +247,7 @@ def test_connections_that_are_all_taken_are_an_operational_error(where, monkeypa
     ],
 )
 def test_a_password_is_in_no_message(url):
-    with pytest.raises(Refused, match="--db") as refused:
+    with pytest.raises(InvalidRequest, match="--db") as refused:
         open_database(url)
     assert "t0p" not in str(refused.value)
     assert "0@p" not in str(refused.value)

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import update
 
 from hub.hub_site import ON_SQLITE, SECRET, SYNC, headers
-from kalitka_hub.gates.token_reader_api import BODY_MAX
+from kalitka_hub.reader_api.token_reader_api import BODY_MAX
 from kalitka_hub.site.readers import remove_reader
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.store.changes import changing

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from hub.hub_site import START
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.explain import explain
 from kalitka_hub.site.grants import GrantSetting, add_grant
 from kalitka_hub.site.people import (
@@ -117,5 +117,5 @@ def test_rules_by_hand_are_named_beside_those_of_grants(why, site):
 def test_what_cannot_be_asked(why):
     with pytest.raises(NotFound, match="no reader GATE-9"):
         why("2026-11-25 09:00", reader="GATE-9")
-    with pytest.raises(Refused, match="no token code"):
+    with pytest.raises(InvalidRequest, match="no token code"):
         why("2026-11-25 09:00", code="a,b")

@@ -7,7 +7,7 @@ from sqlalchemy import select, text
 
 from hub.hub_site import ON_SQLITE, SECRET, START, headers
 from hub.plain_reader import parse
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.readers import (
     NAMED,
     ReaderSetting,
@@ -149,14 +149,17 @@ def test_a_reader_that_a_grant_names_is_not_removed(site):
         session.add_all([people, times])
         session.flush()
         session.add(Grant(person_group_id=people.id, reader_group_id=own.id, schedule_id=times.id))
-    with pytest.raises(Refused, match="remove these first"), changing(site.database) as session:
+    with (
+        pytest.raises(InvalidRequest, match="remove these first"),
+        changing(site.database) as session,
+    ):
         remove_reader(session, "GATE-1")
     site.ask("0", "GATE-1")
 
 
 def test_no_reader_has_the_name_of_a_group(site):
     add_group(site, "Gates")
-    with pytest.raises(Refused, match="another code"), changing(site.database) as session:
+    with pytest.raises(InvalidRequest, match="another code"), changing(site.database) as session:
         add_reader(session, "Gates")
 
 
@@ -169,9 +172,9 @@ def test_a_reader_is_changed_whole_and_keeps_its_code(site):
         seen = show_reader(session, "GATE-1")
         assert seen.model_dump(include=set(ReaderSetting.model_fields)) == setting.model_dump()
         assert seen.name == "North"
-        with pytest.raises(Refused, match="keeps its code"):
+        with pytest.raises(InvalidRequest, match="keeps its code"):
             change_reader(session, "GATE-1", setting.model_copy(update={"code": "GATE-9"}))
-        with pytest.raises(Refused, match="already"):
+        with pytest.raises(InvalidRequest, match="already"):
             register_reader(session, setting)
         # Whoever lets it ask again sets what is given, and nothing else.
         assert not add_reader(session, "GATE-1", note="by the elm")
@@ -204,7 +207,7 @@ def test_readers_are_listed_by_group_and_by_part_of_the_name(site):
 @ON_SQLITE
 @pytest.mark.parametrize("name", ["x" * 201, "a\0b", "\udcff"])
 def test_a_name_that_no_database_could_keep_is_refused(site, name):
-    with pytest.raises(Refused, match="name"), changing(site.database) as session:
+    with pytest.raises(InvalidRequest, match="name"), changing(site.database) as session:
         add_reader(session, "GATE-3", name)
 
 
@@ -295,7 +298,7 @@ def test_the_audit_says_who_and_when_and_its_nothing_is_null(site):
 
 
 def test_what_is_rolled_back_is_not_audited(site):
-    with pytest.raises(Refused), changing(site.database) as session:
+    with pytest.raises(InvalidRequest), changing(site.database) as session:
         set_tokens(session, [TokenSetting("A", ("9_1",))])
         set_tokens(session, [TokenSetting("B", ("8_1",))])
     assert records(site, "tokens") == []

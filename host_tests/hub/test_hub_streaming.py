@@ -10,13 +10,13 @@ import pytest
 
 from hub.hub_site import START, SYNC, headers
 from hub.plain_reader import parse
-from kalitka_hub.gates import sync_answer
-from kalitka_hub.gates.snapshot_response import SnapshotResponse
-from kalitka_hub.gates.sync_request import SyncRequest
-from kalitka_hub.running.app import create_app
+from kalitka_hub.reader_api import sync_answer
+from kalitka_hub.reader_api.sync_request import SyncRequest
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import acknowledge, changing
-from kalitka_hub.store.sightings import Sightings
+from kalitka_hub.store.last_seen import Sightings
+from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 MANY = 3000
 

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import func, select
 
 from hub.hub_site import ON_SQLITE, SECRET, START
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.readers import add_reader, list_readers, remove_reader
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.site.tokens import TokenSetting, list_tokens, remove_token, set_tokens
@@ -104,7 +104,7 @@ def test_many_tokens_are_set_in_one_transaction_and_the_last_setting_of_a_code_c
 )
 def test_a_wrong_setting_is_refused_and_nothing_of_its_transaction_is_kept(site, setting, named):
     good = [TokenSetting(f"{number:04X}", ("9_1",)) for number in range(600)]
-    with pytest.raises(Refused, match=named), changing(site.database) as session:
+    with pytest.raises(InvalidRequest, match=named), changing(site.database) as session:
         set_tokens(session, [*good, setting])
     assert tokens_in(site.database) == []
 
@@ -134,14 +134,14 @@ def test_a_reader_is_added_once_and_keeps_its_name(site):
 @ON_SQLITE
 @pytest.mark.parametrize("code", ["", " ", "A B", "A,B", "Ö", "A\n", "A" * 65])
 def test_a_wrong_reader_code_is_refused(site, code):
-    with pytest.raises(Refused, match="no reader code"), changing(site.database) as session:
+    with pytest.raises(InvalidRequest, match="no reader code"), changing(site.database) as session:
         add_reader(session, code)
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("secret", ["", "a b", "a\n", "schlüssel", "x" * 257])
 def test_a_secret_that_fits_in_no_header_is_refused(site, secret):
-    with pytest.raises(Refused, match="secret"), changing(site.database) as session:
+    with pytest.raises(InvalidRequest, match="secret"), changing(site.database) as session:
         set_secret(session, secret)
 
 
@@ -165,7 +165,7 @@ def test_a_database_is_there_again_when_it_is_opened_again(site, where):
     "where", ["sqlite://", ":memory:", "", "nothing://x", "://", "postgresql://h:port/d"]
 )
 def test_what_is_no_shared_database_is_refused(where):
-    with pytest.raises(Refused, match="--db"):
+    with pytest.raises(InvalidRequest, match="--db"):
         open_database(where)
 
 

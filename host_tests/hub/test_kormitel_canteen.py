@@ -9,15 +9,14 @@ from sqlalchemy import select
 from hub.hub_site import START
 from hub.kormitel_site import ANNA, DIGITS, MEALS, THERE, TODAY, Canteen, an_object
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
-from kalitka_hub.kormitel.feeding import Meal, codes_of, texts_of, windows_of
+from kalitka_hub.kormitel.badge_rules import Meal, codes_of, texts_of, windows_of
 from kalitka_hub.kormitel.settings import (
     find_settings,
     paused_since,
     set_paused,
 )
-from kalitka_hub.site.compile import keep_horizon
 from kalitka_hub.site.explain import explain
 from kalitka_hub.site.people import PersonSetting, add_person
 from kalitka_hub.site.reader_groups import (
@@ -26,6 +25,7 @@ from kalitka_hub.site.reader_groups import (
     remove_reader_group,
 )
 from kalitka_hub.site.readers import remove_reader
+from kalitka_hub.site.rule_compiler import keep_horizon
 from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.tokens import TokenRecord, change_token, find_record, remove_token
 from kalitka_hub.store.changes import change_of
@@ -228,7 +228,10 @@ def test_a_blocked_token_has_no_rules(eaters):
 def test_the_token_of_a_badge_is_not_removed(eaters):
     eaters.badge(qr="X")
     eaters.arrival()
-    with pytest.raises(Refused, match="X is a badge of Kormitel"), eaters.changing() as session:
+    with (
+        pytest.raises(InvalidRequest, match="X is a badge of Kormitel"),
+        eaters.changing() as session,
+    ):
         remove_token(session, "X")
     eaters.arrival(status="LEFT")
     with pytest.raises(NotFound), eaters.changing() as session:
@@ -312,7 +315,7 @@ def test_meals_and_kitchens_are_told_at_once_when_they_are_set(eaters):
     ],
 )
 def test_settings_that_are_refused(eaters, fields, sentence):
-    with pytest.raises((Refused, NotFound), match=sentence):
+    with pytest.raises((InvalidRequest, NotFound), match=sentence):
         eaters.choose(**fields)
 
 
@@ -320,9 +323,15 @@ def test_readers_that_a_kitchen_has_are_not_removed(eaters):
     with eaters.changing() as session:
         add_reader_group(session, ReaderGroupSetting(name="Tents", readers=["GATE-2"]))
     eaters.choose(kitchens={"7": ["Tents", "GATE-1"]})
-    with pytest.raises(Refused, match="kitchen 7 has the group"), eaters.changing() as session:
+    with (
+        pytest.raises(InvalidRequest, match="kitchen 7 has the group"),
+        eaters.changing() as session,
+    ):
         remove_reader_group(session, "Tents")
-    with pytest.raises(Refused, match="kitchen 7 has the reader"), eaters.changing() as session:
+    with (
+        pytest.raises(InvalidRequest, match="kitchen 7 has the reader"),
+        eaters.changing() as session,
+    ):
         remove_reader(session, "GATE-1")
     eaters.choose()
     with eaters.changing() as session:

@@ -6,7 +6,7 @@ import pytest
 
 from hub.hub_accounts import everything_in
 from hub.kormitel_items import GONE, flat, known, send, stay, uid
-from kalitka_hub.kormitel import objects
+from kalitka_hub.kormitel import service
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.site.explain import explain
 from kalitka_hub.store.changes import changing
@@ -81,7 +81,7 @@ def test_new_ones_are_added_with_an_id_and_without_one(database):
     anna = known(database, "badges", ANNA)
     assert anna.fields == {"name": "Anna", "vegan": True}
     with database.snapshot() as session:
-        (boris,) = (one for one in objects.list_objects(session, "badges") if one.key != ANNA)
+        (boris,) = (one for one in service.list_objects(session, "badges") if one.key != ANNA)
     assert boris.fields == {"name": "Boris", "vegan": False, "is_blocked": True}
     assert len(boris.key) == 36
     assert put(database, "arrivals", f"id,badge,status\n,{ANNA},ARRIVED\n") == (1, 0, 0, 0)
@@ -92,7 +92,7 @@ def test_what_a_file_lacks_is_deleted_and_comes_back_as_it_was(sent):
     assert put(sent, "badges", f"id\n{ANNA}\n", replace=True) == (0, 0, 1, 2)
     assert known(sent, "badges", BORIS).deleted
     with sent.snapshot() as session:
-        assert [one.key for one in objects.list_objects(session, "badges")] == [ANNA]
+        assert [one.key for one in service.list_objects(session, "badges")] == [ANNA]
     lost = lost.replace(",x,", ",MALE,")
     assert put(sent, "badges", lost) == (2, 0, 1, 0)
     assert text_of(sent, "badges") == lost

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from hub.hub_site import START
 from hub.kormitel_site import ANNA, DIGITS, MEALS, TODAY, Canteen, an_object
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
 from kalitka_hub.kormitel.settings import set_paused
 from kalitka_hub.kormitel.why import why
@@ -60,13 +60,15 @@ def test_the_code_is_that_of_the_badge_that_has_it(eaters, ask, clock):
 def test_several_that_are_meant_are_named_and_nobody_is_said(eaters, ask):
     for number in range(8):
         eaters.badge(str(number), name=f"Ivan {number}")
-    with pytest.raises(Refused, match=r"'ivan' is Ivan 0 \(0\), .*Ivan 4 \(4\) and 3 more: name"):
+    with pytest.raises(
+        InvalidRequest, match=r"'ivan' is Ivan 0 \(0\), .*Ivan 4 \(4\) and 3 more: name"
+    ):
         ask("ivan")
     with pytest.raises(NotFound, match="no badge 'Boris'"):
         ask("Boris")
     with pytest.raises(NotFound):
         ask("?" * 300)
-    with pytest.raises(Refused, match="nobody is named"):
+    with pytest.raises(InvalidRequest, match="nobody is named"):
         ask(" ")
 
 

@@ -31,9 +31,9 @@ from kalitka_hub.accounts import (
     users,
 )
 from kalitka_hub.accounts.login_attempts import TooManyAttempts, wait_after
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.rest.auth import COOKIE
-from kalitka_hub.running.app import create_app
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.models import User
@@ -354,7 +354,7 @@ def test_a_token_is_made_shown_once_and_revoked(site, anna, database):
 def test_a_token_ends_with_its_days(database, anna, clock):
     with changing(database) as session:
         _, secret = api_tokens.add_token(session, "anna", "for a day", 1)
-        with pytest.raises(Refused):
+        with pytest.raises(InvalidRequest):
             api_tokens.add_token(session, "anna", "for none", 0)
     now = int(clock())
     with database.snapshot() as session:
@@ -509,7 +509,7 @@ def test_a_readers_secret_is_checked_and_not_kept(database):
     with changing(database, "anna") as session:
         with pytest.raises(NotFound):
             set_reader_secret(session, "GATE-9", "x")
-        with pytest.raises(Refused):
+        with pytest.raises(InvalidRequest):
             set_reader_secret(session, "GATE-1", "with space")
         set_reader_secret(session, "GATE-1", "its-own-secret")
     assert "its-own-secret" not in everything_in(database)

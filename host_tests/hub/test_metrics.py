@@ -11,8 +11,8 @@ from sqlalchemy import text
 
 from hub.hub_site import ON_SQLITE, SECRET, SYNC, Site, headers
 from kalitka_hub.accounts import api_tokens, users
-from kalitka_hub.running import health
-from kalitka_hub.running.app import create_app
+from kalitka_hub.server import health
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import changing
 from kalitka_sim.patience import PATIENCE_S

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import grants, local_time, people, reader_groups, schedules
 from kalitka_hub.site.grants import GrantSetting
 from kalitka_hub.site.people import Holding, PersonGroupSetting, PersonSetting
@@ -95,7 +95,7 @@ def test_what_grants_name_is_not_removed(session):
         (reader_groups.remove_reader_group, "Gates"),
         (schedules.remove_schedule, "Always"),
     ):
-        with pytest.raises(Refused, match="remove these first"):
+        with pytest.raises(InvalidRequest, match="remove these first"):
             remove(session, name)
     grants.remove_grant(session, grant)
     people.remove_group(session, "Kitchen")
@@ -145,7 +145,7 @@ def test_a_grant_of_what_there_is_not_is_not_found(session, field, value):
     ],
 )
 def test_what_is_there_or_never_holds_is_refused(session, write):
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidRequest):
         write(session)
 
 
@@ -153,7 +153,7 @@ def test_a_date_is_a_holiday_once_of_all_and_once_of_each_schedule(session):
     number = schedules.add_holiday(session, HolidaySetting(date="2026-12-31", name="Eve"))
     schedules.add_holiday(session, HolidaySetting(date="2026-12-31", schedule="Always"))
     for schedule in (None, "Always"):
-        with pytest.raises(Refused, match="is a holiday already"):
+        with pytest.raises(InvalidRequest, match="is a holiday already"):
             schedules.add_holiday(session, HolidaySetting(date="2026-12-31", schedule=schedule))
     setting = HolidaySetting(date="2026-12-30", name="Eve")
     assert schedules.change_holiday(session, number, setting)
@@ -174,7 +174,7 @@ def test_a_schedule_comes_back_as_it_was_written(session):
         ("08:00", "09:30", "1111111"),
         (None, None, None),
     }
-    with pytest.raises(Refused, match="is a schedule"):
+    with pytest.raises(InvalidRequest, match="is a schedule"):
         schedules.change_schedule(session, "Mixed", ALWAYS)
 
 
@@ -228,5 +228,5 @@ def test_local_times_are_minutes_and_come_back(text, minutes, back):
     ],
 )
 def test_what_is_no_local_time_is_refused(text, said):
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(InvalidRequest, match=said):
         local_time.minutes_of(text, BERLIN)

@@ -13,12 +13,12 @@ from hub.hub_site import ON_SQLITE, SECRET, START, SYNC, headers
 from kalitka.access import decision
 from kalitka_hub.site.explain import explain
 from kalitka_hub.site.grants import GrantSetting, add_grant
+from kalitka_hub.site.inputs import NAMES_MAX
 from kalitka_hub.site.people import PersonGroupSetting, PersonSetting, add_group, add_person
 from kalitka_hub.site.reader_groups import ReaderGroupSetting, add_reader_group
 from kalitka_hub.site.resources import RESOURCES
 from kalitka_hub.site.schedules import ScheduleSetting, WindowSetting, add_schedule
 from kalitka_hub.site.tokens import TokenRecord, add_token
-from kalitka_hub.site.written_texts import NAMES_MAX
 from kalitka_hub.store.changes import changing
 
 LOG = "/api/v1/token-reader/access-logs"

@@ -9,7 +9,7 @@ from hub.hub_accounts import HASHER, PASSWORD, add_user, everything_in
 from hub.hub_site import ON_SQLITE
 from kalitka_hub.accounts import api_tokens, login, passwords, users
 from kalitka_hub.accounts.users import NewUser, UserChange
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import audit_trail
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.models import ApiToken, LoginSession
@@ -78,7 +78,7 @@ def test_hashes_are_argon2id_and_those_of_weaker_parameters_are_outdated(monkeyp
     ],
 )
 def test_what_everybody_tries_is_no_password(password):
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidRequest):
         passwords.check_password(password, "alexander")
 
 
@@ -99,7 +99,7 @@ def test_a_name_that_would_be_in_the_way_is_refused(name):
 
 def test_names_that_look_alike_are_one_name(with_admin):
     add_user(with_admin, "Re\u0301my", "viewer")
-    with pytest.raises(Refused, match="already"):
+    with pytest.raises(InvalidRequest, match="already"):
         add_user(with_admin, "R\u00e9my", "viewer")
     assert role_of(with_admin, "R\u00e9my") == "viewer"
 
@@ -122,14 +122,14 @@ def test_the_last_admin_stays_one(with_admin, changes):
     add_user(with_admin, "bob", "operator")
     with changing(with_admin) as session:
         users.add_user(session, NewUser(name="robot", role="admin"))  # it cannot log in
-    with pytest.raises(Refused, match="last admin"):
+    with pytest.raises(InvalidRequest, match="last admin"):
         change(with_admin, "anna", **changes)
-    with pytest.raises(Refused, match="last admin"), changing(with_admin) as session:
+    with pytest.raises(InvalidRequest, match="last admin"), changing(with_admin) as session:
         users.remove_user(session, "anna")
     assert role_of(with_admin, "anna") == "admin"
     change(with_admin, "bob", role="admin")
     change(with_admin, "anna", **changes)
-    with pytest.raises(Refused, match="last admin"):
+    with pytest.raises(InvalidRequest, match="last admin"):
         change(with_admin, "bob", disabled=True)
 
 
@@ -141,7 +141,7 @@ def test_what_is_not_given_stays(with_admin):
         assert (user.role, user.disabled) == ("operator", False)
         assert passwords.is_password(user.password_hash, PASSWORD)
         assert users.find_user(session, "bob") is None
-    with pytest.raises(Refused, match="already"):
+    with pytest.raises(InvalidRequest, match="already"):
         change(with_admin, "robert", name="anna")
     change(with_admin, "robert", name="robert")
     with pytest.raises(NotFound):
@@ -172,9 +172,9 @@ def test_users_come_by_name_and_in_parts(with_admin):
 
 def test_a_failed_change_changes_nothing(with_admin):
     before = everything_in(with_admin)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidRequest):
         add_user(with_admin, "bob", "viewer", "short")
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidRequest):
         change(with_admin, "anna", name="eva", password=SecretStr("short"))
     assert everything_in(with_admin) == before
 

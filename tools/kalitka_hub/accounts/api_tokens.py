@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.accounts.made_secrets import new_secret, sha256_of
+from kalitka_hub.accounts.random_secrets import new_secret, sha256_of
 from kalitka_hub.accounts.users import UserName, the_user
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_of
 from kalitka_hub.store.models import ApiToken, User
@@ -74,11 +74,13 @@ def add_token(
     """
     now = change_of(session).at
     if days is not None and not 1 <= days <= DAYS_MAX:
-        raise Refused(f"days: a token lives 1 to {DAYS_MAX} days, or for ever with null")
+        raise InvalidRequest(f"days: a token lives 1 to {DAYS_MAX} days, or for ever with null")
     user = the_user(session, user_name)
     count = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == user.id)
     if session.execute(count).scalar_one() >= TOKENS_MAX:
-        raise Refused(f"{user.name} has {TOKENS_MAX} API tokens: revoke those that nobody uses")
+        raise InvalidRequest(
+            f"{user.name} has {TOKENS_MAX} API tokens: revoke those that nobody uses"
+        )
     text = new_secret(PREFIX)
     token = ApiToken(
         user_id=user.id,

@@ -18,13 +18,13 @@ from fastapi.concurrency import run_in_threadpool
 from kalitka_hub.accounts.hashing import hashing
 from kalitka_hub.accounts.login import Checked, check_login
 from kalitka_hub.accounts.users import find_user
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store.database import Database
 
 _REMEMBERED_MAX = 100
 
 
-class NoCredentials(Refused):
+class NoCredentials(InvalidRequest):
     """No name and password came along."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from kalitka_hub.accounts.login_attempts import TooManyAttempts
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 _HASHING = CapacityLimiter(2)
 _WAITING_MAX = 20
@@ -22,7 +22,7 @@ class TooManyAtOnce(TooManyAttempts):
     """Enough others wait for their passwords to be looked at."""
 
     def __init__(self) -> None:
-        Refused.__init__(self, "too many people log in just now: try again in a moment")
+        InvalidRequest.__init__(self, "too many people log in just now: try again in a moment")
         self.seconds = _BUSY_SECONDS
 
 

@@ -15,10 +15,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.accounts import login_attempts
-from kalitka_hub.accounts.made_secrets import new_secret, sha256_of
 from kalitka_hub.accounts.passwords import hash_of, is_outdated, is_password
+from kalitka_hub.accounts.random_secrets import new_secret, sha256_of
 from kalitka_hub.accounts.users import KIND, Role, find_user, set_password
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_of, changing
 from kalitka_hub.store.database import Database
@@ -29,7 +29,7 @@ NOBODY = "log-in"  # who changes what nobody is logged in for yet
 _LOG = logging.getLogger(__name__)
 
 
-class WrongLogin(Refused):
+class WrongLogin(InvalidRequest):
     """The name or the password is wrong, or the user is disabled."""
 
     def __init__(self) -> None:

@@ -14,8 +14,8 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from kalitka_hub.accounts.made_secrets import sha256_of
-from kalitka_hub.faults import Refused
+from kalitka_hub.accounts.random_secrets import sha256_of
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store.changes import change_of
 from kalitka_hub.store.models import LoginAttempt
 
@@ -26,7 +26,7 @@ FORGOTTEN_AFTER = 24 * 60 * 60
 _DOUBLINGS = 5  # until FIRST_WAIT has become LONGEST_WAIT
 
 
-class TooManyAttempts(Refused):
+class TooManyAttempts(InvalidRequest):
     """No try is taken for now. seconds: how long to wait."""
 
     def __init__(self, seconds: int) -> None:

@@ -13,7 +13,7 @@ from base64 import b64encode
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 LENGTH_MIN = 10  # characters
 LENGTH_MAX = 512
@@ -41,14 +41,18 @@ def check_password(password: str, user_name: str) -> None:
     """Raise Refused, with the reason, if this is no password for a user of this name."""
     text = _normal(password)
     if len(text) < LENGTH_MIN:
-        raise Refused(f"the password is too short: use at least {LENGTH_MIN} characters")
+        raise InvalidRequest(f"the password is too short: use at least {LENGTH_MIN} characters")
     if len(text) > LENGTH_MAX:
-        raise Refused(f"the password is too long: use at most {LENGTH_MAX} characters")
+        raise InvalidRequest(f"the password is too long: use at most {LENGTH_MAX} characters")
     folded = text.casefold()
     if len(folded.replace(_normal(user_name).casefold(), "")) < _BESIDES_NAME_MIN:
-        raise Refused("the password is little more than the user's name: think of another one")
+        raise InvalidRequest(
+            "the password is little more than the user's name: think of another one"
+        )
     if folded in _COMMON or len(set(folded)) < 3:
-        raise Refused("the password is one of those that everybody tries: think of another one")
+        raise InvalidRequest(
+            "the password is one of those that everybody tries: think of another one"
+        )
 
 
 def hash_of(password: str) -> str:

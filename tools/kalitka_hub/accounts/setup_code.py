@@ -12,10 +12,10 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from kalitka_hub.accounts import login_attempts
-from kalitka_hub.accounts.made_secrets import sha256_of
 from kalitka_hub.accounts.passwords import check_password
+from kalitka_hub.accounts.random_secrets import sha256_of
 from kalitka_hub.accounts.users import NewUser, Password, UserView, add_user, has_users, view_of
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store.changes import change_of, changing
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import LoginAttempt
@@ -30,7 +30,7 @@ _KEY = "setup "
 _LOG = logging.getLogger(__name__)
 
 
-class WrongCode(Refused):
+class WrongCode(InvalidRequest):
     """The code is wrong, or too old."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ def set_up(database: Database, code: str, name: str, password: Password, address
 
 def _check_open(session: Session) -> None:
     if has_users(session):
-        raise Refused("the hub is set up already: log in, or ask an admin to add you")
+        raise InvalidRequest("the hub is set up already: log in, or ask an admin to add you")
 
 
 def _key_of(code: str) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.accounts.passwords import LENGTH_MAX, check_password, hash_of
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_of
 from kalitka_hub.store.models import LoginSession, User
@@ -35,7 +35,7 @@ def check_user_name(name: str) -> str:
     """Return the name of a user in the one form in which it is stored. Raises Refused."""
     name = unicodedata.normalize("NFC", name)
     if not _NAME.fullmatch(name) or len(name) > USER_NAME_MAX:
-        raise Refused(
+        raise InvalidRequest(
             f"use 1 to {USER_NAME_MAX} letters, digits, dots, dashes, underscores, @ and + as a "
             "user's name, a letter or digit first"
         )
@@ -105,7 +105,7 @@ def find_user(session: Session, name: str) -> User | None:
     """Return the user of this name, if there is one."""
     try:
         name = check_user_name(name)
-    except Refused:
+    except InvalidRequest:
         return None
     return session.scalars(select(User).where(User.name == name)).one_or_none()
 
@@ -132,7 +132,7 @@ def add_user(session: Session, data: NewUser) -> User:
     """Add a user. Raises Refused for a name that is taken and for a bad password."""
     now = change_of(session).at
     if find_user(session, data.name):
-        raise Refused(f"there is a user {data.name} already: choose another name")
+        raise InvalidRequest(f"there is a user {data.name} already: choose another name")
     user = User(name=data.name, role=data.role, disabled=data.disabled, created=now)
     if data.password is not None:
         user.password_hash = _checked_hash(data.password, data.name)
@@ -152,7 +152,7 @@ def change_user(session: Session, name: str, data: UserChange) -> User:
         value = getattr(data, field)
         if value is not None:
             if field == "name" and value != user.name and find_user(session, value):
-                raise Refused(f"there is a user {value} already: choose another name")
+                raise InvalidRequest(f"there is a user {value} already: choose another name")
             setattr(user, field, value)
     changes_password = "password" in data.model_fields_set
     if changes_password:
@@ -215,7 +215,7 @@ def _check_another_admin(session: Session, user: User) -> None:
         admins = session.scalars(select(User).where(User.role == "admin", User.id != user.id))
         if any(map(_is_admin_who_logs_in, admins)):
             return
-    raise Refused(
+    raise InvalidRequest(
         f"{user.name} is the last admin who can log in: make another user an admin first"
     )
 

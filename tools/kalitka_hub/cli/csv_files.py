@@ -18,7 +18,7 @@ from kalitka_hub.cli.terminal import (
     tell,
     who,
 )
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store.database import open_database, open_existing
 from kalitka_hub.tables import csv_import, csv_tables
 from kalitka_hub.tables.csv_import import Report
@@ -72,13 +72,15 @@ def import_file(
         except FileNotFoundError as fault:
             raise NotFound(f"there is no file {file}: name one of CSV") from fault
         except OSError as fault:
-            raise Refused(f"{file} cannot be read: {fault.strerror}; name a file") from fault
+            raise InvalidRequest(
+                f"{file} cannot be read: {fault.strerror}; name a file"
+            ) from fault
         if as_json:
             print_json(report.model_dump())
         else:
             _print(report)
         if not report.is_good:
-            raise Refused(report.refusal)
+            raise InvalidRequest(report.refusal)
 
 
 def export_file(
@@ -104,7 +106,7 @@ def export_file(
             with file.open("wb") as target:
                 target.writelines(parts)
         except OSError as fault:
-            raise Refused(f"{file} cannot be written: {fault.strerror}") from fault
+            raise InvalidRequest(f"{file} cannot be written: {fault.strerror}") from fault
         say(f"{file}: {file.stat().st_size} bytes")
 
 

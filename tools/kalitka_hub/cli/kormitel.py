@@ -15,7 +15,7 @@ import typer
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
-from kalitka_hub.accounts.made_secrets import new_secret
+from kalitka_hub.accounts.random_secrets import new_secret
 from kalitka_hub.accounts.users import INTEGRATION, NewUser, add_user
 from kalitka_hub.cli import kormitel_objects, kormitel_pull
 from kalitka_hub.cli.kormitel_objects import read_values
@@ -34,16 +34,16 @@ from kalitka_hub.cli.terminal import (
     say,
     tell,
 )
-from kalitka_hub.faults import NotFound
-from kalitka_hub.kormitel import exchanges, objects, set_aside, settings
+from kalitka_hub.errors import NotFound
+from kalitka_hub.kormitel import exchange_log, quarantine, service, settings
 from kalitka_hub.kormitel.canteen import OTHER_KITCHENS
-from kalitka_hub.kormitel.set_aside import StateOfOne
+from kalitka_hub.kormitel.quarantine import StateOfOne
 from kalitka_hub.kormitel.settings import CanteenSetting
 from kalitka_hub.kormitel.status import LastExchange, list_held, status_of
 from kalitka_hub.kormitel.why import Why, why
+from kalitka_hub.site.inputs import setting_of
 from kalitka_hub.site.local_time import minutes_of
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.written_texts import setting_of
 from kalitka_hub.store.changes import change_of
 
 PASSWORD_VARIABLE = "KALITKA_KORMITEL_PASSWORD"
@@ -175,7 +175,7 @@ def list_exchanges(
 ) -> None:
     """Show the last exchanges with their sizes and errors, newest last."""
     with reading(db) as session:
-        found = pages(session, exchanges.list_exchanges, "id", user=user, failed=failed)
+        found = pages(session, exchange_log.list_exchanges, "id", user=user, failed=failed)
         views = [*islice(found, limit)][::-1]
     print_views(views, _EXCHANGES, as_json)
 
@@ -217,7 +217,7 @@ def aside_list(
 ) -> None:
     """Show what was set aside, newest first."""
     with reading(db) as session:
-        views = [*pages(session, set_aside.list_set_aside, "id", state=state)]
+        views = [*pages(session, quarantine.list_set_aside, "id", state=state)]
     print_views(views, _ASIDE, as_json)
 
 
@@ -227,7 +227,7 @@ def aside_show(
 ) -> None:
     """Show one as it was sent, and why it could not be applied."""
     with reading(db) as session:
-        view = set_aside.view_of(set_aside.find_one(session, number))
+        view = quarantine.view_of(quarantine.find_one(session, number))
     if as_json:
         print_json(view.model_dump())
     else:
@@ -249,8 +249,8 @@ def aside_apply(
 ) -> None:
     """Apply one, with other fields or another id if need be."""
     with changing_in(db) as session:
-        group = set_aside.find_one(session, number).kind
-        counts = objects.apply_set_aside(session, number, read_values(group, values or ()))
+        group = quarantine.find_one(session, number).kind
+        counts = service.apply_set_aside(session, number, read_values(group, values or ()))
     said = "applied" if counts.applied else "applied: it changes nothing that is newer"
     say(f"number {number} {said}")
 
@@ -259,7 +259,7 @@ def aside_apply(
 def aside_dismiss(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Put one away for good."""
     with changing_in(db) as session:
-        set_aside.dismiss(session, number, change_of(session).micros)
+        quarantine.dismiss(session, number, change_of(session).micros)
     say(f"number {number} dismissed")
 
 

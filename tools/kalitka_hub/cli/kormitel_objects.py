@@ -20,11 +20,11 @@ from kalitka_hub.cli.terminal import (
     reading,
     say,
 )
-from kalitka_hub.faults import Refused
-from kalitka_hub.kormitel import objects, records, status
-from kalitka_hub.kormitel.feeding import name_of
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.kormitel import operator_models, service, status
+from kalitka_hub.kormitel.badge_rules import name_of
 from kalitka_hub.kormitel.fields import KINDS, check_kind
-from kalitka_hub.kormitel.records import FLAGS, KORMITEL, NUMBERS
+from kalitka_hub.kormitel.operator_models import FLAGS, KORMITEL, NUMBERS
 
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -81,9 +81,9 @@ def list_objects(
         resource = KORMITEL.get(group)
         for option in filters:
             if deleted or resource is None or option not in resource.filters:
-                raise Refused(f"--{option} is not for these: leave it out")
+                raise InvalidRequest(f"--{option} is not for these: leave it out")
         if resource is None or deleted:
-            known = pages(session, objects.list_objects, "key", kind=group, deleted=deleted)
+            known = pages(session, service.list_objects, "key", kind=group, deleted=deleted)
             views = [status.object_of(one) for one in known]
         else:
             views = [*pages(session, resource.list, "id", **filters)]
@@ -96,7 +96,7 @@ def show_object(
 ) -> None:
     """Show all that is known of an object, also of one that was deleted."""
     with reading(db) as session:
-        view = status.object_of(objects.find(session, group, key))
+        view = status.object_of(service.find(session, group, key))
     if as_json:
         print_json(view.model_dump())
         return
@@ -127,7 +127,7 @@ def add_object(
     with faults_reported():
         given = read_values(group, values or ())
     with adding_to(db) as session:
-        key = records.add_object(session, check_kind(group), key, given)
+        key = operator_models.add_object(session, check_kind(group), key, given)
     say(f"{key} added to {group}")
 
 
@@ -138,15 +138,15 @@ def set_object(
     with faults_reported():
         given = read_values(group, values)
     with changing_in(db) as session:
-        fields = records.checked_fields(check_kind(group), given)
-        changed = objects.put_all(session, group, {key: fields}, new=False)
+        fields = operator_models.checked_fields(check_kind(group), given)
+        changed = service.put_all(session, group, {key: fields}, new=False)
     say(f"{key} in {group} {'changed' if changed else 'is so already'}")
 
 
 def remove_object(group: Group, key: ObjectId, db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Delete an object. Kormitel is told of it when it asks; what it was can still be shown."""
     with changing_in(db) as session:
-        objects.remove(session, group, key)
+        service.remove(session, group, key)
     say(f"{key} deleted from {group}")
 
 
@@ -156,9 +156,11 @@ def read_values(group: str, values: Iterable[str]) -> dict[str, Any]:
     for value in values:
         name, is_set, text = value.partition("=")
         if not is_set or not name:
-            raise Refused(f"{value[:40]!r} sets nothing: write FIELD=VALUE, such as name=Anna")
+            raise InvalidRequest(
+                f"{value[:40]!r} sets nothing: write FIELD=VALUE, such as name=Anna"
+            )
         if name in given:
-            raise Refused(f"{name} is set twice: leave one out")
+            raise InvalidRequest(f"{name} is set twice: leave one out")
         given[name] = _value_of(group, name, text)
     return given
 

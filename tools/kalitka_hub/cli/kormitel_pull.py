@@ -23,8 +23,8 @@ from kalitka_hub.cli.terminal import (
     say,
     tell,
 )
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel.exchanges import Paused
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel.exchange_log import Paused
 from kalitka_hub.store.database import Database, open_existing
 
 if TYPE_CHECKING:
@@ -125,7 +125,9 @@ def _password(file: Path | None) -> str:
         try:
             return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
         except OSError as fault:
-            raise Refused(f"{file} cannot be read: {fault.strerror}; name a file") from fault
+            raise InvalidRequest(
+                f"{file} cannot be read: {fault.strerror}; name a file"
+            ) from fault
     if (given := os.environ.get(PASSWORD_VARIABLE)) is not None:
         return given
     try:
@@ -134,7 +136,7 @@ def _password(file: Path | None) -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass("Password: ")
     except getpass.GetPassWarning as fault:
-        raise Refused(
+        raise InvalidRequest(
             f"there is no terminal to type the password on: give --password-file, or "
             f"{PASSWORD_VARIABLE} in the environment"
         ) from fault

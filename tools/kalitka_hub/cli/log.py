@@ -21,8 +21,8 @@ from kalitka_hub.cli.terminal import (
     print_table,
     reading,
 )
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.gates.access_log import list_entries, state_text
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.reader_api.access_log import list_entries, state_text
 from kalitka_hub.site.readers import check_reader_code
 from kalitka_hub.store.audit_trail import AuditView, list_audit
 from kalitka_hub.store.models import AccessEntry
@@ -171,7 +171,7 @@ def _seconds_of(text: str | None, option: str) -> int | None:
     try:
         when = datetime.fromisoformat(text)
     except ValueError as fault:
-        raise Refused(
+        raise InvalidRequest(
             f"{text!r} is no time: write {option} 2026-12-01 or 2026-12-01T08:00, in UTC"
         ) from fault
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())

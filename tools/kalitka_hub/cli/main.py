@@ -38,9 +38,9 @@ from kalitka_hub.cli.terminal import (
     tell,
     who,
 )
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
-from kalitka_hub.site import compile
+from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
 from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.zone import check_zone
@@ -102,14 +102,14 @@ def serve(
 ) -> None:
     """Answer the readers, and programs by the REST API, until Ctrl-C."""
     # The web framework takes half a second to import, which the other commands do not wait for.
-    from kalitka_hub.running import server  # noqa: PLC0415
-    from kalitka_hub.running.app import create_app  # noqa: PLC0415
+    from kalitka_hub.server import http_server  # noqa: PLC0415
+    from kalitka_hub.server.app import create_app  # noqa: PLC0415
 
     logs.configure(log_format, log_level)
     with faults_reported():
         zone = check_zone(zone)
         tls = _tls_context(tls_certificate, tls_key)
-        listener = server.listen(host, port)
+        listener = http_server.listen(host, port)
         with listener, opened(open_database(db)) as database:
             with database.snapshot() as session:
                 ready = has_secret(session)
@@ -118,7 +118,7 @@ def serve(
             _keep_zone(database, zone)
             canteen.keep_day(database)
             _offer_setup(database)
-            address = server.address_of(listener, secure=tls is not None)
+            address = http_server.address_of(listener, secure=tls is not None)
             ready_line = f"kalitka hub on {address}, zone {zone}, database {database.name}"
             app = create_app(database, zone, metrics_for_all=metrics_for_all)
             place = {"address": address, "zone": zone, "database": database.name}
@@ -127,7 +127,7 @@ def serve(
                 print(ready_line, flush=True)
                 logs.event(_LOG, logging.INFO, "hub started", **place)
 
-            server.serve(app, listener, tell_ready, tls)
+            http_server.serve(app, listener, tell_ready, tls)
 
 
 def _keep_zone(database: Database, zone: str) -> None:
@@ -135,7 +135,7 @@ def _keep_zone(database: Database, zone: str) -> None:
     with changing(database, who()) as session:
         if set_zone(session, zone):
             canteen.recompute_all(session)
-            compile.recompute_all(session)
+            rule_compiler.recompute_all(session)
 
 
 def _offer_setup(database: Database) -> None:
@@ -181,7 +181,7 @@ def certificate(
 
     The CA is made the first time, and then kept: what the readers have of it stays right.
     """
-    from kalitka_hub.running import certificates  # noqa: PLC0415
+    from kalitka_hub.server import certificates  # noqa: PLC0415
 
     with faults_reported():
         authority, server = certificates.renew(folder, names)
@@ -231,14 +231,16 @@ def migrate(db: DatabasePath = DEFAULT_DATABASE) -> None:
 @hub.command(rich_help_panel=_RUNNING)
 def systemd() -> None:
     """Print the unit with which systemd runs this hub; its first lines say how to install it."""
-    from kalitka_hub.running import service  # noqa: PLC0415
+    from kalitka_hub.server import service  # noqa: PLC0415
 
     with faults_reported():
         # Of this Python, whichever is first on the PATH.
         command = shutil.which(Path(sys.executable).with_name("kalitka"))
         command = command or shutil.which("kalitka")
         if command is None:
-            raise Refused("there is no command `kalitka` on the PATH: install it, then ask again")
+            raise InvalidRequest(
+                "there is no command `kalitka` on the PATH: install it, then ask again"
+            )
         print(service.unit(str(Path(command).absolute())), end="")
 
 
@@ -291,8 +293,8 @@ def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext |
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise Refused("--tls-certificate and --tls-key go together: give both, or neither")
-    from kalitka_hub.running import certificates  # noqa: PLC0415
+        raise InvalidRequest("--tls-certificate and --tls-key go together: give both, or neither")
+    from kalitka_hub.server import certificates  # noqa: PLC0415
 
     context, until = certificates.server_context(certificate, key)
     if until < datetime.now(UTC) + _RENEW_BEFORE:

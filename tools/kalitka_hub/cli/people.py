@@ -6,9 +6,9 @@ import typer
 
 from kalitka_hub.cli.resources import Commands, as_is, listed, put, put_members
 from kalitka_hub.cli.terminal import DEFAULT_DATABASE, AsJson, DatabasePath, Number, adding_to
+from kalitka_hub.site.inputs import setting_of
 from kalitka_hub.site.people import GROUPS, PEOPLE
 from kalitka_hub.site.tokens import TokenRecord, add_token
-from kalitka_hub.site.written_texts import setting_of
 
 person = typer.Typer(
     no_args_is_help=True, help="People, the groups that they are in, and their tokens."

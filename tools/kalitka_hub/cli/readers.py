@@ -21,7 +21,7 @@ from kalitka_hub.cli.terminal import (
     say,
     tell,
 )
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.reader_groups import GROUPS
 from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.site.readers import READERS, add_reader, remove_reader, set_groups
@@ -143,7 +143,7 @@ def reader_secret(
     """
     with faults_reported():
         if from_stdin and of_site:
-            raise Refused("--stdin and --site say different things: give one of them")
+            raise InvalidRequest("--stdin and --site say different things: give one of them")
         given = sys.stdin.readline().rstrip("\r\n") if from_stdin else new_secret()
     with changing_in(db) as session:
         set_reader_secret(session, code, None if of_site else given)

@@ -19,9 +19,9 @@ from kalitka_hub.cli.terminal import (
     reading,
     say,
 )
-from kalitka_hub.faults import NotFound
+from kalitka_hub.errors import NotFound
+from kalitka_hub.site.inputs import setting_of
 from kalitka_hub.site.resources import RESOURCES, Key, Resource
-from kalitka_hub.site.written_texts import setting_of
 
 _PAGE = 500  # views in one query
 # From what a field is to what it is to be; None leaves it as it is.

@@ -23,8 +23,8 @@ from rich.text import Text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site.written_texts import sentence_of
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site.inputs import sentence_of
 from kalitka_hub.store.changes import COMMAND_LINE, changing
 from kalitka_hub.store.database import Database, open_database, open_existing
 
@@ -114,7 +114,7 @@ def faults_reported() -> Iterator[None]:
     except UnicodeError as fault:
         tell("this is no text in UTF-8: look for odd characters")
         raise typer.Exit(2) from fault
-    except Refused as fault:
+    except InvalidRequest as fault:
         tell(str(fault))
         raise typer.Exit(2) from fault
     except NotFound as fault:

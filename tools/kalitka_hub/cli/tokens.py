@@ -16,9 +16,9 @@ from kalitka_hub.cli.terminal import (
     say,
     tell,
 )
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site.inputs import setting_of
 from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token, find_records
-from kalitka_hub.site.written_texts import setting_of
 
 token = typer.Typer(
     no_args_is_help=True,
@@ -96,7 +96,7 @@ def token_add(
     """
     with adding_to(db) as session:
         if at and not texts:
-            raise Refused("--reader says where rules hold: give --rule too")
+            raise InvalidRequest("--reader says where rules hold: give --rule too")
         known = find_records(session, [code]).get(code)
         fields = known.model_dump() if known else {"code": code}
         edits = _edits_of_holder(person, name, blocked)

@@ -32,7 +32,7 @@ from kalitka_hub.cli.terminal import (
     say,
     tell,
 )
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 user = typer.Typer(
     no_args_is_help=True, help="Who may use the hub: people by their role, and other systems."
@@ -185,7 +185,7 @@ def api_token_list(
 
 def _check_one(*chosen: bool) -> None:
     if sum(chosen) > 1:
-        raise Refused("the options of the password say different things: give one of them")
+        raise InvalidRequest("the options of the password say different things: give one of them")
 
 
 def _password(from_stdin: bool) -> SecretStr:
@@ -198,9 +198,9 @@ def _password(from_stdin: bool) -> SecretStr:
             typed = getpass.getpass("Password: ")
             again = getpass.getpass("Once more: ")
     except getpass.GetPassWarning as fault:
-        raise Refused(
+        raise InvalidRequest(
             "there is no terminal to type the password on: give it to --password-stdin"
         ) from fault
     if typed != again:
-        raise Refused("the two passwords differ: type the same one twice")
+        raise InvalidRequest("the two passwords differ: type the same one twice")
     return SecretStr(typed)

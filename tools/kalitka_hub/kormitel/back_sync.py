@@ -8,10 +8,10 @@ import time
 
 from sqlalchemy.exc import OperationalError
 
-from kalitka_hub.faults import Refused
-from kalitka_hub.kormitel import documents, exchanges, objects
-from kalitka_hub.kormitel.exchanges import Outcome, Way
-from kalitka_hub.kormitel.objects import Counts
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.kormitel import documents, exchange_log, service
+from kalitka_hub.kormitel.exchange_log import Outcome, Way
+from kalitka_hub.kormitel.service import Counts
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database
 
@@ -19,16 +19,16 @@ from kalitka_hub.store.database import Database
 def take(database: Database, user: str, body: bytes) -> Counts:
     """Take what `user` sent, in either shape: all of it or, with an exception, nothing.
 
-    Raises Refused for what is no document of the exchange, and exchanges.Paused.
+    Raises Refused for what is no document of the exchange, and exchange_log.Paused.
     """
     begun = time.perf_counter_ns()
     try:
         document = documents.document_of(body)
         with changing(database, user) as session:
-            exchanges.check_not_paused(session)
-            counts = objects.apply(session, document.items, user, since=document.from_date)
+            exchange_log.check_not_paused(session)
+            counts = service.apply(session, document.items, user, since=document.from_date)
             took = (time.perf_counter_ns() - begun) // 1000
-            exchanges.note(
+            exchange_log.note(
                 session,
                 user,
                 "back-sync",
@@ -38,7 +38,7 @@ def take(database: Database, user: str, body: bytes) -> Counts:
             )
     except OperationalError:
         raise  # the database is busy, and takes no note of it either
-    except Refused as fault:
+    except InvalidRequest as fault:
         note_failure(database, user, "back-sync", str(fault), len(body))
         raise
     except Exception as fault:
@@ -53,4 +53,4 @@ def note_failure(
 ) -> None:
     """Write down a request that was refused. size: bytes of its body, None if it has none."""
     with changing(database, user) as session:
-        exchanges.note(session, user, way, Outcome({}, size, 0, error))
+        exchange_log.note(session, user, way, Outcome({}, size, 0, error))

@@ -1,10 +1,10 @@
-"""What the canteen's readers are told of badges: tokens and rules, made of badges and arrivals.
+"""Tokens and rules of the canteen's readers, compiled from badges and arrivals.
 
-The one writer of the codes of badges, of `kormitel_tokens` and of `kormitel_rules`; what each text
-is stands in `feeding`. A token is there as long as its badge has rules; one that people have given
-something, or blocked, stays. Of badges with the same code the one that came to it last has it, and
-once that gives it up the one before has it again. Only what differs is written, and of any number
-of badges a batch is in memory. Sessions come from `changes.changing`.
+The only writer of badge codes, `kormitel_tokens` and `kormitel_rules`; `badge_rules` says what a
+rule contains. A token exists as long as its badge has rules; one that people have given something,
+or blocked, stays. Of badges with the same code the one that got it last has it, and once that gives
+it up the one before has it again. Only differences are written, and a batch of badges at a time is
+in memory. Sessions come from `changes.changing`.
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, delete, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.kormitel.feeding import (
+from kalitka_hub.kormitel.badge_rules import (
     Meal,
     Texts,
     codes_of,
@@ -25,10 +25,11 @@ from kalitka_hub.kormitel.feeding import (
     windows_of,
 )
 from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, PAID_ARRIVALS
-from kalitka_hub.site import compile
+from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.schedule_rules import Span
 from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.site.tokens import key_of
+from kalitka_hub.store.bulk import in_batches, insert_rows, one_of, update_rows
 from kalitka_hub.store.changes import change_of
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import (
@@ -37,7 +38,6 @@ from kalitka_hub.store.kormitel_models import (
     KormitelRule,
     KormitelToken,
 )
-from kalitka_hub.store.many_rows import in_batches, insert_rows, one_of, update_rows
 from kalitka_hub.store.models import NAME_MAX, DirectRule, Site, Token
 
 OTHER_KITCHENS = "*"  # whose readers all kitchens have that are given none of their own
@@ -63,8 +63,8 @@ def recompute_all(session: Session) -> int:
 
 
 def keep_day(database: Database) -> int | None:
-    """Do `compile.keep_horizon`, and with it what passing days change in the rules of badges."""
-    return compile.keep_horizon(database, recompute_over)
+    """Refresh the holidays in the rules once a day, and with them the rules of badges."""
+    return rule_compiler.keep_horizon(database, recompute_over)
 
 
 def recompute_over(session: Session) -> int:
@@ -151,7 +151,7 @@ class _Work:
                 "earlier ones are over",
                 self._crowded,
             )
-        return compile.recompute_anyway(self._session, sorted(self._touched))
+        return rule_compiler.recompute_anyway(self._session, sorted(self._touched))
 
     def _give_codes(self, badge_ids: Iterable[int]) -> set[str]:
         """Write down the codes of badges; return those that came to or went from one."""

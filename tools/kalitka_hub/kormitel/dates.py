@@ -7,7 +7,7 @@ too. Source: kormitel.md, "from_date".
 import re
 from datetime import UTC, datetime, timedelta
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 SECOND = 1_000_000  # microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ def micros_of(text: str) -> int:
         time = datetime.fromisoformat(match[1] + (match[2] or "Z").replace(" ", "+"))
         time = time.astimezone(UTC)
     except (ValueError, OverflowError) as fault:
-        raise Refused(
+        raise InvalidRequest(
             f"{text[:40]!r} is no date: {fault}; write it like 2026-11-21T18:56:42, in UTC, or "
             "with an offset: 2026-11-21T21:56:42+03:00; a fraction and Z are taken too"
         ) from fault

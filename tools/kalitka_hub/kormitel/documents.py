@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.kormitel.dates import micros_of
 from kalitka_hub.kormitel.fields import BADGES, FROM_DATE, check_kind, checked, key_of, wire_id
 
@@ -68,7 +68,7 @@ def document_of(body: bytes) -> Document:
             body, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
         )
     except (ValueError, RecursionError) as fault:
-        raise Refused(
+        raise InvalidRequest(
             "the body is no JSON that can be read: send an object with groups such as badges and "
             "arrivals, in UTF-8"
         ) from fault
@@ -78,7 +78,7 @@ def document_of(body: bytes) -> Document:
 def read(parsed: object) -> Document:
     """Return what parsed JSON says. Raises Refused for what is no such document at all."""
     if not isinstance(parsed, dict):
-        raise Refused(
+        raise InvalidRequest(
             "the body is no document of the exchange: send a JSON object with groups such as "
             "badges and arrivals"
         )
@@ -89,7 +89,7 @@ def read(parsed: object) -> Document:
         shape = "flat" if is_flat else "grouped"
     items = [item for name, value in groups.items() for item in _items_of(name, value)]
     if len(items) > ITEMS_MAX:
-        raise Refused(f"there are more than {ITEMS_MAX} items: send fewer at a time")
+        raise InvalidRequest(f"there are more than {ITEMS_MAX} items: send fewer at a time")
     return Document(shape, _date_of(parsed.get(FROM_DATE)), items)
 
 
@@ -148,11 +148,11 @@ def _item_of(kind: str, verb: Verb, given: object) -> Item:
     sent = [verb, given]
     try:
         check_kind(kind)
-    except Refused as fault:
+    except InvalidRequest as fault:
         return Item(_WRONG_KIND, "", {}, sent=[verb, {kind[:200]: given}], fault=str(fault))
     try:
         return _read(kind, verb, given, sent)
-    except Refused as fault:
+    except InvalidRequest as fault:
         return Item(kind, "", {}, sent=sent, fault=str(fault))
 
 
@@ -179,17 +179,17 @@ def _read(kind: str, verb: Verb, given: object, sent: Any) -> Item:
     if verb == "deleted" and not isinstance(given, dict):
         return Item(kind, key_of(given), {}, deleted=True, sent=sent)
     if not isinstance(given, dict):
-        raise Refused("it is no JSON object: send an item with an id and its fields")
+        raise InvalidRequest("it is no JSON object: send an item with an id and its fields")
     data = given["data"] if "data" in given else _unwrapped(given)
     if data is None and verb == "deleted":
         data = {}
     if not isinstance(data, dict):
-        raise Refused("its data is no JSON object: send the id and the changed fields")
+        raise InvalidRequest("its data is no JSON object: send the id and the changed fields")
     data = dict(data)
     key = _one_key(given.get("id"), data.pop("id", None))
     deleted = data.pop("deleted", None)
     if deleted is not None and not isinstance(deleted, bool):
-        raise Refused("deleted is neither true nor false")
+        raise InvalidRequest("deleted is neither true nor false")
     if verb != "flat":
         deleted = {"inserted": False, "deleted": True}.get(verb, deleted)
     fields = checked(kind, data)
@@ -209,7 +209,7 @@ def _one_key(outer: object, inner: object) -> str:
         return key_of(inner)
     key = key_of(outer)
     if inner is not None and key_of(inner) != key:
-        raise Refused("its id and the one in its data are not the same: send one")
+        raise InvalidRequest("its id and the one in its data are not the same: send one")
     return key
 
 
@@ -218,7 +218,7 @@ def _date_of_item(given: dict[str, Any]) -> int | None:
     if date is None:
         return None
     if not isinstance(date, str):
-        raise Refused("its date is no text: send it like 2026-11-21T18:56:42.123456Z")
+        raise InvalidRequest("its date is no text: send it like 2026-11-21T18:56:42.123456Z")
     return micros_of(date)
 
 
@@ -226,7 +226,7 @@ def _date_of(given: object) -> int | None:
     # Nothing depends on it: for the log.
     try:
         return micros_of(given) if isinstance(given, str) else None
-    except Refused:
+    except InvalidRequest:
         return None
 
 
@@ -234,5 +234,5 @@ def _actor_of(given: dict[str, Any]) -> str | None:
     try:
         actor = given.get("actor_badge")
         return None if actor is None else key_of(actor)
-    except Refused:
+    except InvalidRequest:
         return None

@@ -2,7 +2,7 @@
 
 What comes in is checked by the types here: strictly where rules are made of it, and elsewhere so
 far that it can be kept. Fields that are not known here are kept as they are. A few come under two
-names: `feed_type` (a number) is `feed`, `is_vegan` is `vegan`. What may go out is in `told`.
+names: `feed_type` (a number) is `feed`, `is_vegan` is `vegan`. What may go out is in `wire`.
 Source: kormitel.md, "Fields" and "What it sends that surprises".
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any, Literal, get_args
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX
 
 PERSONS, DIRECTIONS, ENGAGEMENTS = "persons", "directions", "engagements"
@@ -57,7 +57,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 def check_kind(kind: str) -> str:
     """Return the name of a group of objects. Raises Refused for what is none."""
     if not _KIND.fullmatch(kind) or kind == FROM_DATE:
-        raise Refused(
+        raise InvalidRequest(
             f"{kind[:40]!r} is no group: it has up to {KIND_MAX} letters, digits and _, a letter "
             "first"
         )
@@ -72,10 +72,10 @@ def key_of(given: object) -> str:
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 10**18:
         return str(given)
     if not isinstance(given, str) or not given.strip():
-        raise Refused("there is no id: send a uuid")
+        raise InvalidRequest("there is no id: send a uuid")
     text = given.strip()
     if len(text) > KEY_MAX or not text.isprintable():
-        raise Refused(f"{text[:40]!r} is no id: send a uuid")
+        raise InvalidRequest(f"{text[:40]!r} is no id: send a uuid")
     match = _UUID.fullmatch(text.lower())
     if match is None:
         return text
@@ -110,14 +110,14 @@ def checked(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises Refused for one of a wrong type, and for what no database keeps.
     """
     if len(fields) > FIELDS_MAX:
-        raise Refused(f"there are more than {FIELDS_MAX} fields: send fewer")
+        raise InvalidRequest(f"there are more than {FIELDS_MAX} fields: send fewer")
     known = _TYPES.get(kind, {})
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if not name or len(name) > KEY_MAX or not name.isprintable():
-            raise Refused(f"{name[:40]!r} is no name of a field")
+            raise InvalidRequest(f"{name[:40]!r} is no name of a field")
         for wrong in _unfit(value, 0):
-            raise Refused(f"{name}: {wrong}")
+            raise InvalidRequest(f"{name}: {wrong}")
         to, type_of = _ALIASES.get((kind, name)) or (name, known.get(name))
         if value is not None and type_of is not None:
             value = type_of(name, value)  # noqa: PLW2901
@@ -132,7 +132,7 @@ def reference(fields: Mapping[str, Any], name: str) -> str | None:
     value = fields.get(name)
     try:
         return None if value is None else key_of(value)
-    except Refused:
+    except InvalidRequest:
         return None
 
 
@@ -167,45 +167,45 @@ def _is_text(text: str) -> bool:
 
 def _text(name: str, value: object) -> object:
     if not isinstance(value, str):
-        raise Refused(f"{name} is no text")
+        raise InvalidRequest(f"{name} is no text")
     return value
 
 
 def _text_or_number(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Refused(f"{name} is neither a text nor a number")
+        raise InvalidRequest(f"{name} is neither a text nor a number")
     return value
 
 
 def _number(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Refused(f"{name} is no whole number")
+        raise InvalidRequest(f"{name} is no whole number")
     return value
 
 
 def _yes_or_no(name: str, value: object) -> object:
     if not isinstance(value, bool):
-        raise Refused(f"{name} is neither true nor false")
+        raise InvalidRequest(f"{name} is neither true nor false")
     return value
 
 
 def _date(name: str, value: object) -> object:
     if not isinstance(value, str) or not is_date(value):
-        raise Refused(f"{name} is no date: send it like 2026-11-21")
+        raise InvalidRequest(f"{name} is no date: send it like 2026-11-21")
     return value
 
 
 def _id(name: str, value: object) -> object:
     try:
         return wire_id(key_of(value))
-    except Refused as fault:
-        raise Refused(f"{name}: {fault}") from fault
+    except InvalidRequest as fault:
+        raise InvalidRequest(f"{name}: {fault}") from fault
 
 
 def _one_of(*allowed: str) -> Callable[[str, object], object]:
     def check(name: str, value: object) -> object:
         if value not in allowed:
-            raise Refused(f"{name} is none of {', '.join(allowed)}")
+            raise InvalidRequest(f"{name} is none of {', '.join(allowed)}")
         return value
 
     return check
@@ -213,7 +213,7 @@ def _one_of(*allowed: str) -> Callable[[str, object], object]:
 
 def _feed_of_type(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= len(FEEDS):
-        raise Refused(f"{name} is none of 1 (FREE), 2 (PAID), 3 (CHILD), 4 (NO)")
+        raise InvalidRequest(f"{name} is none of 1 (FREE), 2 (PAID), 3 (CHILD), 4 (NO)")
     return FEEDS[value - 1]
 
 

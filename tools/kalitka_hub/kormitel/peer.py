@@ -18,7 +18,7 @@ from requests.exceptions import RequestException, SSLError, Timeout
 from requests.models import Response
 from requests.sessions import Session
 
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel.dates import SECOND, text_of
 from kalitka_hub.store.kormitel_models import URL_MAX
 
@@ -55,17 +55,19 @@ def base_of(url: str) -> str:
         parts = urlsplit(url)
         is_whole = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise Refused(f"{url[:_TOLD_MAX]!r} is no URL: {_LIKE}") from None
+        raise InvalidRequest(f"{url[:_TOLD_MAX]!r} is no URL: {_LIKE}") from None
     if "@" in parts.netloc:
         # Not quoted: there may be a password in it.
-        raise Refused("leave the name and the password out of the URL: they are asked for apart")
+        raise InvalidRequest(
+            "leave the name and the password out of the URL: they are asked for apart"
+        )
     if parts.scheme not in ("http", "https") or not is_whole or not url.isprintable():
-        raise Refused(f"{url[:_TOLD_MAX]!r} is no URL of a peer: {_LIKE}")
+        raise InvalidRequest(f"{url[:_TOLD_MAX]!r} is no URL of a peer: {_LIKE}")
     if parts.query or parts.fragment or " " in url:
-        raise Refused(f"{url[:_TOLD_MAX]!r} has more than a path: {_LIKE}")
+        raise InvalidRequest(f"{url[:_TOLD_MAX]!r} has more than a path: {_LIKE}")
     base = url if url.endswith("/") else f"{url}/"
     if len(base) > URL_MAX:
-        raise Refused(f"the URL is longer than {URL_MAX} characters: {_LIKE}")
+        raise InvalidRequest(f"the URL is longer than {URL_MAX} characters: {_LIKE}")
     return base
 
 
@@ -88,7 +90,7 @@ class Peer:
         read_seconds: float = READ_SECONDS,
     ) -> None:
         if ca is not None and not ca.is_file():
-            raise Refused(f"there is no file {ca}: name one in PEM, of the site's own CA")
+            raise InvalidRequest(f"there is no file {ca}: name one in PEM, of the site's own CA")
         self.base = base
         self._timeout = (CONNECT_SECONDS, read_seconds)
         self._session = Session()

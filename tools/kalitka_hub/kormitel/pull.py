@@ -4,7 +4,7 @@ What is sent are the fields that others than the peer wrote, each with its date.
 holds a mark: the stamp of a write, and the object. Up to it everything was sent. Let a pull begin
 at A: it takes the site's lock, makes A later than every write there is, raises
 `kormitel_answered` to it, and looks up what is behind the mark. A write that is not among that
-takes the lock later, and gets a stamp of A or more (`objects.stamp_of`), whatever the clock says.
+takes the lock later, and gets a stamp of A or more (`service.stamp_of`), whatever the clock says.
 So the mark may go forward, write by write, as the peer answers, and in the end to A itself, where
 every later write is behind it: none is lost, and a pull that is broken off is taken up there. If
 an answer is lost, what it was to is sent again, which changes nothing.
@@ -24,19 +24,19 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import Refused
-from kalitka_hub.kormitel import exchanges, objects
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.kormitel import exchange_log, service
 from kalitka_hub.kormitel.dates import SECOND, text_of
 from kalitka_hub.kormitel.documents import Document, document_of
-from kalitka_hub.kormitel.exchanges import Outcome, Way, check_not_paused
+from kalitka_hub.kormitel.exchange_log import Outcome, Way, check_not_paused
 from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, KINDS, wire_id
-from kalitka_hub.kormitel.objects import Counts
 from kalitka_hub.kormitel.peer import READ_SECONDS, Answered, Peer, PeerFailed, base_of
+from kalitka_hub.kormitel.service import Counts
 from kalitka_hub.kormitel.state import DELETED, written_in
+from kalitka_hub.store.bulk import in_batches, one_of
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelPeer
-from kalitka_hub.store.many_rows import in_batches, one_of
 from kalitka_hub.store.models import NAME_MAX, Site
 
 BATCH_MAX = 100  # items, as of Kormitel's own client
@@ -105,7 +105,7 @@ def pull(
 ) -> Pulled:
     """Exchange with the peer at `url` once, both ways. See `peer.Peer` for what is not said here.
 
-    Raises Refused for what is wrong with what is given, peer.PeerFailed, and exchanges.Paused.
+    Raises Refused for what is wrong with what is given, peer.PeerFailed, and exchange_log.Paused.
     """
     base = base_of(url)
     with Peer(base, user, password, ca, read_seconds) as peer:
@@ -125,7 +125,7 @@ def _begin(database: Database, base: str) -> _Known:
         check_not_paused(session)
         last = session.scalars(select(func.max(KormitelObject.changed))).one()
         # A clock that was put back shows less than what it stamped before.
-        begun = max(objects.stamp_of(session), (last or 0) + 1)
+        begun = max(service.stamp_of(session), (last or 0) + 1)
         session.scalars(select(Site)).one().kormitel_answered = begun
         peer = session.get(KormitelPeer, base)
         if peer is None:
@@ -231,7 +231,7 @@ def _get(database: Database, peer: Peer, known: _Known, progress: Progress) -> _
 def _document_of(peer: Peer, body: bytes) -> Document:
     try:
         return document_of(body)
-    except Refused as fault:
+    except InvalidRequest as fault:
         raise PeerFailed(
             f"{peer.base}sync answered {len(body)} bytes that are no document of the exchange: "
             "check the address, and try again"
@@ -246,9 +246,9 @@ def _take(database: Database, base: str, known: _Known, got: _Got) -> Counts:
     )
     with changing(database, _by(base)) as session:
         check_not_paused(session)
-        counts = objects.apply(session, items, _by(base), unsent=known.begun)
+        counts = service.apply(session, items, _by(base), unsent=known.begun)
         _peer(session, base).from_date = got.next_date
-        exchanges.note(
+        exchange_log.note(
             session,
             base,
             "pull",
@@ -279,4 +279,4 @@ def _note(
     with changing(database, _by(base)) as session:
         outcome = Outcome(counts, None, took, error)
         shape = "flat" if way == "push" else None
-        exchanges.note(session, base, way, outcome, shape=shape, from_date=from_date)
+        exchange_log.note(session, base, way, outcome, shape=shape, from_date=from_date)

@@ -10,18 +10,18 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
+from kalitka_hub.kormitel.badge_rules import Meal
 from kalitka_hub.kormitel.canteen import OTHER_KITCHENS
-from kalitka_hub.kormitel.feeding import Meal
+from kalitka_hub.site.inputs import Name, Names, Written
 from kalitka_hub.site.local_time import clock_text, minute_of_day
 from kalitka_hub.site.readers import ALL, groups_by_label, label_of
 from kalitka_hub.site.tokens import no_reader
-from kalitka_hub.site.written_texts import Name, Names, Written
 from kalitka_hub.store import audit
+from kalitka_hub.store.bulk import insert_rows
 from kalitka_hub.store.changes import change_of
 from kalitka_hub.store.kormitel_models import KEY_MAX, KormitelKitchen
-from kalitka_hub.store.many_rows import insert_rows
 from kalitka_hub.store.models import EVERY_READER, ReaderGroup, Site
 
 KORMITEL = "kormitel"  # the kind, in the audit
@@ -36,7 +36,7 @@ def _checked_clock(text: str) -> str:
 
 def _checked_readers(readers: list[str]) -> list[str]:
     if not readers:
-        raise Refused(
+        raise InvalidRequest(
             f"a kitchen has a reader at least: name one, or leave the kitchen out, which then has "
             f"those of {OTHER_KITCHENS}"
         )
@@ -78,7 +78,7 @@ class CanteenSetting(Written):
         names = [meal.name for meal in self.meals]
         for name in names:
             if names.count(name) > 1:
-                raise Refused(f"there are two meals {name}: give each a name of its own")
+                raise InvalidRequest(f"there are two meals {name}: give each a name of its own")
         return self
 
 

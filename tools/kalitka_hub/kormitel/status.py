@@ -9,13 +9,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.accounts.users import INTEGRATION
-from kalitka_hub.kormitel import exchanges, objects, set_aside
+from kalitka_hub.kormitel import exchange_log, quarantine, service
+from kalitka_hub.kormitel.badge_rules import name_of
 from kalitka_hub.kormitel.canteen import Kitchens, is_alive
 from kalitka_hub.kormitel.dates import SECOND, text_of
-from kalitka_hub.kormitel.exchanges import ExchangeView
-from kalitka_hub.kormitel.feeding import name_of
+from kalitka_hub.kormitel.exchange_log import ExchangeView
 from kalitka_hub.kormitel.fields import BADGES
-from kalitka_hub.kormitel.objects import Known
+from kalitka_hub.kormitel.service import Known
 from kalitka_hub.kormitel.settings import paused_since
 from kalitka_hub.store.kormitel_models import KormitelExchange, KormitelObject
 from kalitka_hub.store.models import User
@@ -98,7 +98,7 @@ def status_of(session: Session, now: int) -> Status:
         paused=None if paused is None else text_of(paused),
         objects=dict(row for row in counted),  # type: ignore[arg-type]
         held=session.execute(held).scalar_one(),
-        set_aside=set_aside.count_open(session),
+        set_aside=quarantine.count_open(session),
         last=last,
         silent=[name for name in session.scalars(users) if name not in heard],
         unserved=[*_unserved(session)],
@@ -115,7 +115,7 @@ def list_held(session: Session, after: str = "", limit: int = 100) -> list[HeldV
     for kind in session.scalars(kinds.distinct().order_by(KormitelObject.kind)).all():
         behind = key if kind == first else ""
         wanted = limit - len(found)
-        found += objects.list_objects(session, kind, behind, wanted, deleted=None, held=True)
+        found += service.list_objects(session, kind, behind, wanted, deleted=None, held=True)
         if len(found) == limit:
             break
     return [_held(known) for known in found]
@@ -153,7 +153,7 @@ def _last(session: Session, now: int) -> Iterator[LastExchange]:
             KormitelExchange.user == user, KormitelExchange.way == way
         )
         at = session.scalars(newest.order_by(KormitelExchange.id.desc()).limit(1)).one()
-        (view,) = exchanges.list_exchanges(session, limit=1, user=user, way=way)  # type: ignore[arg-type]
+        (view,) = exchange_log.list_exchanges(session, limit=1, user=user, way=way)  # type: ignore[arg-type]
         yield LastExchange(**view.model_dump(), ago=max(0, now - at) // SECOND)
 
 

@@ -12,10 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel import dates, feeding
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel import badge_rules, dates
+from kalitka_hub.kormitel.badge_rules import Meal, canonical, meals_for, name_of, windows_of
 from kalitka_hub.kormitel.canteen import Kitchens, is_alive, meals_of
-from kalitka_hub.kormitel.feeding import Meal, canonical, meals_for, name_of, windows_of
 from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, PAID, PAID_ARRIVALS, key_of
 from kalitka_hub.kormitel.settings import paused_since
 from kalitka_hub.site.explain import Explanation, explain
@@ -155,7 +155,7 @@ class _Question:
         if badge.born is None or badge.died is not None:
             when = "" if badge.died is None else f" at {dates.text_of(badge.died)}"
             return f"the badge was deleted{when}"
-        never = feeding.why_never(badge.fields)
+        never = badge_rules.why_never(badge.fields)
         if never is not None:
             return never
         if badge.code is None:
@@ -223,14 +223,14 @@ class _Question:
     def _said(self, arrival: KormitelObject, paid: bool) -> str | None:
         if arrival.born is None or arrival.died is not None:
             return "it is deleted"
-        if feeding.why_never(self._badge.fields):
+        if badge_rules.why_never(self._badge.fields):
             return "the badge is not fed"
         if paid is not (self._badge.fields.get("feed") == PAID):
             return "it counts for feed PAID only" if paid else "of PAID only paid arrivals count"
-        said = feeding.why_not(arrival.fields, paid=paid)
+        said = badge_rules.why_not(arrival.fields, paid=paid)
         if said is not None:
             return said
-        first, last = feeding.span_of(arrival.fields, self._zone)
+        first, last = badge_rules.span_of(arrival.fields, self._zone)
         if self._minute < first:
             return f"it begins {_time(first, self._zone)}"
         return f"it ended {_time(last, self._zone)}" if self._minute > last else None
@@ -282,7 +282,9 @@ def _found(session: Session, asked: str) -> KormitelObject:
     """Return the badge that is meant. Raises NotFound, Refused."""
     asked = asked.strip()
     if not asked:
-        raise Refused("nobody is named: write a badge's id, code, number or a part of a name")
+        raise InvalidRequest(
+            "nobody is named: write a badge's id, code, number or a part of a name"
+        )
     badges = select(KormitelObject).where(KormitelObject.kind == BADGES)
     for _, key in _named(BADGES, asked):
         known = session.scalars(badges.where(KormitelObject.key == key)).one_or_none()
@@ -313,7 +315,7 @@ def _found(session: Session, asked: str) -> KormitelObject:
     if len(matches) > 1:
         more = f" and {len(matches) - _SHOWN} more" if len(matches) > _SHOWN else ""
         shown = ", ".join(text for _, text in matches[:_SHOWN])
-        raise Refused(f"{asked[:40]!r} is {shown}{more}: name one by its id")
+        raise InvalidRequest(f"{asked[:40]!r} is {shown}{more}: name one by its id")
     return session.get_one(KormitelObject, matches[0][0])
 
 
@@ -371,7 +373,7 @@ def _named_in(kind: str, sent: Any) -> set[tuple[str, str]]:
 def _named(kind: str, id: object) -> set[tuple[str, str]]:
     try:
         return {(kind, key_of(id))}
-    except Refused:
+    except InvalidRequest:
         return set()
 
 

@@ -9,7 +9,8 @@ from kalitka_hub.accounts import api_tokens, login, setup_code, users
 from kalitka_hub.accounts.api_tokens import ApiTokenView, NewApiToken
 from kalitka_hub.accounts.hashing import hashing
 from kalitka_hub.accounts.users import NewUser, Password, Role, UserChange, UserName, UserView
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.rest.api import Page, Paged, create_router
 from kalitka_hub.rest.auth import (
     COOKIE,
     Admin,
@@ -19,7 +20,6 @@ from kalitka_hub.rest.auth import (
     address_of,
     check_no_other_page,
 )
-from kalitka_hub.rest.frame import Page, Paged, create_router
 from kalitka_hub.store import audit_trail
 from kalitka_hub.store.audit_trail import AuditView
 from kalitka_hub.store.changes import changing
@@ -148,7 +148,7 @@ async def change_password(
             _log_in_of(caller),
         )
     except login.WrongLogin as fault:
-        raise Refused("the old password is wrong: type it again") from fault
+        raise InvalidRequest("the old password is wrong: type it again") from fault
 
 
 @router.get("/users")

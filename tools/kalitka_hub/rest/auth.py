@@ -21,9 +21,9 @@ from fastapi.security.http import HTTPBearer
 from sqlalchemy.exc import OperationalError
 
 from kalitka_hub.accounts import api_tokens, login
-from kalitka_hub.accounts.made_secrets import sha256_of
+from kalitka_hub.accounts.random_secrets import sha256_of
 from kalitka_hub.accounts.users import Role, may
-from kalitka_hub.gates.state import HubState, state_of
+from kalitka_hub.reader_api.state import HubState, state_of
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.models import User
 

@@ -7,12 +7,12 @@ from fastapi import Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from kalitka_hub.gates.bounded_body import at_most
-from kalitka_hub.gates.snapshot_response import SnapshotResponse
+from kalitka_hub.rest.api import Asked, create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
-from kalitka_hub.rest.frame import Asked, create_router
 from kalitka_hub.tables import csv_import, csv_tables
 from kalitka_hub.tables.csv_import import Report
+from kalitka_hub.web.bounded_body import at_most
+from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 FILE_MAX = 32 << 20  # bytes of a file
 _IN_MEMORY = 1 << 20  # bytes of a file, more is kept in a temporary one

@@ -9,19 +9,26 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import BaseModel, Field
 
-from kalitka_hub.kormitel import exchanges, objects, records, set_aside, settings, status
+from kalitka_hub.kormitel import (
+    exchange_log,
+    operator_models,
+    quarantine,
+    service,
+    settings,
+    status,
+)
 from kalitka_hub.kormitel.dates import text_of
-from kalitka_hub.kormitel.exchanges import ExchangeView, Way
+from kalitka_hub.kormitel.exchange_log import ExchangeView, Way
 from kalitka_hub.kormitel.fields import FIELDS_MAX, check_kind
-from kalitka_hub.kormitel.set_aside import SetAsideView, StateOfOne
+from kalitka_hub.kormitel.quarantine import SetAsideView, StateOfOne
 from kalitka_hub.kormitel.settings import CanteenSetting
 from kalitka_hub.kormitel.status import HeldView, ObjectView, Status
 from kalitka_hub.kormitel.why import Why, why
+from kalitka_hub.rest.api import Asked, Number, Page, Paged, create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
-from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
 from kalitka_hub.rest.resources import of_the_body
 from kalitka_hub.rest.site import At, minute_asked
-from kalitka_hub.site.written_texts import Written
+from kalitka_hub.site.inputs import Written
 from kalitka_hub.store.changes import change_of, changing
 from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX, URL_MAX
 from kalitka_hub.store.models import NAME_MAX
@@ -74,7 +81,7 @@ def list_exchanges(
 ) -> Page[ExchangeView]:
     """List the exchanges, newest first."""
     with state.database.snapshot() as session:
-        found = exchanges.list_exchanges(
+        found = exchange_log.list_exchanges(
             session, paging.after_id, paging.limit + 1, user=user, way=way, failed=failed
         )
     return paging.page(found, lambda view: view.id)
@@ -99,7 +106,7 @@ def list_set_aside(
 ) -> Page[SetAsideView]:
     """List items that were sent and could not be applied, newest first."""
     with state.database.snapshot() as session:
-        found = set_aside.list_set_aside(
+        found = quarantine.list_set_aside(
             session, paging.after_id, paging.limit + 1, state=of_state
         )
     return paging.page(found, lambda view: view.id)
@@ -109,7 +116,7 @@ def list_set_aside(
 def show_set_aside(state: State, _caller: Viewer, number: AsideNumber) -> SetAsideView:
     """Show an item that was set aside."""
     with state.database.snapshot() as session:
-        return set_aside.view_of(set_aside.find_one(session, number))
+        return quarantine.view_of(quarantine.find_one(session, number))
 
 
 @router.post(
@@ -120,8 +127,8 @@ def apply_set_aside(
 ) -> SetAsideView:
     """Apply an item that was set aside, with other fields or another id if need be."""
     with changing(state.database, caller.who) as session:
-        objects.apply_set_aside(session, number, data.edits)
-        return set_aside.view_of(set_aside.find_one(session, number))
+        service.apply_set_aside(session, number, data.edits)
+        return quarantine.view_of(quarantine.find_one(session, number))
 
 
 @router.post(
@@ -130,8 +137,8 @@ def apply_set_aside(
 def dismiss_set_aside(state: State, caller: Operator, number: AsideNumber) -> SetAsideView:
     """Put an item away for good."""
     with changing(state.database, caller.who) as session:
-        set_aside.dismiss(session, number, change_of(session).micros)
-        return set_aside.view_of(set_aside.find_one(session, number))
+        quarantine.dismiss(session, number, change_of(session).micros)
+        return quarantine.view_of(quarantine.find_one(session, number))
 
 
 @router.get("/kormitel/settings", tags=[_TAG], operation_id="show_kormitel_settings")
@@ -199,7 +206,7 @@ def list_objects(
 ) -> Page[ObjectView]:
     """List the objects of a group, by id."""
     with state.database.snapshot() as session:
-        found = objects.list_objects(
+        found = service.list_objects(
             session, check_kind(group), paging.after or "", paging.limit + 1, deleted=deleted
         )
     return paging.page([status.object_of(known) for known in found], lambda view: view.id)
@@ -212,7 +219,7 @@ def list_objects(
 def show_object(state: State, _caller: Viewer, group: Group, key: ObjectId) -> ObjectView:
     """Show an object, also one that is deleted."""
     with state.database.snapshot() as session:
-        return status.object_of(objects.find(session, group, key))
+        return status.object_of(service.find(session, group, key))
 
 
 @router.put(
@@ -223,9 +230,9 @@ def change_object(
 ) -> ObjectView:
     """Set fields of an object, which is added if it is not there."""
     with changing(state.database, caller.who) as session:
-        fields = records.checked_fields(check_kind(group), data.fields)
-        objects.put_all(session, group, {key: fields})
-        return status.object_of(objects.find(session, group, key))
+        fields = operator_models.checked_fields(check_kind(group), data.fields)
+        service.put_all(session, group, {key: fields})
+        return status.object_of(service.find(session, group, key))
 
 
 @router.delete(
@@ -237,7 +244,7 @@ def change_object(
 def remove_object(state: State, caller: Operator, group: Group, key: ObjectId) -> None:
     """Delete an object, of which Kormitel is told."""
     with changing(state.database, caller.who) as session:
-        objects.remove(session, group, key)
+        service.remove(session, group, key)
 
 
 def _set_paused(state: State, caller: Operator, paused: bool) -> Pause:

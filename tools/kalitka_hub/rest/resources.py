@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel.records import KORMITEL
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel.operator_models import KORMITEL
+from kalitka_hub.rest.api import Asked, Number, Page, Paged, create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
-from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
 from kalitka_hub.site.resources import RESOURCES, Resource
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.models import NAME_MAX
@@ -108,7 +108,7 @@ def of_the_body() -> Iterator[None]:
     try:
         yield
     except NotFound as fault:
-        raise Refused(str(fault)) from fault
+        raise InvalidRequest(str(fault)) from fault
 
 
 def _key_of(resource: Resource) -> Any:

@@ -9,10 +9,10 @@ from fastapi import Path, Query
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from kalitka_hub.gates import log_views
-from kalitka_hub.gates.log_views import LogView
+from kalitka_hub.reader_api import log_views
+from kalitka_hub.reader_api.log_views import LogView
+from kalitka_hub.rest.api import Asked, Number, Page, Paged, create_router
 from kalitka_hub.rest.auth import Admin, State, Viewer
-from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
 from kalitka_hub.site import site_view
 from kalitka_hub.site.explain import Explanation, explain
 from kalitka_hub.site.local_time import minutes_of
@@ -27,7 +27,7 @@ from kalitka_hub.store.models import NAME_MAX
 _CODE_MAX = 4 * 255  # characters: of what is not UTF-8 the log has four for a byte
 _SECONDS_MAX = len(str(FOREVER * 60))  # digits
 
-# The secrets stand before what `rest_resources` has for /readers/{code}, which takes slashes.
+# The secrets stand before what `rest.resources` has for /readers/{code}, which takes slashes.
 router = create_router()
 ReaderCode = Annotated[Asked, Path(max_length=NAME_MAX)]
 OfReader = Annotated[

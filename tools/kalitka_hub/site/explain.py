@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone
-from kalitka_hub.site.granted import Calendar, Granted, date_of
+from kalitka_hub.site.grant_calendar import Calendar, Granted, date_of
 from kalitka_hub.site.local_time import clock_text, text_of
 from kalitka_hub.site.readers import existing_reader, label_of, told_groups
 from kalitka_hub.site.schedule_rules import HORIZON_DAYS, local_day

@@ -9,12 +9,12 @@ from collections.abc import Collection
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site import compile, people, schedules
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site import people, rule_compiler, schedules
+from kalitka_hub.site.inputs import Written
 from kalitka_hub.site.local_time import first_of, last_of, text_of
 from kalitka_hub.site.readers import groups_by_label, label_of
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.written_texts import Written
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import stamp_of
 from kalitka_hub.store.models import EVERY_READER, Grant, PersonGroup, ReaderGroup, Schedule
@@ -50,7 +50,7 @@ def add_grant(session: Session, setting: GrantSetting) -> int:
     grant = Grant(**_values(session, setting))
     session.add(grant)
     session.flush()
-    compile.recompute(session, _tokens_of(session, [grant.person_group_id]))
+    rule_compiler.recompute(session, _tokens_of(session, [grant.person_group_id]))
     after = find_grant(session, grant.id).model_dump(exclude={"id"})
     audit.record(session, "add", GRANTS, str(grant.id), None, after)
     return grant.id
@@ -69,7 +69,7 @@ def change_grant(session: Session, grant_id: int, setting: GrantSetting) -> bool
     after = find_grant(session, grant_id).model_dump(exclude={"id"})
     if before == after:
         return False
-    compile.recompute(session, {*token_ids, *_tokens_of(session, [grant.person_group_id])})
+    rule_compiler.recompute(session, {*token_ids, *_tokens_of(session, [grant.person_group_id])})
     audit.record(session, "change", GRANTS, str(grant_id), before, after)
     return True
 
@@ -83,7 +83,7 @@ def remove_grant(session: Session, grant_id: int) -> None:
     token_ids = _tokens_of(session, [grant.person_group_id])
     session.delete(grant)
     session.flush()
-    compile.recompute(session, token_ids)
+    rule_compiler.recompute(session, token_ids)
     audit.record(session, "remove", GRANTS, str(grant_id), before, None)
 
 
@@ -139,7 +139,9 @@ def _values(session: Session, setting: GrantSetting) -> dict[str, int | None]:
     zone = zone_of(session)
     first, last = first_of(setting.first, zone), last_of(setting.last, zone)
     if first is not None and last is not None and first > last:
-        raise Refused(f"a grant from {setting.first} to {setting.last} never holds: turn them")
+        raise InvalidRequest(
+            f"a grant from {setting.first} to {setting.last} never holds: turn them"
+        )
     return {
         "person_group_id": people.existing_group(session, setting.people).id,
         "reader_group_id": _reader_group(session, setting.readers),
@@ -159,7 +161,7 @@ def _reader_group(session: Session, label: str) -> int:
 
 
 def _tokens_of(session: Session, person_groups: Collection[int]) -> list[int]:
-    return compile.tokens_granted(session, Grant.person_group_id.in_(person_groups))
+    return rule_compiler.tokens_granted(session, Grant.person_group_id.in_(person_groups))
 
 
 def _existing(session: Session, grant_id: int) -> Grant:

@@ -14,13 +14,13 @@ from pydantic import Field
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site import compile
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site import rule_compiler
+from kalitka_hub.site.inputs import GroupName, Name, Names, Note, Written
 from kalitka_hub.site.tokens import Holder, TokenChange, remove_tokens, write_tokens
-from kalitka_hub.site.written_texts import GroupName, Name, Names, Note, Written
 from kalitka_hub.store import audit
+from kalitka_hub.store.bulk import insert_rows, one_of, update_rows
 from kalitka_hub.store.changes import change_of, stamp_of
-from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
 from kalitka_hub.store.models import Grant, Person, PersonGroup, PersonGroupMember, Token
 
 PEOPLE, GROUPS = "people", "person-groups"  # kinds, in the audit
@@ -188,7 +188,7 @@ def remove_group(session: Session, name: str) -> None:
     stamp_of(session)
     group = existing_group(session, name)
     if session.scalar(select(exists().where(Grant.person_group_id == group.id))):
-        raise Refused(f"the group {name} has grants: remove these first")
+        raise InvalidRequest(f"the group {name} has grants: remove these first")
     before = find_group(session, name).model_dump()
     session.delete(group)
     session.flush()
@@ -262,7 +262,7 @@ def _change(session: Session, settings: Mapping[int, PersonSetting]) -> int:
             delete(PersonGroupMember).where(one_of(session, PersonGroupMember.person_id, moved))
         )
         _put_into(session, moved, groups)
-        compile.recompute(session, _tokens_of(session, moved))
+        rule_compiler.recompute(session, _tokens_of(session, moved))
     audit.record_all(
         session,
         PEOPLE,
@@ -360,4 +360,4 @@ def _tokens_of(session: Session, ids: Collection[int]) -> list[int]:
 
 def _check_free(session: Session, name: str) -> None:
     if session.scalar(select(exists().where(PersonGroup.name == name))):
-        raise Refused(f"there is a group of people {name!r} already: choose another name")
+        raise InvalidRequest(f"there is a group of people {name!r} already: choose another name")

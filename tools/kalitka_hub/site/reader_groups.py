@@ -12,7 +12,8 @@ from pydantic import Field
 from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site.inputs import GroupName, Names, Note, Written
 from kalitka_hub.site.readers import (
     NAMED,
     existing_group,
@@ -22,7 +23,6 @@ from kalitka_hub.site.readers import (
     ids_of_readers,
     note_configured,
 )
-from kalitka_hub.site.written_texts import GroupName, Names, Note, Written
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import stamp_of
 from kalitka_hub.store.models import DirectRule, Grant, Reader, ReaderGroup, ReaderGroupMember
@@ -79,12 +79,14 @@ def remove_reader_group(session: Session, name: str) -> None:
     stamp_of(session)
     group = existing_group(session, name)
     if session.scalar(select(exists().where(Grant.reader_group_id == group.id))):
-        raise Refused(f"the group {name} has grants: remove these first")
+        raise InvalidRequest(f"the group {name} has grants: remove these first")
     if session.scalar(select(exists().where(DirectRule.group_id == group.id))):
-        raise Refused(f"tokens have rules by hand for the group {name}: change these first")
+        raise InvalidRequest(f"tokens have rules by hand for the group {name}: change these first")
     kitchen = find_kitchen_of(session, group.id)
     if kitchen is not None:
-        raise Refused(f"the kitchen {kitchen} has the group {name}: give it other readers first")
+        raise InvalidRequest(
+            f"the kitchen {kitchen} has the group {name}: give it other readers first"
+        )
     before = _described(_views(session, [group])[0])
     session.delete(group)
     session.flush()
@@ -136,6 +138,6 @@ def _described(setting: ReaderGroupSetting) -> dict[str, object]:
 
 def _check_free(session: Session, name: str) -> None:
     if find_group(session, name) is not None:
-        raise Refused(f"there is a group of readers {name!r} already: choose another name")
+        raise InvalidRequest(f"there is a group of readers {name!r} already: choose another name")
     if find_reader(session, name) is not None:
-        raise Refused(f"{name} is the code of a reader: choose another name for the group")
+        raise InvalidRequest(f"{name} is the code of a reader: choose another name for the group")

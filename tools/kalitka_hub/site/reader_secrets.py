@@ -8,7 +8,7 @@ import hmac
 
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound
+from kalitka_hub.errors import NotFound
 from kalitka_hub.site.readers import find_reader
 from kalitka_hub.site.site_secret import check_secret, is_secret, sha256_of
 from kalitka_hub.store import audit

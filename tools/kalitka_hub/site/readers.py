@@ -15,12 +15,12 @@ from pydantic import AfterValidator, Field
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site.written_texts import Name, Names, Note, Written, setting_of
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site.inputs import Name, Names, Note, Written, setting_of
 from kalitka_hub.store import audit
+from kalitka_hub.store.bulk import one_of
 from kalitka_hub.store.changes import change_of, stamp_of
 from kalitka_hub.store.kormitel_models import KormitelKitchen
-from kalitka_hub.store.many_rows import one_of
 from kalitka_hub.store.models import (
     EVERY_READER,
     READER_CODE_MAX,
@@ -40,7 +40,7 @@ _OWN_MARK = "="
 def check_reader_code(code: str) -> str:
     """Return `code` if it can be a reader's code. Raises Refused."""
     if not _CODE.fullmatch(code) or len(code) > READER_CODE_MAX:
-        raise Refused(
+        raise InvalidRequest(
             f"{code!r} is no reader code: use 1 to {READER_CODE_MAX} letters, digits, "
             "colons, underscores and dashes"
         )
@@ -100,9 +100,11 @@ def register_reader(session: Session, setting: ReaderSetting) -> str:
     answered = change_of(session).answered
     code = setting.code
     if find_reader(session, code) is not None:
-        raise Refused(f"there is a reader {code} already: choose another code, or change that one")
+        raise InvalidRequest(
+            f"there is a reader {code} already: choose another code, or change that one"
+        )
     if find_group(session, code) is not None:
-        raise Refused(f"{code} is the name of a group of readers: choose another code")
+        raise InvalidRequest(f"{code} is the name of a group of readers: choose another code")
     named = _ids_of_groups(session, setting.groups)
     reader = Reader(code=code, name=setting.name, note=setting.note, configured_minute=answered)
     own = ReaderGroup(name=_OWN_MARK + code, kind=OWN)
@@ -122,7 +124,7 @@ def change_reader(session: Session, code: str, setting: ReaderSetting) -> bool:
     stamp_of(session)
     reader = existing_reader(session, code)
     if setting.code != code:
-        raise Refused(f"a reader keeps its code: add {setting.code}, then remove {code}")
+        raise InvalidRequest(f"a reader keeps its code: add {setting.code}, then remove {code}")
     before, after = _described(_views(session, [reader])[0]), _described(setting)
     wanted = _ids_of_groups(session, setting.groups)
     if before == after:
@@ -152,10 +154,12 @@ def remove_reader(session: Session, code: str) -> int:
     reader = existing_reader(session, code)
     own = _own_group(session, reader.id)
     if session.scalar(select(exists().where(Grant.reader_group_id == own))):
-        raise Refused(f"grants name the reader {code}: remove these first")
+        raise InvalidRequest(f"grants name the reader {code}: remove these first")
     kitchen = find_kitchen_of(session, own)
     if kitchen is not None:
-        raise Refused(f"the kitchen {kitchen} has the reader {code}: give it other readers first")
+        raise InvalidRequest(
+            f"the kitchen {kitchen} has the reader {code}: give it other readers first"
+        )
     named = select(func.count(DirectRule.token_id.distinct())).where(DirectRule.group_id == own)
     count = session.execute(named).scalar_one()
     before = _described(_views(session, [reader])[0])

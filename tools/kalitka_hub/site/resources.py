@@ -1,8 +1,8 @@
 """What a site is made of, described once: REST, the command line and CSV are made from it.
 
 Each description holds plain functions on sessions; those that write want one of
-`changes.changing`, and record in the audit what they changed. They raise `faults.Refused` and
-`faults.NotFound`. Users, the access log and the audit have rules of their own, and so rooms of
+`changes.changing`, and record in the audit what they changed. They raise `errors.Refused` and
+`errors.NotFound`. Users, the access log and the audit have rules of their own, and so rooms of
 their own.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from kalitka_hub.site import grants, people, reader_groups, readers, schedules, tokens
-from kalitka_hub.site.written_texts import Written
+from kalitka_hub.site.inputs import Written
 
 Key = int | str
 

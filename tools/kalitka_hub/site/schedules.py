@@ -14,8 +14,9 @@ from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site import compile
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site import rule_compiler
+from kalitka_hub.site.inputs import Name, Note, Written
 from kalitka_hub.site.local_time import (
     checked_date,
     clock_text,
@@ -26,7 +27,6 @@ from kalitka_hub.site.local_time import (
 )
 from kalitka_hub.site.schedule_rules import Window
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.written_texts import Name, Note, Written
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import stamp_of
 from kalitka_hub.store.models import Grant, Holiday, HolidayWindow, Schedule, ScheduleWindow
@@ -66,9 +66,11 @@ class WindowSetting(Written):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.start is None) != (self.end is None):
-            raise Refused("a window has both start and end, or neither")
+            raise InvalidRequest("a window has both start and end, or neither")
         if self.start is None and self.days is not None:
-            raise Refused("a window with days has start and end: 00:00 and 23:59 are all day")
+            raise InvalidRequest(
+                "a window with days has start and end: 00:00 and 23:59 are all day"
+            )
         return self
 
 
@@ -152,7 +154,7 @@ def remove_schedule(session: Session, name: str) -> None:
     stamp_of(session)
     schedule = existing_schedule(session, name)
     if session.scalar(select(exists().where(Grant.schedule_id == schedule.id))):
-        raise Refused(f"the schedule {name} is in grants: remove these first")
+        raise InvalidRequest(f"the schedule {name} is in grants: remove these first")
     before = find_schedule(session, name).model_dump()
     session.delete(schedule)
     session.flush()
@@ -266,7 +268,7 @@ def list_holidays(
 
 def _recompute_near(session: Session, dates: Sequence[str], schedule_id: int | None) -> None:
     # What is far is in nobody's rules; the day will come.
-    if any(compile.may_be_told(session, date) for date in dates):
+    if any(rule_compiler.may_be_told(session, date) for date in dates):
         _recompute(session, schedule_id)
 
 
@@ -274,7 +276,7 @@ def _recompute(session: Session, schedule_id: int | None) -> None:
     # None: every schedule.
     conditions = [] if schedule_id is None else [Grant.schedule_id == schedule_id]
     session.flush()
-    compile.recompute(session, compile.tokens_granted(session, *conditions))
+    rule_compiler.recompute(session, rule_compiler.tokens_granted(session, *conditions))
 
 
 def _windows(settings: Sequence[WindowSetting], zone: Zone) -> list[Window]:
@@ -288,7 +290,9 @@ def _order(window: Window) -> list[tuple[bool, object]]:
 def _window(setting: WindowSetting, zone: Zone) -> Window:
     window = Window(first=first_of(setting.first, zone), last=last_of(setting.last, zone))
     if window.first is not None and window.last is not None and window.first > window.last:
-        raise Refused(f"a window from {setting.first} to {setting.last} is never open: turn them")
+        raise InvalidRequest(
+            f"a window from {setting.first} to {setting.last} is never open: turn them"
+        )
     if setting.start is None or setting.end is None:
         return window
     days = setting.days or EVERY_DAY
@@ -342,7 +346,7 @@ def _schedules(session: Session, schedules: Sequence[Schedule]) -> list[Schedule
 
 def _check_free(session: Session, name: str) -> None:
     if session.scalar(select(exists().where(Schedule.name == name))):
-        raise Refused(f"there is a schedule {name!r} already: choose another name")
+        raise InvalidRequest(f"there is a schedule {name!r} already: choose another name")
 
 
 def _schedule_id(session: Session, setting: HolidaySetting) -> int | None:
@@ -360,7 +364,7 @@ def _check_free_date(
         same = same.where(Holiday.schedule_id == schedule_id)
     taken = session.scalars(same).one_or_none()
     if taken is not None and taken != but:
-        raise Refused(f"{date} is a holiday already, number {taken}: change that one")
+        raise InvalidRequest(f"{date} is a holiday already, number {taken}: change that one")
 
 
 def _add_hours(session: Session, holiday_id: int, setting: HolidaySetting) -> None:

@@ -12,7 +12,7 @@ import secrets
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import stamp_of
 from kalitka_hub.store.models import Site
@@ -31,7 +31,7 @@ def new_secret() -> str:
 def check_secret(secret: str) -> str:
     """Return `secret` if it fits in an HTTP header. Raises Refused."""
     if not _SECRET.fullmatch(secret):
-        raise Refused(
+        raise InvalidRequest(
             "the secret must be 1 to 256 visible ASCII characters without spaces, since it "
             "travels in an HTTP header"
         )

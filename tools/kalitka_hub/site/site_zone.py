@@ -24,8 +24,8 @@ def zone_of(session: Session) -> Zone:
 def set_zone(session: Session, text: str) -> bool:
     """Set the zone, by its name or as a POSIX TZ string; return whether that is a change.
 
-    After a change what readers are told is to be made anew: `compile.recompute_all`. The session
-    comes from `changes.changing`. Raises Refused.
+    After a change, recompile all rules: `rule_compiler.recompute_all`. The session comes from
+    `changes.changing`. Raises Refused.
     """
     stamp_of(session)
     zone = check_zone(text)

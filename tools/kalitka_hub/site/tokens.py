@@ -2,8 +2,8 @@
 
 Codes and rules are checked by the reader's own modules, so the hub never stores what a reader
 would drop. A write that changes nothing stamps nothing, and costs the readers nothing. What a
-token may do by the grants of its person is not seen here; see `compile`. Sessions that change
-something come from `changes.changing`.
+token may do by the grants of its person is in `rule_compiler`. Sessions that change something come
+from `changes.changing`.
 """
 
 from collections import defaultdict
@@ -19,14 +19,14 @@ from sqlalchemy.orm import Session
 
 from kalitka.access import packing, rules
 from kalitka.table import codes
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site import compile
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site import rule_compiler
+from kalitka_hub.site.inputs import Name, Names, Written
 from kalitka_hub.site.readers import groups_by_label, label_of
-from kalitka_hub.site.written_texts import Name, Names, Written
 from kalitka_hub.store import audit
+from kalitka_hub.store.bulk import insert_rows, one_of, update_rows
 from kalitka_hub.store.changes import stamp_of
 from kalitka_hub.store.kormitel_models import KormitelToken
-from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
 from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGroup, Token
 
 TOKENS = "tokens"  # the kind, in the audit
@@ -41,7 +41,7 @@ def key_of(code: str) -> bytes:
     except (codes.CodeError, UnicodeEncodeError) as fault:
         reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
         shown = code if len(code) <= 40 else code[:40] + "..."
-        raise Refused(
+        raise InvalidRequest(
             f"{shown!r} is no token code: {reason}; a code has 1 to 255 bytes and no control "
             "character, %, comma or _/"
         ) from fault
@@ -54,7 +54,7 @@ def rule_of(text: str) -> str:
         return rules.text_of(packing.pack(text.encode())).decode()
     except (rules.RuleError, UnicodeEncodeError) as fault:
         reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
-        raise Refused(
+        raise InvalidRequest(
             f"{text[:80]!r} is no rule: {reason}; write 1_FROM_TO, 3_START_END_MASK, "
             "7_START_END_MASK_FROM_TO, 9_1 or 9_0"
         ) from fault
@@ -86,7 +86,7 @@ class TokenRecord(Written):
     def _whole(self) -> Self:
         _check_readers(self.code, self.readers)
         if self.readers is not None and not self.rules:
-            raise Refused(
+            raise InvalidRequest(
                 f"the token {self.code} names readers and has no rule for them: give it one, or "
                 "leave the readers out (what its person is granted is not bound by them)"
             )
@@ -146,7 +146,7 @@ _NEW = _State()
 def add_token(session: Session, record: TokenRecord) -> str:
     """Add a token; return its code. Raises Refused if there is one, NotFound, as write_tokens."""
     if find_token(session, record.code) is not None:
-        raise Refused(f"there is a token {record.code} already: change that one")
+        raise InvalidRequest(f"there is a token {record.code} already: change that one")
     write_tokens(session, [change_to(record)])
     return record.code
 
@@ -155,7 +155,9 @@ def change_token(session: Session, code: str, record: TokenRecord) -> bool:
     """Make a token exactly this; return whether that is a change. Raises NotFound, Refused."""
     _existing(session, code)
     if record.code != code:
-        raise Refused(f"the token {code} keeps its code: add {record.code}, then remove {code}")
+        raise InvalidRequest(
+            f"the token {code} keeps its code: add {record.code}, then remove {code}"
+        )
     return write_tokens(session, [change_to(record)]) == 1
 
 
@@ -294,7 +296,7 @@ _Rows = Sequence[Row[*tuple[Any, ...]]]
 def _change_by_hand(setting: TokenSetting) -> TokenChange:
     texts = tuple(map(rule_of, setting.rules))
     if not texts:
-        raise Refused(
+        raise InvalidRequest(
             f"the token {setting.code} has no rule: give it at least one (9_1 is always), or "
             "remove it"
         )
@@ -304,7 +306,7 @@ def _change_by_hand(setting: TokenSetting) -> TokenChange:
 
 def _check_readers(code: str, readers: Collection[str] | None) -> None:
     if readers is not None and not readers:
-        raise Refused(f"the token {code} is restricted to no reader: name one, or all")
+        raise InvalidRequest(f"the token {code} is restricted to no reader: name one, or all")
 
 
 def no_reader(label: str) -> str:
@@ -348,7 +350,7 @@ def _write(
     ids |= _add(session, {key: changes[key].code for key in after if key not in ids}, after)
     by_hand = [key for key in after if before.get(key, _NEW).by_hand != after[key].by_hand]
     _give_rules(session, {ids[key]: after[key].by_hand for key in by_hand}, groups)
-    compile.recompute(session, ids.values())
+    rule_compiler.recompute(session, ids.values())
     records = [_record(changes[key].code, before.get(key), state) for key, state in after.items()]
     audit.record_all(session, TOKENS, records)
     return len(after)
@@ -361,7 +363,7 @@ def _check(session: Session, changes: Iterable[TokenChange], groups: Mapping[str
             people.add(change.holder.person)
         for label in (change.by_hand and change.by_hand.readers) or ():
             if label not in groups:
-                raise Refused(no_reader(label))
+                raise InvalidRequest(no_reader(label))
     missing = missing_people(session, people) if people else None
     if missing:
         raise NotFound(no_person(min(missing)))
@@ -431,7 +433,7 @@ def _remove(session: Session, codes: Mapping[bytes, str]) -> int:
         .where(one_of(session, Token.id, ids))
         .values(**_columns(Holder()) | {"deleted": True})
     )
-    compile.recompute(session, ids)
+    rule_compiler.recompute(session, ids)
     records = [audit.Record("remove", row.code, _described(states[row.id]), None) for row in rows]
     audit.record_all(session, TOKENS, records)
     return len(rows)
@@ -441,7 +443,7 @@ def _check_no_badge(session: Session, token_ids: Collection[int]) -> None:
     of_badges = select(Token.code).join(KormitelToken, KormitelToken.token_id == Token.id)
     code = session.scalars(of_badges.where(one_of(session, Token.id, token_ids))).first()
     if code is not None:
-        raise Refused(
+        raise InvalidRequest(
             f"the token {code} is a badge of Kormitel: block it, give it to nobody, or change the "
             "badge"
         )

@@ -13,9 +13,9 @@ or the word `always`. `08:00-17:00 Mon-Fri` is one window; several are alternati
 import re
 from collections.abc import Iterator
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site.inputs import setting_of
 from kalitka_hub.site.schedules import EVERY_DAY, HoursSetting, WindowSetting
-from kalitka_hub.site.written_texts import setting_of
 
 _NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _PLACES = {name.lower(): place for place, name in enumerate(_NAMES)}
@@ -36,12 +36,12 @@ def window_of(text: str) -> WindowSetting:
     for word in words:
         found = _fields_of(word)
         if found is None:
-            raise Refused(f"{word[:40]!r} is no part of a window: {_HOW}")
+            raise InvalidRequest(f"{word[:40]!r} is no part of a window: {_HOW}")
         if fields.keys() & found.keys():
-            raise Refused(f"{text[:80]!r} is more than one window: write each by itself")
+            raise InvalidRequest(f"{text[:80]!r} is more than one window: write each by itself")
         fields |= found
     if not fields:
-        raise Refused(f"a window is not empty: {_HOW}")
+        raise InvalidRequest(f"a window is not empty: {_HOW}")
     if "days" in fields and "start" not in fields:
         fields |= {"start": _DAY_START, "end": _DAY_END}
     return setting_of(WindowSetting, **fields)
@@ -66,7 +66,7 @@ def hours_of(text: str) -> HoursSetting:
     """Return hours such as `08:00-12:00`. Raises Refused."""
     match = _HOURS.fullmatch(text.strip())
     if not match:
-        raise Refused(f"{text[:40]!r} are no hours: write them like 08:00-12:00")
+        raise InvalidRequest(f"{text[:40]!r} are no hours: write them like 08:00-12:00")
     return setting_of(HoursSetting, start=_clock(match[1]), end=_clock(match[2]))
 
 

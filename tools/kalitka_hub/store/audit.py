@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
+from kalitka_hub.store.bulk import insert_rows
 from kalitka_hub.store.changes import change_of
-from kalitka_hub.store.many_rows import insert_rows
 from kalitka_hub.store.models import Audit
 
 

@@ -36,7 +36,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub import logs
 from kalitka_hub.clock import minute_of
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store import audit, backup_file, migrations
 from kalitka_hub.store.changes import acknowledged_in, changing
 from kalitka_hub.store.database import Database
@@ -106,7 +106,7 @@ def restore(
             # One statement may have years of a log to delete.
             session.execute(text("SET LOCAL statement_timeout = 0"))
         if not replace and not _is_empty(session):
-            raise Refused(
+            raise InvalidRequest(
                 f"the database {database.name} holds a site already: name a new one with --db, or "
                 "drop what it holds with --replace"
             )
@@ -142,16 +142,16 @@ def _lines(session: Session, header: Backup, progress: Progress) -> Iterator[Any
 def _header_of(path: Path) -> Backup:
     first = next(backup_file.read(path), None)
     if not isinstance(first, dict) or first.get("kind") != _KIND:
-        raise Refused(f"{path} is no backup of a hub: name another file")
+        raise InvalidRequest(f"{path} is no backup of a hub: name another file")
     version = first.get("format"), first.get("schema")
     if version != (FORMAT, migrations.NEWEST):
-        raise Refused(
+        raise InvalidRequest(
             f"{path} is of another version of the hub (format and schema {version[0]}, "
             f"{version[1]}; here {FORMAT}, {migrations.NEWEST}): restore it with that version, "
             "then update"
         )
     if first.get("columns") != _COLUMNS:
-        raise Refused(f"{path} is no backup of this hub, or a changed one: take another")
+        raise InvalidRequest(f"{path} is no backup of this hub, or a changed one: take another")
     return Backup(first["schema"], first["made"], first["rows"])
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 _LINE_MAX = 1 << 22  # bytes; far more than any row has
 _END = "end"
@@ -70,7 +70,7 @@ def read(path: Path) -> Iterator[Any]:
     except (gzip.BadGzipFile, zlib.error, EOFError, ValueError) as fault:
         raise _damaged(path) from fault
     except OSError as fault:
-        raise Refused(f"cannot read {path}: {fault.strerror}") from fault
+        raise InvalidRequest(f"cannot read {path}: {fault.strerror}") from fault
     raise _damaged(path)
 
 
@@ -104,12 +104,12 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _damaged(path: Path) -> Refused:
-    return Refused(
+def _damaged(path: Path) -> InvalidRequest:
+    return InvalidRequest(
         f"{path} is no backup of this hub, or a damaged or cut one: take another, nothing was "
         "changed"
     )
 
 
-def _unwritable(path: Path, fault: OSError) -> Refused:
-    return Refused(f"cannot write {path}: {fault.strerror}; nothing was changed")
+def _unwritable(path: Path, fault: OSError) -> InvalidRequest:
+    return InvalidRequest(f"cannot write {path}: {fault.strerror}; nothing was changed")

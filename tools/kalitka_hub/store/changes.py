@@ -39,8 +39,8 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.clock import minute_of
 from kalitka_hub.store.database import Database
+from kalitka_hub.store.last_seen import Sightings
 from kalitka_hub.store.models import NAME_MAX, Reader, Silence, Site, Token
-from kalitka_hub.store.sightings import Sightings
 
 HISTORY = 366 * 24 * 60  # minutes; a reader that was away for longer does a full sync
 COMMAND_LINE = "command line"  # who changes something at the hub's own computer

@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from kalitka_hub.clock import Clock
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import migrations
 
 LOCK_SECONDS = 30  # a transaction waits this long for another one's lock
@@ -100,11 +100,11 @@ def open_database(where: str | Path, clock: Clock = time.time) -> Database:
             _migrate(url)
     except (DatabaseError, sqlite3.Error, ArgumentError, ImportError) as fault:
         reason = str(getattr(fault, "orig", None) or fault).strip().replace("\n", " ")
-        raise Refused(
+        raise InvalidRequest(
             f"no database can be opened at {_shown(url)}: {reason}; check --db"
         ) from fault
     except migrations.Unfit as fault:
-        raise Refused(f"the database {_shown(url)} {fault}") from fault
+        raise InvalidRequest(f"the database {_shown(url)} {fault}") from fault
     return database
 
 
@@ -147,15 +147,17 @@ def _url_of(where: str | Path) -> URL:
         url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
         backend = url.get_backend_name()
     except (ArgumentError, ValueError) as fault:
-        raise Refused(
+        raise InvalidRequest(
             f"{_censored(str(where))} is neither a path nor a database URL; check --db"
         ) from fault
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
-        raise Refused("the hub's database is a file that several processes share; check --db")
+        raise InvalidRequest(
+            "the hub's database is a file that several processes share; check --db"
+        )
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise Refused(
+        raise InvalidRequest(
             f"{_shown(url)} is of a kind that the hub cannot use: name a file, or a PostgreSQL "
             "database as postgresql://USER:PASSWORD@HOST/NAME; check --db"
         )

@@ -1,7 +1,7 @@
 """The tables of the exchange with Kormitel, as typed SQLAlchemy models.
 
 Times here are microseconds since 1970 UTC, since Kormitel dates its changes so. What is in a kind
-of objects besides the columns is JSON. `kormitel.objects` alone writes objects, `kormitel.canteen`
+of objects besides the columns is JSON. `kormitel.service` alone writes objects, `kormitel.canteen`
 what readers are told of them.
 """
 
@@ -45,7 +45,7 @@ class KormitelObject(Base):
     # Its id, as text.
     key: Mapped[str] = mapped_column(String(KEY_MAX))
     fields: Mapped[dict[str, Any]] = mapped_column(JSON)
-    # Who wrote which field last, and when: `objects.Write` in JSON, oldest first.
+    # Who wrote which field last, and when: `state.Write` in JSON, oldest first.
     writes: Mapped[list[Any]] = mapped_column(JSON)
     # When it first came to be; None of what was deleted before it was known.
     created: Mapped[int | None] = mapped_column(BigInteger)
@@ -156,7 +156,7 @@ class KormitelExchange(Base):
     took: Mapped[int | None] = mapped_column(BigInteger)
     # What went wrong; None: nothing.
     error: Mapped[str | None] = mapped_column(Text)
-    # Ids of the objects that wait for the next answer: see `selection`.
+    # Ids of the objects that wait for the next answer: see `export`.
     left_out: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 

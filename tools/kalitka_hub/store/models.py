@@ -70,11 +70,11 @@ class Site(Base):
     zone: Mapped[str | None] = mapped_column(String(100))
     # Up to which local date the holidays are in the readers' rules; None before the first time.
     horizon: Mapped[str | None] = mapped_column(String(10))
-    # Microseconds: when Kormitel was last answered, see `kormitel.selection`, and since when the
+    # Microseconds: when Kormitel was last answered, see `kormitel.export`, and since when the
     # exchange is paused. None: never, it is not.
     kormitel_answered: Mapped[int | None] = mapped_column(BigInteger)
     kormitel_paused: Mapped[int | None] = mapped_column(BigInteger)
-    # The canteen's meal hours as `canteen.Meal` in JSON; None: all day.
+    # The canteen's meal hours as `badge_rules.Meal` in JSON; None: all day.
     kormitel_meals: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
@@ -212,7 +212,7 @@ class DirectRule(Base):
 
 
 class TokenRule(Base):
-    """A rule text of a token as a group of readers is told it. Written by `compile` alone."""
+    """A compiled rule of a token for a group of readers. Only `rule_compiler` writes it."""
 
     __tablename__ = "token_rules"
     __table_args__ = (WITHOUT_ROWID,)

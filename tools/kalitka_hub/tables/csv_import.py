@@ -14,20 +14,20 @@ from typing import Any, BinaryIO, NamedTuple
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel import objects, records
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel import operator_models, service
 from kalitka_hub.kormitel.fields import BADGES, key_of
-from kalitka_hub.kormitel.records import KORMITEL
-from kalitka_hub.kormitel.stored import known_keys
-from kalitka_hub.site import compile, people, tokens
+from kalitka_hub.kormitel.operator_models import KORMITEL
+from kalitka_hub.kormitel.repository import known_keys
+from kalitka_hub.site import people, rule_compiler, tokens
 from kalitka_hub.site.grants import ALL_READERS
+from kalitka_hub.site.inputs import Written
 from kalitka_hub.site.people import Holding
 from kalitka_hub.site.readers import groups_by_label
 from kalitka_hub.site.resources import RESOURCES, Key
-from kalitka_hub.site.written_texts import Written
+from kalitka_hub.store.bulk import in_batches
 from kalitka_hub.store.changes import changing
 from kalitka_hub.store.database import Database
-from kalitka_hub.store.many_rows import in_batches
 from kalitka_hub.tables import csv_text
 from kalitka_hub.tables.csv_tables import PAGE, Column, CsvTable, table_of
 
@@ -205,14 +205,14 @@ class _Run:
         if columns is None:
             return
         try:
-            with compile.together(self._session):
+            with rule_compiler.together(self._session):
                 for batch in in_batches(rows, PAGE):
                     self._do(columns, batch)
                     self._report_found()
                     self._progress(report.rows)
                 if self._replace and self._is_good:
                     self._remove(before - self._lines.keys())
-        except Refused as fault:
+        except InvalidRequest as fault:
             # What the tokens come to is only known at the end.
             self._tell(None, None, str(fault))
 
@@ -270,7 +270,7 @@ class _Run:
                 if column.as_shown and value is not None:
                     value = column.as_shown(self._session, value)
                 found[column.name] = value
-            except Refused as fault:
+            except InvalidRequest as fault:
                 self._tell(line, column.name, str(fault))
                 good = False
         key = found[self._table.key]
@@ -353,8 +353,8 @@ class _Run:
         if self._resource.name == tokens.TOKENS:
             return {**tokens.find_records(self._session, wanted)}
         if self._resource.name in KORMITEL:
-            found = records.find_all(self._session, self._resource.name, wanted)
-            return {key: records.view_of(known) for key, known in found.items()}
+            found = operator_models.find_all(self._session, self._resource.name, wanted)
+            return {key: operator_models.view_of(known) for key, known in found.items()}
         if self._all is None:
             self._all = {getattr(view, self._table.key): view for view in self._pages()}
             if self._table.unique:
@@ -452,11 +452,11 @@ class _Run:
                 self._write_people(rows)
             elif self._resource.name in KORMITEL:
                 settings = (row.setting for row in rows)
-                records.write_all(self._session, self._resource.name, settings)  # type: ignore[arg-type]
+                operator_models.write_all(self._session, self._resource.name, settings)  # type: ignore[arg-type]
             else:
                 for row in rows:
                     self._write_one(row)
-        except (Refused, NotFound) as fault:
+        except (InvalidRequest, NotFound) as fault:
             self._tell(rows[0].line, None, f"from here to line {rows[-1].line}: {fault}")
 
     def _write_one(self, row: _Row) -> None:
@@ -465,7 +465,7 @@ class _Run:
                 self._resource.add(self._session, row.setting)
             else:
                 self._resource.change(self._session, row.key, row.setting)
-        except (Refused, NotFound) as fault:
+        except (InvalidRequest, NotFound) as fault:
             self._tell(row.line, None, str(fault))
 
     def _write_people(self, rows: list[_Row]) -> None:
@@ -496,11 +496,11 @@ class _Run:
             elif self._resource.name == people.PEOPLE:
                 people.remove_people(self._session, keys)  # type: ignore[arg-type]
             elif self._resource.name in KORMITEL:
-                objects.remove_all(self._session, self._resource.name, keys)  # type: ignore[arg-type]
+                service.remove_all(self._session, self._resource.name, keys)  # type: ignore[arg-type]
             else:
                 for key in keys:
                     self._resource.remove(self._session, key)
-        except (Refused, NotFound) as fault:
+        except (InvalidRequest, NotFound) as fault:
             self._tell(None, None, f"what the file does not have is not removed: {fault}")
 
 

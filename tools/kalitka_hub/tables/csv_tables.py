@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import fields
-from kalitka_hub.kormitel.records import KORMITEL
+from kalitka_hub.kormitel.operator_models import KORMITEL
 from kalitka_hub.site import local_time, schedules
 from kalitka_hub.site.resources import RESOURCES, Resource
 from kalitka_hub.site.schedules import HoursSetting, WindowSetting
@@ -116,14 +116,14 @@ def _number(cell: str) -> int | None:
     if not cell.strip():
         return None
     if not (cell.strip().isascii() and cell.strip().isdigit()) or len(cell) > 18:
-        raise Refused(f"{cell[:40]!r} is no number: write digits")
+        raise InvalidRequest(f"{cell[:40]!r} is no number: write digits")
     return int(cell)
 
 
 def _yes(cell: str) -> bool:
     known = _YES.get(cell.strip().lower())
     if known is None:
-        raise Refused(f"{cell[:40]!r} is neither yes nor no: write one of them")
+        raise InvalidRequest(f"{cell[:40]!r} is neither yes nor no: write one of them")
     return known
 
 
@@ -142,7 +142,7 @@ def _object_id(cell: str) -> str | None:
 def _code(cell: str) -> str:
     if cell != cell.strip():
         # No scanner reads one, and nobody sees it.
-        raise Refused(f"{cell[:40]!r} has blanks around a code: take them away")
+        raise InvalidRequest(f"{cell[:40]!r} has blanks around a code: take them away")
     key_of(cell)
     return cell
 

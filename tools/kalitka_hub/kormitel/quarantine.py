@@ -1,0 +1,165 @@
+"""Items that were sent and could not be applied: kept for an operator, each once.
+
+The sender is not told, since it could do nothing about it but send them again for ever. One that
+waits for an object to become known is tried again by itself once it is. `service` applies them.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+from pydantic import BaseModel
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel.dates import text_of
+from kalitka_hub.kormitel.documents import Item, item_of
+from kalitka_hub.store import audit
+from kalitka_hub.store.bulk import one_of
+from kalitka_hub.store.changes import who_of
+from kalitka_hub.store.kormitel_models import KormitelSetAside
+
+KIND = "kormitel set aside"  # in the audit
+THE_HUB = "the hub: what it waited for came"
+StateOfOne = Literal["open", "applied", "dismissed"]
+STATES: tuple[StateOfOne, ...] = get_args(StateOfOne)
+_FLAT, _CHANGED = "flat", "changed"
+
+
+class Left(NamedTuple):
+    """An item that was not applied. waits: what it waits for to be known, as kind/key."""
+
+    item: Item
+    reason: str
+    waits: str | None = None
+
+
+class SetAsideView(BaseModel):
+    """An item that was set aside. at, settled: UTC, as in the exchange. item: as it was sent."""
+
+    id: int
+    at: str
+    by: str
+    group: str
+    verb: str
+    item: Any
+    reason: str
+    state: StateOfOne
+    settled: str | None
+    settled_by: str | None
+
+
+def store(session: Session, left: Iterable[Left], by: str, at: int) -> int:
+    """Set items aside; return how many of them are new. at: microseconds."""
+    by_digest = {one.item.digest: one for one in left}
+    known = set(
+        session.scalars(
+            select(KormitelSetAside.sha256).where(
+                one_of(session, KormitelSetAside.sha256, by_digest)
+            )
+        )
+    )
+    for digest, one in by_digest.items():
+        if digest not in known:
+            session.add(
+                KormitelSetAside(
+                    at=at,
+                    by=by,
+                    kind=one.item.kind,
+                    item=one.item.sent,
+                    reason=one.reason,
+                    sha256=digest,
+                    waits=one.waits,
+                    state="open",
+                )
+            )
+    session.flush()
+    return len(by_digest.keys() - known)
+
+
+def waiting_for(session: Session, known: Collection[str]) -> list[KormitelSetAside]:
+    """Return the open ones that wait for these, kind/key, in the order in which they came."""
+    wanted = select(KormitelSetAside).where(
+        KormitelSetAside.state == "open", one_of(session, KormitelSetAside.waits, known)
+    )
+    return list(session.scalars(wanted.order_by(KormitelSetAside.id))) if known else []
+
+
+def settle(row: KormitelSetAside, state: StateOfOne, who: str, at: int) -> None:
+    """Close one. at: microseconds."""
+    row.state, row.settled, row.settled_by, row.waits = state, at, who, None
+
+
+def find_one(session: Session, number: int) -> KormitelSetAside:
+    """Return one, settled or not. Raises NotFound."""
+    row = session.get(KormitelSetAside, number)
+    if row is None:
+        raise NotFound(
+            f"nothing with the number {number} was set aside: `kalitka hub kormitel aside list` "
+            "shows what is"
+        )
+    return row
+
+
+def open_one(session: Session, number: int) -> KormitelSetAside:
+    """Return an open one. Raises NotFound, and Refused if it is settled."""
+    row = find_one(session, number)
+    if row.state != "open":
+        raise InvalidRequest(
+            f"number {number} is {row.state} already: there is nothing left to do"
+        )
+    return row
+
+
+def dismiss(session: Session, number: int, at: int) -> None:
+    """Put one away for good. The same one sent again stays so. Raises NotFound, Refused."""
+    row = open_one(session, number)
+    settle(row, "dismissed", who_of(session), at)
+    audit.record(session, "dismiss", KIND, str(number), {"reason": row.reason}, None)
+
+
+def list_set_aside(
+    session: Session,
+    after: int | None = None,
+    limit: int = 100,
+    *,
+    state: StateOfOne | None = "open",
+) -> list[SetAsideView]:
+    """Return what was set aside, newest first, those before the number `after`.
+
+    state: only those; None: all.
+    """
+    wanted = select(KormitelSetAside).order_by(KormitelSetAside.id.desc()).limit(limit)
+    if after is not None:
+        wanted = wanted.where(KormitelSetAside.id < after)
+    if state is not None:
+        wanted = wanted.where(KormitelSetAside.state == state)
+    return [view_of(row) for row in session.scalars(wanted)]
+
+
+def count_open(session: Session) -> int:
+    """Return how many there are that nobody has settled."""
+    wanted = select(func.count()).where(KormitelSetAside.state == "open")
+    return session.execute(wanted).scalar_one()
+
+
+def view_of(row: KormitelSetAside) -> SetAsideView:
+    """Return what is shown of one."""
+    verb, sent = row.item
+    return SetAsideView(
+        id=row.id,
+        at=text_of(row.at),
+        by=row.by,
+        group=row.kind,
+        verb=_CHANGED if verb == _FLAT else verb,
+        item=sent,
+        reason=row.reason,
+        state=row.state,  # type: ignore[arg-type]
+        settled=None if row.settled is None else text_of(row.settled),
+        settled_by=row.settled_by,
+    )
+
+
+def read_again(row: KormitelSetAside, edits: Mapping[str, Any] | None = None) -> Item:
+    """Return the item, with these edits of its fields or its id."""
+    return item_of(row.kind, row.item, **(edits or {}))

@@ -1,0 +1,216 @@
+"""What the hub's HTTP side does, as seen from outside: for the figures and for the log.
+
+A layer of ASGI around the application. It passes everything on as it comes, and looks at the
+first bytes alone of what is asked and of what is answered: so no handler has to tell what it did.
+A request of a reader that is refused is logged once a minute for each reader and status, one that
+is answered at level debug only. Of what was sent, a line has the reader's code, and that only if
+it is one of the site's: else it may be anything, such as a secret in the wrong header.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+
+from fastapi.concurrency import run_in_threadpool
+from prometheus_client import Counter, Histogram
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kalitka_hub import logs
+from kalitka_hub.clock import Clock, minute_of
+from kalitka_hub.kormitel import http_api as kormitel_http
+from kalitka_hub.reader_api import token_reader_api
+from kalitka_hub.rest import api
+from kalitka_hub.server.metrics import Metrics
+from kalitka_hub.site.readers import find_reader
+from kalitka_hub.store.database import Database
+
+_SYNC = "sync"
+_LOGS = "access_logs"
+_LOGIN = "login"
+_READERS = {
+    token_reader_api.SYNC: _SYNC,
+    token_reader_api.ACCESS_LOGS: _LOGS,
+    token_reader_api.TIME_WITH_ZONE: "time_with_zone",
+    token_reader_api.TIME_WITH_HOURS: "time_with_hours",
+}
+_KORMITEL = "kormitel"
+_OTHERS = {"/healthz": "healthz", "/metrics": "metrics", f"{api.PREFIX}/login": _LOGIN}
+_LOGIN_REFUSED = (401, 429)
+_TOLD_MAX = 200  # refusals logged a minute; of more the number is
+_HEAD = 64  # bytes of a body that are looked at
+_STORED = re.compile(rb"ok,([0-9]+)")
+_NOTHING_NEW = re.compile(rb"[0-9]+%%\n?")
+_LOG = logging.getLogger(__name__)
+
+
+class Watch:
+    """Middleware that watches. timer: seconds that never go back."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        database: Database,
+        metrics: Metrics,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._app = app
+        self._database = database
+        self._metrics = metrics
+        self._timer = timer
+        self._refusals = _Refusals(database.clock)
+        self._figures: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(receive, send, self._metrics)
+        path = _name_of(scope["path"])
+        begun = self._timer()
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        finally:
+            exchange.end()
+            seconds = self._timer() - begun
+            self._count(path, exchange, seconds)
+            if scope["path"] in _READERS:
+                await self._log(scope, path, exchange.status, seconds)
+
+    def _count(self, path: str, exchange: "_Exchange", seconds: float) -> None:
+        metrics = self._metrics
+        requests, durations = self._figures_of(path, exchange.status)
+        requests.inc()
+        durations.observe(seconds)
+        if path in (_LOGIN, _KORMITEL) and exchange.status in _LOGIN_REFUSED:
+            metrics.login_failures.inc()
+        if path == _SYNC and exchange.status == 200:
+            metrics.polls.labels(exchange.kind_of_sync()).inc()
+        if path == _LOGS and (stored := _STORED.fullmatch(exchange.answered)):
+            metrics.entries.labels("stored").inc(int(stored[1]))
+            metrics.entries.labels("doubled").inc(exchange.commas + 1 - int(stored[1]))
+
+    def _figures_of(self, path: str, status: int) -> tuple[Counter, Histogram]:
+        # Kept, since to look them up takes as long as all the rest here.
+        if (path, status) not in self._figures:
+            requests = self._metrics.requests.labels(path, str(status))
+            self._figures[path, status] = requests, self._metrics.seconds.labels(path)
+        return self._figures[path, status]
+
+    async def _log(self, scope: Scope, path: str, status: int, seconds: float) -> None:
+        if status < 400:
+            if _LOG.isEnabledFor(logging.DEBUG):
+                reader = await self._reader_of(scope)
+                took = round(seconds * 1000, 1)
+                fields = {"reader": reader, "path": path, "status": status, "ms": took}
+                logs.event(_LOG, logging.DEBUG, "reader answered", **fields)
+            return
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        claimed = Headers(scope=scope).get("x-authreader", "")
+        untold = self._refusals.next(claimed or address, status)
+        if untold is None:
+            return
+        fields = {"reader": await self._reader_of(scope), "address": address, "path": path}
+        if untold:
+            fields["untold"] = untold
+        name = "reader refused" if status < 500 else "reader not served"
+        logs.event(_LOG, logging.WARNING, name, **fields, status=status)
+
+    async def _reader_of(self, scope: Scope) -> str:
+        claimed = Headers(scope=scope).get("x-authreader", "")
+        return claimed if await run_in_threadpool(self._is_known, claimed) else "unknown"
+
+    def _is_known(self, code: str) -> bool:
+        try:
+            with self._database.snapshot() as session:
+                return find_reader(session, code) is not None
+        except SQLAlchemyError:
+            return False
+
+
+class _Exchange:
+    """A request and its answer while they pass. status: 500 until an answer has begun."""
+
+    def __init__(self, receive: Receive, send: Send, metrics: Metrics) -> None:
+        self._receive = receive
+        self._send = send
+        self._metrics = metrics
+        self._begun = False
+        self._streaming = False
+        self._ended = False
+        self.status = 500
+        self.asked = b""
+        self.commas = 0
+        self.answered = b""
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        body = message.get("body", b"")
+        if body:
+            self.asked += body[: _HEAD - len(self.asked)]
+            self.commas += body.count(b",")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._begun = True
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
+            if len(self.answered) < _HEAD:
+                self.answered += message.get("body", b"")[: _HEAD - len(self.answered)]
+            self._ended = not message.get("more_body", False)
+            if not self._ended and not self._streaming:
+                self._streaming = True
+                self._metrics.streaming.inc()
+        await self._send(message)
+
+    def end(self) -> None:
+        if self._streaming:
+            self._metrics.streaming.dec()
+        if self._begun and not self._ended:
+            self._metrics.cut.inc()
+
+    def kind_of_sync(self) -> str:
+        since, _, listed = self.asked.partition(b"%")
+        if not since:
+            return "codes"
+        if not since.strip(b"0"):
+            return "codes" if listed else "full"
+        if self.answered.startswith(b"0%"):
+            return "reset"
+        return "none" if _NOTHING_NEW.fullmatch(self.answered) else "incremental"
+
+
+class _Refusals:
+    """Says which refusals are worth a line. What was told is forgotten with the minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._minute = -1
+        self._told: set[tuple[str, int]] = set()
+        self._untold = 0
+
+    def next(self, who: str, status: int) -> int | None:
+        """Return None if there is to be no line, else how many before this one had none."""
+        minute = minute_of(self._clock)
+        if minute != self._minute:
+            self._minute = minute
+            self._told.clear()
+        if (who, status) in self._told or len(self._told) >= _TOLD_MAX:
+            self._untold += 1
+            return None
+        self._told.add((who, status))
+        untold, self._untold = self._untold, 0
+        return untold
+
+
+def _name_of(path: str) -> str:
+    name = _READERS.get(path) or _OTHERS.get(path)
+    if name:
+        return name
+    if kormitel_http.is_path(path):
+        return _KORMITEL
+    return "api" if path.startswith(f"{api.PREFIX}/") else "other"
