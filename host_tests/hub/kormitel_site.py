@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from kalitka_hub.kormitel import canteen
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
-from kalitka_hub.site.inputs import setting_of
-from kalitka_hub.site.readers import existing_reader, told_groups
+from kalitka_hub.site.inputs import parse_input
+from kalitka_hub.site.readers import existing_reader, groups_of_reader
 from kalitka_hub.site.site_zone import set_zone
-from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.models import Token, TokenRule
 
@@ -46,20 +46,20 @@ class Canteen:
 
     def __init__(self, database) -> None:
         self.database = database
-        with self.changing() as session:
+        with self.write_transaction() as session:
             set_zone(session, "MSK-3")
         self.choose(kitchens={"*": ["GATE-1"]})
 
-    def changing(self):
-        return changing(self.database, "test")
+    def write_transaction(self):
+        return write_transaction(self.database, "test")
 
     def choose(self, **fields: Any) -> bool:
-        with self.changing() as session:
-            return change_settings(session, setting_of(CanteenSetting, **fields))
+        with self.write_transaction() as session:
+            return change_settings(session, parse_input(CanteenSetting, **fields))
 
     def put(self, kind: str, key: str, **fields: Any) -> int:
         """Write an object; return of how many tokens the rules changed by it."""
-        with self.changing() as session:
+        with self.write_transaction() as session:
             written = an_object(session, kind, key, fields)
             return canteen.recompute(session, [self._badge(session, fields.get("badge"), written)])
 
@@ -70,10 +70,10 @@ class Canteen:
         return self.put("arrivals", key, badge=badge, **(THERE | fields))
 
     def remove(self, kind: str, key: str) -> int:
-        with self.changing() as session:
+        with self.write_transaction() as session:
             mine = KormitelObject.kind == kind, KormitelObject.key == key
             found = session.scalars(select(KormitelObject).where(*mine)).one()
-            found.died = change_of(session).micros
+            found.died = change_context(session).micros
             session.flush()
             return canteen.recompute(session, [self._badge(session, found.badge, found.id)])
 
@@ -81,7 +81,7 @@ class Canteen:
         """Return the rules by code that a reader is told."""
         told: dict[str, set[str]] = defaultdict(set)
         with self.database.snapshot() as session:
-            groups = told_groups(session, existing_reader(session, reader).id)
+            groups = groups_of_reader(session, existing_reader(session, reader).id)
             for code, text in session.execute(
                 select(Token.code, TokenRule.text)
                 .join(TokenRule, TokenRule.token_id == Token.id)

@@ -21,10 +21,10 @@ from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import badge_rules, http_api, service
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.server.app import create_app
-from kalitka_hub.site.inputs import setting_of
-from kalitka_hub.site.readers import add_reader, existing_reader, told_groups
+from kalitka_hub.site.inputs import parse_input
+from kalitka_hub.site.readers import add_or_update_reader, existing_reader, groups_of_reader
 from kalitka_hub.site.site_zone import set_zone
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.models import Token, TokenRule
@@ -60,10 +60,10 @@ class World:
 
         with patch.object(passwords, "_HASHER", _CHEAP):
             add_user(self.database, "kormitel", "integration")
-        with changing(self.database) as session:
-            add_reader(session, READER)
+        with write_transaction(self.database) as session:
+            add_or_update_reader(session, READER)
             set_zone(session, ZONE)
-            change_settings(session, setting_of(CanteenSetting, kitchens={"*": [READER]}))
+            change_settings(session, parse_input(CanteenSetting, kitchens={"*": [READER]}))
 
     def __enter__(self):
         return self
@@ -138,11 +138,11 @@ class World:
     def _operator(self):
         kind = self.chance.choice(KINDS)
         key = self._key(kind)
-        with self._refusals_passed(), changing(self.database, "an operator") as session:
+        with self._refusals_passed(), write_transaction(self.database, "an operator") as session:
             if self.chance.random() < 0.2:
-                service.remove(session, kind, key)
+                service.remove_object(session, kind, key)
             else:
-                service.put_all(session, kind, {key: self._fields(kind)})
+                service.put_objects(session, kind, {key: self._fields(kind)})
 
     def _fields(self, kind):
         """Return what an operator writes: all of it, a few fields, or something that is odd."""
@@ -262,14 +262,14 @@ class World:
         for name in ("person", "direction", "badge"):
             if name in whole:
                 referred = getattr(self, f"_{name}s")()
-                self._operate(service.put_all, f"{name}s", {whole[name]: referred})
-        self._operate(service.put_all, kind, {key: whole})
+                self._operate(service.put_objects, f"{name}s", {whole[name]: referred})
+        self._operate(service.put_objects, kind, {key: whole})
         if is_dead:
-            self._operate(service.remove, kind, key)
+            self._operate(service.remove_object, kind, key)
 
     def _operate(self, change, kind, given):
         self.time += 1
-        with self._refusals_passed(), changing(self.database, "an operator") as session:
+        with self._refusals_passed(), write_transaction(self.database, "an operator") as session:
             change(session, kind, given)
 
     def disagreements(self):
@@ -311,19 +311,19 @@ class World:
                 for one in self.kormitel.known["arrivals"].values()
                 if one["badge"] == key and not one["deleted"]
             ]
-            windows = [] if badge["deleted"] else badge_rules.windows_of(badge, stays, (), zone)
-            texts = badge_rules.texts_of(
+            windows = [] if badge["deleted"] else badge_rules.fed_windows(badge, stays, (), zone)
+            texts = badge_rules.rule_texts(
                 windows, badge.get("feed"), (), int(self.time // 60), zone
             )
-            for code in badge_rules.codes_of(key, badge) if texts.told else ():
-                expected[code] = set(texts.told)
+            for code in badge_rules.badge_codes(key, badge) if texts.texts else ():
+                expected[code] = set(texts.texts)
         told = self._told()
         return [] if told == expected else [f"rules {told}, and of Kormitel's {expected}"]
 
     def _told(self):
         told = {}
         with self.database.snapshot() as session:
-            groups = told_groups(session, existing_reader(session, READER).id)
+            groups = groups_of_reader(session, existing_reader(session, READER).id)
             for code, text in session.execute(
                 select(Token.code, TokenRule.text)
                 .join(TokenRule, TokenRule.token_id == Token.id)

@@ -19,7 +19,7 @@ from kalitka.journal import entries
 from kalitka_hub.reader_api.access_log import REPEAT_SECONDS, list_entries
 from kalitka_hub.reader_api.token_reader_api import BODY_MAX
 from kalitka_hub.site.readers import remove_reader
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database, open_database
 from kalitka_sim.patience import PATIENCE_S
 
@@ -220,7 +220,7 @@ def test_a_thousand_entries_and_more_are_one_body(site):
 
 def test_the_entries_of_a_removed_reader_stay(site):
     sent(site, "5_A_1", reader="GATE-2")
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         remove_reader(session, "GATE-2")
     assert post(site, "6_A_1", reader="GATE-2").status_code == 403
     assert [(row.reader, row.at) for row in kept(site.database)] == [("GATE-2", 5)]
@@ -356,7 +356,7 @@ def test_every_answer_says_that_it_is_the_hubs(site, monkeypatch):
     answers.append(client.post(SYNC, content="0", headers=headers()))
     quiet = TestClient(client.app, raise_server_exceptions=False)
     for fault in (OperationalError("", None, Exception("locked")), OSError()):
-        monkeypatch.setattr(Database, "writing", Mock(side_effect=fault))
+        monkeypatch.setattr(Database, "write_session", Mock(side_effect=fault))
         answers.append(quiet.post(LOGS, content="5_A_1", headers=headers()))
     monkeypatch.undo()
     statuses = {answer.status_code for answer in answers}

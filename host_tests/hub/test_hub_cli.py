@@ -21,7 +21,7 @@ from kalitka_hub.reader_api.token_reader_api import BODY_MAX
 from kalitka_hub.server import certificates, http_server
 from kalitka_hub.site.site_secret import is_secret
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_sim.patience import PATIENCE_S
 
@@ -233,7 +233,7 @@ def test_a_long_answer_is_chunked_whole_and_never_compressed(served, served_path
 def set_many(path):
     """Set 2000 tokens: an answer with them is streamed."""
     database = open_database(path)
-    with changing(database) as session:
+    with write_transaction(database) as session:
         set_tokens(session, (TokenSetting(f"{i:08X}", ("9_1",)) for i in range(2000)))
     database.close()
 

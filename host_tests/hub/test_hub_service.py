@@ -87,10 +87,10 @@ def test_a_server_tells_that_it_is_ready_alive_and_stopping(tmp_path):
         )
         try:
             assert told() == service.READY
-            assert [told(), told()] == [service.ALIVE] * 2
+            assert [told(), told()] == [service.WATCHDOG] * 2
         finally:
             process.terminate()
-        while (last := told()) == service.ALIVE:
+        while (last := told()) == service.WATCHDOG:
             pass
         assert last == service.STOPPING
         log = process.communicate(timeout=PATIENCE_S)[1]
@@ -119,7 +119,7 @@ def test_without_systemd_nothing_happens(monkeypatch, address):
 def test_signs_of_life_are_sent_twice_as_often_as_they_are_wanted(monkeypatch, told, pid, seconds):
     monkeypatch.setenv("WATCHDOG_USEC", told)
     monkeypatch.setenv("WATCHDOG_PID", pid or str(os.getpid()))
-    assert service.seconds_between_signs() == seconds
+    assert service.watchdog_interval() == seconds
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from kalitka.access.timezone import Zone
 from kalitka.table.rule_sets import RULE_SET_MAX
 from kalitka_hub.kormitel.badge_rules import (
     Meal,
-    canonical,
-    codes_of,
-    name_of,
-    texts_of,
-    why_never,
-    why_not,
-    windows_of,
+    badge_codes,
+    badge_name,
+    canonical_code,
+    fed_windows,
+    never_fed_reason,
+    not_counted_reason,
+    rule_texts,
 )
 from kalitka_hub.site.schedule_rules import FOREVER, Span
 from kalitka_hub.site.zone import posix_of
@@ -37,7 +37,7 @@ def an_arrival(first="2026-11-20", last="2026-11-22", status: str | None = "ARRI
 
 
 def told(windows, meals=(), feed=None, now=NOW) -> tuple[str, ...]:
-    return texts_of(windows, feed, meals, now, MOSCOW).told
+    return rule_texts(windows, feed, meals, now, MOSCOW).texts
 
 
 # Codes
@@ -45,44 +45,44 @@ def told(windows, meals=(), feed=None, now=NOW) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("printed", [KEY, DIGITS])
 def test_a_uuid_counts_without_dashes_and_is_told_with_them_too(printed):
-    assert codes_of(KEY, {}) == (DIGITS, KEY)
-    assert codes_of("7", {"qr": printed}) == (DIGITS, KEY)
+    assert badge_codes(KEY, {}) == (DIGITS, KEY)
+    assert badge_codes("7", {"qr": printed}) == (DIGITS, KEY)
 
 
 def test_the_last_known_qr_counts_before_the_id():
-    assert codes_of(KEY, {"qr": "AB-12 "}) == ("AB12", "AB-12")
-    assert codes_of(KEY, {"qr": "AB,12"}) == ("AB12",)  # no reader takes a comma
-    assert codes_of(KEY, {"qr": 4711}) == ("4711",)
+    assert badge_codes(KEY, {"qr": "AB-12 "}) == ("AB12", "AB-12")
+    assert badge_codes(KEY, {"qr": "AB,12"}) == ("AB12",)  # no reader takes a comma
+    assert badge_codes(KEY, {"qr": 4711}) == ("4711",)
 
 
 @pytest.mark.parametrize("empty", [None, "", " - "])
 def test_without_letters_and_digits_in_the_qr_the_id_counts(empty):
-    assert codes_of(KEY, {"qr": empty})[0] == DIGITS
+    assert badge_codes(KEY, {"qr": empty})[0] == DIGITS
 
 
 def test_an_id_that_is_no_uuid():
-    assert codes_of("17", {}) == ("17",)
-    assert codes_of("--", {}) == ()
+    assert badge_codes("17", {}) == ("17",)
+    assert badge_codes("--", {}) == ()
 
 
 def test_letters_are_those_of_ascii():
-    assert canonical("Ж1é²a") == "1a"
+    assert canonical_code("Ж1é²a") == "1a"
 
 
 def test_a_code_longer_than_a_reader_takes_is_none():
-    assert codes_of(KEY, {"qr": "a" * 255}) == ("a" * 255,)
-    assert codes_of(KEY, {"qr": "a" * 256}) == ()
+    assert badge_codes(KEY, {"qr": "a" * 255}) == ("a" * 255,)
+    assert badge_codes(KEY, {"qr": "a" * 256}) == ()
 
 
 def test_capitals_are_not_those_of_a_printed_uuid():
-    assert codes_of("7", {"qr": KEY.upper()}) == (DIGITS.upper(), KEY.upper())
+    assert badge_codes("7", {"qr": KEY.upper()}) == (DIGITS.upper(), KEY.upper())
 
 
 def test_a_badge_is_called_by_its_name_else_its_owners_else_its_id():
     names = {"first_name": "Anna", "last_name": "Ivanova"}
-    assert name_of(KEY, names | {"name": "Anya"}) == "Anya"
-    assert name_of(KEY, names | {"name": " "}) == "Anna Ivanova"
-    assert name_of(KEY, {"first_name": None, "name": "\n"}) == KEY
+    assert badge_name(KEY, names | {"name": "Anya"}) == "Anya"
+    assert badge_name(KEY, names | {"name": " "}) == "Anna Ivanova"
+    assert badge_name(KEY, {"first_name": None, "name": "\n"}) == KEY
 
 
 # Windows
@@ -90,8 +90,8 @@ def test_a_badge_is_called_by_its_name_else_its_owners_else_its_id():
 
 @pytest.mark.parametrize("feed", ["FREE", "CHILD", None])
 def test_an_arrival_feeds_from_seven_to_seven(feed):
-    assert windows_of({"feed": feed}, [an_arrival()], [], MOSCOW) == [EXAMPLE]
-    assert windows_of({}, [an_arrival()], [an_arrival("2026-12-01")], MOSCOW) == [EXAMPLE]
+    assert fed_windows({"feed": feed}, [an_arrival()], [], MOSCOW) == [EXAMPLE]
+    assert fed_windows({}, [an_arrival()], [an_arrival("2026-12-01")], MOSCOW) == [EXAMPLE]
 
 
 @pytest.mark.parametrize(
@@ -104,22 +104,22 @@ def test_an_arrival_feeds_from_seven_to_seven(feed):
 )
 def test_only_who_is_there_eats(status, eats):
     arrival = an_arrival(status=status)
-    assert bool(windows_of({}, [arrival], [], MOSCOW)) is eats
-    assert (why_not(arrival, paid=False) is None) is eats
+    assert bool(fed_windows({}, [arrival], [], MOSCOW)) is eats
+    assert (not_counted_reason(arrival, paid=False) is None) is eats
 
 
 @pytest.mark.parametrize("closed", [{"feed": "NO"}, {"is_blocked": True}, {"feed": "LATER"}])
 def test_who_is_blocked_or_not_fed_has_no_window(closed):
-    assert windows_of(closed, [an_arrival()], [an_arrival()], MOSCOW) == []
-    assert why_never(closed)
+    assert fed_windows(closed, [an_arrival()], [an_arrival()], MOSCOW) == []
+    assert never_fed_reason(closed)
 
 
 def test_of_who_pays_only_paid_arrivals_count():
     paid = {"feed": "PAID"}
-    assert windows_of(paid, [an_arrival()], [], MOSCOW) == []
-    assert windows_of(paid, [], [an_arrival(status=None)], MOSCOW) == [EXAMPLE]
-    assert windows_of(paid, [], [an_arrival()], MOSCOW) == [EXAMPLE]
-    assert windows_of(paid, [], [an_arrival(status="LEFT")], MOSCOW) == []
+    assert fed_windows(paid, [an_arrival()], [], MOSCOW) == []
+    assert fed_windows(paid, [], [an_arrival(status=None)], MOSCOW) == [EXAMPLE]
+    assert fed_windows(paid, [], [an_arrival()], MOSCOW) == [EXAMPLE]
+    assert fed_windows(paid, [], [an_arrival(status="LEFT")], MOSCOW) == []
 
 
 @pytest.mark.parametrize(
@@ -136,19 +136,19 @@ def test_of_who_pays_only_paid_arrivals_count():
     ],
 )
 def test_dates_that_are_no_time(dates):
-    assert windows_of({}, [an_arrival(*dates)], [], MOSCOW) == []
+    assert fed_windows({}, [an_arrival(*dates)], [], MOSCOW) == []
 
 
 def test_a_departure_beyond_all_time_is_its_end():
-    found = windows_of({}, [an_arrival("2026-11-20", "9999-12-31")], [], MOSCOW)
+    found = fed_windows({}, [an_arrival("2026-11-20", "9999-12-31")], [], MOSCOW)
     assert found == [Span(EXAMPLE.first, FOREVER)]
 
 
 def test_what_overlaps_or_meets_is_merged():
     parts = [an_arrival("2026-11-21"), an_arrival("2026-11-20", "2026-11-20")]
-    assert windows_of({}, parts, [], MOSCOW) == [EXAMPLE]
+    assert fed_windows({}, parts, [], MOSCOW) == [EXAMPLE]
     apart = [an_arrival("2026-11-25", "2026-11-25"), an_arrival()]
-    assert [span.first for span in windows_of({}, apart, [], MOSCOW)] == [
+    assert [span.first for span in fed_windows({}, apart, [], MOSCOW)] == [
         EXAMPLE.first,
         EXAMPLE.first + 5 * 1440,
     ]
@@ -161,7 +161,7 @@ _ZONES = ("Europe/Moscow", "Europe/Berlin", "America/New_York", "Australia/Lord_
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(_DATES, _DATES), max_size=3), st.sampled_from(_ZONES))
 def test_the_windows_are_those_of_a_walk_by_the_local_clock(stays, name):
-    found = windows_of({}, [an_arrival(*stay) for stay in stays], [], Zone(posix_of(name)))
+    found = fed_windows({}, [an_arrival(*stay) for stay in stays], [], Zone(posix_of(name)))
     place = ZoneInfo(name)
     at = datetime(2026, 3, 17, tzinfo=UTC)
     for _ in range(28 * 24 * 2):
@@ -174,7 +174,7 @@ def test_the_windows_are_those_of_a_walk_by_the_local_clock(stays, name):
 
 def test_where_the_clocks_skip_seven_the_day_begins_behind_it():
     skipping = Zone("AAA0BBB,M11.3.5/6:30,M12.1.0/3")  # Friday, 2026-11-20, 06:30 becomes 07:30
-    window = windows_of({}, [an_arrival("2026-11-20", "2026-11-20")], [], skipping)
+    window = fed_windows({}, [an_arrival("2026-11-20", "2026-11-20")], [], skipping)
     half_past_six = int(datetime(2026, 11, 20, 6, 30, tzinfo=UTC).timestamp()) // 60
     assert window == [Span(half_past_six, half_past_six + 1440 - 31)]
 
@@ -209,14 +209,14 @@ def test_what_was_over_before_today_is_left_out():
 @pytest.mark.parametrize("meals", [(), (BREAKFAST, NIGHT)])
 def test_the_nearest_windows_come_first_and_the_others_as_those_are_over(meals):
     windows = [Span(NOW + day * 2880, NOW + day * 2880 + 1439) for day in range(150)]
-    first = texts_of(windows, None, meals, NOW, MOSCOW)
-    size = sum(len(packing.pack(text.encode())) for text in first.told)
+    first = rule_texts(windows, None, meals, NOW, MOSCOW)
+    size = sum(len(packing.pack(text.encode())) for text in first.texts)
     per_window = max(1, len(meals))
     assert RULE_SET_MAX - 16 * per_window < size <= RULE_SET_MAX
-    assert first.left == 150 - len(first.told) // per_window > 0
-    assert first.told[0].endswith(f"_{windows[0].first}_{windows[0].last}")
-    later = texts_of(windows, None, meals, NOW + 20 * 2880, MOSCOW)
-    assert (later.left, later.told[:1]) == (
-        first.left - 20,
-        first.told[20 * per_window : 20 * per_window + 1],
+    assert first.omitted == 150 - len(first.texts) // per_window > 0
+    assert first.texts[0].endswith(f"_{windows[0].first}_{windows[0].last}")
+    later = rule_texts(windows, None, meals, NOW + 20 * 2880, MOSCOW)
+    assert (later.omitted, later.texts[:1]) == (
+        first.omitted - 20,
+        first.texts[20 * per_window : 20 * per_window + 1],
     )

@@ -9,9 +9,9 @@ from hub.kormitel_items import GONE, flat, known, send, stay, uid
 from kalitka_hub.kormitel import service
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.site.explain import explain
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.tables.csv_import import import_table, preview
-from kalitka_hub.tables.csv_tables import exported
+from kalitka_hub.tables.csv_tables import export
 
 ANNA, BORIS, CLARA = uid(1), uid(2), uid(3)
 STAY = uid(11)
@@ -19,12 +19,12 @@ ODD = '=1+"2",;|\\\r\n \'x\t'
 
 
 def text_of(database, name):
-    return b"".join(exported(database, name)).decode()
+    return b"".join(export(database, name)).decode()
 
 
 def put(database, name, text, **options):
     report = import_table(database, "olga", name, io.BytesIO(text.encode()), **options)
-    assert report.is_good, report
+    assert report.is_valid, report
     return report.added, report.changed, report.left, report.removed
 
 
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_told_by_line_and_column(sent):
 
 
 def test_a_file_opens_and_closes_the_gate(database):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         change_settings(session, CanteenSetting(kitchens={"*": ["GATE-1"]}, meals=[]))
     put(database, "badges", f"id,qr\n{ANNA},04A1\n")
     minute = 29921459  # in the days of the stay

@@ -14,7 +14,7 @@ from hub.hub_site import ON_SQLITE
 from kalitka_hub.accounts import basic, hashing, users
 from kalitka_hub.kormitel import back_sync, bodies, exchange_log, export, http_api, service
 from kalitka_hub.server.app import create_app
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import Site
 
 # It is the same on both: what the database has to do with it is in test_kormitel_sync.
@@ -36,7 +36,7 @@ def client(site):
 
 
 def change_user(database, **changes):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         users.change_user(session, "kormitel", users.UserChange(**changes))
 
 
@@ -64,7 +64,7 @@ def test_whoever_sends_no_name_and_password_is_told_how(site):
 
 def test_wrong_unknown_and_disabled_are_told_alike(client, site):
     add_user(site.database, "disabled", "integration")
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         users.change_user(session, "disabled", users.UserChange(disabled=True))
     tries = [("kormitel", "wrong"), ("nobody", PASSWORD), ("disabled", PASSWORD)]
     answers = [client.get(SYNC, auth=auth) for auth in tries]
@@ -128,7 +128,7 @@ def test_another_password_counts_at_once_and_the_old_one_no_more(client, site):
 
 
 def test_no_more_are_remembered_than_there_is_room_for(site, monkeypatch):
-    monkeypatch.setattr(basic, "_REMEMBERED_MAX", 1)
+    monkeypatch.setattr(basic, "_CACHE_MAX", 1)
     names = ("one", "two")
     for name in names:
         add_user(site.database, name, "integration")
@@ -346,7 +346,7 @@ def test_what_is_sent_by_who_may_not_is_neither_looked_at_nor_written_down(clien
 
 
 def test_while_it_is_paused_nothing_is_taken_and_nothing_lost(client, site):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         session.query(Site).one().kormitel_paused = 1
     body = {"persons": [{"data": {"id": BADGE, "name": "Vera"}}]}
     for answer in (client.post(FLAT_BACK_SYNC, json=body), client.get(FLAT_SYNC)):
@@ -356,7 +356,7 @@ def test_while_it_is_paused_nothing_is_taken_and_nothing_lost(client, site):
         assert "paused" in last_exchange(site.database).error
     with site.database.snapshot() as session:
         assert service.list_objects(session, None) == []
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         session.query(Site).one().kormitel_paused = None
     assert client.post(FLAT_BACK_SYNC, json=body).json()["applied"] == 1
 
@@ -375,8 +375,8 @@ def test_what_fails_here_is_told_and_leaves_nothing(
         done(*arguments, **more)
         raise fault
 
-    done = back_sync.service.apply
-    monkeypatch.setattr(back_sync.service, "apply", apply)
+    done = back_sync.service.apply_items
+    monkeypatch.setattr(back_sync.service, "apply_items", apply)
     quiet = TestClient(client.app, raise_server_exceptions=False)
     body = {"persons": [{"data": {"id": BADGE, "name": "Vera"}}]}
     answer = quiet.post(BACK_SYNC, json=body, auth=AUTH)

@@ -14,7 +14,7 @@ from kalitka_hub.accounts import api_tokens, users
 from kalitka_hub.server import health
 from kalitka_hub.server.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_sim.patience import PATIENCE_S
 
 LOGS = "/api/v1/token-reader/access-logs"
@@ -150,7 +150,7 @@ def figure(app, name):
 @ON_SQLITE
 @pytest.mark.parametrize(("gone", "cut"), [(False, 0), (True, 1)])
 def test_a_long_answer_counts_while_it_is_under_way_and_if_it_is_cut(site, gone, cut):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         set_tokens(session, (TokenSetting(f"{i:08}", ("9_1",)) for i in range(2000)))
     app = site.client.app
     scope = {"type": "http", "method": "POST", "path": SYNC, "query_string": b""}
@@ -200,7 +200,7 @@ def test_figures_name_no_reader_and_no_code(site):
 
 @ON_SQLITE
 def test_another_computer_needs_an_api_token(database, clock):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         password = "correct horse battery"
         users.add_user(session, users.NewUser(name="ann", role="viewer", password=password))
         _, token = api_tokens.add_token(session, "ann", "prometheus")
@@ -282,7 +282,7 @@ def broken(database):
 def test_a_database_that_does_not_answer_is_told_in_time(site, monkeypatch):
     monkeypatch.setattr(health, "SECONDS", 0.05)
     answered = threading.Event()
-    monkeypatch.setattr(health, "fault_of", lambda _database: answered.wait(PATIENCE_S))
+    monkeypatch.setattr(health, "database_problem", lambda _database: answered.wait(PATIENCE_S))
     answer = site.client.get("/healthz")
     answered.set()
     assert answer.status_code == 503

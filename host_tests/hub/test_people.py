@@ -8,10 +8,10 @@ from kalitka.access.timezone import Zone
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import grants, local_time, people, reader_groups, schedules
 from kalitka_hub.site.grants import GrantSetting
-from kalitka_hub.site.people import Holding, PersonGroupSetting, PersonSetting
+from kalitka_hub.site.people import PersonGroupSetting, PersonSetting, TokenAssignment
 from kalitka_hub.site.reader_groups import ReaderGroupSetting
 from kalitka_hub.site.schedules import HolidaySetting, ScheduleSetting, WindowSetting
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import Audit, PersonGroup, Schedule
 
 BERLIN = Zone("CET-1CEST,M3.5.0,M10.5.0/3")
@@ -20,7 +20,7 @@ ALWAYS = ScheduleSetting(name="Always", windows=[WindowSetting()])
 
 @pytest.fixture
 def session(database):
-    with changing(database, "olga") as session:
+    with write_transaction(database, "olga") as session:
         people.add_group(session, PersonGroupSetting(name="Kitchen"))
         schedules.add_schedule(session, ALWAYS)
         yield session
@@ -33,7 +33,9 @@ def audited(session) -> list[tuple]:
 
 def test_a_person_is_found_as_written_and_each_change_is_audited(session):
     anna = people.add_person(session, PersonSetting(name=" Anna ", groups=["Kitchen"]))
-    people.give_tokens(session, [Holding("FF", anna), Holding("0A", anna, "spare")])
+    people.assign_tokens(
+        session, [TokenAssignment("FF", anna), TokenAssignment("0A", anna, "spare")]
+    )
     view = people.find_person(session, anna)
     assert (view.name, view.groups, view.tokens) == ("Anna", ["Kitchen"], ["0A", "FF"])
     setting = PersonSetting(name="Anna", note="cook", groups=["Kitchen"])
@@ -213,7 +215,7 @@ def test_what_cannot_be_written_is_refused_at_the_border(wrong):
 )
 def test_local_times_are_minutes_and_come_back(text, minutes, back):
     assert local_time.minutes_of(text, BERLIN) == minutes
-    written = local_time.text_of(minutes[0], BERLIN)
+    written = local_time.local_text(minutes[0], BERLIN)
     assert written == back
     assert local_time.minutes_of(written, BERLIN) == minutes[:1]
 

@@ -223,7 +223,7 @@ def framed(database):
     async def count(request: Request) -> int:
         return sum([len(part) async for part in request.stream()])
 
-    @router.post("/large", dependencies=[Depends(bounded_body.at_most(3 << 20))])
+    @router.post("/large", dependencies=[Depends(bounded_body.allow_body_size(3 << 20))])
     async def large(request: Request) -> int:
         return sum([len(part) async for part in request.stream()])
 

@@ -10,13 +10,13 @@ from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site import rule_compiler, site_zone
 from kalitka_hub.site.grants import GrantSetting, add_grant, change_grant, remove_grant
 from kalitka_hub.site.people import (
-    Holding,
     PersonGroupSetting,
     PersonSetting,
+    TokenAssignment,
     add_group,
     add_person,
+    assign_tokens,
     change_person,
-    give_tokens,
     remove_person,
 )
 from kalitka_hub.site.reader_groups import (
@@ -24,7 +24,7 @@ from kalitka_hub.site.reader_groups import (
     add_reader_group,
     change_reader_group,
 )
-from kalitka_hub.site.rule_compiler import keep_horizon, recompute, recompute_all
+from kalitka_hub.site.rule_compiler import recompute, recompute_all, refresh_horizon
 from kalitka_hub.site.schedules import (
     HolidaySetting,
     HoursSetting,
@@ -36,7 +36,7 @@ from kalitka_hub.site.schedules import (
     change_schedule,
     remove_holiday,
 )
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import Token, TokenRule
 
 DAY = WindowSetting(start="08:00", end="18:00", days="1111100")
@@ -48,16 +48,16 @@ class Kitchen:
 
     def __init__(self, database) -> None:
         self.database = database
-        with self.changing() as session:
+        with self.write_transaction() as session:
             add_group(session, PersonGroupSetting(name="Kitchen"))
             add_schedule(session, ScheduleSetting(name="Day shift", windows=[DAY]))
             setting = GrantSetting(people="Kitchen", readers="GATE-1", schedule="Day shift")
             self.grant = add_grant(session, setting)
             self.anna = add_person(session, PersonSetting(name="Anna", groups=["Kitchen"]))
-            give_tokens(session, [Holding("A1", self.anna)])
+            assign_tokens(session, [TokenAssignment("A1", self.anna)])
 
-    def changing(self):
-        return changing(self.database, "test")
+    def write_transaction(self):
+        return write_transaction(self.database, "test")
 
     def told(self, code: str = "A1") -> set[str]:
         wanted = select(TokenRule.text).join(Token, Token.id == TokenRule.token_id)
@@ -81,30 +81,30 @@ def test_a_person_may_pass_where_the_group_may(kitchen, site):
 
 
 def test_a_change_of_each_kind_is_told(kitchen):
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         night = WindowSetting(start="22:00", end="06:00")
         change_schedule(session, "Day shift", ScheduleSetting(name="Night", windows=[night]))
     assert kitchen.told() == {"3_1320_360_1111111"}
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         change_grant(
             session,
             kitchen.grant,
             GrantSetting(people="Kitchen", readers="*", schedule="Night", last="2026-12-31T23:59"),
         )
     assert kitchen.told() == {f"7_1320_360_1111111_0_{minute('2027-01-01') - 1}"}
-    with kitchen.changing() as session:
-        give_tokens(session, [Holding("A1", kitchen.anna, blocked=True)])
+    with kitchen.write_transaction() as session:
+        assign_tokens(session, [TokenAssignment("A1", kitchen.anna, blocked=True)])
     assert kitchen.told() == set()
-    with kitchen.changing() as session:
-        give_tokens(session, [Holding("A1", kitchen.anna)])
+    with kitchen.write_transaction() as session:
+        assign_tokens(session, [TokenAssignment("A1", kitchen.anna)])
     assert len(kitchen.told()) == 1
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         change_person(session, kitchen.anna, PersonSetting(name="Anna"))
     assert kitchen.told() == set()
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         change_person(session, kitchen.anna, PersonSetting(name="Anna", groups=["Kitchen"]))
     assert len(kitchen.told()) == 1
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         remove_grant(session, kitchen.grant)
     assert kitchen.told() == set()
 
@@ -112,7 +112,7 @@ def test_a_change_of_each_kind_is_told(kitchen):
 def test_whoever_is_removed_takes_the_tokens_along(kitchen, site):
     site.clock.minute += 5
     minute_before = site.ask("0").partition("%")[0]
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         remove_person(session, kitchen.anna)
     assert site.ask(minute_before).partition("%")[2] == "A1%\n"
     assert kitchen.told() == set()
@@ -124,23 +124,23 @@ def test_rules_by_hand_and_by_grants_are_told_together(kitchen, site):
 
 
 def test_a_holiday_is_in_the_rules_as_soon_as_it_is_set_and_gone_when_it_is_removed(kitchen):
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         holiday = add_holiday(session, HolidaySetting(date="2026-11-26"))
     begin = minute("2026-11-26")
     before = f"7_480_1080_1111100_0_{begin - 1}"
     after = f"7_480_1080_1111100_{begin + 1440}_68374079"
     assert kitchen.told() == {before, after}
     short = [HoursSetting(start="10:00", end="12:00")]
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         change_holiday(session, holiday, HolidaySetting(date="2026-11-26", hours=short))
     assert kitchen.told() == {before, after, f"7_600_720_0001000_{begin}_{begin + 1439}"}
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         remove_holiday(session, holiday)
     assert kitchen.told() == {WORK}
 
 
 def test_a_holiday_of_the_schedule_comes_before_one_of_all(kitchen):
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         add_holiday(session, HolidaySetting(date="2026-11-26"))
         all_day = [HoursSetting(start="00:00", end="24:00")]
         add_holiday(
@@ -151,20 +151,20 @@ def test_a_holiday_of_the_schedule_comes_before_one_of_all(kitchen):
 
 
 def test_a_far_holiday_comes_into_the_rules_with_the_days(kitchen, clock):
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         add_holiday(session, HolidaySetting(date="2027-01-06"))
     assert kitchen.told() == {WORK}
-    assert keep_horizon(kitchen.database) == 0
-    assert keep_horizon(kitchen.database) is None
+    assert refresh_horizon(kitchen.database) == 0
+    assert refresh_horizon(kitchen.database) is None
     clock.minute += 1440
-    assert keep_horizon(kitchen.database) == 1
+    assert refresh_horizon(kitchen.database) == 1
     assert len(kitchen.told()) == 2
 
 
 def test_what_changes_nothing_stamps_nothing(kitchen, clock):
     before = kitchen.stamps()
     clock.minute += 5
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         assert recompute_all(session) == 0
         add_holiday(session, HolidaySetting(date="2026-11-28"))  # a Saturday
         add_group(session, PersonGroupSetting(name="Office"))
@@ -175,7 +175,7 @@ def test_what_changes_nothing_stamps_nothing(kitchen, clock):
 
 
 def test_readers_that_come_into_a_group_have_its_rules_by_a_full_sync(kitchen, site, clock):
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         add_reader_group(session, ReaderGroupSetting(name="Gates", readers=["GATE-1"]))
         change_grant(
             session,
@@ -185,7 +185,7 @@ def test_readers_that_come_into_a_group_have_its_rules_by_a_full_sync(kitchen, s
     clock.minute += 5
     said = site.ask("0", "GATE-2").partition("%")[0]
     clock.minute += 5
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         setting = ReaderGroupSetting(name="Gates", readers=["GATE-1", "GATE-2"])
         change_reader_group(session, "Gates", setting)
     assert site.ask(said, "GATE-2").startswith("0%")
@@ -195,7 +195,7 @@ def test_readers_that_come_into_a_group_have_its_rules_by_a_full_sync(kitchen, s
 
 def test_the_rules_of_a_code_stay_within_what_a_reader_holds(kitchen, caplog):
     first = date(2026, 11, 23)
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         windows = [
             WindowSetting(start=f"{hour:02}:00", end=f"{hour:02}:30") for hour in range(6, 18)
         ]
@@ -205,7 +205,7 @@ def test_the_rules_of_a_code_stay_within_what_a_reader_holds(kitchen, caplog):
                 session, HolidaySetting(date=(first + timedelta(days=7 * week)).isoformat())
             )
     texts = kitchen.told()
-    size = sum(rule_compiler._size_of(text) for text in texts)
+    size = sum(rule_compiler._rule_size(text) for text in texts)
     assert 540 < size <= 720
     # The nearest is in the rules; those that are not are told of.
     assert any(text.endswith(f"_{minute('2026-11-23') - 1}") for text in texts)
@@ -221,14 +221,14 @@ def _of_forty_windows(name: str, hour: int) -> ScheduleSetting:
 
 
 def test_more_than_a_reader_holds_is_refused_unless_it_is_at_different_readers(kitchen):
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         add_schedule(session, _of_forty_windows("One", 8))
         add_schedule(session, _of_forty_windows("Two", 9))
         add_grant(session, GrantSetting(people="Kitchen", readers="GATE-1", schedule="One"))
         add_grant(session, GrantSetting(people="Kitchen", readers="GATE-2", schedule="Two"))
     assert len(kitchen.told()) == 81
     refused = pytest.raises(InvalidRequest, match="A1 has more rules than a reader holds")
-    with refused, kitchen.changing() as session:
+    with refused, kitchen.write_transaction() as session:
         add_grant(session, GrantSetting(people="Kitchen", readers="*", schedule="One"))
         add_grant(session, GrantSetting(people="Kitchen", readers="*", schedule="Two"))
     assert len(kitchen.told()) == 81
@@ -237,7 +237,7 @@ def test_more_than_a_reader_holds_is_refused_unless_it_is_at_different_readers(k
 @ON_SQLITE
 def test_what_is_too_much_since_a_reader_came_into_a_group_can_be_taken_away(kitchen):
     names = ("One", "Two")
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         for hour, name in enumerate(names, 8):
             add_reader_group(session, ReaderGroupSetting(name=name))
             add_schedule(session, _of_forty_windows(name, hour))
@@ -248,20 +248,20 @@ def test_what_is_too_much_since_a_reader_came_into_a_group_can_be_taken_away(kit
         night = WindowSetting(start="22:00", end="06:00")
         add_schedule(session, ScheduleSetting(name="Night", windows=[night]))
     more = GrantSetting(people="Kitchen", readers="GATE-1", schedule="Night")
-    with pytest.raises(InvalidRequest, match="more rules"), kitchen.changing() as session:
+    with pytest.raises(InvalidRequest, match="more rules"), kitchen.write_transaction() as session:
         add_grant(session, more)
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         remove_grant(session, kitchen.grant)
     assert len(kitchen.told()) == 80
     assert WORK not in kitchen.told()
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         change_schedule(session, "One", ScheduleSetting(name="One", windows=[]))
     assert len(kitchen.told()) == 40
 
 
 @ON_SQLITE
 def test_in_bulk_it_is_the_same_as_one_by_one(kitchen):
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         for n in range(5):
             add_group(session, PersonGroupSetting(name=f"G{n}"))
             window = WindowSetting(start=f"{n + 6:02}:00", end="20:00")
@@ -278,11 +278,11 @@ def test_in_bulk_it_is_the_same_as_one_by_one(kitchen):
             )
             for n in range(64)
         ]
-        holdings = [Holding(f"{n:08X}", ids[n % 64]) for n in range(2000)]
-        assert give_tokens(session, holdings) == 2000
+        holdings = [TokenAssignment(f"{n:08X}", ids[n % 64]) for n in range(2000)]
+        assert assign_tokens(session, holdings) == 2000
     bulk = _everything(kitchen.database)
     assert len(bulk) > 5000
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         # Every seventh: there are 64 kinds of people, one after the other.
         some = session.scalars(select(Token.id)).all()[::7]
         session.execute(delete(TokenRule).where(TokenRule.token_id.in_(some)))
@@ -292,10 +292,10 @@ def test_in_bulk_it_is_the_same_as_one_by_one(kitchen):
 
 
 def test_a_run_over_all_tokens_reads_them_in_few_statements(kitchen):
-    with kitchen.changing() as session:
-        give_tokens(session, [Holding(f"{n:08X}", kitchen.anna) for n in range(2000)])
+    with kitchen.write_transaction() as session:
+        assign_tokens(session, [TokenAssignment(f"{n:08X}", kitchen.anna) for n in range(2000)])
     statements: list[str] = []
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         connection = session.connection()
         event.listen(connection, "before_cursor_execute", lambda *args: statements.append(args[2]))
         assert recompute_all(session) == 0
@@ -303,7 +303,7 @@ def test_a_run_over_all_tokens_reads_them_in_few_statements(kitchen):
 
 
 def test_times_are_those_of_the_site(kitchen):
-    with kitchen.changing() as session:
+    with kitchen.write_transaction() as session:
         assert site_zone.set_zone(session, "Europe/Moscow")
         add_holiday(session, HolidaySetting(date="2026-11-26"))
     begin = minute("2026-11-26") - 180

@@ -4,6 +4,6 @@
 readers, `kormitel` the exchange with the canteen system, and `web` the HTTP parts that these APIs
 share. `accounts`, `rest`, `tables` (CSV) and `cli` serve the operators, and `server` is the server
 process. From Python, `store.database.open_database` opens or creates a database, and
-`with store.changes.changing(database) as session:` is the only way to write to it, with
+`with store.changes.write_transaction(database) as session:` is the only way to write to it, with
 `site.site_secret.set_secret`, `site.readers.add_reader` and `site.tokens.set_tokens`.
 """

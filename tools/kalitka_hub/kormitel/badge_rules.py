@@ -18,7 +18,7 @@ from kalitka.table.codes import CODE_MAX, check
 from kalitka.table.rule_sets import RULE_SET_MAX
 from kalitka_hub.kormitel.fields import CHILD, FREE, NO, PAID, is_date
 from kalitka_hub.site.local_time import minutes_of_local
-from kalitka_hub.site.schedule_rules import FOREVER, Span, local_day, united
+from kalitka_hub.site.schedule_rules import FOREVER, Span, local_day, merge_spans
 
 PRESENT = ("ARRIVED", "STARTED", "JOINED")  # statuses of who is there, and eats
 
@@ -44,31 +44,31 @@ class Meal(NamedTuple):
     night: bool = False
 
 
-class Texts(NamedTuple):
-    """The rule texts of a token, and of how many windows there was no room for them as yet."""
+class RuleTexts(NamedTuple):
+    """The rules of a token. omitted: the number of later windows that did not fit yet."""
 
-    told: tuple[str, ...]
-    left: int
+    texts: tuple[str, ...]
+    omitted: int
 
 
-def canonical(text: str) -> str:
+def canonical_code(text: str) -> str:
     """Return what counts of a code as it is printed or scanned: its letters and digits (ASCII)."""
     return _OTHER.sub("", text)
 
 
-def codes_of(key: str, fields: Fields) -> tuple[str, ...]:
+def badge_codes(key: str, fields: Fields) -> tuple[str, ...]:
     """Return the token codes of a badge, the canonical one first; none if that is too long.
 
     It is that of the last known `qr`, else that of the id. A reader compares bytes, so the others
     are how it may be printed: a uuid with dashes, a `qr` with what does not count.
     """
     printed = str(fields.get("qr") or "").strip()
-    code = canonical(printed) or canonical(key)
+    code = canonical_code(printed) or canonical_code(key)
     if not 0 < len(code) <= CODE_MAX:
         return ()
     match = _UUID.fullmatch(code)
     others = ["-".join(match.groups())] if match else []
-    if canonical(printed) and _is_code(printed):
+    if canonical_code(printed) and _is_code(printed):
         others.append(printed)
     return tuple(dict.fromkeys((code, *others)))
 
@@ -80,7 +80,7 @@ def _is_code(text: str) -> bool:
         return False
 
 
-def name_of(key: str, fields: Fields) -> str:
+def badge_name(key: str, fields: Fields) -> str:
     """Return what people call a badge: its name, else the names of its owner, else its id."""
     parts = (fields.get("first_name"), fields.get("last_name"))
     names = (fields.get("name"), " ".join(str(part) for part in parts if part))
@@ -88,7 +88,7 @@ def name_of(key: str, fields: Fields) -> str:
     return next(filter(None, printable), key)
 
 
-def why_never(fields: Fields) -> str | None:
+def never_fed_reason(fields: Fields) -> str | None:
     """Return why a badge has no rules whatever its arrivals, in words; None if they decide."""
     if fields.get("is_blocked"):
         return "the badge is blocked"
@@ -100,7 +100,7 @@ def why_never(fields: Fields) -> str | None:
     return None
 
 
-def why_not(arrival: Fields, *, paid: bool) -> str | None:
+def not_counted_reason(arrival: Fields, *, paid: bool) -> str | None:
     """Return why an arrival opens nothing, in words; None if it does, in its time.
 
     paid: it is a paid arrival, whose status is looked at only if it has one.
@@ -114,18 +114,20 @@ def why_not(arrival: Fields, *, paid: bool) -> str | None:
     return "it ends before it begins" if last < first else None
 
 
-def windows_of(
+def fed_windows(
     fields: Fields, arrivals: Iterable[Fields], paid_arrivals: Iterable[Fields], zone: Zone
 ) -> list[Span]:
     """Return when a badge is fed, in order; what overlaps or meets is merged."""
-    if why_never(fields):
+    if never_fed_reason(fields):
         return []
     paid = fields.get("feed") == PAID
     counted = paid_arrivals if paid else arrivals
-    return united([span_of(one, zone) for one in counted if why_not(one, paid=paid) is None])
+    return merge_spans(
+        [arrival_span(one, zone) for one in counted if not_counted_reason(one, paid=paid) is None]
+    )
 
 
-def span_of(arrival: Fields, zone: Zone) -> Span:
+def arrival_span(arrival: Fields, zone: Zone) -> Span:
     """Return the time of an arrival that has both dates, cut to 1970 to 2099."""
     first, last = _days(arrival)
     if first is None or last is None:
@@ -133,33 +135,33 @@ def span_of(arrival: Fields, zone: Zone) -> Span:
     return Span(_begin(first, zone.text), min(_begin(last + 1, zone.text) - 1, FOREVER))
 
 
-def texts_of(
+def rule_texts(
     windows: Sequence[Span], feed: str | None, meals: Sequence[Meal], now: int, zone: Zone
-) -> Texts:
+) -> RuleTexts:
     """Return the rules of windows: all day without meals, else at the hours of the meals.
 
-    windows: as `windows_of` returns them. now: any minute of today, since 1970 UTC. What was over
+    windows: as `fed_windows` returns them. now: any minute of today, since 1970 UTC. What was over
     before today is left out. A reader holds RULE_SET_MAX bytes of one code: the nearest windows
     come first, and those that do not fit come in as others are over.
     """
     hours = [f"{meal.start}_{meal.end}_1111111" for meal in meals_for(meals, feed)]
     if meals and not hours:
-        return Texts((), 0)
+        return RuleTexts((), 0)
     today_at = _today_at(now, zone)
-    told: list[str] = []
+    found: list[str] = []
     room = RULE_SET_MAX
     coming = [window for window in windows if window.last >= today_at]
     for done, (first, last) in enumerate(coming):
         texts = [f"7_{of_meal}_{first}_{last}" for of_meal in hours] or [f"1_{first}_{last}"]
         room -= sum(len(packing.pack(text.encode())) for text in dict.fromkeys(texts))
         if room < 0:
-            return Texts(tuple(told), len(coming) - done)
-        told += dict.fromkeys(texts)
-    return Texts(tuple(told), 0)
+            return RuleTexts(tuple(found), len(coming) - done)
+        found += dict.fromkeys(texts)
+    return RuleTexts(tuple(found), 0)
 
 
-def over_of(texts: Iterable[str], now: int, zone: Zone) -> list[str]:
-    """Return those of these texts, as `texts_of` returns them, that were over before today."""
+def expired_texts(texts: Iterable[str], now: int, zone: Zone) -> list[str]:
+    """Return the rules, of those that `rule_texts` makes, that expired before today."""
     today_at = _today_at(now, zone)
     return [text for text in texts if int(text.rpartition("_")[2]) < today_at]
 

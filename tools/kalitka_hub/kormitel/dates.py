@@ -17,7 +17,7 @@ _FORM = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?)(Z|[+ -]\d\d:
 
 
 def micros_of(text: str) -> int:
-    """Return the microseconds since 1970 UTC of a date. Raises Refused."""
+    """Return the microseconds since 1970 UTC of a date. Raises InvalidRequest."""
     match = _FORM.fullmatch(text)
     try:
         if match is None:
@@ -32,7 +32,7 @@ def micros_of(text: str) -> int:
     return (time - _EPOCH) // _MICRO
 
 
-def text_of(micros: int) -> str:
+def utc_text(micros: int) -> str:
     """Return microseconds since 1970 UTC as `2026-11-21T18:56:42.123456Z`."""
     time = _EPOCH + micros * _MICRO
     return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}".rjust(27, "0")

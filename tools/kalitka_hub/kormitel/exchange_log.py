@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.kormitel.client_clock import DateAsked
-from kalitka_hub.kormitel.dates import SECOND, text_of
+from kalitka_hub.kormitel.dates import SECOND, utc_text
 from kalitka_hub.kormitel.documents import Shape
-from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.kormitel_models import KormitelExchange
 from kalitka_hub.store.models import Site
 
@@ -38,7 +38,7 @@ class Paused(InvalidRequest):
         self.seconds = 15 * 60
 
 
-class Outcome(NamedTuple):
+class ExchangeOutcome(NamedTuple):
     """What became of an exchange. counts: of objects or items, by kind or by what became of them.
 
     size: bytes of the body. took: microseconds. error: a sentence, None if nothing went wrong.
@@ -89,9 +89,9 @@ def begin(
 ) -> int:
     """Write down that an exchange has begun, and return its number; see models.KormitelExchange.
 
-    at: microseconds, None for now. The session comes from `changes.changing`.
+    at: microseconds, None for now. Requires a session from `write_transaction`.
     """
-    now = change_of(session).micros
+    now = change_context(session).micros
     exchange = KormitelExchange(
         at=now if at is None else at,
         user=user,
@@ -108,9 +108,9 @@ def begin(
     return exchange.id
 
 
-def finish(session: Session, number: int, outcome: Outcome) -> None:
-    """Write down what became of an exchange. The session comes from `changes.changing`."""
-    change_of(session)
+def finish(session: Session, number: int, outcome: ExchangeOutcome) -> None:
+    """Write down what became of an exchange. Requires a session from `write_transaction`."""
+    change_context(session)
     exchange = session.get(KormitelExchange, number)
     if exchange is None:
         return  # it lasted longer than it is kept
@@ -121,11 +121,11 @@ def finish(session: Session, number: int, outcome: Outcome) -> None:
     session.flush()
 
 
-def note(
+def record(
     session: Session,
     user: str,
     way: Way,
-    outcome: Outcome,
+    outcome: ExchangeOutcome,
     *,
     shape: Shape | None = None,
     from_date: int | None = None,
@@ -162,11 +162,11 @@ def list_exchanges(
 def _view_of(exchange: KormitelExchange) -> ExchangeView:
     return ExchangeView(
         id=exchange.id,
-        at=text_of(exchange.at),
+        at=utc_text(exchange.at),
         user=exchange.user,
         way=exchange.way,  # type: ignore[arg-type]
         shape=exchange.shape,  # type: ignore[arg-type]
-        from_date=None if exchange.from_date is None else text_of(exchange.from_date),
+        from_date=None if exchange.from_date is None else utc_text(exchange.from_date),
         counts=exchange.counts,
         bytes=exchange.bytes,
         seconds=None if exchange.took is None else exchange.took / SECOND,

@@ -53,7 +53,7 @@ from kalitka_hub.kormitel import exchange_log, wire
 from kalitka_hub.kormitel.client_clock import AHEAD_MAX, LOOKED_BACK, lower_bound
 from kalitka_hub.kormitel.dates import SECOND
 from kalitka_hub.kormitel.documents import Shape
-from kalitka_hub.kormitel.exchange_log import Outcome
+from kalitka_hub.kormitel.exchange_log import ExchangeOutcome
 from kalitka_hub.kormitel.fields import (
     ARRIVALS,
     BADGES,
@@ -63,7 +63,7 @@ from kalitka_hub.kormitel.fields import (
     PERSONS,
     wire_id,
 )
-from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.models import Site
@@ -95,7 +95,7 @@ _IS_THERE = and_(KormitelObject.born.is_not(None), KormitelObject.died.is_(None)
 
 
 @dataclass(frozen=True)
-class Asked:
+class SyncQuery:
     """A request. from_date: microseconds, None for everything. whole: for another hub.
 
     With `whole` objects have Kormitel's own fields too, which its client must not be told.
@@ -113,7 +113,7 @@ class _View(NamedTuple):
     session: Session
     lower: int
     whole: bool
-    again: frozenset[int] = frozenset()
+    left_out_before: frozenset[int] = frozenset()
     seen: tuple[int, ...] = ()
 
     @property
@@ -121,14 +121,14 @@ class _View(NamedTuple):
         return self.lower == _EVERYTHING
 
     @property
-    def told_flat(self) -> ColumnElement[bool]:
+    def is_sent_flat(self) -> ColumnElement[bool]:
         return _WAS_THERE if self.whole else and_(_WAS_THERE, KormitelObject.held.is_(None))
 
 
-class Answer:
+class SyncAnswer:
     """An answer under way: its `parts`, in order, and then `close`, however it ended."""
 
-    def __init__(self, database: Database, asked: Asked) -> None:
+    def __init__(self, database: Database, asked: SyncQuery) -> None:
         """Begin it. Raises exchange_log.Paused."""
         self._database = database
         self._asked = asked
@@ -141,7 +141,7 @@ class Answer:
             session = stack.enter_context(database.snapshot())
             # Before the lock is taken, or all connections might be of those who wait for it.
             session.connection()
-            with changing(database, asked.user) as writing:
+            with write_transaction(database, asked.user) as writing:
                 exchange_log.check_not_paused(writing)
                 at = _raise_answered(writing)
                 # With its first statement the snapshot begins.
@@ -166,13 +166,13 @@ class Answer:
         if not self._is_whole and self._error is None:
             self._error = f"broken off after {self._size} bytes"
         took = (time.perf_counter_ns() - self._begun) // 1000
-        outcome = Outcome(dict(self._counts), self._size, took, self._error)
+        outcome = ExchangeOutcome(dict(self._counts), self._size, took, self._error)
         try:
-            with changing(self._database, self._asked.user) as session:
+            with write_transaction(self._database, self._asked.user) as session:
                 exchange_log.finish(session, self._number, outcome)
         except OperationalError as fault:
             # It was answered all the same: nothing but the log depends on this.
-            logs.fault(_LOG, "an exchange was not written down", fault)
+            logs.handled_error(_LOG, "an exchange was not written down", fault)
 
     def _parts(self) -> Generator[bytes, None, None]:
         shaped = _flat if self._asked.shape == "flat" else _grouped
@@ -194,19 +194,19 @@ class Answer:
 
 def _raise_answered(writing: Session) -> int:
     site = writing.scalars(select(Site)).one()
-    site.kormitel_answered = at = max(change_of(writing).micros, site.kormitel_answered or 0)
+    site.kormitel_answered = at = max(change_context(writing).micros, site.kormitel_answered or 0)
     return at
 
 
-def _view_of(session: Session, writing: Session, asked: Asked, at: int) -> _View:
+def _view_of(session: Session, writing: Session, asked: SyncQuery, at: int) -> _View:
     if asked.from_date is None:
         return _View(session, _EVERYTHING, asked.whole)
     before = exchange_log.dates_asked(writing, asked.user, LOOKED_BACK)
     lower = lower_bound(asked.from_date, at, before)
-    again = exchange_log.left_out_since(writing, asked.user, lower)
+    left_out = exchange_log.left_out_since(writing, asked.user, lower)
     until = max(lower, asked.from_date) + _OVERLAP
     seen = exchange_log.answered_between(writing, asked.user, lower, until, asked.from_date)
-    return _View(session, lower, asked.whole, frozenset(again), tuple(seen))
+    return _View(session, lower, asked.whole, frozenset(left_out), tuple(seen))
 
 
 # The flat shape
@@ -217,14 +217,14 @@ def _flat(view: _View, whole: bool, counts: Counter[str]) -> Iterator[str]:
     for kind in _kinds(view, KINDS):
         yield f"{opening}{_json(kind)}:"
         yield from _list(
-            wire.flat(kind, row.key, row.fields, alive, whole=whole)
-            for row, alive in _told(view, kind, counts)
+            wire.flat_object(kind, row.key, row.fields, alive, whole=whole)
+            for row, alive in _flat_rows(view, kind, counts)
         )
         opening = ","
     yield "}"
 
 
-def _told(view: _View, kind: str, counts: Counter[str]) -> Iterator[tuple[Row, bool]]:
+def _flat_rows(view: _View, kind: str, counts: Counter[str]) -> Iterator[tuple[Row, bool]]:
     """Yield what is told of a kind, and whether it is there as the client is to see it."""
     for row in _counted(_changed(view, kind), kind, counts):
         yield row, row.died is None
@@ -240,7 +240,7 @@ def _still_there(view: _View) -> Iterator[Row]:
         KormitelObject.kind == ENGAGEMENTS,
         KormitelObject.changed >= view.lower,
         KormitelObject.direction.is_not(None),
-        view.told_flat,
+        view.is_sent_flat,
     )
     is_later = KormitelObject.held.is_not(None)
     if not view.is_everything:
@@ -253,13 +253,13 @@ def _changed(view: _View, kind: str) -> Iterator[Row]:
     changed = KormitelObject.changed >= view.lower
     if kind == DIRECTIONS and not (view.whole or view.is_everything):
         changed = and_(or_(changed, _was_left_out(view)), not_(_is_left_out(view)))
-    yield from _rows(view, kind, changed, view.told_flat)
+    yield from _rows(view, kind, changed, view.is_sent_flat)
     if kind in _REFERRED:
-        yield from _going_along(view, kind, view.told_flat)
+        yield from _referred_unchanged(view, kind, view.is_sent_flat)
 
 
 def _was_left_out(view: _View) -> ColumnElement[bool]:
-    return and_(KormitelObject.id.in_(view.again), KormitelObject.died.is_not(None))
+    return and_(KormitelObject.id.in_(view.left_out_before), KormitelObject.died.is_not(None))
 
 
 def _is_left_out(view: _View) -> ColumnElement[bool]:
@@ -272,7 +272,7 @@ def _left_out(view: _View) -> list[int]:
         return []
     wanted = select(KormitelObject.id).where(
         KormitelObject.kind == DIRECTIONS,
-        view.told_flat,
+        view.is_sent_flat,
         _is_left_out(view),
         or_(KormitelObject.changed >= view.lower, _was_left_out(view)),
     )
@@ -298,7 +298,7 @@ def _grouped(view: _View, whole: bool, counts: Counter[str]) -> Iterator[str]:
 
 
 def _objects(kind: str, rows: Iterable[Row], whole: bool) -> Iterator[str]:
-    return _list(wire.grouped(kind, row.key, row.fields, whole=whole) for row in rows)
+    return _list(wire.grouped_object(kind, row.key, row.fields, whole=whole) for row in rows)
 
 
 def _inserted(view: _View, kind: str) -> Iterator[Row]:
@@ -312,7 +312,7 @@ def _updated(view: _View, kind: str) -> Iterator[Row]:
     rows = _rows(view, kind, KormitelObject.changed >= view.lower, and_(_IS_THERE, maybe))
     yield from (row for row in rows if _was_there_at(row, view.lower))
     if kind == BADGES:
-        yield from _going_along(view, kind, _IS_THERE)
+        yield from _referred_unchanged(view, kind, _IS_THERE)
 
 
 def _gone(view: _View, kind: str) -> Iterator[Row]:
@@ -354,7 +354,7 @@ def _kinds(view: _View, first: tuple[str, ...]) -> list[str]:
     return [*first, *others]
 
 
-def _going_along(view: _View, kind: str, told_here: ColumnElement[bool]) -> Iterator[Row]:
+def _referred_unchanged(view: _View, kind: str, is_sent: ColumnElement[bool]) -> Iterator[Row]:
     # What did not change, of those that refer to it and did. The scanners see arrivals with their
     # badges alone; and the client cannot save what refers to something that it was not told, as
     # it may be until it is known by how much its clock is ahead.
@@ -367,9 +367,9 @@ def _going_along(view: _View, kind: str, told_here: ColumnElement[bool]) -> Iter
         KormitelObject.kind == by_kind,
         KormitelObject.changed >= view.lower,
         key.is_not(None),
-        told_here,
+        is_sent,
     )
-    wanted = and_(told_here, KormitelObject.key.in_(referred.correlate(None)))
+    wanted = and_(is_sent, KormitelObject.key.in_(referred.correlate(None)))
     if kind == DIRECTIONS:
         # Of the deletion of one `_is_left_out` decides.
         wanted = and_(wanted, _IS_THERE)

@@ -35,10 +35,11 @@ from kalitka_hub.kormitel import back_sync, bodies
 from kalitka_hub.kormitel.dates import micros_of
 from kalitka_hub.kormitel.documents import Shape
 from kalitka_hub.kormitel.exchange_log import Paused, Way
-from kalitka_hub.kormitel.export import Answer, Asked
+from kalitka_hub.kormitel.export import SyncAnswer, SyncQuery
 from kalitka_hub.reader_api.state import HubState
 from kalitka_hub.web import docs
 from kalitka_hub.web.bounded_body import BoundedBody
+from kalitka_hub.web.error_body import ErrorBody
 from kalitka_hub.web.plain_errors import RETRY_SECONDS
 from kalitka_hub.web.snapshot_response import SnapshotResponse
 
@@ -49,7 +50,7 @@ BODY_MAX = 32 << 20  # bytes of what is posted
 _ZIPPED_MIN = 1000  # bytes of an answer
 _ZIPPED_LEVEL = 4  # of 9, the slowest: it is done between answers to readers
 _ANSWERING = CapacityLimiter(4)
-_TAKING = CapacityLimiter(1)  # each is in memory, and has the site's lock for most of its time
+_RECEIVING = CapacityLimiter(1)  # each is in memory, and has the site's lock for most of its time
 _BASIC = "Basic"
 _UNKNOWN_LOGIN = {"WWW-Authenticate": 'Basic realm="kalitka"'}
 _LOG = logging.getLogger(__name__)
@@ -78,14 +79,14 @@ def create_api(state: HubState) -> FastAPI:
         redirect_slashes=False,
         exception_handlers={
             HTTPException: _http_error,
-            NoCredentials: _unknown,
-            WrongLogin: _unknown,
-            TooManyAttempts: _later,
-            Paused: _later,
-            InvalidRequest: _refused,
+            NoCredentials: _unauthorized,
+            WrongLogin: _unauthorized,
+            TooManyAttempts: _retry_later,
+            Paused: _retry_later,
+            InvalidRequest: _invalid_request,
             OperationalError: _database_error,
             ClientDisconnect: _disconnected,
-            Exception: _fault,
+            Exception: _internal_error,
         },
     )
     api.state.hub = state
@@ -129,7 +130,7 @@ class _Basic(SecurityBase):
         """Return the user's name. Raises 403 for one who may not exchange."""
         logins: BasicLogins = request.app.state.logins
         address = request.client.host if request.client else "unknown"
-        user = await logins.user_of(request.headers.get("authorization"), address)
+        user = await logins.authenticate(request.headers.get("authorization"), address)
         if user.role != INTEGRATION:
             raise HTTPException(
                 403, f"this takes a user of the role {INTEGRATION}, and {user.name} is {user.role}"
@@ -139,15 +140,15 @@ class _Basic(SecurityBase):
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": bodies.Fault, "description": "What was sent is wrong, and why."},
-    401: {"model": bodies.Fault, "description": "The name or the password is wrong."},
-    403: {"model": bodies.Fault, "description": "The user is not one of another system."},
-    429: {"model": bodies.Fault, "description": "Too many failed attempts: wait."},
-    503: {"model": bodies.Fault, "description": "Paused, or busy: ask again later."},
+    400: {"model": ErrorBody, "description": "What was sent is wrong, and why."},
+    401: {"model": ErrorBody, "description": "The name or the password is wrong."},
+    403: {"model": ErrorBody, "description": "The user is not one of another system."},
+    429: {"model": ErrorBody, "description": "Too many failed attempts: wait."},
+    503: {"model": ErrorBody, "description": "Paused, or busy: ask again later."},
 }
-_TAKING_ERRORS: dict[int | str, dict[str, Any]] = {
-    408: {"model": bodies.Fault, "description": "The body did not arrive in time."},
-    413: {"model": bodies.Fault, "description": f"The body is longer than {BODY_MAX} bytes."},
+_RECEIVING_ERRORS: dict[int | str, dict[str, Any]] = {
+    408: {"model": ErrorBody, "description": "The body did not arrive in time."},
+    413: {"model": ErrorBody, "description": f"The body is longer than {BODY_MAX} bytes."},
     **_ERRORS,
 }
 _POSTED = {
@@ -190,13 +191,13 @@ Fields = Annotated[
 ]
 
 
-def _answered(model: type, example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+def _sync_responses(model: type, example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     content = {"application/json": {"example": example}}
-    told = {"model": model, "description": "What changed.", "content": content}
-    return {200: told, **_ERRORS}
+    response = {"model": model, "description": "What changed.", "content": content}
+    return {200: response, **_ERRORS}
 
 
-@_router.get(SYNC, responses=_answered(bodies.GroupedAnswer, bodies.GROUPED_ANSWER))
+@_router.get(SYNC, responses=_sync_responses(bodies.GroupedAnswer, bodies.GROUPED_ANSWER))
 async def sync(
     request: Request, user: User, from_date: FromDate = None, fields: Fields = None
 ) -> Response:
@@ -204,7 +205,7 @@ async def sync(
     return await _answer(request, user, "grouped", from_date, fields)
 
 
-@_router.get(PREFIX + SYNC, responses=_answered(bodies.FlatAnswer, bodies.FLAT_ANSWER))
+@_router.get(PREFIX + SYNC, responses=_sync_responses(bodies.FlatAnswer, bodies.FLAT_ANSWER))
 async def flat_sync(
     request: Request, user: User, from_date: FromDate = None, fields: Fields = None
 ) -> Response:
@@ -212,17 +213,19 @@ async def flat_sync(
     return await _answer(request, user, "flat", from_date, fields)
 
 
-@_router.post(BACK_SYNC, responses=_TAKING_ERRORS, openapi_extra=_POSTED)
-@_router.post(PREFIX + BACK_SYNC, responses=_TAKING_ERRORS, openapi_extra=_POSTED)
-async def take(request: Request, user: User) -> bodies.Taken:
+@_router.post(BACK_SYNC, name="take", responses=_RECEIVING_ERRORS, openapi_extra=_POSTED)
+@_router.post(PREFIX + BACK_SYNC, name="take", responses=_RECEIVING_ERRORS, openapi_extra=_POSTED)
+async def receive_changes(request: Request, user: User) -> bodies.Taken:
     """Take changes, all of them at once. What cannot be applied is set aside, and no error."""
     state: HubState = request.app.state.hub
     try:
         body = await request.body()
     except HTTPException as fault:
-        await _noted(state, user, "back-sync", str(fault.detail))
+        await _record_failure(state, user, "back-sync", str(fault.detail))
         raise
-    counts = await to_thread.run_sync(back_sync.take, state.database, user, body, limiter=_TAKING)
+    counts = await to_thread.run_sync(
+        back_sync.receive, state.database, user, body, limiter=_RECEIVING
+    )
     return bodies.Taken(**counts._asdict())
 
 
@@ -231,10 +234,10 @@ async def _answer(
 ) -> Response:
     state: HubState = request.app.state.hub
     try:
-        asked = _asked(user, shape, from_date, fields)
-        answer = await to_thread.run_sync(Answer, state.database, asked, limiter=_ANSWERING)
+        asked = _parse_query(user, shape, from_date, fields)
+        answer = await to_thread.run_sync(SyncAnswer, state.database, asked, limiter=_ANSWERING)
     except InvalidRequest as fault:
-        await _noted(state, user, "sync", str(fault))
+        await _record_failure(state, user, "sync", str(fault))
         raise
     response = SnapshotResponse(answer.parts, answer.close, state.answer_seconds)
     response.headers["content-type"] = "application/json"
@@ -242,23 +245,25 @@ async def _answer(
     return response
 
 
-def _asked(user: str, shape: Shape, from_date: str | None, fields: str | None) -> Asked:
+def _parse_query(user: str, shape: Shape, from_date: str | None, fields: str | None) -> SyncQuery:
     if fields not in (None, "all"):
         raise InvalidRequest("fields: send `all`, or leave it out")
     since = None if from_date is None else micros_of(from_date)
-    return Asked(user, shape, since, fields == "all")
+    return SyncQuery(user, shape, since, fields == "all")
 
 
-async def _noted(state: HubState, user: str, way: Way, error: str) -> None:
-    await run_in_threadpool(back_sync.note_failure, state.database, user, way, error)
+async def _record_failure(state: HubState, user: str, way: Way, error: str) -> None:
+    await run_in_threadpool(back_sync.record_failure, state.database, user, way, error)
 
 
 def _docs(request: Request) -> HTMLResponse:
-    page = docs.page_of(request.app.openapi(), "")
+    page = docs.render_page(request.app.openapi(), "")
     return HTMLResponse(page, headers={"Content-Security-Policy": docs.POLICY})
 
 
-def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _error_response(
+    status: int, text: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     return JSONResponse({"error": text}, status, headers=headers)
 
 
@@ -269,35 +274,37 @@ async def _http_error(request: Request, fault: Exception) -> JSONResponse:
         text = f"there is no such path: {PREFIX}/docs shows them all"
     elif fault.status_code == 405:
         text = f"{request.method} is not for this path: {PREFIX}/docs shows what is"
-    return _error(fault.status_code, str(text), fault.headers)
+    return _error_response(fault.status_code, str(text), fault.headers)
 
 
-async def _unknown(_request: Request, fault: Exception) -> JSONResponse:
-    return _error(401, str(fault), _UNKNOWN_LOGIN)
+async def _unauthorized(_request: Request, fault: Exception) -> JSONResponse:
+    return _error_response(401, str(fault), _UNKNOWN_LOGIN)
 
 
-async def _later(_request: Request, fault: Exception) -> JSONResponse:
+async def _retry_later(_request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, TooManyAttempts | Paused)
     status = 503 if isinstance(fault, Paused) else 429
-    return _error(status, str(fault), {"Retry-After": str(fault.seconds)})
+    return _error_response(status, str(fault), {"Retry-After": str(fault.seconds)})
 
 
-async def _refused(_request: Request, fault: Exception) -> JSONResponse:
-    return _error(400, str(fault))
+async def _invalid_request(_request: Request, fault: Exception) -> JSONResponse:
+    return _error_response(400, str(fault))
 
 
 async def _database_error(_request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, OperationalError)
-    logs.fault(_LOG, "the database failed", fault)
+    logs.handled_error(_LOG, "the database failed", fault)
     text = "the database is busy or unavailable: ask again later"
-    return _error(503, text, {"Retry-After": str(RETRY_SECONDS)})
+    return _error_response(503, text, {"Retry-After": str(RETRY_SECONDS)})
 
 
 async def _disconnected(_request: Request, _fault: Exception) -> JSONResponse:
     # Nobody is there to read it.
-    return _error(400, "the request was cut off")
+    return _error_response(400, "the request was cut off")
 
 
-async def _fault(_request: Request, _fault: Exception) -> JSONResponse:
+async def _internal_error(_request: Request, _fault: Exception) -> JSONResponse:
     # The server logs it.
-    return _error(500, "the hub failed at this, and its log says how: nothing was changed")
+    return _error_response(
+        500, "the hub failed at this, and its log says how: nothing was changed"
+    )

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import service
-from kalitka_hub.kormitel.dates import text_of
+from kalitka_hub.kormitel.dates import utc_text
 from kalitka_hub.kormitel.fields import (
     ARRIVALS,
     BADGES,
@@ -40,16 +40,16 @@ from kalitka_hub.kormitel.fields import (
     TRANSPORTS,
     Feed,
     Status,
-    checked,
+    check_fields,
     is_date,
-    key_of,
+    object_key,
     wire_id,
 )
-from kalitka_hub.kormitel.service import Known
-from kalitka_hub.kormitel.state import same
-from kalitka_hub.site.inputs import Written, setting_of
+from kalitka_hub.kormitel.service import StoredObject
+from kalitka_hub.kormitel.state import same_json
+from kalitka_hub.site.inputs import InputModel, parse_input
 from kalitka_hub.site.resources import Resource
-from kalitka_hub.store.bulk import in_batches, one_of
+from kalitka_hub.store.bulk import in_batches, in_values
 from kalitka_hub.store.kormitel_models import KormitelObject
 
 # Fields that are yes or no, and those that are whole numbers.
@@ -61,13 +61,13 @@ _ANY_BADGE = "0"
 _NO_TRANSPORT = "UNDEFINED"
 
 
-class _Kept(str):
+class _StoredValue(str):
     """A value that is there though no operator may write it."""
 
 
 def _one_of(allowed: tuple[str, ...]) -> WrapValidator:
     def check(value: object, handler: ValidatorFunctionWrapHandler) -> str:
-        if isinstance(value, _Kept):
+        if isinstance(value, _StoredValue):
             return value
         text = handler(value)
         if text not in allowed:
@@ -77,12 +77,12 @@ def _one_of(allowed: tuple[str, ...]) -> WrapValidator:
     return WrapValidator(check)
 
 
-def _told(allowed: tuple[str, ...]) -> WithJsonSchema:
+def _enum_schema(allowed: tuple[str, ...]) -> WithJsonSchema:
     # Of what is written: what is read may be another.
     return WithJsonSchema({"type": "string", "enum": list(allowed)}, mode="validation")
 
 
-def _either(value: object, handler: ValidatorFunctionWrapHandler) -> int | str:
+def _text_or_number(value: object, handler: ValidatorFunctionWrapHandler) -> int | str:
     # One sentence, where pydantic has one for each of the two.
     try:
         return handler(value)
@@ -99,20 +99,20 @@ def _checked_date(text: str) -> str:
 
 
 def _checked_reference(given: int | str) -> int | str:
-    return wire_id(key_of(given))
+    return wire_id(object_key(given))
 
 
 Text = Annotated[str, Field(max_length=TEXT_MAX)]
-TextOrNumber = Annotated[StrictInt | Text, WrapValidator(_either)]
+TextOrNumber = Annotated[StrictInt | Text, WrapValidator(_text_or_number)]
 Date = Annotated[str, AfterValidator(_checked_date), Field(json_schema_extra={"format": "date"})]
 Reference = Annotated[TextOrNumber, AfterValidator(_checked_reference)]
-ObjectId = Annotated[str, AfterValidator(key_of)]
-Gender = Annotated[str, _one_of(GENDERS), _told(GENDERS)]
-Transport = Annotated[str, _one_of(TRANSPORTS), _told(TRANSPORTS)]
-DirectionType = Annotated[str, _one_of(DIRECTION_TYPES), _told(DIRECTION_TYPES)]
+ObjectId = Annotated[str, AfterValidator(object_key)]
+Gender = Annotated[str, _one_of(GENDERS), _enum_schema(GENDERS)]
+Transport = Annotated[str, _one_of(TRANSPORTS), _enum_schema(TRANSPORTS)]
+DirectionType = Annotated[str, _one_of(DIRECTION_TYPES), _enum_schema(DIRECTION_TYPES)]
 
 
-class ObjectSetting(Written):
+class ObjectSetting(InputModel):
     """What one is to be. id: None of a new one gets a uuid; it never changes.
 
     other: the fields besides those here, Kormitel's own; None: they stay as they are.
@@ -124,14 +124,14 @@ class ObjectSetting(Written):
 
     @model_validator(mode="after")
     def _fit(self) -> "ObjectSetting":
-        checked(self.kind, {name: getattr(self, name) for name in _known(type(self))})
-        for name in checked(self.kind, self.other or {}):
-            if name in _RESERVED or name in _known(type(self)):
+        check_fields(self.kind, {name: getattr(self, name) for name in _field_names(type(self))})
+        for name in check_fields(self.kind, self.other or {}):
+            if name in _RESERVED or name in _field_names(type(self)):
                 raise InvalidRequest(f"other: {name} has a place of its own: write it there")
         return self
 
 
-class _Seen(BaseModel):
+class _StoredInfo(BaseModel):
     # created, changed: UTC, as in the exchange. by: whose the last change was. held: why today's
     # client is not told of it, None if it is.
     id: str
@@ -165,7 +165,7 @@ class BadgeSetting(ObjectSetting):
     kitchen: TextOrNumber | None = None
 
 
-class BadgeView(_Seen, BadgeSetting):
+class BadgeView(_StoredInfo, BadgeSetting):
     """A badge, and since when it is known and was changed (UTC), by whom, and why it is held."""
 
 
@@ -184,7 +184,7 @@ class ArrivalSetting(ObjectSetting):
     departure_transport: Transport | None = _NO_TRANSPORT
 
 
-class ArrivalView(_Seen, ArrivalSetting):
+class ArrivalView(_StoredInfo, ArrivalSetting):
     """An arrival, since when it is known and was changed (UTC), by whom, and why it is held."""
 
 
@@ -200,7 +200,7 @@ class EngagementSetting(ObjectSetting):
     direction: Reference | None = None
 
 
-class EngagementView(_Seen, EngagementSetting):
+class EngagementView(_StoredInfo, EngagementSetting):
     """An engagement, since when it is known and was changed (UTC), by whom, why it is held."""
 
 
@@ -222,7 +222,7 @@ class KormitelPersonSetting(ObjectSetting):
     vegan: StrictBool | None = None
 
 
-class KormitelPersonView(_Seen, KormitelPersonSetting):
+class KormitelPersonView(_StoredInfo, KormitelPersonSetting):
     """A person of Kormitel, since when known and changed (UTC), by whom, and why held back."""
 
 
@@ -236,34 +236,34 @@ class DirectionSetting(ObjectSetting):
     type: DirectionType | None = None
 
 
-class DirectionView(_Seen, DirectionSetting):
+class DirectionView(_StoredInfo, DirectionSetting):
     """A direction, since when it is known and was changed (UTC), by whom, and why it is held."""
 
 
-def write_all(session: Session, kind: str, settings: Iterable[ObjectSetting]) -> int:
+def write_objects(session: Session, kind: str, settings: Iterable[ObjectSetting]) -> int:
     """Make objects of a kind exactly these, also those that there are; return how many changed."""
     changed = 0
     for batch in in_batches(settings):
         given = {setting.id: setting for setting in batch if setting.id is not None}
-        there = find_all(session, kind, given, deleted=None)
+        there = find_objects(session, kind, given, deleted=None)
         fields = {
-            key: _differing(there[key].fields if key in there else {}, setting)
+            key: _changed_fields(there[key].fields if key in there else {}, setting)
             for key, setting in given.items()
         }
-        changed += service.put_all(session, kind, fields)
+        changed += service.put_objects(session, kind, fields)
         for setting in batch:
             if setting.id is None:
-                service.put(session, kind, None, _differing({}, setting), new=True)
+                service.put_object(session, kind, None, _changed_fields({}, setting), new=True)
                 changed += 1
     return changed
 
 
-def find_all(
+def find_objects(
     session: Session, kind: str, keys: Iterable[str], *, deleted: bool | None = False
-) -> dict[str, Known]:
+) -> dict[str, StoredObject]:
     """Return those of these objects of a kind that there are, by key; see `list_objects`."""
     wanted = list(keys)
-    mine = one_of(session, KormitelObject.key, wanted)
+    mine = in_values(session, KormitelObject.key, wanted)
     found = service.list_objects(session, kind, "", len(wanted), deleted=deleted, where=[mine])
     return {known.key: known for known in found}
 
@@ -271,46 +271,48 @@ def find_all(
 def checked_fields(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return some fields of an object of any kind, as an operator gives them, in their one form.
 
-    Raises Refused for what an operator may not write.
+    Raises InvalidRequest for what an operator may not write.
     """
     resource = KORMITEL.get(kind)
     if resource is None:
         for name in _RESERVED:
             if name in given:
                 raise InvalidRequest(f"{name} is no field: leave it out")
-        return checked(kind, given)
+        return check_fields(kind, given)
     # What a whole one needs may be left out here.
     needed = {"badge": _ANY_BADGE} if kind == ARRIVALS else {}
     setting = _setting(resource, needed | dict(given))
-    known = {name: getattr(setting, name) for name in _known(resource.setting) if name in given}
-    return checked(kind, (setting.other or {}) | known)
+    known = {
+        name: getattr(setting, name) for name in _field_names(resource.setting) if name in given
+    }
+    return check_fields(kind, (setting.other or {}) | known)
 
 
 def add_object(session: Session, kind: str, key: str | None, given: Mapping[str, Any]) -> str:
     """Add an object of any kind with these fields; return its key. None: a new uuid.
 
-    Raises Refused for what an operator may not write, and for one that there is.
+    Raises InvalidRequest for what an operator may not write, and for one that there is.
     """
     resource = KORMITEL.get(kind)
     if resource is None:
-        return service.put(session, kind, key, checked_fields(kind, given), new=True)
+        return service.put_object(session, kind, key, checked_fields(kind, given), new=True)
     return resource.add(session, _setting(resource, given, key))
 
 
-def view_of(known: Known) -> Any:
+def view_of(known: StoredObject) -> Any:
     """Return what is shown of an object of a kind that is known here."""
     view = KORMITEL[known.kind].view
-    named = _known(view)
+    named = _field_names(view)
     fields = {name: known.fields.get(name) for name in named}
     for name in _ENUMERATED:
         if fields.get(name) is not None:
-            fields[name] = _Kept(fields[name])
+            fields[name] = _StoredValue(fields[name])
     return view.model_construct(
         **fields,
         id=known.key,
         other={name: value for name, value in known.fields.items() if name not in named},
-        created=text_of(known.created),
-        changed=text_of(known.changed),
+        created=utc_text(known.created),
+        changed=utc_text(known.changed),
         by=known.by,
         held=known.held,
     )
@@ -336,7 +338,7 @@ def list_badges(
     if blocked is not None:
         is_blocked = fields["is_blocked"].as_boolean()
         conditions.append(is_blocked if blocked else or_(is_blocked.is_(None), ~is_blocked))
-    return _listed(session, BADGES, after, limit, *conditions)
+    return _list_views(session, BADGES, after, limit, *conditions)
 
 
 def list_arrivals(
@@ -353,41 +355,41 @@ def list_arrivals(
     """
     conditions: list[ColumnElement[bool]] = []
     if badge is not None:
-        conditions.append(KormitelObject.badge == key_of(badge))
+        conditions.append(KormitelObject.badge == object_key(badge))
     if status is not None:
         conditions.append(KormitelObject.fields["status"].as_string() == status)
-    return _listed(session, ARRIVALS, after, limit, *conditions)
+    return _list_views(session, ARRIVALS, after, limit, *conditions)
 
 
 def _setting(resource: Resource, given: Mapping[str, Any], key: str | None = None) -> Any:
-    named = _known(resource.setting)
+    named = _field_names(resource.setting)
     known = {name: value for name, value in given.items() if name in named}
     other = {name: value for name, value in given.items() if name not in named}
-    return setting_of(resource.setting, id=key, other=other, **known)
+    return parse_input(resource.setting, id=key, other=other, **known)
 
 
-def _listed(
+def _list_views(
     session: Session, kind: str, after: str, limit: int, *where: ColumnElement[bool]
 ) -> list[Any]:
     found = service.list_objects(session, kind, after, limit, where=where)
     return [view_of(known) for known in found]
 
 
-def _known(model: type[BaseModel]) -> list[str]:
+def _field_names(model: type[BaseModel]) -> list[str]:
     """Return the names of the fields of an object that a setting or view of it has."""
-    return [name for name in model.model_fields if name not in _SEEN]
+    return [name for name in model.model_fields if name not in _NOT_FIELDS]
 
 
-def _differing(was: Mapping[str, Any], setting: ObjectSetting) -> dict[str, Any]:
+def _changed_fields(was: Mapping[str, Any], setting: ObjectSetting) -> dict[str, Any]:
     """Return what a whole setting changes of the fields that an object has."""
-    known = _known(type(setting))
+    known = _field_names(type(setting))
     values = {name: getattr(setting, name) for name in known}
     if setting.other is not None:
         values |= dict.fromkeys(name for name in was if name not in known) | setting.other
     return {
         name: value
-        for name, value in checked(setting.kind, values).items()
-        if not same(was.get(name), value)
+        for name, value in check_fields(setting.kind, values).items()
+        if not same_json(was.get(name), value)
     }
 
 
@@ -402,12 +404,14 @@ def _resource(
 
     def add(session: Session, given: Any) -> str:
         # One that was deleted comes back, with nothing that it had.
-        was = find_all(session, kind, filter(None, [given.id]), deleted=True)
+        was = find_objects(session, kind, filter(None, [given.id]), deleted=True)
         fields = was[given.id].fields if given.id in was else {}
-        return service.put(session, kind, given.id, _differing(fields, given), new=True)
+        return service.put_object(
+            session, kind, given.id, _changed_fields(fields, given), new=True
+        )
 
-    def known(session: Session, key: str) -> Known:
-        found = service.find(session, kind, key)
+    def known(session: Session, key: str) -> StoredObject:
+        found = service.find_object(session, kind, key)
         if found.deleted:
             raise NotFound(f"{found.key} in {kind} was deleted: add it again")
         return found
@@ -416,19 +420,19 @@ def _resource(
         found = known(session, key)
         if given.id not in (None, found.key):
             raise InvalidRequest(f"an id stays as it is: send {found.key}, or leave it out")
-        fields = _differing(found.fields, given)
+        fields = _changed_fields(found.fields, given)
         if fields:
-            service.put(session, kind, key, fields)
+            service.put_object(session, kind, key, fields)
         return bool(fields)
 
     def remove(session: Session, key: str) -> None:
-        service.remove(session, kind, key)
+        service.remove_object(session, kind, key)
 
     def find(session: Session, key: str) -> Any:
         return view_of(known(session, key))
 
     def list_all(session: Session, after: str = "", limit: int = 100) -> list[Any]:
-        return _listed(session, kind, after, limit)
+        return _list_views(session, kind, after, limit)
 
     return Resource(
         name=kind,
@@ -445,7 +449,7 @@ def _resource(
     )
 
 
-_SEEN = (*_BESIDE, *_Seen.model_fields)
+_NOT_FIELDS = (*_BESIDE, *_StoredInfo.model_fields)
 _ENUMERATED = ("gender", "arrival_transport", "departure_transport", "type")
 _ALL = (
     _resource(BadgeSetting, BadgeView, "badge", list_badges, ("name", "blocked")),

@@ -12,21 +12,21 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.kormitel.dates import text_of
-from kalitka_hub.kormitel.documents import Item, item_of
+from kalitka_hub.kormitel.dates import utc_text
+from kalitka_hub.kormitel.documents import Item, parse_item
 from kalitka_hub.store import audit
-from kalitka_hub.store.bulk import one_of
-from kalitka_hub.store.changes import who_of
-from kalitka_hub.store.kormitel_models import KormitelSetAside
+from kalitka_hub.store.bulk import in_values
+from kalitka_hub.store.changes import change_author
+from kalitka_hub.store.kormitel_models import KormitelQuarantined
 
 KIND = "kormitel set aside"  # in the audit
 THE_HUB = "the hub: what it waited for came"
-StateOfOne = Literal["open", "applied", "dismissed"]
-STATES: tuple[StateOfOne, ...] = get_args(StateOfOne)
+QuarantineState = Literal["open", "applied", "dismissed"]
+STATES: tuple[QuarantineState, ...] = get_args(QuarantineState)
 _FLAT, _CHANGED = "flat", "changed"
 
 
-class Left(NamedTuple):
+class Rejected(NamedTuple):
     """An item that was not applied. waits: what it waits for to be known, as kind/key."""
 
     item: Item
@@ -44,25 +44,25 @@ class SetAsideView(BaseModel):
     verb: str
     item: Any
     reason: str
-    state: StateOfOne
+    state: QuarantineState
     settled: str | None
     settled_by: str | None
 
 
-def store(session: Session, left: Iterable[Left], by: str, at: int) -> int:
+def store_rejected(session: Session, rejected: Iterable[Rejected], by: str, at: int) -> int:
     """Set items aside; return how many of them are new. at: microseconds."""
-    by_digest = {one.item.digest: one for one in left}
+    by_digest = {one.item.digest: one for one in rejected}
     known = set(
         session.scalars(
-            select(KormitelSetAside.sha256).where(
-                one_of(session, KormitelSetAside.sha256, by_digest)
+            select(KormitelQuarantined.sha256).where(
+                in_values(session, KormitelQuarantined.sha256, by_digest)
             )
         )
     )
     for digest, one in by_digest.items():
         if digest not in known:
             session.add(
-                KormitelSetAside(
+                KormitelQuarantined(
                     at=at,
                     by=by,
                     kind=one.item.kind,
@@ -77,22 +77,22 @@ def store(session: Session, left: Iterable[Left], by: str, at: int) -> int:
     return len(by_digest.keys() - known)
 
 
-def waiting_for(session: Session, known: Collection[str]) -> list[KormitelSetAside]:
+def waiting_for(session: Session, known: Collection[str]) -> list[KormitelQuarantined]:
     """Return the open ones that wait for these, kind/key, in the order in which they came."""
-    wanted = select(KormitelSetAside).where(
-        KormitelSetAside.state == "open", one_of(session, KormitelSetAside.waits, known)
+    wanted = select(KormitelQuarantined).where(
+        KormitelQuarantined.state == "open", in_values(session, KormitelQuarantined.waits, known)
     )
-    return list(session.scalars(wanted.order_by(KormitelSetAside.id))) if known else []
+    return list(session.scalars(wanted.order_by(KormitelQuarantined.id))) if known else []
 
 
-def settle(row: KormitelSetAside, state: StateOfOne, who: str, at: int) -> None:
+def resolve(row: KormitelQuarantined, state: QuarantineState, who: str, at: int) -> None:
     """Close one. at: microseconds."""
     row.state, row.settled, row.settled_by, row.waits = state, at, who, None
 
 
-def find_one(session: Session, number: int) -> KormitelSetAside:
+def find_item(session: Session, number: int) -> KormitelQuarantined:
     """Return one, settled or not. Raises NotFound."""
-    row = session.get(KormitelSetAside, number)
+    row = session.get(KormitelQuarantined, number)
     if row is None:
         raise NotFound(
             f"nothing with the number {number} was set aside: `kalitka hub kormitel aside list` "
@@ -101,9 +101,9 @@ def find_one(session: Session, number: int) -> KormitelSetAside:
     return row
 
 
-def open_one(session: Session, number: int) -> KormitelSetAside:
-    """Return an open one. Raises NotFound, and Refused if it is settled."""
-    row = find_one(session, number)
+def find_open_item(session: Session, number: int) -> KormitelQuarantined:
+    """Return an open one. Raises NotFound, and InvalidRequest if it is settled."""
+    row = find_item(session, number)
     if row.state != "open":
         raise InvalidRequest(
             f"number {number} is {row.state} already: there is nothing left to do"
@@ -112,54 +112,54 @@ def open_one(session: Session, number: int) -> KormitelSetAside:
 
 
 def dismiss(session: Session, number: int, at: int) -> None:
-    """Put one away for good. The same one sent again stays so. Raises NotFound, Refused."""
-    row = open_one(session, number)
-    settle(row, "dismissed", who_of(session), at)
+    """Put one away for good. The same one sent again stays so. Raises NotFound, InvalidRequest."""
+    row = find_open_item(session, number)
+    resolve(row, "dismissed", change_author(session), at)
     audit.record(session, "dismiss", KIND, str(number), {"reason": row.reason}, None)
 
 
-def list_set_aside(
+def list_items(
     session: Session,
     after: int | None = None,
     limit: int = 100,
     *,
-    state: StateOfOne | None = "open",
+    state: QuarantineState | None = "open",
 ) -> list[SetAsideView]:
     """Return what was set aside, newest first, those before the number `after`.
 
     state: only those; None: all.
     """
-    wanted = select(KormitelSetAside).order_by(KormitelSetAside.id.desc()).limit(limit)
+    wanted = select(KormitelQuarantined).order_by(KormitelQuarantined.id.desc()).limit(limit)
     if after is not None:
-        wanted = wanted.where(KormitelSetAside.id < after)
+        wanted = wanted.where(KormitelQuarantined.id < after)
     if state is not None:
-        wanted = wanted.where(KormitelSetAside.state == state)
+        wanted = wanted.where(KormitelQuarantined.state == state)
     return [view_of(row) for row in session.scalars(wanted)]
 
 
 def count_open(session: Session) -> int:
     """Return how many there are that nobody has settled."""
-    wanted = select(func.count()).where(KormitelSetAside.state == "open")
+    wanted = select(func.count()).where(KormitelQuarantined.state == "open")
     return session.execute(wanted).scalar_one()
 
 
-def view_of(row: KormitelSetAside) -> SetAsideView:
+def view_of(row: KormitelQuarantined) -> SetAsideView:
     """Return what is shown of one."""
     verb, sent = row.item
     return SetAsideView(
         id=row.id,
-        at=text_of(row.at),
+        at=utc_text(row.at),
         by=row.by,
         group=row.kind,
         verb=_CHANGED if verb == _FLAT else verb,
         item=sent,
         reason=row.reason,
         state=row.state,  # type: ignore[arg-type]
-        settled=None if row.settled is None else text_of(row.settled),
+        settled=None if row.settled is None else utc_text(row.settled),
         settled_by=row.settled_by,
     )
 
 
-def read_again(row: KormitelSetAside, edits: Mapping[str, Any] | None = None) -> Item:
+def parse_again(row: KormitelQuarantined, edits: Mapping[str, Any] | None = None) -> Item:
     """Return the item, with these edits of its fields or its id."""
-    return item_of(row.kind, row.item, **(edits or {}))
+    return parse_item(row.kind, row.item, **(edits or {}))

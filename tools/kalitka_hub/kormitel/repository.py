@@ -1,10 +1,10 @@
 """Objects in the database, hundreds at a time, and which of them are held back.
 
-What may be told of an object depends on what it refers to. So whoever saves objects has those
-looked at again that refer to them (`look_again`), and the directions that engagements no longer
-refer to (`drop_directions`). An object that is released is stamped: it was not told before. Of an
-engagement that is held back each client may know another of its older states: while it is held
-back, no direction that any of them had is told to be deleted.
+Whether an object may be sent depends on what it refers to. So after a save the objects that refer
+to it are rechecked (`recheck_dependents`), and so are the directions that engagements no longer
+refer to (`record_dropped_directions`). An object that is released is stamped, since it was not
+sent before. Each client may know a different older state of a withheld engagement: while it is
+held back, no direction of any of these states is reported as deleted.
 """
 
 from collections import defaultdict
@@ -15,14 +15,14 @@ from sqlalchemy import ColumnElement, Row, and_, null, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.kormitel import wire
-from kalitka_hub.kormitel.fields import BADGES, DIRECTIONS, ENGAGEMENTS, PERSONS, reference
-from kalitka_hub.kormitel.state import Source, State, writes_of, written_in
-from kalitka_hub.store.bulk import in_batches, insert_rows, one_of, update_rows
-from kalitka_hub.store.kormitel_models import KormitelObject, KormitelToldDirection
+from kalitka_hub.kormitel.fields import BADGES, DIRECTIONS, ENGAGEMENTS, PERSONS, reference_key
+from kalitka_hub.kormitel.state import Source, State, stored_writes, writes_by_field
+from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
+from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSentDirection
 
 # What each kind that others refer to is called in their fields.
-_REFERRED = {BADGES: "badge", PERSONS: "person", DIRECTIONS: "direction"}
-_PLAIN = (
+_REFERENCE_FIELDS = {BADGES: "badge", PERSONS: "person", DIRECTIONS: "direction"}
+_PLAIN_COLUMNS = (
     *("created", "born", "died", "lives", "changed", "by", "held", "told_direction", "dropped"),
     "taken",
 )
@@ -32,14 +32,14 @@ _STATE = select(
     KormitelObject.key,
     KormitelObject.fields,
     KormitelObject.writes,
-    *(getattr(KormitelObject, name) for name in _PLAIN),
+    *(getattr(KormitelObject, name) for name in _PLAIN_COLUMNS),
 )
 
 
 def load(session: Session, kind: str, keys: Collection[str]) -> dict[str, State]:
     """Return those of these objects of a kind that are known, by key."""
     found = _states(
-        session, KormitelObject.kind == kind, one_of(session, KormitelObject.key, keys)
+        session, KormitelObject.kind == kind, in_values(session, KormitelObject.key, keys)
     )
     return {state.key: state for state in found}
 
@@ -50,7 +50,7 @@ def known_keys(session: Session, kind: str, keys: Collection[str]) -> set[str]:
     return {
         key
         for batch in in_batches(keys)
-        for key in session.scalars(wanted.where(one_of(session, KormitelObject.key, batch)))
+        for key in session.scalars(wanted.where(in_values(session, KormitelObject.key, batch)))
     }
 
 
@@ -62,32 +62,32 @@ def save(session: Session, states: Collection[State]) -> None:
     update_rows(session, KormitelObject, known)
 
 
-def hold_back(
+def update_holds(
     session: Session, states: Collection[State], source: Source
 ) -> dict[str, int | None]:
-    """Say of objects of one kind why they are held back, or that they no longer are.
+    """Set why objects of one kind are held back, or that they no longer are.
 
-    Returns, for `drop_directions`, the directions of which it matters.
+    Returns the directions to pass to `record_dropped_directions`.
     """
     if not states:
         return {}
-    missing = _Missing(session, states)
-    freed = _Freed(session, states)
+    missing = _References(session, states)
+    freed = _DroppedDirections(session, states)
     for state in states:
         was_held = state.held is not None
-        state.held = wire.fault_of(state.kind, state.key, state.fields, state.alive, missing)
+        state.held = wire.why_held(state.kind, state.key, state.fields, state.alive, missing)
         if state.kind == DIRECTIONS and not state.alive and state.held is None:
             state.held = missing.reason_to_stay(state)
         if was_held and state.held is None:
             state.changed = max(source.at, state.changed)
         if state.kind == ENGAGEMENTS:
-            freed.look_at(state, was_held)
+            freed.add(state, was_held)
     return freed.directions()
 
 
-def look_again(session: Session, kind: str, keys: Iterable[str], source: Source) -> None:
-    """See which of those that refer to these objects of a kind are held back now."""
-    name = _REFERRED.get(kind)
+def recheck_dependents(session: Session, kind: str, keys: Iterable[str], source: Source) -> None:
+    """Update the holds of the objects that refer to these objects of a kind."""
+    name = _REFERENCE_FIELDS.get(kind)
     if name is None:
         return
     column = getattr(KormitelObject, name)
@@ -95,45 +95,47 @@ def look_again(session: Session, kind: str, keys: Iterable[str], source: Source)
     of_kind = KormitelObject.kind != BADGES
     for batch in in_batches(keys):
         ids = session.scalars(
-            select(KormitelObject.id).where(of_kind, one_of(session, column, batch))
+            select(KormitelObject.id).where(of_kind, in_values(session, column, batch))
         ).all()
-        _hold_anew(session, ids, source)
+        _recheck(session, ids, source)
 
 
-def drop_directions(session: Session, dropped: Mapping[str, int | None], source: Source) -> None:
-    """Note when engagements ceased to refer to these directions; None: see only what waits."""
+def record_dropped_directions(
+    session: Session, dropped: Mapping[str, int | None], source: Source
+) -> None:
+    """Record when directions lost their last engagement; None: only update the hold."""
     for batch in in_batches(dropped):
         states = [*load(session, DIRECTIONS, batch).values()]
         for state in states:
             state.dropped = max(state.dropped or 0, dropped[state.key] or 0) or None
-        hold_back(session, states, source)
+        update_holds(session, states, source)
         save(session, states)
 
 
 def reference_state(state: State) -> tuple[bool, ...]:
-    """Return what matters to those that refer to an object: if it changes, look again."""
+    """Return the part of an object that its dependents depend on: if it changes, recheck them."""
     return state.born is not None, state.held is None, state.alive or state.kind != DIRECTIONS
 
 
-def _hold_anew(session: Session, ids: Collection[int], source: Source) -> None:
+def _recheck(session: Session, ids: Collection[int], source: Source) -> None:
     for batch in in_batches(ids):
         by_kind: dict[str, list[State]] = {}
-        for state in _states(session, one_of(session, KormitelObject.id, batch)):
+        for state in _states(session, in_values(session, KormitelObject.id, batch)):
             by_kind.setdefault(state.kind, []).append(state)
         for states in by_kind.values():
             before = [state.held for state in states]
-            dropped = hold_back(session, states, source)
+            dropped = update_holds(session, states, source)
             differ = [
                 state for state, held in zip(states, before, strict=True) if state.held != held
             ]
             save(session, differ)
-            drop_directions(session, dropped, source)
+            record_dropped_directions(session, dropped, source)
 
 
 def _states(session: Session, *conditions: ColumnElement[bool]) -> Iterator[State]:
     for row in session.execute(_STATE.where(*conditions)):
-        written = written_in(row.writes)
-        plain = {name: getattr(row, name) for name in _PLAIN}
+        written = writes_by_field(row.writes)
+        plain = {name: getattr(row, name) for name in _PLAIN_COLUMNS}
         yield State(
             row.kind,
             row.key,
@@ -150,69 +152,69 @@ def _row(state: State) -> dict[str, Any]:
         "kind": state.kind,
         "key": state.key,
         "fields": state.fields,
-        "writes": writes_of(state),
-        **{name: getattr(state, name) for name in _PLAIN},
-        **{name: reference(state.fields, name) for name in _REFERRED.values()},
+        "writes": stored_writes(state),
+        **{name: getattr(state, name) for name in _PLAIN_COLUMNS},
+        **{name: reference_key(state.fields, name) for name in _REFERENCE_FIELDS.values()},
     }
 
 
-class _Freed:
-    """The directions that engagements had while they were told, and have no longer."""
+class _DroppedDirections:
+    """Collects the directions that engagements had when they were sent and have no longer."""
 
     def __init__(self, session: Session, states: Collection[State]) -> None:
         self._session = session
-        self._had: dict[str, set[str]] = defaultdict(set)
-        self._new: list[dict[str, str]] = []
-        self._found: dict[str, int | None] = {}
+        self._directions_of: dict[str, set[str]] = defaultdict(set)
+        self._new_pairs: list[dict[str, str]] = []
+        self._dropped_at: dict[str, int | None] = {}
         keys = [state.key for state in states if state.kind == ENGAGEMENTS]
         if keys:
-            of_them = one_of(session, KormitelToldDirection.engagement, keys)
-            for row in session.scalars(select(KormitelToldDirection).where(of_them)):
-                self._had[row.engagement].add(row.direction)
+            of_them = in_values(session, KormitelSentDirection.engagement, keys)
+            for row in session.scalars(select(KormitelSentDirection).where(of_them)):
+                self._directions_of[row.engagement].add(row.direction)
 
-    def look_at(self, state: State, was_held: bool) -> None:
-        """Note what becomes of an engagement."""
-        had = self._had[state.key]
+    def add(self, state: State, was_held: bool) -> None:
+        """Add the directions that an engagement has lost."""
+        had = self._directions_of[state.key]
         if state.held is not None:
             # From now on, whatever is told, some client may stay with any of them.
-            self._found |= {} if was_held else dict.fromkeys(had)
+            self._dropped_at |= {} if was_held else dict.fromkeys(had)
             return
         before = state.told_direction
-        state.told_direction = reference(state.fields, "direction") if state.alive else None
+        state.told_direction = reference_key(state.fields, "direction") if state.alive else None
         dropped = had if was_held else had & {before or ""}
         for direction in dropped - {state.told_direction}:
-            self._found[direction] = max(self._found.get(direction) or 0, state.changed)
+            self._dropped_at[direction] = max(self._dropped_at.get(direction) or 0, state.changed)
         if state.told_direction is not None and state.told_direction not in had:
             pair = {"engagement": state.key, "direction": state.told_direction}
-            self._new.append(pair)
+            self._new_pairs.append(pair)
 
     def directions(self) -> dict[str, int | None]:
         """Return when they were dropped last; None of those to which an engagement clings now."""
-        insert_rows(self._session, KormitelToldDirection, self._new)
-        return self._found
+        insert_rows(self._session, KormitelSentDirection, self._new_pairs)
+        return self._dropped_at
 
 
-class _Missing:
-    """What objects of one kind refer to, and why it cannot be referred to (`wire.Missing`)."""
+class _References:
+    """The objects that objects of one kind refer to, as a `wire.MissingReason`."""
 
     def __init__(self, session: Session, states: Collection[State]) -> None:
         self._reasons: dict[tuple[str, str], str | None] = {}
-        self._staying: Mapping[str, str] = {}
-        for kind, name in _REFERRED.items():
-            keys = {key for state in states if (key := reference(state.fields, name))}
+        self._engagement_of: Mapping[str, str] = {}
+        for kind, name in _REFERENCE_FIELDS.items():
+            keys = {key for state in states if (key := reference_key(state.fields, name))}
             if keys:
                 self._look_up(session, kind, keys)
         gone = {state.key for state in states if state.kind == DIRECTIONS and not state.alive}
         if gone:
-            self._staying = _referring(session, gone)
+            self._engagement_of = _referring(session, gone)
 
     def __call__(self, kind: str, key: str) -> str | None:
-        absent = f"its {_REFERRED[kind]} {key} is not known"
+        absent = f"its {_REFERENCE_FIELDS[kind]} {key} is not known"
         return self._reasons.get((kind, key), absent)
 
     def reason_to_stay(self, direction: State) -> str | None:
         """Return why the deletion of a direction must not be told, None if it may."""
-        engagement = self._staying.get(direction.key)
+        engagement = self._engagement_of.get(direction.key)
         if engagement is None:
             return None
         return (
@@ -229,13 +231,13 @@ class _Missing:
             KormitelObject.died,
             KormitelObject.held,
             fields.label("fields"),
-        ).where(KormitelObject.kind == kind, one_of(session, KormitelObject.key, keys))
+        ).where(KormitelObject.kind == kind, in_values(session, KormitelObject.key, keys))
         for row in session.execute(wanted):
-            self._reasons[kind, row.key] = _why_not(kind, row)
+            self._reasons[kind, row.key] = _why_unreferable(kind, row)
 
 
-def _why_not(kind: str, row: Row[*tuple[Any, ...]]) -> str | None:
-    what = f"its {_REFERRED[kind]} {row.key}"
+def _why_unreferable(kind: str, row: Row[*tuple[Any, ...]]) -> str | None:
+    what = f"its {_REFERENCE_FIELDS[kind]} {row.key}"
     if row.born is None:
         return f"{what} is deleted, and was never told"
     if kind != DIRECTIONS or row.died is None:
@@ -243,19 +245,19 @@ def _why_not(kind: str, row: Row[*tuple[Any, ...]]) -> str | None:
     if row.held is None:
         return f"{what} is deleted"
     # It is still there to the client, unless it never was.
-    why = wire.fault_of(kind, row.key, row.fields, True, lambda *_: None)
+    why = wire.why_held(kind, row.key, row.fields, True, lambda *_: None)
     return None if why is None else f"{what} is held back: {why}"
 
 
 def _referring(session: Session, directions: Collection[str]) -> dict[str, str]:
     """Return by direction an engagement that a client may have with it, and will keep so."""
-    had = KormitelToldDirection
+    had = KormitelSentDirection
     wanted = (
         select(had.direction, had.engagement)
         .join(KormitelObject, KormitelObject.key == had.engagement)
         .where(
             KormitelObject.kind == ENGAGEMENTS,
-            one_of(session, had.direction, directions),
+            in_values(session, had.direction, directions),
             or_(
                 KormitelObject.held.is_not(None),
                 and_(KormitelObject.died.is_(None), KormitelObject.direction == had.direction),

@@ -21,7 +21,7 @@ from kalitka_hub.kormitel.fields import (
     TRANSPORTS,
     is_date,
     is_uuid,
-    reference,
+    reference_key,
     wire_id,
 )
 
@@ -58,47 +58,47 @@ _ALLOWED = {
 _REFERENCES = {ENGAGEMENTS: ("person", "direction"), ARRIVALS: ("badge",)}
 
 # Why something cannot be referred to; None: it can. Takes the kind and the key.
-Missing = Callable[[str, str], str | None]
+MissingReason = Callable[[str, str], str | None]
 
 
-def flat(
+def flat_object(
     kind: str, key: str, fields: Mapping[str, Any], alive: bool, *, whole: bool = False
 ) -> dict[str, Any]:
     """Return an object as the flat shape tells it. It must not be one that is held back.
 
     whole: with Kormitel's own fields, for another hub.
     """
-    said = {"id": wire_id(key), "deleted": not alive}
+    shown = {"id": wire_id(key), "deleted": not alive}
     if not alive and kind in (BADGES, PERSONS) and not whole:
-        return said
-    return said | _fields(kind, fields, whole)
+        return shown
+    return shown | _fields(kind, fields, whole)
 
 
-def grouped(
+def grouped_object(
     kind: str, key: str, fields: Mapping[str, Any], *, whole: bool = False
 ) -> dict[str, Any]:
     """Return an object as the grouped shape tells it, if it is not deleted."""
     return {"id": wire_id(key)} | _fields(kind, fields, whole)
 
 
-def fault_of(
-    kind: str, key: str, fields: Mapping[str, Any], alive: bool, missing: Missing
+def why_held(
+    kind: str, key: str, fields: Mapping[str, Any], alive: bool, missing: MissingReason
 ) -> str | None:
     """Return why the flat shape must not tell an object, in words; None if it may.
 
     missing: see `Missing`; asked of what it refers to.
     """
     if kind not in CONTRACT:
-        badge = reference(fields, "badge")
+        badge = reference_key(fields, "badge")
         return None if badge is None else missing(BADGES, badge)
     if not is_uuid(key):
         return "its id is no uuid, and the client takes no other"
     if not alive and kind not in _FULL:
         return None
     return (
-        _incomplete(kind, fields)
-        or _wrong(kind, fields)
-        or _without_reference(kind, fields, missing)
+        _missing_field(kind, fields)
+        or _invalid_field(kind, fields)
+        or _missing_reference(kind, fields, missing)
     )
 
 
@@ -116,14 +116,14 @@ def _fields(kind: str, fields: Mapping[str, Any], whole: bool) -> dict[str, Any]
     }
 
 
-def _incomplete(kind: str, fields: Mapping[str, Any]) -> str | None:
+def _missing_field(kind: str, fields: Mapping[str, Any]) -> str | None:
     if kind not in _FULL:
         return None
     absent = [name for name in CONTRACT[kind] if fields.get(name) is None]
     return f"it has no {', '.join(absent)}" if absent else None
 
 
-def _wrong(kind: str, fields: Mapping[str, Any]) -> str | None:
+def _invalid_field(kind: str, fields: Mapping[str, Any]) -> str | None:
     for name in CONTRACT[kind]:
         value = fields.get(name)
         if value is None:
@@ -133,7 +133,7 @@ def _wrong(kind: str, fields: Mapping[str, Any]) -> str | None:
             return f"its {name} is {str(value)[:40]!r}, and the client knows {', '.join(allowed)}"
         if name.endswith("_date") and not is_date(str(value)):
             return f"its {name} is no date"
-    person = reference(fields, "person") if kind == BADGES else None
+    person = reference_key(fields, "person") if kind == BADGES else None
     if person is not None and not is_uuid(person):
         return "the id of its person is no uuid"
     batch = fields.get("batch") if kind == BADGES else None
@@ -142,9 +142,9 @@ def _wrong(kind: str, fields: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _without_reference(kind: str, fields: Mapping[str, Any], missing: Missing) -> str | None:
+def _missing_reference(kind: str, fields: Mapping[str, Any], missing: MissingReason) -> str | None:
     for name in _REFERENCES.get(kind, ()):
-        key = reference(fields, name)
+        key = reference_key(fields, name)
         why = missing(f"{name}s", key) if key is not None else f"it has no {name}"
         if why is not None:
             return why

@@ -1,7 +1,7 @@
-"""Work for the database that comes while other such work is under way, done together.
+"""Micro-batching: requests that arrive during a transaction share the next one.
 
-One transaction for dozens of requests costs little more than one for each. What comes to an idle
-hub is done at once; what comes while a thread is at it waits for the next turn, in order.
+One transaction for dozens of requests costs little more than one for each. A request to an idle
+hub runs at once; one that arrives while a batch runs waits for the next batch, in order.
 """
 
 import asyncio
@@ -10,47 +10,50 @@ from typing import Generic, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
 
-Asked = TypeVar("Asked")
-Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Gathering(Generic[Asked, Answer]):
-    """Gathers what is asked, for one event loop.
+class Batcher(Generic[Item, Result]):
+    """Batches items for one event loop.
 
-    work: called in a thread, never twice at a time, with at most `at_once` of what was asked, in
-    order; returns an answer, or the fault to raise, for each.
+    work: called in a thread, one call at a time, with at most `batch_max` items in order; returns
+    for each a result, or the exception to raise.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[Asked]], Sequence[Answer | Exception]], at_once: int
+        self, work: Callable[[Sequence[Item]], Sequence[Result | Exception]], batch_max: int
     ) -> None:
         self._work = work
-        self._at_once = at_once
-        self._waiting: list[tuple[Asked, asyncio.Future[Answer]]] = []
-        self._turns: asyncio.Task[None] | None = None
+        self._batch_max = batch_max
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._runner: asyncio.Task[None] | None = None
 
-    async def ask(self, asked: Asked) -> Answer:
-        """Return the answer to this, or raise its fault."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    async def submit(self, asked: Item) -> Result:
+        """Return the result of an item, or raise its exception."""
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, answer))
-        if self._turns is None:
-            self._turns = asyncio.create_task(self._take_turns())
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run_batches())
         return await answer
 
-    async def _take_turns(self) -> None:
+    async def _run_batches(self) -> None:
         while self._waiting:
-            some, self._waiting = self._waiting[: self._at_once], self._waiting[self._at_once :]
+            some, self._waiting = (
+                self._waiting[: self._batch_max],
+                self._waiting[self._batch_max :],
+            )
             try:
                 answers = await run_in_threadpool(self._work, [asked for asked, _ in some])
             except Exception as fault:
                 # It is for those who wait, and the next have their turn all the same.
                 answers = [fault] * len(some)
             for (_, waiting), answer in zip(some, answers, strict=True):
-                _tell(waiting, answer)
-        self._turns = None
+                _resolve(waiting, answer)
+        self._runner = None
 
 
-def _tell(waiting: "asyncio.Future[Answer]", answer: Answer | Exception) -> None:
+def _resolve(waiting: "asyncio.Future[Result]", answer: Result | Exception) -> None:
     # Who went away meanwhile is not waiting any more.
     if waiting.done():
         return

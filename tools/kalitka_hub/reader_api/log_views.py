@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from kalitka.journal import words
 from kalitka_hub.errors import InvalidRequest
-from kalitka_hub.reader_api.access_log import State, existing_entry, list_entries, state_text
-from kalitka_hub.site.tokens import key_of
+from kalitka_hub.reader_api.access_log import EntryState, existing_entry, list_entries, state_text
+from kalitka_hub.site.tokens import token_key
 from kalitka_hub.store.models import AccessEntry, Person, Reader, Token
 
 
@@ -33,7 +33,7 @@ class LogView(BaseModel):
     token_name: str | None
     person: int | None
     person_name: str | None
-    state: State
+    state: EntryState
     reason: str | None
     source: str | None
 
@@ -82,7 +82,7 @@ def find_log(session: Session, entry_id: int) -> LogView:
 
 
 def _views(session: Session, entries: Sequence[AccessEntry]) -> list[LogView]:
-    readers = _names_of_readers(session, {entry.reader for entry in entries})
+    readers = _reader_names(session, {entry.reader for entry in entries})
     tokens = _tokens(session, {entry.code for entry in entries})
     views = []
     for entry in entries:
@@ -107,13 +107,13 @@ def _views(session: Session, entries: Sequence[AccessEntry]) -> list[LogView]:
     return views
 
 
-def _names_of_readers(session: Session, codes: Collection[str]) -> dict[str, str | None]:
+def _reader_names(session: Session, codes: Collection[str]) -> dict[str, str | None]:
     found = session.execute(select(Reader.code, Reader.name).where(Reader.code.in_(codes)))
     return {row.code: row.name for row in found}
 
 
 def _tokens(session: Session, codes: Collection[str]) -> dict[str, _Token]:
-    keys = {code: _key(code) for code in codes}
+    keys = {code: _token_key(code) for code in codes}
     known = {
         key: _Token(name, person, person_name)
         for key, name, person, person_name in session.execute(
@@ -125,9 +125,9 @@ def _tokens(session: Session, codes: Collection[str]) -> dict[str, _Token]:
     return {code: known[key] for code, key in keys.items() if key in known}
 
 
-def _key(code: str) -> bytes:
+def _token_key(code: str) -> bytes:
     try:
-        return key_of(code)
+        return token_key(code)
     except InvalidRequest:
         # A reader may write of its own what is no token's, and no key is empty.
         return b""

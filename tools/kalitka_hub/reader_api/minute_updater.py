@@ -13,48 +13,50 @@ from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import DBAPIError
 
 from kalitka_hub import logs
-from kalitka_hub.clock import minute_of
+from kalitka_hub.clock import current_minute
 from kalitka_hub.store.changes import acknowledge
 from kalitka_hub.store.database import Database
-from kalitka_hub.store.last_seen import Sightings
+from kalitka_hub.store.last_seen import LastSeen
 
 WAIT_SECONDS = 1.0
 _LOG = logging.getLogger(__name__)
 
 
-class MinuteKeeper:
+class MinuteUpdater:
     """Raises the minute of one server process. For one event loop."""
 
-    def __init__(self, database: Database, sightings: Sightings) -> None:
+    def __init__(self, database: Database, last_seen: LastSeen) -> None:
         self._database = database
-        self._sightings = sightings
-        self._raised = 0
-        self._work: asyncio.Task[None] | None = None
-        self._begun = 0.0
+        self._last_seen = last_seen
+        self._updated_minute = 0
+        self._task: asyncio.Task[None] | None = None
+        self._started = 0.0
 
-    async def keep(self) -> bool:
-        """Have the minute raised before a poll is answered, if the lock is to be had in time.
+    async def update_if_due(self) -> bool:
+        """Update the minute before a poll is answered, unless the lock takes too long.
 
-        Returns False if there was nothing to do: what was read before still holds.
+        Returns False if nothing was due: what was read before still holds.
         """
-        minute = minute_of(self._database.clock)
-        if minute == self._raised:
+        minute = current_minute(self._database.clock)
+        if minute == self._updated_minute:
             return False
         now = asyncio.get_running_loop().time()
-        if self._work is None:
-            self._begun = now
-            self._work = asyncio.create_task(self._raise())
-        left = self._begun + WAIT_SECONDS - now
+        if self._task is None:
+            self._started = now
+            self._task = asyncio.create_task(self._update())
+        left = self._started + WAIT_SECONDS - now
         if left > 0:
-            await asyncio.wait({self._work}, timeout=left)
+            await asyncio.wait({self._task}, timeout=left)
         return True
 
-    async def _raise(self) -> None:
+    async def _update(self) -> None:
         try:
             # Of a clock that went backwards it is another minute, and there is more to do.
-            self._raised = await run_in_threadpool(acknowledge, self._database, self._sightings)
+            self._updated_minute = await run_in_threadpool(
+                acknowledge, self._database, self._last_seen
+            )
         except DBAPIError as fault:
             # Readers are answered all the same, as far as the database can be read.
-            logs.fault(_LOG, "the minute could not be written", fault)
+            logs.handled_error(_LOG, "the minute could not be written", fault)
         finally:
-            self._work = None
+            self._task = None

@@ -1,4 +1,4 @@
-"""Who asks, and whether anything has changed for them: looked up for many at a time.
+"""Batched authentication of readers, and the change check for their polls.
 
 The readers of a site poll about once a minute each, and mostly nothing has changed: three short
 statements then tell so to dozens of them. Nothing is remembered from one look-up to the next, so a
@@ -17,18 +17,18 @@ from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.readers import check_reader_code
 from kalitka_hub.site.site_secret import sha256_of
 from kalitka_hub.store.database import Database
-from kalitka_hub.store.models import Reader, Silence, Site, Token
+from kalitka_hub.store.models import Reader, Site, Token, UnansweredRange
 
-AT_ONCE = 250  # requests in one look-up
+REQUESTS_MAX = 250  # requests in one look-up
 # Who asks with an older minute is seldom one of those to whom nothing happened, and the silences
 # since then may be many.
 _RECENT = 24 * 60
 
 
-class Asking(NamedTuple):
-    """What a request says: a reader's code, a secret, and the minute of a poll, if it is one.
+class ReaderRequest(NamedTuple):
+    """The credentials of a request, and the minute of a poll.
 
-    since: minutes since 1970 UTC; None for what is no poll of all codes.
+    since: minutes since 1970 UTC; None if the request is not a poll of all codes.
     """
 
     code: str
@@ -36,20 +36,22 @@ class Asking(NamedTuple):
     since: int | None = None
 
 
-class Asker(NamedTuple):
-    """A reader that may ask.
+class AuthenticatedReader(NamedTuple):
+    """A reader whose credentials are right.
 
-    unchanged: the minute to answer a poll with, for which nothing changed; None if that is not
-    known, and the answer has to be made.
+    unchanged_minute: the minute to answer a poll with if nothing changed; None if that is not
+    known, and the answer has to be read from the database.
     """
 
     id: int
     code: str
-    unchanged: int | None
+    unchanged_minute: int | None
 
 
-def look_up(database: Database, asked: Sequence[Asking]) -> list[Asker | None]:
-    """Return who asks, for each; None for an unknown reader or a wrong secret: which is not told.
+def authenticate(
+    database: Database, requests: Sequence[ReaderRequest]
+) -> list[AuthenticatedReader | None]:
+    """Return the reader of each request; None for an unknown reader or a wrong secret alike.
 
     All of it is read in one snapshot.
     """
@@ -57,27 +59,29 @@ def look_up(database: Database, asked: Sequence[Asking]) -> list[Asker | None]:
         site = session.execute(
             select(Site.acknowledged, Site.secret_sha256, _latest_change())
         ).one()
-        readers = _readers_of(session, {asking.code for asking in asked})
-        since = [asking.since for asking in asked if asking.since is not None]
+        readers = _readers_of(session, {request.code for request in requests})
+        since = [request.since for request in requests if request.since is not None]
         recent = [minute for minute in since if minute > site.acknowledged - _RECENT]
-        silences = _silences_after(session, min(recent)) if recent else []
-    found: list[Asker | None] = []
-    for asking in asked:
-        reader = readers.get(asking.code)
+        unanswered = _unanswered_after(session, min(recent)) if recent else []
+    found: list[AuthenticatedReader | None] = []
+    for request in requests:
+        reader = readers.get(request.code)
         # Both are always looked at, so that neither the answer nor its time tells which of them
         # was wrong.
         expected = (reader and reader.secret_sha256) or site.secret_sha256 or ""
-        trusted = hmac.compare_digest(expected, sha256_of(asking.secret))
+        trusted = hmac.compare_digest(expected, sha256_of(request.secret))
         if reader is None or not trusted:
             found.append(None)
             continue
         unchanged = (
-            asking.since is not None
-            and site.acknowledged - _RECENT < asking.since <= site.acknowledged
-            and max(site.latest or 0, reader.configured_minute) < asking.since
-            and not any(silence.after < asking.since < silence.until for silence in silences)
+            request.since is not None
+            and site.acknowledged - _RECENT < request.since <= site.acknowledged
+            and max(site.latest or 0, reader.configured_minute) < request.since
+            and not any(gap.after < request.since < gap.until for gap in unanswered)
         )
-        found.append(Asker(reader.id, reader.code, site.acknowledged if unchanged else None))
+        found.append(
+            AuthenticatedReader(reader.id, reader.code, site.acknowledged if unchanged else None)
+        )
     return found
 
 
@@ -100,6 +104,8 @@ def _is_reader_code(code: str) -> bool:
         return False
 
 
-def _silences_after(session: Session, minute: int) -> Sequence[Silence]:
-    wanted = select(Silence.after, Silence.until).where(Silence.until > minute)
+def _unanswered_after(session: Session, minute: int) -> Sequence[UnansweredRange]:
+    wanted = select(UnansweredRange.after, UnansweredRange.until).where(
+        UnansweredRange.until > minute
+    )
     return session.execute(wanted).all()  # type: ignore[return-value]

@@ -7,14 +7,14 @@ from functools import partial
 from fastapi import Request
 
 from kalitka_hub.reader_api import access_log, reader_auth
-from kalitka_hub.reader_api.access_log import Sent
-from kalitka_hub.reader_api.batcher import Gathering
-from kalitka_hub.reader_api.minute_updater import MinuteKeeper
-from kalitka_hub.reader_api.reader_auth import Asker, Asking
+from kalitka_hub.reader_api.access_log import ReceivedBatch
+from kalitka_hub.reader_api.batcher import Batcher
+from kalitka_hub.reader_api.minute_updater import MinuteUpdater
+from kalitka_hub.reader_api.reader_auth import AuthenticatedReader, ReaderRequest
 from kalitka_hub.store.database import Database
-from kalitka_hub.store.last_seen import Sightings
+from kalitka_hub.store.last_seen import LastSeen
 
-LONG_LOGS = 2  # batches of logs in memory at a time, of those that take much of it
+LONG_LOGS_MAX = 2  # batches of logs in memory at a time, of those that take much of it
 ANSWER_SECONDS = 600  # for a reader to take its answer; its snapshot is held as long
 
 
@@ -28,17 +28,19 @@ class HubState:
 
     database: Database
     zone: str
-    sightings: Sightings = field(default_factory=Sightings)
+    last_seen: LastSeen = field(default_factory=LastSeen)
     answer_seconds: float = ANSWER_SECONDS
-    long_logs: Semaphore = field(default_factory=partial(Semaphore, LONG_LOGS))
-    minute: MinuteKeeper = field(init=False)
-    askers: Gathering[Asking, Asker | None] = field(init=False)
-    logs: Gathering[Sent, int] = field(init=False)
+    long_logs: Semaphore = field(default_factory=partial(Semaphore, LONG_LOGS_MAX))
+    minute_updater: MinuteUpdater = field(init=False)
+    authenticator: Batcher[ReaderRequest, AuthenticatedReader | None] = field(init=False)
+    log_writer: Batcher[ReceivedBatch, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        askers = Gathering(partial(reader_auth.look_up, self.database), reader_auth.AT_ONCE)
-        logs = Gathering(partial(access_log.store_all, self.database), access_log.AT_ONCE)
-        object.__setattr__(self, "minute", MinuteKeeper(self.database, self.sightings))
+        askers = Batcher(
+            partial(reader_auth.authenticate, self.database), reader_auth.REQUESTS_MAX
+        )
+        logs = Batcher(partial(access_log.store_batches, self.database), access_log.BATCHES_MAX)
+        object.__setattr__(self, "minute", MinuteUpdater(self.database, self.last_seen))
         object.__setattr__(self, "askers", askers)
         object.__setattr__(self, "logs", logs)
 

@@ -32,7 +32,7 @@ _ROWS = 500  # rows, or asked codes, fetched at a time
 _IN_BATCHES = {"yield_per": _ROWS}
 
 
-def answer(database: Database, reader_id: int, request: SyncRequest) -> Generator[bytes]:
+def stream_answer(database: Database, reader_id: int, request: SyncRequest) -> Generator[bytes]:
     """Yield the body of an answer, in chunks of about CHUNK_BYTES.
 
     The snapshot is open from the first chunk until the generator ends or is closed: close it.
@@ -41,17 +41,17 @@ def answer(database: Database, reader_id: int, request: SyncRequest) -> Generato
         yield from _chunks(_pieces(session, reader_id, request))
 
 
-def unchanged(minute: int) -> bytes:
+def unchanged_answer(minute: int) -> bytes:
     """Return the body of an answer by which nothing has changed up to a minute."""
     return b"%d%%%%\n" % minute
 
 
 def _pieces(session: Session, reader_id: int, request: SyncRequest) -> Iterator[bytes]:
     since = request.since or 0
-    acknowledged, configured, groups = _told(session, reader_id)
+    acknowledged, configured, groups = _sync_state(session, reader_id)
     if since > acknowledged:
         # Not a minute of ours. Minute 0 asks for a full sync.
-        yield unchanged(0)
+        yield unchanged_answer(0)
         return
     # What a reader got before it was put into other groups is not brought up to date by the
     # changes of tokens.
@@ -70,7 +70,7 @@ def _pieces(session: Session, reader_id: int, request: SyncRequest) -> Iterator[
     yield from _joined(b"\n", _lines(_all_rules(session, groups, request.keys)))
 
 
-_TOLD = (
+_SYNC_STATE = (
     select(Site.acknowledged, Reader.configured_minute, ReaderGroupMember.group_id)
     .select_from(Site)
     .outerjoin(Reader, Reader.id == bindparam("reader"))
@@ -78,9 +78,9 @@ _TOLD = (
 )
 
 
-def _told(session: Session, reader_id: int) -> tuple[int, int, list[int]]:
+def _sync_state(session: Session, reader_id: int) -> tuple[int, int, list[int]]:
     """Return the minute, that of the reader's configuration, and the groups that it is in."""
-    rows = session.execute(_TOLD, {"reader": reader_id}).all()
+    rows = session.execute(_SYNC_STATE, {"reader": reader_id}).all()
     groups = [row.group_id for row in rows if row.group_id is not None]
     # One that was removed since it was let in is told what everybody is told.
     return rows[0].acknowledged, rows[0].configured_minute or 0, [EVERY_READER, *groups]
@@ -88,31 +88,33 @@ def _told(session: Session, reader_id: int) -> tuple[int, int, list[int]]:
 
 # Made first, and then sorted: to save the sorting of the few that changed, databases would walk
 # through all tokens in code order.
-_FOUND = (
+_CHANGED_TOKENS = (
     select(Token.id, Token.code, Token.key)
     .where(Token.changed >= bindparam("minute"))
     .cte("changed")
     .prefix_with("MATERIALIZED")
 )
-_CHANGED = select(_FOUND.c.id, _FOUND.c.code).order_by(_FOUND.c.key)
-_FIRST_CHANGED = _CHANGED.limit(_ROWS + 1)
+_CHANGED_IN_ORDER = select(_CHANGED_TOKENS.c.id, _CHANGED_TOKENS.c.code).order_by(
+    _CHANGED_TOKENS.c.key
+)
+_FIRST_CHANGED = _CHANGED_IN_ORDER.limit(_ROWS + 1)
 _CHANGED_OF_SOME = (
     select(Token.id, Token.code)
     .where(Token.key.in_(bindparam("keys", expanding=True)), Token.changed >= bindparam("minute"))
     .order_by(Token.key)
 )
 
-Tokens = Sequence[Row[*tuple[Any, ...]]]  # rows with `id` and `code`, in code order
+TokenRows = Sequence[Row[*tuple[Any, ...]]]  # rows with `id` and `code`, in code order
 
 
 def _changed(
     session: Session, minute: int, keys: tuple[bytes, ...] | None
-) -> Callable[[], Iterable[Tokens]]:
+) -> Callable[[], Iterable[TokenRows]]:
     """Return what yields, as often as it is called, the tokens that changed since a minute."""
     if keys is not None:
         found = [
             session.execute(_CHANGED_OF_SOME, {"keys": some, "minute": minute}).all()
-            for some in _parts(keys)
+            for some in _key_batches(keys)
         ]
         return lambda: found
     # Mostly they are few, and no cursor has to be opened for them.
@@ -120,7 +122,7 @@ def _changed(
     if len(few) <= _ROWS:
         return lambda: [few] if few else []
     return lambda: session.execute(
-        _CHANGED, {"minute": minute}, execution_options=_IN_BATCHES
+        _CHANGED_IN_ORDER, {"minute": minute}, execution_options=_IN_BATCHES
     ).partitions()
 
 
@@ -130,7 +132,7 @@ _RULES_OF = select(TokenRule.token_id, TokenRule.text).where(
 )
 
 
-def _rules_of(session: Session, groups: list[int], tokens: Tokens) -> Iterator[tuple[str, str]]:
+def _rules_of(session: Session, groups: list[int], tokens: TokenRows) -> Iterator[tuple[str, str]]:
     """Yield code and rule text of these tokens, in their order, the texts sorted."""
     ids = [token.id for token in tokens]
     texts: dict[int, list[str]] = defaultdict(list)
@@ -146,8 +148,8 @@ def _codes(session: Session, groups: list[int], keys: tuple[bytes, ...] | None) 
         # Also the codes that nobody knows: the reader asks what it is to have of them.
         yield from map(codes.unpack, keys)
         return
-    told = exists().where(TokenRule.token_id == Token.id, TokenRule.group_id.in_(groups))
-    wanted = select(Token.code).where(told).order_by(Token.key)
+    has_rules = exists().where(TokenRule.token_id == Token.id, TokenRule.group_id.in_(groups))
+    wanted = select(Token.code).where(has_rules).order_by(Token.key)
     for (code,) in session.execute(wanted, execution_options=_IN_BATCHES):
         yield code.encode()
 
@@ -164,7 +166,7 @@ def _all_rules(
     if keys is None:
         yield from session.execute(wanted, execution_options=_IN_BATCHES)
         return
-    for some in _parts(keys):
+    for some in _key_batches(keys):
         yield from session.execute(wanted.where(Token.key.in_(some)))
 
 
@@ -174,7 +176,7 @@ def _lines(rules: Iterable[Any]) -> Iterator[bytes]:
         yield f"{code}_/{text}".encode()
 
 
-def _parts(keys: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
+def _key_batches(keys: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
     # A database takes so many parameters in one statement, so a long list of codes goes in
     # several. The keys are sorted, so that the rows stay in code order.
     for at in range(0, len(keys), _ROWS):

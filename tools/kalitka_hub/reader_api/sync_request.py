@@ -25,39 +25,39 @@ class SyncRequest:
 
 
 def parse(body: bytes) -> SyncRequest:
-    """Return what a request body asks for. Raises Refused."""
+    """Return what a request body asks for. Raises InvalidRequest."""
     minute, _, listed = body.partition(b"%")
     if not minute and not listed:
         raise InvalidRequest(
             "the body names neither a minute nor a code: send the minute of the last answer, "
             "or 0 for everything"
         )
-    keys = _keys_of(listed) if listed else None
-    return SyncRequest(_minute_of(minute) if minute else None, keys)
+    keys = _parse_keys(listed) if listed else None
+    return SyncRequest(_parse_minute(minute) if minute else None, keys)
 
 
-def _minute_of(text: bytes) -> int:
+def _parse_minute(text: bytes) -> int:
     if not text.isdigit() or len(text) > DIGITS_MAX:
         raise InvalidRequest(
-            f"{_shown(text)} is no minute: send 1 to {DIGITS_MAX} digits, the minute of the "
+            f"{_excerpt(text)} is no minute: send 1 to {DIGITS_MAX} digits, the minute of the "
             "last answer, or 0 for everything"
         )
     return int(text)
 
 
-def _keys_of(listed: bytes) -> tuple[bytes, ...]:
+def _parse_keys(listed: bytes) -> tuple[bytes, ...]:
     keys = set()
     for code in listed.split(b","):
         try:
             keys.add(codes.pack(code))
         except codes.CodeError as fault:
             raise InvalidRequest(
-                f"{_shown(code)} is no token code: {fault}; send codes with a comma between, "
+                f"{_excerpt(code)} is no token code: {fault}; send codes with a comma between, "
                 "and nothing after the last"
             ) from fault
     return tuple(sorted(keys))
 
 
-def _shown(text: bytes) -> str:
+def _excerpt(text: bytes) -> str:
     # A text that is all ASCII and short, whatever was sent.
     return repr(text[:40])[1:] + ("..." if len(text) > 40 else "")

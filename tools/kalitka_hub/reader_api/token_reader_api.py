@@ -18,15 +18,15 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from kalitka_hub.clock import minute_of
+from kalitka_hub.clock import current_minute
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.reader_api import access_log, sync_answer, sync_request
-from kalitka_hub.reader_api.access_log import Sent
-from kalitka_hub.reader_api.reader_auth import Asker, Asking
+from kalitka_hub.reader_api.access_log import ReceivedBatch
+from kalitka_hub.reader_api.reader_auth import AuthenticatedReader, ReaderRequest
 from kalitka_hub.reader_api.state import HubState
 from kalitka_hub.reader_api.sync_request import SyncRequest
 from kalitka_hub.site.zone import whole_hours
-from kalitka_hub.web.plain_errors import KINDS, answer_to, not_for
+from kalitka_hub.web.plain_errors import HANDLED_ERRORS, error_response, method_not_allowed
 from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 BODY_MAX = 1 << 20  # bytes of a request
@@ -54,10 +54,10 @@ class TokenReaderApi:
         handle, *methods = _HANDLERS[scope["path"]]
         try:
             if scope["method"] not in methods:
-                raise not_for(scope["method"], *methods)
+                raise method_not_allowed(scope["method"], *methods)
             response = await handle(self._state, request)
-        except KINDS as fault:
-            response = answer_to(fault, scope["method"])
+        except HANDLED_ERRORS as fault:
+            response = error_response(fault, scope["method"])
         except Exception:
             # Whoever called this logs it.
             await _FAILED(scope, receive, send)
@@ -66,52 +66,56 @@ class TokenReaderApi:
 
 
 async def _sync(state: HubState, request: Request) -> Response:
-    # Refused before the body if the headers say so. A poll is looked up once with what is asked;
+    # Refused before the body if the headers say so. A poll is looked up once with its minute;
     # for what is longer, and takes long to read, it is known before who sends it.
-    asking = _asking_of(request)
+    credentials = _reader_request(request)
     if not _is_short(request):
-        await _admitted(state, asking)
-    body = await _body_of(request)
-    asked = _asked(body) if len(body) <= _POLL_MAX else await run_in_threadpool(_asked, body)
-    if isinstance(asked, SyncRequest) and asked.keys is None:
-        asking = asking._replace(since=asked.since)
-    reader = await _admitted(state, asking)
-    if isinstance(asked, InvalidRequest):
-        raise HTTPException(400, str(asked))
-    if asked.since is not None:
-        state.sightings.note_asked(reader.id, asked.since)
-    if await state.minute.keep():
-        reader = await _admitted(state, asking)
-    if reader.unchanged is not None:
-        return PlainTextResponse(sync_answer.unchanged(reader.unchanged))
-    return await run_in_threadpool(_answer, state, reader.id, asked)
+        await _authenticate(state, credentials)
+    body = await _read_body(request)
+    query = (
+        _parse_sync(body) if len(body) <= _POLL_MAX else await run_in_threadpool(_parse_sync, body)
+    )
+    if isinstance(query, SyncRequest) and query.keys is None:
+        credentials = credentials._replace(since=query.since)
+    reader = await _authenticate(state, credentials)
+    if isinstance(query, InvalidRequest):
+        raise HTTPException(400, str(query))
+    if query.since is not None:
+        state.last_seen.record_poll(reader.id, query.since)
+    if await state.minute_updater.update_if_due():
+        reader = await _authenticate(state, credentials)
+    if reader.unchanged_minute is not None:
+        return PlainTextResponse(sync_answer.unchanged_answer(reader.unchanged_minute))
+    return await run_in_threadpool(_sync_response, state, reader.id, query)
 
 
 async def _access_logs(state: HubState, request: Request) -> Response:
-    reader = await _admitted(state, _asking_of(request))
-    body = await _body_of(request)
+    reader = await _authenticate(state, _reader_request(request))
+    body = await _read_body(request)
     log = request.headers.get("X-Kalitka-Log")
-    lost = _lost_of(request)
+    lost = _lost_count(request)
     async with state.long_logs if len(body) > _LONG_LOG else nullcontext():
         try:
             batch = await run_in_threadpool(access_log.parse, body, log)
         except InvalidRequest as fault:
             raise HTTPException(400, str(fault)) from fault
-        stored = await state.logs.ask(Sent(reader.code, batch))
-    state.sightings.note_log(reader.id, int(state.database.clock()), lost)
+        stored = await state.log_writer.submit(ReceivedBatch(reader.code, batch))
+    state.last_seen.record_log(reader.id, int(state.database.clock()), lost)
     return PlainTextResponse(f"ok,{stored}")
 
 
 async def _time_with_zone(state: HubState, request: Request) -> Response:
     """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the zone of the site."""
-    await _admitted(state, _asking_of(request))
-    return _time(state, state.zone)
+    await _authenticate(state, _reader_request(request))
+    return _time_response(state, state.zone)
 
 
 async def _time_with_hours(state: HubState, request: Request) -> Response:
     """Answer `MINUTE,HOURS,SECONDS`: as above, instead of the zone the whole hours east of UTC."""
-    await _admitted(state, _asking_of(request))
-    return _time(state, str(whole_hours(state.zone, minute_of(state.database.clock))))
+    await _authenticate(state, _reader_request(request))
+    return _time_response(
+        state, str(whole_hours(state.zone, current_minute(state.database.clock)))
+    )
 
 
 _HANDLERS: dict[str, tuple] = {
@@ -123,7 +127,7 @@ _HANDLERS: dict[str, tuple] = {
 PATHS = tuple(_HANDLERS)
 
 
-def _asking_of(request: Request) -> Asking:
+def _reader_request(request: Request) -> ReaderRequest:
     token = request.headers.get("X-AuthToken")
     code = request.headers.get("X-AuthReader")
     if not token:
@@ -131,37 +135,37 @@ def _asking_of(request: Request) -> Asking:
     if not code:
         raise HTTPException(401, "the header X-AuthReader is missing: send the reader's code")
     # Header bytes come decoded as Latin-1.
-    return Asking(code, token.encode("latin-1"))
+    return ReaderRequest(code, token.encode("latin-1"))
 
 
-async def _admitted(state: HubState, asking: Asking) -> Asker:
+async def _authenticate(state: HubState, credentials: ReaderRequest) -> AuthenticatedReader:
     """Return the reader that asks, and note that it lives. Raises 403."""
-    reader = await state.askers.ask(asking)
+    reader = await state.authenticator.submit(credentials)
     if reader is None:
         raise HTTPException(
             403,
             "wrong secret or unknown reader: send the secret that `kalitka hub secret` gave, "
             "and a code that `kalitka hub reader list` shows",
         )
-    state.sightings.note(reader.id, minute_of(state.database.clock))
+    state.last_seen.record_seen(reader.id, current_minute(state.database.clock))
     return reader
 
 
-def _lost_of(request: Request) -> int | None:
+def _lost_count(request: Request) -> int | None:
     # Entries are worth more than this number: what is none of it is not refused.
     text = request.headers.get("X-Kalitka-Lost", "")
     return int(text) if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX else None
 
 
-def _time(state: HubState, zone: str) -> Response:
+def _time_response(state: HubState, zone: str) -> Response:
     # The computer's time as it is, corrections backwards included: readers set their clocks
     # by it. Only the minute of a sync answer never goes back.
     seconds = int(state.database.clock())
     return PlainTextResponse(f"{seconds // 60},{zone},{seconds}", headers=_NO_STORE)
 
 
-def _answer(state: HubState, reader_id: int, request: SyncRequest) -> Response:
-    chunks = sync_answer.answer(state.database, reader_id, request)
+def _sync_response(state: HubState, reader_id: int, request: SyncRequest) -> Response:
+    chunks = sync_answer.stream_answer(state.database, reader_id, request)
     head = next(chunks)
     second = next(chunks, None)
     if second is None:
@@ -169,7 +173,7 @@ def _answer(state: HubState, reader_id: int, request: SyncRequest) -> Response:
     return SnapshotResponse(chain((head, second), chunks), chunks.close, state.answer_seconds)
 
 
-def _asked(body: bytes) -> SyncRequest | InvalidRequest:
+def _parse_sync(body: bytes) -> SyncRequest | InvalidRequest:
     try:
         return sync_request.parse(body)
     except InvalidRequest as fault:
@@ -181,7 +185,7 @@ def _is_short(request: Request) -> bool:
     return declared.isdigit() and int(declared) <= _POLL_MAX
 
 
-async def _body_of(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > BODY_MAX:
         raise _too_large()

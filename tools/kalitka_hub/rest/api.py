@@ -24,9 +24,10 @@ from kalitka_hub.accounts.login import WrongLogin
 from kalitka_hub.accounts.login_attempts import TooManyAttempts
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.reader_api.state import HubState
-from kalitka_hub.site.inputs import sentence_of
+from kalitka_hub.site.inputs import error_sentence
 from kalitka_hub.web import docs
 from kalitka_hub.web.bounded_body import BoundedBody
+from kalitka_hub.web.error_body import ErrorBody
 from kalitka_hub.web.plain_errors import RETRY_SECONDS
 
 PREFIX = "/api/v1/hub"
@@ -35,7 +36,7 @@ PAGE = 100  # items of a list, unless asked for otherwise
 PAGE_MAX = 1000
 _AFTER_MAX = 300  # characters
 _UNREAD = "There was an error parsing the body"  # FastAPI's words
-_FIELDS_TOLD = 3  # of those that are wrong
+_FIELDS_SHOWN = 3  # of those that are wrong
 
 _LOG = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -49,15 +50,9 @@ def _checked_text(text: str) -> str:
 
 
 # A text by which something is looked for, in a path or a query.
-Asked = Annotated[str, AfterValidator(_checked_text)]
+SearchText = Annotated[str, AfterValidator(_checked_text)]
 # A number of what the hub numbers, or a time: both databases take it.
 Number = Annotated[int, Field(ge=0, lt=1 << 62)]
-
-
-class Fault(BaseModel):
-    """What is wrong, and what to do."""
-
-    error: str
 
 
 class Page(BaseModel, Generic[Item]):
@@ -75,7 +70,7 @@ class Paging(NamedTuple):
 
     @property
     def after_id(self) -> int | None:
-        """`after` of a list whose keys are numbers. Raises Refused."""
+        """`after` of a list whose keys are numbers. Raises InvalidRequest."""
         if self.after is None:
             return None
         if not self.after.isascii() or not self.after.isdigit() or len(self.after) > 18:
@@ -91,7 +86,7 @@ class Paging(NamedTuple):
 
 def paging(
     after: Annotated[
-        Asked | None, Query(max_length=_AFTER_MAX, description="`next` of the page before.")
+        SearchText | None, Query(max_length=_AFTER_MAX, description="`next` of the page before.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="At most so many items.")] = PAGE,
 ) -> Paging:
@@ -117,21 +112,21 @@ def create_api(state: HubState, routers: Iterable[APIRouter]) -> FastAPI:
         redirect_slashes=False,
         exception_handlers={
             HTTPException: _http_error,
-            RequestValidationError: _invalid,
+            RequestValidationError: _validation_error,
             WrongLogin: _wrong_login,
             TooManyAttempts: _too_many,
-            InvalidRequest: _refused,
+            InvalidRequest: _invalid_request,
             NotFound: _not_found,
-            DataError: _unfit,
-            UnicodeEncodeError: _unfit,
+            DataError: _unstorable,
+            UnicodeEncodeError: _unstorable,
             OperationalError: _database_error,
             ClientDisconnect: _disconnected,
-            Exception: _fault,
+            Exception: _internal_error,
         },
     )
     api.state.hub = state
     api.add_middleware(BoundedBody, most=BODY_MAX)
-    api.add_middleware(_Private)
+    api.add_middleware(_PrivateHeaders)
     for router in routers:
         # As they are: `include_router` makes each path anew, at its first request to this
         # application, which takes a fifth of a second of all of them.
@@ -146,13 +141,13 @@ def create_router() -> APIRouter:
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Fault, "description": "What is wrong with the request."},
-    422: {"model": Fault, "description": "What is wrong with what was sent."},
-    503: {"model": Fault, "description": "The database is busy: ask again later."},
+    "4XX": {"model": ErrorBody, "description": "What is wrong with the request."},
+    422: {"model": ErrorBody, "description": "What is wrong with what was sent."},
+    503: {"model": ErrorBody, "description": "The database is busy: ask again later."},
 }
 
 
-class _Private:
+class _PrivateHeaders:
     # What people have on their screens is for nobody's cache, and nothing but what it says it is.
     _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
@@ -170,11 +165,13 @@ class _Private:
 
 def _docs(request: Request) -> HTMLResponse:
     # Made when it is asked for: describing all paths takes a tenth of a second.
-    page = docs.page_of(request.app.openapi(), PREFIX)
+    page = docs.render_page(request.app.openapi(), PREFIX)
     return HTMLResponse(page, headers={"Content-Security-Policy": docs.POLICY})
 
 
-def _answer(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _error_response(
+    status: int, text: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     return JSONResponse({"error": text}, status, headers=headers)
 
 
@@ -187,15 +184,15 @@ async def _http_error(request: Request, fault: Exception) -> JSONResponse:
         text = "the body is no JSON that can be read: send it in UTF-8, and not nested as deeply"
     elif fault.status_code == 405:
         text = f"{request.method} is not for this path: {PREFIX}/docs shows what is"
-    return _answer(fault.status_code, text, fault.headers)
+    return _error_response(fault.status_code, text, fault.headers)
 
 
-async def _invalid(_request: Request, fault: Exception) -> JSONResponse:
+async def _validation_error(_request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, RequestValidationError)
     errors = fault.errors()
-    told = "; ".join(map(_sentence, errors[:_FIELDS_TOLD]))
-    more = len(errors) - _FIELDS_TOLD
-    return _answer(422, f"{told}; and {more} more" if more > 0 else told)
+    text = "; ".join(map(_sentence, errors[:_FIELDS_SHOWN]))
+    more = len(errors) - _FIELDS_SHOWN
+    return _error_response(422, f"{text}; and {more} more" if more > 0 else text)
 
 
 def _sentence(error: dict[str, Any]) -> str:
@@ -205,45 +202,49 @@ def _sentence(error: dict[str, Any]) -> str:
         return f"the body is no JSON: {error['ctx']['error']} at character {where[-1]}"
     if len(where) < 2 and error["type"] != "value_error":
         return "the body must be a JSON object, sent as Content-Type: application/json"
-    return sentence_of(error, skipped=1)
+    return error_sentence(error, skipped=1)
 
 
 async def _wrong_login(_request: Request, fault: Exception) -> JSONResponse:
-    return _answer(401, str(fault))
+    return _error_response(401, str(fault))
 
 
 async def _too_many(_request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, TooManyAttempts)
-    return _answer(429, str(fault), {"Retry-After": str(fault.seconds)})
+    return _error_response(429, str(fault), {"Retry-After": str(fault.seconds)})
 
 
-async def _refused(_request: Request, fault: Exception) -> JSONResponse:
-    return _answer(422, str(fault))
+async def _invalid_request(_request: Request, fault: Exception) -> JSONResponse:
+    return _error_response(422, str(fault))
 
 
 async def _not_found(_request: Request, fault: Exception) -> JSONResponse:
-    return _answer(404, str(fault))
+    return _error_response(404, str(fault))
 
 
-async def _unfit(_request: Request, _fault: Exception) -> JSONResponse:
+async def _unstorable(_request: Request, _fault: Exception) -> JSONResponse:
     # PostgreSQL takes no character of the number 0, and no number of more than 64 bits; neither
     # takes half of a character, which JSON can write as \ud800.
-    return _answer(422, "the database cannot keep one of these values: look for odd characters")
+    return _error_response(
+        422, "the database cannot keep one of these values: look for odd characters"
+    )
 
 
 async def _database_error(_request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, OperationalError)
-    logs.fault(_LOG, "the database failed", fault)
-    answer = _answer(503, "the database is busy or unavailable: ask again later")
+    logs.handled_error(_LOG, "the database failed", fault)
+    answer = _error_response(503, "the database is busy or unavailable: ask again later")
     answer.headers["Retry-After"] = str(RETRY_SECONDS)
     return answer
 
 
 async def _disconnected(_request: Request, _fault: Exception) -> JSONResponse:
     # Nobody is there to read it.
-    return _answer(400, "the request was cut off")
+    return _error_response(400, "the request was cut off")
 
 
-async def _fault(_request: Request, _fault: Exception) -> JSONResponse:
+async def _internal_error(_request: Request, _fault: Exception) -> JSONResponse:
     # The server logs it.
-    return _answer(500, "the hub failed at this, and its log says how: nothing was changed")
+    return _error_response(
+        500, "the hub failed at this, and its log says how: nothing was changed"
+    )

@@ -17,14 +17,14 @@ from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kalitka_hub.kormitel import http_api as kormitel_http
-from kalitka_hub.kormitel.canteen import keep_day
+from kalitka_hub.kormitel.canteen import refresh_daily
 from kalitka_hub.reader_api import token_reader_api
 from kalitka_hub.reader_api.state import HubState
 from kalitka_hub.rest import accounts, api, csv_files, kormitel, resources, site
 from kalitka_hub.server import health, metrics
-from kalitka_hub.server.instrumentation import Watch
+from kalitka_hub.server.instrumentation import Instrumentation
 from kalitka_hub.site.zone import check_zone
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.web import plain_errors
 
@@ -59,21 +59,21 @@ class _Hub(FastAPI):
 def create_app(
     database: Database, zone: str = "UTC0", *, metrics_for_all: bool = False
 ) -> FastAPI:
-    """Return the application that serves this database. Raises Refused for a bad zone.
+    """Return the application that serves this database. Raises InvalidRequest for a bad zone.
 
     zone: the name of the site's time zone, or a POSIX TZ string. metrics_for_all: whoever reaches
     the hub may read its figures, not only this computer and those with an API token.
-    It writes the last sightings down when it stops, and keeps the holidays in the rules as the
-    days go by; `canteen.keep_day` for the first day and closing the database are the caller's.
+    On shutdown it writes the readers' `last_seen`, and each day it refreshes the rules; the caller
+    calls `canteen.refresh_daily` for the first day, and closes the database.
     """
     state = HubState(database, check_zone(zone))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        calendar = create_task(_keep_calendar(database))
+        calendar = create_task(_refresh_calendar(database))
         yield
         calendar.cancel()
-        await run_in_threadpool(_write_sightings, state)
+        await run_in_threadpool(_write_last_seen, state)
 
     # What is beside the REST API is for readers: its description is the protocol.
     app = _Hub(
@@ -81,7 +81,7 @@ def create_app(
         lifespan=lifespan,
         openapi_url=None,
         redirect_slashes=False,
-        exception_handlers=dict.fromkeys(plain_errors.KINDS, _error),
+        exception_handlers=dict.fromkeys(plain_errors.HANDLED_ERRORS, _error),
     )
     app.state.hub = state
     app.include_router(health.router)
@@ -91,28 +91,28 @@ def create_app(
     app.mount(api.PREFIX, api.create_api(state, [room.router for room in rooms]))
     app.state.metrics = figures = metrics.Metrics(database)
     app.state.metrics_for_all = metrics_for_all
-    app.add_middleware(Watch, database=database, metrics=figures)
-    app.readers = Watch(token_reader_api.TokenReaderApi(state), database, figures)
-    app.exchange = Watch(kormitel_http.create_api(state), database, figures)
+    app.add_middleware(Instrumentation, database=database, metrics=figures)
+    app.readers = Instrumentation(token_reader_api.TokenReaderApi(state), database, figures)
+    app.exchange = Instrumentation(kormitel_http.create_api(state), database, figures)
     return app
 
 
-async def _keep_calendar(database: Database) -> None:
+async def _refresh_calendar(database: Database) -> None:
     # Each local day another one comes within the horizon of the holidays. Whoever starts the
     # server has seen to today.
     while True:
         await sleep(_CALENDAR_SECONDS)
         try:
-            await run_in_threadpool(keep_day, database)
+            await run_in_threadpool(refresh_daily, database)
         except Exception:
             # Whatever it is, this goes on: without it gates would stay open on holidays.
             _LOG.exception("the calendar was not looked at")
 
 
-def _write_sightings(state: HubState) -> None:
-    with changing(state.database) as session:
-        state.sightings.write(session)
+def _write_last_seen(state: HubState) -> None:
+    with write_transaction(state.database) as session:
+        state.last_seen.write(session)
 
 
 async def _error(request: Request, fault: Exception) -> PlainTextResponse:
-    return plain_errors.answer_to(fault, request.method, _UNKNOWN)
+    return plain_errors.error_response(fault, request.method, _UNKNOWN)

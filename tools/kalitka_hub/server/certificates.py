@@ -3,7 +3,7 @@
 The readers trust the site's CA and nobody else, so whoever has `ca.key` can be the hub: it stays
 in its folder, readable by its owner alone, and is never overwritten. The hub's certificate is
 made anew each time, with a new key. ECDSA P-256 with SHA-256: the readers' chips check that
-faster than RSA. What is wrong is Refused, and then nothing was written.
+faster than RSA. What is wrong is InvalidRequest, and then nothing was written.
 """
 
 import ipaddress
@@ -55,7 +55,7 @@ def renew(
 ) -> tuple[Issued, Issued]:
     """Make the hub's certificate for these host names and IP addresses; return (CA, server).
 
-    Both lie in `folder` afterwards, the CA made if there was none. Raises Refused.
+    Both lie in `folder` afterwards, the CA made if there was none. Raises InvalidRequest.
     """
     now = now or datetime.now(UTC)
     alternatives = [_general_name(name) for name in dict.fromkeys(n.lower() for n in names)]
@@ -65,9 +65,9 @@ def renew(
         )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        authority = _kept_authority(folder, now) or _new_authority(folder, now)
+        authority = _load_authority(folder, now) or _new_authority(folder, now)
         server = _issue_server(authority, alternatives, now)
-        _keep(folder, server, SERVER, SERVER_KEY)
+        _save(folder, server, SERVER, SERVER_KEY)
     except OSError as fault:
         raise InvalidRequest(f"{fault.filename or folder}: {fault.strerror}") from fault
     return authority, server
@@ -78,8 +78,8 @@ def server_context(
 ) -> tuple[ssl.SSLContext, datetime]:
     """Return (what a server shows itself with, the moment (aware) at which that ends).
 
-    TLS 1.2 or later: MicroPython does not always speak 1.3. Raises Refused for files that no
-    reader would accept, whatever CA it trusts.
+    TLS 1.2 or later: MicroPython does not always speak 1.3. Raises InvalidRequest for files that
+    no reader would accept, whatever CA it trusts.
     """
     shown = _certificates(certificate, _read(certificate))[0]
     _check_time(certificate, shown, now)
@@ -87,7 +87,7 @@ def server_context(
         raise InvalidRequest(
             f"{certificate} is a CA's own certificate: take the one that it signed"
         )
-    if _public(_load_key(key)) != _public(shown):
+    if _public_bytes(_load_key(key)) != _public_bytes(shown):
         raise InvalidRequest(
             f"{key} is not the key of {certificate}: give two that were made together"
         )
@@ -103,7 +103,8 @@ def server_context(
 def check_ca(path: Path, now: datetime | None = None) -> bytes:
     """Return the contents of a file with a CA's certificate, as it is fit for a reader.
 
-    PEM or DER; as PEM there may be several, all of which a reader would trust. Raises Refused.
+    PEM or DER; as PEM there may be several, all of which a reader would trust. Raises
+    InvalidRequest.
     """
     data = _read(path)
     if b"PRIVATE KEY" in data:
@@ -124,7 +125,7 @@ def check_ca(path: Path, now: datetime | None = None) -> bytes:
 # The CA
 
 
-def _kept_authority(folder: Path, now: datetime) -> Issued | None:
+def _load_authority(folder: Path, now: datetime) -> Issued | None:
     paths = folder / CA, folder / CA_KEY
     there = [path for path in paths if os.path.lexists(path)]
     if not there:
@@ -136,12 +137,12 @@ def _kept_authority(folder: Path, now: datetime) -> Issued | None:
     key = _load_key(paths[1])
     if not _is_ca(certificate):
         raise InvalidRequest(f"{paths[0]} is no CA's certificate: put the right one there")
-    if _public(key) != _public(certificate):
+    if _public_bytes(key) != _public_bytes(certificate):
         raise InvalidRequest(
             f"{paths[1]} is not the key of {paths[0]}: put it back, {_OR_A_NEW_ONE}"
         )
     if certificate.not_valid_after_utc <= now:
-        raise InvalidRequest(f"{paths[0]} {_ended(certificate)}: {_OR_A_NEW_ONE[3:]}")
+        raise InvalidRequest(f"{paths[0]} {_expiry_text(certificate)}: {_OR_A_NEW_ONE[3:]}")
     return Issued(certificate, key, made=False)
 
 
@@ -154,7 +155,7 @@ def _new_authority(folder: Path, now: datetime) -> Issued:
     # The number tells the CAs of two sites apart for whoever looks at them.
     key = ec.generate_private_key(ec.SECP256R1())
     number = x509.random_serial_number()
-    name = _named(f"Kalitka site CA {number:x}"[:24])
+    name = _common_name(f"Kalitka site CA {number:x}"[:24])
     builder = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -168,7 +169,7 @@ def _new_authority(folder: Path, now: datetime) -> Issued:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
     )
     made = Issued(builder.sign(key, hashes.SHA256()), key)
-    _keep(folder, made, CA, CA_KEY)
+    _save(folder, made, CA, CA_KEY)
     return made
 
 
@@ -177,7 +178,7 @@ def _issue_server(authority: Issued, names: list[x509.GeneralName], now: datetim
     signer = authority.key.public_key()
     builder = (
         x509.CertificateBuilder()
-        .subject_name(_named("Kalitka hub"))
+        .subject_name(_common_name("Kalitka hub"))
         .issuer_name(authority.certificate.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -194,7 +195,7 @@ def _issue_server(authority: Issued, names: list[x509.GeneralName], now: datetim
     return Issued(builder.sign(authority.key, hashes.SHA256()), key)
 
 
-def _named(common_name: str) -> x509.Name:
+def _common_name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
@@ -235,7 +236,7 @@ def _general_name(name: str) -> x509.GeneralName:
 # Files
 
 
-def _keep(folder: Path, issued: Issued, certificate: str, key: str) -> None:
+def _save(folder: Path, issued: Issued, certificate: str, key: str) -> None:
     # Both are whole on the disk before either gets its name.
     pem = serialization.Encoding.PEM
     own = issued.key.private_bytes(
@@ -288,7 +289,7 @@ def _check_time(path: Path, certificate: x509.Certificate, now: datetime | None)
     now = now or datetime.now(UTC)
     if certificate.not_valid_after_utc <= now:
         raise InvalidRequest(
-            f"{path} {_ended(certificate)}: `kalitka hub certificate` makes a new one"
+            f"{path} {_expiry_text(certificate)}: `kalitka hub certificate` makes a new one"
         )
     if certificate.not_valid_before_utc > now:
         begin = certificate.not_valid_before_utc
@@ -297,7 +298,7 @@ def _check_time(path: Path, certificate: x509.Certificate, now: datetime | None)
         )
 
 
-def _ended(certificate: x509.Certificate) -> str:
+def _expiry_text(certificate: x509.Certificate) -> str:
     return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
 
 
@@ -308,7 +309,7 @@ def _is_ca(certificate: x509.Certificate) -> bool:
         return False
 
 
-def _public(of: x509.Certificate | _Key) -> bytes:
+def _public_bytes(of: x509.Certificate | _Key) -> bytes:
     return of.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -21,7 +21,7 @@ router = APIRouter()
 _THREADS = CapacityLimiter(2)
 
 
-def fault_of(database: Database) -> str | None:
+def database_problem(database: Database) -> str | None:
     """Return why the hub cannot work, in one line; None if it can."""
     try:
         with database.snapshot() as session:
@@ -39,7 +39,7 @@ async def healthz(state: Annotated[HubState, Depends(state_of)]) -> PlainTextRes
     fault: str | None = f"the database did not answer in {SECONDS} seconds"
     with move_on_after(SECONDS):
         fault = await to_thread.run_sync(
-            fault_of, state.database, abandon_on_cancel=True, limiter=_THREADS
+            database_problem, state.database, abandon_on_cancel=True, limiter=_THREADS
         )
     if fault is None:
         return PlainTextResponse("ok")

@@ -31,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one. Raises Refused."""
+    """Return a listening socket; port 0 takes a free one. Raises InvalidRequest."""
     try:
         # The first address of a name: a server on two of them would need two ports named.
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -100,8 +100,8 @@ class _Server(uvicorn.Server):
         self._on_ready()
         service.notify(service.READY)
         self._tasks = [
-            asyncio.create_task(_show_signs_of_life()),
-            asyncio.create_task(self._end_silent()),
+            asyncio.create_task(_send_watchdog()),
+            asyncio.create_task(self._close_silent()),
         ]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -119,23 +119,23 @@ class _Server(uvicorn.Server):
 
     def _abort_idle(self) -> None:
         for connection in list(self.server_state.connections):
-            if _is_idle(_request_of(connection)):
+            if _is_idle(_last_request(connection)):
                 connection.transport.abort()  # type: ignore[union-attr]
 
-    async def _end_silent(self) -> None:
+    async def _close_silent(self) -> None:
         # uvicorn waits for ever for a first request, and for the rest of a head: a reader that
         # loses its power just then would leave a connection behind, and a stranger any number.
         before: dict[object, object] = {}
         while True:
             await asyncio.sleep(SILENT_SECONDS)
-            now = {each: _request_of(each) for each in self.server_state.connections}
+            now = {each: _last_request(each) for each in self.server_state.connections}
             for connection, request in now.items():
                 if _is_idle(request) and before.get(connection, before) is request:
                     connection.transport.abort()  # type: ignore[union-attr]
             before = now
 
 
-def _request_of(connection: object) -> Any:
+def _last_request(connection: object) -> Any:
     """Return the last request of a connection, as uvicorn has it; None before the first."""
     return getattr(connection, "cycle", None)
 
@@ -144,8 +144,8 @@ def _is_idle(request: Any) -> bool:
     return request is None or request.response_complete
 
 
-async def _show_signs_of_life() -> None:
-    seconds = service.seconds_between_signs()
+async def _send_watchdog() -> None:
+    seconds = service.watchdog_interval()
     while seconds:
-        service.notify(service.ALIVE)
+        service.notify(service.WATCHDOG)
         await asyncio.sleep(seconds)

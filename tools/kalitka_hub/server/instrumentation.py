@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kalitka_hub import logs
-from kalitka_hub.clock import Clock, minute_of
+from kalitka_hub.clock import Clock, current_minute
 from kalitka_hub.kormitel import http_api as kormitel_http
 from kalitka_hub.reader_api import token_reader_api
 from kalitka_hub.rest import api
@@ -30,23 +30,23 @@ from kalitka_hub.store.database import Database
 _SYNC = "sync"
 _LOGS = "access_logs"
 _LOGIN = "login"
-_READERS = {
+_READER_PATHS = {
     token_reader_api.SYNC: _SYNC,
     token_reader_api.ACCESS_LOGS: _LOGS,
     token_reader_api.TIME_WITH_ZONE: "time_with_zone",
     token_reader_api.TIME_WITH_HOURS: "time_with_hours",
 }
 _KORMITEL = "kormitel"
-_OTHERS = {"/healthz": "healthz", "/metrics": "metrics", f"{api.PREFIX}/login": _LOGIN}
+_OTHER_PATHS = {"/healthz": "healthz", "/metrics": "metrics", f"{api.PREFIX}/login": _LOGIN}
 _LOGIN_REFUSED = (401, 429)
-_TOLD_MAX = 200  # refusals logged a minute; of more the number is
+_LOGGED_MAX = 200  # refusals logged a minute; of more the number is
 _HEAD = 64  # bytes of a body that are looked at
 _STORED = re.compile(rb"ok,([0-9]+)")
-_NOTHING_NEW = re.compile(rb"[0-9]+%%\n?")
+_UNCHANGED = re.compile(rb"[0-9]+%%\n?")
 _LOG = logging.getLogger(__name__)
 
 
-class Watch:
+class Instrumentation:
     """Middleware that watches. timer: seconds that never go back."""
 
     def __init__(
@@ -60,16 +60,16 @@ class Watch:
         self._database = database
         self._metrics = metrics
         self._timer = timer
-        self._refusals = _Refusals(database.clock)
-        self._figures: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._refusals = _RefusalLimiter(database.clock)
+        self._collectors_by_label: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request (ASGI)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(receive, send, self._metrics)
-        path = _name_of(scope["path"])
+        exchange = _ObservedRequest(receive, send, self._metrics)
+        path = _path_label(scope["path"])
         begun = self._timer()
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -77,28 +77,28 @@ class Watch:
             exchange.end()
             seconds = self._timer() - begun
             self._count(path, exchange, seconds)
-            if scope["path"] in _READERS:
+            if scope["path"] in _READER_PATHS:
                 await self._log(scope, path, exchange.status, seconds)
 
-    def _count(self, path: str, exchange: "_Exchange", seconds: float) -> None:
+    def _count(self, path: str, exchange: "_ObservedRequest", seconds: float) -> None:
         metrics = self._metrics
-        requests, durations = self._figures_of(path, exchange.status)
+        requests, durations = self._collectors(path, exchange.status)
         requests.inc()
         durations.observe(seconds)
         if path in (_LOGIN, _KORMITEL) and exchange.status in _LOGIN_REFUSED:
             metrics.login_failures.inc()
         if path == _SYNC and exchange.status == 200:
-            metrics.polls.labels(exchange.kind_of_sync()).inc()
-        if path == _LOGS and (stored := _STORED.fullmatch(exchange.answered)):
+            metrics.polls.labels(exchange.sync_kind()).inc()
+        if path == _LOGS and (stored := _STORED.fullmatch(exchange.response_head)):
             metrics.entries.labels("stored").inc(int(stored[1]))
             metrics.entries.labels("doubled").inc(exchange.commas + 1 - int(stored[1]))
 
-    def _figures_of(self, path: str, status: int) -> tuple[Counter, Histogram]:
+    def _collectors(self, path: str, status: int) -> tuple[Counter, Histogram]:
         # Kept, since to look them up takes as long as all the rest here.
-        if (path, status) not in self._figures:
+        if (path, status) not in self._collectors_by_label:
             requests = self._metrics.requests.labels(path, str(status))
-            self._figures[path, status] = requests, self._metrics.seconds.labels(path)
-        return self._figures[path, status]
+            self._collectors_by_label[path, status] = requests, self._metrics.seconds.labels(path)
+        return self._collectors_by_label[path, status]
 
     async def _log(self, scope: Scope, path: str, status: int, seconds: float) -> None:
         if status < 400:
@@ -110,12 +110,12 @@ class Watch:
             return
         address = scope["client"][0] if scope.get("client") else "unknown"
         claimed = Headers(scope=scope).get("x-authreader", "")
-        untold = self._refusals.next(claimed or address, status)
-        if untold is None:
+        suppressed = self._refusals.claim_line(claimed or address, status)
+        if suppressed is None:
             return
         fields = {"reader": await self._reader_of(scope), "address": address, "path": path}
-        if untold:
-            fields["untold"] = untold
+        if suppressed:
+            fields["untold"] = suppressed
         name = "reader refused" if status < 500 else "reader not served"
         logs.event(_LOG, logging.WARNING, name, **fields, status=status)
 
@@ -131,7 +131,7 @@ class Watch:
             return False
 
 
-class _Exchange:
+class _ObservedRequest:
     """A request and its answer while they pass. status: 500 until an answer has begun."""
 
     def __init__(self, receive: Receive, send: Send, metrics: Metrics) -> None:
@@ -142,15 +142,15 @@ class _Exchange:
         self._streaming = False
         self._ended = False
         self.status = 500
-        self.asked = b""
+        self.request_head = b""
         self.commas = 0
-        self.answered = b""
+        self.response_head = b""
 
     async def receive(self) -> Message:
         message = await self._receive()
         body = message.get("body", b"")
         if body:
-            self.asked += body[: _HEAD - len(self.asked)]
+            self.request_head += body[: _HEAD - len(self.request_head)]
             self.commas += body.count(b",")
         return message
 
@@ -159,56 +159,56 @@ class _Exchange:
             self._begun = True
             self.status = message["status"]
         elif message["type"] == "http.response.body":
-            if len(self.answered) < _HEAD:
-                self.answered += message.get("body", b"")[: _HEAD - len(self.answered)]
+            if len(self.response_head) < _HEAD:
+                self.response_head += message.get("body", b"")[: _HEAD - len(self.response_head)]
             self._ended = not message.get("more_body", False)
             if not self._ended and not self._streaming:
                 self._streaming = True
-                self._metrics.streaming.inc()
+                self._metrics.answers_streaming.inc()
         await self._send(message)
 
     def end(self) -> None:
         if self._streaming:
-            self._metrics.streaming.dec()
+            self._metrics.answers_streaming.dec()
         if self._begun and not self._ended:
-            self._metrics.cut.inc()
+            self._metrics.answers_cut.inc()
 
-    def kind_of_sync(self) -> str:
-        since, _, listed = self.asked.partition(b"%")
+    def sync_kind(self) -> str:
+        since, _, listed = self.request_head.partition(b"%")
         if not since:
             return "codes"
         if not since.strip(b"0"):
             return "codes" if listed else "full"
-        if self.answered.startswith(b"0%"):
+        if self.response_head.startswith(b"0%"):
             return "reset"
-        return "none" if _NOTHING_NEW.fullmatch(self.answered) else "incremental"
+        return "none" if _UNCHANGED.fullmatch(self.response_head) else "incremental"
 
 
-class _Refusals:
+class _RefusalLimiter:
     """Says which refusals are worth a line. What was told is forgotten with the minute."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._minute = -1
-        self._told: set[tuple[str, int]] = set()
-        self._untold = 0
+        self._logged: set[tuple[str, int]] = set()
+        self._suppressed = 0
 
-    def next(self, who: str, status: int) -> int | None:
+    def claim_line(self, who: str, status: int) -> int | None:
         """Return None if there is to be no line, else how many before this one had none."""
-        minute = minute_of(self._clock)
+        minute = current_minute(self._clock)
         if minute != self._minute:
             self._minute = minute
-            self._told.clear()
-        if (who, status) in self._told or len(self._told) >= _TOLD_MAX:
-            self._untold += 1
+            self._logged.clear()
+        if (who, status) in self._logged or len(self._logged) >= _LOGGED_MAX:
+            self._suppressed += 1
             return None
-        self._told.add((who, status))
-        untold, self._untold = self._untold, 0
+        self._logged.add((who, status))
+        untold, self._suppressed = self._suppressed, 0
         return untold
 
 
-def _name_of(path: str) -> str:
-    name = _READERS.get(path) or _OTHERS.get(path)
+def _path_label(path: str) -> str:
+    name = _READER_PATHS.get(path) or _OTHER_PATHS.get(path)
     if name:
         return name
     if kormitel_http.is_path(path):

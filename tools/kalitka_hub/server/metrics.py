@@ -27,10 +27,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
-from kalitka_hub.clock import minute_of
+from kalitka_hub.clock import current_minute
 from kalitka_hub.rest import auth
 from kalitka_hub.store import migrations
-from kalitka_hub.store.changes import acknowledged_in
+from kalitka_hub.store.changes import acknowledged_minute
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import Reader, Token
 
@@ -80,10 +80,10 @@ class Metrics:
         self.login_failures = Counter(
             "kalitka_login_failures", "Log-ins that were refused.", registry=registry
         )
-        self.cut = Counter(
+        self.answers_cut = Counter(
             "kalitka_answers_cut", "Answers that ended before their end.", registry=registry
         )
-        self.streaming = Gauge(
+        self.answers_streaming = Gauge(
             "kalitka_answers_streaming", "Long answers under way.", registry=registry
         )
         build = Gauge(
@@ -95,10 +95,10 @@ class Metrics:
         with database.snapshot() as session:
             dialect = session.get_bind().dialect.name
         build.labels(_version(), platform.python_version(), migrations.NEWEST, dialect).set(1)
-        registry.register(_InDatabase(database))
+        registry.register(_DatabaseCollector(database))
         ProcessCollector(registry=registry)
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
         """Return all figures as Prometheus reads them.
 
         It asks the database: call it in a thread.
@@ -106,7 +106,7 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _InDatabase(Collector):
+class _DatabaseCollector(Collector):
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -121,7 +121,7 @@ class _InDatabase(Collector):
             self._database.open_connections(),
         )
         try:
-            figures = list(self._look_up())
+            figures = list(self._database_gauges())
         except DBAPIError:
             figures = []
         yield _gauge(
@@ -129,10 +129,10 @@ class _InDatabase(Collector):
         )
         yield from figures
 
-    def _look_up(self) -> Iterator[GaugeMetricFamily]:
-        since = minute_of(self._database.clock) - CONNECTED_MINUTES
+    def _database_gauges(self) -> Iterator[GaugeMetricFamily]:
+        since = current_minute(self._database.clock) - CONNECTED_MINUTES
         with self._database.snapshot() as session:
-            minute = acknowledged_in(session)
+            minute = acknowledged_minute(session)
             readers = session.scalar(select(func.count(Reader.id)))
             connected = session.scalar(
                 select(func.count(Reader.id)).where(Reader.last_seen >= since)
@@ -167,7 +167,7 @@ def _version() -> str:
         return "unknown"
 
 
-def _check_reader(request: Request, state: auth.State) -> None:
+def _check_access(request: Request, state: auth.State) -> None:
     """Let this computer read, and others with an API token. Raises 401."""
     if not (request.app.state.metrics_for_all or _is_local(request)):
         auth.viewer(auth.caller(request, state))
@@ -185,8 +185,8 @@ def _is_local(request: Request) -> bool:
         return False
 
 
-@router.get("/metrics", dependencies=[Depends(_check_reader)])
-def answer(request: Request) -> Response:
+@router.get("/metrics", dependencies=[Depends(_check_access)])
+def show_metrics(request: Request) -> Response:
     """Answer all figures of this process, and of the database."""
     figures: Metrics = request.app.state.metrics
-    return Response(figures.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(figures.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -12,13 +12,13 @@ from kalitka_hub.errors import InvalidRequest
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
-ALIVE = "WATCHDOG=1"
+WATCHDOG = "WATCHDOG=1"
 _UNIT = Path(__file__).parent / "systemd/kalitka-hub.service"
 _COMMAND = "@KALITKA@"
 
 
 def unit(command: str) -> str:
-    """Return the unit that runs this command, an absolute path. Raises Refused."""
+    """Return the unit that runs this command, an absolute path. Raises InvalidRequest."""
     # systemd splits at blanks, and takes % and $ for the beginning of something.
     if not command.startswith("/") or any(char in command for char in " \t\n\"'\\%$;"):
         raise InvalidRequest(
@@ -43,7 +43,7 @@ def notify(state: str) -> None:
             return
 
 
-def seconds_between_signs() -> float | None:
+def watchdog_interval() -> float | None:
     """Return how often to send ALIVE: twice as often as systemd wants it; None if it does not."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

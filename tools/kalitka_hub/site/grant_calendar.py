@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from kalitka_hub.site.schedule_rules import HORIZON_DAYS, Hours, Window, local_day, texts_of
+from kalitka_hub.site.schedule_rules import HORIZON_DAYS, Hours, Window, local_day, rule_texts
 from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.store.models import Grant, Holiday, HolidayWindow, ScheduleWindow
 
@@ -20,7 +20,7 @@ _EPOCH = date(1970, 1, 1)
 _YEAR = 366  # days; holidays farther away than this are in nobody's rules
 
 
-class Granted(NamedTuple):
+class GrantRow(NamedTuple):
     """A grant; see models.Grant."""
 
     id: int
@@ -41,7 +41,7 @@ def date_of(day: int) -> str:
     return (_EPOCH + timedelta(days=day)).isoformat()
 
 
-class Calendar:
+class GrantCalendar:
     """All grants, schedules and holidays of a site. now: minutes since 1970 UTC."""
 
     def __init__(self, session: Session, now: int) -> None:
@@ -49,22 +49,22 @@ class Calendar:
         self.now = now
         self.today = local_day(self.zone, now)
         self._texts: dict[tuple[int, int], tuple[str, ...]] = {}
-        self._grants: dict[int, list[Granted]] = defaultdict(list)
+        self._grants: dict[int, list[GrantRow]] = defaultdict(list)
         for grant in _grants(session):
             self._grants[grant.person_group_id].append(grant)
         self._windows = _windows(session)
         self._exceptions = _exceptions(session, self.today, self._windows)
 
-    def grants_of(self, person_groups: Collection[int]) -> Iterator[Granted]:
+    def grants_of(self, person_groups: Collection[int]) -> Iterator[GrantRow]:
         """Yield the grants of these groups of people."""
         for group in person_groups:
             yield from self._grants.get(group, ())
 
-    def texts(self, grant: Granted, days: int = HORIZON_DAYS) -> tuple[str, ...]:
+    def texts(self, grant: GrantRow, days: int = HORIZON_DAYS) -> tuple[str, ...]:
         """Return the rule texts of a grant, with the holidays of so many days ahead."""
         key = grant.id, days
         if key not in self._texts:
-            self._texts[key] = texts_of(
+            self._texts[key] = rule_texts(
                 self._windows[grant.schedule_id],
                 self._exceptions[grant.schedule_id],
                 grant.first_minute,
@@ -83,7 +83,7 @@ class Calendar:
             for text in self.texts(grant, days)
         }
 
-    def hours_instead(self, schedule_id: int, day: int) -> list[Hours] | None:
+    def holiday_hours(self, schedule_id: int, day: int) -> list[Hours] | None:
         """Return what holds on a day instead of a schedule; None if it is no holiday of it."""
         return self._exceptions[schedule_id].get(day)
 
@@ -98,10 +98,10 @@ class Calendar:
         return [HORIZON_DAYS, *sorted(shorter, reverse=True)]
 
 
-def _grants(session: Session) -> Iterator[Granted]:
-    columns = [getattr(Grant, name) for name in Granted._fields]
+def _grants(session: Session) -> Iterator[GrantRow]:
+    columns = [getattr(Grant, name) for name in GrantRow._fields]
     for row in session.execute(select(*columns)):
-        yield Granted(*row)
+        yield GrantRow(*row)
 
 
 def _windows(session: Session) -> dict[int, list[Window]]:

@@ -39,24 +39,24 @@ Names = Annotated[list[str], Field(max_length=NAMES_MAX)]
 Note = Annotated[str, Field(max_length=NOTE_MAX), AfterValidator(_checked_note)]
 
 
-class Written(BaseModel):
+class InputModel(BaseModel):
     """What a person or program writes: an unknown field is refused, not passed over."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-Setting = TypeVar("Setting", bound=Written)
+Setting = TypeVar("Setting", bound=InputModel)
 
 
-def setting_of(kind: type[Setting], **fields: Any) -> Setting:
-    """Return what somebody wrote as a setting of this kind. Raises Refused."""
+def parse_input(kind: type[Setting], **fields: Any) -> Setting:
+    """Return what somebody wrote as a setting of this kind. Raises InvalidRequest."""
     try:
         return kind(**fields)
     except ValidationError as fault:
-        raise InvalidRequest("; ".join(map(sentence_of, fault.errors()))) from fault
+        raise InvalidRequest("; ".join(map(error_sentence, fault.errors()))) from fault
 
 
-def sentence_of(error: Mapping[str, Any], skipped: int = 0) -> str:
+def error_sentence(error: Mapping[str, Any], skipped: int = 0) -> str:
     """Return what pydantic says of a field as a sentence, which never repeats what was written.
 
     skipped: so many parts of where it is are not of the setting.

@@ -23,7 +23,7 @@ _MINUTE = timedelta(minutes=1)
 def minutes_of(text: str, zone: Zone) -> list[int]:
     """Return the minutes since 1970 UTC at which it is this time, in order: one, or two.
 
-    Raises Refused for what is no such time, and where the clocks are put forward over it.
+    Raises InvalidRequest for what is no such time, and where the clocks are put forward over it.
     """
     if not _TIME.fullmatch(text):
         raise InvalidRequest(f"{text[:40]!r} is no time: write it like 2026-11-01T08:00")
@@ -51,17 +51,17 @@ def minutes_of(text: str, zone: Zone) -> list[int]:
     return minutes
 
 
-def first_of(text: str | None, zone: Zone) -> int | None:
+def first_minute_of(text: str | None, zone: Zone) -> int | None:
     """Return the minute from which something holds: of two the first. None stays None."""
     return None if text is None else minutes_of(text, zone)[0]
 
 
-def last_of(text: str | None, zone: Zone) -> int | None:
+def last_minute_of(text: str | None, zone: Zone) -> int | None:
     """Return the minute until which something holds: of two the last. None stays None."""
     return None if text is None else minutes_of(text, zone)[-1]
 
 
-def text_of(minute: int | None, zone: Zone) -> str | None:
+def local_text(minute: int | None, zone: Zone) -> str | None:
     """Return a minute as local time, as it is written. None stays None."""
     if minute is None:
         return None
@@ -85,7 +85,10 @@ def minutes_of_local(local: int, zone: Zone) -> list[int]:
 
 
 def minute_of_day(text: str) -> int:
-    """Return the minute of the day of a time such as `08:30`; `24:00` is the last. Refused."""
+    """Return the minute of the day of a time such as `08:30`; `24:00` is the last.
+
+    InvalidRequest.
+    """
     match = _CLOCK.fullmatch(text)
     minute = int(match[1]) * 60 + int(match[2]) if match else -1
     if not match or int(match[2]) > 59 or minute > rules.DAY_MINUTES:
@@ -99,7 +102,7 @@ def clock_text(minute: int) -> str:
 
 
 def checked_date(text: str) -> str:
-    """Return a date such as `2026-12-31`, if it is one of 1970 to 2099. Raises Refused."""
+    """Return a date such as `2026-12-31`, if it is one of 1970 to 2099. Raises InvalidRequest."""
     try:
         # Python also reads the weeks of ISO 8601: such a date would stand beside all others.
         if not _DATE.fullmatch(text):

@@ -27,7 +27,10 @@ class UnknownZone(InvalidRequest):
 
 
 def check_zone(text: str) -> str:
-    """Return the POSIX TZ string of a zone's name or of the string itself. Raises Refused."""
+    """Return the POSIX TZ string of a zone's name or of the string itself.
+
+    Raises InvalidRequest.
+    """
     try:
         return posix_or_iana(text)
     except ZoneError as fault:

@@ -47,7 +47,7 @@ def insert_rows(session: Session, model: type[Base], rows: Rows) -> None:
         return
     table, connection = cast(Table, model.__table__), session.connection()
     if _is_postgresql(connection):
-        given = _given(table, rows)
+        given = _json_rows(table, rows)
         statement = table.insert().from_select(list(rows[0]), select(given))
         connection.execute(statement, {_ROWS: _json(rows)})
         return
@@ -60,13 +60,13 @@ def insert_rows(session: Session, model: type[Base], rows: Rows) -> None:
 
 
 def update_rows(session: Session, model: type[Base], rows: Rows) -> None:
-    """Set what each row has, of the one of its `id`."""
+    """Update rows by id."""
     if not rows:
         return
     table, connection = cast(Table, model.__table__), session.connection()
     names = [name for name in rows[0] if name != "id"]
     if _is_postgresql(connection):
-        given = _given(table, rows)
+        given = _json_rows(table, rows)
         statement = table.update().where(table.c.id == given.c.id)
         values = {name: given.c[name] for name in names}
         connection.execute(statement.values(values), {_ROWS: _json(rows)})
@@ -76,7 +76,7 @@ def update_rows(session: Session, model: type[Base], rows: Rows) -> None:
     connection.execute(statement.values({name: bindparam(name) for name in names}), values)
 
 
-def one_of(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
+def in_values(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
     """Return the condition that a column of a model has one of these values."""
     listed = list(values)
     if not _is_postgresql(session.connection()):
@@ -84,10 +84,10 @@ def one_of(session: Session, column: Any, values: Iterable[Any]) -> ColumnElemen
     return column == any_(bindparam(None, listed, type_=ARRAY(column.type)))
 
 
-def plan_each_time(session: Session) -> None:
+def force_custom_plans(session: Session) -> None:
     """Have PostgreSQL plan each statement for its values, to the end of this transaction.
 
-    A plan that it has made once for all takes `one_of` to be of ten values, and compares thousands
+    A plan that it has made once for all assumes ten values for `in_values`, and compares thousands
     with each of a table's rows: 20,000 objects by 500 take minutes and not seconds.
     """
     connection = session.connection()
@@ -99,7 +99,7 @@ def _is_postgresql(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-def _given(table: Table, rows: Rows) -> TableValuedAlias:
+def _json_rows(table: Table, rows: Rows) -> TableValuedAlias:
     columns = [Column(name, table.c[name].type) for name in rows[0]]
     made = func.json_to_recordset(bindparam(_ROWS, type_=Text).cast(JSON)).table_valued(*columns)
     return made.render_derived(with_types=True)

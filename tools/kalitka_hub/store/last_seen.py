@@ -1,4 +1,4 @@
-"""When each reader was last heard of, and with what: kept in memory, written down once a minute.
+"""When each reader was last seen, and with which request: in memory, written once a minute.
 
 A process writes at its first poll of a minute, in the transaction that raises the minute
 anyway, so that a site of a hundred readers costs one write a minute. What a crash loses is the
@@ -12,46 +12,46 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.store.models import Reader
 
-_NOTHING = {"seen": None, "asked": None, "sent_log": None, "said_lost": None}
+_EMPTY = {"seen": None, "asked": None, "sent_log": None, "said_lost": None}
 
 
-class Sightings:
-    """The sightings of one server process. Safe to share by threads."""
+class LastSeen:
+    """The last requests of the readers of one server process. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._noted: dict[int, dict[str, int | None]] = {}
-        self._written = -1
+        self._pending: dict[int, dict[str, int | None]] = {}
+        self._written_minute = -1
 
-    def note(self, reader_id: int, minute: int) -> None:
-        """Remember that the reader was heard of in this minute."""
-        self._note(reader_id, seen=minute)
+    def record_seen(self, reader_id: int, minute: int) -> None:
+        """Record that the reader sent a request in this minute."""
+        self._record(reader_id, seen=minute)
 
-    def note_asked(self, reader_id: int, since: int) -> None:
-        """Remember the minute that the reader asked with: 0 for everything."""
-        self._note(reader_id, asked=since)
+    def record_poll(self, reader_id: int, since: int) -> None:
+        """Record the minute that the reader polled with: 0 for everything."""
+        self._record(reader_id, asked=since)
 
-    def note_log(self, reader_id: int, seconds: int, lost: int | None) -> None:
-        """Remember that the reader sent entries of its log at this time.
+    def record_log(self, reader_id: int, seconds: int, lost: int | None) -> None:
+        """Record that the reader sent entries of its log at this time.
 
         lost: how many its log lost before, None if it did not say.
         """
-        self._note(reader_id, sent_log=seconds)
+        self._record(reader_id, sent_log=seconds)
         if lost is not None:
-            self._note(reader_id, said_lost=lost)
+            self._record(reader_id, said_lost=lost)
 
-    def is_due(self, minute: int) -> bool:
-        """Tell, once a minute, the first to ask that it is time to write."""
+    def claim_write(self, minute: int) -> bool:
+        """Claim the write of this minute: true for one caller only."""
         with self._lock:
-            due = bool(self._noted) and minute != self._written
+            due = bool(self._pending) and minute != self._written_minute
             if due:
-                self._written = minute
+                self._written_minute = minute
             return due
 
     def write(self, session: Session) -> None:
-        """Write down what was noted since the last time, in the session's transaction."""
+        """Write the pending values in the session's transaction."""
         with self._lock:
-            noted, self._noted = self._noted, {}
+            noted, self._pending = self._pending, {}
         if not noted:
             return
         # By statement, not by object: the reader may have been removed meanwhile. On the
@@ -68,6 +68,6 @@ class Sightings:
             [{"reader": reader_id, **values} for reader_id, values in noted.items()],
         )
 
-    def _note(self, reader_id: int, **values: int) -> None:
+    def _record(self, reader_id: int, **values: int) -> None:
         with self._lock:
-            self._noted.setdefault(reader_id, dict(_NOTHING)).update(values)
+            self._pending.setdefault(reader_id, dict(_EMPTY)).update(values)

@@ -1,7 +1,7 @@
 """Bodies of requests that end: bounded in length, and in the time that their parts may take.
 
-A path that takes more than others depends on `at_most(...)`, and reads the body itself, part by
-part (`Request.stream`): what FastAPI reads for it comes before its dependencies.
+A path that takes more than others depends on `allow_body_size(...)`, and reads the body itself,
+part by part (`Request.stream`): what FastAPI reads for it comes before its dependencies.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class BoundedBody:
         await self._app(scope, receive_bounded, send)
 
 
-def at_most(size: int) -> Callable[[Request], None]:
+def allow_body_size(size: int) -> Callable[[Request], None]:
     """Return a FastAPI dependency with which a path takes bodies of up to `size` bytes."""
 
     def dependency(request: Request) -> None:

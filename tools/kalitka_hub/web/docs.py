@@ -15,7 +15,7 @@ _STYLE = (
 )
 
 
-def page_of(description: dict[str, Any], prefix: str) -> str:
+def render_page(description: dict[str, Any], prefix: str) -> str:
     """Return the page as HTML. prefix: where the API is mounted, before each path."""
     info = description["info"]
     parts = [
@@ -37,8 +37,8 @@ def page_of(description: dict[str, Any], prefix: str) -> str:
 def _operation(operation: dict[str, Any]) -> list[str]:
     parts = [f"<p>{escape(operation.get('description', operation.get('summary', '')))}"]
     for parameter in operation.get("parameters", ()):
-        told = escape(parameter.get("description", ""))
-        parts.append(f"<p><b>{escape(parameter['name'])}</b> ({parameter['in']}): {told}")
+        description = escape(parameter.get("description", ""))
+        parts.append(f"<p><b>{escape(parameter['name'])}</b> ({parameter['in']}): {description}")
     if "requestBody" in operation:
         parts.append(f"<p>Sent: {_content(operation['requestBody'])}")
     for status, response in operation["responses"].items():

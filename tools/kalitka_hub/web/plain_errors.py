@@ -15,13 +15,15 @@ from kalitka_hub import logs
 RETRY_SECONDS = 10  # before asking a busy database again
 _LOG = logging.getLogger(__name__)
 # Which are answered; others are a fault of the hub.
-KINDS = (HTTPException, OperationalError, ClientDisconnect)
+HANDLED_ERRORS = (HTTPException, OperationalError, ClientDisconnect)
 
 
-def answer_to(fault: Exception, method: str, unknown: str = "no such path") -> PlainTextResponse:
+def error_response(
+    fault: Exception, method: str, unknown: str = "no such path"
+) -> PlainTextResponse:
     """Return the answer to a fault of one of KINDS. unknown: what a 404 is told."""
     if isinstance(fault, OperationalError):
-        logs.fault(_LOG, "the database failed", fault)
+        logs.handled_error(_LOG, "the database failed", fault)
         text = "the database is busy or unavailable: ask again later"
         return _line(text, 503, {"Retry-After": str(RETRY_SECONDS)})
     if isinstance(fault, ClientDisconnect):
@@ -37,7 +39,7 @@ def answer_to(fault: Exception, method: str, unknown: str = "no such path") -> P
     return _line(text, fault.status_code, fault.headers)
 
 
-def not_for(method: str, *allowed: str) -> HTTPException:
+def method_not_allowed(method: str, *allowed: str) -> HTTPException:
     """Return what to raise at a method that a path is not for."""
     return HTTPException(405, method, headers={"Allow": ", ".join(allowed)})
 
