@@ -77,7 +77,7 @@ class Canteen:
             session.flush()
             return canteen.recompute(session, [self._badge(session, found.badge, found.id)])
 
-    def told(self, reader: str = "GATE-1") -> dict[str, set[str]]:
+    def reader_rules(self, reader: str = "GATE-1") -> dict[str, set[str]]:
         """Return the rules by code that a reader is told."""
         told: dict[str, set[str]] = defaultdict(set)
         with self.database.snapshot() as session:

@@ -92,7 +92,7 @@ class World:
         except (Lost, ValueError) as fault:
             self.happened.append(repr(fault))
 
-    def settle(self):
+    def repair_and_sync(self):
         """Repair what is held back, then let both talk until nothing is new."""
         self._loses = False
         for _ in range(3):
@@ -213,7 +213,7 @@ class World:
         elif here["deleted"]:
             return
         elif self.chance.random() < 0.03:
-            self.kormitel.note(kind, {"is_vegan": True})  # an undo of a mass edit has no id
+            self.kormitel.queue_item(kind, {"is_vegan": True})  # an undo of a mass edit has no id
         elif kind == "badges":
             self.kormitel.change(kind, key, **self._own_fields())
         else:
@@ -317,10 +317,10 @@ class World:
             )
             for code in badge_rules.badge_codes(key, badge) if texts.texts else ():
                 expected[code] = set(texts.texts)
-        told = self._told()
+        told = self._reader_rules()
         return [] if told == expected else [f"rules {told}, and of Kormitel's {expected}"]
 
-    def _told(self):
+    def _reader_rules(self):
         told = {}
         with self.database.snapshot() as session:
             groups = groups_of_reader(session, existing_reader(session, READER).id)

@@ -407,7 +407,7 @@ def test_a_full_disk_leaves_the_older_backup_and_nothing_beside_it(site, file):
 @ON_SQLITE
 def test_a_long_log_is_never_in_memory(site, file):
     row = {"reader": "GATE-1", "timed": True, "code": "A", "state": 1, "received": 1}
-    with site.database.writing() as session:
+    with site.database.write_session() as session:
         session.connection().execute(
             insert(models.AccessEntry.__table__), [row | {"at": at} for at in range(12_000)]
         )

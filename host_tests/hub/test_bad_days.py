@@ -187,12 +187,12 @@ def test_of_many_long_logs_a_few_are_in_memory_at_a_time(where, clock, monkeypat
 def test_the_calendar_is_looked_at_again_after_any_fault(where, clock, monkeypatch, caplog):
     looked = threading.Semaphore(0)
 
-    def look(_database):
+    def failing_refresh(_database):
         looked.release()
         raise ValueError("nobody thought of this")
 
     monkeypatch.setattr(app, "_CALENDAR_SECONDS", 0.01)
-    monkeypatch.setattr(app, "refresh_daily", look)
+    monkeypatch.setattr(app, "refresh_daily", failing_refresh)
     opened = open_database(where, clock)
     with TestClient(create_app(opened)):
         for _ in range(2):

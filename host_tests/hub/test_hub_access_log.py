@@ -49,7 +49,7 @@ def kept(database):
         return list_entries(session, 1_000_000)
 
 
-def told(database):
+def entry_tuples(database):
     """Return (seconds, code, state) of all entries, oldest first."""
     return [(row.at, row.code, row.state) for row in kept(database)]
 
@@ -91,12 +91,12 @@ def test_the_bounds_of_the_long_form_are_taken(site):
 @pytest.mark.parametrize("code", ["a_b", "_", "__a__", "1_2_3", "a b", "https://x/?a=1&b=[2]"])
 def test_a_code_may_have_lines_below_in_it(site, log, rest, code):
     assert sent(site, f"5_{code}{rest}", log) == "ok,1"
-    assert told(site.database) == [(5, code, 1)]
+    assert entry_tuples(site.database) == [(5, code, 1)]
 
 
 def test_a_code_that_is_not_utf_8_is_kept_readable(site):
     assert sent(site, b"5_\xffA\xc3\xbc_1") == "ok,1"
-    assert told(site.database) == [(5, "\\xffA\u00fc", 1)]
+    assert entry_tuples(site.database) == [(5, "\\xffA\u00fc", 1)]
 
 
 @ON_SQLITE
@@ -104,7 +104,7 @@ def test_a_code_that_is_not_utf_8_is_kept_readable(site):
 def test_blanks_and_line_ends_at_the_end_are_forgiven(site, end):
     assert sent(site, "5_A_1" + end) == "ok,1"
     assert sent(site, "6_B_1_7_0_1" + end, LOG) == "ok,1"
-    assert told(site.database) == [(5, "A", 1), (6, "B", 1)]
+    assert entry_tuples(site.database) == [(5, "A", 1), (6, "B", 1)]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_of_a_flash_that_was_put_back_nothing_is_missing(site, caplog):
     assert sent(site, later, LOG) == "ok,0"
     again = f"{2 * DAY + 9}_btn-exit_1_0_1_3,0_D_1_7_0_4,6_B_1_7_0_2"
     assert sent(site, again, LOG) == "ok,2"
-    assert told(site.database) == [
+    assert entry_tuples(site.database) == [
         (5, "A", 1),
         (6, "B", 1),
         (7, "btn-exit", 1),
@@ -154,14 +154,14 @@ def test_of_a_flash_that_was_put_back_nothing_is_missing(site, caplog):
 def test_a_time_that_was_put_right_meanwhile_makes_no_other_entry(site):
     sent(site, f"{DAY}_A_1_7_0_1,{DAY}_A_1_7_0_2", LOG)
     assert sent(site, f"{2 * DAY}_A_1_7_0_1,{DAY - 7200}_A_1_7_0_2", LOG) == "ok,0"
-    assert told(site.database) == [(DAY, "A", 1)] * 2
+    assert entry_tuples(site.database) == [(DAY, "A", 1)] * 2
 
 
 def test_an_entry_without_a_time_that_comes_again_keeps_its_first_one(site):
     sent(site, "0_A_1_7_0_1", LOG)
     site.clock.minute += 60
     assert sent(site, "9_A_1_7_0_1", LOG) == "ok,0"
-    assert told(site.database) == [(NOW, "A", 1)]
+    assert entry_tuples(site.database) == [(NOW, "A", 1)]
 
 
 def test_another_log_and_another_reader_have_numbers_of_their_own(site):
@@ -179,7 +179,7 @@ def test_plain_entries_are_kept_once_by_reader_time_code_and_state(site):
 def test_two_entries_without_a_time_in_one_body_are_two(site):
     assert sent(site, "0_btn-exit_1,0_btn-exit_1") == "ok,2"
     assert sent(site, "0_btn-exit_1,0_btn-exit_1") == "ok,0"
-    assert told(site.database) == [(NOW, "btn-exit", 1)] * 2
+    assert entry_tuples(site.database) == [(NOW, "btn-exit", 1)] * 2
 
 
 def test_a_body_without_times_that_comes_again_counts_once_for_a_quarter_of_an_hour(site):
@@ -413,7 +413,7 @@ def test_what_was_answered_survives_a_killed_server(where):
     server.stop(signal.SIGKILL)
     assert answer == "ok,2"
     database = open_database(where)
-    assert told(database) == [(5, "A", 1), (6, "B", 1)]
+    assert entry_tuples(database) == [(5, "A", 1), (6, "B", 1)]
     database.close()
 
 

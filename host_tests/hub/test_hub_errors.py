@@ -64,7 +64,7 @@ def test_nobody_unknown_has_a_long_body_read(site):
 
 
 def test_without_a_secret_everyone_is_refused(site):
-    with site.database.writing() as session:
+    with site.database.write_session() as session:
         session.execute(update(Site).values(secret_sha256=None))
     for secret in (SECRET, "None", "x"):
         sent = headers() | {"X-AuthToken": secret}

@@ -216,7 +216,7 @@ def test_a_name_that_no_database_could_keep_is_refused(site, name):
 
 @pytest.mark.parametrize("said", ["", "x", "-1", "1.5", "\u00b2", "99999999999"])
 def test_how_many_entries_a_reader_lost_is_known_until_it_says_otherwise(site, said):
-    def tell(**more):
+    def send_log(**more):
         site.clock.minute += 1
         answer = site.client.post(
             "/api/v1/token-reader/access-logs",
@@ -228,11 +228,11 @@ def test_how_many_entries_a_reader_lost_is_known_until_it_says_otherwise(site, s
         site.ask("%A")
         return known(site).lost
 
-    assert tell() is None
-    assert tell(**{"X-Kalitka-Lost": "12"}) == 12
-    assert tell() == 12
-    assert tell(**{"X-Kalitka-Lost": said.encode("latin-1")}) == 12
-    assert tell(**{"X-Kalitka-Lost": "0"}) == 0
+    assert send_log() is None
+    assert send_log(**{"X-Kalitka-Lost": "12"}) == 12
+    assert send_log() == 12
+    assert send_log(**{"X-Kalitka-Lost": said.encode("latin-1")}) == 12
+    assert send_log(**{"X-Kalitka-Lost": "0"}) == 0
 
 
 def test_what_a_reader_asked_with_and_when_it_sent_its_log_is_written_once_a_minute(site):

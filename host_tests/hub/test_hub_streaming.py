@@ -74,11 +74,11 @@ def test_the_first_line_is_sent_while_the_rest_is_still_in_the_database(database
     fill(database)
     open_at_first = []
 
-    async def note(exchange, _message):
+    async def on_message(exchange, _message):
         if len(exchange.chunks()) == 1:
             open_at_first.append(database.open_connections())
 
-    exchange = Exchange(database, note)
+    exchange = Exchange(database, on_message)
     asyncio.run(exchange.run())
     assert open_at_first[0] == 1
     chunks = exchange.chunks()

@@ -36,7 +36,7 @@ def an_arrival(first="2026-11-20", last="2026-11-22", status: str | None = "ARRI
     return dates if status is None else {"status": status, **dates}
 
 
-def told(windows, meals=(), feed=None, now=NOW) -> tuple[str, ...]:
+def texts_for(windows, meals=(), feed=None, now=NOW) -> tuple[str, ...]:
     return rule_texts(windows, feed, meals, now, MOSCOW).texts
 
 
@@ -183,27 +183,29 @@ def test_where_the_clocks_skip_seven_the_day_begins_behind_it():
 
 
 def test_without_meals_a_window_is_a_rule_of_its_dates():
-    assert told([EXAMPLE]) == ("1_29919120_29923439",)
+    assert texts_for([EXAMPLE]) == ("1_29919120_29923439",)
 
 
 def test_a_meal_is_its_hours_within_the_window_on_all_weekdays():
-    assert told([EXAMPLE], [BREAKFAST, NIGHT], "FREE") == (
+    assert texts_for([EXAMPLE], [BREAKFAST, NIGHT], "FREE") == (
         "7_480_600_1111111_29919120_29923439",
         "7_1380_120_1111111_29919120_29923439",
     )
 
 
 def test_a_night_meal_is_not_for_who_pays():
-    assert told([EXAMPLE], [BREAKFAST, NIGHT], "PAID") == ("7_480_600_1111111_29919120_29923439",)
-    assert told([EXAMPLE], [NIGHT], "PAID") == ()
+    assert texts_for([EXAMPLE], [BREAKFAST, NIGHT], "PAID") == (
+        "7_480_600_1111111_29919120_29923439",
+    )
+    assert texts_for([EXAMPLE], [NIGHT], "PAID") == ()
 
 
 def test_what_was_over_before_today_is_left_out():
     midnight = (NOW + 180) // 1440 * 1440 - 180
-    assert told([Span(0, midnight - 1)]) == ()
-    assert told([Span(0, midnight)]) == (f"1_0_{midnight}",)
-    assert told([EXAMPLE], now=EXAMPLE.last + 17 * 60) == ("1_29919120_29923439",)
-    assert told([EXAMPLE], now=EXAMPLE.last + 17 * 60 + 1) == ()
+    assert texts_for([Span(0, midnight - 1)]) == ()
+    assert texts_for([Span(0, midnight)]) == (f"1_0_{midnight}",)
+    assert texts_for([EXAMPLE], now=EXAMPLE.last + 17 * 60) == ("1_29919120_29923439",)
+    assert texts_for([EXAMPLE], now=EXAMPLE.last + 17 * 60 + 1) == ()
 
 
 @pytest.mark.parametrize("meals", [(), (BREAKFAST, NIGHT)])

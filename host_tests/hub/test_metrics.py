@@ -143,7 +143,7 @@ def test_what_the_database_knows_is_looked_up(site):
 
 
 def figure(app, name):
-    lines = app.state.metrics.text().decode().splitlines()
+    lines = app.state.metrics.render().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
@@ -243,7 +243,7 @@ def line_of(answer):
 
 
 def test_a_database_of_another_schema_is_told(site):
-    with site.database.writing() as session:
+    with site.database.write_session() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '0999'"))
     answer = site.client.get("/healthz")
     assert answer.status_code == 503

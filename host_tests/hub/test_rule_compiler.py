@@ -59,7 +59,7 @@ class Kitchen:
     def write_transaction(self):
         return write_transaction(self.database, "test")
 
-    def told(self, code: str = "A1") -> set[str]:
+    def compiled_rules(self, code: str = "A1") -> set[str]:
         wanted = select(TokenRule.text).join(Token, Token.id == TokenRule.token_id)
         with self.database.snapshot() as session:
             return set(session.scalars(wanted.where(Token.code == code)))

@@ -45,7 +45,7 @@ class NewLogin(NamedTuple):
 
 
 class VerifiedUser(NamedTuple):
-    """A user whose password was right. stored: the hash that is kept of it."""
+    """A user whose password was right."""
 
     name: str
     role: Role
@@ -63,7 +63,7 @@ def log_in(database: Database, name: str, password: str, address: str) -> NewLog
 
 
 def check_login(database: Database, name: str, password: str, address: str) -> VerifiedUser:
-    """Tell whose name and password these are, without a log-in.
+    """Verify a name and a password without a log-in; return the user.
 
     Raises WrongLogin and TooManyAttempts, and takes as long, as `log_in` does.
     """
@@ -74,14 +74,14 @@ def check_login(database: Database, name: str, password: str, address: str) -> V
 def change_password(
     database: Database, name: str, old: str, new: SecretStr, address: str, keep_sha256: str
 ) -> None:
-    """Change a user's own password, and end all its log-ins but that of the SHA-256 `keep`.
+    """Change a user's own password, and end all its log-ins but that of the SHA-256 `keep_sha256`.
 
     Raises WrongLogin if the old one is wrong, TooManyAttempts, and InvalidRequest for a bad new
     one.
     """
-    right = _verify_password(database, name, old, address)
+    verified = _verify_password(database, name, old, address)
     with write_transaction(database, name) as session:
-        set_password(session, _confirm_login(session, right), new, keep_sha256)
+        set_password(session, _confirm_login(session, verified), new, keep_sha256)
 
 
 def log_out(session: Session, cookie_sha256: str) -> None:
@@ -104,7 +104,7 @@ def user_of_cookie(session: Session, cookie: str, now: int) -> User | None:
 
 
 class _VerifiedPassword(NamedTuple):
-    """A password that was right. stored: its hash. taken: the tries to give back."""
+    """A password that was right. attempt: the counted attempt, to be forgiven."""
 
     name: str
     password_hash: str
@@ -115,10 +115,10 @@ class _VerifiedPassword(NamedTuple):
 def _login_transaction(
     database: Database, name: str, password: str, address: str
 ) -> Iterator[tuple[Session, User]]:
-    right = _verify_password(database, name, password, address)
-    renewed = hash_of(password) if is_outdated(right.password_hash) else right.password_hash
-    with write_transaction(database, right.name) as session:
-        user = _confirm_login(session, right)
+    verified = _verify_password(database, name, password, address)
+    renewed = hash_of(password) if is_outdated(verified.password_hash) else verified.password_hash
+    with write_transaction(database, verified.name) as session:
+        user = _confirm_login(session, verified)
         user.password_hash = renewed
         yield session, user
 
@@ -141,12 +141,12 @@ def _verify_password(
     return _VerifiedPassword(name, stored, attempt)
 
 
-def _confirm_login(session: Session, right: _VerifiedPassword) -> User:
-    user = find_user(session, right.name)
-    if user is None or user.disabled or user.password_hash != right.password_hash:
+def _confirm_login(session: Session, verified: _VerifiedPassword) -> User:
+    user = find_user(session, verified.name)
+    if user is None or user.disabled or user.password_hash != verified.password_hash:
         raise WrongLogin()  # it was changed meanwhile
-    login_attempts.forgive(session, right.attempt)
-    login_attempts.reset(session, login_attempts.key_of_name(right.name))
+    login_attempts.forgive(session, verified.attempt)
+    login_attempts.reset(session, login_attempts.key_of_name(verified.name))
     return user
 
 

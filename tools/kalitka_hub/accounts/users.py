@@ -81,7 +81,7 @@ class UserView(BaseModel):
 
 
 def has_role(role: str, needed: Role) -> bool:
-    """Tell whether a user of this role may do what `needed` may."""
+    """Return whether this role includes the role `needed`."""
     return ROLES.index(role) >= ROLES.index(needed)  # type: ignore[arg-type]
 
 
@@ -175,7 +175,7 @@ def change_user(session: Session, name: str, data: UserChange) -> User:
 def set_password(
     session: Session, user: User, password: SecretStr, keep_sha256: str | None = None
 ) -> None:
-    """Give a user another password, and end all log-ins but the one of the SHA-256 `keep`."""
+    """Set a user's password, and end all log-ins but the one of `keep_sha256`."""
     change_context(session)
     user.password_hash = _checked_hash(password, user.name)
     session.flush()
@@ -195,7 +195,7 @@ def remove_user(session: Session, name: str) -> None:
 
 
 def end_log_ins(session: Session, user: User, keep_sha256: str | None = None) -> None:
-    """End all log-ins of a user but the one whose cookie has the SHA-256 `keep`."""
+    """End all log-ins of a user but the one whose cookie has the SHA-256 `keep_sha256`."""
     session.execute(
         delete(LoginSession).where(
             LoginSession.user_id == user.id, LoginSession.sha256 != (keep_sha256 or "")

@@ -136,21 +136,21 @@ def explain_pass(
     with open_for_reading(db) as session:
         now = int(time.time()) // 60
         minute = now if at is None else minutes_of(at, zone_of(session))[0]
-        said = explain(session, reader, code, minute, now)
+        explanation = explain(session, reader, code, minute, now)
     if as_json:
-        print_json(asdict(said))
+        print_json(asdict(explanation))
         return
-    print_line(f"{_verdict(said)}: {code} at {reader}, {said.local}")
-    if said.rules:
-        rows = ([rule.text, rule.said, list(rule.sources)] for rule in said.rules)
+    print_line(f"{_verdict(explanation)}: {code} at {reader}, {explanation.local}")
+    if explanation.rules:
+        rows = ([rule.text, rule.said, list(rule.sources)] for rule in explanation.rules)
         print_table("rule", "says", "from", rows=rows)
-    for note in said.notes:
+    for note in explanation.notes:
         print_line(note)
 
 
-def _verdict(said: Explanation) -> str:
-    if said.allowed:
-        return f"allowed by {said.rule}"
-    when = f", {said.when}" if said.when else ""
-    rule = f" (nearest is {said.rule})" if said.rule else ""
-    return f"denied, {said.reason}{when}{rule}"
+def _verdict(explanation: Explanation) -> str:
+    if explanation.allowed:
+        return f"allowed by {explanation.rule}"
+    when = f", {explanation.when}" if explanation.when else ""
+    rule = f" (nearest is {explanation.rule})" if explanation.rule else ""
+    return f"denied, {explanation.reason}{when}{rule}"

@@ -287,11 +287,11 @@ def why_eats(
     with open_for_reading(db) as session:
         now = int(time.time()) // 60
         minute = now if at is None else minutes_of(at, zone_of(session))[0]
-        said = explain_eating(session, asked, minute, now, reader)
+        answer = explain_eating(session, asked, minute, now, reader)
     if as_json:
-        print_json(asdict(said))
+        print_json(asdict(answer))
     else:
-        _print_why(said)
+        _print_why(answer)
 
 
 @kitchen.command("list")
@@ -400,21 +400,21 @@ def _last_exchange(one: LastExchange) -> str:
     return f"{said}: {one.error}" if one.error else said
 
 
-def _print_why(said: Why) -> None:
-    verdict = "eats" if said.eats else "does not eat"
-    print_line(f"{said.name} {verdict} at {said.at}: {said.because}")
-    fields = [("badge", said.badge), ("code", said.code), ("kitchen", said.kitchen)]
-    print_fields([*fields, ("meal", said.meal), ("next meal", said.next_meal)])
-    if said.arrivals:
+def _print_why(answer: Why) -> None:
+    verdict = "eats" if answer.eats else "does not eat"
+    print_line(f"{answer.name} {verdict} at {answer.at}: {answer.because}")
+    fields = [("badge", answer.badge), ("code", answer.code), ("kitchen", answer.kitchen)]
+    print_fields([*fields, ("meal", answer.meal), ("next meal", answer.next_meal)])
+    if answer.arrivals:
         heads = ("arrival", "status", "from", "to", "counts", "why")
         rows = (
             [one.id, one.status, one.arrival_date, one.departure_date, one.counts, one.said]
-            for one in said.arrivals
+            for one in answer.arrivals
         )
         print_table(*heads, rows=rows)
-    if said.readers:
-        print_table("reader", "lets in", "why", rows=(_verdict(one) for one in said.readers))
-    for note in said.notes:
+    if answer.readers:
+        print_table("reader", "lets in", "why", rows=(_verdict(one) for one in answer.readers))
+    for note in answer.notes:
         print_line(note)
 
 

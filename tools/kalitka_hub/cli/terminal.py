@@ -109,7 +109,7 @@ def audit_author() -> str:
 
 @contextmanager
 def errors_reported() -> Iterator[None]:
-    """Turn what can go wrong in a command into one line on stderr and an exit status."""
+    """Turn the errors of a command into one line on stderr and an exit status."""
     try:
         yield
     except ValidationError as fault:

@@ -1,4 +1,4 @@
-"""What a client sends back: taken whole, and written down with what became of it.
+"""Receives the changes that a client sends back: as a whole, and with an entry in the log.
 
 After any answer of 400 or above the client sends the same items again at every run, and asks for
 nothing any more (kormitel.md). So only what is no document of the exchange at all is refused.
@@ -17,7 +17,7 @@ from kalitka_hub.store.database import Database
 
 
 def receive(database: Database, user: str, body: bytes) -> Counts:
-    """Take what `user` sent, in either shape: all of it or, with an exception, nothing.
+    """Apply what `user` sent, in either shape: all of it or, with an exception, nothing.
 
     Raises InvalidRequest for what is no document of the exchange, and exchange_log.Paused.
     """
@@ -51,6 +51,6 @@ def receive(database: Database, user: str, body: bytes) -> Counts:
 def record_failure(
     database: Database, user: str, way: Way, error: str, size: int | None = None
 ) -> None:
-    """Write down a request that was refused. size: bytes of its body, None if it has none."""
+    """Record a request that was refused. size: bytes of its body, None if it has none."""
     with write_transaction(database, user) as session:
         exchange_log.record(session, user, way, ExchangeOutcome({}, size, 0, error))

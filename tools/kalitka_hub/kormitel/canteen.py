@@ -261,9 +261,9 @@ class _BadgeCompiler:
         case = windows, badge.fields.get("feed")
         if case not in self._texts_of:
             self._texts_of[case] = rule_texts(*case, self._meals, self._now, self._zone)
-        told, omitted = self._texts_of[case]
+        texts, omitted = self._texts_of[case]
         self._crowded += omitted > 0
-        return told
+        return texts
 
     def _tokens(self, condition: ColumnElement[bool]) -> list[Row[Any]]:
         found = self._session.execute(
@@ -315,14 +315,14 @@ class _BadgeCompiler:
         insert_rows(self._session, KormitelToken, rows)
 
     def _write_rules(self, wanted: Mapping[int, frozenset[GroupRule]]) -> None:
-        texts: dict[int, set[GroupRule]] = defaultdict(set)
+        current: dict[int, set[GroupRule]] = defaultdict(set)
         for token_id, group_id, text in self._session.execute(
             select(KormitelRule.token_id, KormitelRule.group_id, KormitelRule.text).where(
                 in_values(self._session, KormitelRule.token_id, wanted)
             )
         ):
-            texts[token_id].add((group_id, text))
-        differing = [token_id for token_id, rules in wanted.items() if rules != texts[token_id]]
+            current[token_id].add((group_id, text))
+        differing = [token_id for token_id, rules in wanted.items() if rules != current[token_id]]
         self._delete_rows(KormitelRule, differing)
         rows = [
             {"token_id": token_id, "group_id": group_id, "text": text}

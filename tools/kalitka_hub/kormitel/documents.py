@@ -166,23 +166,23 @@ def _parse_item(kind: str, verb: Verb, given: object) -> Item:
         return Item(kind, "", {}, sent=sent, problem=str(fault))
 
 
-def _is_deep(value: object, left: int) -> bool:
+def _is_deep(value: object, depth_left: int) -> bool:
     """Tell whether a value is nested so deeply that what could be read may not be written."""
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, list):
         return False
-    return not left or any(_is_deep(one, left - 1) for one in value)
+    return not depth_left or any(_is_deep(one, depth_left - 1) for one in value)
 
 
-def _cut(value: object, left: int) -> object:
+def _cut(value: object, depth_left: int) -> object:
     if not isinstance(value, dict | list):
         return value
-    if not left:
+    if not depth_left:
         return "what is nested more deeply was left out"
     if isinstance(value, list):
-        return [_cut(one, left - 1) for one in value]
-    return {name: _cut(one, left - 1) for name, one in value.items()}
+        return [_cut(one, depth_left - 1) for one in value]
+    return {name: _cut(one, depth_left - 1) for name, one in value.items()}
 
 
 def _parse_fields(kind: str, verb: Verb, given: object, sent: Any) -> Item:

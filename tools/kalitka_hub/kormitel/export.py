@@ -1,4 +1,4 @@
-"""What `sync` answers: what changed since a date, and why no change is ever in no answer.
+"""The export of changes since a date (`sync`), and why no change is ever missed.
 
 A client asks from its own clock just before the last answer that it took (kormitel.md). The site
 holds `kormitel_answered`, and three rules hold, as they do for readers in `store.changes`:
@@ -25,7 +25,7 @@ of this user's answers at L or later is told. None is lost: the answer that was 
 given at A >= L, and if it did not tell the deletion it has written down that it left it out, since
 it was to tell it, by its stamp or by what was written down before in the same way. That is so of
 dates only: who asks for everything has nothing yet that could be referred to, and is told it at
-once. To another hub, which minds nothing of this, everything is told as it is (`Asked.whole`).
+once. To another hub, which minds nothing of this, everything is told as it is (`SyncQuery.whole`).
 
 The grouped shape tells what is inserted, updated and deleted as seen from L. Since L is earlier
 than the last answer, the client may have an object that was made after L and is gone now. Its
@@ -108,8 +108,8 @@ class SyncQuery:
 
 
 class _View(NamedTuple):
-    # What an answer sees. lower: L. whole: see `Asked`. again: ids of directions that were left
-    # out before. seen: when the client may have been answered after L.
+    # What an answer sees. lower: L. whole: see `SyncQuery`. left_out_before: ids of
+    # directions that were left out. seen: when the client may have been answered after L.
     session: Session
     lower: int
     whole: bool
@@ -128,10 +128,10 @@ class _View(NamedTuple):
 class SyncAnswer:
     """An answer under way: its `parts`, in order, and then `close`, however it ended."""
 
-    def __init__(self, database: Database, asked: SyncQuery) -> None:
+    def __init__(self, database: Database, query: SyncQuery) -> None:
         """Begin it. Raises exchange_log.Paused."""
         self._database = database
-        self._asked = asked
+        self._query = query
         self._begun = time.perf_counter_ns()
         self._counts: Counter[str] = Counter()
         self._size = 0
@@ -141,20 +141,20 @@ class SyncAnswer:
             session = stack.enter_context(database.snapshot())
             # Before the lock is taken, or all connections might be of those who wait for it.
             session.connection()
-            with write_transaction(database, asked.user) as writing:
+            with write_transaction(database, query.user) as writing:
                 exchange_log.check_not_paused(writing)
                 at = _raise_answered(writing)
                 # With its first statement the snapshot begins.
                 session.execute(select(Site.id)).all()
-                self._view = _view_of(session, writing, asked, at)
+                self._view = _view_of(session, writing, query, at)
                 self._number = exchange_log.begin(
                     writing,
-                    asked.user,
+                    query.user,
                     "sync",
-                    shape=asked.shape,
-                    from_date=asked.from_date,
+                    shape=query.shape,
+                    from_date=query.from_date,
                     at=at,
-                    left_out=_left_out(self._view) if asked.shape == "flat" else None,
+                    left_out=_left_out(self._view) if query.shape == "flat" else None,
                 )
             self._snapshot = stack.pop_all()
         self.parts = self._parts()
@@ -168,17 +168,17 @@ class SyncAnswer:
         took = (time.perf_counter_ns() - self._begun) // 1000
         outcome = ExchangeOutcome(dict(self._counts), self._size, took, self._error)
         try:
-            with write_transaction(self._database, self._asked.user) as session:
+            with write_transaction(self._database, self._query.user) as session:
                 exchange_log.finish(session, self._number, outcome)
         except OperationalError as fault:
             # It was answered all the same: nothing but the log depends on this.
             logs.handled_error(_LOG, "an exchange was not written down", fault)
 
     def _parts(self) -> Generator[bytes, None, None]:
-        shaped = _flat if self._asked.shape == "flat" else _grouped
+        shaped = _flat if self._query.shape == "flat" else _grouped
         part = bytearray()
         try:
-            for piece in shaped(self._view, self._asked.whole, self._counts):
+            for piece in shaped(self._view, self._query.whole, self._counts):
                 part += piece.encode()
                 if len(part) >= PART_BYTES:
                     yield bytes(part)
@@ -198,15 +198,15 @@ def _raise_answered(writing: Session) -> int:
     return at
 
 
-def _view_of(session: Session, writing: Session, asked: SyncQuery, at: int) -> _View:
-    if asked.from_date is None:
-        return _View(session, _EVERYTHING, asked.whole)
-    before = exchange_log.dates_asked(writing, asked.user, LOOKED_BACK)
-    lower = lower_bound(asked.from_date, at, before)
-    left_out = exchange_log.left_out_since(writing, asked.user, lower)
-    until = max(lower, asked.from_date) + _OVERLAP
-    seen = exchange_log.answered_between(writing, asked.user, lower, until, asked.from_date)
-    return _View(session, lower, asked.whole, frozenset(left_out), tuple(seen))
+def _view_of(session: Session, writing: Session, query: SyncQuery, at: int) -> _View:
+    if query.from_date is None:
+        return _View(session, _EVERYTHING, query.whole)
+    before = exchange_log.dates_asked(writing, query.user, LOOKED_BACK)
+    lower = lower_bound(query.from_date, at, before)
+    left_out = exchange_log.left_out_since(writing, query.user, lower)
+    until = max(lower, query.from_date) + _OVERLAP
+    seen = exchange_log.answered_between(writing, query.user, lower, until, query.from_date)
+    return _View(session, lower, query.whole, frozenset(left_out), tuple(seen))
 
 
 # The flat shape
@@ -225,7 +225,7 @@ def _flat(view: _View, whole: bool, counts: Counter[str]) -> Iterator[str]:
 
 
 def _flat_rows(view: _View, kind: str, counts: Counter[str]) -> Iterator[tuple[Row, bool]]:
-    """Yield what is told of a kind, and whether it is there as the client is to see it."""
+    """Yield the rows of a kind to send, and whether the client is to see each as alive."""
     for row in _counted(_changed(view, kind), kind, counts):
         yield row, row.died is None
     if kind == DIRECTIONS and not view.whole:
@@ -355,7 +355,7 @@ def _kinds(view: _View, first: tuple[str, ...]) -> list[str]:
 
 
 def _referred_unchanged(view: _View, kind: str, is_sent: ColumnElement[bool]) -> Iterator[Row]:
-    # What did not change, of those that refer to it and did. The scanners see arrivals with their
+    # Unchanged objects that changed ones refer to. The scanners see arrivals with their
     # badges alone; and the client cannot save what refers to something that it was not told, as
     # it may be until it is known by how much its clock is ahead.
     if view.is_everything:

@@ -234,8 +234,8 @@ async def _answer(
 ) -> Response:
     state: HubState = request.app.state.hub
     try:
-        asked = _parse_query(user, shape, from_date, fields)
-        answer = await to_thread.run_sync(SyncAnswer, state.database, asked, limiter=_ANSWERING)
+        query = _parse_query(user, shape, from_date, fields)
+        answer = await to_thread.run_sync(SyncAnswer, state.database, query, limiter=_ANSWERING)
     except InvalidRequest as fault:
         await _record_failure(state, user, "sync", str(fault))
         raise

@@ -1,7 +1,7 @@
-"""Items become part of the objects that they are of, hundreds at a time, each kind in its turn.
+"""Applies items to their objects, hundreds at a time, kind by kind.
 
-What others refer to comes first, so that an arrival finds a badge that came with it. `service` is
-the door to this.
+Referred kinds come first, so that an arrival finds a badge that came with it. Callers go through
+`service`.
 """
 
 import hashlib
@@ -39,10 +39,10 @@ _NEED_BADGE = (ARRIVALS, PAID_ARRIVALS)
 
 
 class Ingest:
-    """One run over items. since: the date that they were sent with, if any.
+    """One ingest of items. since: the date that they were sent with, if any.
 
-    received: how many there were; applied: how many made a difference. new: objects that came to
-    be known, as kind/key; who takes note of them takes them away.
+    received: the number of items; applied: the number that made a difference. new_objects: the
+    objects that became known, as kind/key; the caller that handles them clears it.
     """
 
     def __init__(self, session: Session, source: Source, since: int | None = None) -> None:
@@ -56,13 +56,13 @@ class Ingest:
         force_custom_plans(session)
 
     def for_sender(self, by: str) -> "Ingest":
-        """Return a run over what this one sent before; what comes of it is noted in this."""
+        """Return an ingest for items of another sender that shares this one's results."""
         other = Ingest(self._session, Source(by, self._source.at))
         other.new_objects, other._badges = self.new_objects, self._badges
         return other
 
     def apply_all(self, items: Iterable[Item]) -> list[Rejected]:
-        """Apply items, of each kind in the order in which they come; return what cannot be."""
+        """Apply items, each kind in order of arrival; return those that cannot be applied."""
         rejected: list[Rejected] = []
         by_kind: dict[str, list[Item]] = defaultdict(list)
         for item in items:
@@ -77,7 +77,7 @@ class Ingest:
         return rejected
 
     def finish(self) -> None:
-        """Make what readers are told of all that was applied."""
+        """Recompile the readers' rules of all badges that changed."""
         ids: list[int] = []
         for batch in in_batches(sorted(self._badges)):
             wanted = select(KormitelObject.id).where(KormitelObject.kind == BADGES)
@@ -131,7 +131,7 @@ class Ingest:
     def _save_changed(
         self, kind: str, states: Mapping[str, State], before: Mapping[str, State]
     ) -> None:
-        """Write what differs from before, and see to what depends on it."""
+        """Save the objects that differ from before, and recheck what depends on them."""
         changed, written, moved = [], [], []
         pairs = [(before.get(key) or State(kind, key), state) for key, state in states.items()]
         for old, new in pairs:

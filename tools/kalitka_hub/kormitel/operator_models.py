@@ -62,7 +62,7 @@ _NO_TRANSPORT = "UNDEFINED"
 
 
 class _StoredValue(str):
-    """A value that is there though no operator may write it."""
+    """A stored value that no operator may write."""
 
 
 def _one_of(allowed: tuple[str, ...]) -> WrapValidator:
@@ -112,7 +112,7 @@ Transport = Annotated[str, _one_of(TRANSPORTS), _enum_schema(TRANSPORTS)]
 DirectionType = Annotated[str, _one_of(DIRECTION_TYPES), _enum_schema(DIRECTION_TYPES)]
 
 
-class ObjectSetting(InputModel):
+class BaseObjectSetting(InputModel):
     """What one is to be. id: None of a new one gets a uuid; it never changes.
 
     other: the fields besides those here, Kormitel's own; None: they stay as they are.
@@ -123,7 +123,7 @@ class ObjectSetting(InputModel):
     other: Annotated[dict[str, Any] | None, Field(max_length=FIELDS_MAX)] = None
 
     @model_validator(mode="after")
-    def _fit(self) -> "ObjectSetting":
+    def _fit(self) -> "BaseObjectSetting":
         check_fields(self.kind, {name: getattr(self, name) for name in _field_names(type(self))})
         for name in check_fields(self.kind, self.other or {}):
             if name in _RESERVED or name in _field_names(type(self)):
@@ -141,7 +141,7 @@ class _StoredInfo(BaseModel):
     held: str | None
 
 
-class BadgeSetting(ObjectSetting):
+class BadgeSetting(BaseObjectSetting):
     """What a badge is to be. qr: its code as it is scanned; kitchen: where it is fed."""
 
     kind = BADGES
@@ -169,7 +169,7 @@ class BadgeView(_StoredInfo, BadgeSetting):
     """A badge, and since when it is known and was changed (UTC), by whom, and why it is held."""
 
 
-class ArrivalSetting(ObjectSetting):
+class ArrivalSetting(BaseObjectSetting):
     """What an arrival is to be. Dates are local, the departure's included. badge: whose it is.
 
     Today's client takes none without a status, both dates and both transports.
@@ -188,7 +188,7 @@ class ArrivalView(_StoredInfo, ArrivalSetting):
     """An arrival, since when it is known and was changed (UTC), by whom, and why it is held."""
 
 
-class EngagementSetting(ObjectSetting):
+class EngagementSetting(BaseObjectSetting):
     """What an engagement of a person in a direction is to be."""
 
     kind = ENGAGEMENTS
@@ -204,7 +204,7 @@ class EngagementView(_StoredInfo, EngagementSetting):
     """An engagement, since when it is known and was changed (UTC), by whom, why it is held."""
 
 
-class KormitelPersonSetting(ObjectSetting):
+class KormitelPersonSetting(BaseObjectSetting):
     """What a person of Kormitel is to be."""
 
     kind = PERSONS
@@ -226,7 +226,7 @@ class KormitelPersonView(_StoredInfo, KormitelPersonSetting):
     """A person of Kormitel, since when known and changed (UTC), by whom, and why held back."""
 
 
-class DirectionSetting(ObjectSetting):
+class DirectionSetting(BaseObjectSetting):
     """What a direction, such as a location or a service, is to be."""
 
     kind = DIRECTIONS
@@ -240,7 +240,7 @@ class DirectionView(_StoredInfo, DirectionSetting):
     """A direction, since when it is known and was changed (UTC), by whom, and why it is held."""
 
 
-def write_objects(session: Session, kind: str, settings: Iterable[ObjectSetting]) -> int:
+def write_objects(session: Session, kind: str, settings: Iterable[BaseObjectSetting]) -> int:
     """Make objects of a kind exactly these, also those that there are; return how many changed."""
     changed = 0
     for batch in in_batches(settings):
@@ -380,7 +380,7 @@ def _field_names(model: type[BaseModel]) -> list[str]:
     return [name for name in model.model_fields if name not in _NOT_FIELDS]
 
 
-def _changed_fields(was: Mapping[str, Any], setting: ObjectSetting) -> dict[str, Any]:
+def _changed_fields(was: Mapping[str, Any], setting: BaseObjectSetting) -> dict[str, Any]:
     """Return what a whole setting changes of the fields that an object has."""
     known = _field_names(type(setting))
     values = {name: getattr(setting, name) for name in known}
@@ -394,7 +394,7 @@ def _changed_fields(was: Mapping[str, Any], setting: ObjectSetting) -> dict[str,
 
 
 def _resource(
-    setting: type[ObjectSetting],
+    setting: type[BaseObjectSetting],
     view: type[Any],
     word: str,
     listed: Callable[..., list[Any]] | None = None,

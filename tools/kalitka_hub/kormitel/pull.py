@@ -77,20 +77,20 @@ class _PullAnswer(NamedTuple):
     # An answer. asked: when it was asked for, microseconds of the clock here. took: all of it.
     answer: PeerAnswer
     document: Document
-    asked: int
+    asked_at: int
     took: int
 
     @property
     def ahead(self) -> int | None:
         if self.answer.date is None:
             return None
-        return round((self.answer.date - self.asked - self.answer.took) / SECOND)
+        return round((self.answer.date - self.asked_at - self.answer.took) / SECOND)
 
     @property
     def next_date(self) -> int:
         # The peer looked after it was asked, and before it said what its clock shows.
         date, took = self.answer.date, self.answer.took
-        return (self.asked if date is None else date - took) - SECOND
+        return (self.asked_at if date is None else date - took) - SECOND
 
 
 def pull(

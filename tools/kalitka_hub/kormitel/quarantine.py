@@ -1,4 +1,4 @@
-"""Items that were sent and could not be applied: kept for an operator, each once.
+"""The quarantine of items that were sent and could not be applied: each once, for an operator.
 
 The sender is not told, since it could do nothing about it but send them again for ever. One that
 waits for an object to become known is tried again by itself once it is. `service` applies them.
@@ -27,7 +27,7 @@ _FLAT, _CHANGED = "flat", "changed"
 
 
 class Rejected(NamedTuple):
-    """An item that was not applied. waits: what it waits for to be known, as kind/key."""
+    """An item that was not applied. waits: the object that it waits for, as kind/key."""
 
     item: Item
     reason: str
@@ -50,7 +50,7 @@ class SetAsideView(BaseModel):
 
 
 def store_rejected(session: Session, rejected: Iterable[Rejected], by: str, at: int) -> int:
-    """Set items aside; return how many of them are new. at: microseconds."""
+    """Quarantine items; return how many of them are new. at: microseconds."""
     by_digest = {one.item.digest: one for one in rejected}
     known = set(
         session.scalars(
@@ -86,12 +86,12 @@ def waiting_for(session: Session, known: Collection[str]) -> list[KormitelQuaran
 
 
 def resolve(row: KormitelQuarantined, state: QuarantineState, who: str, at: int) -> None:
-    """Close one. at: microseconds."""
+    """Close an item. at: microseconds."""
     row.state, row.settled, row.settled_by, row.waits = state, at, who, None
 
 
 def find_item(session: Session, number: int) -> KormitelQuarantined:
-    """Return one, settled or not. Raises NotFound."""
+    """Return an item in any state. Raises NotFound."""
     row = session.get(KormitelQuarantined, number)
     if row is None:
         raise NotFound(

@@ -235,7 +235,7 @@ def _not_found(kind: str, key: object) -> NotFound:
 
 
 def _retry_quarantined(session: Session, run: Ingest, at: int) -> None:
-    """Apply what was set aside until the objects came that are new in this run."""
+    """Retry the quarantined items that waited for the new objects of this ingest."""
     while run.new_objects:
         new, run.new_objects = run.new_objects, set()
         for batch in in_batches(sorted(new)):

@@ -92,15 +92,15 @@ class Why:
 
 
 def explain_eating(
-    session: Session, asked: str, minute: int, now: int, reader: str | None = None
+    session: Session, query: str, minute: int, now: int, reader: str | None = None
 ) -> Why:
     """Say whether somebody eats at a minute, and why.
 
-    asked: the id of a badge, its code as it is printed or scanned, its number, or a part of a
+    query: the id of a badge, its code as it is printed or scanned, its number, or a part of a
     name. minute, now: since 1970 UTC. reader: the code of the one to ask; None: those of the
     kitchen. Raises NotFound, and InvalidRequest where several badges are meant.
     """
-    badge = _find_badge(session, asked)
+    badge = _find_badge(session, query)
     return _EatingExplainer(session, badge, minute, now, reader).answer()
 
 
@@ -217,15 +217,15 @@ class _EatingExplainer:
 
     def _arrival_reason(self, arrival: KormitelObject) -> ArrivalReason:
         fields, paid = arrival.fields, arrival.kind == PAID_ARRIVALS
-        said = self._not_counted_reason(arrival, paid)
+        reason = self._not_counted_reason(arrival, paid)
         return ArrivalReason(
             id=arrival.key,
             paid=paid,
             status=_text(fields.get("status")),
             arrival_date=_text(fields.get("arrival_date")),
             departure_date=_text(fields.get("departure_date")),
-            counts=said is None,
-            said=said or "it counts now",
+            counts=reason is None,
+            said=reason or "it counts now",
         )
 
     def _not_counted_reason(self, arrival: KormitelObject, paid: bool) -> str | None:
@@ -235,9 +235,9 @@ class _EatingExplainer:
             return "the badge is not fed"
         if paid is not (self._badge.fields.get("feed") == PAID):
             return "it counts for feed PAID only" if paid else "of PAID only paid arrivals count"
-        said = badge_rules.not_counted_reason(arrival.fields, paid=paid)
-        if said is not None:
-            return said
+        reason = badge_rules.not_counted_reason(arrival.fields, paid=paid)
+        if reason is not None:
+            return reason
         first, last = badge_rules.arrival_span(arrival.fields, self._zone)
         if self._minute < first:
             return f"it begins {_local_text(first, self._zone)}"
@@ -286,19 +286,19 @@ class _EatingExplainer:
 _KINDS = (ARRIVALS, PAID_ARRIVALS)
 
 
-def _find_badge(session: Session, asked: str) -> KormitelObject:
+def _find_badge(session: Session, query: str) -> KormitelObject:
     """Return the badge that is meant. Raises NotFound, InvalidRequest."""
-    asked = asked.strip()
-    if not asked:
+    query = query.strip()
+    if not query:
         raise InvalidRequest(
             "nobody is named: write a badge's id, code, number or a part of a name"
         )
     badges = select(KormitelObject).where(KormitelObject.kind == BADGES)
-    for _, key in _named_object(BADGES, asked):
+    for _, key in _named_object(BADGES, query):
         known = session.scalars(badges.where(KormitelObject.key == key)).one_or_none()
         if known is not None:
             return known
-    owner = _owner_of(session, canonical_code(asked))
+    owner = _owner_of(session, canonical_code(query))
     if owner is not None:
         return owner
     numbered: list[tuple[int, str]] = []
@@ -310,20 +310,20 @@ def _find_badge(session: Session, asked: str) -> KormitelObject:
         execution_options={"yield_per": _BATCH},
     ):
         names = (fields.get(part) for part in ("name", "first_name", "last_name"))
-        if _text(fields.get("number")) == asked:
+        if _text(fields.get("number")) == query:
             numbered.append((id, f"{badge_name(key, fields)} ({key})"))
-        elif asked.casefold() in " ".join(str(name) for name in names if name).casefold():
+        elif query.casefold() in " ".join(str(name) for name in names if name).casefold():
             named.append((id, f"{badge_name(key, fields)} ({key})"))
     matches = numbered or named
     if not matches:
         raise NotFound(
-            f"there is no badge {asked[:40]!r}, by its id, code, number or name: see whether it "
+            f"there is no badge {query[:40]!r}, by its id, code, number or name: see whether it "
             "was sent, `kalitka hub kormitel exchanges`"
         )
     if len(matches) > 1:
         more = f" and {len(matches) - _SHOWN} more" if len(matches) > _SHOWN else ""
         shown = ", ".join(text for _, text in matches[:_SHOWN])
-        raise InvalidRequest(f"{asked[:40]!r} is {shown}{more}: name one by its id")
+        raise InvalidRequest(f"{query[:40]!r} is {shown}{more}: name one by its id")
     return session.get_one(KormitelObject, matches[0][0])
 
 
@@ -342,14 +342,14 @@ def _codes_of_readers(session: Session, groups: Sequence[int]) -> list[str]:
     return list(session.scalars(wanted))
 
 
-def _reader_reason(reader: str, said: Explanation) -> ReaderReason:
-    sources = [one.sources for one in said.rules if one.text == said.rule]
+def _reader_reason(reader: str, explanation: Explanation) -> ReaderReason:
+    sources = [one.sources for one in explanation.rules if one.text == explanation.rule]
     return ReaderReason(
         reader=reader,
-        allowed=said.allowed,
-        reason=said.reason,
-        when=said.when,
-        rule=said.rule,
+        allowed=explanation.allowed,
+        reason=explanation.reason,
+        when=explanation.when,
+        rule=explanation.rule,
         sources=sources[0] if sources else (),
     )
 

@@ -1,4 +1,4 @@
-"""What an answer says of an object, in both shapes, and what today's client must not be told.
+"""The wire form of an object in both shapes, and which objects today's client must not get.
 
 One object that the client cannot take undoes the whole answer, and every later one until it is
 restarted. So what the flat shape cannot say is held back, with a reason for the operator. Pure.
@@ -84,9 +84,9 @@ def grouped_object(
 def why_held(
     kind: str, key: str, fields: Mapping[str, Any], alive: bool, missing: MissingReason
 ) -> str | None:
-    """Return why the flat shape must not tell an object, in words; None if it may.
+    """Return why an object is held back from the flat shape, in words; None if it is not.
 
-    missing: see `Missing`; asked of what it refers to.
+    missing: see `MissingReason`; called for each reference.
     """
     if kind not in CONTRACT:
         badge = reference_key(fields, "badge")

@@ -113,9 +113,9 @@ class ReceivedBatch(NamedTuple):
 
 
 def store_batches(database: Database, batches: Sequence[ReceivedBatch]) -> list[int | Exception]:
-    """Store what is new of these batches, and commit it.
+    """Store the new entries of these batches, and commit them.
 
-    Returns for each how many entries that were, or the fault for which nothing of it is stored.
+    Returns for each batch the number of new entries, or the error for which none was stored.
     """
     try:
         return _store_in_reader_order(database, batches)

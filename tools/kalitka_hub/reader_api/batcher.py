@@ -29,10 +29,10 @@ class Batcher(Generic[Item, Result]):
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._runner: asyncio.Task[None] | None = None
 
-    async def submit(self, asked: Item) -> Result:
+    async def submit(self, item: Item) -> Result:
         """Return the result of an item, or raise its exception."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((asked, answer))
+        self._waiting.append((item, answer))
         if self._runner is None:
             self._runner = asyncio.create_task(self._run_batches())
         return await answer
@@ -44,7 +44,7 @@ class Batcher(Generic[Item, Result]):
                 self._waiting[self._batch_max :],
             )
             try:
-                answers = await run_in_threadpool(self._work, [asked for asked, _ in some])
+                answers = await run_in_threadpool(self._work, [item for item, _ in some])
             except Exception as fault:
                 # It is for those who wait, and the next have their turn all the same.
                 answers = [fault] * len(some)

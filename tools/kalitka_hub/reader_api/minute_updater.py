@@ -44,9 +44,9 @@ class MinuteUpdater:
         if self._task is None:
             self._started = now
             self._task = asyncio.create_task(self._update())
-        left = self._started + WAIT_SECONDS - now
-        if left > 0:
-            await asyncio.wait({self._task}, timeout=left)
+        remaining = self._started + WAIT_SECONDS - now
+        if remaining > 0:
+            await asyncio.wait({self._task}, timeout=remaining)
         return True
 
     async def _update(self) -> None:

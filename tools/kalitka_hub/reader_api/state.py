@@ -14,7 +14,7 @@ from kalitka_hub.reader_api.reader_auth import AuthenticatedReader, ReaderReques
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.last_seen import LastSeen
 
-LONG_LOGS_MAX = 2  # batches of logs in memory at a time, of those that take much of it
+LONG_LOGS_MAX = 2  # long logs in memory at a time
 ANSWER_SECONDS = 600  # for a reader to take its answer; its snapshot is held as long
 
 
@@ -22,8 +22,8 @@ ANSWER_SECONDS = 600  # for a reader to take its answer; its snapshot is held as
 class HubState:
     """The parts of one server process. `zone` is a POSIX TZ string that was checked.
 
-    askers: where it is looked up who asks. logs: where batches of access logs are stored.
-    long_logs: who has a long one waits for it, until that is stored.
+    authenticator: batches the authentication of requests. log_writer: batches the storing of
+    access logs. long_logs: limits how many long logs are in memory at a time.
     """
 
     database: Database
@@ -36,13 +36,15 @@ class HubState:
     log_writer: Batcher[ReceivedBatch, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        askers = Batcher(
+        authenticator = Batcher(
             partial(reader_auth.authenticate, self.database), reader_auth.REQUESTS_MAX
         )
-        logs = Batcher(partial(access_log.store_batches, self.database), access_log.BATCHES_MAX)
-        object.__setattr__(self, "minute", MinuteUpdater(self.database, self.last_seen))
-        object.__setattr__(self, "askers", askers)
-        object.__setattr__(self, "logs", logs)
+        log_writer = Batcher(
+            partial(access_log.store_batches, self.database), access_log.BATCHES_MAX
+        )
+        object.__setattr__(self, "minute_updater", MinuteUpdater(self.database, self.last_seen))
+        object.__setattr__(self, "authenticator", authenticator)
+        object.__setattr__(self, "log_writer", log_writer)
 
 
 def state_of(request: Request) -> HubState:

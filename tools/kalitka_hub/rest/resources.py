@@ -104,7 +104,7 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
 
 @contextmanager
 def not_found_as_invalid() -> Iterator[None]:
-    """Have a thing that there is not be a fault of the body, which names it."""
+    """Turn NotFound, raised while a body is applied, into 422 (404 is for the path)."""
     try:
         yield
     except NotFound as fault:

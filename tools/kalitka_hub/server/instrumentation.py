@@ -1,4 +1,4 @@
-"""What the hub's HTTP side does, as seen from outside: for the figures and for the log.
+"""Middleware that records metrics and logs of the hub's HTTP requests.
 
 A layer of ASGI around the application. It passes everything on as it comes, and looks at the
 first bytes alone of what is asked and of what is answered: so no handler has to tell what it did.
@@ -47,7 +47,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Instrumentation:
-    """Middleware that watches. timer: seconds that never go back."""
+    """Middleware for metrics and the log. timer: monotonic seconds."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _ObservedRequest:
 
 
 class _RefusalLimiter:
-    """Says which refusals are worth a line. What was told is forgotten with the minute."""
+    """Limits the log lines of refused requests to one a minute per reader and status."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -194,7 +194,7 @@ class _RefusalLimiter:
         self._suppressed = 0
 
     def claim_line(self, who: str, status: int) -> int | None:
-        """Return None if there is to be no line, else how many before this one had none."""
+        """Return None to suppress this line, else the number of lines suppressed before it."""
         minute = current_minute(self._clock)
         if minute != self._minute:
             self._minute = minute
@@ -203,8 +203,8 @@ class _RefusalLimiter:
             self._suppressed += 1
             return None
         self._logged.add((who, status))
-        untold, self._suppressed = self._suppressed, 0
-        return untold
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
 
 
 def _path_label(path: str) -> str:

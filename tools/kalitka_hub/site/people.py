@@ -50,7 +50,7 @@ class PersonGroupSetting(InputModel):
 
 
 class TokenAssignment(NamedTuple):
-    """Whose a token is: a person's id, None for nobody's. blocked: it opens nothing."""
+    """The assignment of a token to a person (id), or to nobody. blocked: it opens nothing."""
 
     code: str
     person: int | None
@@ -227,7 +227,7 @@ def existing_group(session: Session, name: str) -> PersonGroup:
 
 
 def assign_tokens(session: Session, assignments: Iterable[TokenAssignment]) -> int:
-    """Say of tokens whose they are; return how many of them that changed.
+    """Assign tokens to people; return how many changed.
 
     Their rules by hand stay as they are; otherwise as `tokens.write_tokens`.
     """

@@ -163,17 +163,17 @@ class _RuleCompiler:
     def run(self, token_ids: Iterable[int]) -> int:
         changed = 0
         for batch in in_batches(token_ids):
-            wanted, told = self._wanted(batch), self._current_rows(batch)
+            wanted, current = self._wanted(batch), self._current_rows(batch)
             nothing: set[GroupRule] = set()
             for token_id in self._oversized_in_batch:
                 self.oversized = token_id
-                if self._is_worse(wanted[token_id], told.get(token_id, nothing)):
+                if self._is_worse(wanted[token_id], current.get(token_id, nothing)):
                     self.newly_oversized = token_id
             self._oversized_in_batch.clear()
             differing = [
                 token_id
                 for token_id in batch
-                if wanted.get(token_id, nothing) != told.get(token_id, nothing)
+                if wanted.get(token_id, nothing) != current.get(token_id, nothing)
             ]
             self._write(differing, wanted)
             changed += len(differing)

@@ -110,7 +110,7 @@ class TokenSetting:
 
 
 class TokenOwner(NamedTuple):
-    """Whose a token is; see TokenRecord."""
+    """The owner of a token, its name and block; see TokenRecord."""
 
     person: int | None = None
     name: str | None = None
@@ -118,14 +118,14 @@ class TokenOwner(NamedTuple):
 
 
 class ManualRules(NamedTuple):
-    """The rules of a token by hand, and at which readers; see TokenRecord."""
+    """The manual rules of a token, and their readers; see TokenRecord."""
 
     rules: tuple[str, ...] = ()
     readers: tuple[str, ...] | None = None
 
 
 class TokenChange(NamedTuple):
-    """What a token is to be; of what is None it stays as it is."""
+    """A change of a token; None leaves that part as it is."""
 
     code: str
     owner: TokenOwner | None = None

@@ -222,10 +222,10 @@ def _reset_sequences(session: Session) -> None:
 
 
 def _force_full_syncs(session: Session, answered: int) -> None:
-    """Have all readers do a full sync that were answered after the backup, up to minute `told`.
+    """Make all readers do a full sync that were answered from the backup up to `answered`.
 
     Also those that were answered in the backup's own minute: what changed later in it is not in
-    the backup. From now on minutes behind `told` are answered, even if the clock is not there.
+    the backup. From now on minutes behind `answered` are answered, even if the clock is not there.
     """
     backed_up = acknowledged_minute(session)
     answered = max(answered, backed_up)

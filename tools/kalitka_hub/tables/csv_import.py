@@ -83,14 +83,14 @@ class Report(BaseModel):
         return f"nothing was written: {detail}"
 
     def add_problems(self, found: Sequence[Problem]) -> None:
-        """Note problems, in the order of their lines."""
+        """Add problems, in the order of their lines."""
         free = PROBLEMS_MAX - len(self.problems)
         self.problems += sorted(found, key=lambda problem: problem.line or sys.maxsize)[:free]
         self.more += max(0, len(found) - free)
 
 
 class _Rollback(Exception):
-    """Leaves the transaction without a change."""
+    """Rolls the transaction back."""
 
 
 def preview(
@@ -155,14 +155,14 @@ class _Row(NamedTuple):
 
 
 class _Owner(NamedTuple):
-    """Whose something unique is: what has this key, None if it is new, by this line if by one."""
+    """The owner of a unique value: its key, None if it is new, and its line in the file."""
 
     key: Key | None
     line: int | None = None
 
 
 class _FileImport:
-    """One reading of a file."""
+    """One pass over a file."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class _FileImport:
         self._unique_owners: dict[tuple[Any, ...], _Owner] = {}
 
     def run(self, source: BinaryIO) -> Report:
-        """Read the file from its beginning, and return what it comes to."""
+        """Read the file from its beginning, and return the report."""
         source.seek(0)
         self._read(source)
         self._flush_problems()
@@ -317,19 +317,19 @@ class _FileImport:
         return row if self._is_unique(row) else None
 
     def _is_unchanged(self, name: str, value: Any, present: Any) -> bool:
-        """Tell whether a cell is what is there: a number may be text, and a value one of old."""
+        """Return whether a cell equals the stored value, as it is exported."""
         if value == present:
             return True
         column = self._table.column(name)
         return column is not None and column.write(value) == column.write(present)
 
     def _matching_key(self, cells: dict[str, Any]) -> Key | None:
-        """Return the key of what a row without one is of, by what is unique; None: it is new."""
+        """Match a row without a key to an existing one by its unique columns; None: it is new."""
         owner = self._unique_owners.get(tuple(cells.get(name) for name in self._table.unique))
         return owner.key if owner and owner.line is None else None
 
     def _is_unique(self, row: _Row) -> bool:
-        """Note what is unique of a row, as rows are written one by one; tell if another has it."""
+        """Record a row's unique columns; return False, and add a problem, if they are taken."""
         if not self._table.unique:
             return True
         if row.view is not None:
@@ -417,7 +417,7 @@ class _FileImport:
         return {getattr(view, resource.key) for view in self._pages(resource)}
 
     def _check_owners(self, rows: list[_Row]) -> None:
-        """Tell of tokens that are given to two people, or are another one's."""
+        """Report tokens that are given to two people or belong to somebody else."""
         given = [(row, code) for row in rows for code in row.tokens or ()]
         if not given:
             return

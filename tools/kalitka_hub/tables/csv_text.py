@@ -23,7 +23,7 @@ _ITEM = re.compile(r"(?:[^\\|]|\\.|\\$)*", re.DOTALL)
 _BLANKS = re.compile(r"^\s+|(?<!\\)\s+$")
 _MARKED = re.compile(r"[\\|]|^\s|\s$")
 
-OnError = Callable[[int, str], None]  # what is wrong, by the line
+OnError = Callable[[int, str], None]  # is called with the line and the problem
 
 
 def read_rows(source: BinaryIO, on_error: OnError) -> Iterator[tuple[int, list[str]]]:
@@ -76,7 +76,7 @@ def join_items(texts: Iterable[str]) -> str:
 
 
 class _LineReader:
-    """The lines of a file as text. begins: the line of the row being read; size: its bytes."""
+    """Yields the lines of a file. row_line: where the current row begins; row_size: its bytes."""
 
     def __init__(self, source: BinaryIO, on_error: OnError) -> None:
         self.row_line = 1
