@@ -12,8 +12,8 @@ import requests
 
 from hub_command import Hub
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
-from kalitka_hub.site.readers import add_reader
-from kalitka_hub.store.changes import changing
+from kalitka_hub.site.readers import add_or_update_reader
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_sim.reader import VirtualReader
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
@@ -70,9 +70,9 @@ class Kitchen(VirtualReader):
 def hub(tmp_path):
     with Hub(tmp_path / "hub") as hub:
         database = open_database(hub.database)
-        with changing(database) as session:
+        with write_transaction(database) as session:
             for kitchen in ("1", "2"):
-                add_reader(session, f"KITCHEN-{kitchen}")
+                add_or_update_reader(session, f"KITCHEN-{kitchen}")
             change_settings(session, CanteenSetting(kitchens={"2": ["KITCHEN-2"]}))
         database.close()
         password = {"KALITKA_KORMITEL_PASSWORD": PASSWORD}

@@ -17,7 +17,7 @@ import pytest
 import micropython_peer
 from kalitka.access import decision
 from kalitka.journal import entries
-from kalitka_hub.gates import access_log
+from kalitka_hub.reader_api import access_log
 from scripted_server import Script, chunked, reply
 from world import DESCRIPTORS
 from wrong_answers import WRONG, framed

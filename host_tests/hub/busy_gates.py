@@ -82,7 +82,7 @@ def poll(task: Task, seed: int, said: Said, orders: Connection) -> None:
         stopped.set()
         for thread in threads:
             thread.join()
-        orders.send([gate.told() for gate in gates])
+        orders.send([gate.report() for gate in gates])
 
 
 class _Gate:
@@ -119,7 +119,7 @@ class _Gate:
         while tries and not self._once("minute", must=tries == 1):
             tries -= 1
 
-    def told(self) -> Report:
+    def report(self) -> Report:
         self._report.minute, self._report.table = self._reader.minute, self._reader.table
         return self._report
 

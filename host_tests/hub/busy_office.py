@@ -22,10 +22,10 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from hub.fast_hub import FastClock
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import grants, people, reader_groups, readers, schedules
 from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database, open_database
 
 HANDED = 6  # tokens with a version of each writer that are set, blocked and removed by hand
@@ -88,9 +88,9 @@ class Said:
 
 def furnish(database: Database, writers: int) -> None:
     """Make what the writers change."""
-    with changing(database) as session:
+    with write_transaction(database) as session:
         for code in (*GATES, *SOLD):
-            readers.add_reader(session, code)
+            readers.add_or_update_reader(session, code)
         for name in PEOPLE_GROUPS:
             people.add_group(session, people.PersonGroupSetting(name=name))
         for name in READER_GROUPS:
@@ -101,7 +101,7 @@ def furnish(database: Database, writers: int) -> None:
         for name in ("Ann", "Bob", "Cyd", "Dan"):
             setting = people.PersonSetting(name=name, groups=["Guards"])
             person = people.add_person(session, setting)
-            people.give_tokens(session, [people.Holding(f"P-{name}", person)])
+            people.assign_tokens(session, [people.TokenAssignment(f"P-{name}", person)])
         for number in range(writers):
             _furnish_desk(session, number)
 
@@ -111,7 +111,7 @@ def _furnish_desk(session: Session, number: int) -> None:
     name = _desk(number)
     people.add_group(session, people.PersonGroupSetting(name=name))
     person = people.add_person(session, people.PersonSetting(name=name, groups=[name]))
-    people.give_tokens(session, [people.Holding(f"S{number}", person)])
+    people.assign_tokens(session, [people.TokenAssignment(f"S{number}", person)])
     schedules.add_schedule(session, schedules.ScheduleSetting(name=name, windows=[]))
     grant = grants.GrantSetting(people=name, readers=grants.ALL_READERS, schedule=name)
     grants.add_grant(session, grant)
@@ -163,14 +163,14 @@ class _Writer:
         begun = {code: self._begin(code) for code in sorted(codes)}
         names = [chance.choice(list(_OPS)) for _ in range(chance.choice((0, 0, 1, 1, 2)))]
         try:
-            with changing(self._database, _desk(self._number)) as session:
+            with write_transaction(self._database, _desk(self._number)) as session:
                 for code, version in begun.items():
                     self._set_version(session, code, version)
                 for name in names:
                     _OPS[name](session, chance)
                 # Now and then a transaction spans a minute or two.
                 time.sleep(chance.choice((*[0] * 10, 0.1, 0.5)))
-        except (Refused, NotFound):
+        except (InvalidRequest, NotFound):
             self.done["refused"] += 1
             return
         except (OperationalError, InterfaceError) as fault:
@@ -195,13 +195,13 @@ class _Writer:
             setting = schedules.ScheduleSetting(name=_desk(self._number), windows=[window])
             schedules.change_schedule(session, _desk(self._number), setting)
         elif is_told(code, version):
-            people.give_tokens(session, [people.Holding(code, None)])
+            people.assign_tokens(session, [people.TokenAssignment(code, None)])
             set_tokens(session, [TokenSetting(code, (f"1_{version}_{LAST}",))])
         elif version % 8:
-            people.give_tokens(session, [people.Holding(code, None, None, blocked=True)])
+            people.assign_tokens(session, [people.TokenAssignment(code, None, None, blocked=True)])
         else:
             # The version before may have been refused, or not survived: it is there, or not.
-            people.give_tokens(session, [people.Holding(code, None)])
+            people.assign_tokens(session, [people.TokenAssignment(code, None)])
             remove_token(session, code)
 
 
@@ -231,13 +231,15 @@ def _remove_token(session: Session, chance: random.Random) -> None:
 def _give_token(session: Session, chance: random.Random) -> None:
     person = chance.choice([None, *(person.id for person in people.list_people(session))])
     blocked = chance.random() < 0.3
-    people.give_tokens(session, [people.Holding(chance.choice(NOISE), person, None, blocked)])
+    people.assign_tokens(
+        session, [people.TokenAssignment(chance.choice(NOISE), person, None, blocked)]
+    )
 
 
 def _add_person(session: Session, chance: random.Random) -> None:
     setting = people.PersonSetting(name="Guest", groups=_some(chance, PEOPLE_GROUPS))
     person = people.add_person(session, setting)
-    people.give_tokens(session, [people.Holding(chance.choice(NOISE), person)])
+    people.assign_tokens(session, [people.TokenAssignment(chance.choice(NOISE), person)])
 
 
 def _change_person(session: Session, chance: random.Random) -> None:
@@ -318,7 +320,7 @@ def _remove_reader(session: Session, chance: random.Random) -> None:
 
 
 def _add_reader(session: Session, chance: random.Random) -> None:
-    readers.add_reader(session, chance.choice(SOLD))
+    readers.add_or_update_reader(session, chance.choice(SOLD))
 
 
 _OPS: dict[str, Op] = {

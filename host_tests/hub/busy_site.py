@@ -22,12 +22,12 @@ from hub.busy_gates import Report, Task
 from hub.busy_office import GATES, NOISE, SOLD, Said
 from hub.fast_hub import FastClock
 from hub.plain_reader import PlainReader
-from kalitka_hub.gates import sync_answer, sync_request
-from kalitka_hub.site import compile
+from kalitka_hub.reader_api import sync_answer, sync_request
+from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.site_secret import set_secret
-from kalitka_hub.store.changes import acknowledge, changing
+from kalitka_hub.store.changes import acknowledge, write_transaction
 from kalitka_hub.store.database import Database, open_database
-from kalitka_hub.store.sightings import Sightings
+from kalitka_hub.store.last_seen import LastSeen
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 # Clean processes, forked from one that has imported what they need.
@@ -38,8 +38,8 @@ PROCESSES.set_forkserver_preload(
         "fastapi.testclient",
         "pytest",
         "kalitka_hub.site.grants",
-        "kalitka_hub.running.app",
-        "kalitka_hub.running.server",
+        "kalitka_hub.server.app",
+        "kalitka_hub.server.http_server",
     ]
 )
 MORNING = 29_921_880 * 60  # 2026-11-22, 02:00 UTC: no midnight comes within hours
@@ -79,12 +79,12 @@ class BusySite:
         began = time.monotonic()
         self._clocks = [FastClock(began, MORNING, skew) for skew in (0, 75, -140, 20, 0, -40)]
         self.database = open_database(where, self._clocks[0])
-        with changing(self.database) as session:
+        with write_transaction(self.database) as session:
             set_secret(session, secret)
         busy_office.furnish(self.database, writers)
         # Until a minute was answered once, full syncs may be answered with 0: nobody is misled,
         # but it is no state to stay in.
-        acknowledge(self.database, Sightings())
+        acknowledge(self.database, LastSeen())
         self._chance = random.Random(seed)
         self._codes = busy_office.versioned(writers)
         places = len(self._codes)
@@ -177,22 +177,22 @@ class BusySite:
         # They may have died with their server.
         self.database.close()
         frozen = Database(self.database._engine, _stopped(self._clocks[1]))
-        acknowledge(frozen, Sightings())
+        acknowledge(frozen, LastSeen())
         with frozen.snapshot() as session:
             ids = {row.code: row.id for row in session.execute(_READERS)}
         for code, report in self.reports.items():
             if code in ids:
                 self._compare_reader(frozen, ids[code], report)
         # Every change was followed by what it means for the rules: anew they are the same.
-        with changing(frozen) as session:
-            stale = compile.recompute_all(session)
+        with write_transaction(frozen) as session:
+            stale = rule_compiler.recompute_all(session)
             if stale:
                 self.faults.append(f"{stale} tokens had other rules than are set")
 
     def _compare_reader(self, database: Database, reader_id: int, report: Report) -> None:
         def asked(body: str) -> str:
             request = sync_request.parse(body.encode())
-            return b"".join(sync_answer.answer(database, reader_id, request)).decode()
+            return b"".join(sync_answer.stream_answer(database, reader_id, request)).decode()
 
         fresh = PlainReader(asked, report.limited)
         fresh.poll()

@@ -9,7 +9,7 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Semaphore
 
 from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
@@ -44,7 +44,7 @@ def write(
         if turns:
             assert turns.acquire(timeout=HANG_TIMEOUT_S)
         clock.move(chance.choice((0, 0, 0, 1, 1, -1)))
-        with changing(database) as session:
+        with write_transaction(database) as session:
             clock.move(chance.choice((0, 0, 1, 2)))
             set_tokens(session, [TokenSetting(f"{seed}-{number}", (f"1_{number}_9999",))])
             if number >= 10 and number % 3 == 0:

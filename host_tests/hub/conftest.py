@@ -17,10 +17,10 @@ from fastapi.testclient import TestClient
 
 from hub.hub_site import SECRET, START, HandClock, Site
 from kalitka_hub.accounts import passwords
-from kalitka_hub.running.app import create_app
-from kalitka_hub.site.readers import add_reader
+from kalitka_hub.server.app import create_app
+from kalitka_hub.site.readers import add_or_update_reader
 from kalitka_hub.site.site_secret import set_secret
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database, open_database
 from kalitka_sim.postgresql_server import PostgresqlServer
 
@@ -79,10 +79,10 @@ def dialect(request: pytest.FixtureRequest) -> str:
 def make_site(where: str | Path) -> None:
     """Make a site with a secret and two readers: copying it is fast."""
     made = open_database(where, HandClock(MADE))
-    with changing(made) as session:
+    with write_transaction(made) as session:
         set_secret(session, SECRET)
-        add_reader(session, "GATE-1", "North gate")
-        add_reader(session, "GATE-2")
+        add_or_update_reader(session, "GATE-1", "North gate")
+        add_or_update_reader(session, "GATE-2")
     made.close()  # of SQLite it leaves one file: the log is merged into it
 
 

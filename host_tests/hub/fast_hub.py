@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from kalitka_hub import logs
-from kalitka_hub.running import server
-from kalitka_hub.running.app import create_app
+from kalitka_hub.server import http_server
+from kalitka_hub.server.app import create_app
 from kalitka_hub.store.database import open_database
 
 SPEED = 120  # two minutes a second: many boundaries of a minute, and little time between
@@ -53,6 +53,6 @@ def serve(where: str, clock: FastClock, port: int, ready: Connection) -> None:
     logs.configure("text", "warning")
     logging.getLogger("kalitka_hub").setLevel(logging.ERROR)
     database = open_database(where, clock)
-    listener = server.listen("127.0.0.1", port)
-    server.serve(create_app(database), listener, lambda: ready.send("ready"))
+    listener = http_server.listen("127.0.0.1", port)
+    http_server.serve(create_app(database), listener, lambda: ready.send("ready"))
     database.close()

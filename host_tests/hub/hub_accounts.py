@@ -4,7 +4,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from kalitka_hub.accounts import api_tokens, passwords, users
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import Base
 
@@ -16,14 +16,14 @@ OWN_PAGE = {"X-Kalitka-CSRF": "1"}
 
 
 def add_user(database: Database, name: str, role: users.Role, password: str = PASSWORD) -> None:
-    with changing(database, "the test") as session:
+    with write_transaction(database, "the test") as session:
         data = users.NewUser(name=name, role=role, password=SecretStr(password))
         users.add_user(session, data)
 
 
 def program(database: Database, name: str, role: users.Role) -> dict[str, str]:
     """Make a user with an API token, and return the headers of its program's requests."""
-    with changing(database, "the test") as session:
+    with write_transaction(database, "the test") as session:
         users.add_user(session, users.NewUser(name=name, role=role))
         _, secret = api_tokens.add_token(session, name, "a program")
     return {"Authorization": f"Bearer {secret}"}

@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from hub.plain_reader import PlainReader
 from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 
 SECRET = "the-secret-of-this-site"
@@ -41,11 +41,11 @@ class Site:
         return self.database._engine.url.render_as_string(hide_password=False)
 
     def set(self, code: str, *rules: str, readers: tuple[str, ...] | None = None) -> None:
-        with changing(self.database) as session:
+        with write_transaction(self.database) as session:
             set_tokens(session, [TokenSetting(code, rules, readers)])
 
     def remove(self, code: str) -> None:
-        with changing(self.database) as session:
+        with write_transaction(self.database) as session:
             remove_token(session, code)
 
     def ask(self, body: str | bytes, reader: str = "GATE-1") -> str:

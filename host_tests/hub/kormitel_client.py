@@ -82,9 +82,9 @@ class Kormitel:
         }
         known = self.known[kind].setdefault(key, {"deleted": False})
         known.update(plain)
-        self.note(kind, {"id": key, **data})
+        self.queue_item(kind, {"id": key, **data})
 
-    def note(self, kind, data):
+    def queue_item(self, kind, data):
         """Put something into what waits to be posted, as it is."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         item = {"actor_badge": None, "date": f"{now:%Y-%m-%dT%H:%M:%S.%fZ}", "data": data}

@@ -1,9 +1,9 @@
 """What is sent to a canteen's site in the tests: ids, badges and arrivals, in the flat shape."""
 
 from hub.kormitel_client import stay, uid
-from kalitka_hub.kormitel import objects
-from kalitka_hub.kormitel.documents import read
-from kalitka_hub.store.changes import changing
+from kalitka_hub.kormitel import service
+from kalitka_hub.kormitel.documents import read_document
+from kalitka_hub.store.changes import write_transaction
 
 __all__ = ["GONE", "fields", "flat", "known", "send", "stay", "uid"]
 
@@ -22,11 +22,11 @@ def flat(key, date=None, **data):
 
 def send(database, by="kormitel", **groups):
     """Send a document of these groups, and return the counts."""
-    document = read(groups)
-    with changing(database, by) as session:
-        return objects.apply(session, document.items, by, since=document.from_date)
+    document = read_document(groups)
+    with write_transaction(database, by) as session:
+        return service.apply_items(session, document.items, by, since=document.from_date)
 
 
 def known(database, kind, key):
     with database.snapshot() as session:
-        return objects.find(session, kind, key)
+        return service.find_object(session, kind, key)

@@ -1,6 +1,6 @@
 """A site whose readers let eat who has a badge of Kormitel, and what changes there.
 
-Objects are stored without `kormitel.objects`: what is made of them is the subject here.
+Objects are stored without `kormitel.service`: what is made of them is the subject here.
 """
 
 from collections import defaultdict
@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from kalitka_hub.kormitel import canteen
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
-from kalitka_hub.site.readers import existing_reader, told_groups
+from kalitka_hub.site.inputs import parse_input
+from kalitka_hub.site.readers import existing_reader, groups_of_reader
 from kalitka_hub.site.site_zone import set_zone
-from kalitka_hub.site.written_texts import setting_of
-from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.models import Token, TokenRule
 
@@ -28,7 +28,7 @@ MEALS = [
 
 
 def an_object(session, kind: str, key: str, fields: dict[str, Any], born: int | None = 1) -> int:
-    """Store an object as `kormitel.objects` does, or what it is now; return its id."""
+    """Store an object as `kormitel.service` does, or what it is now; return its id."""
     given = {"fields": fields, "badge": fields.get("badge"), "died": None, "born": born}
     mine = KormitelObject.kind == kind, KormitelObject.key == key
     found = session.scalars(select(KormitelObject).where(*mine)).one_or_none()
@@ -46,20 +46,20 @@ class Canteen:
 
     def __init__(self, database) -> None:
         self.database = database
-        with self.changing() as session:
+        with self.write_transaction() as session:
             set_zone(session, "MSK-3")
         self.choose(kitchens={"*": ["GATE-1"]})
 
-    def changing(self):
-        return changing(self.database, "test")
+    def write_transaction(self):
+        return write_transaction(self.database, "test")
 
     def choose(self, **fields: Any) -> bool:
-        with self.changing() as session:
-            return change_settings(session, setting_of(CanteenSetting, **fields))
+        with self.write_transaction() as session:
+            return change_settings(session, parse_input(CanteenSetting, **fields))
 
     def put(self, kind: str, key: str, **fields: Any) -> int:
         """Write an object; return of how many tokens the rules changed by it."""
-        with self.changing() as session:
+        with self.write_transaction() as session:
             written = an_object(session, kind, key, fields)
             return canteen.recompute(session, [self._badge(session, fields.get("badge"), written)])
 
@@ -70,18 +70,18 @@ class Canteen:
         return self.put("arrivals", key, badge=badge, **(THERE | fields))
 
     def remove(self, kind: str, key: str) -> int:
-        with self.changing() as session:
+        with self.write_transaction() as session:
             mine = KormitelObject.kind == kind, KormitelObject.key == key
             found = session.scalars(select(KormitelObject).where(*mine)).one()
-            found.died = change_of(session).micros
+            found.died = change_context(session).micros
             session.flush()
             return canteen.recompute(session, [self._badge(session, found.badge, found.id)])
 
-    def told(self, reader: str = "GATE-1") -> dict[str, set[str]]:
+    def reader_rules(self, reader: str = "GATE-1") -> dict[str, set[str]]:
         """Return the rules by code that a reader is told."""
         told: dict[str, set[str]] = defaultdict(set)
         with self.database.snapshot() as session:
-            groups = told_groups(session, existing_reader(session, reader).id)
+            groups = groups_of_reader(session, existing_reader(session, reader).id)
             for code, text in session.execute(
                 select(Token.code, TokenRule.text)
                 .join(TokenRule, TokenRule.token_id == Token.id)

@@ -17,14 +17,14 @@ from hub.hub_site import START
 from hub.kormitel_client import CONTRACT, KINDS, OWN, Kormitel, Lost, stay, uid
 from kalitka.access.timezone import Zone
 from kalitka_hub.accounts import passwords
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel import feeding, http, objects
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel import badge_rules, http_api, service
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
-from kalitka_hub.running.app import create_app
-from kalitka_hub.site.readers import add_reader, existing_reader, told_groups
+from kalitka_hub.server.app import create_app
+from kalitka_hub.site.inputs import parse_input
+from kalitka_hub.site.readers import add_or_update_reader, existing_reader, groups_of_reader
 from kalitka_hub.site.site_zone import set_zone
-from kalitka_hub.site.written_texts import setting_of
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.models import Token, TokenRule
@@ -60,10 +60,10 @@ class World:
 
         with patch.object(passwords, "_HASHER", _CHEAP):
             add_user(self.database, "kormitel", "integration")
-        with changing(self.database) as session:
-            add_reader(session, READER)
+        with write_transaction(self.database) as session:
+            add_or_update_reader(session, READER)
             set_zone(session, ZONE)
-            change_settings(session, setting_of(CanteenSetting, kitchens={"*": [READER]}))
+            change_settings(session, parse_input(CanteenSetting, kitchens={"*": [READER]}))
 
     def __enter__(self):
         return self
@@ -92,7 +92,7 @@ class World:
         except (Lost, ValueError) as fault:
             self.happened.append(repr(fault))
 
-    def settle(self):
+    def repair_and_sync(self):
         """Repair what is held back, then let both talk until nothing is new."""
         self._loses = False
         for _ in range(3):
@@ -106,11 +106,11 @@ class World:
     # The network
 
     def _post(self, body):
-        return self._ask(lambda: self._client.post(f"{http.PREFIX}/back-sync", content=body))
+        return self._ask(lambda: self._client.post(f"{http_api.PREFIX}/back-sync", content=body))
 
     def _get(self, from_date):
         given = {"from_date": from_date}
-        return self._ask(lambda: self._client.get(f"{http.PREFIX}/sync", params=given))
+        return self._ask(lambda: self._client.get(f"{http_api.PREFIX}/sync", params=given))
 
     def _ask(self, ask):
         fault = self.chance.choice(FAULTS) if self._loses and self.chance.random() < 0.3 else ""
@@ -138,11 +138,11 @@ class World:
     def _operator(self):
         kind = self.chance.choice(KINDS)
         key = self._key(kind)
-        with self._refusals_passed(), changing(self.database, "an operator") as session:
+        with self._refusals_passed(), write_transaction(self.database, "an operator") as session:
             if self.chance.random() < 0.2:
-                objects.remove(session, kind, key)
+                service.remove_object(session, kind, key)
             else:
-                objects.put_all(session, kind, {key: self._fields(kind)})
+                service.put_objects(session, kind, {key: self._fields(kind)})
 
     def _fields(self, kind):
         """Return what an operator writes: all of it, a few fields, or something that is odd."""
@@ -160,7 +160,7 @@ class World:
     def _refusals_passed(self):
         try:
             yield
-        except (Refused, NotFound) as fault:
+        except (InvalidRequest, NotFound) as fault:
             self.happened.append(repr(fault))
 
     def _persons(self):
@@ -213,7 +213,7 @@ class World:
         elif here["deleted"]:
             return
         elif self.chance.random() < 0.03:
-            self.kormitel.note(kind, {"is_vegan": True})  # an undo of a mass edit has no id
+            self.kormitel.queue_item(kind, {"is_vegan": True})  # an undo of a mass edit has no id
         elif kind == "badges":
             self.kormitel.change(kind, key, **self._own_fields())
         else:
@@ -262,14 +262,14 @@ class World:
         for name in ("person", "direction", "badge"):
             if name in whole:
                 referred = getattr(self, f"_{name}s")()
-                self._operate(objects.put_all, f"{name}s", {whole[name]: referred})
-        self._operate(objects.put_all, kind, {key: whole})
+                self._operate(service.put_objects, f"{name}s", {whole[name]: referred})
+        self._operate(service.put_objects, kind, {key: whole})
         if is_dead:
-            self._operate(objects.remove, kind, key)
+            self._operate(service.remove_object, kind, key)
 
     def _operate(self, change, kind, given):
         self.time += 1
-        with self._refusals_passed(), changing(self.database, "an operator") as session:
+        with self._refusals_passed(), write_transaction(self.database, "an operator") as session:
             change(session, kind, given)
 
     def disagreements(self):
@@ -311,17 +311,19 @@ class World:
                 for one in self.kormitel.known["arrivals"].values()
                 if one["badge"] == key and not one["deleted"]
             ]
-            windows = [] if badge["deleted"] else feeding.windows_of(badge, stays, (), zone)
-            texts = feeding.texts_of(windows, badge.get("feed"), (), int(self.time // 60), zone)
-            for code in feeding.codes_of(key, badge) if texts.told else ():
-                expected[code] = set(texts.told)
-        told = self._told()
+            windows = [] if badge["deleted"] else badge_rules.fed_windows(badge, stays, (), zone)
+            texts = badge_rules.rule_texts(
+                windows, badge.get("feed"), (), int(self.time // 60), zone
+            )
+            for code in badge_rules.badge_codes(key, badge) if texts.texts else ():
+                expected[code] = set(texts.texts)
+        told = self._reader_rules()
         return [] if told == expected else [f"rules {told}, and of Kormitel's {expected}"]
 
-    def _told(self):
+    def _reader_rules(self):
         told = {}
         with self.database.snapshot() as session:
-            groups = told_groups(session, existing_reader(session, READER).id)
+            groups = groups_of_reader(session, existing_reader(session, READER).id)
             for code, text in session.execute(
                 select(Token.code, TokenRule.text)
                 .join(TokenRule, TokenRule.token_id == Token.id)

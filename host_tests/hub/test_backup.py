@@ -13,14 +13,14 @@ from sqlalchemy import insert, select
 
 from hub.hub_site import ON_SQLITE, SECRET, START, Site
 from hub_command import invoke
-from kalitka_hub.faults import Refused
-from kalitka_hub.gates import access_log
-from kalitka_hub.running.app import create_app
-from kalitka_hub.site.readers import add_reader
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.reader_api import access_log
+from kalitka_hub.server.app import create_app
+from kalitka_hub.site.readers import add_or_update_reader
 from kalitka_hub.site.tokens import list_tokens
 from kalitka_hub.store import backup, migrations, models
 from kalitka_hub.store import kormitel_models as kormitel
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 
 PASSING = ("login_sessions", "login_attempts")  # not in a backup
@@ -46,10 +46,10 @@ ROWS = {
         **{"id": 3, "kind": "badges", "key": "7", "fields": {"a": [None]}, "writes": []},
         **{"created": 2**52, "lives": [[1, 2]], "changed": 2**52, "by": "ann", "held": None},
     },
-    kormitel.KormitelToldDirection: {"direction": "a", "engagement": "b"},
+    kormitel.KormitelSentDirection: {"direction": "a", "engagement": "b"},
     kormitel.KormitelToken: {"token_id": 900, "badge_id": 3, "made": True},
     kormitel.KormitelRule: {"token_id": 900, "group_id": 1, "text": "9_1"},
-    kormitel.KormitelSetAside: {
+    kormitel.KormitelQuarantined: {
         **{"id": 2, "at": 5, "by": "k", "kind": "badges", "item": ["flat", None], "reason": "r"},
         **{"sha256": "3" * 64, "state": "open"},
     },
@@ -85,7 +85,7 @@ def served(database, clock):
 
 def fill(database):
     """Have rows in every table."""
-    with changing(database) as session:
+    with write_transaction(database) as session:
         for model, row in ROWS.items():
             session.execute(insert(model), [row])
 
@@ -106,8 +106,8 @@ def truth(database):
 
 def log(database, *texts):
     for text in texts:
-        sent = access_log.Sent("GATE-1", access_log.parse(text.encode()))
-        access_log.store_all(database, [sent])
+        sent = access_log.ReceivedBatch("GATE-1", access_log.parse(text.encode()))
+        access_log.store_batches(database, [sent])
 
 
 def test_everything_comes_back_on_the_other_kind_of_database(site, elsewhere, file):
@@ -119,7 +119,7 @@ def test_everything_comes_back_on_the_other_kind_of_database(site, elsewhere, fi
     log(site.database, "1_A_1", "0_\\xff\u00e9_0")
     before = rows_of(site.database, *PASSING)
     assert all(before.values())
-    made = backup.make(site.database, file)
+    made = backup.create(site.database, file)
     restored = backup.restore(elsewhere, file)
     assert restored == made
     assert made.rows == sum(map(len, before.values()))
@@ -143,11 +143,11 @@ def test_everything_comes_back_on_the_other_kind_of_database(site, elsewhere, fi
 def test_a_restored_database_goes_on_counting(site, elsewhere, file):
     fill(site.database)
     log(site.database, "1_A_1", "2_A_1")
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     backup.restore(elsewhere, file)
     log(elsewhere, "3_A_1")
-    with changing(elsewhere) as session:
-        add_reader(session, "GATE-3")
+    with write_transaction(elsewhere) as session:
+        add_or_update_reader(session, "GATE-3")
         for model in (models.Person, models.PersonGroup, models.Schedule, models.User):
             row = {key: value for key, value in ROWS[model].items() if key != "id"}
             session.execute(insert(model), [row | {"name": "new"}])
@@ -168,7 +168,7 @@ def test_a_backup_is_one_state_and_nobody_waits_for_it(site, elsewhere, file, mo
         site.clock.minute += 1
         site.ask("0")
 
-    backup.make(site.database, file, change)
+    backup.create(site.database, file, change)
     assert len(truth(site.database)) > 5
     backup.restore(elsewhere, file)
     assert truth(elsewhere) == {}
@@ -177,9 +177,9 @@ def test_a_backup_is_one_state_and_nobody_waits_for_it(site, elsewhere, file, mo
 
 @ON_SQLITE
 def test_the_same_database_makes_the_same_file(site, file):
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     first = file.read_bytes()
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     assert file.read_bytes() == first
 
 
@@ -190,7 +190,7 @@ def test_a_change_told_in_the_minute_of_the_backup_is_taken_back(site, elsewhere
     site.set("KEPT", "9_1")
     reader, lucky = site.reader(), site.reader("GATE-2")
     lucky.poll()
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     site.set("LOST", "9_1")
     reader.poll()
     assert reader.table.keys() == {"KEPT", "LOST"}
@@ -207,7 +207,7 @@ def test_a_reader_with_a_minute_that_was_acknowledged_again_since_does_a_full_sy
 ):
     reader = site.reader()
     reader.poll()
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     site.clock.minute += 5
     site.set("LOST", "9_1")
     reader.poll()
@@ -235,7 +235,7 @@ def test_a_reader_that_was_away_since_before_the_backup_is_told_what_changed(
     site.clock.minute += 5
     site.set("A", "9_1")
     site.ask("0", "GATE-2")
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     site.clock.minute += 5
     backup.restore(elsewhere, file)
     with served(elsewhere, site.clock) as restored:
@@ -248,7 +248,7 @@ def test_a_clock_that_is_behind_the_database_makes_no_difference(site, file):
     site.clock.minute += 500  # it had been ahead once
     reader = site.reader()
     reader.poll()
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     site.clock.minute += 50
     site.set("LOST", "9_1")
     reader.poll()
@@ -280,7 +280,7 @@ def test_whatever_happened_between_backup_and_restore_no_reader_believes_it(site
                 chance.choice(readers).poll()
 
     live(20)
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     for _ in range(2):
         live(chance.randrange(20))
         backup.restore(site.database, file, replace=True)
@@ -295,7 +295,7 @@ def test_whatever_happened_between_backup_and_restore_no_reader_believes_it(site
 
 def refused(database, file, text):
     before = rows_of(database)
-    with pytest.raises(Refused, match=text):
+    with pytest.raises(InvalidRequest, match=text):
         backup.restore(database, file, replace=True)
     assert rows_of(database) == before
 
@@ -303,7 +303,7 @@ def refused(database, file, text):
 @ON_SQLITE
 def test_a_file_that_was_cut_or_has_a_wrong_byte_changes_nothing(site, file):
     site.set("A", "9_1")
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     whole = file.read_bytes()
     for length in (0, 1, 20, len(whole) // 2, len(whole) - 9, len(whole) - 1):
         file.write_bytes(whole[:length])
@@ -317,7 +317,7 @@ def test_a_file_that_was_cut_or_has_a_wrong_byte_changes_nothing(site, file):
 
 @ON_SQLITE
 def test_a_line_that_is_missing_or_changed_is_seen_though_gzip_is_right(site, file):
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     lines = gzip.decompress(file.read_bytes()).splitlines(keepends=True)
     assert len(lines) > 5
     for wrong in (
@@ -333,7 +333,7 @@ def test_a_line_that_is_missing_or_changed_is_seen_though_gzip_is_right(site, fi
 
 @ON_SQLITE
 def test_a_backup_of_another_version_is_told_by_its_version(site, file):
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     header, _, rest = gzip.decompress(file.read_bytes()).partition(b"\n")
     newer = json.dumps(json.loads(header) | {"schema": "0999"}).encode()
     file.write_bytes(gzip.compress(newer + b"\n" + rest))
@@ -346,14 +346,14 @@ def test_another_file_is_neither_restored_nor_replaced(site, file, text):
     for content in (text.encode(), gzip.compress(text.encode())):
         file.write_bytes(content)
         refused(site.database, file, "backup")
-        with pytest.raises(Refused, match="backup"):
-            backup.make(site.database, file)
+        with pytest.raises(InvalidRequest, match="backup"):
+            backup.create(site.database, file)
         assert file.read_bytes() == content
 
 
 def test_a_fault_in_the_middle_of_a_restore_leaves_the_database_as_it_was(site, file):
     site.set("A", "9_1")
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     site.set("B", "9_1")
     before = rows_of(site.database)
 
@@ -367,8 +367,8 @@ def test_a_fault_in_the_middle_of_a_restore_leaves_the_database_as_it_was(site, 
 
 
 def test_only_an_empty_database_is_filled_without_asking(site, elsewhere, file):
-    backup.make(site.database, file)
-    with pytest.raises(Refused, match="--replace"):
+    backup.create(site.database, file)
+    with pytest.raises(InvalidRequest, match="--replace"):
         backup.restore(site.database, file)
     with served(elsewhere, site.clock):
         pass  # that it had been started once is nothing
@@ -380,24 +380,24 @@ def test_only_an_empty_database_is_filled_without_asking(site, elsewhere, file):
 
 @ON_SQLITE
 def test_a_backup_is_its_owners_alone_and_has_no_secret(site, file):
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     assert file.stat().st_mode & 0o777 == 0o600
     assert SECRET.encode() not in gzip.decompress(file.read_bytes())
 
 
 @ON_SQLITE
 def test_a_full_disk_leaves_the_older_backup_and_nothing_beside_it(site, file):
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     older = file.read_bytes()
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         chance = random.Random(1)
         notes = [{"name": chance.randbytes(99).hex(), "created": 1} for _ in range(2000)]
         session.execute(insert(models.Person), notes)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
     try:
-        with pytest.raises(Refused, match=r"cannot write .*: File too large"):
-            backup.make(site.database, file)
+        with pytest.raises(InvalidRequest, match=r"cannot write .*: File too large"):
+            backup.create(site.database, file)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert file.read_bytes() == older
@@ -407,12 +407,12 @@ def test_a_full_disk_leaves_the_older_backup_and_nothing_beside_it(site, file):
 @ON_SQLITE
 def test_a_long_log_is_never_in_memory(site, file):
     row = {"reader": "GATE-1", "timed": True, "code": "A", "state": 1, "received": 1}
-    with site.database.writing() as session:
+    with site.database.write_session() as session:
         session.connection().execute(
             insert(models.AccessEntry.__table__), [row | {"at": at} for at in range(12_000)]
         )
     tracemalloc.start()
-    backup.make(site.database, file)
+    backup.create(site.database, file)
     backup.restore(site.database, file, replace=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -15,13 +15,13 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from hub.hub_site import ON_SQLITE, SYNC, Site, headers
-from kalitka_hub.gates import access_log
-from kalitka_hub.gates.state import LONG_LOGS
-from kalitka_hub.running import app
-from kalitka_hub.running.app import create_app
+from kalitka_hub.reader_api import access_log
+from kalitka_hub.reader_api.state import LONG_LOGS_MAX
+from kalitka_hub.server import app
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store import database
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
@@ -124,7 +124,7 @@ def test_readers_are_answered_with_the_older_minute_while_another_writes(site, w
     reader.poll()
     before = reader.minute
     other = open_database(where, clock)
-    with changing(other) as session:
+    with write_transaction(other) as session:
         set_tokens(session, [TokenSetting("SLOW", ("9_1",))])
         session.flush()
         for _ in range(3):
@@ -143,7 +143,7 @@ def test_readers_are_answered_with_the_older_minute_while_another_writes(site, w
 @ON_SQLITE
 def test_a_log_that_cannot_be_stored_is_not_acknowledged_and_comes_again(site, where, clock):
     other = open_database(where, clock)
-    with changing(other):
+    with write_transaction(other):
         assert told_to_come_again(send_log(site, "1_A_1,0_A_0"))
     other.close()
     assert codes_in_log(site) == []
@@ -155,10 +155,10 @@ def test_a_log_that_cannot_be_stored_is_not_acknowledged_and_comes_again(site, w
 def test_all_logs_that_came_together_wait_once_for_a_busy_database(site, monkeypatch):
     busy = Mock(side_effect=OperationalError("", None, Exception("database is locked")))
     batch = access_log.parse(b"5_A_1")
-    sent = [access_log.Sent(f"GATE-{n}", batch) for n in range(access_log.AT_ONCE)]
+    sent = [access_log.ReceivedBatch(f"GATE-{n}", batch) for n in range(access_log.BATCHES_MAX)]
     with monkeypatch.context() as patched:
-        patched.setattr(database.Database, "writing", busy)
-        answers = access_log.store_all(site.database, sent)
+        patched.setattr(database.Database, "write_session", busy)
+        answers = access_log.store_batches(site.database, sent)
     assert {type(answer) for answer in answers} == {OperationalError}
     assert len(answers) == len(sent)
     assert busy.call_count == 1
@@ -166,33 +166,33 @@ def test_all_logs_that_came_together_wait_once_for_a_busy_database(site, monkeyp
 
 @ON_SQLITE
 def test_of_many_long_logs_a_few_are_in_memory_at_a_time(where, clock, monkeypatch):
-    store_all, together = access_log.store_all, []
+    store_all, together = access_log.store_batches, []
 
     def store(opened, sent):
         together.append(len(sent))
         time.sleep(0.2 / len(together))  # so that the others could come together
         return store_all(opened, sent)
 
-    monkeypatch.setattr(access_log, "store_all", store)
+    monkeypatch.setattr(access_log, "store_batches", store)
     opened = open_database(where, clock)
     bodies = [",".join(f"{n}{i:05}_A_1" for i in range(7000)) for n in range(1, 9)]
     with TestClient(create_app(opened)) as client, ThreadPoolExecutor(len(bodies)) as pool:
         asked = [pool.submit(client.post, LOGS, content=b, headers=headers()) for b in bodies]
         assert {one.result().text for one in asked} == {"ok,7000"}
     opened.close()
-    assert max(together) <= LONG_LOGS
+    assert max(together) <= LONG_LOGS_MAX
 
 
 @ON_SQLITE
 def test_the_calendar_is_looked_at_again_after_any_fault(where, clock, monkeypatch, caplog):
     looked = threading.Semaphore(0)
 
-    def look(_database):
+    def failing_refresh(_database):
         looked.release()
         raise ValueError("nobody thought of this")
 
     monkeypatch.setattr(app, "_CALENDAR_SECONDS", 0.01)
-    monkeypatch.setattr(app, "keep_day", look)
+    monkeypatch.setattr(app, "refresh_daily", failing_refresh)
     opened = open_database(where, clock)
     with TestClient(create_app(opened)):
         for _ in range(2):
@@ -236,7 +236,7 @@ def test_a_writer_that_waits_too_long_changes_nothing_and_is_told(site, where, c
         except Exception as fault:
             failed.append(type(fault).__name__)
 
-    with changing(other):
+    with write_transaction(other):
         writer = threading.Thread(target=write)
         writer.start()
         writer.join(HANG_TIMEOUT_S)

@@ -11,15 +11,15 @@ from hypothesis import strategies as some
 
 from hub.hub_site import ON_SQLITE
 from hub_command import runner
-from kalitka_hub.accounts import api_tokens, login, made_secrets
+from kalitka_hub.accounts import api_tokens, login, random_secrets
 from kalitka_hub.cli import resources, terminal
-from kalitka_hub.faults import Refused
-from kalitka_hub.gates import access_log
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.reader_api import access_log
 from kalitka_hub.site.reader_secrets import is_secret_of
 from kalitka_hub.site.schedules import WindowSetting
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
-from kalitka_hub.site.window_texts import text_of, window_of
-from kalitka_hub.store.changes import changing
+from kalitka_hub.site.window_texts import parse_window, window_text
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import Person, Reader, Schedule
 
@@ -262,7 +262,7 @@ def test_a_token_keeps_what_add_does_not_speak_of(run, read):
     ],
 )
 def test_a_window_is_read(text, window):
-    assert window_of(text) == WindowSetting(**window)
+    assert parse_window(text) == WindowSetting(**window)
 
 
 @pytest.mark.parametrize(
@@ -273,8 +273,8 @@ def test_a_window_is_read(text, window):
     ],
 )
 def test_what_is_no_window_is_refused_with_a_short_sentence(text):
-    with pytest.raises(Refused) as fault:
-        window_of(text)
+    with pytest.raises(InvalidRequest) as fault:
+        parse_window(text)
     assert len(str(fault.value)) < 200
 
 
@@ -290,7 +290,7 @@ def test_a_window_is_shown_as_it_is_written(hours, days, first, last):
     window = WindowSetting(
         start=start, end=end, days=days if hours else None, first=first, last=last
     )
-    again = window_of(text_of(window))
+    again = parse_window(window_text(window))
     # Every day and no word of days are one and the same.
     assert again.model_copy(update={"days": again.days or "1111111"}) == window.model_copy(
         update={"days": window.days or "1111111"}
@@ -374,11 +374,11 @@ def test_an_api_token_is_shown_once_and_speaks_for_its_user(run, read, opened):
     made = run("api-token", "add", "till", "the till", "--days", "30")
     secret = made.stdout.strip()
     with opened.snapshot() as session:
-        assert api_tokens.spoken_for(session, secret, 0).user.name == "till"
+        assert api_tokens.authenticate(session, secret, 0).user.name == "till"
     assert read("api-token", "list", "--user", "till")[0]["name"] == "the till"
     kept = run("api-token", "list").stdout + run("audit", "list", "--json").stdout
     assert secret not in kept + made.stderr
-    assert made_secrets.sha256_of(secret) not in kept
+    assert random_secrets.sha256_of(secret) not in kept
     run("api-token", "remove", "1")
     assert read("api-token", "list") == []
 
@@ -421,7 +421,7 @@ def test_odd_names_are_names(run, read):
 def test_a_very_long_list_is_whole_and_nothing_in_it_is_shortened(run, opened, monkeypatch):
     monkeypatch.setattr(terminal, "_BOXED_MAX", 2)
     long = "X" * 255
-    with changing(opened) as session:
+    with write_transaction(opened) as session:
         two = ("3_480_1200_1111100", "9_1")
         set_tokens(session, [TokenSetting("AA", two), TokenSetting("BB", two[:1])])
         set_tokens(session, [TokenSetting(long, ("9_0",), ("GATE-1",))])
@@ -437,7 +437,7 @@ def test_a_very_long_list_is_whole_and_nothing_in_it_is_shortened(run, opened, m
 @ON_SQLITE
 def test_nothing_in_the_database_steers_the_terminal(run, read, opened):
     odd = "A\x1b[31m\u202eB\x9b\r\x7f"
-    with changing(opened) as session:
+    with write_transaction(opened) as session:
         # As an older hub or a program that knows no better may have written them.
         session.add(Person(name=odd, note=f"one\ntwo{odd}", created=0))
         session.add(Schedule(name=odd))
@@ -456,7 +456,7 @@ def test_nothing_in_the_database_steers_the_terminal(run, read, opened):
 @ON_SQLITE
 def test_an_entry_of_the_log_is_shown(run, read, opened):
     batch = access_log.parse(b"1795288535_F00D_0")
-    access_log.store_all(opened, [access_log.Sent("GATE-1", batch)])
+    access_log.store_batches(opened, [access_log.ReceivedBatch("GATE-1", batch)])
     (entry,) = read("log", "list")
     assert read("log", "show", str(entry["id"])) == entry
     shown = run("log", "show", str(entry["id"])).stdout

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from hub.hub_accounts import API, error_of, everything_in, program
 from hub.hub_site import ON_SQLITE
 from kalitka_hub.cli.csv_files import register
-from kalitka_hub.faults import NotFound
-from kalitka_hub.kormitel import objects
+from kalitka_hub.errors import NotFound
+from kalitka_hub.kormitel import service
 from kalitka_hub.site import grants, people, reader_groups, schedules, tokens
-from kalitka_hub.site.people import Holding, PersonGroupSetting, PersonSetting
+from kalitka_hub.site.people import PersonGroupSetting, PersonSetting, TokenAssignment
 from kalitka_hub.site.reader_groups import ReaderGroupSetting
 from kalitka_hub.site.schedules import (
     HolidaySetting,
@@ -23,10 +23,10 @@ from kalitka_hub.site.schedules import (
     WindowSetting,
 )
 from kalitka_hub.site.tokens import TokenRecord
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.tables import csv_text
-from kalitka_hub.tables.csv_import import PROBLEMS_TOLD, import_table, preview
-from kalitka_hub.tables.csv_tables import TABLES, exported
+from kalitka_hub.tables.csv_import import PROBLEMS_MAX, import_table, preview
+from kalitka_hub.tables.csv_tables import TABLES, export
 
 ODD = r"""+1 "quoted", a|b\; <b>'; DROP TABLE people"""
 
@@ -40,12 +40,12 @@ def csv(name, text, run=preview, **options):
 
 def put(database, name, text, **options):
     report = csv(name, text, import_table, **options)(database)
-    assert report.is_good, report
+    assert report.is_valid, report
     return report
 
 
 def text_of(database, name, separator=","):
-    return b"".join(exported(database, name, separator)).decode()
+    return b"".join(export(database, name, separator)).decode()
 
 
 def counts(report):
@@ -55,7 +55,7 @@ def counts(report):
 @pytest.fixture
 def full(database):
     """Fill a site with one of everything, and with names that are hard to write."""
-    with changing(database, "the test") as session:
+    with write_transaction(database, "the test") as session:
         for name in ("Kitchen", "a|b", ODD):
             people.add_group(session, PersonGroupSetting(name=name, note="-1\nline two"))
         reader_groups.add_reader_group(
@@ -79,12 +79,14 @@ def full(database):
         grants.add_grant(session, setting)
         anna = people.add_person(session, PersonSetting(name=ODD, groups=["a|b", "Kitchen"]))
         people.add_person(session, PersonSetting(name="@Boris", note="'=x", groups=[ODD]))
-        people.give_tokens(session, [Holding("04A1", anna, "+card"), Holding("a|\\", anna)])
+        people.assign_tokens(
+            session, [TokenAssignment("04A1", anna, "+card"), TokenAssignment("a|\\", anna)]
+        )
         record = TokenRecord(code="=FF", rules=["9_1", "1_5_6"], readers=["G|\\", "GATE-1"])
         tokens.add_token(session, record)
         tokens.add_token(session, TokenRecord(code="0B", blocked=True, rules=["9_0"]))
-        badge = objects.put(session, "badges", None, {"name": ODD, "qr": "+1"}, new=True)
-        objects.put(session, "arrivals", None, {"badge": badge, "status": "LEFT"}, new=True)
+        badge = service.put_object(session, "badges", None, {"name": ODD, "qr": "+1"}, new=True)
+        service.put_object(session, "arrivals", None, {"badge": badge, "status": "LEFT"}, new=True)
     return database
 
 
@@ -99,7 +101,7 @@ def test_what_is_exported_is_imported_again_and_changes_nothing(full, separator)
 
 def test_a_table_that_was_lost_comes_back_as_it_was(full):
     before = text_of(full, "tokens")
-    with changing(full, "the test") as session:
+    with write_transaction(full, "the test") as session:
         tokens.remove_tokens(session, ["04A1", "=FF", "0B"])
     assert counts(put(full, "tokens", before)) == (4, 3, 0, 1, 0)
     assert text_of(full, "tokens") == before
@@ -107,7 +109,7 @@ def test_a_table_that_was_lost_comes_back_as_it_was(full):
 
 def test_schedules_and_holidays_that_were_lost_come_back_as_they_were(full):
     before = text_of(full, "schedules"), text_of(full, "holidays")
-    with changing(full, "the test") as session:
+    with write_transaction(full, "the test") as session:
         schedules.remove_schedule(session, ODD)  # and its holiday
         schedules.remove_holiday(session, 1)
     assert counts(put(full, "schedules", before[0])) == (3, 1, 0, 2, 0)
@@ -159,7 +161,7 @@ def test_a_holiday_without_an_id_is_that_of_its_date_and_schedule(full):
 
 def test_a_file_that_says_what_is_so_is_read_once_and_nobody_waits(full):
     text, rows = text_of(full, "tokens"), []
-    with changing(full, "another"):
+    with write_transaction(full, "another"):
         # Who has the site's lock is not waited for.
         assert put(full, "tokens", text, progress=rows.append).written
     assert rows[-1] == 2 * 4
@@ -199,7 +201,7 @@ def test_replacing_removes_what_the_file_does_not_have_and_tells_before_how_many
         "04A1",
     ]
     refused = csv("person-groups", "name\nKitchen\n", import_table, replace=True)(full)
-    assert refused.is_good  # nothing hangs on the other groups
+    assert refused.is_valid  # nothing hangs on the other groups
     refused = csv("reader-groups", "name\nOther\n", import_table, replace=True)(full)
     assert "has grants: remove these first" in refused.problems[0].error
     assert "Other" not in text_of(full, "reader-groups")
@@ -291,7 +293,7 @@ def test_every_wrong_line_is_told_and_of_very_many_the_number(full):
     text = "code,rules\nA%,9_1\n01,9_1\n02,8_1\n" + "".join(f"{n}%,9_1\n" for n in range(500))
     report = csv("tokens", text)(full)
     lines = [problem.line for problem in report.problems]
-    assert lines == [2, 4, *range(5, PROBLEMS_TOLD + 3)]
+    assert lines == [2, 4, *range(5, PROBLEMS_MAX + 3)]
     assert len(lines) + report.more == 502
     only_header = csv("tokens", "code\r\n", import_table)(full)
     assert (only_header.rows, only_header.written) == (0, True)
@@ -322,16 +324,16 @@ CELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"
 )
 def test_any_cell_comes_back_as_it_was_written(cells, separator):
     told = []
-    text = csv_text.row("ab", separator) + csv_text.row(["x", *cells], separator)
+    text = csv_text.format_row("ab", separator) + csv_text.format_row(["x", *cells], separator)
     source = io.BytesIO(text.encode())
-    found = [row for _, row in csv_text.rows(source, lambda *fault: told.append(fault))]
+    found = [row for _, row in csv_text.read_rows(source, lambda *fault: told.append(fault))]
     assert told == []
     assert found[1:] == [["x", *cells]]
 
 
 @given(st.lists(st.text("a|\\ '=", min_size=1, max_size=5), max_size=4))
 def test_any_list_comes_back_as_it_was_written(texts):
-    assert csv_text.items(csv_text.cell_of(texts)) == texts
+    assert csv_text.split_items(csv_text.join_items(texts)) == texts
 
 
 # By REST and on the command line

@@ -16,10 +16,10 @@ from hub.test_hub_cli import Served
 from hub_command import invoke
 from kalitka.access import decision
 from kalitka.journal import entries
-from kalitka_hub.gates.access_log import REPEAT_SECONDS, list_entries
-from kalitka_hub.gates.token_reader_api import BODY_MAX
+from kalitka_hub.reader_api.access_log import REPEAT_SECONDS, list_entries
+from kalitka_hub.reader_api.token_reader_api import BODY_MAX
 from kalitka_hub.site.readers import remove_reader
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database, open_database
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
@@ -49,7 +49,7 @@ def kept(database):
         return list_entries(session, 1_000_000)
 
 
-def told(database):
+def entry_tuples(database):
     """Return (seconds, code, state) of all entries, oldest first."""
     return [(row.at, row.code, row.state) for row in kept(database)]
 
@@ -91,12 +91,12 @@ def test_the_bounds_of_the_long_form_are_taken(site):
 @pytest.mark.parametrize("code", ["a_b", "_", "__a__", "1_2_3", "a b", "https://x/?a=1&b=[2]"])
 def test_a_code_may_have_lines_below_in_it(site, log, rest, code):
     assert sent(site, f"5_{code}{rest}", log) == "ok,1"
-    assert told(site.database) == [(5, code, 1)]
+    assert entry_tuples(site.database) == [(5, code, 1)]
 
 
 def test_a_code_that_is_not_utf_8_is_kept_readable(site):
     assert sent(site, b"5_\xffA\xc3\xbc_1") == "ok,1"
-    assert told(site.database) == [(5, "\\xffA\u00fc", 1)]
+    assert entry_tuples(site.database) == [(5, "\\xffA\u00fc", 1)]
 
 
 @ON_SQLITE
@@ -104,7 +104,7 @@ def test_a_code_that_is_not_utf_8_is_kept_readable(site):
 def test_blanks_and_line_ends_at_the_end_are_forgiven(site, end):
     assert sent(site, "5_A_1" + end) == "ok,1"
     assert sent(site, "6_B_1_7_0_1" + end, LOG) == "ok,1"
-    assert told(site.database) == [(5, "A", 1), (6, "B", 1)]
+    assert entry_tuples(site.database) == [(5, "A", 1), (6, "B", 1)]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_of_a_flash_that_was_put_back_nothing_is_missing(site, caplog):
     assert sent(site, later, LOG) == "ok,0"
     again = f"{2 * DAY + 9}_btn-exit_1_0_1_3,0_D_1_7_0_4,6_B_1_7_0_2"
     assert sent(site, again, LOG) == "ok,2"
-    assert told(site.database) == [
+    assert entry_tuples(site.database) == [
         (5, "A", 1),
         (6, "B", 1),
         (7, "btn-exit", 1),
@@ -154,14 +154,14 @@ def test_of_a_flash_that_was_put_back_nothing_is_missing(site, caplog):
 def test_a_time_that_was_put_right_meanwhile_makes_no_other_entry(site):
     sent(site, f"{DAY}_A_1_7_0_1,{DAY}_A_1_7_0_2", LOG)
     assert sent(site, f"{2 * DAY}_A_1_7_0_1,{DAY - 7200}_A_1_7_0_2", LOG) == "ok,0"
-    assert told(site.database) == [(DAY, "A", 1)] * 2
+    assert entry_tuples(site.database) == [(DAY, "A", 1)] * 2
 
 
 def test_an_entry_without_a_time_that_comes_again_keeps_its_first_one(site):
     sent(site, "0_A_1_7_0_1", LOG)
     site.clock.minute += 60
     assert sent(site, "9_A_1_7_0_1", LOG) == "ok,0"
-    assert told(site.database) == [(NOW, "A", 1)]
+    assert entry_tuples(site.database) == [(NOW, "A", 1)]
 
 
 def test_another_log_and_another_reader_have_numbers_of_their_own(site):
@@ -179,7 +179,7 @@ def test_plain_entries_are_kept_once_by_reader_time_code_and_state(site):
 def test_two_entries_without_a_time_in_one_body_are_two(site):
     assert sent(site, "0_btn-exit_1,0_btn-exit_1") == "ok,2"
     assert sent(site, "0_btn-exit_1,0_btn-exit_1") == "ok,0"
-    assert told(site.database) == [(NOW, "btn-exit", 1)] * 2
+    assert entry_tuples(site.database) == [(NOW, "btn-exit", 1)] * 2
 
 
 def test_a_body_without_times_that_comes_again_counts_once_for_a_quarter_of_an_hour(site):
@@ -220,7 +220,7 @@ def test_a_thousand_entries_and_more_are_one_body(site):
 
 def test_the_entries_of_a_removed_reader_stay(site):
     sent(site, "5_A_1", reader="GATE-2")
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         remove_reader(session, "GATE-2")
     assert post(site, "6_A_1", reader="GATE-2").status_code == 403
     assert [(row.reader, row.at) for row in kept(site.database)] == [("GATE-2", 5)]
@@ -356,7 +356,7 @@ def test_every_answer_says_that_it_is_the_hubs(site, monkeypatch):
     answers.append(client.post(SYNC, content="0", headers=headers()))
     quiet = TestClient(client.app, raise_server_exceptions=False)
     for fault in (OperationalError("", None, Exception("locked")), OSError()):
-        monkeypatch.setattr(Database, "writing", Mock(side_effect=fault))
+        monkeypatch.setattr(Database, "write_session", Mock(side_effect=fault))
         answers.append(quiet.post(LOGS, content="5_A_1", headers=headers()))
     monkeypatch.undo()
     statuses = {answer.status_code for answer in answers}
@@ -413,7 +413,7 @@ def test_what_was_answered_survives_a_killed_server(where):
     server.stop(signal.SIGKILL)
     assert answer == "ok,2"
     database = open_database(where)
-    assert told(database) == [(5, "A", 1), (6, "B", 1)]
+    assert entry_tuples(database) == [(5, "A", 1), (6, "B", 1)]
     database.close()
 
 

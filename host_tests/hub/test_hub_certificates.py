@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 import certificates as of_the_tests
 from kalitka_hub.cli.main import hub
-from kalitka_hub.faults import Refused
-from kalitka_hub.running.certificates import CA_LIFE, SERVER_LIFE, check_ca, renew, server_context
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.server.certificates import CA_LIFE, SERVER_LIFE, check_ca, renew, server_context
 
 DAY = timedelta(days=1)
 
@@ -111,7 +111,7 @@ def test_a_certificate_never_outlives_its_ca(folder):
     ca, _ = renew(folder, ["hub.local"], now)
     _, server = renew(folder, ["hub.local"], ca.until - 10 * DAY)
     assert server.until == ca.until
-    with pytest.raises(Refused, match="expired on 2036-11-21: move"):
+    with pytest.raises(InvalidRequest, match="expired on 2036-11-21: move"):
         renew(folder, ["hub.local"], ca.until)
 
 
@@ -232,7 +232,7 @@ def test_several_cas_are_taken_if_all_are_some(tmp_path):
     (tmp_path / "ca").write_bytes(b"of the site\n" + site + b"\n" + other)
     assert check_ca(tmp_path / "ca") == (tmp_path / "ca").read_bytes()
     (tmp_path / "ca").write_bytes(site + of_the_tests.served("good")[0].pem)
-    with pytest.raises(Refused, match="no CA's certificate"):
+    with pytest.raises(InvalidRequest, match="no CA's certificate"):
         check_ca(tmp_path / "ca")
 
 
@@ -255,11 +255,11 @@ def test_what_is_no_ca_for_a_reader_is_refused(folder, tmp_path):
         (builder.sign(strange, None).public_bytes(Encoding.PEM), "no reader knows"),
     ):
         (tmp_path / "file").write_bytes(data)
-        with pytest.raises(Refused, match=complaint):
+        with pytest.raises(InvalidRequest, match=complaint):
             check_ca(tmp_path / "file")
-    with pytest.raises(Refused, match="expired on"):
+    with pytest.raises(InvalidRequest, match="expired on"):
         check_ca(folder / "ca.pem", ca.until)
-    with pytest.raises(Refused, match="No such file"):
+    with pytest.raises(InvalidRequest, match="No such file"):
         check_ca(tmp_path / "none")
 
 

@@ -13,14 +13,14 @@ from sqlalchemy import event, update
 from hub import busy_writer
 from hub.hub_site import SECRET, START, Site
 from hub.plain_reader import parse
-from kalitka_hub.running.app import create_app
-from kalitka_hub.site.readers import add_reader
+from kalitka_hub.server.app import create_app
+from kalitka_hub.site.readers import add_or_update_reader
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.site.tokens import TokenSetting, list_tokens, remove_token, set_tokens
 from kalitka_hub.store import models
-from kalitka_hub.store.changes import acknowledge, changing
+from kalitka_hub.store.changes import acknowledge, write_transaction
 from kalitka_hub.store.database import Database, open_database
-from kalitka_hub.store.sightings import Sightings
+from kalitka_hub.store.last_seen import LastSeen
 
 # Clean processes, forked from one that has imported what they need.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -38,7 +38,7 @@ def test_a_change_committed_in_a_later_minute_than_it_began_in_is_seen(site):
     reader.poll()
     polled = []
     poll = threading.Thread(target=lambda: polled.append(site.ask(str(reader.minute))))
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         set_tokens(session, [TokenSetting("SLOW", ("9_1",))])
         site.clock.minute += 1
         # This poll wants to acknowledge the new minute, and has to wait for the writer.
@@ -52,7 +52,7 @@ def test_a_change_committed_in_a_later_minute_than_it_began_in_is_seen(site):
 def test_a_poll_in_an_acknowledged_minute_does_not_wait_and_gets_the_change_next_time(site):
     reader = site.reader()
     reader.poll()
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         set_tokens(session, [TokenSetting("SLOW", ("9_1",))])
         reader.poll()
         assert reader.table == {}
@@ -66,7 +66,7 @@ def test_a_writer_that_waited_while_a_minute_was_acknowledged_stamps_with_that_m
     reader = site.reader()
     reader.poll()
     writer = threading.Thread(target=site.set, args=("WAITED", "9_1"))
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         writer.start()
         writer.join(0.2)
         # As a poll by a computer whose clock is ahead does.
@@ -81,7 +81,7 @@ def test_a_change_by_a_computer_whose_clock_is_behind_is_seen(site, where):
     reader = site.reader()
     reader.poll()
     behind = open_database(where, lambda: (START - 90) * 60)
-    with changing(behind) as session:
+    with write_transaction(behind) as session:
         set_tokens(session, [TokenSetting("A", ("9_1",))])
     behind.close()
     reader.poll()
@@ -151,7 +151,7 @@ def test_two_servers_on_one_database_acknowledge_for_each_other(site, where):
 def test_threads_that_write_while_the_minute_passes_lose_nothing(site):
     def write(seed):
         for number in range(25):
-            with changing(site.database) as session:
+            with write_transaction(site.database) as session:
                 set_tokens(session, [TokenSetting(f"{seed}-{number}", ("9_1",))])
                 if number >= 5:
                     remove_token(session, f"{seed}-{number - 5}")
@@ -172,9 +172,9 @@ def test_threads_that_write_while_the_minute_passes_lose_nothing(site):
 def test_processes_that_write_while_the_minute_passes_lose_nothing(nowhere):
     minute, turns = PROCESSES.Value("q", START), PROCESSES.Semaphore(0)
     database = open_database(nowhere, busy_writer.SharedClock(minute))
-    with changing(database) as session:
+    with write_transaction(database) as session:
         set_secret(session, SECRET)
-        add_reader(session, "GATE-1")
+        add_or_update_reader(session, "GATE-1")
     writers = [
         PROCESSES.Process(
             target=busy_writer.write, args=(nowhere, minute, seed, TRANSACTIONS, turns)
@@ -213,6 +213,6 @@ def test_processes_that_open_a_new_database_at_once_all_get_it(nowhere):
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 3
     database = open_database(nowhere)
-    acknowledge(database, Sightings())
+    acknowledge(database, LastSeen())
     assert len(truth(database)) == 3
     database.close()

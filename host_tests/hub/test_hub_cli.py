@@ -16,12 +16,12 @@ import pytest
 
 from hub.hub_site import SECRET, SYNC, headers
 from hub_command import invoke
-from kalitka_hub.faults import Refused
-from kalitka_hub.gates.token_reader_api import BODY_MAX
-from kalitka_hub.running import certificates, server
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.reader_api.token_reader_api import BODY_MAX
+from kalitka_hub.server import certificates, http_server
 from kalitka_hub.site.site_secret import is_secret
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
@@ -151,8 +151,8 @@ def test_a_port_that_is_taken_is_said_in_one_line(path):
 
 
 def test_an_address_of_another_computer_is_refused():
-    with pytest.raises(Refused, match=r"192\.0\.2\.1"):
-        server.listen("192.0.2.1", 0)
+    with pytest.raises(InvalidRequest, match=r"192\.0\.2\.1"):
+        http_server.listen("192.0.2.1", 0)
 
 
 class Served:
@@ -233,7 +233,7 @@ def test_a_long_answer_is_chunked_whole_and_never_compressed(served, served_path
 def set_many(path):
     """Set 2000 tokens: an answer with them is streamed."""
     database = open_database(path)
-    with changing(database) as session:
+    with write_transaction(database) as session:
         set_tokens(session, (TokenSetting(f"{i:08X}", ("9_1",)) for i in range(2000)))
     database.close()
 

@@ -18,12 +18,12 @@ from sqlalchemy.exc import IntegrityError, InternalError, OperationalError
 from hub.hub_accounts import API, error_of, program
 from hub.hub_site import ON_POSTGRESQL
 from kalitka_hub.accounts.users import NewUser, add_user
-from kalitka_hub.faults import Refused
-from kalitka_hub.running.app import create_app
-from kalitka_hub.site.readers import add_reader, list_readers
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.server.app import create_app
+from kalitka_hub.site.readers import add_or_update_reader, list_readers
 from kalitka_hub.store import database as databases
 from kalitka_hub.store import migrations
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import (
     EVERY_READER,
@@ -99,7 +99,7 @@ def test_a_new_database_has_the_site_and_the_group_of_all_readers(opened):
 
 
 def test_a_database_of_the_first_schema_keeps_what_is_in_it(nowhere):
-    engine = create_engine(databases._url_of(nowhere))
+    engine = create_engine(databases._parse_url(nowhere))
     config = Config()
     config.set_main_option("script_location", str(migrations.__path__[0]))
     config.set_main_option("path_separator", "newline")
@@ -126,7 +126,7 @@ def test_a_database_of_the_first_schema_keeps_what_is_in_it(nowhere):
         assert (site.acknowledged, site.zone, site.kormitel_answered) == (77, "MSK-3", None)
         assert session.scalars(select(ApiToken.user_id)).one() == 5
         assert session.scalars(select(User.name)).one() == "ann"
-    with changing(database) as session:
+    with write_transaction(database) as session:
         add_user(session, NewUser(name="kormitel", role="integration"))
     database.close()
 
@@ -152,7 +152,7 @@ def test_a_current_database_is_opened_without_alembic(where):
 
 
 def execute(where, *statements):
-    engine = create_engine(databases._url_of(where))
+    engine = create_engine(databases._parse_url(where))
     with engine.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))
@@ -161,9 +161,9 @@ def execute(where, *statements):
 
 def test_a_database_of_another_program_is_refused_and_left_alone(nowhere):
     execute(nowhere, "CREATE TABLE notes (id INTEGER)")
-    with pytest.raises(Refused, match="name a new one with --db"):
+    with pytest.raises(InvalidRequest, match="name a new one with --db"):
         open_database(nowhere)
-    engine = create_engine(databases._url_of(nowhere))
+    engine = create_engine(databases._parse_url(nowhere))
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == ["notes"]
     engine.dispose()
@@ -171,7 +171,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(nowhere):
 
 def test_a_database_of_a_newer_hub_is_refused_and_left_alone(where):
     execute(where, f"UPDATE {migrations.NUMBER_TABLE} SET version_num = '9999'")
-    with pytest.raises(Refused, match="newer hub"):
+    with pytest.raises(InvalidRequest, match="newer hub"):
         open_database(where)
     execute(where, f"UPDATE {migrations.NUMBER_TABLE} SET version_num = '{migrations.NEWEST}'")
     open_database(where).close()
@@ -182,7 +182,7 @@ def test_a_step_that_fails_leaves_nothing_behind(nowhere, monkeypatch):
         broken.setattr("alembic.op.create_index", Mock(side_effect=OSError("power cut")))
         with pytest.raises(OSError, match="power cut"):
             open_database(nowhere)
-    engine = create_engine(databases._url_of(nowhere))
+    engine = create_engine(databases._parse_url(nowhere))
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == []
     engine.dispose()
@@ -192,8 +192,8 @@ def test_a_step_that_fails_leaves_nothing_behind(nowhere, monkeypatch):
 def test_a_snapshot_cannot_write_on_postgresql_and_sees_one_moment_on_both(site, dialect):
     with site.database.snapshot() as session:
         assert len(list(list_readers(session))) == 2
-        with changing(site.database) as other:
-            add_reader(other, "GATE-3")
+        with write_transaction(site.database) as other:
+            add_or_update_reader(other, "GATE-3")
         assert len(list(list_readers(session))) == 2
         if dialect == "postgresql":
             with pytest.raises(InternalError, match="read-only"):
@@ -203,7 +203,7 @@ def test_a_snapshot_cannot_write_on_postgresql_and_sees_one_moment_on_both(site,
 
 
 def test_what_refers_to_nothing_is_not_stored(site):
-    with pytest.raises(IntegrityError), changing(site.database) as session:
+    with pytest.raises(IntegrityError), write_transaction(site.database) as session:
         session.add(Grant(person_group_id=77, reader_group_id=EVERY_READER, schedule_id=77))
 
 
@@ -216,7 +216,7 @@ def test_a_lock_that_is_not_given_is_503_with_what_to_do(where, clock, monkeypat
         def add():
             return client.post(f"{API}/person-groups", json={"name": "Kitchen"}, headers=operator)
 
-        with changing(database):
+        with write_transaction(database):
             refused = add()
         assert refused.status_code == 503
         assert "ask again later" in error_of(refused)
@@ -247,7 +247,7 @@ def test_connections_that_are_all_taken_are_an_operational_error(where, monkeypa
     ],
 )
 def test_a_password_is_in_no_message(url):
-    with pytest.raises(Refused, match="--db") as refused:
+    with pytest.raises(InvalidRequest, match="--db") as refused:
         open_database(url)
     assert "t0p" not in str(refused.value)
     assert "0@p" not in str(refused.value)

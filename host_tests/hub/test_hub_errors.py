@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import update
 
 from hub.hub_site import ON_SQLITE, SECRET, SYNC, headers
-from kalitka_hub.gates.token_reader_api import BODY_MAX
+from kalitka_hub.reader_api.token_reader_api import BODY_MAX
 from kalitka_hub.site.readers import remove_reader
 from kalitka_hub.site.site_secret import set_secret
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import Site
 
 pytestmark = ON_SQLITE
@@ -64,7 +64,7 @@ def test_nobody_unknown_has_a_long_body_read(site):
 
 
 def test_without_a_secret_everyone_is_refused(site):
-    with site.database.writing() as session:
+    with site.database.write_session() as session:
         session.execute(update(Site).values(secret_sha256=None))
     for secret in (SECRET, "None", "x"):
         sent = headers() | {"X-AuthToken": secret}
@@ -73,10 +73,10 @@ def test_without_a_secret_everyone_is_refused(site):
 
 def test_a_new_secret_and_a_removed_reader_count_at_once(site):
     site.ask("0")
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         set_secret(session, "another-secret")
     assert site.client.post(SYNC, content="0", headers=headers()).status_code == 403
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         set_secret(session, SECRET)
         remove_reader(session, "GATE-1")
     assert site.client.post(SYNC, content="0", headers=headers()).status_code == 403

@@ -5,16 +5,16 @@ from datetime import date
 import pytest
 
 from hub.hub_site import START
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.explain import explain
 from kalitka_hub.site.grants import GrantSetting, add_grant
 from kalitka_hub.site.people import (
-    Holding,
     PersonGroupSetting,
     PersonSetting,
+    TokenAssignment,
     add_group,
     add_person,
-    give_tokens,
+    assign_tokens,
 )
 from kalitka_hub.site.schedules import (
     HolidaySetting,
@@ -24,7 +24,7 @@ from kalitka_hub.site.schedules import (
     add_holiday,
     add_schedule,
 )
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 
 DAY = WindowSetting(start="08:00", end="18:00", days="1111100")
 GRANT = "grant 1: Kitchen at GATE-1, Day shift"
@@ -32,7 +32,7 @@ GRANT = "grant 1: Kitchen at GATE-1, Day shift"
 
 @pytest.fixture
 def why(database):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         add_group(session, PersonGroupSetting(name="Kitchen"))
         add_schedule(session, ScheduleSetting(name="Day shift", windows=[DAY]))
         grant = GrantSetting(
@@ -40,7 +40,9 @@ def why(database):
         )
         add_grant(session, grant)
         anna = add_person(session, PersonSetting(name="Anna", groups=["Kitchen"]))
-        give_tokens(session, [Holding("A1", anna), Holding("A2", anna, blocked=True)])
+        assign_tokens(
+            session, [TokenAssignment("A1", anna), TokenAssignment("A2", anna, blocked=True)]
+        )
         add_holiday(session, HolidaySetting(date="2026-11-26"))
         short = [HoursSetting(start="10:00", end="12:00")]
         add_holiday(session, HolidaySetting(date="2026-11-27", hours=short))
@@ -117,5 +119,5 @@ def test_rules_by_hand_are_named_beside_those_of_grants(why, site):
 def test_what_cannot_be_asked(why):
     with pytest.raises(NotFound, match="no reader GATE-9"):
         why("2026-11-25 09:00", reader="GATE-9")
-    with pytest.raises(Refused, match="no token code"):
+    with pytest.raises(InvalidRequest, match="no token code"):
         why("2026-11-25 09:00", code="a,b")

@@ -14,7 +14,7 @@ from hub.hub_site import ON_SQLITE, SECRET, SYNC, headers
 from kalitka_hub import logs
 from kalitka_hub.site import readers
 from kalitka_hub.store import backup
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 
 LOG = logging.getLogger("kalitka_hub.test")
 LOGS = "/api/v1/token-reader/access-logs"
@@ -122,7 +122,7 @@ def test_the_same_error_again_is_only_counted_for_a_minute(configure, monkeypatc
 
     def fails(times, name="the database failed"):
         for _ in range(times):
-            logs.fault(LOG, name, OperationalError("SELECT", {"secret": "s3cret"}, lost))
+            logs.handled_error(LOG, name, OperationalError("SELECT", {"secret": "s3cret"}, lost))
 
     fails(5)
     fails(2, "the calendar was not looked at")
@@ -208,8 +208,8 @@ def test_a_flood_of_names_is_a_number(site, configure):
 def test_no_secret_and_no_code_is_in_the_log(site, configure, tmp_path):
     stream = configure("text")
     site.set("CAFE01", "9_1")
-    with changing(site.database) as session:
-        readers.add_reader(session, "GATE-3")
+    with write_transaction(site.database) as session:
+        readers.add_or_update_reader(session, "GATE-3")
     site.ask("0")
     site.ask("%CAFE01")
     for sent in (
@@ -223,7 +223,7 @@ def test_no_secret_and_no_code_is_in_the_log(site, configure, tmp_path):
     assert site.client.post(SYNC, content="%CAFE01,,", headers=headers()).status_code == 400
     assert site.client.post(LOGS, content="1_CAFE01_7", headers=headers()).status_code == 400
     assert site.client.post(LOGS, content="1_CAFE01_1", headers=headers()).status_code == 200
-    backup.make(site.database, tmp_path / "site.kalitka")
+    backup.create(site.database, tmp_path / "site.kalitka")
     text = stream.getvalue()
     assert text.count("\n") > 5
     for word in (SECRET, "an-older-secret", "another-secret", "CAFE01"):

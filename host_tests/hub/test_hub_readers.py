@@ -7,22 +7,22 @@ from sqlalchemy import select, text
 
 from hub.hub_site import ON_SQLITE, SECRET, START, headers
 from hub.plain_reader import parse
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.readers import (
     NAMED,
     ReaderSetting,
-    add_reader,
+    add_or_update_reader,
     change_reader,
+    create_reader,
     find_reader,
     list_reader_views,
-    register_reader,
     remove_reader,
     set_groups,
     show_reader,
 )
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.site.tokens import TokenSetting, list_tokens, set_tokens
-from kalitka_hub.store.changes import COMMAND_LINE, changing
+from kalitka_hub.store.changes import COMMAND_LINE, write_transaction
 from kalitka_hub.store.models import (
     Audit,
     Grant,
@@ -35,12 +35,12 @@ from kalitka_hub.store.models import (
 
 
 def add_group(site, name):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         session.add(ReaderGroup(name=name, kind=NAMED))
 
 
 def put(site, reader, *groups):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         return set_groups(session, reader, groups)
 
 
@@ -109,9 +109,9 @@ def test_a_reader_that_is_added_again_does_a_full_sync(site):
     site.clock.minute += 5
     reader = site.reader("GATE-2")
     reader.poll()
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         assert remove_reader(session, "GATE-2") == 1
-        assert add_reader(session, "GATE-2")
+        assert add_or_update_reader(session, "GATE-2")
     assert site.ask(str(reader.minute), "GATE-2") == "0%%\n"
     reader.poll()
     assert reader.table == {}
@@ -133,7 +133,7 @@ def test_with_a_reader_goes_its_own_group_and_nothing_else(site):
     add_group(site, "Gates")
     put(site, "GATE-1", "Gates")
     site.set("A", "9_1", readers=("GATE-1", "Gates"))
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         remove_reader(session, "GATE-1")
     with site.database.snapshot() as session:
         names = select(ReaderGroup.name).order_by(ReaderGroup.id)
@@ -143,38 +143,44 @@ def test_with_a_reader_goes_its_own_group_and_nothing_else(site):
 
 
 def test_a_reader_that_a_grant_names_is_not_removed(site):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         own = session.scalars(select(ReaderGroup).where(ReaderGroup.name == "=GATE-1")).one()
         people, times = PersonGroup(name="Staff"), Schedule(name="Always")
         session.add_all([people, times])
         session.flush()
         session.add(Grant(person_group_id=people.id, reader_group_id=own.id, schedule_id=times.id))
-    with pytest.raises(Refused, match="remove these first"), changing(site.database) as session:
+    with (
+        pytest.raises(InvalidRequest, match="remove these first"),
+        write_transaction(site.database) as session,
+    ):
         remove_reader(session, "GATE-1")
     site.ask("0", "GATE-1")
 
 
 def test_no_reader_has_the_name_of_a_group(site):
     add_group(site, "Gates")
-    with pytest.raises(Refused, match="another code"), changing(site.database) as session:
-        add_reader(session, "Gates")
+    with (
+        pytest.raises(InvalidRequest, match="another code"),
+        write_transaction(site.database) as session,
+    ):
+        add_or_update_reader(session, "Gates")
 
 
 def test_a_reader_is_changed_whole_and_keeps_its_code(site):
     add_group(site, "Gates")
     setting = ReaderSetting(code="GATE-1", name=" North ", note="by the oak", groups=["Gates"])
-    with changing(site.database, "olga") as session:
+    with write_transaction(site.database, "olga") as session:
         assert change_reader(session, "GATE-1", setting)
         assert not change_reader(session, "GATE-1", setting)
         seen = show_reader(session, "GATE-1")
         assert seen.model_dump(include=set(ReaderSetting.model_fields)) == setting.model_dump()
         assert seen.name == "North"
-        with pytest.raises(Refused, match="keeps its code"):
+        with pytest.raises(InvalidRequest, match="keeps its code"):
             change_reader(session, "GATE-1", setting.model_copy(update={"code": "GATE-9"}))
-        with pytest.raises(Refused, match="already"):
-            register_reader(session, setting)
+        with pytest.raises(InvalidRequest, match="already"):
+            create_reader(session, setting)
         # Whoever lets it ask again sets what is given, and nothing else.
-        assert not add_reader(session, "GATE-1", note="by the elm")
+        assert not add_or_update_reader(session, "GATE-1", note="by the elm")
         assert show_reader(session, "GATE-1") == seen.model_copy(update={"note": "by the elm"})
         assert change_reader(session, "GATE-1", ReaderSetting(code="GATE-1"))
         assert show_reader(session, "GATE-1").groups == []
@@ -204,13 +210,13 @@ def test_readers_are_listed_by_group_and_by_part_of_the_name(site):
 @ON_SQLITE
 @pytest.mark.parametrize("name", ["x" * 201, "a\0b", "\udcff"])
 def test_a_name_that_no_database_could_keep_is_refused(site, name):
-    with pytest.raises(Refused, match="name"), changing(site.database) as session:
-        add_reader(session, "GATE-3", name)
+    with pytest.raises(InvalidRequest, match="name"), write_transaction(site.database) as session:
+        add_or_update_reader(session, "GATE-3", name)
 
 
 @pytest.mark.parametrize("said", ["", "x", "-1", "1.5", "\u00b2", "99999999999"])
 def test_how_many_entries_a_reader_lost_is_known_until_it_says_otherwise(site, said):
-    def tell(**more):
+    def send_log(**more):
         site.clock.minute += 1
         answer = site.client.post(
             "/api/v1/token-reader/access-logs",
@@ -222,11 +228,11 @@ def test_how_many_entries_a_reader_lost_is_known_until_it_says_otherwise(site, s
         site.ask("%A")
         return known(site).lost
 
-    assert tell() is None
-    assert tell(**{"X-Kalitka-Lost": "12"}) == 12
-    assert tell() == 12
-    assert tell(**{"X-Kalitka-Lost": said.encode("latin-1")}) == 12
-    assert tell(**{"X-Kalitka-Lost": "0"}) == 0
+    assert send_log() is None
+    assert send_log(**{"X-Kalitka-Lost": "12"}) == 12
+    assert send_log() == 12
+    assert send_log(**{"X-Kalitka-Lost": said.encode("latin-1")}) == 12
+    assert send_log(**{"X-Kalitka-Lost": "0"}) == 0
 
 
 def test_what_a_reader_asked_with_and_when_it_sent_its_log_is_written_once_a_minute(site):
@@ -268,9 +274,9 @@ def test_every_change_is_audited_and_nothing_else(site):
         ("change", "A", always, hours),
         ("remove", "A", hours, None),
     ]
-    with changing(site.database) as session:
-        add_reader(session, "GATE-1", "North gate")
-        add_reader(session, "GATE-1", note="behind the trees")
+    with write_transaction(site.database) as session:
+        add_or_update_reader(session, "GATE-1", "North gate")
+        add_or_update_reader(session, "GATE-1", note="behind the trees")
         remove_reader(session, "GATE-2")
     north = {"name": "North gate", "note": None, "groups": []}
     assert records(site, "readers")[2:] == [
@@ -281,7 +287,7 @@ def test_every_change_is_audited_and_nothing_else(site):
 
 def test_the_audit_says_who_and_when_and_its_nothing_is_null(site):
     site.clock.minute += 7
-    with changing(site.database, "anna") as session:
+    with write_transaction(site.database, "anna") as session:
         set_tokens(session, [TokenSetting("A", ("9_1",))])
     site.set("B", "9_1")
     with site.database.snapshot() as session:
@@ -295,14 +301,14 @@ def test_the_audit_says_who_and_when_and_its_nothing_is_null(site):
 
 
 def test_what_is_rolled_back_is_not_audited(site):
-    with pytest.raises(Refused), changing(site.database) as session:
+    with pytest.raises(InvalidRequest), write_transaction(site.database) as session:
         set_tokens(session, [TokenSetting("A", ("9_1",))])
         set_tokens(session, [TokenSetting("B", ("8_1",))])
     assert records(site, "tokens") == []
 
 
 def test_the_secret_is_audited_without_itself(site):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         set_secret(session, SECRET)
     with site.database.snapshot() as session:
         rows = session.scalars(select(Audit)).all()
@@ -316,8 +322,8 @@ def test_a_readers_own_minute_is_the_one_that_its_change_was_stamped_with(site):
     site.clock.minute += 30
     site.ask("0")
     site.clock.minute -= 20
-    with changing(site.database) as session:
-        add_reader(session, "GATE-3")
+    with write_transaction(site.database) as session:
+        add_or_update_reader(session, "GATE-3")
     with site.database.snapshot() as session:
         configured = select(Reader.configured_minute).where(Reader.code == "GATE-3")
         assert session.execute(configured).scalar_one() == START + 30

@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from kalitka_hub.cli.main import hub
-from kalitka_hub.faults import Refused
-from kalitka_hub.running import server, service
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.server import http_server, service
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
@@ -62,7 +62,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     "command", ["kalitka", "/my tools/kalitka", "/opt/100%/kalitka", "/$HOME"]
 )
 def test_a_command_that_systemd_would_misread_is_refused(command):
-    with pytest.raises(Refused, match="systemd"):
+    with pytest.raises(InvalidRequest, match="systemd"):
         service.unit(command)
 
 
@@ -87,10 +87,10 @@ def test_a_server_tells_that_it_is_ready_alive_and_stopping(tmp_path):
         )
         try:
             assert told() == service.READY
-            assert [told(), told()] == [service.ALIVE] * 2
+            assert [told(), told()] == [service.WATCHDOG] * 2
         finally:
             process.terminate()
-        while (last := told()) == service.ALIVE:
+        while (last := told()) == service.WATCHDOG:
             pass
         assert last == service.STOPPING
         log = process.communicate(timeout=HANG_TIMEOUT_S)[1]
@@ -119,7 +119,7 @@ def test_without_systemd_nothing_happens(monkeypatch, address):
 def test_signs_of_life_are_sent_twice_as_often_as_they_are_wanted(monkeypatch, told, pid, seconds):
     monkeypatch.setenv("WATCHDOG_USEC", told)
     monkeypatch.setenv("WATCHDOG_PID", pid or str(os.getpid()))
-    assert service.seconds_between_signs() == seconds
+    assert service.watchdog_interval() == seconds
 
 
 @contextmanager
@@ -127,15 +127,15 @@ def serving(app, monkeypatch):
     """Serve an ASGI application in a thread; yields its port."""
     made = []
 
-    class Kept(server._Server):
+    class Kept(http_server._Server):
         def __init__(self, *given):
             super().__init__(*given)
             made.append(self)
 
-    monkeypatch.setattr(server, "_Server", Kept)
-    listener = server.listen("127.0.0.1", 0)
+    monkeypatch.setattr(http_server, "_Server", Kept)
+    listener = http_server.listen("127.0.0.1", 0)
     ready = threading.Event()
-    thread = threading.Thread(target=server.serve, args=(app, listener, ready.set))
+    thread = threading.Thread(target=http_server.serve, args=(app, listener, ready.set))
     thread.start()
     assert ready.wait(HANG_TIMEOUT_S)
     yield listener.getsockname()[1]
@@ -163,7 +163,7 @@ def test_a_connection_that_asks_nothing_is_ended_and_one_that_is_answered_is_not
             await send({"type": "http.response.start", "status": 204, "headers": []})
             await send({"type": "http.response.body"})
 
-    monkeypatch.setattr(server, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(http_server, "SILENT_SECONDS", 0.1)
     whole = b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n"
     with serving(slow, monkeypatch) as port:
 

@@ -10,19 +10,19 @@ import pytest
 
 from hub.hub_site import START, SYNC, headers
 from hub.plain_reader import parse
-from kalitka_hub.gates import sync_answer
-from kalitka_hub.gates.snapshot_response import SnapshotResponse
-from kalitka_hub.gates.sync_request import SyncRequest
-from kalitka_hub.running.app import create_app
+from kalitka_hub.reader_api import sync_answer
+from kalitka_hub.reader_api.sync_request import SyncRequest
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
-from kalitka_hub.store.changes import acknowledge, changing
-from kalitka_hub.store.sightings import Sightings
+from kalitka_hub.store.changes import acknowledge, write_transaction
+from kalitka_hub.store.last_seen import LastSeen
+from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 MANY = 3000
 
 
 def fill(database, count=MANY):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         set_tokens(session, (TokenSetting(f"{i:08X}", ("9_1",)) for i in range(count)))
 
 
@@ -74,11 +74,11 @@ def test_the_first_line_is_sent_while_the_rest_is_still_in_the_database(database
     fill(database)
     open_at_first = []
 
-    async def note(exchange, _message):
+    async def on_message(exchange, _message):
         if len(exchange.chunks()) == 1:
             open_at_first.append(database.open_connections())
 
-    exchange = Exchange(database, note)
+    exchange = Exchange(database, on_message)
     asyncio.run(exchange.run())
     assert open_at_first[0] == 1
     chunks = exchange.chunks()
@@ -153,13 +153,13 @@ def test_a_fault_in_the_middle_leaves_the_answer_without_an_end(database, monkey
 
 def test_an_answer_is_of_one_moment_whatever_is_written_while_it_is_read(database, clock):
     fill(database)
-    acknowledge(database, Sightings())
-    chunks = sync_answer.answer(database, 1, SyncRequest(0, None))
+    acknowledge(database, LastSeen())
+    chunks = sync_answer.stream_answer(database, 1, SyncRequest(0, None))
     answer = next(chunks)
     clock.minute += 1
-    with changing(database) as session:
+    with write_transaction(database) as session:
         set_tokens(session, (TokenSetting(f"{i:08X}", ("9_0",)) for i in range(MANY + 50)))
-    acknowledge(database, Sightings())
+    acknowledge(database, LastSeen())
     answer += b"".join(chunks)
     minute, deletes, lines = parse(answer.decode())
     assert minute == START
@@ -170,10 +170,10 @@ def test_an_answer_is_of_one_moment_whatever_is_written_while_it_is_read(databas
 def test_memory_does_not_grow_with_the_number_of_tokens(database):
     def peak_of(count):
         fill(database, count)
-        acknowledge(database, Sightings())
+        acknowledge(database, LastSeen())
         tracemalloc.start()
         try:
-            size = sum(map(len, sync_answer.answer(database, 1, SyncRequest(0, None))))
+            size = sum(map(len, sync_answer.stream_answer(database, 1, SyncRequest(0, None))))
             return size, tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

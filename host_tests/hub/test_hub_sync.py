@@ -4,8 +4,8 @@ import pytest
 
 from hub.hub_site import START, SYNC, headers
 from hub.plain_reader import parse
-from kalitka_hub.site.readers import add_reader, remove_reader
-from kalitka_hub.store.changes import HISTORY, changing
+from kalitka_hub.site.readers import add_or_update_reader, remove_reader
+from kalitka_hub.store.changes import HISTORY_MINUTES, write_transaction
 
 WORKDAYS = "3_480_1200_1111100"
 DATES = "1_29921461_29921521"
@@ -173,12 +173,12 @@ def test_a_token_whose_only_reader_was_removed_is_for_none(site):
     site.clock.minute += 5
     second.poll()
     assert second.table == {"MINE": {"9_1"}}
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         assert remove_reader(session, "GATE-2") == 1
     assert site.ask("0") == f"{START + 5}%%\n"
     # Added again, it is another reader with the same code.
-    with changing(site.database) as session:
-        add_reader(session, "GATE-2")
+    with write_transaction(site.database) as session:
+        add_or_update_reader(session, "GATE-2")
     second.poll()
     assert second.table == {}
 
@@ -211,8 +211,8 @@ def test_a_reader_that_was_away_for_more_than_a_year_does_a_full_sync(site):
     site.set("A", "9_1")
     reader = site.reader()
     reader.poll()
-    site.clock.minute += HISTORY
-    assert parse(site.ask(str(START)))[0] == START + HISTORY
+    site.clock.minute += HISTORY_MINUTES
+    assert parse(site.ask(str(START)))[0] == START + HISTORY_MINUTES
     site.clock.minute += 1
     assert parse(site.ask(str(START)))[0] == 0
 

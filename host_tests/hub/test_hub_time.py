@@ -4,8 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from hub.hub_site import ON_SQLITE, START, headers
-from kalitka_hub.faults import Refused
-from kalitka_hub.running.app import create_app
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.server.app import create_app
 
 pytestmark = ON_SQLITE
 SECONDS = START * 60 + 38
@@ -51,7 +51,7 @@ def test_a_zones_name_is_told_as_a_posix_string(database, name, zone):
 
 
 def test_a_zone_without_a_string_for_now_is_refused_with_what_to_do(database):
-    with pytest.raises(Refused, match="write it yourself to take it"):
+    with pytest.raises(InvalidRequest, match="write it yourself to take it"):
         create_app(database, "Asia/Gaza")
 
 
@@ -63,7 +63,9 @@ def test_a_zone_without_a_string_for_now_is_refused_with_what_to_do(database):
     ],
 )
 def test_a_zone_that_no_reader_could_use_is_refused(database, zone):
-    with pytest.raises(Refused, match=r"is no time zone: position \d+:|there is no such zone"):
+    with pytest.raises(
+        InvalidRequest, match=r"is no time zone: position \d+:|there is no such zone"
+    ):
         create_app(database, zone)
 
 

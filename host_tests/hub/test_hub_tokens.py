@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import func, select
 
 from hub.hub_site import ON_SQLITE, SECRET, START
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site.readers import add_reader, list_readers, remove_reader
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site.readers import add_or_update_reader, list_readers, remove_reader
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.site.tokens import TokenSetting, list_tokens, remove_token, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import Token
 
@@ -55,7 +55,7 @@ def test_other_rules_or_other_readers_are_a_change(site, rules, readers):
 
 def test_a_removed_token_keeps_a_row_and_is_revived_in_it(site):
     site.set("A", "9_1", readers=("GATE-1",))
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         remove_token(session, "A")
         set_tokens(session, [TokenSetting("A", ("9_0",))])
         remove_token(session, "A")
@@ -76,13 +76,13 @@ def test_many_tokens_are_set_in_one_transaction_and_the_last_setting_of_a_code_c
         yield TokenSetting("04AF", ("9_0",))
         yield TokenSetting("04AF", ("9_1",))
 
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         set_tokens(session, settings())
     rules = {token.code: token.rules for token in tokens_in(site.database)}
     assert len(rules) == 1200
     assert rules["0001"] == rules["04AF"] == ("9_1",)
     assert rules["04AE"] == ("1_1198_5000",)
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         again = set_tokens(session, tokens_in(site.database))
     assert again == 0
 
@@ -104,24 +104,24 @@ def test_many_tokens_are_set_in_one_transaction_and_the_last_setting_of_a_code_c
 )
 def test_a_wrong_setting_is_refused_and_nothing_of_its_transaction_is_kept(site, setting, named):
     good = [TokenSetting(f"{number:04X}", ("9_1",)) for number in range(600)]
-    with pytest.raises(Refused, match=named), changing(site.database) as session:
+    with pytest.raises(InvalidRequest, match=named), write_transaction(site.database) as session:
         set_tokens(session, [*good, setting])
     assert tokens_in(site.database) == []
 
 
 def test_data_is_changed_only_under_the_sites_lock(site):
     with (
-        pytest.raises(RuntimeError, match="changing"),
+        pytest.raises(RuntimeError, match="write_transaction"),
         site.database.snapshot() as session,
     ):
         set_tokens(session, [TokenSetting("A", ("9_1",))])
 
 
 def test_a_reader_is_added_once_and_keeps_its_name(site):
-    with changing(site.database) as session:
-        assert not add_reader(session, "GATE-1")
-        assert not add_reader(session, "GATE-2", "South gate")
-        assert add_reader(session, "a:b_c-9")
+    with write_transaction(site.database) as session:
+        assert not add_or_update_reader(session, "GATE-1")
+        assert not add_or_update_reader(session, "GATE-2", "South gate")
+        assert add_or_update_reader(session, "a:b_c-9")
         assert [(reader.code, reader.name) for reader in list_readers(session)] == [
             ("GATE-1", "North gate"),
             ("GATE-2", "South gate"),
@@ -134,14 +134,20 @@ def test_a_reader_is_added_once_and_keeps_its_name(site):
 @ON_SQLITE
 @pytest.mark.parametrize("code", ["", " ", "A B", "A,B", "Ö", "A\n", "A" * 65])
 def test_a_wrong_reader_code_is_refused(site, code):
-    with pytest.raises(Refused, match="no reader code"), changing(site.database) as session:
-        add_reader(session, code)
+    with (
+        pytest.raises(InvalidRequest, match="no reader code"),
+        write_transaction(site.database) as session,
+    ):
+        add_or_update_reader(session, code)
 
 
 @ON_SQLITE
 @pytest.mark.parametrize("secret", ["", "a b", "a\n", "schlüssel", "x" * 257])
 def test_a_secret_that_fits_in_no_header_is_refused(site, secret):
-    with pytest.raises(Refused, match="secret"), changing(site.database) as session:
+    with (
+        pytest.raises(InvalidRequest, match="secret"),
+        write_transaction(site.database) as session,
+    ):
         set_secret(session, secret)
 
 
@@ -165,7 +171,7 @@ def test_a_database_is_there_again_when_it_is_opened_again(site, where):
     "where", ["sqlite://", ":memory:", "", "nothing://x", "://", "postgresql://h:port/d"]
 )
 def test_what_is_no_shared_database_is_refused(where):
-    with pytest.raises(Refused, match="--db"):
+    with pytest.raises(InvalidRequest, match="--db"):
         open_database(where)
 
 

@@ -7,7 +7,7 @@ import time
 from hub.busy_site import busy_site
 from hub.hub_site import ON_SQLITE, SECRET
 from kalitka_hub.site import grants, people, schedules
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 
 ROUND_SECONDS = 2
 WHAT = ("versions", "entries compared")
@@ -26,11 +26,11 @@ def test_gates_that_ask_two_hubs_while_people_write_miss_nothing(nowhere):
 
 @ON_SQLITE
 def test_a_grant_that_goes_to_another_group_is_taken_from_the_first(site):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         for name in ("Guests", "Staff"):
             people.add_group(session, people.PersonGroupSetting(name=name))
         guest = people.add_person(session, people.PersonSetting(name="Ann", groups=["Guests"]))
-        people.give_tokens(session, [people.Holding("CARD", guest)])
+        people.assign_tokens(session, [people.TokenAssignment("CARD", guest)])
         always = schedules.ScheduleSetting(name="Always", windows=[schedules.WindowSetting()])
         schedules.add_schedule(session, always)
         grant = grants.GrantSetting(people="Guests", readers="*", schedule="Always")
@@ -38,7 +38,7 @@ def test_a_grant_that_goes_to_another_group_is_taken_from_the_first(site):
     reader = site.reader()
     reader.poll()
     assert reader.table == {"CARD": {"9_1"}}
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         grants.change_grant(session, number, grant.model_copy(update={"people": "Staff"}))
     reader.poll()
     assert reader.table == {}

@@ -14,7 +14,7 @@ import pytest
 
 from hub.hub_site import ON_SQLITE, START, SYNC, headers
 from hub.plain_reader import parse
-from kalitka_hub.gates.access_log import list_entries
+from kalitka_hub.reader_api.access_log import list_entries
 
 VECTORS = {
     vector["name"]: vector
@@ -117,7 +117,7 @@ def test_a_request_that_is_wrong_is_told_so_and_a_good_one_answered(site, name, 
 def test_the_time_is_told_as_recorded(database, clock):
     from fastapi.testclient import TestClient
 
-    from kalitka_hub.running.app import create_app
+    from kalitka_hub.server.app import create_app
 
     clock.minute, clock.second = divmod(1795287578, 60)
     with TestClient(create_app(database, "EET-2EEST,M3.5.0/3,M10.4.0/4")) as client:

@@ -9,15 +9,14 @@ from sqlalchemy import select
 from hub.hub_site import START
 from hub.kormitel_site import ANNA, DIGITS, MEALS, THERE, TODAY, Canteen, an_object
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
-from kalitka_hub.kormitel.feeding import Meal, codes_of, texts_of, windows_of
+from kalitka_hub.kormitel.badge_rules import Meal, badge_codes, fed_windows, rule_texts
 from kalitka_hub.kormitel.settings import (
     find_settings,
     paused_since,
     set_paused,
 )
-from kalitka_hub.site.compile import keep_horizon
 from kalitka_hub.site.explain import explain
 from kalitka_hub.site.people import PersonSetting, add_person
 from kalitka_hub.site.reader_groups import (
@@ -26,9 +25,10 @@ from kalitka_hub.site.reader_groups import (
     remove_reader_group,
 )
 from kalitka_hub.site.readers import remove_reader
+from kalitka_hub.site.rule_compiler import refresh_horizon
 from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.tokens import TokenRecord, change_token, find_record, remove_token
-from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.kormitel_models import KormitelToken
 from kalitka_hub.store.models import Audit, Token
 
@@ -50,7 +50,7 @@ def test_who_is_there_is_let_in_by_both_forms_of_the_code(eaters, site):
 
 
 def test_an_arrival_before_its_badge_counts_once_that_is_there(eaters):
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         an_object(session, "arrivals", "1", {"badge": ANNA, **THERE})
     eaters.badge()
     assert eaters.told()[DIGITS] == {TODAY}
@@ -121,7 +121,7 @@ def test_of_who_pays_paid_arrivals_count(eaters):
 
 def test_an_object_deleted_before_it_was_known_counts_for_nothing(eaters):
     eaters.badge()
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         an_object(session, "arrivals", "1", {"badge": ANNA, **THERE}, born=None)
         canteen.recompute_all(session)
     assert eaters.told() == {}
@@ -132,7 +132,7 @@ def test_what_changes_nothing_is_not_stamped(eaters, clock):
     eaters.arrival()
     clock.minute += 5
     assert eaters.badge(phone="1") == 0
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         assert canteen.recompute_all(session) == 0
     with eaters.database.snapshot() as session:
         assert set(session.scalars(select(Token.changed))) == {START}
@@ -141,7 +141,7 @@ def test_what_changes_nothing_is_not_stamped(eaters, clock):
 def test_windows_beyond_what_a_reader_holds_wait(eaters, clock, caplog):
     eaters.choose(kitchens={"*": ["GATE-1"]}, meals=MEALS)
     eaters.badge()
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         for number in range(60):
             day = f"{2027 + number // 12}-{number % 12 + 1:02}-01"
             dates = {"arrival_date": day, "departure_date": day}
@@ -151,7 +151,7 @@ def test_windows_beyond_what_a_reader_holds_wait(eaters, clock, caplog):
     assert len(told) < 120
     assert "more windows than a reader holds" in caplog.text
     clock.minute += 450 * 1440
-    assert canteen.keep_day(eaters.database) == 2
+    assert canteen.refresh_daily(eaters.database) == 2
     later = eaters.told()[DIGITS]
     assert later - told
     assert told - later
@@ -207,7 +207,7 @@ def test_a_token_given_by_hand_keeps_what_it_has(eaters, site):
 def test_a_token_that_was_given_something_since_stays(eaters, given):
     eaters.badge(qr="X")
     eaters.arrival()
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         values: dict[str, Any] = {"rules": ["9_0"], "blocked": True}
         values["person"] = add_person(session, PersonSetting(name="Anna", groups=[]))
         change_token(session, "X", TokenRecord(code="X", **{given: values[given]}))
@@ -218,7 +218,7 @@ def test_a_token_that_was_given_something_since_stays(eaters, given):
 def test_a_blocked_token_has_no_rules(eaters):
     eaters.badge(qr="X")
     eaters.arrival()
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         change_token(session, "X", TokenRecord(code="X", blocked=True))
     assert eaters.told() == {}
     eaters.arrival(departure_date="2026-11-23")
@@ -228,10 +228,13 @@ def test_a_blocked_token_has_no_rules(eaters):
 def test_the_token_of_a_badge_is_not_removed(eaters):
     eaters.badge(qr="X")
     eaters.arrival()
-    with pytest.raises(Refused, match="X is a badge of Kormitel"), eaters.changing() as session:
+    with (
+        pytest.raises(InvalidRequest, match="X is a badge of Kormitel"),
+        eaters.write_transaction() as session,
+    ):
         remove_token(session, "X")
     eaters.arrival(status="LEFT")
-    with pytest.raises(NotFound), eaters.changing() as session:
+    with pytest.raises(NotFound), eaters.write_transaction() as session:
         remove_token(session, "X")
 
 
@@ -282,7 +285,7 @@ def test_without_a_kitchen_that_has_readers_nothing_opens(eaters):
 def test_meals_and_kitchens_are_told_at_once_when_they_are_set(eaters):
     eaters.badge(qr="X", feed="PAID")
     eaters.put("paid_arrivals", "1", badge=ANNA, **THERE)
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         add_reader_group(session, ReaderGroupSetting(name="Tents", readers=["GATE-2"]))
     assert eaters.choose(kitchens={"*": ["Tents", "*"]}, meals=MEALS)
     breakfast = "7_480_600_1111111_29919120_29923439"
@@ -312,20 +315,26 @@ def test_meals_and_kitchens_are_told_at_once_when_they_are_set(eaters):
     ],
 )
 def test_settings_that_are_refused(eaters, fields, sentence):
-    with pytest.raises((Refused, NotFound), match=sentence):
+    with pytest.raises((InvalidRequest, NotFound), match=sentence):
         eaters.choose(**fields)
 
 
 def test_readers_that_a_kitchen_has_are_not_removed(eaters):
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         add_reader_group(session, ReaderGroupSetting(name="Tents", readers=["GATE-2"]))
     eaters.choose(kitchens={"7": ["Tents", "GATE-1"]})
-    with pytest.raises(Refused, match="kitchen 7 has the group"), eaters.changing() as session:
+    with (
+        pytest.raises(InvalidRequest, match="kitchen 7 has the group"),
+        eaters.write_transaction() as session,
+    ):
         remove_reader_group(session, "Tents")
-    with pytest.raises(Refused, match="kitchen 7 has the reader"), eaters.changing() as session:
+    with (
+        pytest.raises(InvalidRequest, match="kitchen 7 has the reader"),
+        eaters.write_transaction() as session,
+    ):
         remove_reader(session, "GATE-1")
     eaters.choose()
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         remove_reader_group(session, "Tents")
         remove_reader(session, "GATE-1")
 
@@ -333,35 +342,35 @@ def test_readers_that_a_kitchen_has_are_not_removed(eaters):
 def test_days_that_are_over_take_the_token_with_them(eaters, clock):
     eaters.badge()
     eaters.arrival()
-    assert canteen.keep_day(eaters.database) is not None
+    assert canteen.refresh_daily(eaters.database) is not None
     clock.minute = 29923439
-    assert canteen.keep_day(eaters.database) == 0
+    assert canteen.refresh_daily(eaters.database) == 0
     clock.minute += 1
-    assert canteen.keep_day(eaters.database) is None
+    assert canteen.refresh_daily(eaters.database) is None
     clock.minute += 1440
-    assert canteen.keep_day(eaters.database) == 2
+    assert canteen.refresh_daily(eaters.database) == 2
     assert eaters.tokens() == {DIGITS: True, ANNA: True}
-    assert keep_horizon(eaters.database) is None
+    assert refresh_horizon(eaters.database) is None
 
 
 def test_another_zone_moves_the_days(eaters):
     eaters.badge()
     eaters.arrival()
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         set_zone(session, "UTC0")
         assert canteen.recompute_all(session) == 2
     assert eaters.told()[DIGITS] == {"1_29919300_29923619"}
 
 
 def test_the_exchange_is_paused_and_goes_on(eaters, clock):
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         assert not set_paused(session, False)
         assert set_paused(session, True)
-        assert paused_since(session) == change_of(session).micros
+        assert paused_since(session) == change_context(session).micros
     clock.minute += 1
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         assert not set_paused(session, True)
-        assert paused_since(session) == change_of(session).micros - 60_000_000
+        assert paused_since(session) == change_context(session).micros - 60_000_000
         assert set_paused(session, False)
         assert paused_since(session) is None
 
@@ -387,7 +396,7 @@ def test_many_changes_come_to_what_all_at_once_does(eaters, clock):
                 "is_blocked": chance.random() < 0.1,
             }
             eaters.badge(key, **badges[key])
-            code = codes_of(key, badges[key])[0]
+            code = badge_codes(key, badges[key])[0]
             if since.get(key, ("", 0))[0] != code:
                 since[key] = code, step
         else:
@@ -399,7 +408,7 @@ def test_many_changes_come_to_what_all_at_once_does(eaters, clock):
             }
             eaters.arrival(key, badge=key, **arrivals[key])
     assert eaters.told() == _oracle(badges, arrivals, since, clock.minute)
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         assert canteen.recompute_all(session) == 0
 
 
@@ -410,8 +419,8 @@ def _oracle(badges, arrivals, since, now) -> dict[str, set[str]]:
     for _key, (code, _step) in since.items():
         owner = max((key for key in since if since[key][0] == code), key=lambda key: since[key][1])
         of_it = [arrivals[owner]] if owner in arrivals else []
-        windows = windows_of(badges[owner], of_it, [], zone)
-        told[code] = set(texts_of(windows, None, meals, now, zone).told)
+        windows = fed_windows(badges[owner], of_it, [], zone)
+        told[code] = set(rule_texts(windows, None, meals, now, zone).texts)
     return {code: texts for code, texts in told.items() if texts}
 
 

@@ -10,9 +10,9 @@ from hub.kormitel_items import flat, known, send, stay, uid
 from hub_command import invoke, runner
 from kalitka_hub.accounts.login import check_login
 from kalitka_hub.cli.kormitel import PASSWORD_VARIABLE
-from kalitka_hub.kormitel import exchanges
-from kalitka_hub.kormitel.exchanges import Outcome
-from kalitka_hub.store.changes import changing
+from kalitka_hub.kormitel import exchange_log
+from kalitka_hub.kormitel.exchange_log import ExchangeOutcome
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_existing
 
 ANNA, BORIS = uid(1), uid(2)
@@ -177,10 +177,10 @@ def test_what_is_stuck_is_seen_and_settled(run, read, database):
 
 
 def test_the_exchange_is_seen_paused_and_resumed(run, read, database):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         for error in (None, "broken off after 10 bytes"):
-            outcome = Outcome({"badges": 3}, 1000, 250_000, error)
-            exchanges.note(session, "partner", "sync", outcome, shape="flat", from_date=0)
+            outcome = ExchangeOutcome({"badges": 3}, 1000, 250_000, error)
+            exchange_log.record(session, "partner", "sync", outcome, shape="flat", from_date=0)
     assert [one["error"] for one in read("exchanges")] == [None, "broken off after 10 bytes"]
     assert len(read("exchanges", "--failed")) == 1
     assert len(read("exchanges", "--limit", "1")) == 1

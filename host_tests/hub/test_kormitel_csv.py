@@ -6,12 +6,12 @@ import pytest
 
 from hub.hub_accounts import everything_in
 from hub.kormitel_items import GONE, flat, known, send, stay, uid
-from kalitka_hub.kormitel import objects
+from kalitka_hub.kormitel import service
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.site.explain import explain
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.tables.csv_import import import_table, preview
-from kalitka_hub.tables.csv_tables import exported
+from kalitka_hub.tables.csv_tables import export
 
 ANNA, BORIS, CLARA = uid(1), uid(2), uid(3)
 STAY = uid(11)
@@ -19,12 +19,12 @@ ODD = '=1+"2",;|\\\r\n \'x\t'
 
 
 def text_of(database, name):
-    return b"".join(exported(database, name)).decode()
+    return b"".join(export(database, name)).decode()
 
 
 def put(database, name, text, **options):
     report = import_table(database, "olga", name, io.BytesIO(text.encode()), **options)
-    assert report.is_good, report
+    assert report.is_valid, report
     return report.added, report.changed, report.left, report.removed
 
 
@@ -81,7 +81,7 @@ def test_new_ones_are_added_with_an_id_and_without_one(database):
     anna = known(database, "badges", ANNA)
     assert anna.fields == {"name": "Anna", "vegan": True}
     with database.snapshot() as session:
-        (boris,) = (one for one in objects.list_objects(session, "badges") if one.key != ANNA)
+        (boris,) = (one for one in service.list_objects(session, "badges") if one.key != ANNA)
     assert boris.fields == {"name": "Boris", "vegan": False, "is_blocked": True}
     assert len(boris.key) == 36
     assert put(database, "arrivals", f"id,badge,status\n,{ANNA},ARRIVED\n") == (1, 0, 0, 0)
@@ -92,7 +92,7 @@ def test_what_a_file_lacks_is_deleted_and_comes_back_as_it_was(sent):
     assert put(sent, "badges", f"id\n{ANNA}\n", replace=True) == (0, 0, 1, 2)
     assert known(sent, "badges", BORIS).deleted
     with sent.snapshot() as session:
-        assert [one.key for one in objects.list_objects(session, "badges")] == [ANNA]
+        assert [one.key for one in service.list_objects(session, "badges")] == [ANNA]
     lost = lost.replace(",x,", ",MALE,")
     assert put(sent, "badges", lost) == (2, 0, 1, 0)
     assert text_of(sent, "badges") == lost
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_told_by_line_and_column(sent):
 
 
 def test_a_file_opens_and_closes_the_gate(database):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         change_settings(session, CanteenSetting(kitchens={"*": ["GATE-1"]}, meals=[]))
     put(database, "badges", f"id,qr\n{ANNA},04A1\n")
     minute = 29921459  # in the days of the stay

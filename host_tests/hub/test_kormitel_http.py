@@ -12,16 +12,16 @@ from sqlalchemy.exc import OperationalError
 from hub.hub_accounts import API, PASSWORD, add_user, error_of, everything_in, log_in, program
 from hub.hub_site import ON_SQLITE
 from kalitka_hub.accounts import basic, hashing, users
-from kalitka_hub.kormitel import back_sync, bodies, exchanges, http, objects, selection
-from kalitka_hub.running.app import create_app
-from kalitka_hub.store.changes import changing
+from kalitka_hub.kormitel import back_sync, bodies, exchange_log, export, http_api, service
+from kalitka_hub.server.app import create_app
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import Site
 
 # It is the same on both: what the database has to do with it is in test_kormitel_sync.
 pytestmark = ON_SQLITE
 
 SYNC, BACK_SYNC = "/sync", "/back-sync"
-FLAT_SYNC, FLAT_BACK_SYNC = f"{http.PREFIX}/sync", f"{http.PREFIX}/back-sync"
+FLAT_SYNC, FLAT_BACK_SYNC = f"{http_api.PREFIX}/sync", f"{http_api.PREFIX}/back-sync"
 BADGE = "0d3c2bbf-2f3e-4d0c-9d3a-3d1c5b0f1a01"
 AUTH = ("kormitel", PASSWORD)
 
@@ -36,7 +36,7 @@ def client(site):
 
 
 def change_user(database, **changes):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         users.change_user(session, "kormitel", users.UserChange(**changes))
 
 
@@ -46,7 +46,7 @@ def authorization(credentials: bytes) -> dict[str, str]:
 
 def last_exchange(database):
     with database.snapshot() as session:
-        return exchanges.list_exchanges(session, limit=1)[0]
+        return exchange_log.list_exchanges(session, limit=1)[0]
 
 
 # Who may
@@ -64,7 +64,7 @@ def test_whoever_sends_no_name_and_password_is_told_how(site):
 
 def test_wrong_unknown_and_disabled_are_told_alike(client, site):
     add_user(site.database, "disabled", "integration")
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         users.change_user(session, "disabled", users.UserChange(disabled=True))
     tries = [("kormitel", "wrong"), ("nobody", PASSWORD), ("disabled", PASSWORD)]
     answers = [client.get(SYNC, auth=auth) for auth in tries]
@@ -128,7 +128,7 @@ def test_another_password_counts_at_once_and_the_old_one_no_more(client, site):
 
 
 def test_no_more_are_remembered_than_there_is_room_for(site, monkeypatch):
-    monkeypatch.setattr(basic, "_REMEMBERED_MAX", 1)
+    monkeypatch.setattr(basic, "_CACHE_MAX", 1)
     names = ("one", "two")
     for name in names:
         add_user(site.database, name, "integration")
@@ -241,7 +241,7 @@ def test_answers_are_zipped_for_those_who_take_it(client):
 
 def test_a_client_that_goes_away_ends_the_answer(client, site, monkeypatch):
     client.post(BACK_SYNC, json={"persons": [{"data": {"id": n}} for n in range(50)]})
-    monkeypatch.setattr(selection, "PART_BYTES", 1)
+    monkeypatch.setattr(export, "PART_BYTES", 1)
     sent = []
 
     async def ask():
@@ -277,7 +277,13 @@ def test_a_client_that_goes_away_ends_the_answer(client, site, monkeypatch):
 
 
 def test_nothing_is_ever_redirected(client):
-    for path in (f"{SYNC}/", f"{BACK_SYNC}/", f"{FLAT_SYNC}/", f"{http.PREFIX}/", http.PREFIX):
+    for path in (
+        f"{SYNC}/",
+        f"{BACK_SYNC}/",
+        f"{FLAT_SYNC}/",
+        f"{http_api.PREFIX}/",
+        http_api.PREFIX,
+    ):
         assert client.post(path, json={}).status_code == 404
     for method, path in (("POST", SYNC), ("GET", BACK_SYNC), ("PUT", FLAT_BACK_SYNC)):
         answer = client.request(method, path)
@@ -323,11 +329,11 @@ def test_what_cannot_be_applied_is_no_error(client, site):
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_has_an_end(client, site, monkeypatch, declared):
     with TestClient(create_app(site.database)) as bounded:
-        body = b" " * (http.BODY_MAX + 1)
-        parts = body if declared else iter((body[: http.BODY_MAX], body[http.BODY_MAX :]))
+        body = b" " * (http_api.BODY_MAX + 1)
+        parts = body if declared else iter((body[: http_api.BODY_MAX], body[http_api.BODY_MAX :]))
         answer = bounded.post(BACK_SYNC, content=parts, auth=AUTH)
     assert answer.status_code == 413
-    assert str(http.BODY_MAX) in error_of(answer)
+    assert str(http_api.BODY_MAX) in error_of(answer)
     assert last_exchange(site.database).error == error_of(answer)
 
 
@@ -336,11 +342,11 @@ def test_what_is_sent_by_who_may_not_is_neither_looked_at_nor_written_down(clien
         client.auth = auth
         assert client.post(BACK_SYNC, content=b"[").status_code == 401
     with site.database.snapshot() as session:
-        assert exchanges.list_exchanges(session) == []
+        assert exchange_log.list_exchanges(session) == []
 
 
 def test_while_it_is_paused_nothing_is_taken_and_nothing_lost(client, site):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         session.query(Site).one().kormitel_paused = 1
     body = {"persons": [{"data": {"id": BADGE, "name": "Vera"}}]}
     for answer in (client.post(FLAT_BACK_SYNC, json=body), client.get(FLAT_SYNC)):
@@ -349,8 +355,8 @@ def test_while_it_is_paused_nothing_is_taken_and_nothing_lost(client, site):
         assert "paused" in error_of(answer)
         assert "paused" in last_exchange(site.database).error
     with site.database.snapshot() as session:
-        assert objects.list_objects(session, None) == []
-    with changing(site.database) as session:
+        assert service.list_objects(session, None) == []
+    with write_transaction(site.database) as session:
         session.query(Site).one().kormitel_paused = None
     assert client.post(FLAT_BACK_SYNC, json=body).json()["applied"] == 1
 
@@ -369,8 +375,8 @@ def test_what_fails_here_is_told_and_leaves_nothing(
         done(*arguments, **more)
         raise fault
 
-    done = back_sync.objects.apply
-    monkeypatch.setattr(back_sync.objects, "apply", apply)
+    done = back_sync.service.apply_items
+    monkeypatch.setattr(back_sync.service, "apply_items", apply)
     quiet = TestClient(client.app, raise_server_exceptions=False)
     body = {"persons": [{"data": {"id": BADGE, "name": "Vera"}}]}
     answer = quiet.post(BACK_SYNC, json=body, auth=AUTH)
@@ -378,8 +384,8 @@ def test_what_fails_here_is_told_and_leaves_nothing(
     assert said in error_of(answer)
     assert "secret" not in answer.text
     with site.database.snapshot() as session:
-        assert objects.list_objects(session, None) == []
-        noted = [view.error for view in exchanges.list_exchanges(session)]
+        assert service.list_objects(session, None) == []
+        noted = [view.error for view in exchange_log.list_exchanges(session)]
     failed = "the hub failed at this, and nothing was taken: RuntimeError"
     assert noted == ([failed] if status == 500 else [])
 
@@ -389,7 +395,7 @@ def test_what_fails_here_is_told_and_leaves_nothing(
 
 def operation_of(client, method, path):
     client.auth = None
-    return client.get(f"{http.PREFIX}/openapi.json").json()["paths"][path][method]
+    return client.get(f"{http_api.PREFIX}/openapi.json").json()["paths"][path][method]
 
 
 def test_what_can_be_answered_is_described(client):
@@ -400,13 +406,13 @@ def test_what_can_be_answered_is_described(client):
         assert "422" not in described["responses"]
         assert described["security"] == [{"Basic": []}]
     assert set(operation_of(client, "post", FLAT_BACK_SYNC)["responses"]) >= {"408", "413"}
-    described = client.get(f"{http.PREFIX}/openapi.json").json()
+    described = client.get(f"{http_api.PREFIX}/openapi.json").json()
     assert described["components"]["securitySchemes"] == {
         "Basic": {"type": "http", "scheme": "basic"}
     }
     named = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(described)))
     assert named == set(described["components"]["schemas"])
-    page = client.get(f"{http.PREFIX}/docs")
+    page = client.get(f"{http_api.PREFIX}/docs")
     assert f"GET {FLAT_SYNC}" in page.text
     assert "<script" not in page.text
     assert page.headers["content-security-policy"].startswith("default-src 'none'")

@@ -12,9 +12,9 @@ from hub.hub_accounts import PASSWORD, add_user
 from hub.hub_site import ON_SQLITE
 from hub.kormitel_client import Broke, Kormitel
 from hub.kormitel_items import GONE, flat, known, stay, uid
-from kalitka_hub.kormitel import objects, set_aside
+from kalitka_hub.kormitel import quarantine, service
 from kalitka_hub.kormitel.status import list_held
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 
 pytestmark = ON_SQLITE
 
@@ -58,12 +58,12 @@ class Exchange:
         return told
 
     def put(self, kind, key, new=False, **fields):
-        with changing(self.database, "anna") as session:
-            objects.put(session, kind, key, fields, new=new)
+        with write_transaction(self.database, "anna") as session:
+            service.put_object(session, kind, key, fields, new=new)
 
     def remove(self, kind, key):
-        with changing(self.database, "anna") as session:
-            objects.remove(session, kind, key)
+        with write_transaction(self.database, "anna") as session:
+            service.remove_object(session, kind, key)
 
     def held(self):
         with self.database.snapshot() as session:
@@ -71,7 +71,7 @@ class Exchange:
 
     def aside(self):
         with self.database.snapshot() as session:
-            return [view.reason for view in set_aside.list_set_aside(session)]
+            return [view.reason for view in quarantine.list_items(session)]
 
     def poll(self):
         """Exchange as the client does, a quarter of an hour later."""

@@ -16,5 +16,5 @@ RUNS = 20
 def test_both_sides_agree_in_the_end(where, seed):
     with World(where, seed) as world:
         world.go(RUNS)
-        world.settle()
+        world.repair_and_sync()
         assert world.disagreements() == []

@@ -6,14 +6,14 @@ import pytest
 from sqlalchemy import select, update
 
 from hub.kormitel_items import GONE, flat, known, send, stay, uid
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel import objects, set_aside
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel import quarantine, service
 from kalitka_hub.kormitel.dates import micros_of
-from kalitka_hub.kormitel.documents import document_of, read
+from kalitka_hub.kormitel.documents import parse_document, read_document
 from kalitka_hub.store.audit_trail import list_audit
-from kalitka_hub.store.changes import changing
-from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSetAside
-from kalitka_hub.store.many_rows import BATCH
+from kalitka_hub.store.bulk import BATCH
+from kalitka_hub.store.changes import write_transaction
+from kalitka_hub.store.kormitel_models import KormitelObject, KormitelQuarantined
 from kalitka_hub.store.models import Site
 
 BADGE, OTHER, ARRIVAL = uid(1), uid(2), uid(3)
@@ -31,19 +31,18 @@ def everything(database):
 def aside(database, state="open"):
     with database.snapshot() as session:
         return [
-            (view.group, view.reason)
-            for view in set_aside.list_set_aside(session, state=state)[::-1]
+            (view.group, view.reason) for view in quarantine.list_items(session, state=state)[::-1]
         ]
 
 
 def put(database, kind, key, new=False, **given):
-    with changing(database, "anna") as session:
-        return objects.put(session, kind, key, given, new=new)
+    with write_transaction(database, "anna") as session:
+        return service.put_object(session, kind, key, given, new=new)
 
 
 def remove(database, kind, key):
-    with changing(database, "anna") as session:
-        objects.remove(session, kind, key)
+    with write_transaction(database, "anna") as session:
+        service.remove_object(session, kind, key)
 
 
 def held(database, kind, key):
@@ -200,7 +199,7 @@ def test_what_cannot_be_applied_is_set_aside_with_its_reason_and_the_rest_taken(
     assert counts == (2, 1, 0, 1)
     ((_, told),) = aside(database)
     with database.snapshot() as session:
-        assert set_aside.count_open(session) == 1
+        assert quarantine.count_open(session) == 1
     assert re.search(reason, told)
 
 
@@ -208,20 +207,20 @@ def test_what_cannot_be_applied_is_set_aside_with_its_reason_and_the_rest_taken(
     "body", [b"", b"[]", b'"a"', b"7", b"null", b"{", b"\xff{}", b'{"a":NaN}']
 )
 def test_what_is_no_such_document_is_refused(body):
-    with pytest.raises(Refused, match="send"):
-        document_of(body)
+    with pytest.raises(InvalidRequest, match="send"):
+        parse_document(body)
 
 
 def test_a_document_that_is_nested_too_deeply_is_refused():
-    with pytest.raises(Refused, match="no JSON that can be read"):
-        document_of(b"[" * 200_000)
+    with pytest.raises(InvalidRequest, match="no JSON that can be read"):
+        parse_document(b"[" * 200_000)
 
 
 def test_a_number_that_is_too_large_is_kept_as_it_was_written():
-    (item,) = document_of(b'{"badges": [{"data": {"id": 1, "size": 1e999}}]}').items
+    (item,) = parse_document(b'{"badges": [{"data": {"id": 1, "size": 1e999}}]}').items
     assert item.fields == {"size": "1e999"}
     digits = "9" * 5000
-    (item,) = document_of(b'{"teams": [{"id": 1, "size": %s}]}' % digits.encode()).items
+    (item,) = parse_document(b'{"teams": [{"id": 1, "size": %s}]}' % digits.encode()).items
     assert item.fields == {"size": digits}
 
 
@@ -230,19 +229,19 @@ def test_what_can_just_be_read_of_nested_data_is_set_aside_too(database):
     for depth in (40, *range(900, 1000, 5)):
         body = f'{{"badges": [{{"data": {{"id": 1, "x": {"[" * depth}{"]" * depth}}}}}]}}'
         try:
-            items = document_of(body.encode()).items
-        except Refused:
+            items = parse_document(body.encode()).items
+        except InvalidRequest:
             continue
-        with changing(database, "kormitel") as session:
-            objects.apply(session, items, "kormitel")
+        with write_transaction(database, "kormitel") as session:
+            service.apply_items(session, items, "kormitel")
         read_at_all += 1
     assert read_at_all > 1
     assert set(aside(database)) == {("badges", "x: it is nested deeper than 20 times")}
 
 
 def test_of_a_document_without_groups_nothing_comes():
-    assert read({"from_date": "nonsense"}).items == []
-    assert read({"badges": None, "arrivals": {}}).items == []
+    assert read_document({"from_date": "nonsense"}).items == []
+    assert read_document({"badges": None, "arrivals": {}}).items == []
 
 
 # Set aside
@@ -261,41 +260,44 @@ def test_what_waits_for_a_badge_is_applied_when_it_comes_in_the_order_of_its_dat
 
 def test_an_operator_applies_what_was_set_aside_with_what_it_lacked(database):
     send(database, badges=[flat(BADGE, LATE, name="A"), {"date": EARLY, "data": {"name": "B"}}])
-    with changing(database, "anna") as session:
-        with pytest.raises(Refused, match="number 1 cannot be applied: there is no id"):
-            objects.apply_set_aside(session, 1, {})
-        assert objects.apply_set_aside(session, 1, {"id": OTHER}) == (1, 1, 0, 0)
+    with write_transaction(database, "anna") as session:
+        with pytest.raises(InvalidRequest, match="number 1 cannot be applied: there is no id"):
+            service.apply_quarantined(session, 1, {})
+        assert service.apply_quarantined(session, 1, {"id": OTHER}) == (1, 1, 0, 0)
     assert known(database, "badges", OTHER).fields == {"name": "B"}
-    with changing(database, "anna") as session:
-        with pytest.raises(Refused, match="applied already"):
-            objects.apply_set_aside(session, 1, {})
+    with write_transaction(database, "anna") as session:
+        with pytest.raises(InvalidRequest, match="applied already"):
+            service.apply_quarantined(session, 1, {})
         with pytest.raises(NotFound, match="number 7"):
-            objects.apply_set_aside(session, 7, {})
+            service.apply_quarantined(session, 7, {})
     assert aside(database, None)[0][1].startswith("there is no id")
 
 
 def test_what_came_in_a_group_whose_name_is_none_is_never_applied(database):
     send(database, **{"a b": [flat(BADGE, name="A")]})
-    with changing(database, "anna") as session, pytest.raises(Refused, match="is no group"):
-        objects.apply_set_aside(session, 1, {"id": OTHER})
+    with (
+        write_transaction(database, "anna") as session,
+        pytest.raises(InvalidRequest, match="is no group"),
+    ):
+        service.apply_quarantined(session, 1, {"id": OTHER})
 
 
 def test_what_is_applied_late_does_not_undo_what_is_newer(database):
     send(database, badges=[{"date": EARLY, "data": {"name": "B"}}, flat(BADGE, LATE, name="A")])
-    with changing(database, "anna") as session:
-        assert objects.apply_set_aside(session, 1, {"id": BADGE}).unchanged == 1
+    with write_transaction(database, "anna") as session:
+        assert service.apply_quarantined(session, 1, {"id": BADGE}).unchanged == 1
     assert known(database, "badges", BADGE).fields == {"name": "A"}
 
 
 def test_what_was_dismissed_is_not_set_aside_again(database):
     bad = {"badges": [{"data": {"name": "B"}}]}
     send(database, **bad)
-    with changing(database, "anna") as session:
-        set_aside.dismiss(session, 1, objects.stamp_of(session))
+    with write_transaction(database, "anna") as session:
+        quarantine.dismiss(session, 1, service.object_stamp(session))
     assert send(database, **bad) == (1, 0, 1, 0)
     assert aside(database) == []
     with database.snapshot() as session:
-        row = session.get_one(KormitelSetAside, 1)
+        row = session.get_one(KormitelQuarantined, 1)
         assert (row.state, row.settled_by) == ("dismissed", "anna")
 
 
@@ -306,11 +308,11 @@ def test_operators_write_by_the_same_door_and_it_is_audited(database):
     badge = put(database, "badges", None, new=True, name="A", feed="PAID")
     put(database, "badges", badge.upper(), feed="FREE", qr="Q1")
     assert known(database, "badges", badge).by == "anna"
-    with pytest.raises(Refused, match="already"):
+    with pytest.raises(InvalidRequest, match="already"):
         put(database, "badges", badge, new=True, name="B")
-    with pytest.raises(Refused, match="feed is none of"):
+    with pytest.raises(InvalidRequest, match="feed is none of"):
         put(database, "badges", badge, feed="x")
-    with pytest.raises(Refused, match="is not known here"):
+    with pytest.raises(InvalidRequest, match="is not known here"):
         put(database, "arrivals", None, new=True, **stay(OTHER))
     remove(database, "badges", badge)
     for act in (lambda: remove(database, "badges", badge), lambda: put(database, "badges", badge)):
@@ -339,7 +341,7 @@ def test_what_an_operator_wrote_is_newer_than_what_was_dated_before(database, cl
 
 def test_changes_are_stamped_no_earlier_than_the_last_answer(database, clock):
     answered = micros(clock) + 7_000_000
-    with changing(database) as session:
+    with write_transaction(database) as session:
         session.execute(update(Site).values(kormitel_answered=answered))
     put(database, "badges", BADGE, new=True)
     assert known(database, "badges", BADGE).changed == answered
@@ -350,15 +352,15 @@ def test_lists_are_by_key_and_have_what_is_deleted_only_if_asked(database):
     send(database, badges=[flat(uid(2), deleted=True), flat(uid(8), deleted=True)])
     send(database, arrivals=[flat(ARRIVAL, **stay(uid(1)))])
     with database.snapshot() as session:
-        listed = objects.list_objects(session, "badges")
+        listed = service.list_objects(session, "badges")
         assert [one.key for one in listed] == [uid(1), uid(3)]
-        assert [one.key for one in objects.list_objects(session, "badges", uid(1), 1)] == [uid(3)]
-        gone = objects.list_objects(session, "badges", deleted=True)
+        assert [one.key for one in service.list_objects(session, "badges", uid(1), 1)] == [uid(3)]
+        gone = service.list_objects(session, "badges", deleted=True)
         assert [one.key for one in gone] == [uid(2)]
-        of_badge = objects.list_objects(session, None, badge=uid(1))
+        of_badge = service.list_objects(session, None, badge=uid(1))
         assert [one.key for one in of_badge] == [ARRIVAL]
         with pytest.raises(NotFound):
-            objects.find(session, "badges", uid(8))
+            service.find_object(session, "badges", uid(8))
 
 
 # Held back
@@ -439,7 +441,7 @@ def test_a_direction_stays_while_an_engagement_refers_to_it(database, clock):
         directions=[flat(DIRECTION, **FULL_DIRECTION)],
         engagements=[flat(ENGAGEMENT, **full_engagement())],
     )
-    with pytest.raises(Refused, match=f"engagement {ENGAGEMENT} refers to"):
+    with pytest.raises(InvalidRequest, match=f"engagement {ENGAGEMENT} refers to"):
         remove(database, "directions", DIRECTION)
     send(database, directions=[flat(DIRECTION, deleted=True)])
     assert f"engagement {ENGAGEMENT} still refers" in held(database, "directions", DIRECTION)
@@ -506,5 +508,5 @@ def test_an_engagement_that_is_held_back_keeps_every_direction_that_it_was_told_
 
 
 def test_a_group_cannot_be_called_as_what_stands_beside_the_groups(database):
-    with pytest.raises(Refused, match="no group"):
+    with pytest.raises(InvalidRequest, match="no group"):
         put(database, "from_date", BADGE, new=True)

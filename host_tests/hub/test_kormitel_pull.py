@@ -21,16 +21,16 @@ from hub.hub_site import ON_SQLITE
 from hub.kormitel_client import stay, uid
 from kalitka_hub.accounts import passwords
 from kalitka_hub.cli import kormitel_pull
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel import back_sync, exchanges, objects
-from kalitka_hub.kormitel.dates import text_of
-from kalitka_hub.kormitel.exchanges import Paused
-from kalitka_hub.kormitel.objects import Counts
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel import back_sync, exchange_log, service
+from kalitka_hub.kormitel.dates import utc_text
+from kalitka_hub.kormitel.exchange_log import Paused
 from kalitka_hub.kormitel.peer import Peer, PeerFailed
 from kalitka_hub.kormitel.pull import pull
-from kalitka_hub.running import server
-from kalitka_hub.running.app import create_app
-from kalitka_hub.store.changes import changing
+from kalitka_hub.kormitel.service import Counts
+from kalitka_hub.server import http_server
+from kalitka_hub.server.app import create_app
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelPeer
 from kalitka_hub.store.models import Site
@@ -76,12 +76,12 @@ class Hub:
         self.clock = clock
 
     def put(self, kind, number, **fields):
-        with changing(self.database, "an operator") as session:
-            objects.put_all(session, kind, {uid(number): fields})
+        with write_transaction(self.database, "an operator") as session:
+            service.put_objects(session, kind, {uid(number): fields})
 
     def remove(self, kind, number):
-        with changing(self.database, "an operator") as session:
-            objects.remove(session, kind, uid(number))
+        with write_transaction(self.database, "an operator") as session:
+            service.remove_object(session, kind, uid(number))
 
     @property
     def all(self):
@@ -92,7 +92,7 @@ class Hub:
     @property
     def log(self):
         with self.database.snapshot() as session:
-            return exchanges.list_exchanges(session)
+            return exchange_log.list_exchanges(session)
 
     @property
     def peer(self):
@@ -134,12 +134,12 @@ def there(new_site, tmp_path, true):
 @pytest.fixture
 def url(there, true):
     """The address of the other hub, on a real socket."""
-    listener = server.listen("127.0.0.1", 0)
+    listener = http_server.listen("127.0.0.1", 0)
     app = dated(create_app(there.database), true)
     serving = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none", date_header=False))
     thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
     thread.start()
-    yield server.address_of(listener, secure=False)
+    yield http_server.address_of(listener, secure=False)
     serving.should_exit = True
     thread.join()
     listener.close()
@@ -329,7 +329,7 @@ def test_what_is_sent_is_in_the_clients_shape(here):
             {"date": left, "data": {"id": uid(2), "badge": uid(1), "status": "LEFT"}},
         ],
     }
-    back_sync.take(here.database, "kormitel", json.dumps(sent).encode())
+    back_sync.receive(here.database, "kormitel", json.dumps(sent).encode())
     here.remove("arrivals", 2)
     with scripted(Script([EMPTY, EMPTY])) as (peer, url):
         pull(here.database, url, "hub", SECRET)
@@ -357,8 +357,8 @@ def test_what_is_sent_is_in_the_clients_shape(here):
 
 
 def test_batches_have_a_hundred_items_and_go_on_where_they_were_broken_off(here):
-    with changing(here.database, "an operator") as session:
-        objects.put_all(session, "badges", {uid(n): {"name": f"{n}"} for n in range(250)})
+    with write_transaction(here.database, "an operator") as session:
+        service.put_objects(session, "badges", {uid(n): {"name": f"{n}"} for n in range(250)})
     wanted = [uid(number) for number in range(250)]
     shown = []
     with scripted(Script([EMPTY, reply(b"no", "500 Out of order")])) as (peer, url):
@@ -371,7 +371,7 @@ def test_batches_have_a_hundred_items_and_go_on_where_they_were_broken_off(here)
     assert "status 500" in failed.error
     # Another time it is at another port, and the same peer to the hub.
     with scripted(Script([EMPTY, EMPTY, EMPTY])) as (peer, url):
-        with changing(here.database) as session:
+        with write_transaction(here.database) as session:
             session.scalars(select(KormitelPeer)).one().url = url
         assert pull(here.database, url, "hub", SECRET).sent == 150
         assert [ids_in(body) for body in peer.bodies[:2]] == [wanted[100:200], wanted[200:]]
@@ -447,7 +447,7 @@ def test_the_peers_clock_says_from_when_to_ask_next(here):
     date = ("Date: Sun, 22 Nov 2026 10:00:00 GMT",)
     with scripted(Script(reply(GOOD, headers=date)), Script(EMPTY)) as (peer, url):
         pull(here.database, url, "hub", SECRET)
-        assert "2026-11-22T09:59:58" <= text_of(here.peer[0]) < "2026-11-22T09:59:59"
+        assert "2026-11-22T09:59:58" <= utc_text(here.peer[0]) < "2026-11-22T09:59:59"
         before = here.clock()
         pull(here.database, url, "hub", SECRET)
         assert "from_date=2026-11-22T09%3A59%3A58&" in peer.requests[1][0]
@@ -471,7 +471,7 @@ def test_a_certificate_is_verified_and_a_sites_own_ca_may_be_given(here, tmp_pat
                 continue
             with pytest.raises(PeerFailed, match=r"cannot be trusted: .*certificate.*--ca"):
                 pull(here.database, url, "hub", SECRET, ca=given)
-    with pytest.raises(Refused, match="there is no file"):
+    with pytest.raises(InvalidRequest, match="there is no file"):
         pull(here.database, "https://127.0.0.1/", "hub", SECRET, ca=tmp_path / "none")
 
 
@@ -490,7 +490,7 @@ def test_a_certificate_is_verified_and_a_sites_own_ca_may_be_given(here, tmp_pat
     ],
 )
 def test_what_is_no_address_of_a_peer_is_refused(here, url, words):
-    with pytest.raises(Refused, match=words) as refused:
+    with pytest.raises(InvalidRequest, match=words) as refused:
         pull(here.database, url, "hub", SECRET)
     assert SECRET not in str(refused.value)
     assert here.log == []
@@ -498,7 +498,7 @@ def test_what_is_no_address_of_a_peer_is_refused(here, url, words):
 
 @ON_SQLITE
 def test_nothing_is_asked_while_the_exchange_is_paused(here):
-    with changing(here.database) as session:
+    with write_transaction(here.database) as session:
         session.scalars(select(Site)).one().kormitel_paused = 1
     with scripted(Script(EMPTY)) as (peer, url):
         with pytest.raises(Paused):

@@ -5,7 +5,7 @@ import pytest
 from hub.hub_accounts import API, PASSWORD, add_user, error_of, program
 from hub.hub_site import ON_SQLITE
 from hub.kormitel_items import flat, known, send, stay, uid
-from kalitka_hub.kormitel.records import KORMITEL
+from kalitka_hub.kormitel.operator_models import KORMITEL
 
 ANNA, BORIS, CLARA = uid(1), uid(2), uid(3)
 STAY, NEXT = uid(11), uid(12)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kalitka_hub.kormitel.documents import Item
-from kalitka_hub.kormitel.state import Source, State, same, writes_of, written_in
+from kalitka_hub.kormitel.state import Source, State, same_json, stored_writes, writes_by_field
 
 NOW = 1_000_000
 
@@ -21,8 +21,8 @@ def state_of(changes, *, at=NOW, step=1):
     for item in changes:
         at += step
         before = state.copy()
-        state.fold(item, Source("kormitel", at))
-        state.settle(before, Source("kormitel", at))
+        state.apply_change(item, Source("kormitel", at))
+        state.finalize(before, Source("kormitel", at))
     return state
 
 
@@ -53,9 +53,9 @@ def test_what_comes_again_changes_nothing(drawn):
     state = state_of(items)
     again = state.copy()
     source = Source("kormitel", NOW + 1000)
-    assert not any(again.fold(item, source) for item in items)
+    assert not any(again.apply_change(item, source) for item in items)
     # It may be told anew, and is no other.
-    again.settle(state, source)
+    again.finalize(state, source)
     again.changed = state.changed
     assert again == state
 
@@ -70,8 +70,8 @@ def test_who_sends_an_older_change_is_told_the_newer_one_anew():
         ([change(10, False, feed="FREE"), change(30, feed="NO")], False),
     ):
         again = before.copy()
-        assert not any(again.fold(item, source) for item in sent)
-        assert again.settle(before, source) == is_told
+        assert not any(again.apply_change(item, source) for item in sent)
+        assert again.finalize(before, source) == is_told
         assert again.changed == (NOW + 10 if is_told else NOW + 2)
         assert again.fields == {"feed": "NO"}
 
@@ -93,8 +93,8 @@ def test_a_date_is_not_later_than_now():
     state = state_of([change(9 * NOW, feed="FREE")])
     before = state.copy()
     own = Source("operator", NOW + 2, own=True)
-    assert state.fold(change(None, feed="NO"), own)
-    assert state.settle(before, own)
+    assert state.apply_change(change(None, feed="NO"), own)
+    assert state.finalize(before, own)
     assert state.fields == {"feed": "NO"}
 
 
@@ -102,10 +102,10 @@ def test_what_is_changed_at_the_hub_is_newer_even_if_its_clock_went_back():
     state = state_of([change(NOW, feed="FREE")])
     own = Source("operator", 5, own=True)
     before = state.copy()
-    assert state.fold(change(None, feed="NO"), own)
-    assert state.settle(before, own)
+    assert state.apply_change(change(None, feed="NO"), own)
+    assert state.finalize(before, own)
     assert state.changed == before.changed  # never before it was last told
-    assert not state.fold(change(NOW - 1, feed="CHILD"), Source("kormitel", NOW + 9))
+    assert not state.apply_change(change(NOW - 1, feed="CHILD"), Source("kormitel", NOW + 9))
 
 
 def test_lives_are_dated_and_remembered():
@@ -119,9 +119,9 @@ def test_what_is_deleted_and_back_in_one_go_has_not_been_away():
     state = state_of([change(10, name="a")])
     before = state.copy()
     source = Source("kormitel", NOW + 9)
-    state.fold(change(20, True), source)
-    state.fold(change(30, False), source)
-    assert not state.settle(before, source)
+    state.apply_change(change(20, True), source)
+    state.apply_change(change(30, False), source)
+    assert not state.finalize(before, source)
     assert (state.born, state.died, state.lives) == (NOW + 1, None, None)
 
 
@@ -135,27 +135,27 @@ def test_what_was_deleted_before_it_was_known_stays_so():
 def test_what_a_peer_does_not_know_yet_is_not_undone_by_its_answer():
     state = state_of([change(10, feed="FREE", qr="A")], at=NOW)
     own = Source("operator", NOW + 50, own=True)
-    state.fold(change(None, feed="NO"), own)
+    state.apply_change(change(None, feed="NO"), own)
     answer = Source("http://peer/", NOW + 60, unsent=NOW + 40)
-    assert state.fold(change(None, feed="FREE", qr="B"), answer)
+    assert state.apply_change(change(None, feed="FREE", qr="B"), answer)
     assert state.fields == {"feed": "NO", "qr": "B"}
     later = Source("http://peer/", NOW + 70, unsent=NOW + 55)
-    assert state.fold(change(None, feed="FREE"), later)
-    assert not state.fold(change(None, feed="FREE"), later._replace(at=NOW + 80))
+    assert state.apply_change(change(None, feed="FREE"), later)
+    assert not state.apply_change(change(None, feed="FREE"), later._replace(at=NOW + 80))
 
 
 def test_writes_are_stored_in_few_words():
     state = state_of([change(10, False, name="a", qr="A", feed="NO"), change(20, qr="B")])
-    stored = writes_of(state)
+    stored = stored_writes(state)
     assert stored == [
         [10, NOW + 1, "kormitel", ["deleted", "feed", "name"]],
         [20, NOW + 2, "kormitel", ["qr"]],
     ]
-    assert written_in(stored) == state.written
+    assert writes_by_field(stored) == state.written
 
 
 def test_true_is_not_one():
-    assert not same(True, 1)
-    assert not same(0, False)
-    assert same({"a": [1]}, {"a": [1]})
-    assert not same("1", 1)
+    assert not same_json(True, 1)
+    assert not same_json(0, False)
+    assert same_json({"a": [1]}, {"a": [1]})
+    assert not same_json("1", 1)

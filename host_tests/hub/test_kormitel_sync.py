@@ -15,16 +15,16 @@ import pytest
 from hub.hub_site import ON_SQLITE
 from hub.kormitel_items import flat as item
 from hub.kormitel_items import send
-from kalitka_hub.kormitel import back_sync, exchanges, objects, selection
+from kalitka_hub.kormitel import back_sync, exchange_log, export, service
 from kalitka_hub.kormitel.client_clock import DateAsked, lower_bound
-from kalitka_hub.kormitel.dates import SECOND, text_of
-from kalitka_hub.kormitel.exchanges import Outcome, Paused
-from kalitka_hub.kormitel.objects import Counts
-from kalitka_hub.kormitel.selection import Answer, Asked
-from kalitka_hub.store.changes import changing
+from kalitka_hub.kormitel.dates import SECOND, utc_text
+from kalitka_hub.kormitel.exchange_log import ExchangeOutcome, Paused
+from kalitka_hub.kormitel.export import SyncAnswer, SyncQuery
+from kalitka_hub.kormitel.service import Counts
+from kalitka_hub.store.bulk import insert_rows
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.kormitel_models import KormitelExchange, KormitelObject
-from kalitka_hub.store.many_rows import insert_rows
 from kalitka_hub.store.models import Site
 
 KINDS = ["persons", "directions", "engagements", "badges", "arrivals"]
@@ -41,7 +41,7 @@ def fill(database, kind, number, born, **more: Any) -> str:
     key = uuid(number)
     ends = [time for time in (born, more.get("died")) if time is not None]
     columns = {"fields": {"name": f"{kind} {number}"}, "changed": max(ends), **more}
-    with changing(database) as session:
+    with write_transaction(database) as session:
         row = KormitelObject(
             kind=kind, key=key, writes=[], created=born, born=born, by="somebody", **columns
         )
@@ -50,7 +50,7 @@ def fill(database, kind, number, born, **more: Any) -> str:
 
 
 def answered(database, shape, from_date=None, user="kormitel", whole=False) -> dict[str, Any]:
-    answer = Answer(database, Asked(user, shape, from_date, whole))
+    answer = SyncAnswer(database, SyncQuery(user, shape, from_date, whole))
     body = b"".join(answer.parts)
     answer.close()
     return json.loads(body)
@@ -191,8 +191,8 @@ def test_what_the_client_may_have_seen_since_the_bound_is_told_as_deleted(databa
     born = asked_at - SECOND
     key = fill(database, "persons", 1, born)
     assert grouped(database, asked_at - 20 * MINUTE) == {"persons": {"inserted": [key]}}
-    with changing(database) as session:
-        objects.remove(session, "persons", key)
+    with write_transaction(database) as session:
+        service.remove_object(session, "persons", key)
     clock.minute += 15
     from_date = asked_at - 2 * SECOND
     assert grouped(database, from_date, user="another") == {}
@@ -206,16 +206,16 @@ def test_what_the_client_may_have_seen_since_the_bound_is_told_as_deleted(databa
 
 def test_who_writes_while_somebody_asks_is_in_this_answer_or_in_the_next(database, clock):
     def put(number):
-        with changing(database) as session:
-            objects.put(session, "persons", uuid(number), {"name": "x"}, new=True)
+        with write_transaction(database) as session:
+            service.put_object(session, "persons", uuid(number), {"name": "x"}, new=True)
 
     with ThreadPoolExecutor(1) as pool:
-        with changing(database) as session:
-            objects.put(session, "persons", uuid(1), {"name": "x"}, new=True)
+        with write_transaction(database) as session:
+            service.put_object(session, "persons", uuid(1), {"name": "x"}, new=True)
             # It waits for the lock, and so has what is written under it.
             waiting = pool.submit(flat, database, now_of(clock) - MINUTE)
         assert waiting.result() == {"persons": {uuid(1): False}}
-    begun = Answer(database, Asked("kormitel", "flat", now_of(clock) - MINUTE))
+    begun = SyncAnswer(database, SyncQuery("kormitel", "flat", now_of(clock) - MINUTE))
     put(2)
     assert [one["id"] for one in json.loads(b"".join(begun.parts))["persons"]] == [uuid(1)]
     begun.close()
@@ -226,8 +226,8 @@ def test_a_clock_that_is_set_back_hides_no_change(database, clock):
     answered(database, "flat", 0)
     asked_at = now_of(clock)
     clock.minute -= 60
-    with changing(database) as session:
-        objects.put(session, "persons", uuid(1), {"name": "x"}, new=True)
+    with write_transaction(database) as session:
+        service.put_object(session, "persons", uuid(1), {"name": "x"}, new=True)
     assert flat(database, asked_at) == {"persons": {uuid(1): False}}
 
 
@@ -237,8 +237,10 @@ def test_nothing_is_missed_while_many_write(where):
 
     def write(numbers):
         for number in numbers:
-            with changing(database) as session:
-                objects.put(session, "persons", uuid(number), {"name": str(number)}, new=True)
+            with write_transaction(database) as session:
+                service.put_object(
+                    session, "persons", uuid(number), {"name": str(number)}, new=True
+                )
 
     def ask(from_date):
         asked_at = int(database.clock() * SECOND)
@@ -437,8 +439,8 @@ def test_a_direction_that_is_there_again_is_told_as_what_it_is(database, clock, 
     asked_at = now_of(clock)
     flat(database, asked_at - 10 * MINUTE)
     clock.minute += 1
-    with changing(database) as session:
-        objects.put(session, "directions", dropped_direction, {}, new=True)
+    with write_transaction(database) as session:
+        service.put_object(session, "directions", dropped_direction, {}, new=True)
         row = session.query(KormitelObject).filter_by(kind="directions").one()
         row.held = None
     assert flat(database, asked_at) == {"directions": {dropped_direction: False}}
@@ -454,7 +456,7 @@ def test_what_no_database_keeps_is_set_aside(database):
     named = {text: [{"data": {"id": 1}}] for text in map(str, texts)}
     body = json.dumps({"persons": items, **named}).encode()
     for new in (12, 0):
-        counts = back_sync.take(database, "kormitel", body)
+        counts = back_sync.receive(database, "kormitel", body)
         assert counts == Counts(12, 0, 12 - new, new)
 
 
@@ -463,7 +465,7 @@ def test_what_no_database_keeps_is_set_aside(database):
 
 def shown(database, **wanted):
     with database.snapshot() as session:
-        return exchanges.list_exchanges(session, **wanted)
+        return exchange_log.list_exchanges(session, **wanted)
 
 
 def test_an_answer_is_written_down(database, clock):
@@ -473,7 +475,7 @@ def test_an_answer_is_written_down(database, clock):
     size = len(json.dumps(answered(database, "flat", 500), separators=(",", ":")).encode())
     (view,) = shown(database)
     assert (view.user, view.way, view.shape, view.error) == ("kormitel", "sync", "flat", None)
-    assert (view.at, view.from_date) == (text_of(now_of(clock)), text_of(500))
+    assert (view.at, view.from_date) == (utc_text(now_of(clock)), utc_text(500))
     assert view.counts == {"persons": 1, "badges": 2}
     assert view.bytes == size
     assert view.seconds is not None and 0 <= view.seconds < 60
@@ -482,17 +484,17 @@ def test_an_answer_is_written_down(database, clock):
 def test_an_answer_that_breaks_off_is_written_down_and_its_snapshot_ends(database, monkeypatch):
     for number in range(3):
         fill(database, "persons", number, 1000)
-    monkeypatch.setattr(selection, "PART_BYTES", 1)
-    answer = Answer(database, Asked("kormitel", "flat"))
+    monkeypatch.setattr(export, "PART_BYTES", 1)
+    answer = SyncAnswer(database, SyncQuery("kormitel", "flat"))
     assert shown(database)[0].bytes is None
     part = next(answer.parts)
     next(answer.parts)
     answer.close()
     assert shown(database)[0].error == f"broken off after {len(part)} bytes"
-    begun = Answer(database, Asked("kormitel", "flat"))
+    begun = SyncAnswer(database, SyncQuery("kormitel", "flat"))
     begun.close()
     assert shown(database)[0].error == "broken off after 0 bytes"
-    monkeypatch.setattr(selection.told, "flat", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(export.wire, "flat_object", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         answered(database, "flat")
     with database.snapshot() as session:
@@ -502,22 +504,22 @@ def test_an_answer_that_breaks_off_is_written_down_and_its_snapshot_ends(databas
 
 
 def test_nothing_is_answered_while_it_is_paused(database):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         session.query(Site).one().kormitel_paused = 1
     with pytest.raises(Paused):
-        Answer(database, Asked("kormitel", "flat"))
+        SyncAnswer(database, SyncQuery("kormitel", "flat"))
     assert database.open_connections() == 0
     with database.snapshot() as session:
         assert session.query(Site).one().kormitel_answered is None
 
 
 def test_exchanges_are_listed_from_the_newest_on(database):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         for number in range(6):
             error = "it failed" if number % 3 == 0 else None
-            outcome = Outcome({"badges": number}, number, 1_500_000, error)
+            outcome = ExchangeOutcome({"badges": number}, number, 1_500_000, error)
             way = "sync" if number % 2 else "back-sync"
-            exchanges.note(session, f"user {number // 3}", way, outcome)
+            exchange_log.record(session, f"user {number // 3}", way, outcome)
     found = shown(database)
     assert [view.counts["badges"] for view in found] == [5, 4, 3, 2, 1, 0]
     assert found[0].seconds == 1.5
@@ -527,11 +529,11 @@ def test_exchanges_are_listed_from_the_newest_on(database):
 
 
 def test_the_log_forgets_but_not_what_a_client_had_last(database, clock, monkeypatch):
-    monkeypatch.setattr(exchanges, "KEPT_MAX", 50)
+    monkeypatch.setattr(exchange_log, "KEPT_MAX", 50)
 
     def begin(user, count):
-        with changing(database) as session:
-            return [exchanges.begin(session, user, "sync") for _ in range(count)]
+        with write_transaction(database) as session:
+            return [exchange_log.begin(session, user, "sync") for _ in range(count)]
 
     winter = begin("winter", 20)
     clock.minute += 91 * 24 * 60
@@ -547,11 +549,11 @@ def test_the_log_forgets_but_not_what_a_client_had_last(database, clock, monkeyp
 def test_an_answer_comes_in_parts_and_takes_little_memory(database):
     def peak_of(count):
         row = {"kind": "badges", "fields": {"name": "x" * 500}, "writes": [], "by": "x"}
-        with changing(database) as session:
+        with write_transaction(database) as session:
             session.query(KormitelObject).delete()
             rows = [row | {"key": uuid(n), "born": 1, "changed": 1} for n in range(count)]
             insert_rows(session, KormitelObject, rows)
-        answer = Answer(database, Asked("kormitel", "flat"))
+        answer = SyncAnswer(database, SyncQuery("kormitel", "flat"))
         tracemalloc.start()
         try:
             sizes = [len(part) for part in answer.parts]
@@ -563,5 +565,5 @@ def test_an_answer_comes_in_parts_and_takes_little_memory(database):
     peak_of(1500)
     few, small = peak_of(1500)
     many, large = peak_of(3000)
-    assert sum(many) > 1.9 * sum(few) and max(many) < 2 * selection.PART_BYTES
+    assert sum(many) > 1.9 * sum(few) and max(many) < 2 * export.PART_BYTES
     assert large < small + 300_000

@@ -7,13 +7,13 @@ from sqlalchemy import update
 
 from hub.hub_site import START
 from hub.kormitel_site import ANNA, DIGITS, MEALS, TODAY, Canteen, an_object
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
 from kalitka_hub.kormitel.settings import set_paused
-from kalitka_hub.kormitel.why import why
+from kalitka_hub.kormitel.why import explain_eating
 from kalitka_hub.site.reader_groups import ReaderGroupSetting, add_reader_group
 from kalitka_hub.site.tokens import TokenRecord, change_token
-from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSetAside
+from kalitka_hub.store.kormitel_models import KormitelObject, KormitelQuarantined
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def ask(eaters):
     def asked(who: str = ANNA, at: str = "2026-11-21T21:59", reader: str | None = None):
         minute = int(datetime.fromisoformat(f"{at}+03:00").timestamp()) // 60
         with eaters.database.snapshot() as session:
-            return why(session, who, minute, START, reader)
+            return explain_eating(session, who, minute, START, reader)
 
     return asked
 
@@ -60,13 +60,15 @@ def test_the_code_is_that_of_the_badge_that_has_it(eaters, ask, clock):
 def test_several_that_are_meant_are_named_and_nobody_is_said(eaters, ask):
     for number in range(8):
         eaters.badge(str(number), name=f"Ivan {number}")
-    with pytest.raises(Refused, match=r"'ivan' is Ivan 0 \(0\), .*Ivan 4 \(4\) and 3 more: name"):
+    with pytest.raises(
+        InvalidRequest, match=r"'ivan' is Ivan 0 \(0\), .*Ivan 4 \(4\) and 3 more: name"
+    ):
         ask("ivan")
     with pytest.raises(NotFound, match="no badge 'Boris'"):
         ask("Boris")
     with pytest.raises(NotFound):
         ask("?" * 300)
-    with pytest.raises(Refused, match="nobody is named"):
+    with pytest.raises(InvalidRequest, match="nobody is named"):
         ask(" ")
 
 
@@ -154,7 +156,7 @@ def test_the_reader_that_is_asked_about_is_the_one_that_counts(eaters, ask):
 
 
 def test_all_readers_of_the_kitchen_are_asked(eaters, ask):
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         add_reader_group(session, ReaderGroupSetting(name="Tents", readers=["GATE-2"]))
     eaters.choose(kitchens={"*": ["GATE-1"], "2": ["Tents"], "3": ["*"]})
     eaters.badge(kitchen=2)
@@ -166,7 +168,7 @@ def test_all_readers_of_the_kitchen_are_asked(eaters, ask):
 
 def test_a_rule_by_hand_and_a_blocked_token_are_named(eaters, ask):
     eaters.arrival()
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         change_token(session, "AB12", TokenRecord(code="AB12", rules=["9_1"]))
     eaters.arrival(status="LEFT")
     said = ask()
@@ -174,7 +176,7 @@ def test_a_rule_by_hand_and_a_blocked_token_are_named(eaters, ask):
         True,
         "GATE-1 lets it in: given by hand for all readers",
     )
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         change_token(session, "AB12", TokenRecord(code="AB12", blocked=True))
     assert ask().because == "its token AB12 is blocked at the hub"
 
@@ -187,7 +189,7 @@ def test_what_is_held_back_or_set_aside_and_the_pause_are_told(eaters, ask):
         "inserted": {"id": "9", "badge": "another", "data": {}},
     }
     eaters.arrival("1")
-    with eaters.changing() as session:
+    with eaters.write_transaction() as session:
         an_object(session, "arrivals", "2", {"badge": ANNA})
         incomplete = update(KormitelObject).where(KormitelObject.key == "2")
         session.execute(incomplete.values(held="status is missing"))
@@ -195,7 +197,7 @@ def test_what_is_held_back_or_set_aside_and_the_pause_are_told(eaters, ask):
             kind = "badges" if verb == "deleted" else "arrivals"
             left = {"kind": kind, "item": [verb, item], "reason": f"{verb} is wrong"}
             state = {"sha256": str(number), "state": "open", "at": 1, "by": "client"}
-            session.add(KormitelSetAside(**left, **state))
+            session.add(KormitelQuarantined(**left, **state))
         canteen.recompute_all(session)
         set_paused(session, True)
     assert ask().notes == (

@@ -31,11 +31,11 @@ from kalitka_hub.accounts import (
     users,
 )
 from kalitka_hub.accounts.login_attempts import TooManyAttempts, wait_after
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.rest.auth import COOKIE
-from kalitka_hub.running.app import create_app
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.reader_secrets import set_reader_secret
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import User
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
@@ -105,10 +105,10 @@ def test_a_cookie_that_was_not_given_is_nobodys(site, anna):
 def test_what_happens_to_a_user_counts_at_once(site, anna, database):
     add_user(database, "bob", "operator")
     log_in(site.client, "bob")
-    with changing(database) as session:
+    with write_transaction(database) as session:
         users.change_user(session, "bob", users.UserChange(role="viewer"))
     assert me(site.client).json()["role"] == "viewer"
-    with changing(database) as session:
+    with write_transaction(database) as session:
         users.change_user(session, "bob", users.UserChange(disabled=True))
     assert me(site.client).status_code == 401
     assert log_in(site.client, "bob").status_code == 401
@@ -138,11 +138,11 @@ def test_ones_own_password_is_changed_with_the_old_one(site, anna, database):
 def test_a_hash_of_old_parameters_is_made_anew(database, anna, monkeypatch):
     monkeypatch.setattr(passwords, "_HASHER", HASHER)
     old = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(PASSWORD)
-    with changing(database) as session:
+    with write_transaction(database) as session:
         session.execute(update(User).values(password_hash=old))
     login.log_in(database, "anna", PASSWORD, HERE)
     with database.snapshot() as session:
-        assert "m=19456,t=2,p=1" in users.the_user(session, "anna").password_hash
+        assert "m=19456,t=2,p=1" in users.existing_user(session, "anna").password_hash
     login.log_in(database, "anna", PASSWORD, HERE)
 
 
@@ -151,7 +151,7 @@ def test_a_hash_of_old_parameters_is_made_anew(database, anna, monkeypatch):
 
 def test_unknown_disabled_and_wrong_are_told_alike(site, anna, database):
     add_user(database, "bob", "viewer")
-    with changing(database) as session:
+    with write_transaction(database) as session:
         users.change_user(session, "bob", users.UserChange(disabled=True))
         users.add_user(session, users.NewUser(name="robot", role="viewer"))
     tries = [("anna", "wrong password"), ("nobody", PASSWORD), ("bob", PASSWORD)]
@@ -352,14 +352,14 @@ def test_a_token_is_made_shown_once_and_revoked(site, anna, database):
 
 
 def test_a_token_ends_with_its_days(database, anna, clock):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         _, secret = api_tokens.add_token(session, "anna", "for a day", 1)
-        with pytest.raises(Refused):
+        with pytest.raises(InvalidRequest):
             api_tokens.add_token(session, "anna", "for none", 0)
     now = int(clock())
     with database.snapshot() as session:
-        assert api_tokens.spoken_for(session, secret, now + 86399)
-        assert api_tokens.spoken_for(session, secret, now + 86400) is None
+        assert api_tokens.authenticate(session, secret, now + 86399)
+        assert api_tokens.authenticate(session, secret, now + 86400) is None
 
 
 @ON_SQLITE
@@ -378,7 +378,7 @@ def test_a_token_makes_no_tokens_and_no_password(site, database):
 @ON_SQLITE
 def test_only_an_admin_has_to_do_with_tokens_of_others(site, anna, database):
     add_user(database, "bob", "operator")
-    with changing(database) as session:
+    with write_transaction(database) as session:
         of_anna, _ = api_tokens.add_token(session, "anna", "hers")
         api_tokens.add_token(session, "bob", "his")
     path = f"{API}/api-tokens"
@@ -419,7 +419,7 @@ def test_the_use_of_a_token_is_written_down_once_a_minute(site, database, clock)
 def test_programs_do_not_all_wait_to_write_down_their_use(site, database):
     sent = [program(database, f"robot-{n}", "viewer") for n in range(4)]
     with ThreadPoolExecutor(len(sent)) as pool:
-        with changing(database, "a long import"):
+        with write_transaction(database, "a long import"):
             asked = [pool.submit(me, site.client, headers=one) for one in sent]
             answered = list(islice(as_completed(asked, timeout=HANG_TIMEOUT_S), len(sent) - 1))
             assert [one.result().status_code for one in answered] == [200] * len(answered)
@@ -438,7 +438,7 @@ def test_the_changes_of_a_program_are_audited_as_its_own(site, database):
 
 
 def make_code(database):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         return setup_code.make_code(session)
 
 
@@ -491,7 +491,7 @@ def test_codes_are_not_to_be_guessed(site, database):
 
 
 def test_a_readers_own_secret_counts_instead_of_the_sites(site, database):
-    with changing(database, "anna") as session:
+    with write_transaction(database, "anna") as session:
         set_reader_secret(session, "GATE-1", "its-own")
     own = headers() | {"X-AuthToken": "its-own"}
     assert site.client.post(SYNC, content="0", headers=own).status_code == 200
@@ -499,17 +499,17 @@ def test_a_readers_own_secret_counts_instead_of_the_sites(site, database):
     other = headers("GATE-2") | {"X-AuthToken": "its-own"}
     assert site.client.post(SYNC, content="0", headers=other).status_code == 403
     site.ask("0", "GATE-2")
-    with changing(database, "anna") as session:
+    with write_transaction(database, "anna") as session:
         set_reader_secret(session, "GATE-1", None)
     site.ask("0", "GATE-1")
     assert site.client.post(SYNC, content="0", headers=own).status_code == 403
 
 
 def test_a_readers_secret_is_checked_and_not_kept(database):
-    with changing(database, "anna") as session:
+    with write_transaction(database, "anna") as session:
         with pytest.raises(NotFound):
             set_reader_secret(session, "GATE-9", "x")
-        with pytest.raises(Refused):
+        with pytest.raises(InvalidRequest):
             set_reader_secret(session, "GATE-1", "with space")
         set_reader_secret(session, "GATE-1", "its-own-secret")
     assert "its-own-secret" not in everything_in(database)
@@ -535,10 +535,10 @@ def test_no_secret_is_logged_or_kept(site, database, caplog, capfd):
     send = {"old": PASSWORD, "new": new}
     assert site.client.put(f"{API}/me/password", json=send, headers=OWN_PAGE).status_code == 204
     assert me(site.client, headers={"Authorization": f"Bearer {token}"}).status_code == 200
-    with changing(database, "anna") as session:
+    with write_transaction(database, "anna") as session:
         set_reader_secret(session, "GATE-1", "its-own-secret")
     with database.snapshot() as session:
-        kept = users.the_user(session, "anna").password_hash
+        kept = users.existing_user(session, "anna").password_hash
     told = "".join(capfd.readouterr()) + caplog.text
     stored = everything_in(database)
     audit = site.client.get(f"{API}/audit", params={"limit": 1000}).text

@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from hub.hub_site import ON_SQLITE, SECRET, SYNC, Site, headers
 from kalitka_hub.accounts import api_tokens, users
-from kalitka_hub.running import health
-from kalitka_hub.running.app import create_app
+from kalitka_hub.server import health
+from kalitka_hub.server.app import create_app
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 LOGS = "/api/v1/token-reader/access-logs"
@@ -143,14 +143,14 @@ def test_what_the_database_knows_is_looked_up(site):
 
 
 def figure(app, name):
-    lines = app.state.metrics.text().decode().splitlines()
+    lines = app.state.metrics.render().decode().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
 @ON_SQLITE
 @pytest.mark.parametrize(("gone", "cut"), [(False, 0), (True, 1)])
 def test_a_long_answer_counts_while_it_is_under_way_and_if_it_is_cut(site, gone, cut):
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         set_tokens(session, (TokenSetting(f"{i:08}", ("9_1",)) for i in range(2000)))
     app = site.client.app
     scope = {"type": "http", "method": "POST", "path": SYNC, "query_string": b""}
@@ -200,7 +200,7 @@ def test_figures_name_no_reader_and_no_code(site):
 
 @ON_SQLITE
 def test_another_computer_needs_an_api_token(database, clock):
-    with changing(database) as session:
+    with write_transaction(database) as session:
         password = "correct horse battery"
         users.add_user(session, users.NewUser(name="ann", role="viewer", password=password))
         _, token = api_tokens.add_token(session, "ann", "prometheus")
@@ -243,7 +243,7 @@ def line_of(answer):
 
 
 def test_a_database_of_another_schema_is_told(site):
-    with site.database.writing() as session:
+    with site.database.write_session() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '0999'"))
     answer = site.client.get("/healthz")
     assert answer.status_code == 503
@@ -282,7 +282,9 @@ def broken(database):
 def test_a_database_that_does_not_answer_is_told_in_time(site, monkeypatch):
     monkeypatch.setattr(health, "SECONDS", 0.05)
     answered = threading.Event()
-    monkeypatch.setattr(health, "fault_of", lambda _database: answered.wait(HANG_TIMEOUT_S))
+    monkeypatch.setattr(
+        health, "database_problem", lambda _database: answered.wait(HANG_TIMEOUT_S)
+    )
     answer = site.client.get("/healthz")
     answered.set()
     assert answer.status_code == 503

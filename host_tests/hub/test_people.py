@@ -5,13 +5,13 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import grants, local_time, people, reader_groups, schedules
 from kalitka_hub.site.grants import GrantSetting
-from kalitka_hub.site.people import Holding, PersonGroupSetting, PersonSetting
+from kalitka_hub.site.people import PersonGroupSetting, PersonSetting, TokenAssignment
 from kalitka_hub.site.reader_groups import ReaderGroupSetting
 from kalitka_hub.site.schedules import HolidaySetting, ScheduleSetting, WindowSetting
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import Audit, PersonGroup, Schedule
 
 BERLIN = Zone("CET-1CEST,M3.5.0,M10.5.0/3")
@@ -20,7 +20,7 @@ ALWAYS = ScheduleSetting(name="Always", windows=[WindowSetting()])
 
 @pytest.fixture
 def session(database):
-    with changing(database, "olga") as session:
+    with write_transaction(database, "olga") as session:
         people.add_group(session, PersonGroupSetting(name="Kitchen"))
         schedules.add_schedule(session, ALWAYS)
         yield session
@@ -33,7 +33,9 @@ def audited(session) -> list[tuple]:
 
 def test_a_person_is_found_as_written_and_each_change_is_audited(session):
     anna = people.add_person(session, PersonSetting(name=" Anna ", groups=["Kitchen"]))
-    people.give_tokens(session, [Holding("FF", anna), Holding("0A", anna, "spare")])
+    people.assign_tokens(
+        session, [TokenAssignment("FF", anna), TokenAssignment("0A", anna, "spare")]
+    )
     view = people.find_person(session, anna)
     assert (view.name, view.groups, view.tokens) == ("Anna", ["Kitchen"], ["0A", "FF"])
     setting = PersonSetting(name="Anna", note="cook", groups=["Kitchen"])
@@ -95,7 +97,7 @@ def test_what_grants_name_is_not_removed(session):
         (reader_groups.remove_reader_group, "Gates"),
         (schedules.remove_schedule, "Always"),
     ):
-        with pytest.raises(Refused, match="remove these first"):
+        with pytest.raises(InvalidRequest, match="remove these first"):
             remove(session, name)
     grants.remove_grant(session, grant)
     people.remove_group(session, "Kitchen")
@@ -145,7 +147,7 @@ def test_a_grant_of_what_there_is_not_is_not_found(session, field, value):
     ],
 )
 def test_what_is_there_or_never_holds_is_refused(session, write):
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidRequest):
         write(session)
 
 
@@ -153,7 +155,7 @@ def test_a_date_is_a_holiday_once_of_all_and_once_of_each_schedule(session):
     number = schedules.add_holiday(session, HolidaySetting(date="2026-12-31", name="Eve"))
     schedules.add_holiday(session, HolidaySetting(date="2026-12-31", schedule="Always"))
     for schedule in (None, "Always"):
-        with pytest.raises(Refused, match="is a holiday already"):
+        with pytest.raises(InvalidRequest, match="is a holiday already"):
             schedules.add_holiday(session, HolidaySetting(date="2026-12-31", schedule=schedule))
     setting = HolidaySetting(date="2026-12-30", name="Eve")
     assert schedules.change_holiday(session, number, setting)
@@ -174,7 +176,7 @@ def test_a_schedule_comes_back_as_it_was_written(session):
         ("08:00", "09:30", "1111111"),
         (None, None, None),
     }
-    with pytest.raises(Refused, match="is a schedule"):
+    with pytest.raises(InvalidRequest, match="is a schedule"):
         schedules.change_schedule(session, "Mixed", ALWAYS)
 
 
@@ -213,7 +215,7 @@ def test_what_cannot_be_written_is_refused_at_the_border(wrong):
 )
 def test_local_times_are_minutes_and_come_back(text, minutes, back):
     assert local_time.minutes_of(text, BERLIN) == minutes
-    written = local_time.text_of(minutes[0], BERLIN)
+    written = local_time.local_text(minutes[0], BERLIN)
     assert written == back
     assert local_time.minutes_of(written, BERLIN) == minutes[:1]
 
@@ -228,5 +230,5 @@ def test_local_times_are_minutes_and_come_back(text, minutes, back):
     ],
 )
 def test_what_is_no_local_time_is_refused(text, said):
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(InvalidRequest, match=said):
         local_time.minutes_of(text, BERLIN)

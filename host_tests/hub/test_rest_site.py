@@ -13,13 +13,13 @@ from hub.hub_site import ON_SQLITE, SECRET, START, SYNC, headers
 from kalitka.access import decision
 from kalitka_hub.site.explain import explain
 from kalitka_hub.site.grants import GrantSetting, add_grant
+from kalitka_hub.site.inputs import NAMES_MAX
 from kalitka_hub.site.people import PersonGroupSetting, PersonSetting, add_group, add_person
 from kalitka_hub.site.reader_groups import ReaderGroupSetting, add_reader_group
 from kalitka_hub.site.resources import RESOURCES
 from kalitka_hub.site.schedules import ScheduleSetting, WindowSetting, add_schedule
 from kalitka_hub.site.tokens import TokenRecord, add_token
-from kalitka_hub.site.written_texts import NAMES_MAX
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 
 LOG = "/api/v1/token-reader/access-logs"
 NIGHT = {"start": "22:00", "end": "06:00", "days": "1111100"}
@@ -136,7 +136,7 @@ def viewer(database):
 @pytest.fixture
 def furnished(site):
     """Make one person, and what else the examples name."""
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         add_group(session, PersonGroupSetting(name="Kitchen"))
         add_person(session, PersonSetting(name="Olga", groups=["Kitchen"]))
         add_schedule(session, ScheduleSetting(name="Always", windows=[WindowSetting()]))
@@ -418,7 +418,7 @@ def test_the_log_is_paged_from_its_newest_entry_while_others_arrive(site, viewer
 
 def test_an_entry_of_the_log_is_told_in_words_and_names(furnished, viewer):
     site = furnished
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         add_token(session, TokenRecord(code="0A", person=1, name="blue", rules=[]))
     entries = f"50_0A_0_{decision.UNKNOWN_CODE}_0_1,60_btn-exit_1_0_1_2"
     send_log(site, entries, log="0123abcd")
@@ -457,7 +457,7 @@ def test_an_entry_of_the_log_is_told_in_words_and_names(furnished, viewer):
 
 def test_rest_explains_as_the_hub_does(furnished, viewer):
     site = furnished
-    with changing(site.database) as session:
+    with write_transaction(site.database) as session:
         window = WindowSetting(start="08:00", end="18:00", days="1111100")
         add_schedule(session, ScheduleSetting(name="Day", windows=[window]))
         add_grant(session, GrantSetting(people="Kitchen", readers="GATE-1", schedule="Day"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kalitka.access import decision, packing
 from kalitka.access.timezone import Zone
-from kalitka_hub.site.schedule_rules import HORIZON_DAYS, Hours, Window, days_ahead, texts_of
+from kalitka_hub.site.schedule_rules import HORIZON_DAYS, Hours, Window, days_ahead, rule_texts
 from kalitka_hub.site.zone import posix_of
 
 EXAMPLES = 80 if os.environ.get("KALITKA_EVERY_EXAMPLE") else 32
@@ -151,7 +151,7 @@ def cases(draw: st.DrawFn, longest: int):
 
 def check(zone, windows, exceptions, first, last, now, days) -> None:
     place = Zone(posix_of(zone, datetime.fromtimestamp(now * 60, UTC)))
-    texts = texts_of(windows, exceptions, first, last, place, now, days)
+    texts = rule_texts(windows, exceptions, first, last, place, now, days)
     when = moments(zone, now, days)
     for moment, allowed in zip(when, judged(texts, place, when), strict=True):
         expected = is_open(moment, windows, exceptions, first, last)
@@ -178,8 +178,8 @@ def test_the_texts_are_those_of_the_date_and_not_of_the_time(case, later):
     place = Zone(posix_of(zone, datetime.fromtimestamp(now * 60, UTC)))
     when = moments(zone, now, 0)
     then = when[later % len(when)].at
-    before = texts_of(windows, exceptions, first, last, place, now, days)
-    assert texts_of(windows, exceptions, first, last, place, then, days) == before
+    before = rule_texts(windows, exceptions, first, last, place, now, days)
+    assert rule_texts(windows, exceptions, first, last, place, then, days) == before
 
 
 WORK = Window(480, 1080, "1111100")
@@ -235,13 +235,13 @@ def test_a_fortnight_of_nights_has_each_of_them_and_no_other(shift):
     ],
 )
 def test_without_holidays_a_window_is_one_rule(window, text):
-    assert texts_of([window], {}, None, None, MOSCOW, NOW) == (text,)
+    assert rule_texts([window], {}, None, None, MOSCOW, NOW) == (text,)
 
 
 def test_what_is_over_gives_no_rule_from_the_next_day_on():
     window = Window(first=NOW - 2000, last=NOW - 100)
-    assert texts_of([window], {}, None, None, MOSCOW, NOW) == (f"1_{NOW - 2000}_{NOW - 100}",)
-    assert texts_of([window], {}, None, None, MOSCOW, NOW + 1440) == ()
+    assert rule_texts([window], {}, None, None, MOSCOW, NOW) == (f"1_{NOW - 2000}_{NOW - 100}",)
+    assert rule_texts([window], {}, None, None, MOSCOW, NOW + 1440) == ()
 
 
 def test_a_closed_day_splits_the_dates_around_it():
@@ -251,12 +251,12 @@ def test_a_closed_day_splits_the_dates_around_it():
         f"7_480_1080_1111100_0_{begin - 1}",
         f"7_480_1080_1111100_{begin + 1440}_68374079",
     }
-    assert set(texts_of([WORK], {friday: ()}, None, None, MOSCOW, NOW)) == expected
+    assert set(rule_texts([WORK], {friday: ()}, None, None, MOSCOW, NOW)) == expected
 
 
 def test_a_closed_day_that_is_none_of_the_schedule_splits_nothing():
     saturday = day_of(date(2026, 11, 28))
-    assert texts_of([WORK], {saturday: ()}, None, None, MOSCOW, NOW) == ("3_480_1080_1111100",)
+    assert rule_texts([WORK], {saturday: ()}, None, None, MOSCOW, NOW) == ("3_480_1080_1111100",)
 
 
 def test_a_week_of_holidays_changes_the_rules_three_times_however_long_it_is():
@@ -266,7 +266,7 @@ def test_a_week_of_holidays_changes_the_rules_three_times_however_long_it_is():
     seen = []
     for day in range(-60, 30):
         now = minute_of("2026-01-01T12:00") + day * 1440
-        texts = texts_of([Window(480, 1080, "1111111")], exceptions, None, None, zone, now)
+        texts = rule_texts([Window(480, 1080, "1111111")], exceptions, None, None, zone, now)
         if not seen or seen[-1] != texts:
             seen.append(texts)
     assert [len(texts) for texts in seen] == [1, 2, 1, 1]
@@ -275,7 +275,7 @@ def test_a_week_of_holidays_changes_the_rules_three_times_however_long_it_is():
 def test_days_with_the_same_hours_are_one_rule():
     days = range(day_of(date(2026, 12, 7)), day_of(date(2026, 12, 12)))
     exceptions = dict.fromkeys(days, (Hours(600, 900),))
-    texts = texts_of([WORK], exceptions, None, None, MOSCOW, NOW)
+    texts = rule_texts([WORK], exceptions, None, None, MOSCOW, NOW)
     first = minute_of("2026-12-07T00:00")
     assert f"7_600_900_1111100_{first}_{first + 5 * 1440 - 1}" in texts
     assert len(texts) == 3
@@ -292,7 +292,7 @@ def test_where_a_date_comes_twice_both_of_it_are_closed():
     zone = Zone(OVER_MIDNIGHT)
     now = day_of(date(2026, 10, 30)) * 1440 + 720
     closed = day_of(date(2026, 10, 31))
-    texts = texts_of([Window()], {closed: ()}, None, None, zone, now)
+    texts = rule_texts([Window()], {closed: ()}, None, None, zone, now)
     when = [Moment(now + i, ZoneInfo("UTC")) for i in range(3 * 1440)]
     for moment, allowed in zip(when, judged(texts, zone, when), strict=True):
         zone.update(moment.at)

@@ -9,9 +9,9 @@ from hub.hub_accounts import HASHER, PASSWORD, add_user, everything_in
 from hub.hub_site import ON_SQLITE
 from kalitka_hub.accounts import api_tokens, login, passwords, users
 from kalitka_hub.accounts.users import NewUser, UserChange
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import audit_trail
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import ApiToken, LoginSession
 
 
@@ -22,32 +22,32 @@ def with_admin(database):
 
 
 def change(database, user, /, **changes):
-    with changing(database, "anna") as session:
+    with write_transaction(database, "anna") as session:
         users.change_user(session, user, UserChange(**changes))
 
 
 def role_of(database, name):
     with database.snapshot() as session:
-        return users.the_user(session, name).role
+        return users.existing_user(session, name).role
 
 
 def test_a_password_is_known_again_and_no_other_is():
     kept = passwords.hash_of(PASSWORD)
     assert PASSWORD not in kept
-    assert passwords.is_password(kept, PASSWORD)
+    assert passwords.verify_password(kept, PASSWORD)
     for other in ("", PASSWORD + " ", PASSWORD.upper(), kept):
-        assert not passwords.is_password(kept, other)
+        assert not passwords.verify_password(kept, other)
     assert passwords.hash_of(PASSWORD) != kept
 
 
 def test_without_a_hash_no_password_is_right():
     for password in ("", PASSWORD, "None"):
-        assert not passwords.is_password(None, password)
-    assert not passwords.is_password("not a hash", PASSWORD)
+        assert not passwords.verify_password(None, password)
+    assert not passwords.verify_password("not a hash", PASSWORD)
 
 
 def test_a_letter_is_the_same_however_it_was_composed():
-    assert passwords.is_password(
+    assert passwords.verify_password(
         passwords.hash_of("Žižkov-brána"), "Z\u030ciz\u030ckov-bra\u0301na"
     )
 
@@ -78,7 +78,7 @@ def test_hashes_are_argon2id_and_those_of_weaker_parameters_are_outdated(monkeyp
     ],
 )
 def test_what_everybody_tries_is_no_password(password):
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidRequest):
         passwords.check_password(password, "alexander")
 
 
@@ -99,7 +99,7 @@ def test_a_name_that_would_be_in_the_way_is_refused(name):
 
 def test_names_that_look_alike_are_one_name(with_admin):
     add_user(with_admin, "Re\u0301my", "viewer")
-    with pytest.raises(Refused, match="already"):
+    with pytest.raises(InvalidRequest, match="already"):
         add_user(with_admin, "R\u00e9my", "viewer")
     assert role_of(with_admin, "R\u00e9my") == "viewer"
 
@@ -111,7 +111,7 @@ def test_fields_that_nobody_knows_are_refused():
 
 
 def test_each_role_may_what_those_before_it_may():
-    may = [[users.may(role, needed) for needed in users.ROLES] for role in users.ROLES]
+    may = [[users.has_role(role, needed) for needed in users.ROLES] for role in users.ROLES]
     assert users.ROLES == ("integration", "viewer", "operator", "admin")
     assert may == [[at >= below for below in range(4)] for at in range(4)]
 
@@ -120,16 +120,19 @@ def test_each_role_may_what_those_before_it_may():
 @pytest.mark.parametrize("changes", [{"role": "operator"}, {"disabled": True}, {"password": None}])
 def test_the_last_admin_stays_one(with_admin, changes):
     add_user(with_admin, "bob", "operator")
-    with changing(with_admin) as session:
+    with write_transaction(with_admin) as session:
         users.add_user(session, NewUser(name="robot", role="admin"))  # it cannot log in
-    with pytest.raises(Refused, match="last admin"):
+    with pytest.raises(InvalidRequest, match="last admin"):
         change(with_admin, "anna", **changes)
-    with pytest.raises(Refused, match="last admin"), changing(with_admin) as session:
+    with (
+        pytest.raises(InvalidRequest, match="last admin"),
+        write_transaction(with_admin) as session,
+    ):
         users.remove_user(session, "anna")
     assert role_of(with_admin, "anna") == "admin"
     change(with_admin, "bob", role="admin")
     change(with_admin, "anna", **changes)
-    with pytest.raises(Refused, match="last admin"):
+    with pytest.raises(InvalidRequest, match="last admin"):
         change(with_admin, "bob", disabled=True)
 
 
@@ -137,11 +140,11 @@ def test_what_is_not_given_stays(with_admin):
     add_user(with_admin, "bob", "operator")
     change(with_admin, "bob", name="robert")
     with with_admin.snapshot() as session:
-        user = users.the_user(session, "robert")
+        user = users.existing_user(session, "robert")
         assert (user.role, user.disabled) == ("operator", False)
-        assert passwords.is_password(user.password_hash, PASSWORD)
+        assert passwords.verify_password(user.password_hash, PASSWORD)
         assert users.find_user(session, "bob") is None
-    with pytest.raises(Refused, match="already"):
+    with pytest.raises(InvalidRequest, match="already"):
         change(with_admin, "robert", name="anna")
     change(with_admin, "robert", name="robert")
     with pytest.raises(NotFound):
@@ -150,10 +153,10 @@ def test_what_is_not_given_stays(with_admin):
 
 def test_a_removed_user_leaves_nothing_to_come_in_by(with_admin):
     add_user(with_admin, "bob", "operator")
-    with changing(with_admin) as session:
+    with write_transaction(with_admin) as session:
         api_tokens.add_token(session, "bob", "a program")
     login.log_in(with_admin, "bob", PASSWORD, "192.0.2.1")
-    with changing(with_admin) as session:
+    with write_transaction(with_admin) as session:
         users.remove_user(session, "bob")
     with with_admin.snapshot() as session:
         assert session.scalars(select(ApiToken)).all() == []
@@ -172,9 +175,9 @@ def test_users_come_by_name_and_in_parts(with_admin):
 
 def test_a_failed_change_changes_nothing(with_admin):
     before = everything_in(with_admin)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidRequest):
         add_user(with_admin, "bob", "viewer", "short")
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidRequest):
         change(with_admin, "anna", name="eva", password=SecretStr("short"))
     assert everything_in(with_admin) == before
 
@@ -182,7 +185,7 @@ def test_a_failed_change_changes_nothing(with_admin):
 def test_every_change_is_audited_and_no_password_is(with_admin):
     add_user(with_admin, "bob", "operator")
     change(with_admin, "bob", role="viewer", password=SecretStr("another good password"))
-    with changing(with_admin, "anna") as session:
+    with write_transaction(with_admin, "anna") as session:
         users.remove_user(session, "bob")
     with with_admin.snapshot() as session:
         found = audit_trail.list_audit(session, kind="users", object="bob")

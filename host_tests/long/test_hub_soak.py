@@ -18,8 +18,8 @@ from hub.hub_site import SECRET
 from hub.new_databases import new_database
 from hub.plain_reader import parse
 from kalitka_cli.main import app
-from kalitka_hub.site.readers import add_reader
-from kalitka_hub.store.changes import changing
+from kalitka_hub.site.readers import add_or_update_reader
+from kalitka_hub.store.changes import write_transaction
 from kalitka_sim.reader import VirtualReader
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
@@ -62,8 +62,8 @@ def table_of(reader, folder):
 def test_no_change_that_was_written_is_missing_at_any_gate(dialect, tmp_path):
     chance = random.Random(SEED)
     with new_database(dialect) as (where, _), busy_site(where, SECRET, SEED) as site:
-        with changing(site.database) as session:
-            add_reader(session, FIRMWARE)
+        with write_transaction(site.database) as session:
+            add_or_update_reader(session, FIRMWARE)
         server = ("127.0.0.1", site.ports[0])
         with VirtualReader(tmp_path / "reader", SETTINGS, server) as reader:
             reader.power_on()

@@ -166,12 +166,12 @@ def _with_posix_zone(data: bytes) -> bytes:
 def read_ca(path: Path) -> bytes:
     """Return the contents of a file with a CA's certificate, as it is. Raises InputError."""
     # It takes a while to import, and few deploys bring a CA.
-    from kalitka_hub.faults import Refused  # noqa: PLC0415
-    from kalitka_hub.running.certificates import check_ca  # noqa: PLC0415
+    from kalitka_hub.errors import InvalidRequest  # noqa: PLC0415
+    from kalitka_hub.server.certificates import check_ca  # noqa: PLC0415
 
     try:
         return check_ca(path)
-    except Refused as fault:
+    except InvalidRequest as fault:
         raise InputError(str(fault)) from None
 
 

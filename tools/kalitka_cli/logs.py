@@ -27,7 +27,7 @@ from kalitka_cli import flash_image, log_over_usb
 from kalitka_cli.log_entries import DecodedLog, LogCorruptionError, LogEntry, NotALog, decode_log
 from kalitka_cli.mpremote import DeviceError
 from kalitka_cli.table_files import print_error
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.zone import check_zone
 
 _EPOCH = datetime(1970, 1, 1)
@@ -64,7 +64,7 @@ def run(
         else:
             files, runs_again = log_over_usb.fetch_log(port, last, unsent, console)
         log = decode_log(files)
-    except Refused as fault:
+    except InvalidRequest as fault:
         return print_error(f"--tz: {fault}", 2)
     except NotALog as fault:
         return print_error(f"{name}: {fault}" if source else str(fault), 2)

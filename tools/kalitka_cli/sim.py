@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from kalitka import settings
 from kalitka.sync.address import split_url
 from kalitka_build.boards import BuildError, board_description
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.zone import check_zone
 from kalitka_sim.control_channel import ReaderError
 from kalitka_sim.memory_classes import CLASSES, PSRAM
@@ -76,7 +76,7 @@ def run_reader(
     relay_to, files = None, {}
     try:
         values["zone"] = check_zone(zone) if zone else ""
-    except Refused as fault:
+    except InvalidRequest as fault:
         problems.append(f"zone: {fault}")
     try:
         if server.startswith("https:"):
@@ -86,7 +86,7 @@ def run_reader(
             problems.append("--ca is for a --server https://HOST:PORT")
         if server and not files:
             relay_to = _http_address(server)
-    except (CommandError, Refused) as fault:
+    except (CommandError, InvalidRequest) as fault:
         problems.append(str(fault))
     problems += settings.with_defaults(values)[1]
     if server and not (reader and values["server_token"]):
@@ -285,7 +285,7 @@ def _site_ca(file: Path | None) -> bytes:
     if not file:
         raise CommandError("an https:// server needs the site's CA: --ca FILE")
     # It takes a while to import, and only TLS needs it.
-    from kalitka_hub.running.certificates import check_ca  # noqa: PLC0415
+    from kalitka_hub.server.certificates import check_ca  # noqa: PLC0415
 
     return check_ca(file)
 

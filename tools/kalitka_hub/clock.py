@@ -9,7 +9,7 @@ from collections.abc import Callable
 Clock = Callable[[], float]
 
 
-def minute_of(clock: Clock) -> int:
+def current_minute(clock: Clock) -> int:
     """Return the clock's minute: whole minutes since 1970 UTC, at least 1.
 
     Minute 0 means "everything" in a request, so a computer without a clock is in minute 1.

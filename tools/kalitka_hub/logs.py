@@ -18,25 +18,25 @@ from typing import Any, Literal, TextIO
 
 from sqlalchemy.exc import DBAPIError
 
-Form = Literal["text", "json"]
-Level = Literal["debug", "info", "warning"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning"]
 REPEAT_SECONDS = 60
-_TOLD_MAX = 100  # different errors that are remembered
-_OURS = __name__.partition(".")[0]
+_REMEMBERED_MAX = 100  # different errors that are remembered
+_OWN_LOGGER = __name__.partition(".")[0]
 _FIELDS = "kalitka_fields"
 # The messages of these quote values.
 _QUOTING = ("pydantic", "pydantic_core", "fastapi", "sqlalchemy")
 
 
-def configure(form: Form, level: Level, stream: TextIO | None = None) -> None:
+def configure(form: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
     """Have this process log in a form: what the hub says from a level up, and others' warnings."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
-    handler.addFilter(_Repeats())
+    handler.addFilter(_RepeatFilter())
     logging.root.handlers[:] = [handler]
     # At other levels SQLAlchemy would log statements with what is written.
     logging.root.setLevel(logging.WARNING)
-    logging.getLogger(_OURS).setLevel(level.upper())
+    logging.getLogger(_OWN_LOGGER).setLevel(level.upper())
 
 
 def event(logger: logging.Logger, level: int, name: str, **fields: Any) -> None:
@@ -44,70 +44,70 @@ def event(logger: logging.Logger, level: int, name: str, **fields: Any) -> None:
     logger.log(level, name, extra={_FIELDS: fields})
 
 
-def fault(logger: logging.Logger, name: str, fault: BaseException) -> None:
+def handled_error(logger: logging.Logger, name: str, fault: BaseException) -> None:
     """Log a fault that was handled as an error: what it is, without what was being written."""
-    event(logger, logging.ERROR, name, fault=_described(fault))
+    event(logger, logging.ERROR, name, fault=_describe_error(fault))
 
 
-class _Repeats(logging.Filter):
+class _RepeatFilter(logging.Filter):
     """Lets an error that is the same as one of the last REPEAT_SECONDS only be counted."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[str, float] = {}
-        self._untold: Counter[str] = Counter()
+        self._last_logged: dict[str, float] = {}
+        self._suppressed: Counter[str] = Counter()
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.ERROR or record.exc_info:
             return True
         fields = getattr(record, _FIELDS, {})
         text = f"{record.getMessage()} {fields}"
-        if record.created - self._told.get(text, 0) < REPEAT_SECONDS:
-            self._untold[text] += 1
+        if record.created - self._last_logged.get(text, 0) < REPEAT_SECONDS:
+            self._suppressed[text] += 1
             return False
-        if len(self._told) >= _TOLD_MAX:
-            self._told.clear()
-        self._told[text] = record.created
-        if untold := self._untold.pop(text, 0):
+        if len(self._last_logged) >= _REMEMBERED_MAX:
+            self._last_logged.clear()
+        self._last_logged[text] = record.created
+        if untold := self._suppressed.pop(text, 0):
             setattr(record, _FIELDS, {**fields, "untold": untold})
         return True
 
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(dict(_parts(record)), default=str)
+        return json.dumps(dict(_record_fields(record)), default=str)
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        parts = dict(_parts(record))
+        parts = dict(_record_fields(record))
         head = [parts.pop(name) for name in ("time", "level", "event")]
-        line = [*head, *(f"{name}={_value(value)}" for name, value in parts.items())]
+        line = [*head, *(f"{name}={_quoted_value(value)}" for name, value in parts.items())]
         return _printable(" ".join(line))
 
 
-def _parts(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
+def _record_fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
     yield "time", f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
     yield "level", record.levelname.lower()
     yield "event", record.getMessage()
     yield from getattr(record, _FIELDS, {}).items()
-    if not record.name.startswith(_OURS):
+    if not record.name.startswith(_OWN_LOGGER):
         yield "logger", record.name
     if record.exc_info and record.exc_info[1]:
-        yield from _fault_of(record.exc_info[1])
+        yield from _error_fields(record.exc_info[1])
 
 
-def _fault_of(fault: BaseException) -> Iterator[tuple[str, Any]]:
-    yield "fault", _described(fault)
+def _error_fields(fault: BaseException) -> Iterator[tuple[str, Any]]:
+    yield "fault", _describe_error(fault)
     cause = fault.__cause__ or fault.__context__
     if cause is not None:
-        yield "cause", _described(cause)
+        yield "cause", _describe_error(cause)
     # The innermost first: it says where.
     frames = reversed(traceback.extract_tb(fault.__traceback__))
     yield "at", " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
 
 
-def _described(fault: BaseException) -> str:
+def _describe_error(fault: BaseException) -> str:
     name = type(fault).__name__
     if isinstance(fault, DBAPIError):
         text = str(fault.orig)
@@ -119,7 +119,7 @@ def _described(fault: BaseException) -> str:
     return f"{name}: {text.partition(chr(10))[0]}"
 
 
-def _value(value: Any) -> str:
+def _quoted_value(value: Any) -> str:
     text = str(value)
     plain = text and not any(char in text for char in ' "=')
     return text if plain else json.dumps(text, ensure_ascii=False)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.site.site_secret import new_secret, set_secret
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 
 from .timeouts import HANG_TIMEOUT_S
@@ -110,7 +110,7 @@ class HubProcess:
         # A transaction of this process, as a command's is of its own.
         database = open_database(self.database)
         try:
-            with changing(database) as session:
+            with write_transaction(database) as session:
                 yield session
         finally:
             database.close()

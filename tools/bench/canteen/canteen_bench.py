@@ -27,9 +27,9 @@ from bench.sheet import Sheet, markdown, show
 from kalitka_build.paths import ROOT
 from kalitka_hub.accounts.users import NewUser, add_user
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
-from kalitka_hub.site.readers import add_reader
+from kalitka_hub.site.readers import add_or_update_reader
 from kalitka_hub.site.site_secret import set_secret
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_sim.postgresql_server import PostgresqlServer
 
@@ -120,12 +120,12 @@ def _servers(folder: Path) -> dict[str, Callable]:
 @contextmanager
 def _kalitka_hub(where: str) -> Iterator[Server]:
     database = open_database(where)
-    with changing(database) as session:
+    with write_transaction(database) as session:
         set_secret(session, SECRET)
         add_user(session, NewUser(name=_USER, role="integration", password=SecretStr(_password())))
         kitchens = {}
         for kitchen in ("1", "2"):
-            add_reader(session, f"CANTEEN-{kitchen}")
+            add_or_update_reader(session, f"CANTEEN-{kitchen}")
             kitchens[kitchen] = [f"CANTEEN-{kitchen}"]
         change_settings(session, CanteenSetting(kitchens=kitchens, meals=[]))
     database.close()

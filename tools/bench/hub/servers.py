@@ -17,7 +17,7 @@ from sqlalchemy import insert, update
 from bench.hub import plain_hub
 from kalitka_hub.site.site_secret import set_secret
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import Reader, Token
 
@@ -92,7 +92,7 @@ class KalitkaServer(HubServer):
 
     def __init__(self, where: str, readers: int, codes: list[str]) -> None:
         self._database = open_database(where)
-        with changing(self._database) as session:
+        with write_transaction(self._database) as session:
             set_secret(session, SECRET)
             set_tokens(session, (TokenSetting(code, (RULE,)) for code in codes))
             # The site is old: what it is like did not come to be in this minute.
@@ -105,7 +105,7 @@ class KalitkaServer(HubServer):
 
     def change(self, code: str) -> None:
         """Change a token, in this minute."""
-        with changing(self._database) as session:
+        with write_transaction(self._database) as session:
             minutes = int(time.time() // 60) % 1000
             set_tokens(session, [TokenSetting(code, (f"1_{29_900_000 + minutes}_31000000",))])
 

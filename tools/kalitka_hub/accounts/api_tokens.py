@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.accounts.made_secrets import new_secret, sha256_of
-from kalitka_hub.accounts.users import UserName, the_user
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.accounts.random_secrets import new_secret, sha256_of
+from kalitka_hub.accounts.users import UserName, existing_user
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.models import ApiToken, User
 
 PREFIX = "kal_"  # so that a token is known as one wherever it turns up
@@ -57,28 +57,30 @@ class ApiTokenView(BaseModel):
     expires: int | None
 
 
-class Spoken(NamedTuple):
-    """Whom a token speaks for. is_due: its use is to be written down."""
+class TokenLogin(NamedTuple):
+    """The user that an API token stands for. is_use_due: `last_used` is stale, record the use."""
 
     user: User
     token: ApiToken
-    is_due: bool
+    is_use_due: bool
 
 
 def add_token(
     session: Session, user_name: str, name: str, days: int | None = None
 ) -> tuple[ApiTokenView, str]:
-    """Make a token for a user; return it and the text to be shown once. Raises Refused, NotFound.
+    """Make a token for a user; return it and the text to be shown once.
 
-    The session comes from `changes.changing`.
+    Requires a session from `write_transaction`. Raises InvalidRequest, NotFound.
     """
-    now = change_of(session).at
+    now = change_context(session).at
     if days is not None and not 1 <= days <= DAYS_MAX:
-        raise Refused(f"days: a token lives 1 to {DAYS_MAX} days, or for ever with null")
-    user = the_user(session, user_name)
+        raise InvalidRequest(f"days: a token lives 1 to {DAYS_MAX} days, or for ever with null")
+    user = existing_user(session, user_name)
     count = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == user.id)
     if session.execute(count).scalar_one() >= TOKENS_MAX:
-        raise Refused(f"{user.name} has {TOKENS_MAX} API tokens: revoke those that nobody uses")
+        raise InvalidRequest(
+            f"{user.name} has {TOKENS_MAX} API tokens: revoke those that nobody uses"
+        )
     text = new_secret(PREFIX)
     token = ApiToken(
         user_id=user.id,
@@ -108,9 +110,9 @@ def list_tokens(
 def revoke_token(session: Session, token_id: int, user_name: str | None = None) -> None:
     """Take a token back; of one user alone if its name is given. Raises NotFound.
 
-    The session comes from `changes.changing`.
+    Requires a session from `write_transaction`.
     """
-    change_of(session)
+    change_context(session)
     token = session.get(ApiToken, token_id)
     user = session.get(User, token.user_id) if token else None
     if token is None or user is None or user_name not in (None, user.name):
@@ -122,8 +124,8 @@ def revoke_token(session: Session, token_id: int, user_name: str | None = None) 
     session.execute(delete(ApiToken).where(ApiToken.id == token_id))
 
 
-def spoken_for(session: Session, text: str, now: int) -> Spoken | None:
-    """Return whom this token speaks for; None if nobody, or no longer."""
+def authenticate(session: Session, text: str, now: int) -> TokenLogin | None:
+    """Return the login of this token; None if it is unknown, expired, or its user is disabled."""
     if not text.startswith(PREFIX):
         return None
     found = session.execute(
@@ -136,12 +138,12 @@ def spoken_for(session: Session, text: str, now: int) -> Spoken | None:
     user, token = found
     if token.expires is not None and token.expires <= now:
         return None
-    return Spoken(user, token, not 0 <= now - (token.last_used or 0) < USED_SECONDS)
+    return TokenLogin(user, token, not 0 <= now - (token.last_used or 0) < USED_SECONDS)
 
 
-def note_use(session: Session, token_id: int) -> None:
-    """Write down that a token was used. The session comes from `changes.changing`."""
-    now = change_of(session).at
+def record_use(session: Session, token_id: int) -> None:
+    """Write down that a token was used. Requires a session from `write_transaction`."""
+    now = change_context(session).at
     session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used=now))
 
 

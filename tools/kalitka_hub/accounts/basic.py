@@ -15,16 +15,16 @@ from threading import Lock
 
 from fastapi.concurrency import run_in_threadpool
 
-from kalitka_hub.accounts.hashing import hashing
-from kalitka_hub.accounts.login import Checked, check_login
+from kalitka_hub.accounts.hashing import run_hashing
+from kalitka_hub.accounts.login import VerifiedUser, check_login
 from kalitka_hub.accounts.users import find_user
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store.database import Database
 
-_REMEMBERED_MAX = 100
+_CACHE_MAX = 100
 
 
-class NoCredentials(Refused):
+class NoCredentials(InvalidRequest):
     """No name and password came along."""
 
     def __init__(self) -> None:
@@ -38,39 +38,39 @@ class BasicLogins:
         self._database = database
         self._key = secrets.token_bytes(32)
         # The latest last.
-        self._remembered: OrderedDict[bytes, None] = OrderedDict()
+        self._cache: OrderedDict[bytes, None] = OrderedDict()
         self._lock = Lock()
 
-    async def user_of(self, authorization: str | None, address: str) -> Checked:
+    async def authenticate(self, authorization: str | None, address: str) -> VerifiedUser:
         """Return whom this header Authorization, as of Starlette, is from.
 
         address: where the request comes from. Raises NoCredentials, WrongLogin, TooManyAttempts.
         """
         name, password = credentials_of(authorization)
-        known = await run_in_threadpool(self._known, name, password)
+        known = await run_in_threadpool(self._cached_user, name, password)
         if known is not None:
             return known
-        checked = await hashing(check_login, self._database, name, password, address)
-        self._remember(self._mark(name, password, checked.stored))
+        checked = await run_hashing(check_login, self._database, name, password, address)
+        self._add_to_cache(self._cache_key(name, password, checked.password_hash))
         return checked
 
-    def _known(self, name: str, password: str) -> Checked | None:
+    def _cached_user(self, name: str, password: str) -> VerifiedUser | None:
         with self._database.snapshot() as session:
             user = find_user(session, name)
             if user is None or user.disabled or user.password_hash is None:
                 return None
-            found = Checked(user.name, user.role, user.password_hash)  # type: ignore[arg-type]
-        mark = self._mark(name, password, found.stored)
+            found = VerifiedUser(user.name, user.role, user.password_hash)  # type: ignore[arg-type]
+        mark = self._cache_key(name, password, found.password_hash)
         with self._lock:
-            return found if mark in self._remembered else None
+            return found if mark in self._cache else None
 
-    def _remember(self, mark: bytes) -> None:
+    def _add_to_cache(self, mark: bytes) -> None:
         with self._lock:
-            self._remembered[mark] = None
-            if len(self._remembered) > _REMEMBERED_MAX:
-                self._remembered.popitem(last=False)
+            self._cache[mark] = None
+            if len(self._cache) > _CACHE_MAX:
+                self._cache.popitem(last=False)
 
-    def _mark(self, name: str, password: str, stored: str) -> bytes:
+    def _cache_key(self, name: str, password: str, stored: str) -> bytes:
         # Of a hash of its own each, so that no two of them can be divided in another way.
         parts = (hmac.digest(self._key, text.encode(), "sha256") for text in (name, password))
         return hmac.digest(self._key, b"".join(parts) + stored.encode(), "sha256")

@@ -10,7 +10,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from kalitka_hub.accounts.login_attempts import TooManyAttempts
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 _HASHING = CapacityLimiter(2)
 _WAITING_MAX = 20
@@ -18,16 +18,16 @@ _BUSY_SECONDS = 5
 Result = TypeVar("Result")
 
 
-class TooManyAtOnce(TooManyAttempts):
-    """Enough others wait for their passwords to be looked at."""
+class HashingBusy(TooManyAttempts):
+    """Too many other passwords wait to be hashed."""
 
     def __init__(self) -> None:
-        Refused.__init__(self, "too many people log in just now: try again in a moment")
+        InvalidRequest.__init__(self, "too many people log in just now: try again in a moment")
         self.seconds = _BUSY_SECONDS
 
 
-async def hashing(work: Callable[..., Result], *arguments: object) -> Result:
-    """Return what `work`, which hashes a password, returns. Raises TooManyAtOnce."""
+async def run_hashing(work: Callable[..., Result], *arguments: object) -> Result:
+    """Return what `work`, which hashes a password, returns. Raises HashingBusy."""
     if _HASHING.statistics().tasks_waiting >= _WAITING_MAX:
-        raise TooManyAtOnce()
+        raise HashingBusy()
     return await to_thread.run_sync(work, *arguments, limiter=_HASHING)

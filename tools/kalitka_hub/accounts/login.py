@@ -15,28 +15,28 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.accounts import login_attempts
-from kalitka_hub.accounts.made_secrets import new_secret, sha256_of
-from kalitka_hub.accounts.passwords import hash_of, is_outdated, is_password
+from kalitka_hub.accounts.passwords import hash_of, is_outdated, verify_password
+from kalitka_hub.accounts.random_secrets import new_secret, sha256_of
 from kalitka_hub.accounts.users import KIND, Role, find_user, set_password
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import LoginSession, User
 
 SESSION_SECONDS = 12 * 60 * 60
-NOBODY = "log-in"  # who changes what nobody is logged in for yet
+ANONYMOUS = "log-in"  # who changes what nobody is logged in for yet
 _LOG = logging.getLogger(__name__)
 
 
-class WrongLogin(Refused):
+class WrongLogin(InvalidRequest):
     """The name or the password is wrong, or the user is disabled."""
 
     def __init__(self) -> None:
         super().__init__("the name or the password is wrong: check both")
 
 
-class LoggedIn(NamedTuple):
+class NewLogin(NamedTuple):
     """A new log-in. cookie: what the browser is to send from now on."""
 
     name: str
@@ -44,52 +44,53 @@ class LoggedIn(NamedTuple):
     cookie: str
 
 
-class Checked(NamedTuple):
-    """A user whose password was right. stored: the hash that is kept of it."""
+class VerifiedUser(NamedTuple):
+    """A user whose password was right."""
 
     name: str
     role: Role
-    stored: str
+    password_hash: str
 
 
-def log_in(database: Database, name: str, password: str, address: str) -> LoggedIn:
+def log_in(database: Database, name: str, password: str, address: str) -> NewLogin:
     """Log a user in. Raises WrongLogin and TooManyAttempts.
 
     It takes as long as a password's hash: call it in a thread.
     """
-    with _let_in(database, name, password, address) as (session, user):
+    with _login_transaction(database, name, password, address) as (session, user):
         audit.record(session, "log-in", KIND, user.name, None, None)
-        return LoggedIn(user.name, user.role, _begin(session, user))  # type: ignore[arg-type]
+        return NewLogin(user.name, user.role, _start_session(session, user))  # type: ignore[arg-type]
 
 
-def check_login(database: Database, name: str, password: str, address: str) -> Checked:
-    """Tell whose name and password these are, without a log-in.
+def check_login(database: Database, name: str, password: str, address: str) -> VerifiedUser:
+    """Verify a name and a password without a log-in; return the user.
 
     Raises WrongLogin and TooManyAttempts, and takes as long, as `log_in` does.
     """
-    with _let_in(database, name, password, address) as (_, user):
-        return Checked(user.name, user.role, user.password_hash or "")  # type: ignore[arg-type]
+    with _login_transaction(database, name, password, address) as (_, user):
+        return VerifiedUser(user.name, user.role, user.password_hash or "")  # type: ignore[arg-type]
 
 
 def change_password(
-    database: Database, name: str, old: str, new: SecretStr, address: str, keep: str
+    database: Database, name: str, old: str, new: SecretStr, address: str, keep_sha256: str
 ) -> None:
-    """Change a user's own password, and end all its log-ins but that of the SHA-256 `keep`.
+    """Change a user's own password, and end all its log-ins but that of the SHA-256 `keep_sha256`.
 
-    Raises WrongLogin if the old one is wrong, TooManyAttempts, and Refused for a bad new one.
+    Raises WrongLogin if the old one is wrong, TooManyAttempts, and InvalidRequest for a bad new
+    one.
     """
-    right = _check(database, name, old, address)
-    with changing(database, name) as session:
-        set_password(session, _settle(session, right), new, keep)
+    verified = _verify_password(database, name, old, address)
+    with write_transaction(database, name) as session:
+        set_password(session, _confirm_login(session, verified), new, keep_sha256)
 
 
 def log_out(session: Session, cookie_sha256: str) -> None:
-    """End a log-in. The session comes from `changes.changing`."""
-    change_of(session)
+    """End a log-in. Requires a session from `write_transaction`."""
+    change_context(session)
     session.execute(delete(LoginSession).where(LoginSession.sha256 == cookie_sha256))
 
 
-def user_of(session: Session, cookie: str, now: int) -> User | None:
+def user_of_cookie(session: Session, cookie: str, now: int) -> User | None:
     """Return who is logged in with this cookie; None if nobody is, or no longer."""
     return session.scalars(
         select(User)
@@ -102,27 +103,29 @@ def user_of(session: Session, cookie: str, now: int) -> User | None:
     ).one_or_none()
 
 
-class _Right(NamedTuple):
-    """A password that was right. stored: its hash. taken: the tries to give back."""
+class _VerifiedPassword(NamedTuple):
+    """A password that was right. attempt: the counted attempt, to be forgiven."""
 
     name: str
-    stored: str
-    taken: dict[str, int]
+    password_hash: str
+    attempt: dict[str, int]
 
 
 @contextmanager
-def _let_in(
+def _login_transaction(
     database: Database, name: str, password: str, address: str
 ) -> Iterator[tuple[Session, User]]:
-    right = _check(database, name, password, address)
-    renewed = hash_of(password) if is_outdated(right.stored) else right.stored
-    with changing(database, right.name) as session:
-        user = _settle(session, right)
+    verified = _verify_password(database, name, password, address)
+    renewed = hash_of(password) if is_outdated(verified.password_hash) else verified.password_hash
+    with write_transaction(database, verified.name) as session:
+        user = _confirm_login(session, verified)
         user.password_hash = renewed
         yield session, user
 
 
-def _check(database: Database, name: str, password: str, address: str) -> _Right:
+def _verify_password(
+    database: Database, name: str, password: str, address: str
+) -> _VerifiedPassword:
     now = int(database.clock())
     keys = (login_attempts.key_of_name(name), login_attempts.key_of_address(address))
     with database.snapshot() as session:
@@ -130,25 +133,25 @@ def _check(database: Database, name: str, password: str, address: str) -> _Right
         login_attempts.check(session, keys, now)
         user = find_user(session, name)
         stored = user.password_hash if user and not user.disabled else None
-    with changing(database, NOBODY) as session:
-        taken = login_attempts.take(session, keys, now)
-    if not is_password(stored, password) or stored is None:
+    with write_transaction(database, ANONYMOUS) as session:
+        attempt = login_attempts.record_attempt(session, keys, now)
+    if not verify_password(stored, password) or stored is None:
         _LOG.warning("a log-in from %s failed", address)
         raise WrongLogin()
-    return _Right(name, stored, taken)
+    return _VerifiedPassword(name, stored, attempt)
 
 
-def _settle(session: Session, right: _Right) -> User:
-    user = find_user(session, right.name)
-    if user is None or user.disabled or user.password_hash != right.stored:
+def _confirm_login(session: Session, verified: _VerifiedPassword) -> User:
+    user = find_user(session, verified.name)
+    if user is None or user.disabled or user.password_hash != verified.password_hash:
         raise WrongLogin()  # it was changed meanwhile
-    login_attempts.give_back(session, right.taken)
-    login_attempts.forget(session, login_attempts.key_of_name(right.name))
+    login_attempts.forgive(session, verified.attempt)
+    login_attempts.reset(session, login_attempts.key_of_name(verified.name))
     return user
 
 
-def _begin(session: Session, user: User) -> str:
-    now = change_of(session).at
+def _start_session(session: Session, user: User) -> str:
+    now = change_context(session).at
     session.execute(delete(LoginSession).where(LoginSession.expires <= now))
     cookie = new_secret()
     session.add(

@@ -14,19 +14,19 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from kalitka_hub.accounts.made_secrets import sha256_of
-from kalitka_hub.faults import Refused
-from kalitka_hub.store.changes import change_of
+from kalitka_hub.accounts.random_secrets import sha256_of
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.models import LoginAttempt
 
-FREE = 5
+FREE_ATTEMPTS = 5
 FIRST_WAIT = 30  # seconds
 LONGEST_WAIT = 15 * 60
 FORGOTTEN_AFTER = 24 * 60 * 60
 _DOUBLINGS = 5  # until FIRST_WAIT has become LONGEST_WAIT
 
 
-class TooManyAttempts(Refused):
+class TooManyAttempts(InvalidRequest):
     """No try is taken for now. seconds: how long to wait."""
 
     def __init__(self, seconds: int) -> None:
@@ -55,9 +55,9 @@ def key_of_address(address: str) -> str:
 
 def wait_after(failures: int) -> int:
     """Return how many seconds to wait after so many failures in a row."""
-    if failures < FREE:
+    if failures < FREE_ATTEMPTS:
         return 0
-    return min(FIRST_WAIT << min(failures - FREE, _DOUBLINGS), LONGEST_WAIT)
+    return min(FIRST_WAIT << min(failures - FREE_ATTEMPTS, _DOUBLINGS), LONGEST_WAIT)
 
 
 def check(session: Session, keys: tuple[str, ...], now: int) -> None:
@@ -69,30 +69,30 @@ def check(session: Session, keys: tuple[str, ...], now: int) -> None:
         raise TooManyAttempts(longest)
 
 
-def take(session: Session, keys: tuple[str, ...], now: int) -> dict[str, int]:
-    """Count a failure for each key; return until when each is to wait, for `give_back`.
+def record_attempt(session: Session, keys: tuple[str, ...], now: int) -> dict[str, int]:
+    """Count a failure for each key; return until when each has to wait, for `forgive`.
 
-    The session comes from `changes.changing`. Raises TooManyAttempts, and counts nothing then.
+    Requires a session from `write_transaction`. Raises TooManyAttempts, and counts nothing then.
     """
-    change_of(session)
+    change_context(session)
     check(session, keys, now)
     session.execute(delete(LoginAttempt).where(LoginAttempt.until < now - FORGOTTEN_AFTER))
-    taken = {}
+    attempt = {}
     for key in keys:
         row = session.get(LoginAttempt, key)
         if row is None:
             row = LoginAttempt(key=key, failures=0)
             session.add(row)
         row.failures += 1
-        row.until = taken[key] = now + wait_after(row.failures)
+        row.until = attempt[key] = now + wait_after(row.failures)
     session.flush()
-    return taken
+    return attempt
 
 
-def give_back(session: Session, taken: dict[str, int]) -> None:
-    """Undo `take` for a try that was right. Failures of others at the same time stay."""
-    now = change_of(session).at
-    for key, until in taken.items():
+def forgive(session: Session, attempt: dict[str, int]) -> None:
+    """Undo `record_attempt` after the right password. Failures of others at the same time stay."""
+    now = change_context(session).at
+    for key, until in attempt.items():
         row = session.get(LoginAttempt, key)
         if row is None:
             continue
@@ -104,7 +104,7 @@ def give_back(session: Session, taken: dict[str, int]) -> None:
     session.flush()
 
 
-def forget(session: Session, key: str) -> None:
+def reset(session: Session, key: str) -> None:
     """Forget the failures of a key."""
-    change_of(session)
+    change_context(session)
     session.execute(delete(LoginAttempt).where(LoginAttempt.key == key))

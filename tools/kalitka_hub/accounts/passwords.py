@@ -13,7 +13,7 @@ from base64 import b64encode
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 LENGTH_MIN = 10  # characters
 LENGTH_MAX = 512
@@ -38,31 +38,35 @@ _COMMON = frozenset(_TRIED.split())
 
 
 def check_password(password: str, user_name: str) -> None:
-    """Raise Refused, with the reason, if this is no password for a user of this name."""
-    text = _normal(password)
+    """Raise InvalidRequest, with the reason, if this is no password for a user of this name."""
+    text = _normalize(password)
     if len(text) < LENGTH_MIN:
-        raise Refused(f"the password is too short: use at least {LENGTH_MIN} characters")
+        raise InvalidRequest(f"the password is too short: use at least {LENGTH_MIN} characters")
     if len(text) > LENGTH_MAX:
-        raise Refused(f"the password is too long: use at most {LENGTH_MAX} characters")
+        raise InvalidRequest(f"the password is too long: use at most {LENGTH_MAX} characters")
     folded = text.casefold()
-    if len(folded.replace(_normal(user_name).casefold(), "")) < _BESIDES_NAME_MIN:
-        raise Refused("the password is little more than the user's name: think of another one")
+    if len(folded.replace(_normalize(user_name).casefold(), "")) < _BESIDES_NAME_MIN:
+        raise InvalidRequest(
+            "the password is little more than the user's name: think of another one"
+        )
     if folded in _COMMON or len(set(folded)) < 3:
-        raise Refused("the password is one of those that everybody tries: think of another one")
+        raise InvalidRequest(
+            "the password is one of those that everybody tries: think of another one"
+        )
 
 
 def hash_of(password: str) -> str:
     """Return what to keep of a password: its hash with salt and parameters, as text."""
-    return _HASHER.hash(_normal(password))
+    return _HASHER.hash(_normalize(password))
 
 
-def is_password(stored: str | None, password: str) -> bool:
+def verify_password(stored: str | None, password: str) -> bool:
     """Tell whether a hash is that of this password.
 
     It takes as long without a hash (None): the time does not tell who may log in.
     """
     try:
-        return _HASHER.verify(stored or _NOBODYS, _normal(password)) and stored is not None
+        return _HASHER.verify(stored or _DUMMY_HASH, _normalize(password)) and stored is not None
     except (VerificationError, InvalidHashError):
         return False
 
@@ -72,7 +76,7 @@ def is_outdated(stored: str) -> bool:
     return _HASHER.check_needs_rehash(stored)
 
 
-def _normal(text: str) -> str:
+def _normalize(text: str) -> str:
     # Keyboards differ in how they compose one and the same letter.
     return unicodedata.normalize("NFKC", text)
 
@@ -82,7 +86,7 @@ def _random_base64(length: int) -> str:
 
 
 # A hash of today's parameters that is of no password.
-_NOBODYS = (
+_DUMMY_HASH = (
     f"$argon2id$v=19$m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}"
     f"${_random_base64(_HASHER.salt_len)}${_random_base64(_HASHER.hash_len)}"
 )

@@ -12,11 +12,11 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from kalitka_hub.accounts import login_attempts
-from kalitka_hub.accounts.made_secrets import sha256_of
 from kalitka_hub.accounts.passwords import check_password
+from kalitka_hub.accounts.random_secrets import sha256_of
 from kalitka_hub.accounts.users import NewUser, Password, UserView, add_user, has_users, view_of
-from kalitka_hub.faults import Refused
-from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import LoginAttempt
 
@@ -30,7 +30,7 @@ _KEY = "setup "
 _LOG = logging.getLogger(__name__)
 
 
-class WrongCode(Refused):
+class WrongCode(InvalidRequest):
     """The code is wrong, or too old."""
 
     def __init__(self) -> None:
@@ -43,9 +43,9 @@ class WrongCode(Refused):
 def make_code(session: Session) -> str | None:
     """Return a new code, to be shown and never logged; None if there are users already.
 
-    Codes of other starts stay good for their hour. The session comes from `changes.changing`.
+    Codes of other starts stay good for their hour. Requires a session from `write_transaction`.
     """
-    now = change_of(session).at
+    now = change_context(session).at
     if has_users(session):
         return None
     code = "-".join(
@@ -62,9 +62,10 @@ def is_open(session: Session) -> bool:
 
 
 def set_up(database: Database, code: str, name: str, password: Password, address: str) -> UserView:
-    """Make the first admin. Raises WrongCode, TooManyAttempts, and Refused if there are users.
+    """Make the first admin.
 
-    name: checked. Codes are case-blind, and blanks and dashes in them do not count.
+    name: checked. Codes are case-blind, and blanks and dashes in them do not count. Raises
+    WrongCode, TooManyAttempts, and InvalidRequest if there are users.
     """
     # A code that is right must not be spent on a password that is not.
     check_password(password.get_secret_value(), name)
@@ -73,9 +74,9 @@ def set_up(database: Database, code: str, name: str, password: Password, address
     with database.snapshot() as session:
         login_attempts.check(session, keys, now)
         _check_open(session)
-    with changing(database, SETUP) as session:
-        taken = login_attempts.take(session, keys, now)
-    with changing(database, SETUP) as session:
+    with write_transaction(database, SETUP) as session:
+        attempt = login_attempts.record_attempt(session, keys, now)
+    with write_transaction(database, SETUP) as session:
         _check_open(session)
         row = session.get(LoginAttempt, _key_of(code))
         if row is None or row.until <= now:
@@ -83,13 +84,13 @@ def set_up(database: Database, code: str, name: str, password: Password, address
             raise WrongCode()
         user = add_user(session, NewUser(name=name, role="admin", password=password))
         session.execute(delete(LoginAttempt).where(LoginAttempt.key.startswith(_KEY)))
-        login_attempts.give_back(session, taken)
+        login_attempts.forgive(session, attempt)
         return view_of(user)
 
 
 def _check_open(session: Session) -> None:
     if has_users(session):
-        raise Refused("the hub is set up already: log in, or ask an admin to add you")
+        raise InvalidRequest("the hub is set up already: log in, or ask an admin to add you")
 
 
 def _key_of(code: str) -> str:

@@ -3,8 +3,8 @@
 An integration is another system: it exchanges with this one (`kormitel`), as nobody else may, and
 may nothing else. A viewer reads; an operator also changes people, tokens, groups, schedules,
 grants and holidays; an admin also users, the readers' secrets, backups and the site. One admin who
-can log in always remains. What changes here is written in sessions of `changes.changing` and
-audited, never with a password or its hash.
+can log in always remains. What changes here is written in sessions of `changes.write_transaction`
+and audited, never with a password or its hash.
 """
 
 import re
@@ -16,9 +16,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.accounts.passwords import LENGTH_MAX, check_password, hash_of
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.models import LoginSession, User
 
 USER_NAME_MAX = 64
@@ -32,10 +32,10 @@ _NAME = re.compile(r"\w[\w.@+-]*")
 
 
 def check_user_name(name: str) -> str:
-    """Return the name of a user in the one form in which it is stored. Raises Refused."""
+    """Return the name of a user in the one form in which it is stored. Raises InvalidRequest."""
     name = unicodedata.normalize("NFC", name)
     if not _NAME.fullmatch(name) or len(name) > USER_NAME_MAX:
-        raise Refused(
+        raise InvalidRequest(
             f"use 1 to {USER_NAME_MAX} letters, digits, dots, dashes, underscores, @ and + as a "
             "user's name, a letter or digit first"
         )
@@ -80,8 +80,8 @@ class UserView(BaseModel):
     created: int
 
 
-def may(role: str, needed: Role) -> bool:
-    """Tell whether a user of this role may do what `needed` may."""
+def has_role(role: str, needed: Role) -> bool:
+    """Return whether this role includes the role `needed`."""
     return ROLES.index(role) >= ROLES.index(needed)  # type: ignore[arg-type]
 
 
@@ -105,12 +105,12 @@ def find_user(session: Session, name: str) -> User | None:
     """Return the user of this name, if there is one."""
     try:
         name = check_user_name(name)
-    except Refused:
+    except InvalidRequest:
         return None
     return session.scalars(select(User).where(User.name == name)).one_or_none()
 
 
-def the_user(session: Session, name: str) -> User:
+def existing_user(session: Session, name: str) -> User:
     """Return the user of this name. Raises NotFound."""
     user = find_user(session, name)
     if user is None:
@@ -129,10 +129,10 @@ def list_users(session: Session, after: str | None = None, limit: int = 100) -> 
 
 
 def add_user(session: Session, data: NewUser) -> User:
-    """Add a user. Raises Refused for a name that is taken and for a bad password."""
-    now = change_of(session).at
+    """Add a user. Raises InvalidRequest for a name that is taken and for a bad password."""
+    now = change_context(session).at
     if find_user(session, data.name):
-        raise Refused(f"there is a user {data.name} already: choose another name")
+        raise InvalidRequest(f"there is a user {data.name} already: choose another name")
     user = User(name=data.name, role=data.role, disabled=data.disabled, created=now)
     if data.password is not None:
         user.password_hash = _checked_hash(data.password, data.name)
@@ -143,16 +143,19 @@ def add_user(session: Session, data: NewUser) -> User:
 
 
 def change_user(session: Session, name: str, data: UserChange) -> User:
-    """Change a user. A new password, and disabling, end its log-ins. Raises Refused, NotFound."""
-    change_of(session)
-    user = the_user(session, name)
+    """Change a user. A new password, and disabling, end its log-ins.
+
+    Raises InvalidRequest, NotFound.
+    """
+    change_context(session)
+    user = existing_user(session, name)
     before = _audited(user)
     was_admin = _is_admin_who_logs_in(user)
     for field in ("name", "role", "disabled"):
         value = getattr(data, field)
         if value is not None:
             if field == "name" and value != user.name and find_user(session, value):
-                raise Refused(f"there is a user {value} already: choose another name")
+                raise InvalidRequest(f"there is a user {value} already: choose another name")
             setattr(user, field, value)
     changes_password = "password" in data.model_fields_set
     if changes_password:
@@ -170,20 +173,20 @@ def change_user(session: Session, name: str, data: UserChange) -> User:
 
 
 def set_password(
-    session: Session, user: User, password: SecretStr, keep: str | None = None
+    session: Session, user: User, password: SecretStr, keep_sha256: str | None = None
 ) -> None:
-    """Give a user another password, and end all log-ins but the one of the SHA-256 `keep`."""
-    change_of(session)
+    """Set a user's password, and end all log-ins but the one of `keep_sha256`."""
+    change_context(session)
     user.password_hash = _checked_hash(password, user.name)
     session.flush()
-    end_log_ins(session, user, keep)
+    end_log_ins(session, user, keep_sha256)
     audit.record(session, "change", KIND, user.name, None, {"password": "changed"})
 
 
 def remove_user(session: Session, name: str) -> None:
-    """Remove a user, and with it its log-ins and API tokens. Raises Refused, NotFound."""
-    change_of(session)
-    user = the_user(session, name)
+    """Remove a user, and with it its log-ins and API tokens. Raises InvalidRequest, NotFound."""
+    change_context(session)
+    user = existing_user(session, name)
     if _is_admin_who_logs_in(user):
         _check_another_admin(session, user)
     audit.record(session, "remove", KIND, name, _audited(user), None)
@@ -191,11 +194,11 @@ def remove_user(session: Session, name: str) -> None:
     session.flush()
 
 
-def end_log_ins(session: Session, user: User, keep: str | None = None) -> None:
-    """End all log-ins of a user but the one whose cookie has the SHA-256 `keep`."""
+def end_log_ins(session: Session, user: User, keep_sha256: str | None = None) -> None:
+    """End all log-ins of a user but the one whose cookie has the SHA-256 `keep_sha256`."""
     session.execute(
         delete(LoginSession).where(
-            LoginSession.user_id == user.id, LoginSession.sha256 != (keep or "")
+            LoginSession.user_id == user.id, LoginSession.sha256 != (keep_sha256 or "")
         )
     )
 
@@ -215,7 +218,7 @@ def _check_another_admin(session: Session, user: User) -> None:
         admins = session.scalars(select(User).where(User.role == "admin", User.id != user.id))
         if any(map(_is_admin_who_logs_in, admins)):
             return
-    raise Refused(
+    raise InvalidRequest(
         f"{user.name} is the last admin who can log in: make another user an admin first"
     )
 

@@ -10,15 +10,15 @@ from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
     DatabasePath,
-    faults_reported,
-    opened,
+    audit_author,
+    closing_database,
+    errors_reported,
     print_json,
+    print_line,
+    print_stderr,
     progress,
-    say,
-    tell,
-    who,
 )
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store.database import open_database, open_existing
 from kalitka_hub.tables import csv_import, csv_tables
 from kalitka_hub.tables.csv_import import Report
@@ -52,7 +52,7 @@ def import_file(
     stays as it is. Several groups, windows and the like are in one cell, with | between them.
     To see how a file looks, export one.
     """
-    with faults_reported(), opened(open_database(db)) as database:
+    with errors_reported(), closing_database(open_database(db)) as database:
         try:
             with file.open("rb") as source, progress("import") as shown:
                 # It is looked through, and then written.
@@ -67,18 +67,20 @@ def import_file(
                     )
                 else:
                     report = csv_import.import_table(
-                        database, who(), table, source, replace=replace, progress=done
+                        database, audit_author(), table, source, replace=replace, progress=done
                     )
         except FileNotFoundError as fault:
             raise NotFound(f"there is no file {file}: name one of CSV") from fault
         except OSError as fault:
-            raise Refused(f"{file} cannot be read: {fault.strerror}; name a file") from fault
+            raise InvalidRequest(
+                f"{file} cannot be read: {fault.strerror}; name a file"
+            ) from fault
         if as_json:
             print_json(report.model_dump())
         else:
             _print(report)
-        if not report.is_good:
-            raise Refused(report.refusal)
+        if not report.is_valid:
+            raise InvalidRequest(report.error_message)
 
 
 def export_file(
@@ -92,9 +94,9 @@ def export_file(
     ] = False,
 ) -> None:
     """Write a table as CSV, which can be imported again."""
-    with faults_reported(), opened(open_existing(db)) as database:
+    with errors_reported(), closing_database(open_existing(db)) as database:
         csv_tables.table_of(table)
-        parts = csv_tables.exported(database, table, ";" if semicolon else ",")
+        parts = csv_tables.export(database, table, ";" if semicolon else ",")
         if file is None:
             for part in parts:
                 sys.stdout.buffer.write(part)
@@ -104,19 +106,21 @@ def export_file(
             with file.open("wb") as target:
                 target.writelines(parts)
         except OSError as fault:
-            raise Refused(f"{file} cannot be written: {fault.strerror}") from fault
-        say(f"{file}: {file.stat().st_size} bytes")
+            raise InvalidRequest(f"{file} cannot be written: {fault.strerror}") from fault
+        print_line(f"{file}: {file.stat().st_size} bytes")
 
 
 def _print(report: Report) -> None:
     for problem in report.problems:
         where = "the file" if problem.line is None else f"line {problem.line}"
-        tell(f"{where}{f', {problem.column}' if problem.column else ''}: {problem.error}")
+        print_stderr(f"{where}{f', {problem.column}' if problem.column else ''}: {problem.error}")
     counts = f"{report.changed} changed, {report.removed} removed"
     if report.written:
-        say(f"{report.rows} rows: {report.added} added, {counts}, {report.left} as they were")
-    elif report.is_good:
-        say(
+        print_line(
+            f"{report.rows} rows: {report.added} added, {counts}, {report.left} as they were"
+        )
+    elif report.is_valid:
+        print_line(
             f"{report.rows} rows: {report.added} would be added, {counts}; {report.left} are so "
             "already; nothing is written yet"
         )

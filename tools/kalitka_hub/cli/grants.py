@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from kalitka_hub.cli.resources import Commands, as_is, put
+from kalitka_hub.cli.resources import Commands, plain_columns, set_to
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
     DatabasePath,
     Number,
+    open_for_reading,
     print_json,
+    print_line,
     print_table,
-    reading,
-    say,
 )
 from kalitka_hub.site.explain import Explanation, explain
 from kalitka_hub.site.grants import GRANTS
@@ -29,7 +29,7 @@ grant = typer.Typer(
     no_args_is_help=True,
     help="The grants: a group of people may pass readers at the times of a schedule.",
 )
-_GRANTS = Commands(GRANTS, as_is("id", "people", "readers", "schedule", "first", "last"))
+_GRANTS = Commands(GRANTS, plain_columns("id", "people", "readers", "schedule", "first", "last"))
 _HELP_READERS = "A group of readers, the code of one, or * for all."
 _HELP_FIRST = "From when: 2026-11-01, or 2026-11-01T08:00, the site's time."
 _HELP_LAST = "Until when, that day or minute included."
@@ -85,11 +85,11 @@ def grant_change(
     _GRANTS.change(
         db,
         number,
-        people=put(people),
-        readers=put(readers),
-        schedule=put(schedule),
-        first=put(first and first_time(first)),
-        last=put(last and last_time(last)),
+        people=set_to(people),
+        readers=set_to(readers),
+        schedule=set_to(schedule),
+        first=set_to(first and first_time(first)),
+        last=set_to(last and last_time(last)),
     )
 
 
@@ -133,24 +133,24 @@ def explain_pass(
 
     The reader's own decision module says so, by the rules that the reader is told.
     """
-    with reading(db) as session:
+    with open_for_reading(db) as session:
         now = int(time.time()) // 60
         minute = now if at is None else minutes_of(at, zone_of(session))[0]
-        said = explain(session, reader, code, minute, now)
+        explanation = explain(session, reader, code, minute, now)
     if as_json:
-        print_json(asdict(said))
+        print_json(asdict(explanation))
         return
-    say(f"{_verdict(said)}: {code} at {reader}, {said.local}")
-    if said.rules:
-        rows = ([rule.text, rule.said, list(rule.sources)] for rule in said.rules)
+    print_line(f"{_verdict(explanation)}: {code} at {reader}, {explanation.local}")
+    if explanation.rules:
+        rows = ([rule.text, rule.said, list(rule.sources)] for rule in explanation.rules)
         print_table("rule", "says", "from", rows=rows)
-    for note in said.notes:
-        say(note)
+    for note in explanation.notes:
+        print_line(note)
 
 
-def _verdict(said: Explanation) -> str:
-    if said.allowed:
-        return f"allowed by {said.rule}"
-    when = f", {said.when}" if said.when else ""
-    rule = f" (nearest is {said.rule})" if said.rule else ""
-    return f"denied, {said.reason}{when}{rule}"
+def _verdict(explanation: Explanation) -> str:
+    if explanation.allowed:
+        return f"allowed by {explanation.rule}"
+    when = f", {explanation.when}" if explanation.when else ""
+    rule = f" (nearest is {explanation.rule})" if explanation.rule else ""
+    return f"denied, {explanation.reason}{when}{rule}"

@@ -7,24 +7,24 @@ from typing import Annotated, Any
 
 import typer
 
-from kalitka_hub.cli.resources import Columns, as_is, pages, print_views
+from kalitka_hub.cli.resources import Columns, list_all, plain_columns, print_views
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
     DatabasePath,
-    adding_to,
-    changing_in,
-    faults_reported,
+    errors_reported,
+    open_for_changes,
+    open_for_reading,
+    open_or_create,
     print_fields,
     print_json,
-    reading,
-    say,
+    print_line,
 )
-from kalitka_hub.faults import Refused
-from kalitka_hub.kormitel import objects, records, status
-from kalitka_hub.kormitel.feeding import name_of
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.kormitel import operator_models, service, status
+from kalitka_hub.kormitel.badge_rules import badge_name
 from kalitka_hub.kormitel.fields import KINDS, check_kind
-from kalitka_hub.kormitel.records import FLAGS, KORMITEL, NUMBERS
+from kalitka_hub.kormitel.operator_models import FLAGS, KORMITEL, NUMBERS
 
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 
@@ -76,17 +76,17 @@ def list_objects(
     """Show the objects of a group, by id. Also as a file: `kalitka hub export badges`."""
     asked = {"name": name, "blocked": blocked, "badge": badge, "status": stays}
     filters = {option: value for option, value in asked.items() if value is not None}
-    with reading(db) as session:
+    with open_for_reading(db) as session:
         check_kind(group)
         resource = KORMITEL.get(group)
         for option in filters:
             if deleted or resource is None or option not in resource.filters:
-                raise Refused(f"--{option} is not for these: leave it out")
+                raise InvalidRequest(f"--{option} is not for these: leave it out")
         if resource is None or deleted:
-            known = pages(session, objects.list_objects, "key", kind=group, deleted=deleted)
-            views = [status.object_of(one) for one in known]
+            known = list_all(session, service.list_objects, "key", kind=group, deleted=deleted)
+            views = [status.object_view(one) for one in known]
         else:
-            views = [*pages(session, resource.list, "id", **filters)]
+            views = [*list_all(session, resource.list, "id", **filters)]
     columns = _ANY if deleted else _COLUMNS.get(group, _ANY)
     print_views(views, columns, as_json)
 
@@ -95,13 +95,13 @@ def show_object(
     group: Group, key: ObjectId, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
 ) -> None:
     """Show all that is known of an object, also of one that was deleted."""
-    with reading(db) as session:
-        view = status.object_of(objects.find(session, group, key))
+    with open_for_reading(db) as session:
+        view = status.object_view(service.find_object(session, group, key))
     if as_json:
         print_json(view.model_dump())
         return
     fields = [(name, _as_text(value)) for name, value in view.fields.items()]
-    seen = as_is("deleted", "created", "changed", "by")
+    seen = plain_columns("deleted", "created", "changed", "by")
     print_fields(
         [
             ("id", view.id),
@@ -124,41 +124,43 @@ def add_object(
     ] = None,
 ) -> None:
     """Add an object, such as a badge or an arrival. Kormitel is told of it when it asks."""
-    with faults_reported():
+    with errors_reported():
         given = read_values(group, values or ())
-    with adding_to(db) as session:
-        key = records.add_object(session, check_kind(group), key, given)
-    say(f"{key} added to {group}")
+    with open_or_create(db) as session:
+        key = operator_models.add_object(session, check_kind(group), key, given)
+    print_line(f"{key} added to {group}")
 
 
 def set_object(
     group: Group, key: ObjectId, values: Values, db: DatabasePath = DEFAULT_DATABASE
 ) -> None:
     """Set fields of an object; its other fields stay as they are."""
-    with faults_reported():
+    with errors_reported():
         given = read_values(group, values)
-    with changing_in(db) as session:
-        fields = records.checked_fields(check_kind(group), given)
-        changed = objects.put_all(session, group, {key: fields}, new=False)
-    say(f"{key} in {group} {'changed' if changed else 'is so already'}")
+    with open_for_changes(db) as session:
+        fields = operator_models.checked_fields(check_kind(group), given)
+        changed = service.put_objects(session, group, {key: fields}, new=False)
+    print_line(f"{key} in {group} {'changed' if changed else 'is so already'}")
 
 
 def remove_object(group: Group, key: ObjectId, db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Delete an object. Kormitel is told of it when it asks; what it was can still be shown."""
-    with changing_in(db) as session:
-        objects.remove(session, group, key)
-    say(f"{key} deleted from {group}")
+    with open_for_changes(db) as session:
+        service.remove_object(session, group, key)
+    print_line(f"{key} deleted from {group}")
 
 
 def read_values(group: str, values: Iterable[str]) -> dict[str, Any]:
-    """Return the fields that words such as `name=Anna` set. Raises Refused."""
+    """Return the fields that words such as `name=Anna` set. Raises InvalidRequest."""
     given: dict[str, Any] = {}
     for value in values:
         name, is_set, text = value.partition("=")
         if not is_set or not name:
-            raise Refused(f"{value[:40]!r} sets nothing: write FIELD=VALUE, such as name=Anna")
+            raise InvalidRequest(
+                f"{value[:40]!r} sets nothing: write FIELD=VALUE, such as name=Anna"
+            )
         if name in given:
-            raise Refused(f"{name} is set twice: leave one out")
+            raise InvalidRequest(f"{name} is set twice: leave one out")
         given[name] = _value_of(group, name, text)
     return given
 
@@ -189,22 +191,27 @@ def _fields(view: Any) -> list[str]:
 
 
 def _name(view: Any) -> str | None:
-    name = name_of("", {part: getattr(view, part) for part in ("name", "first_name", "last_name")})
+    name = badge_name(
+        "", {part: getattr(view, part) for part in ("name", "first_name", "last_name")}
+    )
     return name or None
 
 
 _HELD = {"not told to Kormitel": attrgetter("held")}
-_ANY: Columns = {**as_is("id"), "fields": _fields, **_HELD}
+_ANY: Columns = {**plain_columns("id"), "fields": _fields, **_HELD}
 _COLUMNS: dict[str, Columns] = {
     "badges": {
-        **as_is("id"),
+        **plain_columns("id"),
         "name": _name,
-        **as_is("number", "feed", "kitchen", "qr"),
+        **plain_columns("number", "feed", "kitchen", "qr"),
         "blocked": lambda view: "blocked" if view.is_blocked else None,
         **_HELD,
     },
-    "arrivals": {**as_is("id", "badge", "status", "arrival_date", "departure_date"), **_HELD},
-    "persons": {**as_is("id"), "name": _name, **as_is("phone", "city"), **_HELD},
-    "engagements": {**as_is("id", "person", "direction", "year", "role"), **_HELD},
-    "directions": {**as_is("id", "name", "type"), **_HELD},
+    "arrivals": {
+        **plain_columns("id", "badge", "status", "arrival_date", "departure_date"),
+        **_HELD,
+    },
+    "persons": {**plain_columns("id"), "name": _name, **plain_columns("phone", "city"), **_HELD},
+    "engagements": {**plain_columns("id", "person", "direction", "year", "role"), **_HELD},
+    "directions": {**plain_columns("id", "name", "type"), **_HELD},
 }

@@ -17,18 +17,18 @@ from sqlalchemy.exc import DatabaseError
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     DatabasePath,
-    faults_reported,
-    opened,
+    closing_database,
+    errors_reported,
+    print_line,
+    print_stderr,
     progress,
-    say,
-    tell,
 )
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel.exchanges import Paused
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel.exchange_log import Paused
 from kalitka_hub.store.database import Database, open_existing
 
 if TYPE_CHECKING:
-    from kalitka_hub.kormitel.pull import Pulled
+    from kalitka_hub.kormitel.pull import PullResult
 
 PASSWORD_VARIABLE = "KALITKA_PEER_PASSWORD"
 _DIFFERENT_SECONDS = 60  # so much two clocks may differ before a person is told
@@ -71,7 +71,7 @@ def pull_command(
     What was broken off is taken up the next time. Of two changes of one field the later one
     counts, on both sides.
     """
-    with faults_reported(), opened(open_existing(db)) as database:
+    with errors_reported(), closing_database(open_existing(db)) as database:
         password = _password(password_file)
         if every is None:
             _pull(database, url, user, password, ca)
@@ -81,7 +81,7 @@ def pull_command(
                 _try_to_pull(database, url, user, password, ca)
                 time.sleep(every * 60)
         except KeyboardInterrupt:
-            tell("stopped")
+            print_stderr("stopped")
 
 
 def _try_to_pull(database: Database, url: str, user: str, password: str, ca: Path | None) -> None:
@@ -89,9 +89,9 @@ def _try_to_pull(database: Database, url: str, user: str, password: str, ca: Pat
     try:
         _pull(database, url, user, password, ca, f"{now}: ")
     except (NotFound, Paused) as fault:
-        tell(f"{now}: {fault}")
+        print_stderr(f"{now}: {fault}")
     except DatabaseError as fault:
-        tell(f"{now}: the database failed: {' '.join(str(fault.orig).split())}")
+        print_stderr(f"{now}: the database failed: {' '.join(str(fault.orig).split())}")
 
 
 def _pull(
@@ -102,16 +102,16 @@ def _pull(
 
     with progress("pull") as shown:
         pulled = pull(database, url, user, password, ca=ca, progress=shown)
-    say(f"{when}{_told(pulled)}")
+    print_line(f"{when}{_summary(pulled)}")
     if pulled.ahead is not None and abs(pulled.ahead) > _DIFFERENT_SECONDS:
         where = "ahead of" if pulled.ahead > 0 else "behind"
-        tell(
+        print_stderr(
             f"the peer's clock is {abs(pulled.ahead)} seconds {where} the one here: set the wrong "
             "one, or older changes may pass for newer ones"
         )
 
 
-def _told(pulled: "Pulled") -> str:
+def _summary(pulled: "PullResult") -> str:
     taken = pulled.taken
     sent = f"sent {pulled.sent} changes"
     if pulled.refused:
@@ -125,7 +125,9 @@ def _password(file: Path | None) -> str:
         try:
             return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
         except OSError as fault:
-            raise Refused(f"{file} cannot be read: {fault.strerror}; name a file") from fault
+            raise InvalidRequest(
+                f"{file} cannot be read: {fault.strerror}; name a file"
+            ) from fault
     if (given := os.environ.get(PASSWORD_VARIABLE)) is not None:
         return given
     try:
@@ -134,7 +136,7 @@ def _password(file: Path | None) -> str:
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass("Password: ")
     except getpass.GetPassWarning as fault:
-        raise Refused(
+        raise InvalidRequest(
             f"there is no terminal to type the password on: give --password-file, or "
             f"{PASSWORD_VARIABLE} in the environment"
         ) from fault

@@ -8,21 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from kalitka.journal import words
-from kalitka_hub.cli.resources import pages
+from kalitka_hub.cli.resources import list_all
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
     DatabasePath,
     Number,
-    faults_reported,
-    moment_of,
+    errors_reported,
+    format_utc,
+    open_for_reading,
     print_fields,
     print_json,
     print_table,
-    reading,
 )
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.gates.access_log import list_entries, state_text
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.reader_api.access_log import list_entries, state_text
 from kalitka_hub.site.readers import check_reader_code
 from kalitka_hub.store.audit_trail import AuditView, list_audit
 from kalitka_hub.store.models import AccessEntry
@@ -61,14 +61,14 @@ def log_list(
     as_json: AsJson = False,
 ) -> None:
     """Show the newest of the access log, newest last."""
-    with faults_reported():
+    with errors_reported():
         start, end = _seconds_of(since, "--since"), _seconds_of(until, "--until")
         if of is not None:
             check_reader_code(of)
     if code is not None:
         # A byte that is not UTF-8, as the log has it.
         code = os.fsencode(code).decode(errors="backslashreplace")
-    with reading(db) as session:
+    with open_for_reading(db) as session:
         rows = list_entries(
             session, limit, reader=of, code=code, since=start, until=end, denied=denied
         )
@@ -86,7 +86,7 @@ def log_list(
 @log.command("show")
 def log_show(number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
     """Show an entry of the access log; `log list --json` has their numbers as `id`."""
-    with reading(db) as session:
+    with open_for_reading(db) as session:
         row = session.get(AccessEntry, number)
         if row is None:
             raise NotFound(f"there is no entry {number}: `kalitka hub log list --json` has them")
@@ -94,7 +94,7 @@ def log_show(number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJso
             print_json(_fields(row))
             return
         print_fields(
-            {"number": number, **_cells(row), "received": moment_of(row.received)}.items()
+            {"number": number, **_cells(row), "received": format_utc(row.received)}.items()
         )
 
 
@@ -112,21 +112,21 @@ def audit_list(
     as_json: AsJson = False,
 ) -> None:
     """Show the newest changes, newest last: who changed what, and how."""
-    with reading(db) as session:
-        found = pages(session, list_audit, "id", who=who, kind=kind, object=of)
+    with open_for_reading(db) as session:
+        found = list_all(session, list_audit, "id", who=who, kind=kind, object=of)
         views = [*islice(found, limit)][::-1]
     if as_json:
         print_json([view.model_dump(mode="json") for view in views])
         return
     rows = (
-        (moment_of(view.at), view.who, f"{view.action} {view.kind}", view.object, _changes(view))
+        (format_utc(view.at), view.who, f"{view.action} {view.kind}", view.object, _changes(view))
         for view in views
     )
     print_table("time (UTC)", "who", "what", "which", "how", rows=rows)
 
 
 def _cells(row: AccessEntry) -> dict[str, object]:
-    when = moment_of(row.at, _SECONDS if row.timed else f"{_SECONDS} *")
+    when = format_utc(row.at, _SECONDS if row.timed else f"{_SECONDS} *")
     reason = source = None
     if row.source is not None:
         source = words.SOURCES[row.source]
@@ -171,7 +171,7 @@ def _seconds_of(text: str | None, option: str) -> int | None:
     try:
         when = datetime.fromisoformat(text)
     except ValueError as fault:
-        raise Refused(
+        raise InvalidRequest(
             f"{text!r} is no time: write {option} 2026-12-01 or 2026-12-01T08:00, in UTC"
         ) from fault
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())

@@ -32,19 +32,19 @@ from kalitka_hub.cli import (
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     DatabasePath,
-    faults_reported,
-    opened,
+    audit_author,
+    closing_database,
+    errors_reported,
+    print_stderr,
     progress,
-    tell,
-    who,
 )
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
-from kalitka_hub.site import compile
+from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
 from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.zone import check_zone
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database, open_database, open_existing
 
 SECRET_VARIABLE = "KALITKA_HUB_SECRET"
@@ -94,48 +94,50 @@ def serve(
         ),
     ] = False,
     log_format: Annotated[
-        logs.Form, typer.Option(help="How the log on stderr is written.")
+        logs.LogFormat, typer.Option(help="How the log on stderr is written.")
     ] = "text",
     log_level: Annotated[
-        logs.Level, typer.Option(help="What is logged; debug is every request of a reader.")
+        logs.LogLevel, typer.Option(help="What is logged; debug is every request of a reader.")
     ] = "info",
 ) -> None:
     """Answer the readers, and programs by the REST API, until Ctrl-C."""
     # The web framework takes half a second to import, which the other commands do not wait for.
-    from kalitka_hub.running import server  # noqa: PLC0415
-    from kalitka_hub.running.app import create_app  # noqa: PLC0415
+    from kalitka_hub.server import http_server  # noqa: PLC0415
+    from kalitka_hub.server.app import create_app  # noqa: PLC0415
 
     logs.configure(log_format, log_level)
-    with faults_reported():
+    with errors_reported():
         zone = check_zone(zone)
         tls = _tls_context(tls_certificate, tls_key)
-        listener = server.listen(host, port)
-        with listener, opened(open_database(db)) as database:
+        listener = http_server.listen(host, port)
+        with listener, closing_database(open_database(db)) as database:
             with database.snapshot() as session:
                 ready = has_secret(session)
             if not ready:
-                tell("the site has no secret, so every reader is refused: `kalitka hub secret`")
-            _keep_zone(database, zone)
-            canteen.keep_day(database)
+                print_stderr(
+                    "the site has no secret, so every reader is refused: `kalitka hub secret`"
+                )
+            _store_zone(database, zone)
+            canteen.refresh_daily(database)
             _offer_setup(database)
-            address = server.address_of(listener, secure=tls is not None)
+            address = http_server.address_of(listener, secure=tls is not None)
             ready_line = f"kalitka hub on {address}, zone {zone}, database {database.name}"
             app = create_app(database, zone, metrics_for_all=metrics_for_all)
             place = {"address": address, "zone": zone, "database": database.name}
 
-            def tell_ready() -> None:
+            def report_ready() -> None:
                 print(ready_line, flush=True)
                 logs.event(_LOG, logging.INFO, "hub started", **place)
 
-            server.serve(app, listener, tell_ready, tls)
+            http_server.serve(app, listener, report_ready, tls)
 
 
-def _keep_zone(database: Database, zone: str) -> None:
+def _store_zone(database: Database, zone: str) -> None:
     # What holidays, the times of grants and the days of badges mean depends on it.
-    with changing(database, who()) as session:
+    with write_transaction(database, audit_author()) as session:
         if set_zone(session, zone):
             canteen.recompute_all(session)
-            compile.recompute_all(session)
+            rule_compiler.recompute_all(session)
 
 
 def _offer_setup(database: Database) -> None:
@@ -145,11 +147,13 @@ def _offer_setup(database: Database) -> None:
     if waits and sys.stderr.isatty():
         _show_setup_code(database)
     elif waits:
-        tell("the hub has no users yet: `kalitka hub setup-code` shows how to make the first")
+        print_stderr(
+            "the hub has no users yet: `kalitka hub setup-code` shows how to make the first"
+        )
 
 
 def _show_setup_code(database: Database) -> bool:
-    with changing(database, setup_code.SETUP) as session:
+    with write_transaction(database, setup_code.SETUP) as session:
         code = setup_code.make_code(session)
     if code:
         print(f"one-time code for the first admin, good for an hour: {code}", file=sys.stderr)
@@ -160,7 +164,7 @@ def _show_setup_code(database: Database) -> bool:
 @hub.command("setup-code", rich_help_panel=_RUNNING)
 def setup_code_command(db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Show a one-time code with which the first admin is made, while the hub has no users."""
-    with faults_reported(), opened(open_database(db)) as database:
+    with errors_reported(), closing_database(open_database(db)) as database:
         if not _show_setup_code(database):
             raise NotFound("the hub has users already: an admin makes others")
 
@@ -181,9 +185,9 @@ def certificate(
 
     The CA is made the first time, and then kept: what the readers have of it stays right.
     """
-    from kalitka_hub.running import certificates  # noqa: PLC0415
+    from kalitka_hub.server import certificates  # noqa: PLC0415
 
-    with faults_reported():
+    with errors_reported():
         authority, server = certificates.renew(folder, names)
     ca, ca_key = folder / certificates.CA, folder / certificates.CA_KEY
     if authority.made:
@@ -206,16 +210,19 @@ def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
     Readers that have an older one are refused from now on; those with a secret of their own are
     not concerned.
     """
-    with faults_reported():
+    with errors_reported():
         given = os.environ.get(SECRET_VARIABLE)
         value = new_secret() if given is None else given
-        with opened(open_database(db)) as database, changing(database, who()) as session:
+        with (
+            closing_database(open_database(db)) as database,
+            write_transaction(database, audit_author()) as session,
+        ):
             set_secret(session, value)
         if given is None:
             print(value)
-            tell("this is the only time it is shown: give it to the readers now")
+            print_stderr("this is the only time it is shown: give it to the readers now")
         else:
-            tell(f"the secret from {SECRET_VARIABLE} is set")
+            print_stderr(f"the secret from {SECRET_VARIABLE} is set")
 
 
 @hub.command(rich_help_panel=_RUNNING)
@@ -224,21 +231,23 @@ def migrate(db: DatabasePath = DEFAULT_DATABASE) -> None:
     from kalitka_hub.store import migrations  # noqa: PLC0415
 
     logs.configure("text", "info")
-    with faults_reported(), opened(open_existing(db)) as database:
+    with errors_reported(), closing_database(open_existing(db)) as database:
         print(f"the database {database.name} has schema {migrations.NEWEST}")
 
 
 @hub.command(rich_help_panel=_RUNNING)
 def systemd() -> None:
     """Print the unit with which systemd runs this hub; its first lines say how to install it."""
-    from kalitka_hub.running import service  # noqa: PLC0415
+    from kalitka_hub.server import service  # noqa: PLC0415
 
-    with faults_reported():
+    with errors_reported():
         # Of this Python, whichever is first on the PATH.
         command = shutil.which(Path(sys.executable).with_name("kalitka"))
         command = command or shutil.which("kalitka")
         if command is None:
-            raise Refused("there is no command `kalitka` on the PATH: install it, then ask again")
+            raise InvalidRequest(
+                "there is no command `kalitka` on the PATH: install it, then ask again"
+            )
         print(service.unit(str(Path(command).absolute())), end="")
 
 
@@ -253,9 +262,9 @@ def make_backup(
     """
     from kalitka_hub.store import backup  # noqa: PLC0415
 
-    with faults_reported():
-        with opened(open_existing(db)) as database, progress("backup") as shown:
-            made = backup.make(database, file, shown)
+    with errors_reported():
+        with closing_database(open_existing(db)) as database, progress("backup") as shown:
+            made = backup.create(database, file, shown)
         print(f"{file}: {made.rows} rows, {file.stat().st_size} bytes")
 
 
@@ -275,10 +284,10 @@ def restore(
     """
     from kalitka_hub.store import backup  # noqa: PLC0415
 
-    with faults_reported():
+    with errors_reported():
         made = backup.check(file)
         of = f"{datetime.fromtimestamp(made.made, UTC):%Y-%m-%d %H:%M} UTC"
-        with opened(open_database(db)) as database:
+        with closing_database(open_database(db)) as database:
             if replace and not yes:
                 question = f"Drop all that {database.name} holds, for the backup of {of}?"
                 typer.confirm(question, abort=True)
@@ -291,12 +300,14 @@ def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext |
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise Refused("--tls-certificate and --tls-key go together: give both, or neither")
-    from kalitka_hub.running import certificates  # noqa: PLC0415
+        raise InvalidRequest("--tls-certificate and --tls-key go together: give both, or neither")
+    from kalitka_hub.server import certificates  # noqa: PLC0415
 
     context, until = certificates.server_context(certificate, key)
     if until < datetime.now(UTC) + _RENEW_BEFORE:
-        tell(f"{certificate} ends on {until:%Y-%m-%d}: renew it with `kalitka hub certificate`")
+        print_stderr(
+            f"{certificate} ends on {until:%Y-%m-%d}: renew it with `kalitka hub certificate`"
+        )
     return context
 
 

@@ -4,18 +4,18 @@ from typing import Annotated
 
 import typer
 
-from kalitka_hub.cli.resources import Commands, as_is, listed, put, put_members
-from kalitka_hub.cli.terminal import DEFAULT_DATABASE, AsJson, DatabasePath, Number, adding_to
+from kalitka_hub.cli.resources import Commands, as_list, edit_members, plain_columns, set_to
+from kalitka_hub.cli.terminal import DEFAULT_DATABASE, AsJson, DatabasePath, Number, open_or_create
+from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.people import GROUPS, PEOPLE
 from kalitka_hub.site.tokens import TokenRecord, add_token
-from kalitka_hub.site.written_texts import setting_of
 
 person = typer.Typer(
     no_args_is_help=True, help="People, the groups that they are in, and their tokens."
 )
 group = typer.Typer(no_args_is_help=True, help="Groups of people, who are granted the same.")
-_PEOPLE = Commands(PEOPLE, as_is("id", "name", "groups", "tokens"), as_is("note"))
-_GROUPS = Commands(GROUPS, as_is("name", "note"))
+_PEOPLE = Commands(PEOPLE, plain_columns("id", "name", "groups", "tokens"), plain_columns("note"))
+_GROUPS = Commands(GROUPS, plain_columns("name", "note"))
 
 PersonName = Annotated[str, typer.Argument(metavar="NAME", help="What the person is called.")]
 GroupName = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
@@ -40,11 +40,11 @@ def person_add(
     note: Note = None,
 ) -> None:
     """Add a person, and their tokens, which no one has had before."""
-    with adding_to(db) as session:
-        number = _PEOPLE.added(session, name=name, note=note or None, groups=listed(groups))
+    with open_or_create(db) as session:
+        number = _PEOPLE.add_in(session, name=name, note=note or None, groups=as_list(groups))
         for code in tokens or ():
-            add_token(session, setting_of(TokenRecord, code=code, person=number))
-    _PEOPLE.say_added(number)
+            add_token(session, parse_input(TokenRecord, code=code, person=number))
+    _PEOPLE.print_added(number)
 
 
 @person.command("change")
@@ -60,8 +60,8 @@ def person_change(
     note: Note = None,
 ) -> None:
     """Change what is given of a person. Tokens: `kalitka hub token`."""
-    members = put_members(groups, joined, left)
-    _PEOPLE.change(db, number, name=put(name), note=put(note), groups=members)
+    members = edit_members(groups, joined, left)
+    _PEOPLE.change(db, number, name=set_to(name), note=set_to(note), groups=members)
 
 
 @person.command("remove")
@@ -105,7 +105,7 @@ def group_change(
     note: Note = None,
 ) -> None:
     """Change what is given of a group of people."""
-    _GROUPS.change(db, name, name=put(new_name), note=put(note))
+    _GROUPS.change(db, name, name=set_to(new_name), note=set_to(note))
 
 
 @group.command("remove")

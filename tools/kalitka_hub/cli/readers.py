@@ -8,23 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
-from kalitka_hub.cli.resources import Commands, as_is, listed, put, put_members
+from kalitka_hub.cli.resources import Commands, as_list, edit_members, plain_columns, set_to
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
     DatabasePath,
     ReaderCode,
-    adding_to,
-    changing_in,
-    faults_reported,
-    moment_of,
-    say,
-    tell,
+    errors_reported,
+    format_utc,
+    open_for_changes,
+    open_or_create,
+    print_line,
+    print_stderr,
 )
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.reader_groups import GROUPS
 from kalitka_hub.site.reader_secrets import set_reader_secret
-from kalitka_hub.site.readers import READERS, add_reader, remove_reader, set_groups
+from kalitka_hub.site.readers import READERS, add_or_update_reader, remove_reader, set_groups
 from kalitka_hub.site.site_secret import new_secret
 
 reader = typer.Typer(
@@ -34,20 +34,20 @@ group = typer.Typer(no_args_is_help=True, help="Groups of readers, for which the
 
 
 def _seen(view: Any) -> object:
-    return "never" if view.last_seen is None else moment_of(view.last_seen * 60)
+    return "never" if view.last_seen is None else format_utc(view.last_seen * 60)
 
 
 _READERS = Commands(
     READERS,
-    {**as_is("code", "name", "groups"), "last seen (UTC)": _seen},
+    {**plain_columns("code", "name", "groups"), "last seen (UTC)": _seen},
     {
-        "last log (UTC)": lambda view: moment_of(view.logged),
+        "last log (UTC)": lambda view: format_utc(view.logged),
         "log entries lost": attrgetter("lost"),
         "own secret": attrgetter("own_secret"),
-        **as_is("note"),
+        **plain_columns("note"),
     },
 )
-_GROUPS = Commands(GROUPS, as_is("name", "readers"), as_is("note"))
+_GROUPS = Commands(GROUPS, plain_columns("name", "readers"), plain_columns("note"))
 
 Name = Annotated[str | None, typer.Option(help="What people call it.")]
 Note = Annotated[str | None, typer.Option(help="What else is to be known.")]
@@ -73,11 +73,11 @@ def reader_add(
     note: Note = None,
 ) -> None:
     """Let the reader of this code ask the hub. If it may already, set what is given."""
-    with adding_to(db) as session:
-        added = add_reader(session, code, name, note or None)
+    with open_or_create(db) as session:
+        added = add_or_update_reader(session, code, name, note or None)
         if groups is not None:
-            set_groups(session, code, listed(groups) or ())
-    say(f"reader {code} added" if added else f"reader {code} is known already")
+            set_groups(session, code, as_list(groups) or ())
+    print_line(f"reader {code} added" if added else f"reader {code} is known already")
 
 
 @reader.command("change")
@@ -93,16 +93,16 @@ def reader_change(
     note: Note = None,
 ) -> None:
     """Change what is given of a reader. In other groups it does a full sync."""
-    members = put_members(groups, joined, left)
-    _READERS.change(db, code, name=put(name), note=put(note), groups=members)
+    members = edit_members(groups, joined, left)
+    _READERS.change(db, code, name=set_to(name), note=set_to(note), groups=members)
 
 
 @reader.command("remove")
 def reader_remove(code: ReaderCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Refuse a reader from now on. It keeps the table that it has: wipe or unplug it."""
-    with changing_in(db) as session:
+    with open_for_changes(db) as session:
         restricted = remove_reader(session, code)
-    say(f"reader {code} removed; {restricted} tokens had named it")
+    print_line(f"reader {code} removed; {restricted} tokens had named it")
 
 
 @reader.command("show")
@@ -141,19 +141,19 @@ def reader_secret(
 
     From now on the reader is refused with the site's secret, or another one that it had.
     """
-    with faults_reported():
+    with errors_reported():
         if from_stdin and of_site:
-            raise Refused("--stdin and --site say different things: give one of them")
+            raise InvalidRequest("--stdin and --site say different things: give one of them")
         given = sys.stdin.readline().rstrip("\r\n") if from_stdin else new_secret()
-    with changing_in(db) as session:
+    with open_for_changes(db) as session:
         set_reader_secret(session, code, None if of_site else given)
     if of_site:
-        say(f"reader {code} uses the secret of the site")
+        print_line(f"reader {code} uses the secret of the site")
     elif from_stdin:
-        say(f"reader {code} has the secret from stdin")
+        print_line(f"reader {code} has the secret from stdin")
     else:
         print(given)
-        tell(f"this is the only time it is shown: give it to the reader {code} now")
+        print_stderr(f"this is the only time it is shown: give it to the reader {code} now")
 
 
 @group.command("add")
@@ -166,7 +166,7 @@ def group_add(
     note: Note = None,
 ) -> None:
     """Add a group of readers."""
-    _GROUPS.add(db, name=name, note=note or None, readers=listed(readers))
+    _GROUPS.add(db, name=name, note=note or None, readers=as_list(readers))
 
 
 @group.command("change")
@@ -182,8 +182,8 @@ def group_change(
     note: Note = None,
 ) -> None:
     """Change what is given of a group of readers. Who comes or goes does a full sync."""
-    members = put_members(readers, joined, left)
-    _GROUPS.change(db, name, name=put(new_name), note=put(note), readers=members)
+    members = edit_members(readers, joined, left)
+    _GROUPS.change(db, name, name=set_to(new_name), note=set_to(note), readers=members)
 
 
 @group.command("remove")

@@ -11,17 +11,17 @@ from typing import Any, cast
 from sqlalchemy.orm import Session
 
 from kalitka_hub.cli.terminal import (
-    adding_to,
-    changing_in,
+    open_for_changes,
+    open_for_reading,
+    open_or_create,
     print_fields,
     print_json,
+    print_line,
     print_table,
-    reading,
-    say,
 )
-from kalitka_hub.faults import NotFound
+from kalitka_hub.errors import NotFound
+from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.resources import RESOURCES, Key, Resource
-from kalitka_hub.site.written_texts import setting_of
 
 _PAGE = 500  # views in one query
 # From what a field is to what it is to be; None leaves it as it is.
@@ -48,41 +48,41 @@ class Commands:
 
     def add(self, db: str, **fields: Any) -> None:
         """Add what has these fields, those that are not None."""
-        with adding_to(db) as session:
-            key = self.added(session, **fields)
-        self.say_added(key)
+        with open_or_create(db) as session:
+            key = self.add_in(session, **fields)
+        self.print_added(key)
 
-    def added(self, session: Session, **fields: Any) -> Any:
+    def add_in(self, session: Session, **fields: Any) -> Any:
         """Add what has these fields, those that are not None; return its key."""
         given = {name: value for name, value in fields.items() if value is not None}
-        return self.resource.add(session, setting_of(self.resource.setting, **given))
+        return self.resource.add(session, parse_input(self.resource.setting, **given))
 
-    def say_added(self, key: Key) -> None:
+    def print_added(self, key: Key) -> None:
         """Say that something was added."""
-        say(f"{self.resource.word} {key} added")
+        print_line(f"{self.resource.word} {key} added")
 
     def change(self, db: str, key: Key, **edits: Edit) -> None:
         """Change fields of what there is."""
-        with changing_in(db) as session:
+        with open_for_changes(db) as session:
             fields = self.resource.find(session, key).model_dump(
                 include=set(self.resource.setting.model_fields)
             )
             for name, edit in edits.items():
                 if edit is not None:
                     fields[name] = edit(fields[name])
-            setting = setting_of(self.resource.setting, **fields)
+            setting = parse_input(self.resource.setting, **fields)
             changed = self.resource.change(session, key, setting)
-        say(f"{self.resource.word} {key} {'changed' if changed else 'is so already'}")
+        print_line(f"{self.resource.word} {key} {'changed' if changed else 'is so already'}")
 
     def remove(self, db: str, key: Key) -> None:
         """Remove it."""
-        with changing_in(db) as session:
+        with open_for_changes(db) as session:
             self.resource.remove(session, key)
-        say(f"{self.resource.word} {key} removed")
+        print_line(f"{self.resource.word} {key} removed")
 
     def show(self, db: str, key: Key, as_json: bool) -> None:
         """Print one."""
-        with reading(db) as session:
+        with open_for_reading(db) as session:
             view = self.resource.find(session, key)
         if as_json:
             print_json(view.model_dump(mode="json"))
@@ -92,12 +92,12 @@ class Commands:
 
     def list(self, db: str, as_json: bool, **filters: Any) -> None:
         """Print all of them, or those that the filters leave."""
-        with reading(db) as session:
-            views = [*pages(session, self.resource.list, self.resource.key, **filters)]
+        with open_for_reading(db) as session:
+            views = [*list_all(session, self.resource.list, self.resource.key, **filters)]
         print_views(views, self.columns, as_json)
 
 
-def pages(
+def list_all(
     session: Session, list_some: Callable[..., list[Any]], key: str, **filters: Any
 ) -> Iterator[Any]:
     """Yield everything that a function lists in pages, behind the field `key` of the last one."""
@@ -115,29 +115,29 @@ def print_views(views: list[Any], columns: Columns, as_json: bool) -> None:
         print_table(*columns, rows=([of(view) for of in columns.values()] for view in views))
 
 
-def as_is(*names: str) -> Columns:
+def plain_columns(*names: str) -> Columns:
     """Return how a table shows the fields of these names: as they are, under their names."""
     return {name: attrgetter(name) for name in names}
 
 
-def listed(texts: list[str] | None) -> list[str] | None:
+def as_list(texts: list[str] | None) -> list[str] | None:
     """Return what an option was given, which may come several times: '' alone is an empty list."""
     return [] if texts == [""] else texts
 
 
-def put(value: Any) -> Edit:
+def set_to(value: Any) -> Edit:
     """Return the edit that an option asks for: '' takes away what was there."""
     if value is None:
         return None
     return lambda _before: None if value == "" else value
 
 
-def put_list(exactly: list[Any] | None) -> Edit:
+def set_list(exactly: list[Any] | None) -> Edit:
     """Return the edit of a list that is to be exactly this."""
     return None if exactly is None else lambda _before: exactly
 
 
-def put_members(
+def edit_members(
     exactly: list[str] | None, added: list[str] | None, removed: list[str] | None
 ) -> Edit:
     """Return the edit of a list of names: to these ('' alone is none), and with and without these.
@@ -148,7 +148,7 @@ def put_members(
         return None
 
     def edited(before: Collection[str]) -> list[str]:
-        kept = list(before if exactly is None else cast(list[str], listed(exactly)))
+        kept = list(before if exactly is None else cast(list[str], as_list(exactly)))
         kept += [name for name in added or () if name not in kept]
         for name in removed or ():
             if name not in kept:

@@ -4,16 +4,16 @@ from typing import Annotated
 
 import typer
 
-from kalitka_hub.cli.resources import Commands, as_is, listed, put, put_list
+from kalitka_hub.cli.resources import Commands, as_list, plain_columns, set_list, set_to
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
     DatabasePath,
     Number,
-    faults_reported,
+    errors_reported,
 )
 from kalitka_hub.site.schedules import HOLIDAYS, SCHEDULES, HoursSetting, WindowSetting
-from kalitka_hub.site.window_texts import hours_of, hours_text, text_of, window_of
+from kalitka_hub.site.window_texts import hours_text, parse_hours, parse_window, window_text
 
 schedule = typer.Typer(
     no_args_is_help=True,
@@ -29,15 +29,15 @@ holiday = typer.Typer(
 _SCHEDULES = Commands(
     SCHEDULES,
     {
-        **as_is("name"),
-        "windows": lambda view: [text_of(window) for window in view.windows] or "never",
+        **plain_columns("name"),
+        "windows": lambda view: [window_text(window) for window in view.windows] or "never",
     },
-    as_is("note"),
+    plain_columns("note"),
 )
 _HOLIDAYS = Commands(
     HOLIDAYS,
     {
-        **as_is("id", "date", "name"),
+        **plain_columns("id", "date", "name"),
         "schedule": lambda view: "all" if view.schedule is None else view.schedule,
         "hours": lambda view: [hours_text(hours) for hours in view.hours] or "closed",
     },
@@ -79,8 +79,8 @@ def schedule_change(
     note: Note = None,
 ) -> None:
     """Change what is given of a schedule: readers hear of it with their next poll."""
-    edit = put_list(_windows(windows))
-    _SCHEDULES.change(db, name, name=put(new_name), note=put(note), windows=edit)
+    edit = set_list(_windows(windows))
+    _SCHEDULES.change(db, name, name=set_to(new_name), note=set_to(note), windows=edit)
 
 
 @schedule.command("remove")
@@ -140,8 +140,8 @@ def holiday_change(
     ] = None,
 ) -> None:
     """Change what is given of a holiday."""
-    edits = {"date": put(date), "name": put(name), "schedule": put(of)}
-    _HOLIDAYS.change(db, number, hours=put_list(_hours(hours)), **edits)
+    edits = {"date": set_to(date), "name": set_to(name), "schedule": set_to(of)}
+    _HOLIDAYS.change(db, number, hours=set_list(_hours(hours)), **edits)
 
 
 @holiday.command("remove")
@@ -177,10 +177,10 @@ def holiday_list(
 
 
 def _windows(texts: list[str] | None) -> list[WindowSetting] | None:
-    with faults_reported():
-        return None if texts is None else [window_of(text) for text in listed(texts) or ()]
+    with errors_reported():
+        return None if texts is None else [parse_window(text) for text in as_list(texts) or ()]
 
 
 def _hours(texts: list[str] | None) -> list[HoursSetting] | None:
-    with faults_reported():
-        return None if texts is None else [hours_of(text) for text in listed(texts) or ()]
+    with errors_reported():
+        return None if texts is None else [parse_hours(text) for text in as_list(texts) or ()]

@@ -23,9 +23,9 @@ from rich.text import Text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site.written_texts import sentence_of
-from kalitka_hub.store.changes import COMMAND_LINE, changing
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site.inputs import error_sentence
+from kalitka_hub.store.changes import COMMAND_LINE, write_transaction
 from kalitka_hub.store.database import Database, open_database, open_existing
 
 DatabasePath = Annotated[
@@ -54,7 +54,7 @@ TokenCode = Annotated[str, typer.Argument(metavar="CODE", help="The token's code
 
 
 @contextmanager
-def opened(database: Database) -> Iterator[Database]:
+def closing_database(database: Database) -> Iterator[Database]:
     """Close a database at the end of the block."""
     try:
         yield database
@@ -63,35 +63,39 @@ def opened(database: Database) -> Iterator[Database]:
 
 
 @contextmanager
-def reading(db: str) -> Iterator[Session]:
+def open_for_reading(db: str) -> Iterator[Session]:
     """Open a session that reads the database at a path or URL, which must exist."""
-    with faults_reported(), opened(open_existing(db)) as database, database.snapshot() as session:
+    with (
+        errors_reported(),
+        closing_database(open_existing(db)) as database,
+        database.snapshot() as session,
+    ):
         yield session
 
 
 @contextmanager
-def changing_in(db: str) -> Iterator[Session]:
+def open_for_changes(db: str) -> Iterator[Session]:
     """Open a session that changes the database at a path or URL, which must exist."""
     with (
-        faults_reported(),
-        opened(open_existing(db)) as database,
-        changing(database, who()) as session,
+        errors_reported(),
+        closing_database(open_existing(db)) as database,
+        write_transaction(database, audit_author()) as session,
     ):
         yield session
 
 
 @contextmanager
-def adding_to(db: str) -> Iterator[Session]:
+def open_or_create(db: str) -> Iterator[Session]:
     """Open a session that adds to the database at a path or URL, which is made if need be."""
     with (
-        faults_reported(),
-        opened(open_database(db)) as database,
-        changing(database, who()) as session,
+        errors_reported(),
+        closing_database(open_database(db)) as database,
+        write_transaction(database, audit_author()) as session,
     ):
         yield session
 
 
-def who() -> str:
+def audit_author() -> str:
     """Return whom the audit is told of: the command line, and the system's user."""
     try:
         return f"{COMMAND_LINE} ({getpass.getuser()})"
@@ -104,37 +108,37 @@ def who() -> str:
 
 
 @contextmanager
-def faults_reported() -> Iterator[None]:
-    """Turn what can go wrong in a command into one line on stderr and an exit status."""
+def errors_reported() -> Iterator[None]:
+    """Turn the errors of a command into one line on stderr and an exit status."""
     try:
         yield
     except ValidationError as fault:
-        tell("; ".join(sentence_of(error) for error in fault.errors()))
+        print_stderr("; ".join(error_sentence(error) for error in fault.errors()))
         raise typer.Exit(2) from fault
     except UnicodeError as fault:
-        tell("this is no text in UTF-8: look for odd characters")
+        print_stderr("this is no text in UTF-8: look for odd characters")
         raise typer.Exit(2) from fault
-    except Refused as fault:
-        tell(str(fault))
+    except InvalidRequest as fault:
+        print_stderr(str(fault))
         raise typer.Exit(2) from fault
     except NotFound as fault:
-        tell(str(fault))
+        print_stderr(str(fault))
         raise typer.Exit(1) from fault
     except DatabaseError as fault:
         reason = " ".join(str(fault.orig).split())
-        tell(f"the database failed: {reason}; nothing was written, try again")
+        print_stderr(f"the database failed: {reason}; nothing was written, try again")
         raise typer.Exit(1) from fault
 
 
 # What is printed
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print one line."""
     print(printable(text))
 
 
-def tell(text: str) -> None:
+def print_stderr(text: str) -> None:
     """Print one line on stderr, for a person and not for a program that reads stdout."""
     typer.echo(f"kalitka hub: {printable(text)}", err=True)
 
@@ -224,7 +228,7 @@ def _cell(lines: Iterable[str]) -> Text:
     return Text("\n".join(lines))
 
 
-def moment_of(seconds: int | None, form: str = "%Y-%m-%d %H:%M") -> str | None:
+def format_utc(seconds: int | None, form: str = "%Y-%m-%d %H:%M") -> str | None:
     """Return seconds since 1970 UTC as that time, in UTC. None stays None."""
     return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):{form}}"
 

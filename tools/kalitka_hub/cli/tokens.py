@@ -5,20 +5,20 @@ from typing import Annotated, Any
 import typer
 
 from kalitka.access import packing
-from kalitka_hub.cli.resources import Commands, Edit, as_is, put, put_list
+from kalitka_hub.cli.resources import Commands, Edit, plain_columns, set_list, set_to
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     NUMBER_MAX,
     AsJson,
     DatabasePath,
     TokenCode,
-    adding_to,
-    say,
-    tell,
+    open_or_create,
+    print_line,
+    print_stderr,
 )
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token, find_records
-from kalitka_hub.site.written_texts import setting_of
 
 token = typer.Typer(
     no_args_is_help=True,
@@ -71,9 +71,9 @@ def _readers(view: Any) -> object:
 _TOKENS = Commands(
     TOKENS,
     {
-        **as_is("code", "person", "name"),
+        **plain_columns("code", "person", "name"),
         "blocked": lambda view: "blocked" if view.blocked else None,
-        **as_is("rules"),
+        **plain_columns("rules"),
         "readers": _readers,
     },
 )
@@ -94,22 +94,22 @@ def token_add(
     What its person is granted counts besides. A removed token is revived, without what it had.
     Setting what it has already changes nothing.
     """
-    with adding_to(db) as session:
+    with open_or_create(db) as session:
         if at and not texts:
-            raise Refused("--reader says where rules hold: give --rule too")
+            raise InvalidRequest("--reader says where rules hold: give --rule too")
         known = find_records(session, [code]).get(code)
         fields = known.model_dump() if known else {"code": code}
-        edits = _edits_of_holder(person, name, blocked)
+        edits = _owner_edits(person, name, blocked)
         fields |= {field: edit(None) for field, edit in edits.items() if edit}
         if texts:
             fields |= {"rules": texts, "readers": at or None}
-        record = setting_of(TokenRecord, **fields)
+        record = parse_input(TokenRecord, **fields)
         if known:
             changed = change_token(session, code, record)
         else:
             changed = bool(add_token(session, record))
-    say(f"token {code} set" if changed else f"token {code} is so already")
-    _tell_of_seconds(texts)
+    print_line(f"token {code} set" if changed else f"token {code} is so already")
+    _warn_of_seconds(texts)
 
 
 @token.command("change")
@@ -131,11 +131,11 @@ def token_change(
     """Change what is given of a token."""
     if texts == [""]:
         texts, at = [], [_EVERYWHERE]
-    edits = _edits_of_holder(person, name, blocked)
-    edits["rules"] = put_list(texts)
-    edits["readers"] = put("") if at == [_EVERYWHERE] else put_list(at)
+    edits = _owner_edits(person, name, blocked)
+    edits["rules"] = set_list(texts)
+    edits["readers"] = set_to("") if at == [_EVERYWHERE] else set_list(at)
     _TOKENS.change(db, code, **edits)
-    _tell_of_seconds(texts)
+    _warn_of_seconds(texts)
 
 
 @token.command("remove")
@@ -171,19 +171,17 @@ def token_list(
     _TOKENS.list(db, as_json, person=person, name=name, blocked=blocked)
 
 
-def _edits_of_holder(
-    person: int | None, name: str | None, blocked: bool | None
-) -> dict[str, Edit]:
+def _owner_edits(person: int | None, name: str | None, blocked: bool | None) -> dict[str, Edit]:
     return {
-        "person": put("" if person == 0 else person),
-        "name": put(name),
-        "blocked": put(blocked),
+        "person": set_to("" if person == 0 else person),
+        "name": set_to(name),
+        "blocked": set_to(blocked),
     }
 
 
-def _tell_of_seconds(texts: list[str] | None) -> None:
+def _warn_of_seconds(texts: list[str] | None) -> None:
     if any(packing.needs_seconds(packing.pack(text.encode())) for text in texts or ()):
-        tell(
+        print_stderr(
             "a day time above 1440 can only be seconds: from now on its readers take those of "
             "every rule as seconds"
         )

@@ -16,23 +16,23 @@ from pydantic import SecretStr
 from kalitka_hub.accounts import api_tokens, users
 from kalitka_hub.accounts.api_tokens import NewApiToken
 from kalitka_hub.accounts.users import NewUser, Role, UserChange, view_of
-from kalitka_hub.cli.resources import as_is, pages, print_views
+from kalitka_hub.cli.resources import list_all, plain_columns, print_views
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
     DatabasePath,
     Number,
-    adding_to,
-    changing_in,
-    faults_reported,
-    moment_of,
+    errors_reported,
+    format_utc,
+    open_for_changes,
+    open_for_reading,
+    open_or_create,
     print_fields,
     print_json,
-    reading,
-    say,
-    tell,
+    print_line,
+    print_stderr,
 )
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 user = typer.Typer(
     no_args_is_help=True, help="Who may use the hub: people by their role, and other systems."
@@ -41,16 +41,16 @@ api_token = typer.Typer(
     no_args_is_help=True, help="API tokens, with which programs speak for a user."
 )
 _USERS = {
-    **as_is("name", "role"),
+    **plain_columns("name", "role"),
     "disabled": lambda view: "disabled" if view.disabled else None,
     "password": attrgetter("has_password"),
-    "created (UTC)": lambda view: moment_of(view.created),
+    "created (UTC)": lambda view: format_utc(view.created),
 }
 _API_TOKENS = {
-    **as_is("id", "user", "name"),
-    "created (UTC)": lambda view: moment_of(view.created),
-    "last used (UTC)": lambda view: moment_of(view.last_used) or "never",
-    "expires (UTC)": lambda view: moment_of(view.expires) or "never",
+    **plain_columns("id", "user", "name"),
+    "created (UTC)": lambda view: format_utc(view.created),
+    "last used (UTC)": lambda view: format_utc(view.last_used) or "never",
+    "expires (UTC)": lambda view: format_utc(view.expires) or "never",
 }
 
 UserName = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
@@ -77,13 +77,13 @@ def user_add(
     no_password: NoPassword = False,
 ) -> None:
     """Add a user. The password is asked for."""
-    with faults_reported():
+    with errors_reported():
         _check_one(from_stdin, no_password)
         password = None if no_password else _password(from_stdin)
         data = NewUser(name=name, role=role, password=password)
-    with adding_to(db) as session:
+    with open_or_create(db) as session:
         users.add_user(session, data)
-    say(f"user {data.name} added")
+    print_line(f"user {data.name} added")
 
 
 @user.command("change")
@@ -102,24 +102,24 @@ def user_change(
 ) -> None:
     """Change what is given of a user. A new password, and disabling, end all log-ins."""
     given: dict[str, Any] = {"name": new_name, "role": role, "disabled": disabled}
-    with faults_reported():
+    with errors_reported():
         _check_one(ask, from_stdin, no_password)
         if ask or from_stdin:
             given["password"] = _password(from_stdin)
         elif no_password:
             given["password"] = None
         data = UserChange(**given)
-    with changing_in(db) as session:
+    with open_for_changes(db) as session:
         users.change_user(session, name, data)
-    say(f"user {name} changed")
+    print_line(f"user {name} changed")
 
 
 @user.command("remove")
 def user_remove(name: UserName, db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Remove a user, with all log-ins and API tokens. One admin always remains."""
-    with changing_in(db) as session:
+    with open_for_changes(db) as session:
         users.remove_user(session, name)
-    say(f"user {name} removed")
+    print_line(f"user {name} removed")
 
 
 @user.command("show")
@@ -127,8 +127,8 @@ def user_show(
     name: UserName, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
 ) -> None:
     """Show a user."""
-    with reading(db) as session:
-        view = view_of(users.the_user(session, name))
+    with open_for_reading(db) as session:
+        view = view_of(users.existing_user(session, name))
     if as_json:
         print_json(view.model_dump(mode="json"))
     else:
@@ -138,8 +138,8 @@ def user_show(
 @user.command("list")
 def user_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
     """Show the users, by name."""
-    with reading(db) as session:
-        views = [view_of(found) for found in pages(session, users.list_users, "name")]
+    with open_for_reading(db) as session:
+        views = [view_of(found) for found in list_all(session, users.list_users, "name")]
     print_views(views, _USERS, as_json)
 
 
@@ -153,19 +153,19 @@ def api_token_add(
     ] = None,
 ) -> None:
     """Make an API token and print it once: only its hash is stored."""
-    with changing_in(db) as session:
+    with open_for_changes(db) as session:
         data = NewApiToken(name=name, days=days, user=user_name)
         shown, secret = api_tokens.add_token(session, user_name, data.name, data.days)
     print(secret)
-    tell(f"this is the only time it is shown: API token {shown.id} of {shown.user}")
+    print_stderr(f"this is the only time it is shown: API token {shown.id} of {shown.user}")
 
 
 @api_token.command("remove")
 def api_token_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Take an API token back: whoever sends it is refused from now on."""
-    with changing_in(db) as session:
+    with open_for_changes(db) as session:
         api_tokens.revoke_token(session, number)
-    say(f"API token {number} removed")
+    print_line(f"API token {number} removed")
 
 
 @api_token.command("list")
@@ -177,15 +177,15 @@ def api_token_list(
     as_json: AsJson = False,
 ) -> None:
     """Show the API tokens, by number; what programs send is stored nowhere."""
-    with reading(db) as session:
-        name = None if of is None else users.the_user(session, of).name
-        views = [*pages(session, api_tokens.list_tokens, "id", user_name=name)]
+    with open_for_reading(db) as session:
+        name = None if of is None else users.existing_user(session, of).name
+        views = [*list_all(session, api_tokens.list_tokens, "id", user_name=name)]
     print_views(views, _API_TOKENS, as_json)
 
 
 def _check_one(*chosen: bool) -> None:
     if sum(chosen) > 1:
-        raise Refused("the options of the password say different things: give one of them")
+        raise InvalidRequest("the options of the password say different things: give one of them")
 
 
 def _password(from_stdin: bool) -> SecretStr:
@@ -198,9 +198,9 @@ def _password(from_stdin: bool) -> SecretStr:
             typed = getpass.getpass("Password: ")
             again = getpass.getpass("Once more: ")
     except getpass.GetPassWarning as fault:
-        raise Refused(
+        raise InvalidRequest(
             "there is no terminal to type the password on: give it to --password-stdin"
         ) from fault
     if typed != again:
-        raise Refused("the two passwords differ: type the same one twice")
+        raise InvalidRequest("the two passwords differ: type the same one twice")
     return SecretStr(typed)

@@ -1,4 +1,4 @@
-"""What a client sends back: taken whole, and written down with what became of it.
+"""Receives the changes that a client sends back: as a whole, and with an entry in the log.
 
 After any answer of 400 or above the client sends the same items again at every run, and asks for
 nothing any more (kormitel.md). So only what is no document of the exchange at all is refused.
@@ -8,49 +8,49 @@ import time
 
 from sqlalchemy.exc import OperationalError
 
-from kalitka_hub.faults import Refused
-from kalitka_hub.kormitel import documents, exchanges, objects
-from kalitka_hub.kormitel.exchanges import Outcome, Way
-from kalitka_hub.kormitel.objects import Counts
-from kalitka_hub.store.changes import changing
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.kormitel import documents, exchange_log, service
+from kalitka_hub.kormitel.exchange_log import ExchangeOutcome, Way
+from kalitka_hub.kormitel.service import Counts
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 
 
-def take(database: Database, user: str, body: bytes) -> Counts:
-    """Take what `user` sent, in either shape: all of it or, with an exception, nothing.
+def receive(database: Database, user: str, body: bytes) -> Counts:
+    """Apply what `user` sent, in either shape: all of it or, with an exception, nothing.
 
-    Raises Refused for what is no document of the exchange, and exchanges.Paused.
+    Raises InvalidRequest for what is no document of the exchange, and exchange_log.Paused.
     """
     begun = time.perf_counter_ns()
     try:
-        document = documents.document_of(body)
-        with changing(database, user) as session:
-            exchanges.check_not_paused(session)
-            counts = objects.apply(session, document.items, user, since=document.from_date)
+        document = documents.parse_document(body)
+        with write_transaction(database, user) as session:
+            exchange_log.check_not_paused(session)
+            counts = service.apply_items(session, document.items, user, since=document.from_date)
             took = (time.perf_counter_ns() - begun) // 1000
-            exchanges.note(
+            exchange_log.record(
                 session,
                 user,
                 "back-sync",
-                Outcome(counts._asdict(), len(body), took),
+                ExchangeOutcome(counts._asdict(), len(body), took),
                 shape=document.shape,
                 from_date=document.from_date,
             )
     except OperationalError:
         raise  # the database is busy, and takes no note of it either
-    except Refused as fault:
-        note_failure(database, user, "back-sync", str(fault), len(body))
+    except InvalidRequest as fault:
+        record_failure(database, user, "back-sync", str(fault), len(body))
         raise
     except Exception as fault:
-        told = f"the hub failed at this, and nothing was taken: {type(fault).__name__}"
-        note_failure(database, user, "back-sync", told, len(body))
+        message = f"the hub failed at this, and nothing was taken: {type(fault).__name__}"
+        record_failure(database, user, "back-sync", message, len(body))
         raise
     return counts
 
 
-def note_failure(
+def record_failure(
     database: Database, user: str, way: Way, error: str, size: int | None = None
 ) -> None:
-    """Write down a request that was refused. size: bytes of its body, None if it has none."""
-    with changing(database, user) as session:
-        exchanges.note(session, user, way, Outcome({}, size, 0, error))
+    """Record a request that was refused. size: bytes of its body, None if it has none."""
+    with write_transaction(database, user) as session:
+        exchange_log.record(session, user, way, ExchangeOutcome({}, size, 0, error))

@@ -205,12 +205,6 @@ class Taken(BaseModel):
     set_aside: int
 
 
-class Fault(BaseModel):
-    """What is wrong, and what to do."""
-
-    error: str
-
-
 _SEEDS_GROUP = {
     "inserted": [{"id": 1, "name": "123"}],
     "updated": [{"id": 1, "name": "123"}],

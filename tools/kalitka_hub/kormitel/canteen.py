@@ -1,10 +1,10 @@
-"""What the canteen's readers are told of badges: tokens and rules, made of badges and arrivals.
+"""Tokens and rules of the canteen's readers, compiled from badges and arrivals.
 
-The one writer of the codes of badges, of `kormitel_tokens` and of `kormitel_rules`; what each text
-is stands in `feeding`. A token is there as long as its badge has rules; one that people have given
-something, or blocked, stays. Of badges with the same code the one that came to it last has it, and
-once that gives it up the one before has it again. Only what differs is written, and of any number
-of badges a batch is in memory. Sessions come from `changes.changing`.
+The only writer of badge codes, `kormitel_tokens` and `kormitel_rules`; `badge_rules` says what a
+rule contains. A token exists as long as its badge has rules; one that people have given something,
+or blocked, stays. Of badges with the same code the one that got it last has it, and once that
+gives it up the one before has it again. Only differences are written, and a batch of badges at a
+time is in memory. Sessions come from `changes.write_transaction`.
 """
 
 import logging
@@ -15,21 +15,22 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, delete, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.kormitel.feeding import (
+from kalitka_hub.kormitel.badge_rules import (
     Meal,
-    Texts,
-    codes_of,
-    name_of,
-    over_of,
-    texts_of,
-    windows_of,
+    RuleTexts,
+    badge_codes,
+    badge_name,
+    expired_texts,
+    fed_windows,
+    rule_texts,
 )
 from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, PAID_ARRIVALS
-from kalitka_hub.site import compile
+from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.schedule_rules import Span
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.tokens import key_of
-from kalitka_hub.store.changes import change_of
+from kalitka_hub.site.tokens import token_key
+from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import (
     KormitelKitchen,
@@ -37,13 +38,12 @@ from kalitka_hub.store.kormitel_models import (
     KormitelRule,
     KormitelToken,
 )
-from kalitka_hub.store.many_rows import in_batches, insert_rows, one_of, update_rows
 from kalitka_hub.store.models import NAME_MAX, DirectRule, Site, Token
 
 OTHER_KITCHENS = "*"  # whose readers all kitchens have that are given none of their own
 _log = logging.getLogger(__name__)
 
-Rule = tuple[int, str]  # the id of a group of readers, and what it is told
+GroupRule = tuple[int, str]  # the id of a group of readers, and what it is told
 
 
 def recompute(session: Session, badge_ids: Iterable[int]) -> int:
@@ -53,7 +53,7 @@ def recompute(session: Session, badge_ids: Iterable[int]) -> int:
     that readers are told. Badges that gain or lose a code by this are seen to as well. Never
     refuses: what a reader cannot hold is logged.
     """
-    return _Work(session).run(set(badge_ids))
+    return _BadgeCompiler(session).run(set(badge_ids))
 
 
 def recompute_all(session: Session) -> int:
@@ -62,25 +62,27 @@ def recompute_all(session: Session) -> int:
     return recompute(session, session.scalars(badges.where(is_alive())).all())
 
 
-def keep_day(database: Database) -> int | None:
-    """Do `compile.keep_horizon`, and with it what passing days change in the rules of badges."""
-    return compile.keep_horizon(database, recompute_over)
+def refresh_daily(database: Database) -> int | None:
+    """Refresh the holidays in the rules once a day, and with them the rules of badges."""
+    return rule_compiler.refresh_horizon(database, recompute_expired)
 
 
-def recompute_over(session: Session) -> int:
+def recompute_expired(session: Session) -> int:
     """Do the same for the badges that have a window which was over before today.
 
     These alone are told something else as days pass: who has windows that there was no room for
     is told of one as another is over.
     """
     texts = session.scalars(select(KormitelRule.text).distinct())
-    over = over_of(texts, change_of(session).at // 60, zone_of(session))
+    expired = expired_texts(texts, change_context(session).at // 60, zone_of(session))
     of_badges = select(KormitelToken.badge_id).join(
         KormitelRule, KormitelRule.token_id == KormitelToken.token_id
     )
     badges: set[int] = set()
-    for batch in in_batches(over):
-        badges.update(session.scalars(of_badges.where(one_of(session, KormitelRule.text, batch))))
+    for batch in in_batches(expired):
+        badges.update(
+            session.scalars(of_badges.where(in_values(session, KormitelRule.text, batch)))
+        )
     return recompute(session, badges)
 
 
@@ -122,14 +124,14 @@ class _Wanted(NamedTuple):
     # A token that a badge is to have.
     badge_id: int
     name: str
-    rules: frozenset[Rule]
+    rules: frozenset[GroupRule]
 
 
-class _Work:
+class _BadgeCompiler:
     # One run over badges, with what it knows of the site.
 
     def __init__(self, session: Session) -> None:
-        change = change_of(session)
+        change = change_context(session)
         self._session = session
         self._now = change.at // 60
         self._micros = change.micros
@@ -137,23 +139,23 @@ class _Work:
         self._zone = zone_of(session)
         self._meals = meals_of(session)
         self._kitchens = Kitchens(session)
-        self._texts_of: dict[tuple[tuple[Span, ...], str | None], Texts] = {}
+        self._texts_of: dict[tuple[tuple[Span, ...], str | None], RuleTexts] = {}
         self._touched: set[int] = set()  # tokens whose rules differ
         self._crowded = 0  # badges with more windows than a reader holds
 
     def run(self, badge_ids: set[int]) -> int:
-        codes = self._give_codes(badge_ids)
+        codes = self._update_codes(badge_ids)
         for batch in in_batches(sorted(badge_ids | self._claimants(codes))):
-            self._do(batch)
+            self._compile_batch(batch)
         if self._crowded:
             _log.warning(
                 "%d badges have more windows than a reader holds: the later ones are told once "
                 "earlier ones are over",
                 self._crowded,
             )
-        return compile.recompute_anyway(self._session, sorted(self._touched))
+        return rule_compiler.recompute_unchecked(self._session, sorted(self._touched))
 
-    def _give_codes(self, badge_ids: Iterable[int]) -> set[str]:
+    def _update_codes(self, badge_ids: Iterable[int]) -> set[str]:
         """Write down the codes of badges; return those that came to or went from one."""
         changed: set[str] = set()
         columns = (KormitelObject.id, KormitelObject.key, KormitelObject.fields)
@@ -161,10 +163,11 @@ class _Work:
             rows = []
             for id, key, fields, before, alive in self._session.execute(
                 select(*columns, KormitelObject.code, is_alive().label("alive")).where(
-                    one_of(self._session, KormitelObject.id, batch), KormitelObject.kind == BADGES
+                    in_values(self._session, KormitelObject.id, batch),
+                    KormitelObject.kind == BADGES,
                 )
             ):
-                code = next(iter(codes_of(key, fields)), None) if alive else None
+                code = next(iter(badge_codes(key, fields)), None) if alive else None
                 if code != before:
                     since = None if code is None else self._micros
                     rows.append({"id": id, "code": code, "code_since": since})
@@ -177,29 +180,33 @@ class _Work:
             badge_id
             for batch in in_batches(sorted(codes))
             for badge_id in self._session.scalars(
-                select(KormitelObject.id).where(one_of(self._session, KormitelObject.code, batch))
+                select(KormitelObject.id).where(
+                    in_values(self._session, KormitelObject.code, batch)
+                )
             )
         }
 
-    def _do(self, badge_ids: Collection[int]) -> None:
+    def _compile_batch(self, badge_ids: Collection[int]) -> None:
         wanted = self._wanted(self._owners(badge_ids))
-        held = self._tokens(one_of(self._session, KormitelToken.badge_id, badge_ids))
-        self._release([row for row in held if row.code not in wanted])
+        held = self._tokens(in_values(self._session, KormitelToken.badge_id, badge_ids))
+        self._release_tokens([row for row in held if row.code not in wanted])
         known = {row.code: row for row in held if row.code in wanted}
-        keys = {key_of(code): code for code in wanted.keys() - known.keys()}
+        keys = {token_key(code): code for code in wanted.keys() - known.keys()}
         if keys:
-            others = self._tokens(one_of(self._session, Token.key, keys))
+            others = self._tokens(in_values(self._session, Token.key, keys))
             known |= {row.code: row for row in others}
-        self._name(wanted, known.values())
+        self._name_tokens(wanted, known.values())
         ids = {code: row.id for code, row in known.items()}
-        ids |= self._add(wanted, {key: code for key, code in keys.items() if code not in known})
-        self._take(wanted, known, ids)
-        self._rule({ids[code]: token.rules for code, token in wanted.items()})
+        ids |= self._add_tokens(
+            wanted, {key: code for key, code in keys.items() if code not in known}
+        )
+        self._assign_tokens(wanted, known, ids)
+        self._write_rules({ids[code]: token.rules for code, token in wanted.items()})
 
     def _owners(self, badge_ids: Collection[int]) -> list[_Badge]:
         """Return those of these badges whose code is theirs."""
         columns = [getattr(KormitelObject, name) for name in _Badge._fields]
-        mine = one_of(self._session, KormitelObject.id, badge_ids)
+        mine = in_values(self._session, KormitelObject.id, badge_ids)
         badges = [
             _Badge(*row)
             for row in self._session.execute(
@@ -208,7 +215,7 @@ class _Work:
         ]
         claims = self._session.execute(
             select(KormitelObject.code, KormitelObject.id)
-            .where(one_of(self._session, KormitelObject.code, {badge.code for badge in badges}))
+            .where(in_values(self._session, KormitelObject.code, {badge.code for badge in badges}))
             .order_by(KormitelObject.code_since, KormitelObject.id)
         )
         owners = {row.code: row.id for row in claims}
@@ -227,8 +234,8 @@ class _Work:
             if not texts:
                 continue
             rules = frozenset((group_id, text) for group_id in groups for text in texts)
-            token = _Wanted(badge.id, name_of(key, badge.fields)[:NAME_MAX], rules)
-            wanted |= dict.fromkeys(codes_of(key, badge.fields), token)
+            token = _Wanted(badge.id, badge_name(key, badge.fields)[:NAME_MAX], rules)
+            wanted |= dict.fromkeys(badge_codes(key, badge.fields), token)
         return wanted
 
     def _arrivals(
@@ -238,7 +245,7 @@ class _Work:
         found: dict[tuple[str, str | None], list[dict[str, Any]]] = defaultdict(list)
         for kind, badge, fields in self._session.execute(
             select(KormitelObject.kind, KormitelObject.badge, KormitelObject.fields).where(
-                one_of(self._session, KormitelObject.badge, badges),
+                in_values(self._session, KormitelObject.badge, badges),
                 KormitelObject.kind.in_((ARRIVALS, PAID_ARRIVALS)),
                 is_alive(),
             )
@@ -250,13 +257,13 @@ class _Work:
         self, badge: _Badge, arrivals: Iterable[dict[str, Any]], paid: Iterable[dict[str, Any]]
     ) -> tuple[str, ...]:
         # Many stay for the same days.
-        windows = tuple(windows_of(badge.fields, arrivals, paid, self._zone))
+        windows = tuple(fed_windows(badge.fields, arrivals, paid, self._zone))
         case = windows, badge.fields.get("feed")
         if case not in self._texts_of:
-            self._texts_of[case] = texts_of(*case, self._meals, self._now, self._zone)
-        told, left = self._texts_of[case]
-        self._crowded += left > 0
-        return told
+            self._texts_of[case] = rule_texts(*case, self._meals, self._now, self._zone)
+        texts, omitted = self._texts_of[case]
+        self._crowded += omitted > 0
+        return texts
 
     def _tokens(self, condition: ColumnElement[bool]) -> list[Row[Any]]:
         found = self._session.execute(
@@ -267,7 +274,7 @@ class _Work:
         )
         return list(found.all())
 
-    def _name(self, wanted: Mapping[str, _Wanted], known: Iterable[Row[Any]]) -> None:
+    def _name_tokens(self, wanted: Mapping[str, _Wanted], known: Iterable[Row[Any]]) -> None:
         # A token that is there for the badge alone has its name; a removed one comes back as new.
         rows = [
             {"id": row.id, "name": wanted[row.code].name, "deleted": False}
@@ -276,7 +283,9 @@ class _Work:
         ]
         update_rows(self._session, Token, rows)
 
-    def _add(self, wanted: Mapping[str, _Wanted], new: Mapping[bytes, str]) -> dict[str, int]:
+    def _add_tokens(
+        self, wanted: Mapping[str, _Wanted], new: Mapping[bytes, str]
+    ) -> dict[str, int]:
         """Add tokens of these keys and codes; return their ids by code."""
         if not new:
             return {}
@@ -286,10 +295,10 @@ class _Work:
             for key, code in new.items()
         ]
         insert_rows(self._session, Token, rows)
-        made = select(Token.code, Token.id).where(one_of(self._session, Token.key, new))
+        made = select(Token.code, Token.id).where(in_values(self._session, Token.key, new))
         return {row.code: row.id for row in self._session.execute(made)}
 
-    def _take(
+    def _assign_tokens(
         self,
         wanted: Mapping[str, _Wanted],
         known: Mapping[str, Row[Any]],
@@ -302,19 +311,19 @@ class _Work:
             made = row is None or row.deleted or bool(row.made)
             if row is None or (row.badge_id, row.made) != (token.badge_id, made):
                 rows.append({"token_id": ids[code], "badge_id": token.badge_id, "made": made})
-        self._forget(KormitelToken, [row["token_id"] for row in rows])
+        self._delete_rows(KormitelToken, [row["token_id"] for row in rows])
         insert_rows(self._session, KormitelToken, rows)
 
-    def _rule(self, wanted: Mapping[int, frozenset[Rule]]) -> None:
-        told: dict[int, set[Rule]] = defaultdict(set)
+    def _write_rules(self, wanted: Mapping[int, frozenset[GroupRule]]) -> None:
+        current: dict[int, set[GroupRule]] = defaultdict(set)
         for token_id, group_id, text in self._session.execute(
             select(KormitelRule.token_id, KormitelRule.group_id, KormitelRule.text).where(
-                one_of(self._session, KormitelRule.token_id, wanted)
+                in_values(self._session, KormitelRule.token_id, wanted)
             )
         ):
-            told[token_id].add((group_id, text))
-        differing = [token_id for token_id, rules in wanted.items() if rules != told[token_id]]
-        self._forget(KormitelRule, differing)
+            current[token_id].add((group_id, text))
+        differing = [token_id for token_id, rules in wanted.items() if rules != current[token_id]]
+        self._delete_rows(KormitelRule, differing)
         rows = [
             {"token_id": token_id, "group_id": group_id, "text": text}
             for token_id in differing
@@ -323,16 +332,18 @@ class _Work:
         insert_rows(self._session, KormitelRule, rows)
         self._touched.update(differing)
 
-    def _release(self, tokens: Collection[Row[Any]]) -> None:
+    def _release_tokens(self, tokens: Collection[Row[Any]]) -> None:
         """Take the rules of badges off tokens, and remove those that are for nothing else."""
         if not tokens:
             return
         ids = [row.id for row in tokens]
-        self._forget(KormitelRule, ids)
-        self._forget(KormitelToken, ids)
+        self._delete_rows(KormitelRule, ids)
+        self._delete_rows(KormitelToken, ids)
         by_hand = set(
             self._session.scalars(
-                select(DirectRule.token_id).where(one_of(self._session, DirectRule.token_id, ids))
+                select(DirectRule.token_id).where(
+                    in_values(self._session, DirectRule.token_id, ids)
+                )
             )
         )
         unused = [
@@ -342,14 +353,14 @@ class _Work:
         ]
         self._session.execute(
             update(Token)
-            .where(one_of(self._session, Token.id, unused))
+            .where(in_values(self._session, Token.id, unused))
             .values(deleted=True, name=None)
         )
         self._touched.update(ids)
 
-    def _forget(
+    def _delete_rows(
         self, model: type[KormitelToken | KormitelRule], token_ids: Collection[int]
     ) -> None:
         if token_ids:
-            mine = one_of(self._session, model.token_id, token_ids)
+            mine = in_values(self._session, model.token_id, token_ids)
             self._session.execute(delete(model).where(mine))

@@ -7,7 +7,7 @@ too. Source: kormitel.md, "from_date".
 import re
 from datetime import UTC, datetime, timedelta
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 SECOND = 1_000_000  # microseconds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,7 +17,7 @@ _FORM = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?)(Z|[+ -]\d\d:
 
 
 def micros_of(text: str) -> int:
-    """Return the microseconds since 1970 UTC of a date. Raises Refused."""
+    """Return the microseconds since 1970 UTC of a date. Raises InvalidRequest."""
     match = _FORM.fullmatch(text)
     try:
         if match is None:
@@ -25,14 +25,14 @@ def micros_of(text: str) -> int:
         time = datetime.fromisoformat(match[1] + (match[2] or "Z").replace(" ", "+"))
         time = time.astimezone(UTC)
     except (ValueError, OverflowError) as fault:
-        raise Refused(
+        raise InvalidRequest(
             f"{text[:40]!r} is no date: {fault}; write it like 2026-11-21T18:56:42, in UTC, or "
             "with an offset: 2026-11-21T21:56:42+03:00; a fraction and Z are taken too"
         ) from fault
     return (time - _EPOCH) // _MICRO
 
 
-def text_of(micros: int) -> str:
+def utc_text(micros: int) -> str:
     """Return microseconds since 1970 UTC as `2026-11-21T18:56:42.123456Z`."""
     time = _EPOCH + micros * _MICRO
     return f"{time:%Y-%m-%dT%H:%M:%S.%fZ}".rjust(27, "0")

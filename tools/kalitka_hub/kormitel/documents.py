@@ -13,9 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.kormitel.dates import micros_of
-from kalitka_hub.kormitel.fields import BADGES, FROM_DATE, check_kind, checked, key_of, wire_id
+from kalitka_hub.kormitel.fields import (
+    BADGES,
+    FROM_DATE,
+    check_fields,
+    check_kind,
+    object_key,
+    wire_id,
+)
 
 Shape = Literal["flat", "grouped"]
 Verb = Literal["flat", "inserted", "updated", "deleted"]
@@ -32,8 +39,8 @@ class Item:
 
     fields: those that it sets, as `fields.checked` has them. deleted: what becomes of the object
     itself, None: it stays as it is. date: microseconds, None if it has none. actor: the key of
-    the badge of who did it. sent: the verb and what was sent, to be read again by `item_of`.
-    fault: why it cannot be applied; then nothing but `kind` and `sent` is sure.
+    the badge of who did it. sent: the verb and what was sent, which `parse_item` reads again.
+    problem: why it cannot be applied; then nothing but `kind` and `sent` is sure.
     """
 
     kind: str
@@ -43,7 +50,7 @@ class Item:
     date: int | None = None
     actor: str | None = None
     sent: Any = None
-    fault: str | None = None
+    problem: str | None = None
 
     @property
     def digest(self) -> str:
@@ -61,24 +68,27 @@ class Document:
     items: list[Item]
 
 
-def document_of(body: bytes) -> Document:
-    """Return what a body of JSON says. Raises Refused for one that is no such document at all."""
+def parse_document(body: bytes) -> Document:
+    """Return what a body of JSON says.
+
+    Raises InvalidRequest for one that is no such document at all.
+    """
     try:
         parsed = json.loads(
-            body, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
+            body, parse_constant=_reject_constant, parse_float=_parse_float, parse_int=_parse_int
         )
     except (ValueError, RecursionError) as fault:
-        raise Refused(
+        raise InvalidRequest(
             "the body is no JSON that can be read: send an object with groups such as badges and "
             "arrivals, in UTF-8"
         ) from fault
-    return read(parsed)
+    return read_document(parsed)
 
 
-def read(parsed: object) -> Document:
-    """Return what parsed JSON says. Raises Refused for what is no such document at all."""
+def read_document(parsed: object) -> Document:
+    """Return what parsed JSON says. Raises InvalidRequest for what is no such document at all."""
     if not isinstance(parsed, dict):
-        raise Refused(
+        raise InvalidRequest(
             "the body is no document of the exchange: send a JSON object with groups such as "
             "badges and arrivals"
         )
@@ -87,17 +97,17 @@ def read(parsed: object) -> Document:
     if groups:
         is_flat = any(isinstance(value, list) for value in groups.values())
         shape = "flat" if is_flat else "grouped"
-    items = [item for name, value in groups.items() for item in _items_of(name, value)]
+    items = [item for name, value in groups.items() for item in _parse_group(name, value)]
     if len(items) > ITEMS_MAX:
-        raise Refused(f"there are more than {ITEMS_MAX} items: send fewer at a time")
-    return Document(shape, _date_of(parsed.get(FROM_DATE)), items)
+        raise InvalidRequest(f"there are more than {ITEMS_MAX} items: send fewer at a time")
+    return Document(shape, _parse_from_date(parsed.get(FROM_DATE)), items)
 
 
-def item_of(kind: str, sent: Any, /, **edits: Any) -> Item:
+def parse_item(kind: str, sent: Any, /, **edits: Any) -> Item:
     """Return the item that `Item.sent` was of, with these edits of its id and fields."""
     verb, given = sent
     if not edits:
-        return _item_of(kind, verb, given)
+        return _parse_item(kind, verb, given)
     if not isinstance(given, dict):
         given = {"id": given}
     data = given.get("data")
@@ -106,133 +116,133 @@ def item_of(kind: str, sent: Any, /, **edits: Any) -> Item:
         edited = {**given, "data": edited}
         if "id" in given and "id" in edits:
             edited["id"] = edits["id"]
-    return _item_of(kind, verb, edited)
+    return _parse_item(kind, verb, edited)
 
 
-def _finite(text: str) -> float | str:
+def _parse_float(text: str) -> float | str:
     # What is too large for a number here must not become one that no JSON has.
     number = float(text)
     return number if math.isfinite(number) else text
 
 
-def _whole(text: str) -> int | str:
+def _parse_int(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
         return text  # of thousands of digits
 
 
-def _no_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _items_of(name: str, group: object) -> Iterator[Item]:
+def _parse_group(name: str, group: object) -> Iterator[Item]:
     if group is None:
         return
     if isinstance(group, list):
-        yield from (_item_of(name, "flat", given) for given in group)
+        yield from (_parse_item(name, "flat", given) for given in group)
     elif not isinstance(group, dict) or group.keys() - VERBS:
-        yield _item_of(name, "flat", group)
+        yield _parse_item(name, "flat", group)
     else:
         for verb in VERBS:
             items = group.get(verb)
             if isinstance(items, list):
-                yield from (_item_of(name, verb, given) for given in items)
+                yield from (_parse_item(name, verb, given) for given in items)
             elif items is not None:
-                yield _item_of(name, verb, items)
+                yield _parse_item(name, verb, items)
 
 
-def _item_of(kind: str, verb: Verb, given: object) -> Item:
+def _parse_item(kind: str, verb: Verb, given: object) -> Item:
     if _is_deep(given, _DEEPEST):
         given = _cut(given, _DEEPEST)
     sent = [verb, given]
     try:
         check_kind(kind)
-    except Refused as fault:
-        return Item(_WRONG_KIND, "", {}, sent=[verb, {kind[:200]: given}], fault=str(fault))
+    except InvalidRequest as fault:
+        return Item(_WRONG_KIND, "", {}, sent=[verb, {kind[:200]: given}], problem=str(fault))
     try:
-        return _read(kind, verb, given, sent)
-    except Refused as fault:
-        return Item(kind, "", {}, sent=sent, fault=str(fault))
+        return _parse_fields(kind, verb, given, sent)
+    except InvalidRequest as fault:
+        return Item(kind, "", {}, sent=sent, problem=str(fault))
 
 
-def _is_deep(value: object, left: int) -> bool:
+def _is_deep(value: object, depth_left: int) -> bool:
     """Tell whether a value is nested so deeply that what could be read may not be written."""
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, list):
         return False
-    return not left or any(_is_deep(one, left - 1) for one in value)
+    return not depth_left or any(_is_deep(one, depth_left - 1) for one in value)
 
 
-def _cut(value: object, left: int) -> object:
+def _cut(value: object, depth_left: int) -> object:
     if not isinstance(value, dict | list):
         return value
-    if not left:
+    if not depth_left:
         return "what is nested more deeply was left out"
     if isinstance(value, list):
-        return [_cut(one, left - 1) for one in value]
-    return {name: _cut(one, left - 1) for name, one in value.items()}
+        return [_cut(one, depth_left - 1) for one in value]
+    return {name: _cut(one, depth_left - 1) for name, one in value.items()}
 
 
-def _read(kind: str, verb: Verb, given: object, sent: Any) -> Item:
+def _parse_fields(kind: str, verb: Verb, given: object, sent: Any) -> Item:
     if verb == "deleted" and not isinstance(given, dict):
-        return Item(kind, key_of(given), {}, deleted=True, sent=sent)
+        return Item(kind, object_key(given), {}, deleted=True, sent=sent)
     if not isinstance(given, dict):
-        raise Refused("it is no JSON object: send an item with an id and its fields")
+        raise InvalidRequest("it is no JSON object: send an item with an id and its fields")
     data = given["data"] if "data" in given else _unwrapped(given)
     if data is None and verb == "deleted":
         data = {}
     if not isinstance(data, dict):
-        raise Refused("its data is no JSON object: send the id and the changed fields")
+        raise InvalidRequest("its data is no JSON object: send the id and the changed fields")
     data = dict(data)
-    key = _one_key(given.get("id"), data.pop("id", None))
+    key = _matching_key(given.get("id"), data.pop("id", None))
     deleted = data.pop("deleted", None)
     if deleted is not None and not isinstance(deleted, bool):
-        raise Refused("deleted is neither true nor false")
+        raise InvalidRequest("deleted is neither true nor false")
     if verb != "flat":
         deleted = {"inserted": False, "deleted": True}.get(verb, deleted)
-    fields = checked(kind, data)
+    fields = check_fields(kind, data)
     badge = given.get("badge") if "data" in given or verb == "deleted" else None
     if badge is not None and kind != BADGES and "badge" not in fields:
-        fields["badge"] = wire_id(key_of(badge))
-    item = Item(kind, key, fields, deleted, _date_of_item(given), sent=sent)
-    return replace(item, actor=_actor_of(given))
+        fields["badge"] = wire_id(object_key(badge))
+    item = Item(kind, key, fields, deleted, _item_date(given), sent=sent)
+    return replace(item, actor=_parse_actor(given))
 
 
 def _unwrapped(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name not in _WRAPPING}
 
 
-def _one_key(outer: object, inner: object) -> str:
+def _matching_key(outer: object, inner: object) -> str:
     if outer is None:
-        return key_of(inner)
-    key = key_of(outer)
-    if inner is not None and key_of(inner) != key:
-        raise Refused("its id and the one in its data are not the same: send one")
+        return object_key(inner)
+    key = object_key(outer)
+    if inner is not None and object_key(inner) != key:
+        raise InvalidRequest("its id and the one in its data are not the same: send one")
     return key
 
 
-def _date_of_item(given: dict[str, Any]) -> int | None:
+def _item_date(given: dict[str, Any]) -> int | None:
     date = given.get("date")
     if date is None:
         return None
     if not isinstance(date, str):
-        raise Refused("its date is no text: send it like 2026-11-21T18:56:42.123456Z")
+        raise InvalidRequest("its date is no text: send it like 2026-11-21T18:56:42.123456Z")
     return micros_of(date)
 
 
-def _date_of(given: object) -> int | None:
+def _parse_from_date(given: object) -> int | None:
     # Nothing depends on it: for the log.
     try:
         return micros_of(given) if isinstance(given, str) else None
-    except Refused:
+    except InvalidRequest:
         return None
 
 
-def _actor_of(given: dict[str, Any]) -> str | None:
+def _parse_actor(given: dict[str, Any]) -> str | None:
     try:
         actor = given.get("actor_badge")
-        return None if actor is None else key_of(actor)
-    except Refused:
+        return None if actor is None else object_key(actor)
+    except InvalidRequest:
         return None

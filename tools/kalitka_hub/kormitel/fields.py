@@ -2,7 +2,7 @@
 
 What comes in is checked by the types here: strictly where rules are made of it, and elsewhere so
 far that it can be kept. Fields that are not known here are kept as they are. A few come under two
-names: `feed_type` (a number) is `feed`, `is_vegan` is `vegan`. What may go out is in `told`.
+names: `feed_type` (a number) is `feed`, `is_vegan` is `vegan`. What may go out is in `wire`.
 Source: kormitel.md, "Fields" and "What it sends that surprises".
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any, Literal, get_args
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX
 
 PERSONS, DIRECTIONS, ENGAGEMENTS = "persons", "directions", "engagements"
@@ -55,27 +55,27 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def check_kind(kind: str) -> str:
-    """Return the name of a group of objects. Raises Refused for what is none."""
+    """Return the name of a group of objects. Raises InvalidRequest for what is none."""
     if not _KIND.fullmatch(kind) or kind == FROM_DATE:
-        raise Refused(
+        raise InvalidRequest(
             f"{kind[:40]!r} is no group: it has up to {KIND_MAX} letters, digits and _, a letter "
             "first"
         )
     return kind
 
 
-def key_of(given: object) -> str:
+def object_key(given: object) -> str:
     """Return an object's id, a number or text, as text: a uuid with dashes and in small letters.
 
-    Raises Refused.
+    Raises InvalidRequest.
     """
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 10**18:
         return str(given)
     if not isinstance(given, str) or not given.strip():
-        raise Refused("there is no id: send a uuid")
+        raise InvalidRequest("there is no id: send a uuid")
     text = given.strip()
     if len(text) > KEY_MAX or not text.isprintable():
-        raise Refused(f"{text[:40]!r} is no id: send a uuid")
+        raise InvalidRequest(f"{text[:40]!r} is no id: send a uuid")
     match = _UUID.fullmatch(text.lower())
     if match is None:
         return text
@@ -104,20 +104,20 @@ def is_date(text: str) -> bool:
     return True
 
 
-def checked(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def check_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of an object of a kind in the one form in which they are kept.
 
-    Raises Refused for one of a wrong type, and for what no database keeps.
+    Raises InvalidRequest for one of a wrong type, and for what no database keeps.
     """
     if len(fields) > FIELDS_MAX:
-        raise Refused(f"there are more than {FIELDS_MAX} fields: send fewer")
+        raise InvalidRequest(f"there are more than {FIELDS_MAX} fields: send fewer")
     known = _TYPES.get(kind, {})
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if not name or len(name) > KEY_MAX or not name.isprintable():
-            raise Refused(f"{name[:40]!r} is no name of a field")
-        for wrong in _unfit(value, 0):
-            raise Refused(f"{name}: {wrong}")
+            raise InvalidRequest(f"{name[:40]!r} is no name of a field")
+        for wrong in _value_problems(value, 0):
+            raise InvalidRequest(f"{name}: {wrong}")
         to, type_of = _ALIASES.get((kind, name)) or (name, known.get(name))
         if value is not None and type_of is not None:
             value = type_of(name, value)  # noqa: PLW2901
@@ -127,16 +127,16 @@ def checked(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def reference(fields: Mapping[str, Any], name: str) -> str | None:
+def reference_key(fields: Mapping[str, Any], name: str) -> str | None:
     """Return the key of what an object refers to by its field `name`; None if it does not."""
     value = fields.get(name)
     try:
-        return None if value is None else key_of(value)
-    except Refused:
+        return None if value is None else object_key(value)
+    except InvalidRequest:
         return None
 
 
-def _unfit(value: Any, depth: int) -> Iterator[str]:
+def _value_problems(value: Any, depth: int) -> Iterator[str]:
     if depth > _NESTED_MAX:
         yield f"it is nested deeper than {_NESTED_MAX} times"
     elif isinstance(value, str):
@@ -150,11 +150,11 @@ def _unfit(value: Any, depth: int) -> Iterator[str]:
         yield "it is a number of more than 64 bits"
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _unfit(name, depth + 1)
-            yield from _unfit(item, depth + 1)
+            yield from _value_problems(name, depth + 1)
+            yield from _value_problems(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
-            yield from _unfit(item, depth + 1)
+            yield from _value_problems(item, depth + 1)
 
 
 def _is_text(text: str) -> bool:
@@ -167,45 +167,45 @@ def _is_text(text: str) -> bool:
 
 def _text(name: str, value: object) -> object:
     if not isinstance(value, str):
-        raise Refused(f"{name} is no text")
+        raise InvalidRequest(f"{name} is no text")
     return value
 
 
 def _text_or_number(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise Refused(f"{name} is neither a text nor a number")
+        raise InvalidRequest(f"{name} is neither a text nor a number")
     return value
 
 
 def _number(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Refused(f"{name} is no whole number")
+        raise InvalidRequest(f"{name} is no whole number")
     return value
 
 
 def _yes_or_no(name: str, value: object) -> object:
     if not isinstance(value, bool):
-        raise Refused(f"{name} is neither true nor false")
+        raise InvalidRequest(f"{name} is neither true nor false")
     return value
 
 
 def _date(name: str, value: object) -> object:
     if not isinstance(value, str) or not is_date(value):
-        raise Refused(f"{name} is no date: send it like 2026-11-21")
+        raise InvalidRequest(f"{name} is no date: send it like 2026-11-21")
     return value
 
 
 def _id(name: str, value: object) -> object:
     try:
-        return wire_id(key_of(value))
-    except Refused as fault:
-        raise Refused(f"{name}: {fault}") from fault
+        return wire_id(object_key(value))
+    except InvalidRequest as fault:
+        raise InvalidRequest(f"{name}: {fault}") from fault
 
 
-def _one_of(*allowed: str) -> Callable[[str, object], object]:
+def _one_of_type(*allowed: str) -> Callable[[str, object], object]:
     def check(name: str, value: object) -> object:
         if value not in allowed:
-            raise Refused(f"{name} is none of {', '.join(allowed)}")
+            raise InvalidRequest(f"{name} is none of {', '.join(allowed)}")
         return value
 
     return check
@@ -213,7 +213,7 @@ def _one_of(*allowed: str) -> Callable[[str, object], object]:
 
 def _feed_of_type(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= len(FEEDS):
-        raise Refused(f"{name} is none of 1 (FREE), 2 (PAID), 3 (CHILD), 4 (NO)")
+        raise InvalidRequest(f"{name} is none of 1 (FREE), 2 (PAID), 3 (CHILD), 4 (NO)")
     return FEEDS[value - 1]
 
 
@@ -223,9 +223,9 @@ _ALIASES: dict[tuple[str, str], tuple[str, _Type]] = {
     (BADGES, "is_vegan"): ("vegan", _yes_or_no),
     (PERSONS, "is_vegan"): ("vegan", _yes_or_no),
 }
-_STAY: dict[str, _Type] = {
+_STAY_TYPES: dict[str, _Type] = {
     "badge": _id,
-    "status": _one_of(*STATUSES),
+    "status": _one_of_type(*STATUSES),
     "arrival_date": _date,
     "departure_date": _date,
 }
@@ -235,12 +235,12 @@ _TYPES: dict[str, dict[str, _Type]] = {
         **dict.fromkeys(("number", "batch", "role", "position", "kitchen"), _text_or_number),
         **dict.fromkeys(("infant", "vegan", "is_blocked"), _yes_or_no),
         "gender": _text,
-        "feed": _one_of(*FEEDS),
+        "feed": _one_of_type(*FEEDS),
         "person": _id,
         "qr": _text,
     },
-    ARRIVALS: {**_STAY, "arrival_transport": _text, "departure_transport": _text},
-    PAID_ARRIVALS: {name: kind for name, kind in _STAY.items() if name != "status"},
+    ARRIVALS: {**_STAY_TYPES, "arrival_transport": _text, "departure_transport": _text},
+    PAID_ARRIVALS: {name: kind for name, kind in _STAY_TYPES.items() if name != "status"},
     ENGAGEMENTS: {
         "year": _number,
         "person": _id,

@@ -18,8 +18,8 @@ from requests.exceptions import RequestException, SSLError, Timeout
 from requests.models import Response
 from requests.sessions import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel.dates import SECOND, text_of
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel.dates import SECOND, utc_text
 from kalitka_hub.store.kormitel_models import URL_MAX
 
 CONNECT_SECONDS = 10
@@ -27,7 +27,7 @@ READ_SECONDS = 120  # for each piece of an answer, the first one too
 _ANSWER_SECONDS = 3600  # for all of it
 _ANSWER_MAX = 512 << 20  # bytes; it is read whole
 _PART = 1 << 16
-_TOLD_MAX = 200  # characters of what a peer says
+_QUOTED_MAX = 200  # characters of what a peer says
 _EVER = "2013-06-13T00:00:00"  # what the client asks from at first
 
 # Told of bytes that came, and None: nobody knows of how many.
@@ -38,7 +38,7 @@ class PeerFailed(NotFound):
     """The peer was not reached, or did not answer as it should. Nothing of it was taken."""
 
 
-class Answered(NamedTuple):
+class PeerAnswer(NamedTuple):
     """An answer that came whole. date: the peer's clock, cut to the second; None: it said none.
 
     took: until it began. Both in microseconds.
@@ -49,34 +49,39 @@ class Answered(NamedTuple):
     took: int
 
 
-def base_of(url: str) -> str:
-    """Return a peer's URL in the one form in which it is stored: it ends in /. Raises Refused."""
+def normalize_url(url: str) -> str:
+    """Return a peer's URL in the one form in which it is stored: it ends in /.
+
+    Raises InvalidRequest.
+    """
     try:
         parts = urlsplit(url)
         is_whole = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise Refused(f"{url[:_TOLD_MAX]!r} is no URL: {_LIKE}") from None
+        raise InvalidRequest(f"{url[:_QUOTED_MAX]!r} is no URL: {_URL_HINT}") from None
     if "@" in parts.netloc:
         # Not quoted: there may be a password in it.
-        raise Refused("leave the name and the password out of the URL: they are asked for apart")
+        raise InvalidRequest(
+            "leave the name and the password out of the URL: they are asked for apart"
+        )
     if parts.scheme not in ("http", "https") or not is_whole or not url.isprintable():
-        raise Refused(f"{url[:_TOLD_MAX]!r} is no URL of a peer: {_LIKE}")
+        raise InvalidRequest(f"{url[:_QUOTED_MAX]!r} is no URL of a peer: {_URL_HINT}")
     if parts.query or parts.fragment or " " in url:
-        raise Refused(f"{url[:_TOLD_MAX]!r} has more than a path: {_LIKE}")
+        raise InvalidRequest(f"{url[:_QUOTED_MAX]!r} has more than a path: {_URL_HINT}")
     base = url if url.endswith("/") else f"{url}/"
     if len(base) > URL_MAX:
-        raise Refused(f"the URL is longer than {URL_MAX} characters: {_LIKE}")
+        raise InvalidRequest(f"the URL is longer than {URL_MAX} characters: {_URL_HINT}")
     return base
 
 
-_LIKE = "write it like https://hub.example/api/v1/feeder/, without sync"
+_URL_HINT = "write it like https://hub.example/api/v1/feeder/, without sync"
 
 
 class Peer:
-    """A peer at a URL of `base_of`, asked as a user of its own. Close it in the end.
+    """An HTTP client of a peer. base: from `normalize_url`. Close it in the end.
 
     ca: a file in PEM of who signed its certificate, None for the authorities that are usual.
-    read_seconds: how long to wait for each piece of an answer. Raises Refused.
+    read_seconds: how long to wait for each piece of an answer. Raises InvalidRequest.
     """
 
     def __init__(
@@ -88,7 +93,7 @@ class Peer:
         read_seconds: float = READ_SECONDS,
     ) -> None:
         if ca is not None and not ca.is_file():
-            raise Refused(f"there is no file {ca}: name one in PEM, of the site's own CA")
+            raise InvalidRequest(f"there is no file {ca}: name one in PEM, of the site's own CA")
         self.base = base
         self._timeout = (CONNECT_SECONDS, read_seconds)
         self._session = Session()
@@ -116,13 +121,13 @@ class Peer:
             return {}
         return {name: value for name, value in counts.items() if type(value) is int}
 
-    def get(self, from_date: int | None, progress: Progress) -> Answered:
+    def get(self, from_date: int | None, progress: Progress) -> PeerAnswer:
         """Ask `sync` what changed since `from_date`, in microseconds; None for everything."""
         # To the second and without a zone, as the client does: others may take nothing else.
-        since = _EVER if from_date is None else text_of(from_date)[: len(_EVER)]
+        since = _EVER if from_date is None else utc_text(from_date)[: len(_EVER)]
         return self._ask("GET", "sync", progress, params={"from_date": since, "fields": "all"})
 
-    def _ask(self, method: str, path: str, progress: Progress, **request: Any) -> Answered:
+    def _ask(self, method: str, path: str, progress: Progress, **request: Any) -> PeerAnswer:
         url = self.base + path
         try:
             with self._session.request(
@@ -135,20 +140,20 @@ class Peer:
                 **request,
             ) as response:
                 if response.status_code >= (300 if method == "POST" else 201):
-                    raise PeerFailed(_refusal(url, response))
+                    raise PeerFailed(_status_error(url, response))
                 body = _read(url, response, progress)
                 took = int(response.elapsed.total_seconds() * SECOND)
-                return Answered(body, _date_of(response.headers.get("Date")), took)
+                return PeerAnswer(body, _date_of(response.headers.get("Date")), took)
         except Timeout as fault:
             raise PeerFailed(f"{url} did not answer in time: try again later") from fault
         except SSLError as fault:
             raise PeerFailed(
-                f"{url} cannot be trusted: {_reason_of(fault)}; check the address, or name the "
-                "CA that signed its certificate with --ca"
+                f"{url} cannot be trusted: {_system_reason(fault)}; check the address, or name "
+                "the CA that signed its certificate with --ca"
             ) from fault
         except (RequestException, OSError, UnicodeError) as fault:
             raise PeerFailed(
-                f"{url} cannot be reached: {_reason_of(fault)}; check the address and the "
+                f"{url} cannot be reached: {_system_reason(fault)}; check the address and the "
                 "network, and try again"
             ) from fault
 
@@ -172,13 +177,13 @@ def _read(url: str, response: Response, progress: Progress) -> bytes:
     return bytes(body)
 
 
-def _refusal(url: str, response: Response) -> str:
+def _status_error(url: str, response: Response) -> str:
     """Return what a status says that is no success."""
     status = response.status_code
     to = response.headers.get("Location")
     if status < 400 and to is not None:
-        return f"{url} is elsewhere, at {_shown(to)}: write that address, without the last word"
-    words = _words_of(response)
+        return f"{url} is elsewhere, at {_excerpt(to)}: write that address, without the last word"
+    words = _peer_message(response)
     if status == 401:
         return f"{url} does not know this name and password{words}: check both"
     if status == 403:
@@ -188,42 +193,46 @@ def _refusal(url: str, response: Response) -> str:
     return f"{url} answered status {status}{words}: check the address, and the peer's log"
 
 
-def _words_of(response: Response) -> str:
+def _peer_message(response: Response) -> str:
     """Return the peer's own words of a refusal, in brackets; nothing if it has none."""
     try:
         text = next(response.iter_content(_PART), b"").decode(errors="replace")
     except RequestException:
         return ""
     try:
-        told = json.loads(text)
+        answer = json.loads(text)
     except (ValueError, RecursionError):
-        told = None
-    words = told.get("error") if isinstance(told, dict) else None
+        answer = None
+    words = answer.get("error") if isinstance(answer, dict) else None
     if words is None and "<" not in text:
         words = text
-    return f" ({_shown(words)})" if isinstance(words, str) and words.strip() else ""
+    return f" ({_excerpt(words)})" if isinstance(words, str) and words.strip() else ""
 
 
-def _shown(text: str) -> str:
+def _excerpt(text: str) -> str:
     plain = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(plain.split())[:_TOLD_MAX]
+    return " ".join(plain.split())[:_QUOTED_MAX]
 
 
-def _reason_of(fault: BaseException) -> str:
+def _system_reason(fault: BaseException) -> str:
     """Return the words of the system for what is beneath a fault of the HTTP library.
 
     Its own have the whole request in them.
     """
-    told = type(fault).__name__
+    reason_text = type(fault).__name__
     beneath: BaseException | None = fault
     while beneath is not None:
-        told = getattr(beneath, "verify_message", None) or getattr(beneath, "strerror", "") or told
+        reason_text = (
+            getattr(beneath, "verify_message", None)
+            or getattr(beneath, "strerror", "")
+            or reason_text
+        )
         reason = getattr(beneath, "reason", None)
         if isinstance(reason, BaseException):
             beneath = reason
         else:
             beneath = beneath.__cause__ or beneath.__context__
-    return _shown(str(told))
+    return _excerpt(str(reason_text))
 
 
 def _date_of(header: str | None) -> int | None:

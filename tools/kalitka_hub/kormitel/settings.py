@@ -1,7 +1,7 @@
 """What people set of the canteen: which readers a kitchen has, the meals, and the pause.
 
 What readers are told of badges follows at once. Sessions that change something come from
-`changes.changing`.
+`changes.write_transaction`.
 """
 
 from typing import Annotated, Self
@@ -10,18 +10,18 @@ from pydantic import AfterValidator, Field, model_validator
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
+from kalitka_hub.kormitel.badge_rules import Meal
 from kalitka_hub.kormitel.canteen import OTHER_KITCHENS
-from kalitka_hub.kormitel.feeding import Meal
+from kalitka_hub.site.inputs import InputModel, Name, Names
 from kalitka_hub.site.local_time import clock_text, minute_of_day
 from kalitka_hub.site.readers import ALL, groups_by_label, label_of
-from kalitka_hub.site.tokens import no_reader
-from kalitka_hub.site.written_texts import Name, Names, Written
+from kalitka_hub.site.tokens import no_reader_message
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.bulk import insert_rows
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.kormitel_models import KEY_MAX, KormitelKitchen
-from kalitka_hub.store.many_rows import insert_rows
 from kalitka_hub.store.models import EVERY_READER, ReaderGroup, Site
 
 KORMITEL = "kormitel"  # the kind, in the audit
@@ -36,7 +36,7 @@ def _checked_clock(text: str) -> str:
 
 def _checked_readers(readers: list[str]) -> list[str]:
     if not readers:
-        raise Refused(
+        raise InvalidRequest(
             f"a kitchen has a reader at least: name one, or leave the kitchen out, which then has "
             f"those of {OTHER_KITCHENS}"
         )
@@ -48,7 +48,7 @@ Readers = Annotated[Names, AfterValidator(_checked_readers)]
 Clock = Annotated[str, AfterValidator(_checked_clock)]
 
 
-class MealSetting(Written):
+class MealSetting(InputModel):
     """Hours of a meal on every day, local, both inclusive: `08:00`.
 
     start above end runs over midnight. night: it is not for who pays.
@@ -60,7 +60,7 @@ class MealSetting(Written):
     night: bool = False
 
 
-class CanteenSetting(Written):
+class CanteenSetting(InputModel):
     """Which readers let eat, and when.
 
     kitchens: of a kitchen, as badges name it, the codes of its readers and names of their groups;
@@ -78,7 +78,7 @@ class CanteenSetting(Written):
         names = [meal.name for meal in self.meals]
         for name in names:
             if names.count(name) > 1:
-                raise Refused(f"there are two meals {name}: give each a name of its own")
+                raise InvalidRequest(f"there are two meals {name}: give each a name of its own")
         return self
 
 
@@ -111,12 +111,12 @@ def change_settings(session: Session, setting: CanteenSetting) -> bool:
 
     Raises NotFound for a reader that there is not.
     """
-    change_of(session)
+    change_context(session)
     before, after = find_settings(session).model_dump(), setting.model_dump()
     groups = groups_by_label(session) | {ALL_READERS: EVERY_READER}
     for label in (label for readers in setting.kitchens.values() for label in readers):
         if label not in groups:
-            raise NotFound(no_reader(label))
+            raise NotFound(no_reader_message(label))
     if before == after:
         return False
     session.execute(delete(KormitelKitchen))
@@ -126,7 +126,7 @@ def change_settings(session: Session, setting: CanteenSetting) -> bool:
         for label in readers
     ]
     insert_rows(session, KormitelKitchen, rows)
-    meals = [_stored(meal)._asdict() for meal in setting.meals]
+    meals = [_meal_of(meal)._asdict() for meal in setting.meals]
     session.execute(update(Site).values(kormitel_meals=meals or None))
     audit.record(session, "change", KORMITEL, "canteen", before, after)
     canteen.recompute_all(session)
@@ -140,7 +140,7 @@ def paused_since(session: Session) -> int | None:
 
 def set_paused(session: Session, paused: bool) -> bool:
     """Pause the exchange, or go on with it; return whether that is a change."""
-    now = change_of(session).micros
+    now = change_context(session).micros
     if (paused_since(session) is not None) is paused:
         return False
     session.execute(update(Site).values(kormitel_paused=now if paused else None))
@@ -148,5 +148,5 @@ def set_paused(session: Session, paused: bool) -> bool:
     return True
 
 
-def _stored(meal: MealSetting) -> Meal:
+def _meal_of(meal: MealSetting) -> Meal:
     return Meal(meal.name, minute_of_day(meal.start), minute_of_day(meal.end), meal.night)

@@ -42,7 +42,7 @@ class Source(NamedTuple):
 class State:
     """An object; see models.KormitelObject. id: None of one that is not stored yet.
 
-    deleted: what the newest change says of its life, which `settle` dates.
+    deleted: what the newest change says of its life, which `finalize` dates.
     """
 
     kind: str
@@ -61,11 +61,11 @@ class State:
     told_direction: str | None = None
     dropped: int | None = None
     taken: str | None = None
-    # Whether who sent changes of a field since it was loaded knows its value; see `settle`.
+    # Whether who sent changes of a field since it was loaded knows its value; see `finalize`.
     known_to_sender: dict[str, bool] = field(default_factory=dict, compare=False)
 
     @property
-    def is_known(self) -> bool:
+    def is_recorded(self) -> bool:
         """Whether anything is known of it, be it that it was deleted."""
         return bool(self.written)
 
@@ -75,17 +75,17 @@ class State:
         return self.born is not None and self.died is None
 
     def copy(self) -> "State":
-        """Return what it is now, for `settle`."""
+        """Return a copy, for `finalize`."""
         return replace(
             self, fields=dict(self.fields), written=dict(self.written), known_to_sender={}
         )
 
-    def fold(self, item: Item, source: Source) -> bool:
-        """Make a change part of it; return whether it made a difference. Then `settle`."""
+    def apply_change(self, item: Item, source: Source) -> bool:
+        """Apply a change; return whether it made a difference. Call `finalize` afterwards."""
         values = dict(item.fields)
         if item.deleted is not None:
             values[DELETED] = item.deleted
-        elif not self.is_known:
+        elif not self.is_recorded:
             # That it came to be: no older deletion undoes it.
             values[DELETED] = False
         date = source.at if item.date is None else min(item.date, source.at)
@@ -94,13 +94,13 @@ class State:
         # All of them, whichever makes the difference.
         return sum(self._write(name, value, write, source) for name, value in values.items()) > 0
 
-    def settle(self, before: "State", source: Source) -> bool:
-        """Date what became of it since `before`; return whether it is to be told anew.
+    def finalize(self, before: "State", source: Source) -> bool:
+        """Stamp the changes since `before`; return whether the object has to be sent again.
 
         It is, too, if nothing but an older change of a field came, which is not made: whoever sent
         that does not know the newer one, or took its own for newer.
         """
-        if not self.is_known:
+        if not self.is_recorded:
             return False
         is_there = not self.deleted
         stamp = max(source.at, before.changed)
@@ -109,9 +109,9 @@ class State:
                 self.lives = [*(before.lives or ()), [before.born, before.died]]
             self.created = stamp if self.created is None else self.created
             self.born, self.died = stamp, None
-        elif not is_there and (before.alive or not before.is_known):
+        elif not is_there and (before.alive or not before.is_recorded):
             self.died = stamp
-        elif same(self.fields, before.fields) and all(self.known_to_sender.values()):
+        elif same_json(self.fields, before.fields) and all(self.known_to_sender.values()):
             return False
         self.changed = stamp
         return True
@@ -121,7 +121,7 @@ class State:
         if prior is not None:
             if source.own:
                 write = write._replace(date=max(write.date, prior.date))
-            is_same = same(self.deleted if name == DELETED else self.fields[name], value)
+            is_same = same_json(self.deleted if name == DELETED else self.fields[name], value)
             if write.date < prior.date:
                 self.known_to_sender.setdefault(name, is_same)
                 return False
@@ -142,7 +142,7 @@ class State:
         return True
 
 
-def writes_of(state: State) -> list[list[Any]]:
+def stored_writes(state: State) -> list[list[Any]]:
     """Return when the fields of an object were written, as it is stored.
 
     Those that were written at once are one: [date, at, by, names]. In the order of `at`.
@@ -153,13 +153,13 @@ def writes_of(state: State) -> list[list[Any]]:
     return [[*write, sorted(names[write])] for write in sorted(names, key=lambda one: one[1::-1])]
 
 
-def written_in(writes: list[list[Any]]) -> dict[str, Write]:
-    """Return what `writes_of` was of, by the names of fields."""
+def writes_by_field(writes: list[list[Any]]) -> dict[str, Write]:
+    """Return the writes by field name: the inverse of `stored_writes`."""
     made = ((Write(date, at, by), names) for date, at, by, names in writes)
     return {name: write for write, names in made for name in names}
 
 
-def same(one: Any, other: Any) -> bool:
+def same_json(one: Any, other: Any) -> bool:
     """Tell whether two values are the same in JSON: true is not 1."""
     if isinstance(one, str) or isinstance(other, str):
         return one == other

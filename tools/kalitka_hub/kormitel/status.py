@@ -9,13 +9,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.accounts.users import INTEGRATION
-from kalitka_hub.kormitel import exchanges, objects, set_aside
+from kalitka_hub.kormitel import exchange_log, quarantine, service
+from kalitka_hub.kormitel.badge_rules import badge_name
 from kalitka_hub.kormitel.canteen import Kitchens, is_alive
-from kalitka_hub.kormitel.dates import SECOND, text_of
-from kalitka_hub.kormitel.exchanges import ExchangeView
-from kalitka_hub.kormitel.feeding import name_of
+from kalitka_hub.kormitel.dates import SECOND, utc_text
+from kalitka_hub.kormitel.exchange_log import ExchangeView
 from kalitka_hub.kormitel.fields import BADGES
-from kalitka_hub.kormitel.objects import Known
+from kalitka_hub.kormitel.service import StoredObject
 from kalitka_hub.kormitel.settings import paused_since
 from kalitka_hub.store.kormitel_models import KormitelExchange, KormitelObject
 from kalitka_hub.store.models import User
@@ -91,17 +91,17 @@ def status_of(session: Session, now: int) -> Status:
         KormitelObject.held.is_not(None), KormitelObject.born.is_not(None)
     )
     counted = session.execute(counts.group_by(KormitelObject.kind).order_by(KormitelObject.kind))
-    last = [*_last(session, now)]
+    last = [*_last_exchanges(session, now)]
     heard = {one.user for one in last}
     users = select(User.name).where(User.role == INTEGRATION).order_by(User.name)
     return Status(
-        paused=None if paused is None else text_of(paused),
+        paused=None if paused is None else utc_text(paused),
         objects=dict(row for row in counted),  # type: ignore[arg-type]
         held=session.execute(held).scalar_one(),
-        set_aside=set_aside.count_open(session),
+        set_aside=quarantine.count_open(session),
         last=last,
         silent=[name for name in session.scalars(users) if name not in heard],
-        unserved=[*_unserved(session)],
+        unserved=[*_unserved_kitchens(session)],
     )
 
 
@@ -111,32 +111,32 @@ def list_held(session: Session, after: str = "", limit: int = 100) -> list[HeldV
     kinds = select(KormitelObject.kind).where(
         KormitelObject.held.is_not(None), KormitelObject.kind >= first
     )
-    found: list[Known] = []
+    found: list[StoredObject] = []
     for kind in session.scalars(kinds.distinct().order_by(KormitelObject.kind)).all():
         behind = key if kind == first else ""
         wanted = limit - len(found)
-        found += objects.list_objects(session, kind, behind, wanted, deleted=None, held=True)
+        found += service.list_objects(session, kind, behind, wanted, deleted=None, held=True)
         if len(found) == limit:
             break
-    return [_held(known) for known in found]
+    return [_held_view(known) for known in found]
 
 
-def object_of(known: Known) -> ObjectView:
+def object_view(known: StoredObject) -> ObjectView:
     """Return what is shown of an object."""
     return ObjectView(
         group=known.kind,
         id=known.key,
         deleted=known.deleted,
         fields=known.fields,
-        created=text_of(known.created),
-        changed=text_of(known.changed),
+        created=utc_text(known.created),
+        changed=utc_text(known.changed),
         by=known.by,
         held=known.held,
     )
 
 
-def _held(known: Known) -> HeldView:
-    name = name_of(known.key, known.fields)
+def _held_view(known: StoredObject) -> HeldView:
+    name = badge_name(known.key, known.fields)
     return HeldView(
         group=known.kind,
         id=known.key,
@@ -146,18 +146,18 @@ def _held(known: Known) -> HeldView:
     )
 
 
-def _last(session: Session, now: int) -> Iterator[LastExchange]:
+def _last_exchanges(session: Session, now: int) -> Iterator[LastExchange]:
     pairs = select(KormitelExchange.user, KormitelExchange.way).distinct()
     for user, way in session.execute(pairs.order_by(*pairs.selected_columns)).all():
         newest = select(KormitelExchange.at).where(
             KormitelExchange.user == user, KormitelExchange.way == way
         )
         at = session.scalars(newest.order_by(KormitelExchange.id.desc()).limit(1)).one()
-        (view,) = exchanges.list_exchanges(session, limit=1, user=user, way=way)  # type: ignore[arg-type]
+        (view,) = exchange_log.list_exchanges(session, limit=1, user=user, way=way)  # type: ignore[arg-type]
         yield LastExchange(**view.model_dump(), ago=max(0, now - at) // SECOND)
 
 
-def _unserved(session: Session) -> Iterator[Unserved]:
+def _unserved_kitchens(session: Session) -> Iterator[Unserved]:
     kitchens = Kitchens(session)
     named = KormitelObject.fields["kitchen"].as_string().label("kitchen")
     counts = select(named, func.count()).where(KormitelObject.kind == BADGES, is_alive())

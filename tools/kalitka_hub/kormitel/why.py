@@ -12,19 +12,25 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel import dates, feeding
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel import badge_rules, dates
+from kalitka_hub.kormitel.badge_rules import (
+    Meal,
+    badge_name,
+    canonical_code,
+    fed_windows,
+    meals_for,
+)
 from kalitka_hub.kormitel.canteen import Kitchens, is_alive, meals_of
-from kalitka_hub.kormitel.feeding import Meal, canonical, meals_for, name_of, windows_of
-from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, PAID, PAID_ARRIVALS, key_of
+from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, PAID, PAID_ARRIVALS, object_key
 from kalitka_hub.kormitel.settings import paused_since
 from kalitka_hub.site.explain import Explanation, explain
-from kalitka_hub.site.local_time import clock_text, text_of
-from kalitka_hub.site.readers import existing_reader, told_groups
+from kalitka_hub.site.local_time import clock_text, local_text
+from kalitka_hub.site.readers import existing_reader, groups_of_reader
 from kalitka_hub.site.schedule_rules import Span
 from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.site.tokens import find_token
-from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSetAside
+from kalitka_hub.store.kormitel_models import KormitelObject, KormitelQuarantined
 from kalitka_hub.store.models import EVERY_READER, Reader, ReaderGroupMember
 
 READERS_MAX = 20  # of a kitchen, that are asked; they mostly say the same
@@ -85,18 +91,20 @@ class Why:
     notes: tuple[str, ...] = field(default=())
 
 
-def why(session: Session, asked: str, minute: int, now: int, reader: str | None = None) -> Why:
+def explain_eating(
+    session: Session, query: str, minute: int, now: int, reader: str | None = None
+) -> Why:
     """Say whether somebody eats at a minute, and why.
 
-    asked: the id of a badge, its code as it is printed or scanned, its number, or a part of a
+    query: the id of a badge, its code as it is printed or scanned, its number, or a part of a
     name. minute, now: since 1970 UTC. reader: the code of the one to ask; None: those of the
-    kitchen. Raises NotFound, and Refused where several badges are meant.
+    kitchen. Raises NotFound, and InvalidRequest where several badges are meant.
     """
-    badge = _found(session, asked)
-    return _Question(session, badge, minute, now, reader).answer()
+    badge = _find_badge(session, query)
+    return _EatingExplainer(session, badge, minute, now, reader).answer()
 
 
-class _Question:
+class _EatingExplainer:
     # A badge and a minute, and what is to be looked up for them.
 
     def __init__(
@@ -112,7 +120,7 @@ class _Question:
         self._readers = _codes_of_readers(session, self._groups)
         if reader is not None:
             asked = existing_reader(session, reader)
-            self._here = bool(set(told_groups(session, asked.id)) & set(self._groups))
+            self._here = bool(set(groups_of_reader(session, asked.id)) & set(self._groups))
             self._readers = [asked.code]
         else:
             self._here = bool(self._readers)
@@ -127,13 +135,13 @@ class _Question:
         opening = next((one for one in readers if one.allowed), None)
         feed = fields.get("feed")
         on, coming = _meals_at(self._minute, meals_for(self._meals, feed), zone)
-        arrivals = tuple(map(self._judged, self._all))
+        arrivals = tuple(map(self._arrival_reason, self._all))
         return Why(
             badge=self._badge.key,
-            name=name_of(self._badge.key, fields),
+            name=badge_name(self._badge.key, fields),
             eats=opening is not None,
             because=self._let_in(opening, arrivals) if opening else self._refused(arrivals),
-            at=_time(self._minute, zone),
+            at=_local_text(self._minute, zone),
             code=self._badge.code,
             kitchen=_kitchen(fields),
             meal=on,
@@ -153,16 +161,16 @@ class _Question:
     def _refused(self, arrivals: Sequence[ArrivalReason]) -> str:
         badge = self._badge
         if badge.born is None or badge.died is not None:
-            when = "" if badge.died is None else f" at {dates.text_of(badge.died)}"
+            when = "" if badge.died is None else f" at {dates.utc_text(badge.died)}"
             return f"the badge was deleted{when}"
-        never = feeding.why_never(badge.fields)
+        never = badge_rules.never_fed_reason(badge.fields)
         if never is not None:
             return never
         if badge.code is None:
             return "the badge has no code that a reader could take"
         owner = _owner_of(self._session, badge.code)
         if owner is not None and owner.id != badge.id:
-            name = name_of(owner.key, owner.fields)
+            name = badge_name(owner.key, owner.fields)
             return (
                 f"its code is that of the badge {name} ({owner.key}) now, which came to it later"
             )
@@ -196,7 +204,7 @@ class _Question:
         only = "feed is PAID, and " if feed == PAID else ""
         alive = [one for one in self._all if one.died is None and one.born is not None]
         of = {kind: [one.fields for one in alive if one.kind == kind] for kind in _KINDS}
-        windows = windows_of(self._badge.fields, of[ARRIVALS], of[PAID_ARRIVALS], self._zone)
+        windows = fed_windows(self._badge.fields, of[ARRIVALS], of[PAID_ARRIVALS], self._zone)
         if not windows:
             return f"{only}there is no {kind} of somebody who is there"
         return f"{only}no {kind} is of this day: {self._nearest(windows)}"
@@ -204,36 +212,36 @@ class _Question:
     def _nearest(self, windows: Sequence[Span]) -> str:
         for first, _ in windows:
             if first > self._minute:
-                return f"the next one begins {_time(first, self._zone)}"
-        return f"the last one ended {_time(windows[-1].last, self._zone)}"
+                return f"the next one begins {_local_text(first, self._zone)}"
+        return f"the last one ended {_local_text(windows[-1].last, self._zone)}"
 
-    def _judged(self, arrival: KormitelObject) -> ArrivalReason:
+    def _arrival_reason(self, arrival: KormitelObject) -> ArrivalReason:
         fields, paid = arrival.fields, arrival.kind == PAID_ARRIVALS
-        said = self._said(arrival, paid)
+        reason = self._not_counted_reason(arrival, paid)
         return ArrivalReason(
             id=arrival.key,
             paid=paid,
             status=_text(fields.get("status")),
             arrival_date=_text(fields.get("arrival_date")),
             departure_date=_text(fields.get("departure_date")),
-            counts=said is None,
-            said=said or "it counts now",
+            counts=reason is None,
+            said=reason or "it counts now",
         )
 
-    def _said(self, arrival: KormitelObject, paid: bool) -> str | None:
+    def _not_counted_reason(self, arrival: KormitelObject, paid: bool) -> str | None:
         if arrival.born is None or arrival.died is not None:
             return "it is deleted"
-        if feeding.why_never(self._badge.fields):
+        if badge_rules.never_fed_reason(self._badge.fields):
             return "the badge is not fed"
         if paid is not (self._badge.fields.get("feed") == PAID):
             return "it counts for feed PAID only" if paid else "of PAID only paid arrivals count"
-        said = feeding.why_not(arrival.fields, paid=paid)
-        if said is not None:
-            return said
-        first, last = feeding.span_of(arrival.fields, self._zone)
+        reason = badge_rules.not_counted_reason(arrival.fields, paid=paid)
+        if reason is not None:
+            return reason
+        first, last = badge_rules.arrival_span(arrival.fields, self._zone)
         if self._minute < first:
-            return f"it begins {_time(first, self._zone)}"
-        return f"it ended {_time(last, self._zone)}" if self._minute > last else None
+            return f"it begins {_local_text(first, self._zone)}"
+        return f"it ended {_local_text(last, self._zone)}" if self._minute > last else None
 
     def _explained(self) -> tuple[ReaderReason, ...]:
         code = self._badge.code
@@ -241,14 +249,14 @@ class _Question:
             return ()
         asked = self._readers[:READERS_MAX]
         return tuple(
-            _reason_of(one, explain(self._session, one, code, self._minute, self._now))
+            _reader_reason(one, explain(self._session, one, code, self._minute, self._now))
             for one in asked
         )
 
     def _notes(self, readers: Sequence[ReaderReason]) -> Iterator[str]:
         paused = paused_since(self._session)
         if paused is not None:
-            yield f"the exchange with Kormitel is paused since {dates.text_of(paused)}"
+            yield f"the exchange with Kormitel is paused since {dates.utc_text(paused)}"
         if readers and len(self._readers) > READERS_MAX:
             yield f"the kitchen has {len(self._readers)} readers: these are the first of them"
         for one in (self._badge, *self._all):
@@ -259,36 +267,38 @@ class _Question:
     def _set_aside(self) -> Iterator[str]:
         mine = {(one.kind, one.key) for one in (self._badge, *self._all)}
         rows = self._session.scalars(
-            select(KormitelSetAside)
-            .where(KormitelSetAside.state == "open")
-            .where(KormitelSetAside.kind.in_((BADGES, *_KINDS)))
-            .order_by(KormitelSetAside.id.desc()),
+            select(KormitelQuarantined)
+            .where(KormitelQuarantined.state == "open")
+            .where(KormitelQuarantined.kind.in_((BADGES, *_KINDS)))
+            .order_by(KormitelQuarantined.id.desc()),
             execution_options={"yield_per": _BATCH},
         )
-        told = 0
+        shown = 0
         for row in rows:
             if mine.isdisjoint(_named_in(row.kind, row.item[-1])):
                 continue
             yield f"set aside, number {row.id}: {row.reason}"
-            told += 1
-            if told == _ITEMS:
+            shown += 1
+            if shown == _ITEMS:
                 return
 
 
 _KINDS = (ARRIVALS, PAID_ARRIVALS)
 
 
-def _found(session: Session, asked: str) -> KormitelObject:
-    """Return the badge that is meant. Raises NotFound, Refused."""
-    asked = asked.strip()
-    if not asked:
-        raise Refused("nobody is named: write a badge's id, code, number or a part of a name")
+def _find_badge(session: Session, query: str) -> KormitelObject:
+    """Return the badge that is meant. Raises NotFound, InvalidRequest."""
+    query = query.strip()
+    if not query:
+        raise InvalidRequest(
+            "nobody is named: write a badge's id, code, number or a part of a name"
+        )
     badges = select(KormitelObject).where(KormitelObject.kind == BADGES)
-    for _, key in _named(BADGES, asked):
+    for _, key in _named_object(BADGES, query):
         known = session.scalars(badges.where(KormitelObject.key == key)).one_or_none()
         if known is not None:
             return known
-    owner = _owner_of(session, canonical(asked))
+    owner = _owner_of(session, canonical_code(query))
     if owner is not None:
         return owner
     numbered: list[tuple[int, str]] = []
@@ -300,20 +310,20 @@ def _found(session: Session, asked: str) -> KormitelObject:
         execution_options={"yield_per": _BATCH},
     ):
         names = (fields.get(part) for part in ("name", "first_name", "last_name"))
-        if _text(fields.get("number")) == asked:
-            numbered.append((id, f"{name_of(key, fields)} ({key})"))
-        elif asked.casefold() in " ".join(str(name) for name in names if name).casefold():
-            named.append((id, f"{name_of(key, fields)} ({key})"))
+        if _text(fields.get("number")) == query:
+            numbered.append((id, f"{badge_name(key, fields)} ({key})"))
+        elif query.casefold() in " ".join(str(name) for name in names if name).casefold():
+            named.append((id, f"{badge_name(key, fields)} ({key})"))
     matches = numbered or named
     if not matches:
         raise NotFound(
-            f"there is no badge {asked[:40]!r}, by its id, code, number or name: see whether it "
+            f"there is no badge {query[:40]!r}, by its id, code, number or name: see whether it "
             "was sent, `kalitka hub kormitel exchanges`"
         )
     if len(matches) > 1:
         more = f" and {len(matches) - _SHOWN} more" if len(matches) > _SHOWN else ""
         shown = ", ".join(text for _, text in matches[:_SHOWN])
-        raise Refused(f"{asked[:40]!r} is {shown}{more}: name one by its id")
+        raise InvalidRequest(f"{query[:40]!r} is {shown}{more}: name one by its id")
     return session.get_one(KormitelObject, matches[0][0])
 
 
@@ -332,14 +342,14 @@ def _codes_of_readers(session: Session, groups: Sequence[int]) -> list[str]:
     return list(session.scalars(wanted))
 
 
-def _reason_of(reader: str, said: Explanation) -> ReaderReason:
-    sources = [one.sources for one in said.rules if one.text == said.rule]
+def _reader_reason(reader: str, explanation: Explanation) -> ReaderReason:
+    sources = [one.sources for one in explanation.rules if one.text == explanation.rule]
     return ReaderReason(
         reader=reader,
-        allowed=said.allowed,
-        reason=said.reason,
-        when=said.when,
-        rule=said.rule,
+        allowed=explanation.allowed,
+        reason=explanation.reason,
+        when=explanation.when,
+        rule=explanation.rule,
         sources=sources[0] if sources else (),
     )
 
@@ -362,16 +372,16 @@ def _meals_at(minute: int, meals: Iterable[Meal], zone: Zone) -> tuple[str | Non
 def _named_in(kind: str, sent: Any) -> set[tuple[str, str]]:
     """Return kind and key of what an item of a kind names: itself, and its badge."""
     if not isinstance(sent, dict):
-        return _named(kind, sent)
-    found = _named(kind, sent.get("id")) | _named(BADGES, sent.get("badge"))
+        return _named_object(kind, sent)
+    found = _named_object(kind, sent.get("id")) | _named_object(BADGES, sent.get("badge"))
     data = sent.get("data")
     return found | _named_in(kind, data) if isinstance(data, dict) else found
 
 
-def _named(kind: str, id: object) -> set[tuple[str, str]]:
+def _named_object(kind: str, id: object) -> set[tuple[str, str]]:
     try:
-        return {(kind, key_of(id))}
-    except Refused:
+        return {(kind, object_key(id))}
+    except InvalidRequest:
         return set()
 
 
@@ -383,5 +393,5 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _time(minute: int, zone: Zone) -> str:
-    return text_of(minute, zone) or ""
+def _local_text(minute: int, zone: Zone) -> str:
+    return local_text(minute, zone) or ""

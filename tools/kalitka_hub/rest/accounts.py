@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kalitka_hub.accounts import api_tokens, login, setup_code, users
 from kalitka_hub.accounts.api_tokens import ApiTokenView, NewApiToken
-from kalitka_hub.accounts.hashing import hashing
+from kalitka_hub.accounts.hashing import run_hashing
 from kalitka_hub.accounts.users import NewUser, Password, Role, UserChange, UserName, UserView
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.rest.api import Page, Paged, create_router
 from kalitka_hub.rest.auth import (
     COOKIE,
     Admin,
@@ -19,10 +20,9 @@ from kalitka_hub.rest.auth import (
     address_of,
     check_no_other_page,
 )
-from kalitka_hub.rest.frame import Page, Paged, create_router
 from kalitka_hub.store import audit_trail
 from kalitka_hub.store.audit_trail import AuditView
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import NAME_MAX
 
 router = create_router()
@@ -86,7 +86,7 @@ def setup_state(state: State) -> SetupState:
 async def setup(request: Request, state: State, data: Setup) -> UserView:
     """Make the first admin, with the code that the server printed when it started."""
     check_no_other_page(request)
-    return await hashing(
+    return await run_hashing(
         setup_code.set_up,
         state.database,
         data.code,
@@ -100,7 +100,7 @@ async def setup(request: Request, state: State, data: Setup) -> UserView:
 async def log_in(request: Request, response: Response, state: State, data: Login) -> Me:
     """Log in by name and password. The cookie that is set counts for 12 hours."""
     check_no_other_page(request)
-    made = await hashing(
+    made = await run_hashing(
         login.log_in,
         state.database,
         data.name,
@@ -121,8 +121,8 @@ async def log_in(request: Request, response: Response, state: State, data: Login
 @router.post("/logout", status_code=204)
 def log_out(response: Response, state: State, caller: Viewer) -> None:
     """End one's own log-in."""
-    with changing(state.database, caller.who) as session:
-        login.log_out(session, _log_in_of(caller))
+    with write_transaction(state.database, caller.who) as session:
+        login.log_out(session, _cookie_of(caller))
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
 
 
@@ -138,17 +138,17 @@ async def change_password(
 ) -> None:
     """Change one's own password. It ends one's other log-ins."""
     try:
-        await hashing(
+        await run_hashing(
             login.change_password,
             state.database,
             caller.name,
             data.old.get_secret_value(),
             data.new,
             address_of(request),
-            _log_in_of(caller),
+            _cookie_of(caller),
         )
     except login.WrongLogin as fault:
-        raise Refused("the old password is wrong: type it again") from fault
+        raise InvalidRequest("the old password is wrong: type it again") from fault
 
 
 @router.get("/users")
@@ -162,7 +162,7 @@ def list_users(state: State, _caller: Admin, paging: Paged) -> Page[UserView]:
 @router.post("/users", status_code=201)
 def add_user(state: State, caller: Admin, data: NewUser) -> UserView:
     """Add a user."""
-    with changing(state.database, caller.who) as session:
+    with write_transaction(state.database, caller.who) as session:
         return users.view_of(users.add_user(session, data))
 
 
@@ -170,20 +170,20 @@ def add_user(state: State, caller: Admin, data: NewUser) -> UserView:
 def show_user(state: State, _caller: Admin, name: Name) -> UserView:
     """Show a user."""
     with state.database.snapshot() as session:
-        return users.view_of(users.the_user(session, name))
+        return users.view_of(users.existing_user(session, name))
 
 
 @router.patch("/users/{name}")
 def change_user(state: State, caller: Admin, name: Name, data: UserChange) -> UserView:
     """Change a user: what is not sent stays. A new password ends the user's log-ins."""
-    with changing(state.database, caller.who) as session:
+    with write_transaction(state.database, caller.who) as session:
         return users.view_of(users.change_user(session, name, data))
 
 
 @router.delete("/users/{name}", status_code=204)
 def remove_user(state: State, caller: Admin, name: Name) -> None:
     """Remove a user, with its log-ins and API tokens."""
-    with changing(state.database, caller.who) as session:
+    with write_transaction(state.database, caller.who) as session:
         users.remove_user(session, name)
 
 
@@ -204,11 +204,11 @@ def list_tokens(
 @router.post("/api-tokens", status_code=201)
 def add_token(state: State, caller: Viewer, data: NewApiToken) -> MadeApiToken:
     """Make an API token: for oneself, as an admin for anybody. Its secret is shown this once."""
-    _log_in_of(caller)  # one that ends must not leave others behind
+    _cookie_of(caller)  # one that ends must not leave others behind
     whose = data.user or caller.name
     if whose != caller.name and caller.role != "admin":
         raise HTTPException(403, "only an admin makes API tokens for others: leave out `user`")
-    with changing(state.database, caller.who) as session:
+    with write_transaction(state.database, caller.who) as session:
         shown, secret = api_tokens.add_token(session, whose, data.name, data.days)
     return MadeApiToken(**shown.model_dump(), secret=secret)
 
@@ -219,7 +219,7 @@ def revoke_token(
 ) -> None:
     """Revoke an API token: one's own, as an admin anybody's."""
     whose = None if caller.role == "admin" else caller.name
-    with changing(state.database, caller.who) as session:
+    with write_transaction(state.database, caller.who) as session:
         api_tokens.revoke_token(session, token_id, whose)
 
 
@@ -240,7 +240,7 @@ def list_audit(
     return paging.page(found, lambda entry: entry.id)
 
 
-def _log_in_of(caller: Caller) -> str:
-    if caller.log_in is None:
+def _cookie_of(caller: Caller) -> str:
+    if caller.cookie_sha256 is None:
         raise HTTPException(403, "this is for a person who is logged in, not for an API token")
-    return caller.log_in
+    return caller.cookie_sha256

@@ -21,15 +21,15 @@ from fastapi.security.http import HTTPBearer
 from sqlalchemy.exc import OperationalError
 
 from kalitka_hub.accounts import api_tokens, login
-from kalitka_hub.accounts.made_secrets import sha256_of
-from kalitka_hub.accounts.users import Role, may
-from kalitka_hub.gates.state import HubState, state_of
-from kalitka_hub.store.changes import changing
+from kalitka_hub.accounts.random_secrets import sha256_of
+from kalitka_hub.accounts.users import Role, has_role
+from kalitka_hub.reader_api.state import HubState, state_of
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import User
 
 COOKIE = "kalitka_session"
 CSRF_HEADER = "X-Kalitka-CSRF"
-_NOTING = Lock()
+_USE_LOCK = Lock()
 _READING = ("GET", "HEAD", "OPTIONS")
 
 State = Annotated[HubState, Depends(state_of)]
@@ -48,11 +48,11 @@ class Caller(NamedTuple):
     name: str
     role: Role
     token: str | None
-    log_in: str | None
+    cookie_sha256: str | None
 
     @property
     def who(self) -> str:
-        """Whose changes these are, for `changes.changing` and the audit."""
+        """Whose changes these are, for `changes.write_transaction` and the audit."""
         return self.name if self.token is None else f"{self.name} (token {self.token})"
 
 
@@ -68,9 +68,9 @@ def caller(
         scheme, _, credentials = authorization.partition(" ")
         if scheme.lower() == "bearer":
             return _by_token(state, credentials.strip())
-        raise _unknown("the header Authorization must be Bearer and an API token")
+        raise _unauthorized("the header Authorization must be Bearer and an API token")
     if cookie is None:
-        raise _unknown("log in, or send an API token in the header Authorization")
+        raise _unauthorized("log in, or send an API token in the header Authorization")
     if request.method not in _READING:
         _check_own_page(request)
     return _by_cookie(state, cookie)
@@ -86,49 +86,49 @@ def check_no_other_page(request: Request) -> None:
 
     For the log-in: no page from elsewhere is to log somebody in under another name.
     """
-    told = request.headers.get("sec-fetch-site") or request.headers.get("origin")
-    if told is not None and CSRF_HEADER not in request.headers:
+    origin = request.headers.get("sec-fetch-site") or request.headers.get("origin")
+    if origin is not None and CSRF_HEADER not in request.headers:
         _check_own_page(request)
 
 
 def _by_token(state: HubState, text: str) -> Caller:
     now = int(state.database.clock())
     with state.database.snapshot() as session:
-        spoken = api_tokens.spoken_for(session, text, now)
-        if spoken is None:
-            raise _unknown("the API token is unknown, revoked or expired: ask for another")
-        found = _caller_of(spoken.user, spoken.token.name, None)
-        token_id = spoken.token.id
-    if spoken.is_due:
-        _note_use(state, token_id)
+        login = api_tokens.authenticate(session, text, now)
+        if login is None:
+            raise _unauthorized("the API token is unknown, revoked or expired: ask for another")
+        found = _caller_of(login.user, login.token.name, None)
+        token_id = login.token.id
+    if login.is_use_due:
+        _record_use(state, token_id)
     return found
 
 
 def _by_cookie(state: HubState, cookie: str) -> Caller:
     with state.database.snapshot() as session:
-        user = login.user_of(session, cookie, int(state.database.clock()))
+        user = login.user_of_cookie(session, cookie, int(state.database.clock()))
         if user is None:
-            raise _unknown("the log-in has ended: log in again")
+            raise _unauthorized("the log-in has ended: log in again")
         return _caller_of(user, None, sha256_of(cookie))
 
 
-def _note_use(state: HubState, token_id: int) -> None:
+def _record_use(state: HubState, token_id: int) -> None:
     # Where others write for long, one request waits for them here, and no thread more: readers
     # need the others.
-    if not _NOTING.acquire(blocking=False):
+    if not _USE_LOCK.acquire(blocking=False):
         return
     try:
-        with changing(state.database) as session:
-            api_tokens.note_use(session, token_id)
+        with write_transaction(state.database) as session:
+            api_tokens.record_use(session, token_id)
     except OperationalError:
         # The next request will do, this one may only want to read.
         return
     finally:
-        _NOTING.release()
+        _USE_LOCK.release()
 
 
-def _caller_of(user: User, token: str | None, log_in: str | None) -> Caller:
-    return Caller(user.name, user.role, token, log_in)  # type: ignore[arg-type]
+def _caller_of(user: User, token: str | None, cookie_sha256: str | None) -> Caller:
+    return Caller(user.name, user.role, token, cookie_sha256)  # type: ignore[arg-type]
 
 
 def _check_own_page(request: Request) -> None:
@@ -149,16 +149,16 @@ def _check_own_page(request: Request) -> None:
         )
 
 
-def _unknown(text: str) -> HTTPException:
+def _unauthorized(text: str) -> HTTPException:
     return HTTPException(401, text, headers={"WWW-Authenticate": "Bearer"})
 
 
-Somebody = Annotated[Caller, Depends(caller)]
+AnyCaller = Annotated[Caller, Depends(caller)]
 
 
 def _with_role(needed: Role):
-    def dependency(somebody: Somebody) -> Caller:
-        if not may(somebody.role, needed):
+    def dependency(somebody: AnyCaller) -> Caller:
+        if not has_role(somebody.role, needed):
             raise HTTPException(
                 403, f"this takes the role {needed}, and {somebody.name} is {somebody.role}"
             )

@@ -7,19 +7,19 @@ from fastapi import Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from kalitka_hub.gates.bounded_body import at_most
-from kalitka_hub.gates.snapshot_response import SnapshotResponse
+from kalitka_hub.rest.api import SearchText, create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
-from kalitka_hub.rest.frame import Asked, create_router
 from kalitka_hub.tables import csv_import, csv_tables
 from kalitka_hub.tables.csv_import import Report
+from kalitka_hub.web.bounded_body import allow_body_size
+from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 FILE_MAX = 32 << 20  # bytes of a file
 _IN_MEMORY = 1 << 20  # bytes of a file, more is kept in a temporary one
 _SEPARATORS = {"comma": ",", "semicolon": ";"}
 
 router = create_router()
-Table = Annotated[Asked, Path(max_length=40, description=", ".join(csv_tables.TABLES))]
+Table = Annotated[SearchText, Path(max_length=40, description=", ".join(csv_tables.TABLES))]
 
 
 class Refusal(Report):
@@ -30,7 +30,7 @@ class Refusal(Report):
 
 @router.post(
     "/import/{name}",
-    dependencies=[Depends(at_most(FILE_MAX))],
+    dependencies=[Depends(allow_body_size(FILE_MAX))],
     responses={422: {"model": Refusal, "description": "What is wrong: nothing was written."}},
     openapi_extra={
         "requestBody": {"content": {"text/csv": {"schema": {"type": "string"}}}, "required": True}
@@ -59,7 +59,7 @@ async def import_table(
         report = await run_in_threadpool(
             csv_import.import_table, state.database, caller.who, name, file, replace=replace
         )
-    return report if report.is_good else _refusal(report)  # type: ignore[return-value]
+    return report if report.is_valid else _refusal(report)  # type: ignore[return-value]
 
 
 @router.get("/export/{name}", response_class=Response)
@@ -73,7 +73,7 @@ def export_table(
 ) -> Response:
     """Export a table as CSV, which can be imported again."""
     csv_tables.table_of(name)
-    parts = csv_tables.exported(state.database, name, _SEPARATORS[separator])
+    parts = csv_tables.export(state.database, name, _SEPARATORS[separator])
     response = SnapshotResponse(parts, parts.close, state.answer_seconds)
     response.headers["content-type"] = "text/csv; charset=utf-8"
     response.headers["content-disposition"] = f'attachment; filename="{name}.csv"'
@@ -81,5 +81,5 @@ def export_table(
 
 
 def _refusal(report: Report) -> JSONResponse:
-    refusal = Refusal(**report.model_dump(), error=report.refusal)
+    refusal = Refusal(**report.model_dump(), error=report.error_message)
     return JSONResponse(refusal.model_dump(), 422)

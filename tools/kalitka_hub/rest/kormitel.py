@@ -9,29 +9,38 @@ from typing import Annotated, Any
 from fastapi import Path, Query
 from pydantic import BaseModel, Field
 
-from kalitka_hub.kormitel import exchanges, objects, records, set_aside, settings, status
-from kalitka_hub.kormitel.dates import text_of
-from kalitka_hub.kormitel.exchanges import ExchangeView, Way
+from kalitka_hub.kormitel import (
+    exchange_log,
+    operator_models,
+    quarantine,
+    service,
+    settings,
+    status,
+)
+from kalitka_hub.kormitel.dates import utc_text
+from kalitka_hub.kormitel.exchange_log import ExchangeView, Way
 from kalitka_hub.kormitel.fields import FIELDS_MAX, check_kind
-from kalitka_hub.kormitel.set_aside import SetAsideView, StateOfOne
+from kalitka_hub.kormitel.quarantine import QuarantineState, SetAsideView
 from kalitka_hub.kormitel.settings import CanteenSetting
 from kalitka_hub.kormitel.status import HeldView, ObjectView, Status
-from kalitka_hub.kormitel.why import Why, why
+from kalitka_hub.kormitel.why import Why, explain_eating
+from kalitka_hub.rest.api import Number, Page, Paged, SearchText, create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
-from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
-from kalitka_hub.rest.resources import of_the_body
-from kalitka_hub.rest.site import At, minute_asked
-from kalitka_hub.site.written_texts import Written
-from kalitka_hub.store.changes import change_of, changing
+from kalitka_hub.rest.resources import not_found_as_invalid
+from kalitka_hub.rest.site import At, parse_minute
+from kalitka_hub.site.inputs import InputModel
+from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX, URL_MAX
 from kalitka_hub.store.models import NAME_MAX
 
 _TAG = "kormitel"
 
 router = create_router()
-Group = Annotated[Asked, Path(max_length=KIND_MAX, description="Such as `paid_arrivals`.")]
-ObjectId = Annotated[Asked, Path(alias="id", max_length=KEY_MAX)]
-AsideNumber = Annotated[Number, Path(alias="id")]
+GroupName = Annotated[
+    SearchText, Path(max_length=KIND_MAX, description="Such as `paid_arrivals`.")
+]
+ObjectId = Annotated[SearchText, Path(alias="id", max_length=KEY_MAX)]
+QuarantineNumber = Annotated[Number, Path(alias="id")]
 
 
 class Pause(BaseModel):
@@ -40,13 +49,13 @@ class Pause(BaseModel):
     paused: str | None
 
 
-class Edits(Written):
+class Edits(InputModel):
     """What to write otherwise in an item before it is applied: its fields, and its `id`."""
 
     edits: Annotated[dict[str, Any], Field(default_factory=dict, max_length=FIELDS_MAX)]
 
 
-class ObjectSetting(Written):
+class ObjectSetting(InputModel):
     """Fields of an object; those that are left out stay as they are."""
 
     fields: Annotated[dict[str, Any], Field(max_length=FIELDS_MAX)]
@@ -66,7 +75,7 @@ def list_exchanges(
     _caller: Viewer,
     paging: Paged,
     user: Annotated[
-        Asked | None,
+        SearchText | None,
         Query(max_length=URL_MAX, description="Only with this user, or the peer of this URL."),
     ] = None,
     way: Annotated[Way | None, Query(description="Only of this way.")] = None,
@@ -74,7 +83,7 @@ def list_exchanges(
 ) -> Page[ExchangeView]:
     """List the exchanges, newest first."""
     with state.database.snapshot() as session:
-        found = exchanges.list_exchanges(
+        found = exchange_log.list_exchanges(
             session, paging.after_id, paging.limit + 1, user=user, way=way, failed=failed
         )
     return paging.page(found, lambda view: view.id)
@@ -94,44 +103,42 @@ def list_set_aside(
     _caller: Viewer,
     paging: Paged,
     of_state: Annotated[
-        StateOfOne | None, Query(alias="state", description="Only those in this state.")
+        QuarantineState | None, Query(alias="state", description="Only those in this state.")
     ] = None,
 ) -> Page[SetAsideView]:
     """List items that were sent and could not be applied, newest first."""
     with state.database.snapshot() as session:
-        found = set_aside.list_set_aside(
-            session, paging.after_id, paging.limit + 1, state=of_state
-        )
+        found = quarantine.list_items(session, paging.after_id, paging.limit + 1, state=of_state)
     return paging.page(found, lambda view: view.id)
 
 
 @router.get("/kormitel/set-aside/{id}", tags=[_TAG], operation_id="show_kormitel_set_aside")
-def show_set_aside(state: State, _caller: Viewer, number: AsideNumber) -> SetAsideView:
+def show_set_aside(state: State, _caller: Viewer, number: QuarantineNumber) -> SetAsideView:
     """Show an item that was set aside."""
     with state.database.snapshot() as session:
-        return set_aside.view_of(set_aside.find_one(session, number))
+        return quarantine.view_of(quarantine.find_item(session, number))
 
 
 @router.post(
     "/kormitel/set-aside/{id}/apply", tags=[_TAG], operation_id="apply_kormitel_set_aside"
 )
 def apply_set_aside(
-    state: State, caller: Operator, number: AsideNumber, data: Edits
+    state: State, caller: Operator, number: QuarantineNumber, data: Edits
 ) -> SetAsideView:
     """Apply an item that was set aside, with other fields or another id if need be."""
-    with changing(state.database, caller.who) as session:
-        objects.apply_set_aside(session, number, data.edits)
-        return set_aside.view_of(set_aside.find_one(session, number))
+    with write_transaction(state.database, caller.who) as session:
+        service.apply_quarantined(session, number, data.edits)
+        return quarantine.view_of(quarantine.find_item(session, number))
 
 
 @router.post(
     "/kormitel/set-aside/{id}/dismiss", tags=[_TAG], operation_id="dismiss_kormitel_set_aside"
 )
-def dismiss_set_aside(state: State, caller: Operator, number: AsideNumber) -> SetAsideView:
+def dismiss_set_aside(state: State, caller: Operator, number: QuarantineNumber) -> SetAsideView:
     """Put an item away for good."""
-    with changing(state.database, caller.who) as session:
-        set_aside.dismiss(session, number, change_of(session).micros)
-        return set_aside.view_of(set_aside.find_one(session, number))
+    with write_transaction(state.database, caller.who) as session:
+        quarantine.dismiss(session, number, change_context(session).micros)
+        return quarantine.view_of(quarantine.find_item(session, number))
 
 
 @router.get("/kormitel/settings", tags=[_TAG], operation_id="show_kormitel_settings")
@@ -144,8 +151,8 @@ def show_settings(state: State, _caller: Viewer) -> CanteenSetting:
 @router.put("/kormitel/settings", tags=[_TAG], operation_id="change_kormitel_settings")
 def change_settings(state: State, caller: Operator, data: CanteenSetting) -> CanteenSetting:
     """Say which readers a kitchen has, and the meals: all of it."""
-    with changing(state.database, caller.who) as session:
-        with of_the_body():
+    with write_transaction(state.database, caller.who) as session:
+        with not_found_as_invalid():
             settings.change_settings(session, data)
         return settings.find_settings(session)
 
@@ -167,7 +174,7 @@ def why_eats(
     state: State,
     _caller: Viewer,
     asked: Annotated[
-        Asked,
+        SearchText,
         Query(
             min_length=1,
             max_length=NAME_MAX,
@@ -175,7 +182,7 @@ def why_eats(
         ),
     ],
     reader: Annotated[
-        Asked | None,
+        SearchText | None,
         Query(max_length=NAME_MAX, description="At this reader; else at those of its kitchen."),
     ] = None,
     at: At = None,
@@ -183,8 +190,8 @@ def why_eats(
     """Tell whether somebody eats at a time, and why."""
     now = int(state.database.clock()) // 60
     with state.database.snapshot() as session:
-        minute = now if at is None else minute_asked(session, at)
-        return why(session, asked, minute, now, reader)
+        minute = now if at is None else parse_minute(session, at)
+        return explain_eating(session, asked, minute, now, reader)
 
 
 @router.get("/kormitel/objects/{group}", tags=[_TAG], operation_id="list_kormitel_objects")
@@ -192,40 +199,40 @@ def list_objects(
     state: State,
     _caller: Viewer,
     paging: Paged,
-    group: Group,
+    group: GroupName,
     deleted: Annotated[
         bool | None, Query(description="With true only deleted ones, with false only others.")
     ] = None,
 ) -> Page[ObjectView]:
     """List the objects of a group, by id."""
     with state.database.snapshot() as session:
-        found = objects.list_objects(
+        found = service.list_objects(
             session, check_kind(group), paging.after or "", paging.limit + 1, deleted=deleted
         )
-    return paging.page([status.object_of(known) for known in found], lambda view: view.id)
+    return paging.page([status.object_view(known) for known in found], lambda view: view.id)
 
 
 # An id may hold a slash, as a name may.
 @router.get(
     "/kormitel/objects/{group}/{id:path}", tags=[_TAG], operation_id="show_kormitel_object"
 )
-def show_object(state: State, _caller: Viewer, group: Group, key: ObjectId) -> ObjectView:
+def show_object(state: State, _caller: Viewer, group: GroupName, key: ObjectId) -> ObjectView:
     """Show an object, also one that is deleted."""
     with state.database.snapshot() as session:
-        return status.object_of(objects.find(session, group, key))
+        return status.object_view(service.find_object(session, group, key))
 
 
 @router.put(
     "/kormitel/objects/{group}/{id:path}", tags=[_TAG], operation_id="change_kormitel_object"
 )
 def change_object(
-    state: State, caller: Operator, group: Group, key: ObjectId, data: ObjectSetting
+    state: State, caller: Operator, group: GroupName, key: ObjectId, data: ObjectSetting
 ) -> ObjectView:
     """Set fields of an object, which is added if it is not there."""
-    with changing(state.database, caller.who) as session:
-        fields = records.checked_fields(check_kind(group), data.fields)
-        objects.put_all(session, group, {key: fields})
-        return status.object_of(objects.find(session, group, key))
+    with write_transaction(state.database, caller.who) as session:
+        fields = operator_models.checked_fields(check_kind(group), data.fields)
+        service.put_objects(session, group, {key: fields})
+        return status.object_view(service.find_object(session, group, key))
 
 
 @router.delete(
@@ -234,14 +241,14 @@ def change_object(
     tags=[_TAG],
     operation_id="remove_kormitel_object",
 )
-def remove_object(state: State, caller: Operator, group: Group, key: ObjectId) -> None:
+def remove_object(state: State, caller: Operator, group: GroupName, key: ObjectId) -> None:
     """Delete an object, of which Kormitel is told."""
-    with changing(state.database, caller.who) as session:
-        objects.remove(session, group, key)
+    with write_transaction(state.database, caller.who) as session:
+        service.remove_object(session, group, key)
 
 
 def _set_paused(state: State, caller: Operator, paused: bool) -> Pause:
-    with changing(state.database, caller.who) as session:
+    with write_transaction(state.database, caller.who) as session:
         settings.set_paused(session, paused)
         since = settings.paused_since(session)
-    return Pause(paused=None if since is None else text_of(since))
+    return Pause(paused=None if since is None else utc_text(since))

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel.records import KORMITEL
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel.operator_models import KORMITEL
+from kalitka_hub.rest.api import Number, Page, Paged, SearchText, create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
-from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
 from kalitka_hub.site.resources import RESOURCES, Resource
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import NAME_MAX
 
 _KEY_MAX = 300  # characters
@@ -52,8 +52,8 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
         return paging.page(found, lambda view: getattr(view, resource.key))
 
     def add(state: State, caller: Operator, data: Any) -> Any:
-        with changing(state.database, caller.who) as session:
-            with of_the_body():
+        with write_transaction(state.database, caller.who) as session:
+            with not_found_as_invalid():
                 key = resource.add(session, data)
             return resource.find(session, key)
 
@@ -62,18 +62,18 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
             return resource.find(session, key)
 
     def change(state: State, caller: Operator, key: Any, data: Any) -> Any:
-        with changing(state.database, caller.who) as session:
+        with write_transaction(state.database, caller.who) as session:
             resource.find(session, key)
-            with of_the_body():
+            with not_found_as_invalid():
                 resource.change(session, key, data)
-            return resource.find(session, resource.key_in(data, key))
+            return resource.find(session, resource.key_after(data, key))
 
     def remove(state: State, caller: Operator, key: Any) -> None:
-        with changing(state.database, caller.who) as session:
+        with write_transaction(state.database, caller.who) as session:
             resource.remove(session, key)
 
     key = _key_of(resource)
-    show_page.__annotations__["filters"] = Annotated[dict, Depends(_Filters(resource))]
+    show_page.__annotations__["filters"] = Annotated[dict, Depends(_FilterQuery(resource))]
     add.__annotations__["data"] = resource.setting
     show.__annotations__["key"] = key
     change.__annotations__ |= {"key": key, "data": resource.setting}
@@ -103,21 +103,21 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
 
 
 @contextmanager
-def of_the_body() -> Iterator[None]:
-    """Have a thing that there is not be a fault of the body, which names it."""
+def not_found_as_invalid() -> Iterator[None]:
+    """Turn NotFound, raised while a body is applied, into 422 (404 is for the path)."""
     try:
         yield
     except NotFound as fault:
-        raise Refused(str(fault)) from fault
+        raise InvalidRequest(str(fault)) from fault
 
 
 def _key_of(resource: Resource) -> Any:
     if resource.is_numbered:
         return Annotated[Number, Path(alias=resource.key)]
-    return Annotated[Asked, Path(alias=resource.key, max_length=_KEY_MAX)]
+    return Annotated[SearchText, Path(alias=resource.key, max_length=_KEY_MAX)]
 
 
-class _Filters:
+class _FilterQuery:
     # A dependency with the query parameters that a resource's list function takes.
     def __init__(self, resource: Resource) -> None:
         taken = signature(resource.list).parameters
@@ -127,7 +127,7 @@ class _Filters:
                     name,
                     Parameter.KEYWORD_ONLY,
                     default=None,
-                    annotation=_asked(taken[name].annotation, _FILTERS[name]),
+                    annotation=_query_type(taken[name].annotation, _FILTERS[name]),
                 )
                 for name in resource.filters
             ]
@@ -137,12 +137,12 @@ class _Filters:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def _asked(kind: Any, told: str) -> Any:
+def _query_type(kind: Any, description: str) -> Any:
     if kind == str | None:
-        return Annotated[Asked | None, Query(max_length=NAME_MAX, description=told)]
+        return Annotated[SearchText | None, Query(max_length=NAME_MAX, description=description)]
     if kind == int | None:
-        return Annotated[Number | None, Query(description=told)]
-    return Annotated[kind, Query(description=told)]
+        return Annotated[Number | None, Query(description=description)]
+    return Annotated[kind, Query(description=description)]
 
 
 router = router_of((*RESOURCES.values(), *KORMITEL.values()))

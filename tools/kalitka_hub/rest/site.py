@@ -9,10 +9,10 @@ from fastapi import Path, Query
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from kalitka_hub.gates import log_views
-from kalitka_hub.gates.log_views import LogView
+from kalitka_hub.reader_api import log_views
+from kalitka_hub.reader_api.log_views import LogView
+from kalitka_hub.rest.api import Number, Page, Paged, SearchText, create_router
 from kalitka_hub.rest.auth import Admin, State, Viewer
-from kalitka_hub.rest.frame import Asked, Number, Page, Paged, create_router
 from kalitka_hub.site import site_view
 from kalitka_hub.site.explain import Explanation, explain
 from kalitka_hub.site.local_time import minutes_of
@@ -21,20 +21,20 @@ from kalitka_hub.site.schedule_rules import FOREVER
 from kalitka_hub.site.site_secret import new_secret
 from kalitka_hub.site.site_view import SiteView
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import NAME_MAX
 
 _CODE_MAX = 4 * 255  # characters: of what is not UTF-8 the log has four for a byte
 _SECONDS_MAX = len(str(FOREVER * 60))  # digits
 
-# The secrets stand before what `rest_resources` has for /readers/{code}, which takes slashes.
+# The secrets stand before what `rest.resources` has for /readers/{code}, which takes slashes.
 router = create_router()
-ReaderCode = Annotated[Asked, Path(max_length=NAME_MAX)]
+ReaderCode = Annotated[SearchText, Path(max_length=NAME_MAX)]
 OfReader = Annotated[
-    Asked | None, Query(max_length=NAME_MAX, description="Only at this reader, by its code.")
+    SearchText | None, Query(max_length=NAME_MAX, description="Only at this reader, by its code.")
 ]
 OfCode = Annotated[
-    Asked | None, Query(max_length=_CODE_MAX, description="Only of this token code.")
+    SearchText | None, Query(max_length=_CODE_MAX, description="Only of this token code.")
 ]
 Since = Annotated[
     Number | None, Query(description="Only at this time or later, in seconds since 1970 UTC.")
@@ -43,7 +43,7 @@ Until = Annotated[
     Number | None, Query(description="Only before this time, in seconds since 1970 UTC.")
 ]
 At = Annotated[
-    Asked | None,
+    SearchText | None,
     Query(
         max_length=40,
         description=(
@@ -108,14 +108,14 @@ def show_log_entry(
 def explain_pass(
     state: State,
     _caller: Viewer,
-    reader: Annotated[Asked, Query(max_length=NAME_MAX, description="The reader's code.")],
-    code: Annotated[Asked, Query(max_length=_CODE_MAX, description="The token code.")],
+    reader: Annotated[SearchText, Query(max_length=NAME_MAX, description="The reader's code.")],
+    code: Annotated[SearchText, Query(max_length=_CODE_MAX, description="The token code.")],
     at: At = None,
 ) -> Explanation:
     """Tell whether a reader would let a token in at a time, and why."""
     now = int(state.database.clock()) // 60
     with state.database.snapshot() as session:
-        minute = now if at is None else minute_asked(session, at)
+        minute = now if at is None else parse_minute(session, at)
         return explain(session, reader, code, minute, now)
 
 
@@ -123,7 +123,7 @@ def explain_pass(
 def make_reader_secret(state: State, caller: Admin, code: ReaderCode) -> ReaderSecret:
     """Make a secret for a reader alone, in the place of the one it has. It is shown this once."""
     secret = new_secret()
-    with changing(state.database, caller.who) as session:
+    with write_transaction(state.database, caller.who) as session:
         set_reader_secret(session, code, secret)
     return ReaderSecret(secret=secret)
 
@@ -136,12 +136,12 @@ def make_reader_secret(state: State, caller: Admin, code: ReaderCode) -> ReaderS
 )
 def remove_reader_secret(state: State, caller: Admin, code: ReaderCode) -> None:
     """Have a reader ask with the site's secret again."""
-    with changing(state.database, caller.who) as session:
+    with write_transaction(state.database, caller.who) as session:
         set_reader_secret(session, code, None)
 
 
-def minute_asked(session: Session, at: str) -> int:
-    """Return the minute since 1970 UTC of what `At` takes. Raises Refused."""
+def parse_minute(session: Session, at: str) -> int:
+    """Return the minute since 1970 UTC of what `At` takes. Raises InvalidRequest."""
     if at.isascii() and at.isdigit() and len(at) <= _SECONDS_MAX and int(at) // 60 <= FOREVER:
         return int(at) // 60
     return minutes_of(at, zone_of(session))[0]

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone
-from kalitka_hub.site.granted import Calendar, Granted, date_of
-from kalitka_hub.site.local_time import clock_text, text_of
-from kalitka_hub.site.readers import existing_reader, label_of, told_groups
+from kalitka_hub.site.grant_calendar import GrantCalendar, GrantRow, date_of
+from kalitka_hub.site.local_time import clock_text, local_text
+from kalitka_hub.site.readers import existing_reader, groups_of_reader, label_of
 from kalitka_hub.site.schedule_rules import HORIZON_DAYS, local_day
 from kalitka_hub.site.tokens import find_token
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelRule, KormitelToken
@@ -67,16 +67,16 @@ class Explanation:
 def explain(session: Session, reader: str, code: str, minute: int, now: int) -> Explanation:
     """Explain what a reader says to a token code at a minute.
 
-    minute, now: since 1970 UTC. Raises Refused for what is no code, and NotFound for a reader
-    that there is not; of a code that nobody knows it says just that.
+    minute, now: since 1970 UTC. Raises InvalidRequest for what is no code, and NotFound for a
+    reader that there is not; of a code that nobody knows it says just that.
     """
-    asked = _Question(session, existing_reader(session, reader), minute, now)
+    query = _Explainer(session, existing_reader(session, reader), minute, now)
     token = find_token(session, code)
-    texts = asked.texts_of(token) if token else {}
+    texts = query.texts_of(token) if token else {}
     rule_set = b""
     for text in texts:
         rule_set = packing.insert(rule_set, packing.pack(text.encode()))
-    zone = asked.calendar.zone
+    zone = query.calendar.zone
     zone.update(minute)
     moment = minute, zone.day_minute, zone.weekday
     verdict = decision.Verdict()
@@ -85,50 +85,50 @@ def explain(session: Session, reader: str, code: str, minute: int, now: int) -> 
     else:
         verdict.deny(decision.UNKNOWN_CODE)
     rule = rules.text_of(rule_set, verdict.rule).decode() if verdict.rule >= 0 else None
-    notes = [*asked.notes()]
-    notes += asked.notes_of(token) if token else ["the hub does not know this code"]
+    notes = [*query.notes()]
+    notes += query.notes_of(token) if token else ["the hub does not know this code"]
     return Explanation(
         allowed=verdict.reason == decision.ALLOWED,
         reason=decision.REASONS[verdict.reason],
         rule=rule,
-        when=text_of(verdict.when, zone) if verdict.when else None,
-        local=f"{_DAYS[moment[2]]} {text_of(minute, zone)}",
+        when=local_text(verdict.when, zone) if verdict.when else None,
+        local=f"{_DAYS[moment[2]]} {local_text(minute, zone)}",
         rules=tuple(
-            RuleReason(text, _said(text, moment, zone), tuple(sources))
+            RuleReason(text, _rule_in_words(text, moment, zone), tuple(sources))
             for text, sources in sorted(texts.items())
         ),
         notes=tuple(notes),
     )
 
 
-class _Question:
+class _Explainer:
     # A reader and a minute, and what is to be looked up for them.
 
     def __init__(self, session: Session, reader: Reader, minute: int, now: int) -> None:
         self._session = session
         self._reader = reader
         self._minute = minute
-        known = Calendar(session, now)
+        known = GrantCalendar(session, now)
         self._day = local_day(known.zone, minute)
         self._today = known.today
         # Are the rules that readers have today made for that day?
-        self._is_told = 0 <= self._day - known.today <= HORIZON_DAYS
-        self.calendar = known if self._is_told else Calendar(session, minute)
-        self._groups = set(told_groups(session, reader.id))
+        self._uses_stored_rules = 0 <= self._day - known.today <= HORIZON_DAYS
+        self.calendar = known if self._uses_stored_rules else GrantCalendar(session, minute)
+        self._groups = set(groups_of_reader(session, reader.id))
 
     def texts_of(self, token: Token) -> dict[str, list[str]]:
         """Return the rule texts that the reader is told, and where each comes from."""
         sources: dict[str, list[str]] = {}
-        if self._is_told:
+        if self._uses_stored_rules:
             wanted = select(TokenRule.text).where(TokenRule.token_id == token.id)
-            told = self._session.scalars(wanted.where(TokenRule.group_id.in_(self._groups)))
-            sources = {text: [] for text in told}
+            stored = self._session.scalars(wanted.where(TokenRule.group_id.in_(self._groups)))
+            sources = {text: [] for text in stored}
         elif token.blocked:
             return {}
-        for text, source in self._made(token):
+        for text, source in self._compiled_rules(token):
             if text in sources:
                 sources[text].append(source)
-            elif not self._is_told:
+            elif not self._uses_stored_rules:
                 sources[text] = [source]
         return sources
 
@@ -136,7 +136,7 @@ class _Question:
         """Yield what is to be known of the time."""
         if self._day < self._today:
             yield "the past: by what is set now, which may have been different then"
-        elif not self._is_told:
+        elif not self._uses_stored_rules:
             yield (
                 "later than the holidays that readers know as yet: by the rules as they will be "
                 "made until then"
@@ -158,15 +158,15 @@ class _Question:
         for grant in here:
             yield from self._notes_of(grant)
         for grant in [] if here else elsewhere:
-            yield f"elsewhere there is {self._named(grant)}"
+            yield f"elsewhere there is {self._grant_in_words(grant)}"
 
-    def _notes_of(self, grant: Granted) -> Iterator[str]:
+    def _notes_of(self, grant: GrantRow) -> Iterator[str]:
         zone = self.calendar.zone
         if grant.last_minute is not None and grant.last_minute < self._minute:
-            yield f"{self._named(grant)} ended {text_of(grant.last_minute, zone)}"
+            yield f"{self._grant_in_words(grant)} ended {local_text(grant.last_minute, zone)}"
         if grant.first_minute is not None and grant.first_minute > self._minute:
-            yield f"{self._named(grant)} begins {text_of(grant.first_minute, zone)}"
-        hours = self.calendar.hours_instead(grant.schedule_id, self._day)
+            yield f"{self._grant_in_words(grant)} begins {local_text(grant.first_minute, zone)}"
+        hours = self.calendar.holiday_hours(grant.schedule_id, self._day)
         if hours is not None:
             times = [f"{clock_text(start)} to {clock_text(end)}" for start, end in hours]
             yield (
@@ -174,7 +174,7 @@ class _Question:
                 f"{' and '.join(times) or 'closed'}"
             )
 
-    def _made(self, token: Token) -> Iterator[tuple[str, str]]:
+    def _compiled_rules(self, token: Token) -> Iterator[tuple[str, str]]:
         """Yield the rule texts that are made for the reader, each with where it comes from."""
         direct = (
             select(DirectRule.text, ReaderGroup.kind, ReaderGroup.name)
@@ -182,20 +182,20 @@ class _Question:
             .where(DirectRule.token_id == token.id, DirectRule.group_id.in_(self._groups))
         )
         for text, kind, name in self._session.execute(direct):
-            yield text, f"given by hand for {_readers(kind, name)}"
-        yield from self._of_badge(token)
+            yield text, f"given by hand for {_readers_label(kind, name)}"
+        yield from self._badge_rules(token)
         for grant in self._grants(token):
             if grant.reader_group_id not in self._groups:
                 continue
             # Whose rules are many is told of fewer holidays.
             horizons = self.calendar.horizons([grant.person_group_id])
             texts = {text for days in horizons for text in self.calendar.texts(grant, days)}
-            if not self._is_told:
+            if not self._uses_stored_rules:
                 texts = set(self.calendar.texts(grant))
             for text in texts:
-                yield text, self._named(grant)
+                yield text, self._grant_in_words(grant)
 
-    def _of_badge(self, token: Token) -> Iterator[tuple[str, str]]:
+    def _badge_rules(self, token: Token) -> Iterator[tuple[str, str]]:
         badge = self._badge(token)
         if badge is None:
             return
@@ -210,34 +210,34 @@ class _Question:
         )
         return self._session.scalars(wanted.where(KormitelToken.token_id == token.id)).first()
 
-    def _grants(self, token: Token) -> list[Granted]:
+    def _grants(self, token: Token) -> list[GrantRow]:
         wanted = select(PersonGroupMember.group_id)
         groups = self._session.scalars(
             wanted.where(PersonGroupMember.person_id == token.person_id)
         )
         return sorted(self.calendar.grants_of(list(groups)))
 
-    def _named(self, grant: Granted) -> str:
+    def _grant_in_words(self, grant: GrantRow) -> str:
         people = self._session.get_one(PersonGroup, grant.person_group_id).name
         readers = self._session.get_one(ReaderGroup, grant.reader_group_id)
         return (
-            f"grant {grant.id}: {people} at {_readers(readers.kind, readers.name)}, "
+            f"grant {grant.id}: {people} at {_readers_label(readers.kind, readers.name)}, "
             f"{self._schedule(grant)}"
         )
 
-    def _schedule(self, grant: Granted) -> str:
+    def _schedule(self, grant: GrantRow) -> str:
         return self._session.get_one(Schedule, grant.schedule_id).name
 
 
-def _readers(kind: str, name: str) -> str:
+def _readers_label(kind: str, name: str) -> str:
     return "all readers" if name == "*" else label_of(kind, name)
 
 
-def _said(text: str, moment: tuple[int, int, int], zone: Zone) -> str:
+def _rule_in_words(text: str, moment: tuple[int, int, int], zone: Zone) -> str:
     packed = packing.pack(text.encode())
     said = rules.evaluate(packed, 0, False, *moment)
     bound = rules.date_of(packed, 0, said)
     if not bound:
         return decision.REASONS[said]
     edge = "from" if said == rules.NOT_YET else "until"
-    return f"{decision.REASONS[said]}, {edge} {text_of(bound, zone)}"
+    return f"{decision.REASONS[said]}, {edge} {local_text(bound, zone)}"

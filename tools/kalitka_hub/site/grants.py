@@ -1,7 +1,7 @@
 """Grants: a group of people may pass a group of readers at the times of a schedule.
 
-Sessions that change something come from `changes.changing`; what is changed here is in the
-readers' rules with their next poll.
+Sessions that change something come from `changes.write_transaction`; what is changed here is in
+the readers' rules with their next poll.
 """
 
 from collections.abc import Collection
@@ -9,21 +9,21 @@ from collections.abc import Collection
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site import compile, people, schedules
-from kalitka_hub.site.local_time import first_of, last_of, text_of
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site import people, rule_compiler, schedules
+from kalitka_hub.site.inputs import InputModel
+from kalitka_hub.site.local_time import first_minute_of, last_minute_of, local_text
 from kalitka_hub.site.readers import groups_by_label, label_of
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.written_texts import Written
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import EVERY_READER, Grant, PersonGroup, ReaderGroup, Schedule
 
 GRANTS = "grants"  # the kind, in the audit
 ALL_READERS = "*"
 
 
-class GrantSetting(Written):
+class GrantSetting(InputModel):
     """What a grant is to be: names of a group of people and of a schedule.
 
     readers: the name of a group of readers, the code of a reader, or `*` for all. first, last:
@@ -45,20 +45,20 @@ class GrantView(GrantSetting):
 
 
 def add_grant(session: Session, setting: GrantSetting) -> int:
-    """Add a grant; return its id. Raises NotFound, Refused."""
-    stamp_of(session)
+    """Add a grant; return its id. Raises NotFound, InvalidRequest."""
+    change_stamp(session)
     grant = Grant(**_values(session, setting))
     session.add(grant)
     session.flush()
-    compile.recompute(session, _tokens_of(session, [grant.person_group_id]))
+    rule_compiler.recompute(session, _tokens_of(session, [grant.person_group_id]))
     after = find_grant(session, grant.id).model_dump(exclude={"id"})
     audit.record(session, "add", GRANTS, str(grant.id), None, after)
     return grant.id
 
 
 def change_grant(session: Session, grant_id: int, setting: GrantSetting) -> bool:
-    """Make a grant this; return whether that is a change. Raises NotFound, Refused."""
-    stamp_of(session)
+    """Make a grant this; return whether that is a change. Raises NotFound, InvalidRequest."""
+    change_stamp(session)
     grant = _existing(session, grant_id)
     before = find_grant(session, grant_id).model_dump(exclude={"id"})
     # As of a removal: for the group that it was for it may have been the last.
@@ -69,21 +69,21 @@ def change_grant(session: Session, grant_id: int, setting: GrantSetting) -> bool
     after = find_grant(session, grant_id).model_dump(exclude={"id"})
     if before == after:
         return False
-    compile.recompute(session, {*token_ids, *_tokens_of(session, [grant.person_group_id])})
+    rule_compiler.recompute(session, {*token_ids, *_tokens_of(session, [grant.person_group_id])})
     audit.record(session, "change", GRANTS, str(grant_id), before, after)
     return True
 
 
 def remove_grant(session: Session, grant_id: int) -> None:
     """Take a grant back. Raises NotFound."""
-    stamp_of(session)
+    change_stamp(session)
     grant = _existing(session, grant_id)
     before = find_grant(session, grant_id).model_dump(exclude={"id"})
     # The tokens are looked up by grants of the group, of which this may be the last.
     token_ids = _tokens_of(session, [grant.person_group_id])
     session.delete(grant)
     session.flush()
-    compile.recompute(session, token_ids)
+    rule_compiler.recompute(session, token_ids)
     audit.record(session, "remove", GRANTS, str(grant_id), before, None)
 
 
@@ -128,8 +128,8 @@ def list_grants(
             people=of_people,
             readers=label_of(kind, name),
             schedule=times,
-            first=text_of(grant.first_minute, zone),
-            last=text_of(grant.last_minute, zone),
+            first=local_text(grant.first_minute, zone),
+            last=local_text(grant.last_minute, zone),
         )
         for grant, of_people, kind, name, times in session.execute(wanted)
     ]
@@ -137,9 +137,11 @@ def list_grants(
 
 def _values(session: Session, setting: GrantSetting) -> dict[str, int | None]:
     zone = zone_of(session)
-    first, last = first_of(setting.first, zone), last_of(setting.last, zone)
+    first, last = first_minute_of(setting.first, zone), last_minute_of(setting.last, zone)
     if first is not None and last is not None and first > last:
-        raise Refused(f"a grant from {setting.first} to {setting.last} never holds: turn them")
+        raise InvalidRequest(
+            f"a grant from {setting.first} to {setting.last} never holds: turn them"
+        )
     return {
         "person_group_id": people.existing_group(session, setting.people).id,
         "reader_group_id": _reader_group(session, setting.readers),
@@ -159,7 +161,7 @@ def _reader_group(session: Session, label: str) -> int:
 
 
 def _tokens_of(session: Session, person_groups: Collection[int]) -> list[int]:
-    return compile.tokens_granted(session, Grant.person_group_id.in_(person_groups))
+    return rule_compiler.tokens_with_grants(session, Grant.person_group_id.in_(person_groups))
 
 
 def _existing(session: Session, grant_id: int) -> Grant:

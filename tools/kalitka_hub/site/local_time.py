@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from kalitka.access import rules
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.schedule_rules import FOREVER
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -23,16 +23,18 @@ _MINUTE = timedelta(minutes=1)
 def minutes_of(text: str, zone: Zone) -> list[int]:
     """Return the minutes since 1970 UTC at which it is this time, in order: one, or two.
 
-    Raises Refused for what is no such time, and where the clocks are put forward over it.
+    Raises InvalidRequest for what is no such time, and where the clocks are put forward over it.
     """
     if not _TIME.fullmatch(text):
-        raise Refused(f"{text[:40]!r} is no time: write it like 2026-11-01T08:00")
+        raise InvalidRequest(f"{text[:40]!r} is no time: write it like 2026-11-01T08:00")
     try:
         time = datetime.fromisoformat(text)
         if time.tzinfo:
             time = time.astimezone(UTC)
     except (ValueError, OverflowError) as fault:
-        raise Refused(f"{text!r} is no time: {fault}; write it like 2026-11-01T08:00") from fault
+        raise InvalidRequest(
+            f"{text!r} is no time: {fault}; write it like 2026-11-01T08:00"
+        ) from fault
     if time.tzinfo:
         minutes = [(time.replace(tzinfo=None) - _EPOCH) // _MINUTE]
     else:
@@ -40,26 +42,26 @@ def minutes_of(text: str, zone: Zone) -> list[int]:
         # A zone knows nothing of times that are far behind all that there are here.
         minutes = minutes_of_local(local, zone) if local < 2 * FOREVER else [local]
     if not minutes:
-        raise Refused(
+        raise InvalidRequest(
             f"there is no {text} in {zone.text}, the clocks are put forward over it: write a "
             "time before or after that"
         )
     if not 0 <= minutes[0] <= FOREVER:
-        raise Refused(f"{text} lies before 1970 or after 2099: write a time between")
+        raise InvalidRequest(f"{text} lies before 1970 or after 2099: write a time between")
     return minutes
 
 
-def first_of(text: str | None, zone: Zone) -> int | None:
+def first_minute_of(text: str | None, zone: Zone) -> int | None:
     """Return the minute from which something holds: of two the first. None stays None."""
     return None if text is None else minutes_of(text, zone)[0]
 
 
-def last_of(text: str | None, zone: Zone) -> int | None:
+def last_minute_of(text: str | None, zone: Zone) -> int | None:
     """Return the minute until which something holds: of two the last. None stays None."""
     return None if text is None else minutes_of(text, zone)[-1]
 
 
-def text_of(minute: int | None, zone: Zone) -> str | None:
+def local_text(minute: int | None, zone: Zone) -> str | None:
     """Return a minute as local time, as it is written. None stays None."""
     if minute is None:
         return None
@@ -83,11 +85,14 @@ def minutes_of_local(local: int, zone: Zone) -> list[int]:
 
 
 def minute_of_day(text: str) -> int:
-    """Return the minute of the day of a time such as `08:30`; `24:00` is the last. Refused."""
+    """Return the minute of the day of a time such as `08:30`; `24:00` is the last.
+
+    InvalidRequest.
+    """
     match = _CLOCK.fullmatch(text)
     minute = int(match[1]) * 60 + int(match[2]) if match else -1
     if not match or int(match[2]) > 59 or minute > rules.DAY_MINUTES:
-        raise Refused(f"{text[:40]!r} is no time of day: write it like 08:30")
+        raise InvalidRequest(f"{text[:40]!r} is no time of day: write it like 08:30")
     return min(minute, rules.DAY_MINUTES - 1)
 
 
@@ -97,15 +102,17 @@ def clock_text(minute: int) -> str:
 
 
 def checked_date(text: str) -> str:
-    """Return a date such as `2026-12-31`, if it is one of 1970 to 2099. Raises Refused."""
+    """Return a date such as `2026-12-31`, if it is one of 1970 to 2099. Raises InvalidRequest."""
     try:
         # Python also reads the weeks of ISO 8601: such a date would stand beside all others.
         if not _DATE.fullmatch(text):
-            raise Refused("it is not year, month and day")
+            raise InvalidRequest("it is not year, month and day")
         if not 1970 <= date.fromisoformat(text).year <= 2099:
-            raise Refused("it is not of 1970 to 2099")
+            raise InvalidRequest("it is not of 1970 to 2099")
     except ValueError as fault:
-        raise Refused(f"{text[:40]!r} is no date: {fault}; write it like 2026-12-31") from fault
+        raise InvalidRequest(
+            f"{text[:40]!r} is no date: {fault}; write it like 2026-12-31"
+        ) from fault
     return text
 
 

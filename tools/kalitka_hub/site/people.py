@@ -2,7 +2,7 @@
 
 What a person may do is granted to groups; see `grants`. Who is in no group has what their tokens
 were given by hand. Whoever is removed takes their tokens along. Sessions that change something
-come from `changes.changing`.
+come from `changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -14,20 +14,20 @@ from pydantic import Field
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site import compile
-from kalitka_hub.site.tokens import Holder, TokenChange, remove_tokens, write_tokens
-from kalitka_hub.site.written_texts import GroupName, Name, Names, Note, Written
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site import rule_compiler
+from kalitka_hub.site.inputs import GroupName, InputModel, Name, Names, Note
+from kalitka_hub.site.tokens import TokenChange, TokenOwner, remove_tokens, write_tokens
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import change_of, stamp_of
-from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
+from kalitka_hub.store.bulk import in_values, insert_rows, update_rows
+from kalitka_hub.store.changes import change_context, change_stamp
 from kalitka_hub.store.models import Grant, Person, PersonGroup, PersonGroupMember, Token
 
 PEOPLE, GROUPS = "people", "person-groups"  # kinds, in the audit
 _BATCH = 500  # people in memory at a time
 
 
-class PersonSetting(Written):
+class PersonSetting(InputModel):
     """What a person is to be. groups: names of groups of people."""
 
     name: Name
@@ -42,15 +42,15 @@ class PersonView(PersonSetting):
     tokens: list[str]
 
 
-class PersonGroupSetting(Written):
+class PersonGroupSetting(InputModel):
     """What a group of people is to be."""
 
     name: GroupName
     note: Note | None = None
 
 
-class Holding(NamedTuple):
-    """Whose a token is: a person's id, None for nobody's. blocked: it opens nothing."""
+class TokenAssignment(NamedTuple):
+    """The assignment of a token to a person (id), or to nobody. blocked: it opens nothing."""
 
     code: str
     person: int | None
@@ -78,7 +78,7 @@ def remove_person(session: Session, person_id: int) -> None:
 
 def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]:
     """Add people; return their ids, in order. Raises NotFound for a group that there is not."""
-    created = change_of(session).at
+    created = change_context(session).at
     ids: list[int] = []
     remaining = iter(settings)
     while batch := list(islice(remaining, _BATCH)):
@@ -91,9 +91,9 @@ def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]
         insert_rows(session, Person, rows)
         new = select(Person.id).where(Person.id > newest).order_by(Person.id)
         made = dict(zip(session.scalars(new), batch, strict=True))
-        _put_into(session, made, groups)
+        _add_members(session, made, groups)
         records = [
-            audit.Record("add", str(person_id), None, _described(setting))
+            audit.AuditRecord("add", str(person_id), None, _audit_fields(setting))
             for person_id, setting in made.items()
         ]
         audit.record_all(session, PEOPLE, records)
@@ -103,7 +103,7 @@ def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]
 
 def change_people(session: Session, settings: Mapping[int, PersonSetting]) -> int:
     """Make people, by id, exactly these; return how many that changed. Raises NotFound."""
-    stamp_of(session)
+    change_stamp(session)
     remaining = iter(settings.items())
     changed = 0
     while batch := dict(islice(remaining, _BATCH)):
@@ -113,7 +113,7 @@ def change_people(session: Session, settings: Mapping[int, PersonSetting]) -> in
 
 def remove_people(session: Session, ids: Iterable[int]) -> int:
     """Remove people and their tokens; return how many. Raises NotFound."""
-    stamp_of(session)
+    change_stamp(session)
     remaining = iter(ids)
     removed = 0
     while batch := set(islice(remaining, _BATCH)):
@@ -129,7 +129,7 @@ def find_person(session: Session, person_id: int) -> PersonView:
 def find_people(session: Session, ids: Collection[int]) -> dict[int, PersonView]:
     """Return those of these people that there are, by id."""
     found = session.scalars(
-        select(Person).where(one_of(session, Person.id, ids)).order_by(Person.id)
+        select(Person).where(in_values(session, Person.id, ids)).order_by(Person.id)
     )
     return {view.id: view for view in _views(session, found.all())}
 
@@ -160,8 +160,8 @@ def list_people(
 
 
 def add_group(session: Session, setting: PersonGroupSetting) -> None:
-    """Add a group of people. Raises Refused if there is one of this name."""
-    stamp_of(session)
+    """Add a group of people. Raises InvalidRequest if there is one of this name."""
+    change_stamp(session)
     _check_free(session, setting.name)
     session.add(PersonGroup(name=setting.name, note=setting.note))
     session.flush()
@@ -169,8 +169,11 @@ def add_group(session: Session, setting: PersonGroupSetting) -> None:
 
 
 def change_group(session: Session, name: str, setting: PersonGroupSetting) -> bool:
-    """Make a group of people this; return whether that is a change. Raises NotFound, Refused."""
-    stamp_of(session)
+    """Make a group of people this; return whether that is a change.
+
+    Raises NotFound, InvalidRequest.
+    """
+    change_stamp(session)
     group = existing_group(session, name)
     before, after = find_group(session, name).model_dump(), setting.model_dump()
     if before == after:
@@ -184,11 +187,14 @@ def change_group(session: Session, name: str, setting: PersonGroupSetting) -> bo
 
 
 def remove_group(session: Session, name: str) -> None:
-    """Remove a group of people, who stay. Raises NotFound, and Refused while it has grants."""
-    stamp_of(session)
+    """Remove a group of people, who stay.
+
+    Raises NotFound, and InvalidRequest while it has grants.
+    """
+    change_stamp(session)
     group = existing_group(session, name)
     if session.scalar(select(exists().where(Grant.person_group_id == group.id))):
-        raise Refused(f"the group {name} has grants: remove these first")
+        raise InvalidRequest(f"the group {name} has grants: remove these first")
     before = find_group(session, name).model_dump()
     session.delete(group)
     session.flush()
@@ -220,16 +226,16 @@ def existing_group(session: Session, name: str) -> PersonGroup:
 # Whose a token is
 
 
-def give_tokens(session: Session, holdings: Iterable[Holding]) -> int:
-    """Say of tokens whose they are; return how many of them that changed.
+def assign_tokens(session: Session, assignments: Iterable[TokenAssignment]) -> int:
+    """Assign tokens to people; return how many changed.
 
     Their rules by hand stay as they are; otherwise as `tokens.write_tokens`.
     """
     return write_tokens(
         session,
         (
-            TokenChange(holding.code, Holder(holding.person, holding.name, holding.blocked))
-            for holding in holdings
+            TokenChange(holding.code, TokenOwner(holding.person, holding.name, holding.blocked))
+            for holding in assignments
         ),
     )
 
@@ -238,11 +244,11 @@ def give_tokens(session: Session, holdings: Iterable[Holding]) -> int:
 
 
 def _change(session: Session, settings: Mapping[int, PersonSetting]) -> int:
-    before = {view.id: _described(view) for view in _existing(session, settings)}
+    before = {view.id: _audit_fields(view) for view in _existing(session, settings)}
     after = {
         person_id: described
         for person_id, setting in settings.items()
-        if (described := _described(setting)) != before[person_id]
+        if (described := _audit_fields(setting)) != before[person_id]
     }
     groups = _ids_of_groups(session, {name for one in settings.values() for name in one.groups})
     if not after:
@@ -259,14 +265,14 @@ def _change(session: Session, settings: Mapping[int, PersonSetting]) -> int:
     }
     if moved:
         session.execute(
-            delete(PersonGroupMember).where(one_of(session, PersonGroupMember.person_id, moved))
+            delete(PersonGroupMember).where(in_values(session, PersonGroupMember.person_id, moved))
         )
-        _put_into(session, moved, groups)
-        compile.recompute(session, _tokens_of(session, moved))
+        _add_members(session, moved, groups)
+        rule_compiler.recompute(session, _tokens_of(session, moved))
     audit.record_all(
         session,
         PEOPLE,
-        [audit.Record("change", str(one), before[one], after[one]) for one in after],
+        [audit.AuditRecord("change", str(one), before[one], after[one]) for one in after],
     )
     return len(after)
 
@@ -276,10 +282,12 @@ def _remove(session: Session, ids: Collection[int]) -> int:
     remove_tokens(session, (code for view in views for code in view.tokens))
     # Also of the rows that only tell of a removal.
     session.execute(
-        update(Token).where(one_of(session, Token.person_id, ids)).values(person_id=None)
+        update(Token).where(in_values(session, Token.person_id, ids)).values(person_id=None)
     )
-    session.execute(delete(Person).where(one_of(session, Person.id, ids)))
-    records = [audit.Record("remove", str(view.id), _described(view), None) for view in views]
+    session.execute(delete(Person).where(in_values(session, Person.id, ids)))
+    records = [
+        audit.AuditRecord("remove", str(view.id), _audit_fields(view), None) for view in views
+    ]
     audit.record_all(session, PEOPLE, records)
     return len(views)
 
@@ -299,14 +307,14 @@ def _views(session: Session, people: Sequence[Person]) -> list[PersonView]:
     for person_id, name in session.execute(
         select(PersonGroupMember.person_id, PersonGroup.name)
         .join(PersonGroup, PersonGroup.id == PersonGroupMember.group_id)
-        .where(one_of(session, PersonGroupMember.person_id, ids))
+        .where(in_values(session, PersonGroupMember.person_id, ids))
         .order_by(PersonGroup.name)
     ):
         groups[person_id].append(name)
     for person_id, code in session.execute(
         select(Person.id, Token.code)
         .join(Token, Token.person_id == Person.id)
-        .where(one_of(session, Person.id, ids), Token.deleted.is_(False))
+        .where(in_values(session, Person.id, ids), Token.deleted.is_(False))
         .order_by(Token.key)
     ):
         tokens[person_id].append(code)
@@ -327,14 +335,14 @@ def _group_view(group: PersonGroup) -> PersonGroupSetting:
     return PersonGroupSetting.model_construct(name=group.name, note=group.note)
 
 
-def _described(setting: PersonSetting) -> dict[str, object]:
+def _audit_fields(setting: PersonSetting) -> dict[str, object]:
     groups = sorted(set(setting.groups))
     return {"name": setting.name, "note": setting.note, "groups": groups}
 
 
 def _ids_of_groups(session: Session, names: Collection[str]) -> dict[str, int]:
     found = session.execute(
-        select(PersonGroup.name, PersonGroup.id).where(one_of(session, PersonGroup.name, names))
+        select(PersonGroup.name, PersonGroup.id).where(in_values(session, PersonGroup.name, names))
     )
     ids = {row.name: row.id for row in found}
     for name in names:
@@ -343,7 +351,7 @@ def _ids_of_groups(session: Session, names: Collection[str]) -> dict[str, int]:
     return ids
 
 
-def _put_into(
+def _add_members(
     session: Session, people: Mapping[int, PersonSetting], groups: Mapping[str, int]
 ) -> None:
     rows = [
@@ -355,9 +363,9 @@ def _put_into(
 
 
 def _tokens_of(session: Session, ids: Collection[int]) -> list[int]:
-    return list(session.scalars(select(Token.id).where(one_of(session, Token.person_id, ids))))
+    return list(session.scalars(select(Token.id).where(in_values(session, Token.person_id, ids))))
 
 
 def _check_free(session: Session, name: str) -> None:
     if session.scalar(select(exists().where(PersonGroup.name == name))):
-        raise Refused(f"there is a group of people {name!r} already: choose another name")
+        raise InvalidRequest(f"there is a group of people {name!r} already: choose another name")

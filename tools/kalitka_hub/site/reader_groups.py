@@ -1,7 +1,7 @@
 """The named groups of readers: gates that are given the same.
 
 The group of all readers and those of one reader each are `readers`' own. Sessions that change
-something come from `changes.changing`.
+something come from `changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -12,25 +12,25 @@ from pydantic import Field
 from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site.inputs import GroupName, InputModel, Names, Note
 from kalitka_hub.site.readers import (
     NAMED,
     existing_group,
     find_group,
     find_kitchen_of,
     find_reader,
+    force_full_sync,
     ids_of_readers,
-    note_configured,
 )
-from kalitka_hub.site.written_texts import GroupName, Names, Note, Written
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import DirectRule, Grant, Reader, ReaderGroup, ReaderGroupMember
 
 GROUPS = "reader-groups"  # the kind, in the audit
 
 
-class ReaderGroupSetting(Written):
+class ReaderGroupSetting(InputModel):
     """What a group of readers is to be. readers: the codes of those in it."""
 
     name: GroupName
@@ -39,25 +39,28 @@ class ReaderGroupSetting(Written):
 
 
 def add_reader_group(session: Session, setting: ReaderGroupSetting) -> None:
-    """Add a group. Raises Refused if the name is taken, NotFound for a reader there is not."""
-    stamp_of(session)
+    """Add a group.
+
+    Raises InvalidRequest if the name is taken, NotFound for a reader there is not.
+    """
+    change_stamp(session)
     _check_free(session, setting.name)
     readers = ids_of_readers(session, setting.readers)
     group = ReaderGroup(name=setting.name, kind=NAMED, note=setting.note)
     session.add(group)
     session.flush()
-    _put_in(session, group.id, readers)
-    audit.record(session, "add", GROUPS, setting.name, None, _described(setting))
+    _add_members(session, group.id, readers)
+    audit.record(session, "add", GROUPS, setting.name, None, _audit_fields(setting))
 
 
 def change_reader_group(session: Session, name: str, setting: ReaderGroupSetting) -> bool:
-    """Make a group this; return whether that is a change. Raises NotFound, Refused.
+    """Make a group this; return whether that is a change. Raises NotFound, InvalidRequest.
 
     Readers that come into it or leave it do a full sync.
     """
-    stamp_of(session)
+    change_stamp(session)
     group = existing_group(session, name)
-    before, after = _described(_views(session, [group])[0]), _described(setting)
+    before, after = _audit_fields(_views(session, [group])[0]), _audit_fields(setting)
     wanted = ids_of_readers(session, setting.readers)
     if before == after:
         return False
@@ -68,24 +71,29 @@ def change_reader_group(session: Session, name: str, setting: ReaderGroupSetting
     present = set(session.scalars(select(ReaderGroupMember.reader_id).where(of_it)))
     leaving = ReaderGroupMember.reader_id.in_(present - wanted)
     session.execute(delete(ReaderGroupMember).where(of_it, leaving))
-    _put_in(session, group.id, wanted - present)
-    note_configured(session, present - wanted)
+    _add_members(session, group.id, wanted - present)
+    force_full_sync(session, present - wanted)
     audit.record(session, "change", GROUPS, name, before, after)
     return True
 
 
 def remove_reader_group(session: Session, name: str) -> None:
-    """Remove a group; its readers stay. Raises NotFound, Refused while something is for it."""
-    stamp_of(session)
+    """Remove a group; its readers stay.
+
+    Raises NotFound, InvalidRequest while something is for it.
+    """
+    change_stamp(session)
     group = existing_group(session, name)
     if session.scalar(select(exists().where(Grant.reader_group_id == group.id))):
-        raise Refused(f"the group {name} has grants: remove these first")
+        raise InvalidRequest(f"the group {name} has grants: remove these first")
     if session.scalar(select(exists().where(DirectRule.group_id == group.id))):
-        raise Refused(f"tokens have rules by hand for the group {name}: change these first")
+        raise InvalidRequest(f"tokens have rules by hand for the group {name}: change these first")
     kitchen = find_kitchen_of(session, group.id)
     if kitchen is not None:
-        raise Refused(f"the kitchen {kitchen} has the group {name}: give it other readers first")
-    before = _described(_views(session, [group])[0])
+        raise InvalidRequest(
+            f"the kitchen {kitchen} has the group {name}: give it other readers first"
+        )
+    before = _audit_fields(_views(session, [group])[0])
     session.delete(group)
     session.flush()
     audit.record(session, "remove", GROUPS, name, before, None)
@@ -104,12 +112,12 @@ def list_reader_groups(
     return _views(session, session.scalars(wanted.order_by(ReaderGroup.name).limit(limit)).all())
 
 
-def _put_in(session: Session, group_id: int, readers: Collection[int]) -> None:
+def _add_members(session: Session, group_id: int, readers: Collection[int]) -> None:
     if not readers:
         return
     rows = [{"group_id": group_id, "reader_id": reader_id} for reader_id in readers]
     session.execute(insert(ReaderGroupMember), rows)
-    note_configured(session, readers)
+    force_full_sync(session, readers)
 
 
 def _views(session: Session, groups: Sequence[ReaderGroup]) -> list[ReaderGroupSetting]:
@@ -129,13 +137,13 @@ def _views(session: Session, groups: Sequence[ReaderGroup]) -> list[ReaderGroupS
     ]
 
 
-def _described(setting: ReaderGroupSetting) -> dict[str, object]:
+def _audit_fields(setting: ReaderGroupSetting) -> dict[str, object]:
     readers = sorted(set(setting.readers))
     return {"name": setting.name, "note": setting.note, "readers": readers}
 
 
 def _check_free(session: Session, name: str) -> None:
     if find_group(session, name) is not None:
-        raise Refused(f"there is a group of readers {name!r} already: choose another name")
+        raise InvalidRequest(f"there is a group of readers {name!r} already: choose another name")
     if find_reader(session, name) is not None:
-        raise Refused(f"{name} is the code of a reader: choose another name for the group")
+        raise InvalidRequest(f"{name} is the code of a reader: choose another name for the group")

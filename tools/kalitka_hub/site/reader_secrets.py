@@ -8,11 +8,11 @@ import hmac
 
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound
+from kalitka_hub.errors import NotFound
 from kalitka_hub.site.readers import find_reader
 from kalitka_hub.site.site_secret import check_secret, is_secret, sha256_of
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import change_of
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.models import Reader
 
 KIND = "readers"
@@ -21,10 +21,10 @@ KIND = "readers"
 def set_reader_secret(session: Session, code: str, secret: str | None) -> None:
     """Give a reader a secret of its own, or with None the site's again; the other is refused.
 
-    The session comes from `changes.changing`. Raises NotFound, and Refused if the secret fits in
-    no header.
+    Requires a session from `write_transaction`. Raises NotFound, and InvalidRequest if the secret
+    fits in no header.
     """
-    change_of(session)
+    change_context(session)
     reader = find_reader(session, code)
     if reader is None:
         raise NotFound(f"there is no reader {code}: `kalitka hub reader list` shows them all")

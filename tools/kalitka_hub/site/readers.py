@@ -15,12 +15,12 @@ from pydantic import AfterValidator, Field
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site.written_texts import Name, Names, Note, Written, setting_of
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site.inputs import InputModel, Name, Names, Note, parse_input
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import change_of, stamp_of
+from kalitka_hub.store.bulk import in_values
+from kalitka_hub.store.changes import change_context, change_stamp
 from kalitka_hub.store.kormitel_models import KormitelKitchen
-from kalitka_hub.store.many_rows import one_of
 from kalitka_hub.store.models import (
     EVERY_READER,
     READER_CODE_MAX,
@@ -38,16 +38,16 @@ _OWN_MARK = "="
 
 
 def check_reader_code(code: str) -> str:
-    """Return `code` if it can be a reader's code. Raises Refused."""
+    """Return `code` if it can be a reader's code. Raises InvalidRequest."""
     if not _CODE.fullmatch(code) or len(code) > READER_CODE_MAX:
-        raise Refused(
+        raise InvalidRequest(
             f"{code!r} is no reader code: use 1 to {READER_CODE_MAX} letters, digits, "
             "colons, underscores and dashes"
         )
     return code
 
 
-class ReaderSetting(Written):
+class ReaderSetting(InputModel):
     """What a reader is to be. groups: names of the groups of readers that it is in."""
 
     code: Annotated[str, AfterValidator(check_reader_code)]
@@ -72,58 +72,60 @@ class ReaderView(ReaderSetting):
     own_secret: bool
 
 
-def add_reader(
+def add_or_update_reader(
     session: Session, code: str, name: str | None = None, note: str | None = None
 ) -> bool:
     """Let a reader ask; return False if it could already, and then only set what is given.
 
-    The session comes from `changes.changing`. Raises Refused.
+    Requires a session from `write_transaction`. Raises InvalidRequest.
     """
-    stamp_of(session)
+    change_stamp(session)
     present = find_reader(session, check_reader_code(code))
     if present is None:
-        register_reader(session, setting_of(ReaderSetting, code=code, name=name, note=note))
+        create_reader(session, parse_input(ReaderSetting, code=code, name=name, note=note))
         return True
     given = {"name": name, "note": note}
-    set_now = {"code": code} | _described(_views(session, [present])[0])
+    set_now = {"code": code} | _audit_fields(_views(session, [present])[0])
     set_now |= {field: text for field, text in given.items() if text is not None}
-    change_reader(session, code, setting_of(ReaderSetting, **set_now))
+    change_reader(session, code, parse_input(ReaderSetting, **set_now))
     return False
 
 
-def register_reader(session: Session, setting: ReaderSetting) -> str:
+def create_reader(session: Session, setting: ReaderSetting) -> str:
     """Let a reader ask that could not; return its code.
 
-    The session comes from `changes.changing`. Raises Refused if the code is taken, NotFound for a
-    group that there is not.
+    Requires a session from `write_transaction`. Raises InvalidRequest if the code is taken,
+    NotFound for a group that there is not.
     """
-    answered = change_of(session).answered
+    answered = change_context(session).answered
     code = setting.code
     if find_reader(session, code) is not None:
-        raise Refused(f"there is a reader {code} already: choose another code, or change that one")
+        raise InvalidRequest(
+            f"there is a reader {code} already: choose another code, or change that one"
+        )
     if find_group(session, code) is not None:
-        raise Refused(f"{code} is the name of a group of readers: choose another code")
+        raise InvalidRequest(f"{code} is the name of a group of readers: choose another code")
     named = _ids_of_groups(session, setting.groups)
     reader = Reader(code=code, name=setting.name, note=setting.note, configured_minute=answered)
     own = ReaderGroup(name=_OWN_MARK + code, kind=OWN)
     session.add_all([reader, own])
     session.flush()
-    _put_into(session, reader.id, {own.id} | named)
-    audit.record(session, "add", READERS, code, None, _described(setting))
+    _add_to_groups(session, reader.id, {own.id} | named)
+    audit.record(session, "add", READERS, code, None, _audit_fields(setting))
     return code
 
 
 def change_reader(session: Session, code: str, setting: ReaderSetting) -> bool:
     """Make a reader exactly this; return whether that is a change.
 
-    Into other groups it comes with a full sync. The session comes from `changes.changing`. Raises
-    NotFound, and Refused for another code.
+    Into other groups it comes with a full sync. Requires a session from `write_transaction`.
+    Raises NotFound, and InvalidRequest for another code.
     """
-    stamp_of(session)
+    change_stamp(session)
     reader = existing_reader(session, code)
     if setting.code != code:
-        raise Refused(f"a reader keeps its code: add {setting.code}, then remove {code}")
-    before, after = _described(_views(session, [reader])[0]), _described(setting)
+        raise InvalidRequest(f"a reader keeps its code: add {setting.code}, then remove {code}")
+    before, after = _audit_fields(_views(session, [reader])[0]), _audit_fields(setting)
     wanted = _ids_of_groups(session, setting.groups)
     if before == after:
         return False
@@ -135,8 +137,8 @@ def change_reader(session: Session, code: str, setting: ReaderSetting) -> bool:
         session.execute(
             delete(ReaderGroupMember).where(of_it, ReaderGroupMember.group_id.in_(named))
         )
-        _put_into(session, reader.id, wanted)
-        note_configured(session, [reader.id])
+        _add_to_groups(session, reader.id, wanted)
+        force_full_sync(session, [reader.id])
     audit.record(session, "change", READERS, code, before, after)
     return True
 
@@ -145,20 +147,22 @@ def remove_reader(session: Session, code: str) -> int:
     """Refuse a reader from now on; return how many tokens had rules for it by name.
 
     A token that was for this reader alone is then for none. The session comes from
-    `changes.changing`. Raises NotFound, and Refused while something is granted to it by name, or
-    a kitchen has it.
+    `changes.write_transaction`. Raises NotFound, and InvalidRequest while something is granted to
+    it by name, or a kitchen has it.
     """
-    stamp_of(session)
+    change_stamp(session)
     reader = existing_reader(session, code)
     own = _own_group(session, reader.id)
     if session.scalar(select(exists().where(Grant.reader_group_id == own))):
-        raise Refused(f"grants name the reader {code}: remove these first")
+        raise InvalidRequest(f"grants name the reader {code}: remove these first")
     kitchen = find_kitchen_of(session, own)
     if kitchen is not None:
-        raise Refused(f"the kitchen {kitchen} has the reader {code}: give it other readers first")
+        raise InvalidRequest(
+            f"the kitchen {kitchen} has the reader {code}: give it other readers first"
+        )
     named = select(func.count(DirectRule.token_id.distinct())).where(DirectRule.group_id == own)
     count = session.execute(named).scalar_one()
-    before = _described(_views(session, [reader])[0])
+    before = _audit_fields(_views(session, [reader])[0])
     audit.record(session, "remove", READERS, code, before, None)
     # With them go the rules that only this reader was told: nobody else has to hear of it.
     session.execute(delete(ReaderGroup).where(ReaderGroup.id == own))
@@ -170,18 +174,18 @@ def remove_reader(session: Session, code: str) -> int:
 def set_groups(session: Session, code: str, names: Collection[str]) -> bool:
     """Put a reader into exactly these named groups; return whether that is a change.
 
-    The session comes from `changes.changing`. Raises NotFound.
+    Requires a session from `write_transaction`. Raises NotFound.
     """
     setting = show_reader(session, code).model_dump(include={"code", "name", "note"})
     return change_reader(session, code, ReaderSetting.model_construct(**setting, groups=[*names]))
 
 
-def note_configured(session: Session, reader_ids: Collection[int]) -> None:
+def force_full_sync(session: Session, reader_ids: Collection[int]) -> None:
     """Have these readers do a full sync: the groups that they are in have changed.
 
-    The session comes from `changes.changing`.
+    Requires a session from `write_transaction`.
     """
-    answered = change_of(session).answered
+    answered = change_context(session).answered
     session.execute(
         update(Reader).where(Reader.id.in_(reader_ids)).values(configured_minute=answered)
     )
@@ -196,7 +200,7 @@ def find_reader(session: Session, code: str) -> Reader | None:
 
 
 def existing_reader(session: Session, code: str) -> Reader:
-    """Return the reader of this code. Raises Refused for what is no code, NotFound."""
+    """Return the reader of this code. Raises InvalidRequest for what is no code, NotFound."""
     reader = find_reader(session, check_reader_code(code))
     if reader is None:
         raise _no_reader(code)
@@ -204,10 +208,10 @@ def existing_reader(session: Session, code: str) -> Reader:
 
 
 def ids_of_readers(session: Session, codes: Collection[str]) -> set[int]:
-    """Return the ids of readers. Raises Refused for what is no code, NotFound."""
+    """Return the ids of readers. Raises InvalidRequest for what is no code, NotFound."""
     wanted = {check_reader_code(code) for code in codes}
     found = session.execute(
-        select(Reader.code, Reader.id).where(one_of(session, Reader.code, wanted))
+        select(Reader.code, Reader.id).where(in_values(session, Reader.code, wanted))
     )
     ids = {row.code: row.id for row in found}
     for code in codes:
@@ -222,7 +226,7 @@ def list_readers(session: Session) -> Iterator[Reader]:
 
 
 def show_reader(session: Session, code: str) -> ReaderView:
-    """Return a reader. Raises Refused for what is no code, NotFound."""
+    """Return a reader. Raises InvalidRequest for what is no code, NotFound."""
     return _views(session, [existing_reader(session, code)])[0]
 
 
@@ -268,7 +272,7 @@ def find_kitchen_of(session: Session, group_id: int) -> str | None:
     return session.scalars(wanted.order_by(KormitelKitchen.kitchen)).first()
 
 
-def told_groups(session: Session, reader_id: int) -> list[int]:
+def groups_of_reader(session: Session, reader_id: int) -> list[int]:
     """Return the ids of all groups whose rules a reader is told, of every kind."""
     wanted = select(ReaderGroupMember.group_id).where(ReaderGroupMember.reader_id == reader_id)
     return [EVERY_READER, *session.scalars(wanted)]
@@ -311,7 +315,7 @@ def _own_group(session: Session, reader_id: int) -> int:
 def _ids_of_groups(session: Session, names: Collection[str]) -> set[int]:
     found = session.execute(
         select(ReaderGroup.name, ReaderGroup.id).where(
-            ReaderGroup.kind == NAMED, one_of(session, ReaderGroup.name, set(names))
+            ReaderGroup.kind == NAMED, in_values(session, ReaderGroup.name, set(names))
         )
     )
     ids = {row.name: row.id for row in found}
@@ -321,7 +325,7 @@ def _ids_of_groups(session: Session, names: Collection[str]) -> set[int]:
     return set(ids.values())
 
 
-def _put_into(session: Session, reader_id: int, groups: Collection[int]) -> None:
+def _add_to_groups(session: Session, reader_id: int, groups: Collection[int]) -> None:
     rows = [{"group_id": group_id, "reader_id": reader_id} for group_id in groups]
     if rows:
         session.execute(insert(ReaderGroupMember), rows)
@@ -353,6 +357,6 @@ def _views(session: Session, readers: Sequence[Reader]) -> list[ReaderView]:
     ]
 
 
-def _described(setting: ReaderSetting) -> dict[str, Any]:
+def _audit_fields(setting: ReaderSetting) -> dict[str, Any]:
     groups = sorted(set(setting.groups))
     return {"name": setting.name, "note": setting.note, "groups": groups}

@@ -1,9 +1,9 @@
 """What a site is made of, described once: REST, the command line and CSV are made from it.
 
 Each description holds plain functions on sessions; those that write want one of
-`changes.changing`, and record in the audit what they changed. They raise `faults.Refused` and
-`faults.NotFound`. Users, the access log and the audit have rules of their own, and so rooms of
-their own.
+`changes.write_transaction`, and record in the audit what they changed. They raise
+`errors.InvalidRequest` and `errors.NotFound`. Users, the access log and the audit have rules of
+their own, and so rooms of their own.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from kalitka_hub.site import grants, people, reader_groups, readers, schedules, tokens
-from kalitka_hub.site.written_texts import Written
+from kalitka_hub.site.inputs import InputModel
 
 Key = int | str
 
@@ -34,8 +34,8 @@ class Resource:
     name: str
     word: str
     key: str
-    setting: type[Written]
-    view: type[Written]
+    setting: type[InputModel]
+    view: type[InputModel]
     add: Callable[[Session, Any], Any]
     change: Callable[[Session, Any, Any], bool]
     remove: Callable[[Session, Any], object]
@@ -48,9 +48,9 @@ class Resource:
         """Whether the key is a number, which the hub gives."""
         return self.view.model_fields[self.key].annotation is int
 
-    def key_in(self, setting: Written, made: Key) -> Key:
+    def key_after(self, setting: InputModel, assigned: Key) -> Key:
         """Return the key of what was written with the key `made`: names may have changed."""
-        return getattr(setting, self.key, None) or made
+        return getattr(setting, self.key, None) or assigned
 
 
 def _by_name(add: Callable[[Session, Any], None]) -> Callable[[Session, Any], str]:
@@ -131,7 +131,7 @@ _ALL = (
         key="code",
         setting=readers.ReaderSetting,
         view=readers.ReaderView,
-        add=readers.register_reader,
+        add=readers.create_reader,
         change=readers.change_reader,
         remove=readers.remove_reader,
         find=readers.show_reader,

@@ -91,7 +91,7 @@ def days_ahead(exceptions: Collection[int], today: int, days: int = HORIZON_DAYS
     return known[begin:end]
 
 
-def united(spans: Sequence[Span]) -> list[Span]:
+def merge_spans(spans: Sequence[Span]) -> list[Span]:
     """Return spans in order, those that overlap or meet as one; without those that are empty."""
     found: list[Span] = []
     for span in sorted(span for span in spans if span.first <= span.last):
@@ -102,7 +102,7 @@ def united(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
-def texts_of(
+def rule_texts(
     windows: Sequence[Window],
     exceptions: Exceptions,
     first: int | None,
@@ -119,19 +119,19 @@ def texts_of(
     say, but only within the dates of one of them.
     """
     today = local_day(zone, now)
-    told = {day: exceptions[day] for day in days_ahead(exceptions, today, days)}
-    stretches = _stretches(zone, [today, *told])
+    near = {day: exceptions[day] for day in days_ahead(exceptions, today, days)}
+    stretches = _day_stretches(zone, [today, *near])
     today_at = min(stretch.first for stretch in stretches if stretch.day == today)
     spans = [_span(window, first, last) for window in windows]
     texts: set[str] = set()
     for window, span in zip(windows, spans, strict=True):
-        for part, piece in _pieces(window, told, stretches):
-            texts.update(_text(part, _cut(piece, span), span, today_at))
-    for span in united(spans):
-        for hours, days_of, reach in _other_hours(told, stretches):
+        for part, piece in _pieces(window, near, stretches):
+            texts.update(_rule_text(part, _cut(piece, span), span, today_at))
+    for span in merge_spans(spans):
+        for hours, days_of, reach in _other_hours(near, stretches):
             for piece in reach:
                 part = _Part(hours.start, hours.end, days_of)
-                texts.update(_text(part, _cut(piece, span), None, today_at))
+                texts.update(_rule_text(part, _cut(piece, span), None, today_at))
     return ("9_1",) if "9_1" in texts else tuple(sorted(texts))
 
 
@@ -152,7 +152,7 @@ def _cut(piece: Span, span: Span) -> Span:
     return Span(max(piece.first, span.first), min(piece.last, span.last))
 
 
-def _text(part: _Part, piece: Span, span: Span | None, today_at: int) -> Iterator[str]:
+def _rule_text(part: _Part, piece: Span, span: Span | None, today_at: int) -> Iterator[str]:
     """Yield the text of a part within a piece of time, none if that is over before today.
 
     span: the bounds that the whole has without exceptions. A piece that has begun begins with
@@ -173,7 +173,7 @@ def _text(part: _Part, piece: Span, span: Span | None, today_at: int) -> Iterato
 
 
 def _pieces(
-    window: Window, told: Exceptions, stretches: Sequence[_Stretch]
+    window: Window, exceptions: Exceptions, stretches: Sequence[_Stretch]
 ) -> Iterator[tuple[_Part, Span]]:
     """Yield what of a window holds when, from the beginning of time to its end, in order."""
     start, end = window.start, window.end
@@ -187,7 +187,7 @@ def _pieces(
             evening = _Part(start, _DAY - 1, whole.mask)
             morning = _Part(0, end, (whole.mask << 1 | whole.mask >> 6) & _ALL_DAYS)
     # A day on which nothing begins has nothing to close.
-    shut = {day for day in told if whole.mask >> _weekday(day) & 1}
+    shut = {day for day in exceptions if whole.mask >> _weekday(day) & 1}
 
     def held(day: int) -> _Part | None:
         begins = day not in shut
@@ -213,14 +213,14 @@ def _pieces(
 
 
 def _other_hours(
-    told: Exceptions, stretches: Sequence[_Stretch]
+    exceptions: Exceptions, stretches: Sequence[_Stretch]
 ) -> Iterator[tuple[Hours, int, list[Span]]]:
     """Yield the hours of exceptions, the mask of the days that have them, and their spans.
 
     Days with the same hours, one after the other, are told as one.
     """
-    for hours in sorted({hours for day in told for hours in told[day]}):
-        left = [day for day in told if hours in told[day]]
+    for hours in sorted({hours for day in exceptions for hours in exceptions[day]}):
+        left = [day for day in exceptions if hours in exceptions[day]]
         while left:
             # Six at most: of seven, the first one's mask would name the evening before them.
             run = [left.pop(0)]
@@ -233,14 +233,14 @@ def _other_hours(
 
 def _spans_of(stretches: Sequence[_Stretch], first: int, last: int) -> list[Span]:
     spans = [Span(at, end) for day, at, end in stretches if first <= day <= last]
-    return united(spans)
+    return merge_spans(spans)
 
 
 def _weekday(day: int) -> int:
     return (day + _EPOCH_WEEKDAY) % 7
 
 
-def _stretches(zone: Zone, days: Collection[int]) -> list[_Stretch]:
+def _day_stretches(zone: Zone, days: Collection[int]) -> list[_Stretch]:
     """Return the stretches of these days, and of those between and beside them, in order."""
     stretches: list[_Stretch] = []
     minute = (min(days) - 1) * _DAY - _FAR

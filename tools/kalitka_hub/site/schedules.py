@@ -2,7 +2,7 @@
 
 Times of day are those of the site, `08:30`; both ends of a window belong to it, to the minute.
 What is changed here is in the readers' rules with their next poll. Sessions that change something
-come from `changes.changing`.
+come from `changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -14,21 +14,21 @@ from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.orm import Session
 
 from kalitka.access.timezone import Zone
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site import compile
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site import rule_compiler
+from kalitka_hub.site.inputs import InputModel, Name, Note
 from kalitka_hub.site.local_time import (
     checked_date,
     clock_text,
-    first_of,
-    last_of,
+    first_minute_of,
+    last_minute_of,
+    local_text,
     minute_of_day,
-    text_of,
 )
 from kalitka_hub.site.schedule_rules import Window
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.written_texts import Name, Note, Written
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import Grant, Holiday, HolidayWindow, Schedule, ScheduleWindow
 
 SCHEDULES, HOLIDAYS = "schedules", "holidays"  # kinds, in the audit
@@ -47,7 +47,7 @@ Days = Annotated[str, Field(pattern=r"^[01]{7}$")]
 Date = Annotated[str, AfterValidator(checked_date)]
 
 
-class WindowSetting(Written):
+class WindowSetting(InputModel):
     """A window: hours, dates, both, or neither (always).
 
     start, end: times of day, `18:00` to `06:00` runs over midnight. days: on which it begins,
@@ -66,13 +66,15 @@ class WindowSetting(Written):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.start is None) != (self.end is None):
-            raise Refused("a window has both start and end, or neither")
+            raise InvalidRequest("a window has both start and end, or neither")
         if self.start is None and self.days is not None:
-            raise Refused("a window with days has start and end: 00:00 and 23:59 are all day")
+            raise InvalidRequest(
+                "a window with days has start and end: 00:00 and 23:59 are all day"
+            )
         return self
 
 
-class ScheduleSetting(Written):
+class ScheduleSetting(InputModel):
     """What a schedule is to be: its windows are alternatives, without any it is never open."""
 
     name: Name
@@ -80,7 +82,7 @@ class ScheduleSetting(Written):
     windows: Annotated[list[WindowSetting], Field(max_length=WINDOWS_MAX)]
 
 
-class HoursSetting(Written):
+class HoursSetting(InputModel):
     """Hours of a holiday: times of day, over midnight too."""
 
     model_config = ConfigDict(frozen=True)
@@ -89,7 +91,7 @@ class HoursSetting(Written):
     end: TimeOfDay
 
 
-class HolidaySetting(Written):
+class HolidaySetting(InputModel):
     """What a holiday is to be. schedule: the name of the one it is of, None for all of them.
 
     hours: what holds on that date instead, whatever its weekday; without any it is closed. A
@@ -112,8 +114,11 @@ class HolidayView(HolidaySetting):
 
 
 def add_schedule(session: Session, setting: ScheduleSetting) -> None:
-    """Add a schedule. Raises Refused if there is one of this name, or for a wrong window."""
-    stamp_of(session)
+    """Add a schedule.
+
+    Raises InvalidRequest if there is one of this name, or for a wrong window.
+    """
+    change_stamp(session)
     windows = _windows(setting.windows, zone_of(session))
     _check_free(session, setting.name)
     schedule = Schedule(name=setting.name, note=setting.note)
@@ -125,8 +130,8 @@ def add_schedule(session: Session, setting: ScheduleSetting) -> None:
 
 
 def change_schedule(session: Session, name: str, setting: ScheduleSetting) -> bool:
-    """Make a schedule this; return whether that is a change. Raises NotFound, Refused."""
-    stamp_of(session)
+    """Make a schedule this; return whether that is a change. Raises NotFound, InvalidRequest."""
+    change_stamp(session)
     schedule = existing_schedule(session, name)
     view = find_schedule(session, name)
     before, zone = view.model_dump(), zone_of(session)
@@ -148,11 +153,14 @@ def change_schedule(session: Session, name: str, setting: ScheduleSetting) -> bo
 
 
 def remove_schedule(session: Session, name: str) -> None:
-    """Remove a schedule and its own holidays. Raises NotFound, Refused while it is granted."""
-    stamp_of(session)
+    """Remove a schedule and its own holidays.
+
+    Raises NotFound, InvalidRequest while it is granted.
+    """
+    change_stamp(session)
     schedule = existing_schedule(session, name)
     if session.scalar(select(exists().where(Grant.schedule_id == schedule.id))):
-        raise Refused(f"the schedule {name} is in grants: remove these first")
+        raise InvalidRequest(f"the schedule {name} is in grants: remove these first")
     before = find_schedule(session, name).model_dump()
     session.delete(schedule)
     session.flush()
@@ -170,10 +178,13 @@ def list_schedules(session: Session, after: str = "", limit: int = 100) -> list[
     return _schedules(session, session.scalars(wanted).all())
 
 
-def as_shown(session: Session, windows: Sequence[WindowSetting]) -> list[WindowSetting]:
-    """Return windows as a schedule shows them that has these. Raises Refused for a wrong one."""
+def normalize_windows(session: Session, windows: Sequence[WindowSetting]) -> list[WindowSetting]:
+    """Return windows as a schedule shows them that has these.
+
+    Raises InvalidRequest for a wrong one.
+    """
     zone = zone_of(session)
-    return [_shown(window, zone) for window in _windows(windows, zone)]
+    return [_window_setting(window, zone) for window in _windows(windows, zone)]
 
 
 def existing_schedule(session: Session, name: str) -> Schedule:
@@ -189,8 +200,11 @@ def existing_schedule(session: Session, name: str) -> Schedule:
 
 
 def add_holiday(session: Session, setting: HolidaySetting) -> int:
-    """Add a holiday; return its id. Raises NotFound, and Refused if the date has one already."""
-    stamp_of(session)
+    """Add a holiday; return its id.
+
+    Raises NotFound, and InvalidRequest if the date has one already.
+    """
+    change_stamp(session)
     schedule_id = _schedule_id(session, setting)
     _check_free_date(session, setting.date, schedule_id, None)
     holiday = Holiday(date=setting.date, name=setting.name, schedule_id=schedule_id)
@@ -203,10 +217,10 @@ def add_holiday(session: Session, setting: HolidaySetting) -> int:
 
 
 def change_holiday(session: Session, holiday_id: int, setting: HolidaySetting) -> bool:
-    """Make a holiday this; return whether that is a change. Raises NotFound, Refused."""
-    stamp_of(session)
+    """Make a holiday this; return whether that is a change. Raises NotFound, InvalidRequest."""
+    change_stamp(session)
     holiday = _existing_holiday(session, holiday_id)
-    before, after = _described(session, holiday), setting.model_dump()
+    before, after = _audit_fields(session, holiday), setting.model_dump()
     if before == after:
         return False
     schedule_id = _schedule_id(session, setting)
@@ -224,9 +238,9 @@ def change_holiday(session: Session, holiday_id: int, setting: HolidaySetting) -
 
 def remove_holiday(session: Session, holiday_id: int) -> None:
     """Remove a holiday: the date is one like others. Raises NotFound."""
-    stamp_of(session)
+    change_stamp(session)
     holiday = _existing_holiday(session, holiday_id)
-    before, schedule_id = _described(session, holiday), holiday.schedule_id
+    before, schedule_id = _audit_fields(session, holiday), holiday.schedule_id
     session.delete(holiday)
     session.flush()
     _recompute_near(session, [holiday.date], schedule_id)
@@ -266,7 +280,7 @@ def list_holidays(
 
 def _recompute_near(session: Session, dates: Sequence[str], schedule_id: int | None) -> None:
     # What is far is in nobody's rules; the day will come.
-    if any(compile.may_be_told(session, date) for date in dates):
+    if any(rule_compiler.is_near_holiday(session, date) for date in dates):
         _recompute(session, schedule_id)
 
 
@@ -274,7 +288,7 @@ def _recompute(session: Session, schedule_id: int | None) -> None:
     # None: every schedule.
     conditions = [] if schedule_id is None else [Grant.schedule_id == schedule_id]
     session.flush()
-    compile.recompute(session, compile.tokens_granted(session, *conditions))
+    rule_compiler.recompute(session, rule_compiler.tokens_with_grants(session, *conditions))
 
 
 def _windows(settings: Sequence[WindowSetting], zone: Zone) -> list[Window]:
@@ -286,9 +300,13 @@ def _order(window: Window) -> list[tuple[bool, object]]:
 
 
 def _window(setting: WindowSetting, zone: Zone) -> Window:
-    window = Window(first=first_of(setting.first, zone), last=last_of(setting.last, zone))
+    window = Window(
+        first=first_minute_of(setting.first, zone), last=last_minute_of(setting.last, zone)
+    )
     if window.first is not None and window.last is not None and window.first > window.last:
-        raise Refused(f"a window from {setting.first} to {setting.last} is never open: turn them")
+        raise InvalidRequest(
+            f"a window from {setting.first} to {setting.last} is never open: turn them"
+        )
     if setting.start is None or setting.end is None:
         return window
     days = setting.days or EVERY_DAY
@@ -296,13 +314,13 @@ def _window(setting: WindowSetting, zone: Zone) -> Window:
     return window._replace(start=start, end=end, mask=days)
 
 
-def _shown(window: Window, zone: Zone) -> WindowSetting:
+def _window_setting(window: Window, zone: Zone) -> WindowSetting:
     return WindowSetting(
         start=None if window.start is None else clock_text(window.start),
         end=None if window.end is None else clock_text(window.end),
         days=window.mask,
-        first=text_of(window.first, zone),
-        last=text_of(window.last, zone),
+        first=local_text(window.first, zone),
+        last=local_text(window.last, zone),
     )
 
 
@@ -331,7 +349,7 @@ def _schedules(session: Session, schedules: Sequence[Schedule]) -> list[Schedule
         .order_by(ScheduleWindow.id)
     ):
         window = Window(row.start, row.end, row.mask, row.first_minute, row.last_minute)
-        windows[row.schedule_id].append(_shown(window, zone))
+        windows[row.schedule_id].append(_window_setting(window, zone))
     return [
         ScheduleSetting.model_construct(
             name=schedule.name, note=schedule.note, windows=windows[schedule.id]
@@ -342,7 +360,7 @@ def _schedules(session: Session, schedules: Sequence[Schedule]) -> list[Schedule
 
 def _check_free(session: Session, name: str) -> None:
     if session.scalar(select(exists().where(Schedule.name == name))):
-        raise Refused(f"there is a schedule {name!r} already: choose another name")
+        raise InvalidRequest(f"there is a schedule {name!r} already: choose another name")
 
 
 def _schedule_id(session: Session, setting: HolidaySetting) -> int | None:
@@ -360,7 +378,7 @@ def _check_free_date(
         same = same.where(Holiday.schedule_id == schedule_id)
     taken = session.scalars(same).one_or_none()
     if taken is not None and taken != but:
-        raise Refused(f"{date} is a holiday already, number {taken}: change that one")
+        raise InvalidRequest(f"{date} is a holiday already, number {taken}: change that one")
 
 
 def _add_hours(session: Session, holiday_id: int, setting: HolidaySetting) -> None:
@@ -383,7 +401,7 @@ def _existing_holiday(session: Session, holiday_id: int) -> Holiday:
     return holiday
 
 
-def _described(session: Session, holiday: Holiday) -> dict[str, object]:
+def _audit_fields(session: Session, holiday: Holiday) -> dict[str, object]:
     return _holidays(session, [holiday])[0].model_dump(exclude={"id"})
 
 

@@ -12,9 +12,9 @@ import secrets
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import Site
 
 SECRET_BYTES = 32
@@ -29,9 +29,9 @@ def new_secret() -> str:
 
 
 def check_secret(secret: str) -> str:
-    """Return `secret` if it fits in an HTTP header. Raises Refused."""
+    """Return `secret` if it fits in an HTTP header. Raises InvalidRequest."""
     if not _SECRET.fullmatch(secret):
-        raise Refused(
+        raise InvalidRequest(
             "the secret must be 1 to 256 visible ASCII characters without spaces, since it "
             "travels in an HTTP header"
         )
@@ -41,9 +41,10 @@ def check_secret(secret: str) -> str:
 def set_secret(session: Session, secret: str) -> None:
     """Replace the site's secret: readers with the old one are refused from now on.
 
-    The session comes from `changes.changing`. Raises Refused if the secret fits in no header.
+    Requires a session from `write_transaction`. Raises InvalidRequest if the secret fits in no
+    header.
     """
-    stamp_of(session)
+    change_stamp(session)
     check_secret(secret)
     session.execute(update(Site).values(secret_sha256=sha256_of(secret.encode())))
     audit.record(session, "change", "site", "secret", None, None)

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.store.changes import acknowledged_in
+from kalitka_hub.store.changes import acknowledged_minute
 from kalitka_hub.store.models import Person, Reader, Token
 
 LATE_MINUTES = 10  # a reader polls once a minute; this is no lost packet any more
@@ -48,7 +48,7 @@ def view_of_site(session: Session, now: int) -> SiteView:
     return SiteView(
         zone=zone_of(session).text,
         now=now,
-        minute=acknowledged_in(session),
+        minute=acknowledged_minute(session),
         readers=_count(session, Reader.id),
         people=_count(session, Person.id),
         tokens=_count(session, Token.id, Token.deleted.is_(False)),

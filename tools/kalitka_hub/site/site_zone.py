@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from kalitka.access.timezone import Zone
 from kalitka_hub.site.zone import check_zone
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import Site
 
 UTC = "UTC0"
@@ -24,10 +24,10 @@ def zone_of(session: Session) -> Zone:
 def set_zone(session: Session, text: str) -> bool:
     """Set the zone, by its name or as a POSIX TZ string; return whether that is a change.
 
-    After a change what readers are told is to be made anew: `compile.recompute_all`. The session
-    comes from `changes.changing`. Raises Refused.
+    After a change, recompile all rules: `rule_compiler.recompute_all`. The session comes from
+    `changes.write_transaction`. Raises InvalidRequest.
     """
-    stamp_of(session)
+    change_stamp(session)
     zone = check_zone(text)
     before = zone_of(session).text
     if zone == before:

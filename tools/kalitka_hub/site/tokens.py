@@ -2,8 +2,8 @@
 
 Codes and rules are checked by the reader's own modules, so the hub never stores what a reader
 would drop. A write that changes nothing stamps nothing, and costs the readers nothing. What a
-token may do by the grants of its person is not seen here; see `compile`. Sessions that change
-something come from `changes.changing`.
+token may do by the grants of its person is in `rule_compiler`. Sessions that change something come
+from `changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -19,14 +19,14 @@ from sqlalchemy.orm import Session
 
 from kalitka.access import packing, rules
 from kalitka.table import codes
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.site import compile
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.site import rule_compiler
+from kalitka_hub.site.inputs import InputModel, Name, Names
 from kalitka_hub.site.readers import groups_by_label, label_of
-from kalitka_hub.site.written_texts import Name, Names, Written
 from kalitka_hub.store import audit
-from kalitka_hub.store.changes import stamp_of
+from kalitka_hub.store.bulk import in_values, insert_rows, update_rows
+from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.kormitel_models import KormitelToken
-from kalitka_hub.store.many_rows import insert_rows, one_of, update_rows
 from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGroup, Token
 
 TOKENS = "tokens"  # the kind, in the audit
@@ -34,38 +34,38 @@ RULES_MAX = 100  # by hand, of one token; a reader holds fewer
 _BATCH = 500  # tokens; what a bulk write or a list holds in memory at a time
 
 
-def key_of(code: str) -> bytes:
-    """Return the key (the packed form) of a token code. Raises Refused."""
+def token_key(code: str) -> bytes:
+    """Return the key (the packed form) of a token code. Raises InvalidRequest."""
     try:
         return codes.pack(code.encode())
     except (codes.CodeError, UnicodeEncodeError) as fault:
         reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
         shown = code if len(code) <= 40 else code[:40] + "..."
-        raise Refused(
+        raise InvalidRequest(
             f"{shown!r} is no token code: {reason}; a code has 1 to 255 bytes and no control "
             "character, %, comma or _/"
         ) from fault
 
 
 @lru_cache(maxsize=4096)
-def rule_of(text: str) -> str:
-    """Return a rule's text as it is stored: without leading zeros. Raises Refused."""
+def normalize_rule(text: str) -> str:
+    """Return a rule's text as it is stored: without leading zeros. Raises InvalidRequest."""
     try:
         return rules.text_of(packing.pack(text.encode())).decode()
     except (rules.RuleError, UnicodeEncodeError) as fault:
         reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
-        raise Refused(
+        raise InvalidRequest(
             f"{text[:80]!r} is no rule: {reason}; write 1_FROM_TO, 3_START_END_MASK, "
             "7_START_END_MASK_FROM_TO, 9_1 or 9_0"
         ) from fault
 
 
 def _checked_code(code: str) -> str:
-    key_of(code)
+    token_key(code)
     return code
 
 
-class TokenRecord(Written):
+class TokenRecord(InputModel):
     """What a token is to be. person: the id of the one whose it is, None for nobody's.
 
     blocked: it opens nothing. rules: texts, by hand, beside what its person is granted; readers:
@@ -77,7 +77,7 @@ class TokenRecord(Written):
     name: Name | None = None
     blocked: bool = False
     rules: Annotated[
-        list[Annotated[str, AfterValidator(rule_of)]],
+        list[Annotated[str, AfterValidator(normalize_rule)]],
         Field(default_factory=list, max_length=RULES_MAX),
     ]
     readers: Names | None = None
@@ -86,7 +86,7 @@ class TokenRecord(Written):
     def _whole(self) -> Self:
         _check_readers(self.code, self.readers)
         if self.readers is not None and not self.rules:
-            raise Refused(
+            raise InvalidRequest(
                 f"the token {self.code} names readers and has no rule for them: give it one, or "
                 "leave the readers out (what its person is granted is not bound by them)"
             )
@@ -109,32 +109,32 @@ class TokenSetting:
     readers: tuple[str, ...] | None = None
 
 
-class Holder(NamedTuple):
-    """Whose a token is; see TokenRecord."""
+class TokenOwner(NamedTuple):
+    """The owner of a token, its name and block; see TokenRecord."""
 
     person: int | None = None
     name: str | None = None
     blocked: bool = False
 
 
-class ByHand(NamedTuple):
-    """The rules of a token by hand, and at which readers; see TokenRecord."""
+class ManualRules(NamedTuple):
+    """The manual rules of a token, and their readers; see TokenRecord."""
 
     rules: tuple[str, ...] = ()
     readers: tuple[str, ...] | None = None
 
 
 class TokenChange(NamedTuple):
-    """What a token is to be; of what is None it stays as it is."""
+    """A change of a token; None leaves that part as it is."""
 
     code: str
-    holder: Holder | None = None
-    by_hand: ByHand | None = None
+    owner: TokenOwner | None = None
+    manual: ManualRules | None = None
 
 
 class _State(NamedTuple):
-    holder: Holder = Holder()
-    by_hand: ByHand = ByHand()
+    owner: TokenOwner = TokenOwner()
+    manual: ManualRules = ManualRules()
 
 
 _NEW = _State()
@@ -144,38 +144,49 @@ _NEW = _State()
 
 
 def add_token(session: Session, record: TokenRecord) -> str:
-    """Add a token; return its code. Raises Refused if there is one, NotFound, as write_tokens."""
+    """Add a token; return its code.
+
+    Raises InvalidRequest if there is one, NotFound, as write_tokens.
+    """
     if find_token(session, record.code) is not None:
-        raise Refused(f"there is a token {record.code} already: change that one")
-    write_tokens(session, [change_to(record)])
+        raise InvalidRequest(f"there is a token {record.code} already: change that one")
+    write_tokens(session, [change_from_record(record)])
     return record.code
 
 
 def change_token(session: Session, code: str, record: TokenRecord) -> bool:
-    """Make a token exactly this; return whether that is a change. Raises NotFound, Refused."""
-    _existing(session, code)
+    """Make a token exactly this; return whether that is a change.
+
+    Raises NotFound, InvalidRequest.
+    """
+    _existing_token(session, code)
     if record.code != code:
-        raise Refused(f"the token {code} keeps its code: add {record.code}, then remove {code}")
-    return write_tokens(session, [change_to(record)]) == 1
+        raise InvalidRequest(
+            f"the token {code} keeps its code: add {record.code}, then remove {code}"
+        )
+    return write_tokens(session, [change_from_record(record)]) == 1
 
 
 def remove_token(session: Session, code: str) -> None:
     """Remove a token; its row stays to tell of it.
 
-    Raises NotFound, and Refused for what is no code or a badge's of Kormitel.
+    Raises NotFound, and InvalidRequest for what is no code or a badge's of Kormitel.
     """
     remove_tokens(session, [code])
 
 
 def find_record(session: Session, code: str) -> TokenView:
-    """Return a token. Raises Refused for what is no code, NotFound."""
-    _existing(session, code)
+    """Return a token. Raises InvalidRequest for what is no code, NotFound."""
+    _existing_token(session, code)
     return find_records(session, [code])[code]
 
 
 def find_token(session: Session, code: str) -> Token | None:
-    """Return the token of this code unless it is removed. Raises Refused for what is no code."""
-    live = select(Token).where(Token.key == key_of(code), Token.deleted.is_(False))
+    """Return the token of this code unless it is removed.
+
+    Raises InvalidRequest for what is no code.
+    """
+    live = select(Token).where(Token.key == token_key(code), Token.deleted.is_(False))
     return session.scalars(live).one_or_none()
 
 
@@ -186,36 +197,39 @@ def write_tokens(session: Session, changes: Iterable[TokenChange]) -> int:
     """Make tokens what these say; return how many of them that changed.
 
     A code that nobody knew becomes a token, a removed one comes back as new; of several changes
-    of one code the last counts. Of any number of them only a batch is in memory. Raises Refused
-    and NotFound at the first that is wrong: leave the block then.
+    of one code the last counts. Of any number of them only a batch is in memory. Raises
+    InvalidRequest and NotFound at the first that is wrong: leave the block then.
     """
-    stamp_of(session)
+    change_stamp(session)
     groups = groups_by_label(session)
     remaining = iter(changes)
     changed = 0
     while batch := list(islice(remaining, _BATCH)):
-        changed += _write(session, {key_of(change.code): change for change in batch}, groups)
+        changed += _write(session, {token_key(change.code): change for change in batch}, groups)
     return changed
 
 
 def set_tokens(session: Session, settings: Iterable[TokenSetting]) -> int:
     """Set tokens to exactly these rules and readers by hand; otherwise as `write_tokens`."""
-    return write_tokens(session, map(_change_by_hand, settings))
+    return write_tokens(session, map(_manual_change, settings))
 
 
 def remove_tokens(session: Session, codes: Iterable[str]) -> int:
     """Remove tokens; return how many. Raises at the first that cannot be, as `remove_token`."""
-    stamp_of(session)
+    change_stamp(session)
     remaining = iter(codes)
     removed = 0
-    while batch := {key_of(code): code for code in islice(remaining, _BATCH)}:
+    while batch := {token_key(code): code for code in islice(remaining, _BATCH)}:
         removed += _remove(session, batch)
     return removed
 
 
 def find_records(session: Session, codes: Collection[str]) -> dict[str, TokenView]:
-    """Return those of these tokens that there are, by code. Raises Refused for what is no code."""
-    return {view.code: view for view in _views(session, _rows(session, map(key_of, codes)))}
+    """Return those of these tokens that there are, by code.
+
+    Raises InvalidRequest for what is no code.
+    """
+    return {view.code: view for view in _views(session, _rows(session, map(token_key, codes)))}
 
 
 def list_records(
@@ -230,11 +244,11 @@ def list_records(
     """Return tokens in code order, those behind the code `after`, at most `limit`.
 
     person: only this one's. name: only those that have it as a part of their name, whatever the
-    case of its letters. blocked: only those that are, or are not. Raises Refused.
+    case of its letters. blocked: only those that are, or are not. Raises InvalidRequest.
     """
     wanted = _COLUMNS.where(Token.deleted.is_(False)).order_by(Token.key).limit(limit)
     if after:
-        wanted = wanted.where(Token.key > key_of(after))
+        wanted = wanted.where(Token.key > token_key(after))
     if person is not None:
         wanted = wanted.where(Token.person_id == person)
     if name is not None:
@@ -256,24 +270,24 @@ def list_tokens(session: Session) -> Iterator[TokenSetting]:
     for rows in found.partitions():
         states = _states(session, rows)
         for row in rows:
-            texts, readers = states[row.id].by_hand
+            texts, readers = states[row.id].manual
             yield TokenSetting(row.code, texts, readers if texts else ())
 
 
-def change_to(record: TokenRecord) -> TokenChange:
+def change_from_record(record: TokenRecord) -> TokenChange:
     """Return the change that makes a token what its record says."""
     readers = None if record.readers is None else tuple(record.readers)
     return TokenChange(
         record.code,
-        Holder(record.person, record.name, record.blocked),
-        ByHand(tuple(record.rules), readers),
+        TokenOwner(record.person, record.name, record.blocked),
+        ManualRules(tuple(record.rules), readers),
     )
 
 
 def missing_people(session: Session, ids: Collection[int]) -> set[int]:
     """Return those of these ids that no person has."""
     return set(ids) - set(
-        session.scalars(select(Person.id).where(one_of(session, Person.id, ids)))
+        session.scalars(select(Person.id).where(in_values(session, Person.id, ids)))
     )
 
 
@@ -291,33 +305,33 @@ _COLUMNS = select(
 _Rows = Sequence[Row[*tuple[Any, ...]]]
 
 
-def _change_by_hand(setting: TokenSetting) -> TokenChange:
-    texts = tuple(map(rule_of, setting.rules))
+def _manual_change(setting: TokenSetting) -> TokenChange:
+    texts = tuple(map(normalize_rule, setting.rules))
     if not texts:
-        raise Refused(
+        raise InvalidRequest(
             f"the token {setting.code} has no rule: give it at least one (9_1 is always), or "
             "remove it"
         )
     _check_readers(setting.code, setting.readers)
-    return TokenChange(setting.code, by_hand=ByHand(texts, setting.readers))
+    return TokenChange(setting.code, manual=ManualRules(texts, setting.readers))
 
 
 def _check_readers(code: str, readers: Collection[str] | None) -> None:
     if readers is not None and not readers:
-        raise Refused(f"the token {code} is restricted to no reader: name one, or all")
+        raise InvalidRequest(f"the token {code} is restricted to no reader: name one, or all")
 
 
-def no_reader(label: str) -> str:
+def no_reader_message(label: str) -> str:
     """Return the sentence on what is neither a reader nor a group of readers."""
     return f"there is no reader {label}: add it first with `kalitka hub reader add {label}`"
 
 
-def no_person(number: int) -> str:
+def no_person_message(number: int) -> str:
     """Return the sentence on an id that no person has."""
     return f"there is no person {number}: add the person first"
 
 
-def _existing(session: Session, code: str) -> Token:
+def _existing_token(session: Session, code: str) -> Token:
     token = find_token(session, code)
     if token is None:
         raise _no_token(code)
@@ -338,17 +352,19 @@ def _write(
     after = {
         key: state
         for key, change in changes.items()
-        if before.get(key) != (state := _changed(before.get(key, _NEW), change))
+        if before.get(key) != (state := _apply_change(before.get(key, _NEW), change))
     }
     if not after:
         return 0
     ids = {key: rows[key].id for key in after if key in rows}
-    held = {key for key in ids if key not in before or before[key].holder != after[key].holder}
-    update_rows(session, Token, [{"id": ids[key], **_columns(after[key].holder)} for key in held])
+    held = {key for key in ids if key not in before or before[key].owner != after[key].owner}
+    update_rows(
+        session, Token, [{"id": ids[key], **_owner_columns(after[key].owner)} for key in held]
+    )
     ids |= _add(session, {key: changes[key].code for key in after if key not in ids}, after)
-    by_hand = [key for key in after if before.get(key, _NEW).by_hand != after[key].by_hand]
-    _give_rules(session, {ids[key]: after[key].by_hand for key in by_hand}, groups)
-    compile.recompute(session, ids.values())
+    manual = [key for key in after if before.get(key, _NEW).manual != after[key].manual]
+    _write_manual_rules(session, {ids[key]: after[key].manual for key in manual}, groups)
+    rule_compiler.recompute(session, ids.values())
     records = [_record(changes[key].code, before.get(key), state) for key, state in after.items()]
     audit.record_all(session, TOKENS, records)
     return len(after)
@@ -357,27 +373,27 @@ def _write(
 def _check(session: Session, changes: Iterable[TokenChange], groups: Mapping[str, int]) -> None:
     people = set()
     for change in changes:
-        if change.holder and change.holder.person is not None:
-            people.add(change.holder.person)
-        for label in (change.by_hand and change.by_hand.readers) or ():
+        if change.owner and change.owner.person is not None:
+            people.add(change.owner.person)
+        for label in (change.manual and change.manual.readers) or ():
             if label not in groups:
-                raise Refused(no_reader(label))
+                raise InvalidRequest(no_reader_message(label))
     missing = missing_people(session, people) if people else None
     if missing:
-        raise NotFound(no_person(min(missing)))
+        raise NotFound(no_person_message(min(missing)))
 
 
-def _changed(state: _State, change: TokenChange) -> _State:
-    by_hand = state.by_hand
-    if change.by_hand is not None:
-        texts, readers = change.by_hand
-        by_hand = ByHand(
+def _apply_change(state: _State, change: TokenChange) -> _State:
+    manual = state.manual
+    if change.manual is not None:
+        texts, readers = change.manual
+        manual = ManualRules(
             tuple(sorted(set(texts))), None if readers is None else tuple(sorted(set(readers)))
         )
-    return _State(state.holder if change.holder is None else change.holder, by_hand)
+    return _State(state.owner if change.owner is None else change.owner, manual)
 
 
-def _columns(holder: Holder) -> dict[str, Any]:
+def _owner_columns(holder: TokenOwner) -> dict[str, Any]:
     return {
         "person_id": holder.person,
         "name": holder.name,
@@ -392,25 +408,25 @@ def _add(
     """Add tokens of these keys and codes; return their ids by key."""
     if not new:
         return {}
-    stamp = stamp_of(session)
+    stamp = change_stamp(session)
     rows = [
-        {"key": key, "code": code, "changed": stamp, **_columns(states[key].holder)}
+        {"key": key, "code": code, "changed": stamp, **_owner_columns(states[key].owner)}
         for key, code in new.items()
     ]
     insert_rows(session, Token, rows)
-    made = session.execute(select(Token.key, Token.id).where(one_of(session, Token.key, new)))
+    made = session.execute(select(Token.key, Token.id).where(in_values(session, Token.key, new)))
     return {row.key: row.id for row in made}
 
 
-def _give_rules(
-    session: Session, by_hand: Mapping[int, ByHand], groups: Mapping[str, int]
+def _write_manual_rules(
+    session: Session, manual: Mapping[int, ManualRules], groups: Mapping[str, int]
 ) -> None:
-    if not by_hand:
+    if not manual:
         return
-    session.execute(delete(DirectRule).where(one_of(session, DirectRule.token_id, by_hand)))
+    session.execute(delete(DirectRule).where(in_values(session, DirectRule.token_id, manual)))
     rows = [
         {"token_id": token_id, "group_id": group, "text": text}
-        for token_id, (texts, readers) in by_hand.items()
+        for token_id, (texts, readers) in manual.items()
         for group in ([EVERY_READER] if readers is None else {groups[label] for label in readers})
         for text in texts
     ]
@@ -425,30 +441,32 @@ def _remove(session: Session, codes: Mapping[bytes, str]) -> int:
     states = _states(session, rows)
     ids = [row.id for row in rows]
     _check_no_badge(session, ids)
-    session.execute(delete(DirectRule).where(one_of(session, DirectRule.token_id, ids)))
+    session.execute(delete(DirectRule).where(in_values(session, DirectRule.token_id, ids)))
     session.execute(
         update(Token)
-        .where(one_of(session, Token.id, ids))
-        .values(**_columns(Holder()) | {"deleted": True})
+        .where(in_values(session, Token.id, ids))
+        .values(**_owner_columns(TokenOwner()) | {"deleted": True})
     )
-    compile.recompute(session, ids)
-    records = [audit.Record("remove", row.code, _described(states[row.id]), None) for row in rows]
+    rule_compiler.recompute(session, ids)
+    records = [
+        audit.AuditRecord("remove", row.code, _audit_fields(states[row.id]), None) for row in rows
+    ]
     audit.record_all(session, TOKENS, records)
     return len(rows)
 
 
 def _check_no_badge(session: Session, token_ids: Collection[int]) -> None:
     of_badges = select(Token.code).join(KormitelToken, KormitelToken.token_id == Token.id)
-    code = session.scalars(of_badges.where(one_of(session, Token.id, token_ids))).first()
+    code = session.scalars(of_badges.where(in_values(session, Token.id, token_ids))).first()
     if code is not None:
-        raise Refused(
+        raise InvalidRequest(
             f"the token {code} is a badge of Kormitel: block it, give it to nobody, or change the "
             "badge"
         )
 
 
 def _rows(session: Session, keys: Iterable[bytes], *, removed: bool = False) -> _Rows:
-    wanted = _COLUMNS.where(one_of(session, Token.key, keys)).order_by(Token.key)
+    wanted = _COLUMNS.where(in_values(session, Token.key, keys)).order_by(Token.key)
     if not removed:
         wanted = wanted.where(Token.deleted.is_(False))
     return session.execute(wanted).all()
@@ -463,7 +481,7 @@ def _states(session: Session, rows: _Rows) -> dict[int, _State]:
         select(DirectRule.token_id, DirectRule.text, DirectRule.group_id, ReaderGroup.kind)
         .add_columns(ReaderGroup.name)
         .join(ReaderGroup, ReaderGroup.id == DirectRule.group_id)
-        .where(one_of(session, DirectRule.token_id, (row.id for row in rows)))
+        .where(in_values(session, DirectRule.token_id, (row.id for row in rows)))
     )
     for token_id, text, group_id, kind, name in found:
         texts[token_id].add(text)
@@ -473,8 +491,8 @@ def _states(session: Session, rows: _Rows) -> dict[int, _State]:
             readers[token_id].add(label_of(kind, name))
     return {
         row.id: _State(
-            Holder(row.person_id, row.name, row.blocked),
-            ByHand(
+            TokenOwner(row.person_id, row.name, row.blocked),
+            ManualRules(
                 tuple(sorted(texts.get(row.id, ()))),
                 tuple(sorted(readers[row.id]))
                 if row.id in texts and row.id not in everywhere
@@ -487,16 +505,18 @@ def _states(session: Session, rows: _Rows) -> dict[int, _State]:
 
 def _views(session: Session, rows: _Rows) -> list[TokenView]:
     states = _states(session, rows)
-    return [TokenView.model_construct(code=row.code, **_described(states[row.id])) for row in rows]
+    return [
+        TokenView.model_construct(code=row.code, **_audit_fields(states[row.id])) for row in rows
+    ]
 
 
-def _record(code: str, before: _State | None, after: _State) -> audit.Record:
+def _record(code: str, before: _State | None, after: _State) -> audit.AuditRecord:
     if before is None:
-        return audit.Record("add", code, None, _described(after))
-    return audit.Record("change", code, _described(before), _described(after))
+        return audit.AuditRecord("add", code, None, _audit_fields(after))
+    return audit.AuditRecord("change", code, _audit_fields(before), _audit_fields(after))
 
 
-def _described(state: _State) -> dict[str, Any]:
+def _audit_fields(state: _State) -> dict[str, Any]:
     holder, (texts, readers) = state
     return {
         **holder._asdict(),

@@ -13,41 +13,41 @@ or the word `always`. `08:00-17:00 Mon-Fri` is one window; several are alternati
 import re
 from collections.abc import Iterator
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.schedules import EVERY_DAY, HoursSetting, WindowSetting
-from kalitka_hub.site.written_texts import setting_of
 
 _NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_PLACES = {name.lower(): place for place, name in enumerate(_NAMES)}
+_WEEKDAYS = {name.lower(): place for place, name in enumerate(_NAMES)}
 _HOURS = re.compile(r"(\d?\d:\d\d)-(\d?\d:\d\d)", re.ASCII)
 _MASK = re.compile(r"[01]{7}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DAY_START, _DAY_END = "00:00", "23:59"
 _ALWAYS = "always"
-_HOW = "write it like '08:00-17:00 Mon-Fri', 2026-12-01T08:00/2026-12-31T18:00 or always"
+_FORMAT_HINT = "write it like '08:00-17:00 Mon-Fri', 2026-12-01T08:00/2026-12-31T18:00 or always"
 
 
-def window_of(text: str) -> WindowSetting:
-    """Return the window that is written so. Raises Refused."""
+def parse_window(text: str) -> WindowSetting:
+    """Return the window that is written so. Raises InvalidRequest."""
     words = text.split()
     if words == [_ALWAYS]:
         return WindowSetting()
     fields: dict[str, str | None] = {}
     for word in words:
-        found = _fields_of(word)
+        found = _parse_word(word)
         if found is None:
-            raise Refused(f"{word[:40]!r} is no part of a window: {_HOW}")
+            raise InvalidRequest(f"{word[:40]!r} is no part of a window: {_FORMAT_HINT}")
         if fields.keys() & found.keys():
-            raise Refused(f"{text[:80]!r} is more than one window: write each by itself")
+            raise InvalidRequest(f"{text[:80]!r} is more than one window: write each by itself")
         fields |= found
     if not fields:
-        raise Refused(f"a window is not empty: {_HOW}")
+        raise InvalidRequest(f"a window is not empty: {_FORMAT_HINT}")
     if "days" in fields and "start" not in fields:
         fields |= {"start": _DAY_START, "end": _DAY_END}
-    return setting_of(WindowSetting, **fields)
+    return parse_input(WindowSetting, **fields)
 
 
-def text_of(window: WindowSetting) -> str:
+def window_text(window: WindowSetting) -> str:
     """Return a window as it is written."""
     words = []
     days = EVERY_DAY if window.days is None else window.days
@@ -62,12 +62,12 @@ def text_of(window: WindowSetting) -> str:
     return " ".join(words) or _ALWAYS
 
 
-def hours_of(text: str) -> HoursSetting:
-    """Return hours such as `08:00-12:00`. Raises Refused."""
+def parse_hours(text: str) -> HoursSetting:
+    """Return hours such as `08:00-12:00`. Raises InvalidRequest."""
     match = _HOURS.fullmatch(text.strip())
     if not match:
-        raise Refused(f"{text[:40]!r} are no hours: write them like 08:00-12:00")
-    return setting_of(HoursSetting, start=_clock(match[1]), end=_clock(match[2]))
+        raise InvalidRequest(f"{text[:40]!r} are no hours: write them like 08:00-12:00")
+    return parse_input(HoursSetting, start=_pad_time(match[1]), end=_pad_time(match[2]))
 
 
 def hours_text(hours: HoursSetting) -> str:
@@ -85,11 +85,11 @@ def last_time(text: str) -> str:
     return f"{text}T{_DAY_END}" if _DATE.fullmatch(text) else text
 
 
-def _fields_of(word: str) -> dict[str, str | None] | None:
+def _parse_word(word: str) -> dict[str, str | None] | None:
     """Return what a word says of a window; None if it says nothing."""
     match = _HOURS.fullmatch(word)
     if match:
-        return {"start": _clock(match[1]), "end": _clock(match[2])}
+        return {"start": _pad_time(match[1]), "end": _pad_time(match[2])}
     first, slash, last = word.partition("/")
     if slash and (first or last):
         return {
@@ -98,22 +98,22 @@ def _fields_of(word: str) -> dict[str, str | None] | None:
         }
     if _MASK.fullmatch(word):
         return {"days": word}
-    mask = _mask_of(word)
+    mask = _parse_days(word)
     return {"days": mask} if mask else None
 
 
-def _clock(text: str) -> str:
+def _pad_time(text: str) -> str:
     return text.zfill(5)
 
 
-def _mask_of(word: str) -> str | None:
+def _parse_days(word: str) -> str | None:
     """Return the mask of `Mon-Fri,Sun`; None if these are no days. `Sat-Mon` is three."""
     chosen = set()
     for part in word.lower().split(","):
         start, dash, end = part.partition("-")
-        if start not in _PLACES or (dash and end not in _PLACES):
+        if start not in _WEEKDAYS or (dash and end not in _WEEKDAYS):
             return None
-        first, last = _PLACES[start], _PLACES[end or start]
+        first, last = _WEEKDAYS[start], _WEEKDAYS[end or start]
         chosen |= {(first + step) % 7 for step in range((last - first) % 7 + 1)}
     return "".join("1" if place in chosen else "0" for place in range(7))
 

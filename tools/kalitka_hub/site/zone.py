@@ -16,22 +16,25 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 from kalitka.access.timezone import Zone, ZoneError
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 _HEAD = struct.Struct(">4sc15x6L")  # RFC 9636, 3.1
 _TEN_DAYS = 14400  # minutes
 
 
-class UnknownZone(Refused):
+class UnknownZone(InvalidRequest):
     """No string can be given for a name; the message says why, and what to write instead."""
 
 
 def check_zone(text: str) -> str:
-    """Return the POSIX TZ string of a zone's name or of the string itself. Raises Refused."""
+    """Return the POSIX TZ string of a zone's name or of the string itself.
+
+    Raises InvalidRequest.
+    """
     try:
         return posix_or_iana(text)
     except ZoneError as fault:
-        raise Refused(
+        raise InvalidRequest(
             f"{text!r} is no time zone: {fault}; write a name such as Europe/Moscow, or name and "
             "offset such as UTC0, MSK-3 or EET-2EEST,M3.5.0/3,M10.5.0/4"
         ) from fault

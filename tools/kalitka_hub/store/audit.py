@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from kalitka_hub.store.changes import change_of
-from kalitka_hub.store.many_rows import insert_rows
+from kalitka_hub.store.bulk import insert_rows
+from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.models import Audit
 
 
-class Record(NamedTuple):
+class AuditRecord(NamedTuple):
     """A change: `add`, `change`, `remove` or another word of at most 20 letters.
 
     object: which of its kind, as people call it. before, after: what is written of it, as JSON
@@ -37,17 +37,19 @@ def record(
 ) -> None:
     """Record a change of something of this kind; see `Record`.
 
-    kind: a word of at most 40 letters. The session comes from `changes.changing`.
+    kind: a word of at most 40 letters. Requires a session from `write_transaction`.
     """
-    record_all(session, kind, [Record(action, object, before, after)])
+    record_all(session, kind, [AuditRecord(action, object, before, after)])
 
 
-def record_all(session: Session, kind: str, records: Iterable[Record]) -> None:
+def record_all(session: Session, kind: str, records: Iterable[AuditRecord]) -> None:
     """Record changes of things of this kind: of thousands in a third of the time.
 
-    The session comes from `changes.changing`.
+    Requires a session from `write_transaction`.
     """
-    change = change_of(session)
+    change = change_context(session)
     common = {"at": change.at, "who": change.who, "kind": kind}
-    rows = [{**common, **dict(zip(Record._fields, record, strict=True))} for record in records]
+    rows = [
+        {**common, **dict(zip(AuditRecord._fields, record, strict=True))} for record in records
+    ]
     insert_rows(session, Audit, rows)

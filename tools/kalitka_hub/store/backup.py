@@ -35,28 +35,28 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from kalitka_hub import logs
-from kalitka_hub.clock import minute_of
-from kalitka_hub.faults import Refused
+from kalitka_hub.clock import current_minute
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store import audit, backup_file, migrations
-from kalitka_hub.store.changes import acknowledged_in, changing
+from kalitka_hub.store.changes import acknowledged_minute, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import Base  # of there: with its tables
-from kalitka_hub.store.models import LoginAttempt, LoginSession, ReaderGroup, Silence, Site
+from kalitka_hub.store.models import LoginAttempt, LoginSession, ReaderGroup, Site, UnansweredRange
 
 FORMAT = 1
 _KIND = "kalitka hub backup"
 _ROWS = 1000  # rows in memory at a time
 _LOG = logging.getLogger(__name__)
-_LEFT_OUT = {LoginSession.__tablename__, LoginAttempt.__tablename__}
+_EXCLUDED = {LoginSession.__tablename__, LoginAttempt.__tablename__}
 # By dependency: what refers to a row comes after it.
-_TABLES = tuple(table for table in Base.metadata.sorted_tables if table.name not in _LEFT_OUT)
+_TABLES = tuple(table for table in Base.metadata.sorted_tables if table.name not in _EXCLUDED)
 _COLUMNS = {table.name: [column.name for column in table.columns] for table in _TABLES}
 _SITE: Table = Base.metadata.tables[Site.__tablename__]
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
 
-class Backup(NamedTuple):
+class BackupHeader(NamedTuple):
     """What a backup says of itself. made: seconds since 1970 UTC; rows: how many it has."""
 
     schema: str
@@ -64,25 +64,27 @@ class Backup(NamedTuple):
     rows: int
 
 
-def make(database: Database, path: Path, progress: Progress = lambda _done, _all: None) -> Backup:
+def create(
+    database: Database, path: Path, progress: Progress = lambda _done, _all: None
+) -> BackupHeader:
     """Write everything in the database to a file; it may replace an older backup.
 
-    Raises Refused if the file cannot be written, or is there and no backup.
+    Raises InvalidRequest if the file cannot be written, or is there and no backup.
     """
     if path.exists():
         # The name of the database itself is soon typed here.
-        _header_of(path)
+        _read_header(path)
     with database.snapshot() as session:
         rows = sum(_count(session, table) for table in _TABLES)
-        header = Backup(migrations.NEWEST, int(database.clock()), rows)
+        header = BackupHeader(migrations.NEWEST, int(database.clock()), rows)
         backup_file.write(path, _lines(session, header, progress))
     logs.event(_LOG, logging.INFO, "backup made", file=path, rows=rows)
     return header
 
 
-def check(path: Path) -> Backup:
-    """Read a backup to its end. Raises Refused if this hub cannot restore it."""
-    header = _header_of(path)
+def check(path: Path) -> BackupHeader:
+    """Read a backup to its end. Raises InvalidRequest if this hub cannot restore it."""
+    header = _read_header(path)
     for _ in backup_file.read(path):
         pass
     return header
@@ -94,34 +96,34 @@ def restore(
     *,
     replace: bool = False,
     progress: Progress = lambda _done, _all: None,
-) -> Backup:
+) -> BackupHeader:
     """Make the database what the backup has.
 
-    replace: drop what it holds; else one that holds anything is Refused, as is a backup that is
-    not whole or of another schema.
+    replace: drop what it holds; else one that holds anything is InvalidRequest, as is a backup
+    that is not whole or of another schema.
     """
     header = check(path)
-    with changing(database) as session:
+    with write_transaction(database) as session:
         if session.get_bind().dialect.name == "postgresql":
             # One statement may have years of a log to delete.
             session.execute(text("SET LOCAL statement_timeout = 0"))
         if not replace and not _is_empty(session):
-            raise Refused(
+            raise InvalidRequest(
                 f"the database {database.name} holds a site already: name a new one with --db, or "
                 "drop what it holds with --replace"
             )
-        told = max(minute_of(database.clock), acknowledged_in(session))
+        answered = max(current_minute(database.clock), acknowledged_minute(session))
         _clear(session)
-        _fill(session, backup_file.read(path), header.rows, progress)
-        _go_on_counting(session)
-        _break_history(session, told)
+        _load_rows(session, backup_file.read(path), header.rows, progress)
+        _reset_sequences(session)
+        _force_full_syncs(session, answered)
         made = {"made": header.made, "rows": header.rows}
         audit.record(session, "restore", "database", path.name, None, made)
     logs.event(_LOG, logging.INFO, "backup restored", file=path, **made)
     return header
 
 
-def _lines(session: Session, header: Backup, progress: Progress) -> Iterator[Any]:
+def _lines(session: Session, header: BackupHeader, progress: Progress) -> Iterator[Any]:
     yield {"kind": _KIND, "format": FORMAT, **header._asdict(), "columns": _COLUMNS}
     done = 0
     for table in _TABLES:
@@ -139,20 +141,20 @@ def _lines(session: Session, header: Backup, progress: Progress) -> Iterator[Any
             progress(done, header.rows)
 
 
-def _header_of(path: Path) -> Backup:
+def _read_header(path: Path) -> BackupHeader:
     first = next(backup_file.read(path), None)
     if not isinstance(first, dict) or first.get("kind") != _KIND:
-        raise Refused(f"{path} is no backup of a hub: name another file")
+        raise InvalidRequest(f"{path} is no backup of a hub: name another file")
     version = first.get("format"), first.get("schema")
     if version != (FORMAT, migrations.NEWEST):
-        raise Refused(
+        raise InvalidRequest(
             f"{path} is of another version of the hub (format and schema {version[0]}, "
             f"{version[1]}; here {FORMAT}, {migrations.NEWEST}): restore it with that version, "
             "then update"
         )
     if first.get("columns") != _COLUMNS:
-        raise Refused(f"{path} is no backup of this hub, or a changed one: take another")
-    return Backup(first["schema"], first["made"], first["rows"])
+        raise InvalidRequest(f"{path} is no backup of this hub, or a changed one: take another")
+    return BackupHeader(first["schema"], first["made"], first["rows"])
 
 
 def _is_empty(session: Session) -> bool:
@@ -160,7 +162,7 @@ def _is_empty(session: Session) -> bool:
     if session.execute(select(_SITE.c.secret_sha256)).scalar_one() is not None:
         return False
     held = {table.name: _count(session, table) for table in _TABLES if table is not _SITE}
-    del held[Silence.__tablename__]
+    del held[UnansweredRange.__tablename__]
     return held.pop(ReaderGroup.__tablename__) == 1 and not any(held.values())
 
 
@@ -171,13 +173,13 @@ def _clear(session: Session) -> None:
             session.execute(delete(table))
 
 
-def _fill(session: Session, lines: Iterator[Any], rows: int, progress: Progress) -> None:
+def _load_rows(session: Session, lines: Iterator[Any], rows: int, progress: Progress) -> None:
     next(lines)  # the header
     done = 0
     for name, group in groupby(lines, key=itemgetter(0)):
         table = Base.metadata.tables[name]
         while part := list(islice(group, _ROWS)):
-            values = [_values_of(table, line[1:]) for line in part]
+            values = [_decode_row(table, line[1:]) for line in part]
             if table is _SITE:
                 session.execute(update(_SITE).values(**values[0]))
             else:
@@ -187,7 +189,7 @@ def _fill(session: Session, lines: Iterator[Any], rows: int, progress: Progress)
             progress(done, rows)
 
 
-def _values_of(table: Table, line: list[Any]) -> dict[str, Any]:
+def _decode_row(table: Table, line: list[Any]) -> dict[str, Any]:
     for at in _binary_columns(table):
         line[at] = bytes.fromhex(line[at])
     for at in _json_columns(table):
@@ -206,7 +208,7 @@ def _json_columns(table: Table) -> tuple[int, ...]:
     return tuple(i for i, c in enumerate(table.columns) if isinstance(c.type, JSON))
 
 
-def _go_on_counting(session: Session) -> None:
+def _reset_sequences(session: Session) -> None:
     # SQLite counts on from the largest number by itself.
     if session.get_bind().dialect.name != "postgresql":
         return
@@ -219,17 +221,17 @@ def _go_on_counting(session: Session) -> None:
         session.execute(select(func.setval(sequence, following, text("false"))).select_from(table))
 
 
-def _break_history(session: Session, told: int) -> None:
-    """Have all readers do a full sync that were answered after the backup, up to minute `told`.
+def _force_full_syncs(session: Session, answered: int) -> None:
+    """Make all readers do a full sync that were answered from the backup up to `answered`.
 
     Also those that were answered in the backup's own minute: what changed later in it is not in
-    the backup. From now on minutes behind `told` are answered, even if the clock is not there.
+    the backup. From now on minutes behind `answered` are answered, even if the clock is not there.
     """
-    backed_up = acknowledged_in(session)
-    told = max(told, backed_up)
-    session.add(Silence(after=backed_up - 1, until=told + 1))
+    backed_up = acknowledged_minute(session)
+    answered = max(answered, backed_up)
+    session.add(UnansweredRange(after=backed_up - 1, until=answered + 1))
     # What is due by the date, too, is looked at anew.
-    session.execute(update(_SITE).values(acknowledged=told + 1, horizon=None))
+    session.execute(update(_SITE).values(acknowledged=answered + 1, horizon=None))
 
 
 def _count(session: Session, table: Table) -> int:

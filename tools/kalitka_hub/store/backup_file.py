@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kalitka_hub.faults import Refused
+from kalitka_hub.errors import InvalidRequest
 
 _LINE_MAX = 1 << 22  # bytes; far more than any row has
 _END = "end"
@@ -26,12 +26,12 @@ _LEVEL = 6  # of compression
 def write(path: Path, lines: Iterable[Any]) -> None:
     """Write values of JSON to a file, which replaces one of that name at the very end.
 
-    Raises Refused if there is no place for it; what was there is then as before.
+    Raises InvalidRequest if there is no place for it; what was there is then as before.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as fault:
-        raise _unwritable(path, fault) from fault
+        raise _write_error(path, fault) from fault
     new = Path(name)
     try:
         with open(descriptor, "wb") as file:
@@ -43,7 +43,7 @@ def write(path: Path, lines: Iterable[Any]) -> None:
         os.replace(new, path)
         _flush_folder(path.parent)
     except OSError as fault:
-        raise _unwritable(path, fault) from fault
+        raise _write_error(path, fault) from fault
     finally:
         new.unlink(missing_ok=True)
 
@@ -51,8 +51,8 @@ def write(path: Path, lines: Iterable[Any]) -> None:
 def read(path: Path) -> Iterator[Any]:
     """Yield the values of a file, in their order.
 
-    Raises Refused if it is not a whole one. That is known behind the last value only: until then
-    believe nothing.
+    Raises InvalidRequest if it is not a whole one. That is known behind the last value only: until
+    then believe nothing.
     """
     digest = hashlib.sha256()
     count = 0
@@ -61,17 +61,17 @@ def read(path: Path) -> Iterator[Any]:
             while line := file.readline(_LINE_MAX):
                 value = json.loads(line)
                 if isinstance(value, dict) and _END in value:
-                    if value != _end_of(count, digest.hexdigest()) or file.read(1):
-                        raise _damaged(path)
+                    if value != _trailer(count, digest.hexdigest()) or file.read(1):
+                        raise _damaged_error(path)
                     return
                 digest.update(line)
                 count += 1
                 yield value
     except (gzip.BadGzipFile, zlib.error, EOFError, ValueError) as fault:
-        raise _damaged(path) from fault
+        raise _damaged_error(path) from fault
     except OSError as fault:
-        raise Refused(f"cannot read {path}: {fault.strerror}") from fault
-    raise _damaged(path)
+        raise InvalidRequest(f"cannot read {path}: {fault.strerror}") from fault
+    raise _damaged_error(path)
 
 
 def _write_lines(file: BinaryIO, lines: Iterable[Any]) -> None:
@@ -80,18 +80,18 @@ def _write_lines(file: BinaryIO, lines: Iterable[Any]) -> None:
     # Without a name and a time in it: equal databases make equal files.
     with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
         for value in lines:
-            line = _line_of(value)
+            line = _encode_line(value)
             digest.update(line)
             packed.write(line)
             count += 1
-        packed.write(_line_of(_end_of(count, digest.hexdigest())))
+        packed.write(_encode_line(_trailer(count, digest.hexdigest())))
 
 
-def _line_of(value: Any) -> bytes:
+def _encode_line(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _end_of(count: int, sha256: str) -> dict[str, Any]:
+def _trailer(count: int, sha256: str) -> dict[str, Any]:
     return {_END: count, "sha256": sha256}
 
 
@@ -104,12 +104,12 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _damaged(path: Path) -> Refused:
-    return Refused(
+def _damaged_error(path: Path) -> InvalidRequest:
+    return InvalidRequest(
         f"{path} is no backup of this hub, or a damaged or cut one: take another, nothing was "
         "changed"
     )
 
 
-def _unwritable(path: Path, fault: OSError) -> Refused:
-    return Refused(f"cannot write {path}: {fault.strerror}; nothing was changed")
+def _write_error(path: Path, fault: OSError) -> InvalidRequest:
+    return InvalidRequest(f"cannot write {path}: {fault.strerror}; nothing was changed")

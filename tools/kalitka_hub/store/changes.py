@@ -37,22 +37,24 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
-from kalitka_hub.clock import minute_of
+from kalitka_hub.clock import current_minute
 from kalitka_hub.store.database import Database
-from kalitka_hub.store.models import NAME_MAX, Reader, Silence, Site, Token
-from kalitka_hub.store.sightings import Sightings
+from kalitka_hub.store.last_seen import LastSeen
+from kalitka_hub.store.models import NAME_MAX, Reader, Site, Token, UnansweredRange
 
-HISTORY = 366 * 24 * 60  # minutes; a reader that was away for longer does a full sync
+HISTORY_MINUTES = 366 * 24 * 60  # minutes; a reader that was away for longer does a full sync
 COMMAND_LINE = "command line"  # who changes something at the hub's own computer
 _CHANGE = "kalitka_change"
-_SILENT = (
-    select(Silence.after)
-    .where(Silence.after < bindparam("minute"), Silence.until > bindparam("minute"))
+_IN_UNANSWERED_RANGE = (
+    select(UnansweredRange.after)
+    .where(
+        UnansweredRange.after < bindparam("minute"), UnansweredRange.until > bindparam("minute")
+    )
     .limit(1)
 )
 
 
-class Change(NamedTuple):
+class ChangeContext(NamedTuple):
     """What is told of all that one transaction changes.
 
     stamp: the minute since 1970 UTC to stamp it with. answered: the highest one answered to a
@@ -68,56 +70,58 @@ class Change(NamedTuple):
 
 
 @contextmanager
-def changing(database: Database, who: str = COMMAND_LINE) -> Iterator[Session]:
+def write_transaction(database: Database, who: str = COMMAND_LINE) -> Iterator[Session]:
     """Open the session in which data is changed, holding the site's lock.
 
     All of it is committed at the end, or nothing if an exception leaves the block. Keep it
     short: other writers, and the first poll of each minute, wait for it.
     """
-    with database.writing() as session:
+    with database.write_session() as session:
         site = _lock(session)
-        stamp = max(minute_of(database.clock), site.acknowledged)
+        stamp = max(current_minute(database.clock), site.acknowledged)
         micros = int(database.clock() * 1_000_000)
         at = micros // 1_000_000
-        session.info[_CHANGE] = Change(stamp, site.acknowledged, at, micros, who[:NAME_MAX])
+        session.info[_CHANGE] = ChangeContext(stamp, site.acknowledged, at, micros, who[:NAME_MAX])
         yield session
 
 
-def change_of(session: Session) -> Change:
-    """Return when and by whom this session changes data. It must come from `changing`."""
+def change_context(session: Session) -> ChangeContext:
+    """Return when and by whom this session changes data. Requires `write_transaction`."""
     if _CHANGE not in session.info:
-        raise RuntimeError("changes are written in `with changes.changing(database)` only")
+        raise RuntimeError(
+            "changes are written in `with changes.write_transaction(database)` only"
+        )
     return session.info[_CHANGE]
 
 
-def stamp_of(session: Session) -> int:
-    """Return the minute to stamp a change with. The session must come from `changing`."""
-    return change_of(session).stamp
+def change_stamp(session: Session) -> int:
+    """Return the minute to stamp a change with. Requires a session from `write_transaction`."""
+    return change_context(session).stamp
 
 
-def who_of(session: Session) -> str:
-    """Return who changes data in this session. It must come from `changing`."""
-    return change_of(session).who
+def change_author(session: Session) -> str:
+    """Return who changes data in this session. Requires `write_transaction`."""
+    return change_context(session).who
 
 
-def acknowledge(database: Database, sightings: Sightings) -> int:
+def acknowledge(database: Database, last_seen: LastSeen) -> int:
     """Do rule 1 before a poll is answered; write down the sightings once a minute with it.
 
     Returns the minute that is acknowledged now.
     """
-    if not sightings.is_due(minute_of(database.clock)):
+    if not last_seen.claim_write(current_minute(database.clock)):
         with database.snapshot() as session:
-            acknowledged = acknowledged_in(session)
-            if _next_minute(session, acknowledged, minute_of(database.clock)) == acknowledged:
+            acknowledged = acknowledged_minute(session)
+            if _next_minute(session, acknowledged, current_minute(database.clock)) == acknowledged:
                 return acknowledged
-    with database.writing() as session:
+    with database.write_session() as session:
         site = _lock(session)
-        _raise(session, site, minute_of(database.clock))
-        sightings.write(session)
+        _advance_minute(session, site, current_minute(database.clock))
+        last_seen.write(session)
         return site.acknowledged
 
 
-def acknowledged_in(session: Session) -> int:
+def acknowledged_minute(session: Session) -> int:
     """Return the highest minute ever answered, as this session sees it."""
     return session.execute(select(Site.acknowledged)).scalar_one()
 
@@ -127,9 +131,9 @@ def was_answered(session: Session, minute: int, acknowledged: int) -> bool:
 
     acknowledged: the highest minute ever answered, as this session sees it.
     """
-    if not acknowledged - HISTORY <= minute <= acknowledged:
+    if not acknowledged - HISTORY_MINUTES <= minute <= acknowledged:
         return False
-    return session.execute(_SILENT, {"minute": minute}).first() is None
+    return session.execute(_IN_UNANSWERED_RANGE, {"minute": minute}).first() is None
 
 
 def _lock(session: Session) -> Site:
@@ -149,12 +153,14 @@ def _next_minute(session: Session, acknowledged: int, current: int) -> int:
     return max(acknowledged, latest + 1) if latest >= acknowledged else acknowledged
 
 
-def _raise(session: Session, site: Site, current: int) -> None:
+def _advance_minute(session: Session, site: Site, current: int) -> None:
     acknowledged = site.acknowledged
     minute = _next_minute(session, acknowledged, current)
     if minute == acknowledged:
         return
     site.acknowledged = minute
     if minute > acknowledged + 1:
-        session.add(Silence(after=acknowledged, until=minute))
-        session.execute(delete(Silence).where(Silence.until < minute - HISTORY))
+        session.add(UnansweredRange(after=acknowledged, until=minute))
+        session.execute(
+            delete(UnansweredRange).where(UnansweredRange.until < minute - HISTORY_MINUTES)
+        )

@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from kalitka_hub.clock import Clock
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import migrations
 
 LOCK_SECONDS = 30  # a transaction waits this long for another one's lock
@@ -59,22 +59,22 @@ class Database:
     @property
     def name(self) -> str:
         """The database's file or URL, without a password."""
-        return _shown(self._engine.url)
+        return _display_name(self._engine.url)
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
         """Open a session that reads one state of the database, and roll it back at the end."""
-        with _pool_reported(), Session(self._reading) as session:
+        with _pool_timeout_as_operational(), Session(self._reading) as session:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def write_session(self) -> Iterator[Session]:
         """Open a session that writes; commit at the end, or roll back on any exception.
 
-        For `changes`, which takes the site's lock in it (change data in `changing`), and for
-        `access_log`, which changes no rules.
+        For `changes`, which takes the site's lock in it (change data in `write_transaction`), and
+        for `access_log`, which changes no rules.
         """
-        with _pool_reported(), Session(self._writing) as session, session.begin():
+        with _pool_timeout_as_operational(), Session(self._writing) as session, session.begin():
             yield session
 
     def open_connections(self) -> int:
@@ -89,28 +89,28 @@ class Database:
 def open_database(where: str | Path, clock: Clock = time.time) -> Database:
     """Open the database at a path or a URL, and bring its schema to this hub's.
 
-    `clock` returns Unix seconds. Raises Refused if there can be no database, and for one that is
-    not this hub's.
+    `clock` returns Unix seconds. Raises InvalidRequest if there can be no database, and for one
+    that is not this hub's.
     """
-    url = _url_of(where)
+    url = _parse_url(where)
     try:
-        engine = _engine_of(url)
+        engine = _create_engine(url)
         database = Database(engine, clock)
         if not migrations.is_current(engine):
             _migrate(url)
     except (DatabaseError, sqlite3.Error, ArgumentError, ImportError) as fault:
         reason = str(getattr(fault, "orig", None) or fault).strip().replace("\n", " ")
-        raise Refused(
-            f"no database can be opened at {_shown(url)}: {reason}; check --db"
+        raise InvalidRequest(
+            f"no database can be opened at {_display_name(url)}: {reason}; check --db"
         ) from fault
-    except migrations.Unfit as fault:
-        raise Refused(f"the database {_shown(url)} {fault}") from fault
+    except migrations.SchemaMismatch as fault:
+        raise InvalidRequest(f"the database {_display_name(url)} {fault}") from fault
     return database
 
 
 def open_existing(where: str | Path, clock: Clock = time.time) -> Database:
     """Open a database as `open_database` does. Raises NotFound if its file does not exist."""
-    url = _url_of(where)
+    url = _parse_url(where)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         raise NotFound(
             f"there is no database at {where}: name it with --db, or make one with "
@@ -120,20 +120,20 @@ def open_existing(where: str | Path, clock: Clock = time.time) -> Database:
 
 
 def _migrate(url: URL) -> None:
-    engine = _engine_of(url)
+    engine = _create_engine(url)
     if engine.dialect.name == "sqlite":
         # Some tables can only be altered by making them anew, and dropping the old one must not
         # take along the rows that refer to it. Inside a transaction this cannot be set.
-        event.listen(engine, "connect", _leave_references_alone)
+        event.listen(engine, "connect", _disable_foreign_keys)
         engine = engine.execution_options(kalitka_begin="BEGIN IMMEDIATE")
     try:
-        migrations.migrate(engine, _shown(url))
+        migrations.migrate(engine, _display_name(url))
     finally:
         engine.dispose()
 
 
 @contextmanager
-def _pool_reported() -> Iterator[None]:
+def _pool_timeout_as_operational() -> Iterator[None]:
     # To those who ask it is the same whether the database or the pool is busy.
     try:
         yield
@@ -141,28 +141,30 @@ def _pool_reported() -> Iterator[None]:
         raise OperationalError(None, None, fault) from fault
 
 
-def _url_of(where: str | Path) -> URL:
+def _parse_url(where: str | Path) -> URL:
     try:
         text = str(where)
         url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
         backend = url.get_backend_name()
     except (ArgumentError, ValueError) as fault:
-        raise Refused(
-            f"{_censored(str(where))} is neither a path nor a database URL; check --db"
+        raise InvalidRequest(
+            f"{_redacted(str(where))} is neither a path nor a database URL; check --db"
         ) from fault
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
-        raise Refused("the hub's database is a file that several processes share; check --db")
+        raise InvalidRequest(
+            "the hub's database is a file that several processes share; check --db"
+        )
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise Refused(
-            f"{_shown(url)} is of a kind that the hub cannot use: name a file, or a PostgreSQL "
-            "database as postgresql://USER:PASSWORD@HOST/NAME; check --db"
+        raise InvalidRequest(
+            f"{_display_name(url)} is of a kind that the hub cannot use: name a file, or a "
+            "PostgreSQL database as postgresql://USER:PASSWORD@HOST/NAME; check --db"
         )
     return url
 
 
-def _engine_of(url: URL) -> Engine:
+def _create_engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
         engine = create_engine(
             url,
@@ -229,7 +231,7 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
     raise sqlite3.OperationalError("another process keeps the new database locked")
 
 
-def _leave_references_alone(connection: sqlite3.Connection, _record: Any) -> None:
+def _disable_foreign_keys(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA foreign_keys=OFF")
 
 
@@ -237,12 +239,12 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("kalitka_begin", "BEGIN"))
 
 
-def _shown(url: URL) -> str:
+def _display_name(url: URL) -> str:
     if url.get_backend_name() == "sqlite" and url.database:
         return str(url.database)
-    return _censored(url.render_as_string(hide_password=True))
+    return _redacted(url.render_as_string(hide_password=True))
 
 
-def _censored(text: str) -> str:
+def _redacted(text: str) -> str:
     # Also of what is no URL, and of a password among the options.
     return _PASSWORD.sub(r"\1\2***", text)

@@ -1,7 +1,7 @@
 """The tables of the exchange with Kormitel, as typed SQLAlchemy models.
 
 Times here are microseconds since 1970 UTC, since Kormitel dates its changes so. What is in a kind
-of objects besides the columns is JSON. `kormitel.objects` alone writes objects, `kormitel.canteen`
+of objects besides the columns is JSON. `kormitel.service` alone writes objects, `kormitel.canteen`
 what readers are told of them.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kalitka_hub.store.models import COUNTING, NAME_MAX, RULE_MAX, WITHOUT_ROWID, Base, Id
+from kalitka_hub.store.models import AUTOINCREMENT, NAME_MAX, RULE_MAX, WITHOUT_ROWID, Base, Id
 
 KIND_MAX = 40
 KEY_MAX = 100
@@ -36,7 +36,7 @@ class KormitelObject(Base):
     __table_args__ = (
         UniqueConstraint("kind", "key"),
         Index("kormitel_objects_changed", "kind", "changed"),
-        COUNTING,
+        AUTOINCREMENT,
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -45,7 +45,7 @@ class KormitelObject(Base):
     # Its id, as text.
     key: Mapped[str] = mapped_column(String(KEY_MAX))
     fields: Mapped[dict[str, Any]] = mapped_column(JSON)
-    # Who wrote which field last, and when: `objects.Write` in JSON, oldest first.
+    # Who wrote which field last, and when: `state.Write` in JSON, oldest first.
     writes: Mapped[list[Any]] = mapped_column(JSON)
     # When it first came to be; None of what was deleted before it was known.
     created: Mapped[int | None] = mapped_column(BigInteger)
@@ -75,7 +75,7 @@ class KormitelObject(Base):
     code_since: Mapped[int | None] = mapped_column(BigInteger)
 
 
-class KormitelToldDirection(Base):
+class KormitelSentDirection(Base):
     """A direction that an engagement had, both by their keys, while it was not held back."""
 
     __tablename__ = "kormitel_told_directions"
@@ -110,11 +110,11 @@ class KormitelRule(Base):
     text: Mapped[str] = mapped_column(String(RULE_MAX), primary_key=True)
 
 
-class KormitelSetAside(Base):
+class KormitelQuarantined(Base):
     """An item that was sent and could not be applied. state: open, applied or dismissed."""
 
     __tablename__ = "kormitel_set_aside"
-    __table_args__ = (COUNTING,)
+    __table_args__ = (AUTOINCREMENT,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     at: Mapped[int] = mapped_column(BigInteger)
@@ -137,7 +137,7 @@ class KormitelExchange(Base):
     """A `sync` or `back-sync` that was answered to a client, or that this hub asked for."""
 
     __tablename__ = "kormitel_exchanges"
-    __table_args__ = (Index("kormitel_exchanges_of_user", "user", "way", "at"), COUNTING)
+    __table_args__ = (Index("kormitel_exchanges_of_user", "user", "way", "at"), AUTOINCREMENT)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     at: Mapped[int] = mapped_column(BigInteger)
@@ -156,7 +156,7 @@ class KormitelExchange(Base):
     took: Mapped[int | None] = mapped_column(BigInteger)
     # What went wrong; None: nothing.
     error: Mapped[str | None] = mapped_column(Text)
-    # Ids of the objects that wait for the next answer: see `selection`.
+    # Ids of the objects that wait for the next answer: see `export`.
     left_out: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 

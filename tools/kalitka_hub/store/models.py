@@ -2,9 +2,9 @@
 
 What a name ends in tells its unit: `_minute` is whole minutes since 1970 UTC; other times are
 seconds since 1970 UTC; `date` is a local date of the site, ISO. What changes what readers are told
-is written inside `changes.changing` only, which hands out the minute that a change is stamped
-with; the access log, which changes no rules, is `access_log`'s own. A new column or table needs a
-migration beside it.
+is written inside `changes.write_transaction` only, which hands out the minute that a change is
+stamped with; the access log, which changes no rules, is `access_log`'s own. A new column or table
+needs a migration beside it.
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 WITHOUT_ROWID = {"sqlite_with_rowid": False}
 # A number is never given again, so also SQLite has to count: what names one by its number, such
 # as a table of last month, must not come to mean another.
-COUNTING = {"sqlite_autoincrement": True}
+AUTOINCREMENT = {"sqlite_autoincrement": True}
 
 
 class Base(DeclarativeBase):
@@ -70,15 +70,15 @@ class Site(Base):
     zone: Mapped[str | None] = mapped_column(String(100))
     # Up to which local date the holidays are in the readers' rules; None before the first time.
     horizon: Mapped[str | None] = mapped_column(String(10))
-    # Microseconds: when Kormitel was last answered, see `kormitel.selection`, and since when the
+    # Microseconds: when Kormitel was last answered, see `kormitel.export`, and since when the
     # exchange is paused. None: never, it is not.
     kormitel_answered: Mapped[int | None] = mapped_column(BigInteger)
     kormitel_paused: Mapped[int | None] = mapped_column(BigInteger)
-    # The canteen's meal hours as `canteen.Meal` in JSON; None: all day.
+    # The canteen's meal hours as `badge_rules.Meal` in JSON; None: all day.
     kormitel_meals: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
-class Silence(Base):
+class UnansweredRange(Base):
     """Minutes strictly between `after` and `until`: none of them was ever answered."""
 
     __tablename__ = "silences"
@@ -94,7 +94,7 @@ class Reader(Base):
     """A token reader that may ask."""
 
     __tablename__ = "readers"
-    __table_args__ = (COUNTING,)
+    __table_args__ = (AUTOINCREMENT,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     code: Mapped[str] = mapped_column(String(READER_CODE_MAX), unique=True)
@@ -149,7 +149,7 @@ class Person(Base):
     """Somebody who has tokens."""
 
     __tablename__ = "people"
-    __table_args__ = (COUNTING,)
+    __table_args__ = (AUTOINCREMENT,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_MAX), index=True)
@@ -212,7 +212,7 @@ class DirectRule(Base):
 
 
 class TokenRule(Base):
-    """A rule text of a token as a group of readers is told it. Written by `compile` alone."""
+    """A compiled rule of a token for a group of readers. Only `rule_compiler` writes it."""
 
     __tablename__ = "token_rules"
     __table_args__ = (WITHOUT_ROWID,)
@@ -261,7 +261,7 @@ class Holiday(Base):
     """A local date on which a schedule, or every one, has other hours, or none."""
 
     __tablename__ = "holidays"
-    __table_args__ = (UniqueConstraint("date", "schedule_id"), COUNTING)
+    __table_args__ = (UniqueConstraint("date", "schedule_id"), AUTOINCREMENT)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     date: Mapped[str] = mapped_column(String(10), index=True)
@@ -292,7 +292,7 @@ class Grant(Base):
     """
 
     __tablename__ = "grants"
-    __table_args__ = (COUNTING,)
+    __table_args__ = (AUTOINCREMENT,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     person_group_id: Mapped[int] = mapped_column(ForeignKey("person_groups.id"), index=True)
@@ -358,7 +358,7 @@ class Audit(Base):
     """A change that somebody made. before, after: what was so, without secrets."""
 
     __tablename__ = "audit"
-    __table_args__ = (COUNTING,)
+    __table_args__ = (AUTOINCREMENT,)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     at: Mapped[int] = mapped_column(BigInteger, index=True)
@@ -377,7 +377,7 @@ class AccessEntry(Base):
     """An entry of the access log, at a reader that may have been removed since."""
 
     __tablename__ = "access_entries"
-    __table_args__ = (COUNTING,)
+    __table_args__ = (AUTOINCREMENT,)
 
     # In order of arrival.
     id: Mapped[int] = mapped_column(

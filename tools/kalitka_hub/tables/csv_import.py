@@ -14,24 +14,24 @@ from typing import Any, BinaryIO, NamedTuple
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
-from kalitka_hub.kormitel import objects, records
-from kalitka_hub.kormitel.fields import BADGES, key_of
-from kalitka_hub.kormitel.records import KORMITEL
-from kalitka_hub.kormitel.stored import known_keys
-from kalitka_hub.site import compile, people, tokens
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel import operator_models, service
+from kalitka_hub.kormitel.fields import BADGES, object_key
+from kalitka_hub.kormitel.operator_models import KORMITEL
+from kalitka_hub.kormitel.repository import known_keys
+from kalitka_hub.site import people, rule_compiler, tokens
 from kalitka_hub.site.grants import ALL_READERS
-from kalitka_hub.site.people import Holding
+from kalitka_hub.site.inputs import InputModel
+from kalitka_hub.site.people import TokenAssignment
 from kalitka_hub.site.readers import groups_by_label
 from kalitka_hub.site.resources import RESOURCES, Key
-from kalitka_hub.site.written_texts import Written
-from kalitka_hub.store.changes import changing
+from kalitka_hub.store.bulk import in_batches
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
-from kalitka_hub.store.many_rows import in_batches
 from kalitka_hub.tables import csv_text
 from kalitka_hub.tables.csv_tables import PAGE, Column, CsvTable, table_of
 
-PROBLEMS_TOLD = 200  # of a file; of more only the number
+PROBLEMS_MAX = 200  # of a file; of more only the number
 Progress = Callable[[int], None]  # rows done
 
 
@@ -60,37 +60,37 @@ class Report(BaseModel):
     written: bool = False
 
     @property
-    def is_good(self) -> bool:
+    def is_valid(self) -> bool:
         """Nothing is wrong."""
         return not self.problems
 
     @property
-    def is_change(self) -> bool:
+    def has_changes(self) -> bool:
         """Something is not so already."""
         return bool(self.added or self.changed or self.removed)
 
     @property
-    def refusal(self) -> str:
+    def error_message(self) -> str:
         """The sentence on a file that was not imported."""
         count = len(self.problems) + self.more
         first = self.problems[0]
         where = "the file: " if first.line is None else f"line {first.line}: "
-        told = (
+        detail = (
             f"{where}{first.error}"
             if count == 1
             else f"{count} problems, first {where}{first.error}"
         )
-        return f"nothing was written: {told}"
+        return f"nothing was written: {detail}"
 
-    def tell(self, found: Sequence[Problem]) -> None:
-        """Note problems, in the order of their lines."""
-        free = PROBLEMS_TOLD - len(self.problems)
+    def add_problems(self, found: Sequence[Problem]) -> None:
+        """Add problems, in the order of their lines."""
+        free = PROBLEMS_MAX - len(self.problems)
         self.problems += sorted(found, key=lambda problem: problem.line or sys.maxsize)[:free]
         self.more += max(0, len(found) - free)
 
 
-class _Undone(Exception):
-    """Leaves the transaction without a change."""
+class _Rollback(Exception):
+    """Rolls the transaction back."""
 
 
 def preview(
@@ -104,7 +104,7 @@ def preview(
     """Tell what `import_table` would do; write nothing. Raises NotFound for no such table."""
     table = table_of(name)
     with database.snapshot() as session:
-        return _Run(session, table, replace, progress, writing=False).over(source)
+        return _FileImport(session, table, replace, progress, writing=False).run(source)
 
 
 def import_table(
@@ -118,25 +118,27 @@ def import_table(
 ) -> Report:
     """Write a file, which can be read again from its beginning, if nothing in it is wrong.
 
-    replace: also remove what is not in it. who: see `changes.changing`. progress is called with
-    the rows done, of twice as many as the file has. Raises NotFound for no such table.
+    replace: also remove what is not in it. who: see `changes.write_transaction`. progress is
+    called with the rows done, of twice as many as the file has. Raises NotFound for no such table.
     """
     found = preview(database, name, source, replace=replace, progress=progress)
-    if not found.is_good:
+    if not found.is_valid:
         return found
     rows, table = found.rows, table_of(name)
-    if not found.is_change:
+    if not found.has_changes:
         # It was so when it was read: nobody has to wait for a second time.
         progress(2 * rows)
         found.written = True
         return found
     try:
-        with changing(database, who) as session:
-            run = _Run(session, table, replace, lambda done: progress(rows + done), writing=True)
-            found = run.over(source)
-            if not found.is_good:
-                raise _Undone
-    except _Undone:
+        with write_transaction(database, who) as session:
+            run = _FileImport(
+                session, table, replace, lambda done: progress(rows + done), writing=True
+            )
+            found = run.run(source)
+            if not found.is_valid:
+                raise _Rollback
+    except _Rollback:
         return found
     found.written = True
     return found
@@ -148,19 +150,19 @@ class _Row(NamedTuple):
     line: int
     key: Key | None
     view: Any
-    setting: Written
+    setting: InputModel
     tokens: list[str] | None
 
 
 class _Owner(NamedTuple):
-    """Whose something unique is: what has this key, None if it is new, by this line if by one."""
+    """The owner of a unique value: its key, None if it is new, and its line in the file."""
 
     key: Key | None
     line: int | None = None
 
 
-class _Run:
-    """One reading of a file."""
+class _FileImport:
+    """One pass over a file."""
 
     def __init__(
         self,
@@ -178,54 +180,54 @@ class _Run:
         self._progress = progress
         self._writing = writing
         self._report = Report()
-        self._found: list[Problem] = []  # as yet not in the report
+        self._pending_problems: list[Problem] = []  # as yet not in the report
         self._lines: dict[Key, int] = {}  # of what the file has, by key
-        self._owned: dict[str, int] = {}  # lines of the tokens that people are given
-        self._all: dict[Key, Any] | None = None
-        self._names: dict[str, set[str]] = {}
-        self._taken: dict[tuple[Any, ...], _Owner] = {}
+        self._token_lines: dict[str, int] = {}  # lines of the tokens that people are given
+        self._views_by_key: dict[Key, Any] | None = None
+        self._names_by_kind: dict[str, set[str]] = {}
+        self._unique_owners: dict[tuple[Any, ...], _Owner] = {}
 
-    def over(self, source: BinaryIO) -> Report:
-        """Read the file from its beginning, and return what it comes to."""
+    def run(self, source: BinaryIO) -> Report:
+        """Read the file from its beginning, and return the report."""
         source.seek(0)
         self._read(source)
-        self._report_found()
+        self._flush_problems()
         return self._report
 
     def _read(self, source: BinaryIO) -> None:
         report = self._report
         before = set(self._keys()) if self._replace else set()
-        rows = csv_text.rows(source, lambda line, error: self._tell(line, None, error))
+        rows = csv_text.read_rows(source, lambda line, error: self._add_problem(line, None, error))
         header = next(rows, None)
         if header is None:
-            if self._is_good:
-                self._tell(1, None, "the file is empty: its first line names the columns")
+            if self._is_valid:
+                self._add_problem(1, None, "the file is empty: its first line names the columns")
             return
         columns = self._columns(*header)
         if columns is None:
             return
         try:
-            with compile.together(self._session):
+            with rule_compiler.deferred_recompute(self._session):
                 for batch in in_batches(rows, PAGE):
-                    self._do(columns, batch)
-                    self._report_found()
+                    self._import_batch(columns, batch)
+                    self._flush_problems()
                     self._progress(report.rows)
-                if self._replace and self._is_good:
+                if self._replace and self._is_valid:
                     self._remove(before - self._lines.keys())
-        except Refused as fault:
+        except InvalidRequest as fault:
             # What the tokens come to is only known at the end.
-            self._tell(None, None, str(fault))
+            self._add_problem(None, None, str(fault))
 
-    def _tell(self, line: int | None, column: str | None, error: str) -> None:
-        self._found.append(Problem(line=line, column=column, error=error))
+    def _add_problem(self, line: int | None, column: str | None, error: str) -> None:
+        self._pending_problems.append(Problem(line=line, column=column, error=error))
 
-    def _report_found(self) -> None:
-        self._report.tell(self._found)
-        self._found = []
+    def _flush_problems(self) -> None:
+        self._report.add_problems(self._pending_problems)
+        self._pending_problems = []
 
     @property
-    def _is_good(self) -> bool:
-        return self._report.is_good and not self._found
+    def _is_valid(self) -> bool:
+        return self._report.is_valid and not self._pending_problems
 
     def _columns(self, line: int, cells: Sequence[str]) -> list[Column] | None:
         names = [cell.strip().lower() for cell in cells]
@@ -234,16 +236,16 @@ class _Run:
         for at, (name, column) in enumerate(zip(names, columns, strict=True)):
             if column is None:
                 text = f"{name[:40]!r} is no column of {self._resource.name}: there are {known}"
-                self._tell(line, name[:40], text)
+                self._add_problem(line, name[:40], text)
             elif name in names[:at]:
-                self._tell(line, name, f"the column {name} is there twice: leave one out")
+                self._add_problem(line, name, f"the column {name} is there twice: leave one out")
         for name in self._table.needed:
             if name not in names:
-                self._tell(line, name, f"the column {name} is missing: add it")
+                self._add_problem(line, name, f"the column {name} is missing: add it")
         found = [column for column in columns if column is not None]
-        return found if self._is_good else None
+        return found if self._is_valid else None
 
-    def _do(self, columns: list[Column], batch: list[tuple[int, list[str]]]) -> None:
+    def _import_batch(self, columns: list[Column], batch: list[tuple[int, list[str]]]) -> None:
         self._report.rows += len(batch)
         given = [
             (line, cells) for line, row in batch if (cells := self._cells(columns, line, row))
@@ -252,26 +254,26 @@ class _Run:
         rows = [row for line, cells in given if (row := self._row(line, cells, views))]
         self._check_names(columns, rows)
         self._check_owners(rows)
-        changed = [row for row in rows if self._counted(row)]
-        if self._writing and self._is_good:
+        changed = [row for row in rows if self._count_change(row)]
+        if self._writing and self._is_valid:
             self._write(changed)
 
     def _cells(self, columns: list[Column], line: int, row: list[str]) -> dict[str, Any] | None:
         """Return what a row says, by columns; None if it is wrong."""
         if len(row) != len(columns):
             text = f"the row has {len(row)} cells and the header {len(columns)}: look for a "
-            self._tell(line, None, text + "separator too many or too few")
+            self._add_problem(line, None, text + "separator too many or too few")
             return None
         found: dict[str, Any] = {self._table.key: None}
         good = True
         for column, cell in zip(columns, row, strict=True):
             try:
                 value = column.read(cell)
-                if column.as_shown and value is not None:
-                    value = column.as_shown(self._session, value)
+                if column.normalize and value is not None:
+                    value = column.normalize(self._session, value)
                 found[column.name] = value
-            except Refused as fault:
-                self._tell(line, column.name, str(fault))
+            except InvalidRequest as fault:
+                self._add_problem(line, column.name, str(fault))
                 good = False
         key = found[self._table.key]
         if good and key is not None:
@@ -282,69 +284,69 @@ class _Run:
         first = self._lines.setdefault(key, line)
         if first != line:
             text = f"{key} stands in line {first} too: leave one of them out"
-            self._tell(line, self._table.key, text)
+            self._add_problem(line, self._table.key, text)
         return first == line
 
     def _row(self, line: int, cells: dict[str, Any], views: dict[Key, Any]) -> _Row | None:
         key: Key | None = cells[self._table.key]
         if key is None:
-            key = self._same(cells)
+            key = self._matching_key(cells)
             if key is not None and not self._is_first(line, key):
                 return None
         view = None if key is None else views.get(key)
         if view is None and key is not None and self._resource.is_numbered:
             word = self._resource.word
             text = f"there is no {word} {key}: leave the id empty to add one"
-            self._tell(line, self._table.key, text)
+            self._add_problem(line, self._table.key, text)
             return None
         fields = self._resource.setting.model_fields.keys()
         present = {name: getattr(view, name) for name in fields} if view is not None else {}
-        said = {
+        given = {
             name: value
             for name, value in cells.items()
             if name in fields
-            and not (view is not None and self._is_so(name, value, present[name]))
+            and not (view is not None and self._is_unchanged(name, value, present[name]))
         }
         try:
-            setting = self._resource.setting(**present | said)
+            setting = self._resource.setting(**present | given)
         except ValidationError as fault:
             for error in fault.errors():
-                self._tell(line, *_told(error))
+                self._add_problem(line, *_column_and_sentence(error))
             return None
         row = _Row(line, key, view, setting, cells.get("tokens"))
         return row if self._is_unique(row) else None
 
-    def _is_so(self, name: str, value: Any, present: Any) -> bool:
-        """Tell whether a cell is what is there: a number may be text, and a value one of old."""
+    def _is_unchanged(self, name: str, value: Any, present: Any) -> bool:
+        """Return whether a cell equals the stored value, as it is exported."""
         if value == present:
             return True
         column = self._table.column(name)
         return column is not None and column.write(value) == column.write(present)
 
-    def _same(self, cells: dict[str, Any]) -> Key | None:
-        """Return the key of what a row without one is of, by what is unique; None: it is new."""
-        owner = self._taken.get(tuple(cells.get(name) for name in self._table.unique))
+    def _matching_key(self, cells: dict[str, Any]) -> Key | None:
+        """Match a row without a key to an existing one by its unique columns; None: it is new."""
+        owner = self._unique_owners.get(tuple(cells.get(name) for name in self._table.unique))
         return owner.key if owner and owner.line is None else None
 
     def _is_unique(self, row: _Row) -> bool:
-        """Note what is unique of a row, as rows are written one by one; tell if another has it."""
+        """Record a row's unique columns; return False, and add a problem, if they are taken."""
         if not self._table.unique:
             return True
         if row.view is not None:
-            self._taken.pop(self._unique(row.view), None)
+            self._unique_owners.pop(self._unique(row.view), None)
         own, unique = _Owner(row.key, row.line), self._unique(row.setting)
-        owner = self._taken.setdefault(unique, own)
+        owner = self._unique_owners.setdefault(unique, own)
         if owner != own:
             text = ", ".join(value for value in unique if value is not None)
             if owner.line is None:
                 text += f" is that of the {self._resource.word} {owner.key}: change that one"
             else:
                 text += f" stands in line {owner.line} too: leave one of them out"
-            self._tell(row.line, self._table.unique[0], text)
+            self._add_problem(row.line, self._table.unique[0], text)
         return owner == own
 
-    def _unique(self, of: Any) -> tuple[Any, ...]:
-        return tuple(getattr(of, name) for name in self._table.unique)
+    def _unique(self, source: Any) -> tuple[Any, ...]:
+        return tuple(getattr(source, name) for name in self._table.unique)
 
     def _views(self, keys: list[Any]) -> dict[Key, Any]:
         wanted = [key for key in keys if key is not None]
@@ -353,13 +355,15 @@ class _Run:
         if self._resource.name == tokens.TOKENS:
             return {**tokens.find_records(self._session, wanted)}
         if self._resource.name in KORMITEL:
-            found = records.find_all(self._session, self._resource.name, wanted)
-            return {key: records.view_of(known) for key, known in found.items()}
-        if self._all is None:
-            self._all = {getattr(view, self._table.key): view for view in self._pages()}
+            found = operator_models.find_objects(self._session, self._resource.name, wanted)
+            return {key: operator_models.view_of(known) for key, known in found.items()}
+        if self._views_by_key is None:
+            self._views_by_key = {getattr(view, self._table.key): view for view in self._pages()}
             if self._table.unique:
-                self._taken = {self._unique(view): _Owner(key) for key, view in self._all.items()}
-        return self._all
+                self._unique_owners = {
+                    self._unique(view): _Owner(key) for key, view in self._views_by_key.items()
+                }
+        return self._views_by_key
 
     def _pages(self, resource: Any = None) -> Iterator[Any]:
         resource = resource or self._resource
@@ -373,31 +377,31 @@ class _Run:
 
     def _check_names(self, columns: list[Column], rows: list[_Row]) -> None:
         for column in columns:
-            if column.names is None:
+            if column.refers_to is None:
                 continue
             named = [
                 (row.line, name)
                 for row in rows
                 for name in _as_list(getattr(row.setting, column.name))
             ]
-            unknown = self._unknown(column.names, {name for _, name in named})
+            unknown = self._unknown_names(column.refers_to, {name for _, name in named})
             for line, name in named:
                 if name in unknown:
-                    text = f"there is no {column.names} {name}: add it first"
-                    self._tell(line, column.name, text)
+                    text = f"there is no {column.refers_to} {name}: add it first"
+                    self._add_problem(line, column.name, text)
 
-    def _unknown(self, kind: str, names: set[Any]) -> set[Any]:
+    def _unknown_names(self, kind: str, names: set[Any]) -> set[Any]:
         if kind == "person":
             return tokens.missing_people(self._session, names) if names else set()
         if kind == "badge":
-            keys = {name: key_of(name) for name in names}
+            keys = {name: object_key(name) for name in names}
             known = known_keys(self._session, BADGES, keys.values())
             return {name for name, key in keys.items() if key not in known}
-        if kind not in self._names:
-            self._names[kind] = self._known(kind)
-        return names - self._names[kind]
+        if kind not in self._names_by_kind:
+            self._names_by_kind[kind] = self._known_names(kind)
+        return names - self._names_by_kind[kind]
 
-    def _known(self, kind: str) -> set[str]:
+    def _known_names(self, kind: str) -> set[str]:
         if kind == "reader or group of readers":
             return set(groups_by_label(self._session))
         if kind == "reader, group of readers or *":
@@ -413,13 +417,13 @@ class _Run:
         return {getattr(view, resource.key) for view in self._pages(resource)}
 
     def _check_owners(self, rows: list[_Row]) -> None:
-        """Tell of tokens that are given to two people, or are another one's."""
+        """Report tokens that are given to two people or belong to somebody else."""
         given = [(row, code) for row in rows for code in row.tokens or ()]
         if not given:
             return
         records = tokens.find_records(self._session, {code for _, code in given})
         for row, code in given:
-            first = self._owned.setdefault(code, row.line)
+            first = self._token_lines.setdefault(code, row.line)
             owner = records[code].person if code in records else None
             if first != row.line:
                 text = f"the token {code} is in line {first} too: it is one person's"
@@ -427,15 +431,15 @@ class _Run:
                 text = f"the token {code} is that of person {owner}: take it from them first"
             else:
                 continue
-            self._tell(row.line, "tokens", text)
+            self._add_problem(row.line, "tokens", text)
 
-    def _counted(self, row: _Row) -> bool:
+    def _count_change(self, row: _Row) -> bool:
         """Count a row; return whether it is a change."""
         if row.view is None:
             self._report.added += 1
             return True
         tokens_differ = row.tokens is not None and set(row.tokens) != set(row.view.tokens)
-        if _plain(row.setting) == _plain(row.view, row.setting) and not tokens_differ:
+        if _comparable(row.setting) == _comparable(row.view, row.setting) and not tokens_differ:
             self._report.left += 1
             return False
         self._report.changed += 1
@@ -446,18 +450,18 @@ class _Run:
             return
         try:
             if self._resource.name == tokens.TOKENS:
-                changes = (tokens.change_to(row.setting) for row in rows)  # type: ignore[arg-type]
+                changes = (tokens.change_from_record(row.setting) for row in rows)  # type: ignore[arg-type]
                 tokens.write_tokens(self._session, changes)
             elif self._resource.name == people.PEOPLE:
                 self._write_people(rows)
             elif self._resource.name in KORMITEL:
                 settings = (row.setting for row in rows)
-                records.write_all(self._session, self._resource.name, settings)  # type: ignore[arg-type]
+                operator_models.write_objects(self._session, self._resource.name, settings)  # type: ignore[arg-type]
             else:
                 for row in rows:
                     self._write_one(row)
-        except (Refused, NotFound) as fault:
-            self._tell(rows[0].line, None, f"from here to line {rows[-1].line}: {fault}")
+        except (InvalidRequest, NotFound) as fault:
+            self._add_problem(rows[0].line, None, f"from here to line {rows[-1].line}: {fault}")
 
     def _write_one(self, row: _Row) -> None:
         try:
@@ -465,8 +469,8 @@ class _Run:
                 self._resource.add(self._session, row.setting)
             else:
                 self._resource.change(self._session, row.key, row.setting)
-        except (Refused, NotFound) as fault:
-            self._tell(row.line, None, str(fault))
+        except (InvalidRequest, NotFound) as fault:
+            self._add_problem(row.line, None, str(fault))
 
     def _write_people(self, rows: list[_Row]) -> None:
         session = self._session
@@ -475,17 +479,19 @@ class _Run:
         known = {row.view.id: row for row in rows if row.view is not None}
         settings = {key: row.setting for key, row in known.items()}
         people.change_people(session, settings)  # type: ignore[arg-type]
-        owners = {code: None for row in known.values() for code in _given_up(row)}
+        owners = {code: None for row in known.values() for code in _removed_tokens(row)}
         for person_id, row in [*zip(ids, new, strict=True), *known.items()]:
             owners |= dict.fromkeys(row.tokens or (), person_id)
         records = tokens.find_records(session, owners.keys())
-        people.give_tokens(session, (_holding(*owned, records) for owned in owners.items()))
+        people.assign_tokens(
+            session, (_token_assignment(*owned, records) for owned in owners.items())
+        )
 
     def _remove(self, keys: set[Key]) -> None:
         report = self._report
         if not report.rows:
             text = "the file has no rows: with it all would be removed, which is refused"
-            self._tell(None, None, text)
+            self._add_problem(None, None, text)
             return
         report.removed = len(keys)
         if not self._writing:
@@ -496,15 +502,15 @@ class _Run:
             elif self._resource.name == people.PEOPLE:
                 people.remove_people(self._session, keys)  # type: ignore[arg-type]
             elif self._resource.name in KORMITEL:
-                objects.remove_all(self._session, self._resource.name, keys)  # type: ignore[arg-type]
+                service.remove_objects(self._session, self._resource.name, keys)  # type: ignore[arg-type]
             else:
                 for key in keys:
                     self._resource.remove(self._session, key)
-        except (Refused, NotFound) as fault:
-            self._tell(None, None, f"what the file does not have is not removed: {fault}")
+        except (InvalidRequest, NotFound) as fault:
+            self._add_problem(None, None, f"what the file does not have is not removed: {fault}")
 
 
-def _told(error: Any) -> tuple[str | None, str]:
+def _column_and_sentence(error: Any) -> tuple[str | None, str]:
     """Return the column and the sentence of what pydantic says."""
     where = error["loc"]
     text = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
@@ -519,7 +525,7 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _plain(of: Any, like: Any = None) -> dict[str, Any]:
+def _comparable(of: Any, like: Any = None) -> dict[str, Any]:
     fields = type(like or of).model_fields
     values = {name: getattr(of, name) for name in fields}
     return {
@@ -528,10 +534,10 @@ def _plain(of: Any, like: Any = None) -> dict[str, Any]:
     }
 
 
-def _given_up(row: _Row) -> set[str]:
+def _removed_tokens(row: _Row) -> set[str]:
     return set() if row.tokens is None else set(row.view.tokens) - set(row.tokens)
 
 
-def _holding(code: str, person: int | None, records: Any) -> Holding:
+def _token_assignment(code: str, person: int | None, records: Any) -> TokenAssignment:
     record = records.get(code)
-    return Holding(code, person, record and record.name, bool(record and record.blocked))
+    return TokenAssignment(code, person, record and record.name, bool(record and record.blocked))

@@ -13,42 +13,42 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from kalitka_hub.faults import NotFound, Refused
+from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import fields
-from kalitka_hub.kormitel.records import KORMITEL
+from kalitka_hub.kormitel.operator_models import KORMITEL
 from kalitka_hub.site import local_time, schedules
 from kalitka_hub.site.resources import RESOURCES, Resource
 from kalitka_hub.site.schedules import HoursSetting, WindowSetting
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.tokens import key_of
+from kalitka_hub.site.tokens import token_key
 from kalitka_hub.site.window_texts import (
     first_time,
-    hours_of,
     hours_text,
     last_time,
-    text_of,
-    window_of,
+    parse_hours,
+    parse_window,
+    window_text,
 )
 from kalitka_hub.store.database import Database
-from kalitka_hub.tables.csv_text import MARK, cell_of, items, row
+from kalitka_hub.tables.csv_text import MARK, format_row, join_items, split_items
 
 PAGE = 500  # rows in memory at a time
-_YES = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
+_FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
 
 
 class Column(NamedTuple):
-    """A column. read: a cell to what the field takes, raises Refused; write: the other way.
+    """A column. read: a cell to what the field takes, raises InvalidRequest; write: the other way.
 
-    names: what the cell names, a kind of `csv_import`; None: nothing. as_shown: what was read to
-    what the view has once it is written, raises Refused, is not asked of None; without it they are
-    the same.
+    refers_to: the kind of thing that the cell names, as in `csv_import`; None: nothing. normalize:
+    a value that was read to the value that the view has once it is written; raises InvalidRequest,
+    is not called with None; without it both are the same.
     """
 
     name: str
     read: Callable[[str], Any]
     write: Callable[[Any], str]
-    names: str | None = None
-    as_shown: Callable[[Session, Any], Any] | None = None
+    refers_to: str | None = None
+    normalize: Callable[[Session, Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def table_of(name: str) -> CsvTable:
     return table
 
 
-def exported(database: Database, name: str, separator: str = ",") -> Generator[bytes, None, None]:
+def export(database: Database, name: str, separator: str = ",") -> Generator[bytes, None, None]:
     """Yield a table as CSV in UTF-8 with its mark, by which spreadsheets know it, in parts.
 
     It is one state of the database; nobody waits for whoever reads it. Raises NotFound.
     """
     table = table_of(name)
-    header = MARK + row((column.name for column in table.columns), separator)
+    header = MARK + format_row((column.name for column in table.columns), separator)
     yield header.encode()
     with database.snapshot() as session:
         found = table.resource.list(session, limit=PAGE)
@@ -97,110 +97,110 @@ def exported(database: Database, name: str, separator: str = ",") -> Generator[b
 
 
 def _row(table: CsvTable, view: Any, separator: str) -> str:
-    return row((one.write(getattr(view, one.name)) for one in table.columns), separator)
+    return format_row((one.write(getattr(view, one.name)) for one in table.columns), separator)
 
 
-def _text(cell: str) -> str | None:
+def _parse_text(cell: str) -> str | None:
     return cell or None
 
 
-def _name(cell: str) -> str | None:
+def _parse_name(cell: str) -> str | None:
     return cell.strip() or None
 
 
-def _written(value: object) -> str:
+def _plain_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _number(cell: str) -> int | None:
+def _parse_number(cell: str) -> int | None:
     if not cell.strip():
         return None
     if not (cell.strip().isascii() and cell.strip().isdigit()) or len(cell) > 18:
-        raise Refused(f"{cell[:40]!r} is no number: write digits")
+        raise InvalidRequest(f"{cell[:40]!r} is no number: write digits")
     return int(cell)
 
 
-def _yes(cell: str) -> bool:
-    known = _YES.get(cell.strip().lower())
+def _parse_flag(cell: str) -> bool:
+    known = _FLAGS.get(cell.strip().lower())
     if known is None:
-        raise Refused(f"{cell[:40]!r} is neither yes nor no: write one of them")
+        raise InvalidRequest(f"{cell[:40]!r} is neither yes nor no: write one of them")
     return known
 
 
-def _yes_or_nothing(cell: str) -> bool | None:
-    return _yes(cell) if cell.strip() else None
+def _parse_optional_flag(cell: str) -> bool | None:
+    return _parse_flag(cell) if cell.strip() else None
 
 
-def _yes_text(value: bool | None) -> str:
+def _flag_text(value: bool | None) -> str:
     return "" if value is None else "yes" if value else "no"
 
 
-def _object_id(cell: str) -> str | None:
-    return fields.key_of(cell) if cell.strip() else None
+def _parse_object_id(cell: str) -> str | None:
+    return fields.object_key(cell) if cell.strip() else None
 
 
-def _code(cell: str) -> str:
+def _parse_code(cell: str) -> str:
     if cell != cell.strip():
         # No scanner reads one, and nobody sees it.
-        raise Refused(f"{cell[:40]!r} has blanks around a code: take them away")
-    key_of(cell)
+        raise InvalidRequest(f"{cell[:40]!r} has blanks around a code: take them away")
+    token_key(cell)
     return cell
 
 
-def _codes(cell: str) -> list[str]:
-    return [_code(item) for item in items(cell)]
+def _parse_codes(cell: str) -> list[str]:
+    return [_parse_code(item) for item in split_items(cell)]
 
 
 def _items_or_none(cell: str) -> list[str] | None:
-    return items(cell) or None
+    return split_items(cell) or None
 
 
-def _listed(values: list[str] | None) -> str:
-    return cell_of(values or ())
+def _list_text(values: list[str] | None) -> str:
+    return join_items(values or ())
 
 
-def _windows(cell: str) -> list[WindowSetting]:
-    return [window_of(item) for item in items(cell)]
+def _parse_windows(cell: str) -> list[WindowSetting]:
+    return [parse_window(item) for item in split_items(cell)]
 
 
 def _windows_text(windows: list[WindowSetting]) -> str:
-    return cell_of(map(text_of, windows))
+    return join_items(map(window_text, windows))
 
 
-def _first(cell: str) -> str | None:
+def _parse_first(cell: str) -> str | None:
     return first_time(cell.strip()) or None
 
 
-def _first_shown(session: Session, text: str) -> str | None:
+def _normalize_first(session: Session, text: str) -> str | None:
     zone = zone_of(session)
-    return local_time.text_of(local_time.first_of(text, zone), zone)
+    return local_time.local_text(local_time.first_minute_of(text, zone), zone)
 
 
-def _last(cell: str) -> str | None:
+def _parse_last(cell: str) -> str | None:
     return last_time(cell.strip()) or None
 
 
-def _last_shown(session: Session, text: str) -> str | None:
+def _normalize_last(session: Session, text: str) -> str | None:
     zone = zone_of(session)
-    return local_time.text_of(local_time.last_of(text, zone), zone)
+    return local_time.local_text(local_time.last_minute_of(text, zone), zone)
 
 
-def _hours(cell: str) -> list[HoursSetting]:
-    return [hours_of(item) for item in items(cell)]
+def _parse_hours(cell: str) -> list[HoursSetting]:
+    return [parse_hours(item) for item in split_items(cell)]
 
 
 def _hours_text(hours: list[HoursSetting]) -> str:
-    return cell_of(map(hours_text, hours))
+    return join_items(map(hours_text, hours))
 
 
-def _texts(*names: str) -> Iterator[Column]:
-    return (Column(name, _text, _written) for name in names)
+def _text_columns(*names: str) -> Iterator[Column]:
+    return (Column(name, _parse_text, _plain_text) for name in names)
 
 
-_ID = Column("id", _number, _written)
-_OBJECT_ID = Column("id", _object_id, _written)
-_NAME = Column("name", _name, _written)
-_NOTE = Column("note", _text, _written)
+_ID = Column("id", _parse_number, _plain_text)
+_OBJECT_ID = Column("id", _parse_object_id, _plain_text)
+_NAME = Column("name", _parse_name, _plain_text)
+_NOTE = Column("note", _parse_text, _plain_text)
 _TABLES = (
     CsvTable(
         RESOURCES["people"],
@@ -208,20 +208,20 @@ _TABLES = (
             _ID,
             _NAME,
             _NOTE,
-            Column("groups", items, _listed, "group of people"),
-            Column("tokens", _codes, _listed),
+            Column("groups", split_items, _list_text, "group of people"),
+            Column("tokens", _parse_codes, _list_text),
         ),
         ("name",),
     ),
     CsvTable(
         RESOURCES["tokens"],
         (
-            Column("code", _code, str),
-            Column("person", _number, _written, "person"),
+            Column("code", _parse_code, str),
+            Column("person", _parse_number, _plain_text, "person"),
             _NAME,
-            Column("blocked", _yes, lambda value: "yes" if value else "no"),
-            Column("rules", items, _listed),
-            Column("readers", _items_or_none, _listed, "reader or group of readers"),
+            Column("blocked", _parse_flag, lambda value: "yes" if value else "no"),
+            Column("rules", split_items, _list_text),
+            Column("readers", _items_or_none, _list_text, "reader or group of readers"),
         ),
         ("code",),
     ),
@@ -231,7 +231,9 @@ _TABLES = (
         (
             _NAME,
             _NOTE,
-            Column("windows", _windows, _windows_text, as_shown=schedules.as_shown),
+            Column(
+                "windows", _parse_windows, _windows_text, normalize=schedules.normalize_windows
+            ),
         ),
         ("name",),
     ),
@@ -241,8 +243,8 @@ _TABLES = (
             _ID,
             Column("date", str.strip, str),
             _NAME,
-            Column("schedule", _name, _written, "schedule"),
-            Column("hours", _hours, _hours_text),
+            Column("schedule", _parse_name, _plain_text, "schedule"),
+            Column("hours", _parse_hours, _hours_text),
         ),
         ("date",),
         unique=("date", "schedule"),
@@ -253,13 +255,13 @@ _TABLES = (
             Column("code", str, str),
             _NAME,
             _NOTE,
-            Column("groups", items, _listed, "group of readers"),
+            Column("groups", split_items, _list_text, "group of readers"),
         ),
         ("code",),
     ),
     CsvTable(
         RESOURCES["reader-groups"],
-        (_NAME, _NOTE, Column("readers", items, _listed, "reader")),
+        (_NAME, _NOTE, Column("readers", split_items, _list_text, "reader")),
         ("name",),
     ),
     CsvTable(
@@ -269,8 +271,8 @@ _TABLES = (
             Column("people", str, str, "group of people"),
             Column("readers", str, str, "reader, group of readers or *"),
             Column("schedule", str, str, "schedule"),
-            Column("first", _first, _written, as_shown=_first_shown),
-            Column("last", _last, _written, as_shown=_last_shown),
+            Column("first", _parse_first, _plain_text, normalize=_normalize_first),
+            Column("last", _parse_last, _plain_text, normalize=_normalize_last),
         ),
         ("people", "readers", "schedule"),
     ),
@@ -278,13 +280,13 @@ _TABLES = (
         KORMITEL["badges"],
         (
             _OBJECT_ID,
-            *_texts("name", "first_name", "last_name", "number"),
-            Column("feed", _name, _written),
-            *_texts("qr"),
-            Column("is_blocked", _yes_or_nothing, _yes_text),
-            *_texts("kitchen", "gender", "phone", "batch", "role", "position", "comment"),
-            Column("vegan", _yes_or_nothing, _yes_text),
-            Column("infant", _yes_or_nothing, _yes_text),
+            *_text_columns("name", "first_name", "last_name", "number"),
+            Column("feed", _parse_name, _plain_text),
+            *_text_columns("qr"),
+            Column("is_blocked", _parse_optional_flag, _flag_text),
+            *_text_columns("kitchen", "gender", "phone", "batch", "role", "position", "comment"),
+            Column("vegan", _parse_optional_flag, _flag_text),
+            Column("infant", _parse_optional_flag, _flag_text),
         ),
         ("id",),
     ),
@@ -292,9 +294,11 @@ _TABLES = (
         KORMITEL["arrivals"],
         (
             _OBJECT_ID,
-            Column("badge", _object_id, _written, "badge"),
-            Column("status", _name, _written),
-            *_texts("arrival_date", "departure_date", "arrival_transport", "departure_transport"),
+            Column("badge", _parse_object_id, _plain_text, "badge"),
+            Column("status", _parse_name, _plain_text),
+            *_text_columns(
+                "arrival_date", "departure_date", "arrival_transport", "departure_transport"
+            ),
         ),
         ("id",),
     ),

@@ -23,12 +23,12 @@ _ITEM = re.compile(r"(?:[^\\|]|\\.|\\$)*", re.DOTALL)
 _BLANKS = re.compile(r"^\s+|(?<!\\)\s+$")
 _MARKED = re.compile(r"[\\|]|^\s|\s$")
 
-Tell = Callable[[int, str], None]  # what is wrong, by the line
+OnError = Callable[[int, str], None]  # is called with the line and the problem
 
 
-def rows(source: BinaryIO, tell: Tell) -> Iterator[tuple[int, list[str]]]:
+def read_rows(source: BinaryIO, on_error: OnError) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows that are not empty, the header first, with the lines they begin in."""
-    text = _Text(source, tell)
+    text = _LineReader(source, on_error)
     lines = iter(text)
     first = next(lines, None)
     if first is None:
@@ -36,26 +36,26 @@ def rows(source: BinaryIO, tell: Tell) -> Iterator[tuple[int, list[str]]]:
     separator = max(_SEPARATORS, key=first.count)
     reader = csv.reader(_chain(first, lines), delimiter=separator, strict=True)
     while True:
-        text.begins = reader.line_num + 1
-        text.size = 0
+        text.row_line = reader.line_num + 1
+        text.row_size = 0
         try:
             cells = next(reader, None)
         except csv.Error as fault:
             if not text.ended:
-                tell(text.begins, _sentence(str(fault)))
+                on_error(text.row_line, _sentence(str(fault)))
             continue
         if cells is None:
             return
         if any(cells):
-            yield text.begins, [_without_guard(cell) for cell in cells]
+            yield text.row_line, [_unguarded(cell) for cell in cells]
 
 
-def row(cells: Iterable[str], separator: str = ",") -> str:
+def format_row(cells: Iterable[str], separator: str = ",") -> str:
     """Return a row as a line of CSV."""
     return separator.join(map(_quoted, map(_guarded, cells))) + "\r\n"
 
 
-def items(cell: str) -> list[str]:
+def split_items(cell: str) -> list[str]:
     """Return the items of a list in a cell, without blanks around them; an empty cell has none."""
     if not cell.strip():
         return []
@@ -70,33 +70,33 @@ def items(cell: str) -> list[str]:
     return found
 
 
-def cell_of(texts: Iterable[str]) -> str:
+def join_items(texts: Iterable[str]) -> str:
     """Return the cell of a list."""
     return "|".join(_MARKED.sub(r"\\\g<0>", text) for text in texts)
 
 
-class _Text:
-    """The lines of a file as text. begins: the line of the row being read; size: its bytes."""
+class _LineReader:
+    """Yields the lines of a file. row_line: where the current row begins; row_size: its bytes."""
 
-    def __init__(self, source: BinaryIO, tell: Tell) -> None:
-        self.begins = 1
-        self.size = 0
+    def __init__(self, source: BinaryIO, on_error: OnError) -> None:
+        self.row_line = 1
+        self.row_size = 0
         self.ended = False  # with what is told already
         self._source = source
-        self._tell = tell
+        self._on_error = on_error
 
     def __iter__(self) -> Iterator[str]:
         number = 0
         while raw := self._source.readline(ROW_MAX + 1):
             number += 1
-            self.size += len(raw)
+            self.row_size += len(raw)
             if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-                self._tell(1, "the file is in UTF-16: save it as CSV in UTF-8")
+                self._on_error(1, "the file is in UTF-16: save it as CSV in UTF-8")
                 self.ended = True
                 return
-            if self.size > ROW_MAX and self.begins < number:
-                self._tell(
-                    self.begins,
+            if self.row_size > ROW_MAX and self.row_line < number:
+                self._on_error(
+                    self.row_line,
                     f"a row from here on is longer than {ROW_MAX} bytes: "
                     'close the quote (") that opens in it',
                 )
@@ -106,17 +106,19 @@ class _Text:
 
     def _line(self, number: int, raw: bytes) -> str:
         if len(raw) > ROW_MAX:
-            self._tell(number, f"the line is longer than {ROW_MAX} bytes: shorten it")
+            self._on_error(number, f"the line is longer than {ROW_MAX} bytes: shorten it")
             while raw and not raw.endswith(b"\n"):
                 raw = self._source.readline(ROW_MAX)
             return "\n"
         if b"\0" in raw:
-            self._tell(number, "the line has a character of the number 0: save the file as text")
+            self._on_error(
+                number, "the line has a character of the number 0: save the file as text"
+            )
             return "\n"
         try:
             text = raw.decode()
         except UnicodeDecodeError as fault:
-            self._tell(
+            self._on_error(
                 number,
                 f"byte {fault.start + 1} of the line is not UTF-8: save the file as CSV in UTF-8",
             )
@@ -143,7 +145,7 @@ def _guarded(cell: str) -> str:
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
-def _without_guard(cell: str) -> str:
+def _unguarded(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 

@@ -20,7 +20,7 @@ _POSTGRESQL_LOCK = 0x4B414C49
 _LOCK_SECONDS = 600  # for another process to do its steps
 
 
-class Unfit(Exception):
+class SchemaMismatch(Exception):
     """The database cannot be brought to this schema. The message goes on from its name."""
 
 
@@ -31,7 +31,7 @@ def is_current(engine: Engine) -> bool:
 
 
 def migrate(engine: Engine, name: str) -> None:
-    """Bring a database, new or old, to this hub's schema. Raises Unfit.
+    """Bring a database, new or old, to this hub's schema. Raises SchemaMismatch.
 
     A transaction of the engine must have the write lock (SQLite) from its beginning. name: what
     the log calls the database.
@@ -59,7 +59,7 @@ def migrate(engine: Engine, name: str) -> None:
         elif number not in {
             step.revision for step in ScriptDirectory.from_config(config).walk_revisions()
         }:
-            raise Unfit(
+            raise SchemaMismatch(
                 f"is of a newer hub (schema {number}, this one knows up to {NEWEST}): update this "
                 "hub, or restore a backup that it made"
             )
@@ -77,7 +77,7 @@ def _number_of(connection: Connection) -> str | None:
 
 def _check_empty(connection: Connection) -> None:
     if inspect(connection).get_table_names():
-        raise Unfit(
+        raise SchemaMismatch(
             "has tables already, of another program or of a hub before its first release: name a "
             "new one with --db"
         )

@@ -1,0 +1,310 @@
+"""The exchange over HTTP: `GET sync` and `POST back-sync`, in both shapes.
+
+`/sync` and `/back-sync` are the seed's and answer in the grouped shape, the same pair below PREFIX
+is the contract's of today and answers in the flat one; what is posted may have either shape. Users
+of the role integration ask, with HTTP Basic. There is never a redirect: it would turn the client's
+POST into a GET. Errors are JSON, `{"error": "..."}`. The description is below PREFIX, at
+`openapi.json` and to be read at `docs`.
+
+Work is done in few threads of its own, so that those of the readers stay free.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.models import HTTPBase
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security.base import SecurityBase
+from pydantic.json_schema import models_json_schema
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect
+
+from kalitka_hub import logs
+from kalitka_hub.accounts.basic import BasicLogins, NoCredentials
+from kalitka_hub.accounts.login import WrongLogin
+from kalitka_hub.accounts.login_attempts import TooManyAttempts
+from kalitka_hub.accounts.users import INTEGRATION
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.kormitel import back_sync, bodies
+from kalitka_hub.kormitel.dates import micros_of
+from kalitka_hub.kormitel.documents import Shape
+from kalitka_hub.kormitel.exchange_log import Paused, Way
+from kalitka_hub.kormitel.export import SyncAnswer, SyncQuery
+from kalitka_hub.reader_api.state import HubState
+from kalitka_hub.web import docs
+from kalitka_hub.web.bounded_body import BoundedBody
+from kalitka_hub.web.error_body import ErrorBody
+from kalitka_hub.web.plain_errors import RETRY_SECONDS
+from kalitka_hub.web.snapshot_response import SnapshotResponse
+
+PREFIX = "/api/v1/feeder"
+SYNC, BACK_SYNC = "/sync", "/back-sync"
+PATHS = (SYNC, BACK_SYNC, PREFIX + SYNC, PREFIX + BACK_SYNC)
+BODY_MAX = 32 << 20  # bytes of what is posted
+_ZIPPED_MIN = 1000  # bytes of an answer
+_ZIPPED_LEVEL = 4  # of 9, the slowest: it is done between answers to readers
+_ANSWERING = CapacityLimiter(4)
+_RECEIVING = CapacityLimiter(1)  # each is in memory, and has the site's lock for most of its time
+_BASIC = "Basic"
+_UNKNOWN_LOGIN = {"WWW-Authenticate": 'Basic realm="kalitka"'}
+_LOG = logging.getLogger(__name__)
+
+_router = APIRouter()
+
+
+def is_path(path: str) -> bool:
+    """Tell whether a path is one of this application."""
+    return path in (SYNC, BACK_SYNC) or path.startswith(f"{PREFIX}/")
+
+
+def create_api(state: HubState) -> FastAPI:
+    """Return the application that answers the paths of `is_path`."""
+    api = _Api(
+        title="Kalitka: the exchange with Kormitel",
+        description=(
+            "What a canteen system and this hub know of badges and arrivals, told both ways. "
+            "Send the name and password of a user of the role integration: HTTP Basic. Ask with "
+            "from_date, the time just before the last answer that arrived whole: what changed at "
+            "that time or later is answered, some of it twice."
+        ),
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={
+            HTTPException: _http_error,
+            NoCredentials: _unauthorized,
+            WrongLogin: _unauthorized,
+            TooManyAttempts: _retry_later,
+            Paused: _retry_later,
+            InvalidRequest: _invalid_request,
+            OperationalError: _database_error,
+            ClientDisconnect: _disconnected,
+            Exception: _internal_error,
+        },
+    )
+    api.state.hub = state
+    api.state.logins = BasicLogins(state.database)
+    api.add_middleware(BoundedBody, most=BODY_MAX)
+    api.add_middleware(GZipMiddleware, minimum_size=_ZIPPED_MIN, compresslevel=_ZIPPED_LEVEL)
+    # As they are, not made anew for each application: see `rest.api`.
+    api.router.routes.extend(_router.routes)
+    api.add_api_route(f"{PREFIX}/docs", _docs, include_in_schema=False)
+    return api
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            described = super().openapi()
+            # What is posted is read part by part, so FastAPI knows nothing of it; and nothing is
+            # checked by it, so it refuses nothing.
+            _, found = models_json_schema(
+                [(model, "validation") for model in (bodies.FlatBody, bodies.GroupedBody)],
+                ref_template=_REFERENCE,
+            )
+            schemas = described["components"]["schemas"]
+            schemas.update(found["$defs"])
+            for operations in described["paths"].values():
+                for operation in operations.values():
+                    operation["responses"].pop("422", None)
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+        return self.openapi_schema or {}
+
+
+class _Basic(SecurityBase):
+    """Whoever asks, by HTTP Basic; which OpenAPI is told of."""
+
+    def __init__(self) -> None:
+        self.model = HTTPBase(scheme="basic")
+        self.scheme_name = _BASIC
+
+    async def __call__(self, request: Request) -> str:
+        """Return the user's name. Raises 403 for one who may not exchange."""
+        logins: BasicLogins = request.app.state.logins
+        address = request.client.host if request.client else "unknown"
+        user = await logins.authenticate(request.headers.get("authorization"), address)
+        if user.role != INTEGRATION:
+            raise HTTPException(
+                403, f"this takes a user of the role {INTEGRATION}, and {user.name} is {user.role}"
+            )
+        return user.name
+
+
+_REFERENCE = "#/components/schemas/{model}"
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "What was sent is wrong, and why."},
+    401: {"model": ErrorBody, "description": "The name or the password is wrong."},
+    403: {"model": ErrorBody, "description": "The user is not one of another system."},
+    429: {"model": ErrorBody, "description": "Too many failed attempts: wait."},
+    503: {"model": ErrorBody, "description": "Paused, or busy: ask again later."},
+}
+_RECEIVING_ERRORS: dict[int | str, dict[str, Any]] = {
+    408: {"model": ErrorBody, "description": "The body did not arrive in time."},
+    413: {"model": ErrorBody, "description": f"The body is longer than {BODY_MAX} bytes."},
+    **_ERRORS,
+}
+_POSTED = {
+    "requestBody": {
+        "required": True,
+        "description": "In either shape, whatever its Content-Type says.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": _REFERENCE.format(model=model.__name__)}
+                        for model in (bodies.FlatBody, bodies.GroupedBody)
+                    ]
+                },
+                "examples": {
+                    "flat": {"value": bodies.FLAT_BODY},
+                    "grouped": {"value": bodies.GROUPED_BODY},
+                },
+            }
+        },
+    }
+}
+User = Annotated[str, Depends(_Basic())]
+FromDate = Annotated[
+    str | None,
+    Query(
+        description="Like 2026-11-21T18:56:42, in UTC; a fraction, Z and an offset such as "
+        "+03:00 are taken too. Without it, everything is answered.",
+        examples=["2024-01-01T12:12:00Z", "2013-06-13T00:00:00"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+Fields = Annotated[
+    str | None,
+    Query(
+        description="`all`: with Kormitel's own fields too. For another hub; Kormitel's client "
+        "must not ask for it.",
+        json_schema_extra={"enum": ["all"]},
+    ),
+]
+
+
+def _sync_responses(model: type, example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    content = {"application/json": {"example": example}}
+    response = {"model": model, "description": "What changed.", "content": content}
+    return {200: response, **_ERRORS}
+
+
+@_router.get(SYNC, responses=_sync_responses(bodies.GroupedAnswer, bodies.GROUPED_ANSWER))
+async def sync(
+    request: Request, user: User, from_date: FromDate = None, fields: Fields = None
+) -> Response:
+    """Answer what changed, in the grouped shape: inserted, updated and deleted."""
+    return await _answer(request, user, "grouped", from_date, fields)
+
+
+@_router.get(PREFIX + SYNC, responses=_sync_responses(bodies.FlatAnswer, bodies.FLAT_ANSWER))
+async def flat_sync(
+    request: Request, user: User, from_date: FromDate = None, fields: Fields = None
+) -> Response:
+    """Answer what changed, in the flat shape: every object says whether it is deleted."""
+    return await _answer(request, user, "flat", from_date, fields)
+
+
+@_router.post(BACK_SYNC, name="take", responses=_RECEIVING_ERRORS, openapi_extra=_POSTED)
+@_router.post(PREFIX + BACK_SYNC, name="take", responses=_RECEIVING_ERRORS, openapi_extra=_POSTED)
+async def receive_changes(request: Request, user: User) -> bodies.Taken:
+    """Take changes, all of them at once. What cannot be applied is set aside, and no error."""
+    state: HubState = request.app.state.hub
+    try:
+        body = await request.body()
+    except HTTPException as fault:
+        await _record_failure(state, user, "back-sync", str(fault.detail))
+        raise
+    counts = await to_thread.run_sync(
+        back_sync.receive, state.database, user, body, limiter=_RECEIVING
+    )
+    return bodies.Taken(**counts._asdict())
+
+
+async def _answer(
+    request: Request, user: str, shape: Shape, from_date: str | None, fields: str | None
+) -> Response:
+    state: HubState = request.app.state.hub
+    try:
+        query = _parse_query(user, shape, from_date, fields)
+        answer = await to_thread.run_sync(SyncAnswer, state.database, query, limiter=_ANSWERING)
+    except InvalidRequest as fault:
+        await _record_failure(state, user, "sync", str(fault))
+        raise
+    response = SnapshotResponse(answer.parts, answer.close, state.answer_seconds)
+    response.headers["content-type"] = "application/json"
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def _parse_query(user: str, shape: Shape, from_date: str | None, fields: str | None) -> SyncQuery:
+    if fields not in (None, "all"):
+        raise InvalidRequest("fields: send `all`, or leave it out")
+    since = None if from_date is None else micros_of(from_date)
+    return SyncQuery(user, shape, since, fields == "all")
+
+
+async def _record_failure(state: HubState, user: str, way: Way, error: str) -> None:
+    await run_in_threadpool(back_sync.record_failure, state.database, user, way, error)
+
+
+def _docs(request: Request) -> HTMLResponse:
+    page = docs.render_page(request.app.openapi(), "")
+    return HTMLResponse(page, headers={"Content-Security-Policy": docs.POLICY})
+
+
+def _error_response(
+    status: int, text: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse({"error": text}, status, headers=headers)
+
+
+async def _http_error(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, HTTPException)
+    text = fault.detail
+    if fault.status_code == 404:
+        text = f"there is no such path: {PREFIX}/docs shows them all"
+    elif fault.status_code == 405:
+        text = f"{request.method} is not for this path: {PREFIX}/docs shows what is"
+    return _error_response(fault.status_code, str(text), fault.headers)
+
+
+async def _unauthorized(_request: Request, fault: Exception) -> JSONResponse:
+    return _error_response(401, str(fault), _UNKNOWN_LOGIN)
+
+
+async def _retry_later(_request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, TooManyAttempts | Paused)
+    status = 503 if isinstance(fault, Paused) else 429
+    return _error_response(status, str(fault), {"Retry-After": str(fault.seconds)})
+
+
+async def _invalid_request(_request: Request, fault: Exception) -> JSONResponse:
+    return _error_response(400, str(fault))
+
+
+async def _database_error(_request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, OperationalError)
+    logs.handled_error(_LOG, "the database failed", fault)
+    text = "the database is busy or unavailable: ask again later"
+    return _error_response(503, text, {"Retry-After": str(RETRY_SECONDS)})
+
+
+async def _disconnected(_request: Request, _fault: Exception) -> JSONResponse:
+    # Nobody is there to read it.
+    return _error_response(400, "the request was cut off")
+
+
+async def _internal_error(_request: Request, _fault: Exception) -> JSONResponse:
+    # The server logs it.
+    return _error_response(
+        500, "the hub failed at this, and its log says how: nothing was changed"
+    )

@@ -1,0 +1,184 @@
+"""Applies items to their objects, hundreds at a time, kind by kind.
+
+Referred kinds come first, so that an arrival finds a badge that came with it. Callers go through
+`service`.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from kalitka_hub.kormitel import canteen
+from kalitka_hub.kormitel.documents import Item
+from kalitka_hub.kormitel.fields import (
+    ARRIVALS,
+    BADGES,
+    KINDS,
+    PAID_ARRIVALS,
+    reference_key,
+)
+from kalitka_hub.kormitel.quarantine import Rejected
+from kalitka_hub.kormitel.repository import (
+    known_keys,
+    load,
+    recheck_dependents,
+    record_dropped_directions,
+    reference_state,
+    save,
+    update_holds,
+)
+from kalitka_hub.kormitel.state import Source, State
+from kalitka_hub.store.bulk import force_custom_plans, in_batches, in_values
+from kalitka_hub.store.kormitel_models import KormitelObject
+
+# Nothing of these is told or counts without a badge.
+_NEED_BADGE = (ARRIVALS, PAID_ARRIVALS)
+
+
+class Ingest:
+    """One ingest of items. since: the date that they were sent with, if any.
+
+    received: the number of items; applied: the number that made a difference. new_objects: the
+    objects that became known, as kind/key; the caller that handles them clears it.
+    """
+
+    def __init__(self, session: Session, source: Source, since: int | None = None) -> None:
+        self.received = 0
+        self.applied = 0
+        self.new_objects: set[str] = set()
+        self._session = session
+        self._source = source
+        self._since = since
+        self._badges: set[str] = set()  # keys of those whose rules may be others now
+        force_custom_plans(session)
+
+    def for_sender(self, by: str) -> "Ingest":
+        """Return an ingest for items of another sender that shares this one's results."""
+        other = Ingest(self._session, Source(by, self._source.at))
+        other.new_objects, other._badges = self.new_objects, self._badges
+        return other
+
+    def apply_all(self, items: Iterable[Item]) -> list[Rejected]:
+        """Apply items, each kind in order of arrival; return those that cannot be applied."""
+        rejected: list[Rejected] = []
+        by_kind: dict[str, list[Item]] = defaultdict(list)
+        for item in items:
+            self.received += 1
+            if item.problem is not None:
+                rejected.append(Rejected(item, item.problem))
+            else:
+                by_kind[item.kind].append(item)
+        for kind in (*KINDS, *sorted(by_kind.keys() - set(KINDS))):
+            for batch in _by_object(by_kind.get(kind, ())):
+                rejected += self._apply_kind(kind, batch)
+        return rejected
+
+    def finish(self) -> None:
+        """Recompile the readers' rules of all badges that changed."""
+        ids: list[int] = []
+        for batch in in_batches(sorted(self._badges)):
+            wanted = select(KormitelObject.id).where(KormitelObject.kind == BADGES)
+            keys = in_values(self._session, KormitelObject.key, batch)
+            ids += self._session.scalars(wanted.where(keys))
+        if ids:
+            canteen.recompute(self._session, ids)
+
+    def _apply_kind(self, kind: str, items: list[Item]) -> list[Rejected]:
+        rejected = []
+        states = load(self._session, kind, {item.key for item in items})
+        before = {key: state.copy() for key, state in states.items()}
+        referred = {key for item in items if (key := reference_key(item.fields, "badge"))}
+        badges = known_keys(self._session, BADGES, referred)
+        digests = self._digests(items)
+        for item in items:
+            state = states.get(item.key) or State(kind, item.key)
+            rejection = _rejection(item, state, badges)
+            if rejection is not None:
+                rejected.append(rejection)
+            elif self._is_dated(item) or state.taken != digests.get(item.key, ""):
+                states[item.key] = state
+                self.applied += state.apply_change(item, self._source)
+        for key, digest in digests.items():
+            if key in states:
+                states[key].taken = digest
+        self._save_changed(kind, states, before)
+        return rejected
+
+    def _digests(self, items: Iterable[Item]) -> dict[str, str]:
+        """Return by key a digest of what is sent of it without dates that count.
+
+        What was the last that was sent of it before, of the same date as a whole, is the same
+        again. A change of this hub's own never is, nor is what it asked for.
+        """
+        if self._source.own or self._source.unsent is not None:
+            return {}
+        sent: dict[str, list[str]] = defaultdict(list)
+        for item in items:
+            if not self._is_dated(item):
+                sent[item.key].append(item.digest)
+        return {
+            key: hashlib.sha256(f"{self._since} {digests}".encode()).hexdigest()
+            for key, digests in sent.items()
+        }
+
+    def _is_dated(self, item: Item) -> bool:
+        # A date that is still to come is not believed: such a change has that of its coming too.
+        return item.date is not None and item.date <= self._source.at
+
+    def _save_changed(
+        self, kind: str, states: Mapping[str, State], before: Mapping[str, State]
+    ) -> None:
+        """Save the objects that differ from before, and recheck what depends on them."""
+        changed, written, moved = [], [], []
+        pairs = [(before.get(key) or State(kind, key), state) for key, state in states.items()]
+        for old, new in pairs:
+            if new.finalize(old, self._source):
+                changed.append((old, new))
+            if new != old:
+                written.append(new)
+            if old.born is None and new.born is not None:
+                self.new_objects.add(f"{kind}/{new.key}")
+        dropped = update_holds(self._session, [new for _, new in changed], self._source)
+        save(self._session, written)
+        for old, new in changed:
+            if reference_state(old) != reference_state(new):
+                moved.append(new.key)
+            if kind == BADGES:
+                self._badges.add(new.key)
+            self._badges.update(_badges_of(old, new))
+        recheck_dependents(self._session, kind, moved, self._source)
+        record_dropped_directions(self._session, dropped, self._source)
+
+
+def _by_object(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield items in batches, each with all that there are of its objects, in their order."""
+    of_each: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        of_each[item.key].append(item)
+    for batch in in_batches(of_each.values()):
+        yield [item for of_one in batch for item in of_one]
+
+
+def _rejection(item: Item, state: State, badges: set[str]) -> Rejected | None:
+    """Return why an item cannot be applied to its object, None if it can."""
+    badge = reference_key(item.fields, "badge")
+    if badge is not None and badge not in badges and item.kind != BADGES:
+        return Rejected(item, f"its badge {badge} is not known here", f"{BADGES}/{badge}")
+    if item.kind not in _NEED_BADGE or item.deleted or badge is not None:
+        return None
+    if "badge" in item.fields:
+        return Rejected(item, "its badge is null: it must be somebody's")
+    if not state.fields.get("badge"):
+        waits = f"{item.kind}/{item.key}"
+        return Rejected(
+            item, f"there is no {item.key} here, and it does not say whose it is", waits
+        )
+    return None
+
+
+def _badges_of(old: State, new: State) -> set[str]:
+    both = (reference_key(old.fields, "badge"), reference_key(new.fields, "badge"))
+    return {key for key in both if key is not None}

@@ -1,0 +1,165 @@
+"""The quarantine of items that were sent and could not be applied: each once, for an operator.
+
+The sender is not told, since it could do nothing about it but send them again for ever. One that
+waits for an object to become known is tried again by itself once it is. `service` applies them.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+from pydantic import BaseModel
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.kormitel.dates import utc_text
+from kalitka_hub.kormitel.documents import Item, parse_item
+from kalitka_hub.store import audit
+from kalitka_hub.store.bulk import in_values
+from kalitka_hub.store.changes import change_author
+from kalitka_hub.store.kormitel_models import KormitelQuarantined
+
+KIND = "kormitel set aside"  # in the audit
+THE_HUB = "the hub: what it waited for came"
+QuarantineState = Literal["open", "applied", "dismissed"]
+STATES: tuple[QuarantineState, ...] = get_args(QuarantineState)
+_FLAT, _CHANGED = "flat", "changed"
+
+
+class Rejected(NamedTuple):
+    """An item that was not applied. waits: the object that it waits for, as kind/key."""
+
+    item: Item
+    reason: str
+    waits: str | None = None
+
+
+class SetAsideView(BaseModel):
+    """An item that was set aside. at, settled: UTC, as in the exchange. item: as it was sent."""
+
+    id: int
+    at: str
+    by: str
+    group: str
+    verb: str
+    item: Any
+    reason: str
+    state: QuarantineState
+    settled: str | None
+    settled_by: str | None
+
+
+def store_rejected(session: Session, rejected: Iterable[Rejected], by: str, at: int) -> int:
+    """Quarantine items; return how many of them are new. at: microseconds."""
+    by_digest = {one.item.digest: one for one in rejected}
+    known = set(
+        session.scalars(
+            select(KormitelQuarantined.sha256).where(
+                in_values(session, KormitelQuarantined.sha256, by_digest)
+            )
+        )
+    )
+    for digest, one in by_digest.items():
+        if digest not in known:
+            session.add(
+                KormitelQuarantined(
+                    at=at,
+                    by=by,
+                    kind=one.item.kind,
+                    item=one.item.sent,
+                    reason=one.reason,
+                    sha256=digest,
+                    waits=one.waits,
+                    state="open",
+                )
+            )
+    session.flush()
+    return len(by_digest.keys() - known)
+
+
+def waiting_for(session: Session, known: Collection[str]) -> list[KormitelQuarantined]:
+    """Return the open ones that wait for these, kind/key, in the order in which they came."""
+    wanted = select(KormitelQuarantined).where(
+        KormitelQuarantined.state == "open", in_values(session, KormitelQuarantined.waits, known)
+    )
+    return list(session.scalars(wanted.order_by(KormitelQuarantined.id))) if known else []
+
+
+def resolve(row: KormitelQuarantined, state: QuarantineState, who: str, at: int) -> None:
+    """Close an item. at: microseconds."""
+    row.state, row.settled, row.settled_by, row.waits = state, at, who, None
+
+
+def find_item(session: Session, number: int) -> KormitelQuarantined:
+    """Return an item in any state. Raises NotFound."""
+    row = session.get(KormitelQuarantined, number)
+    if row is None:
+        raise NotFound(
+            f"nothing with the number {number} was set aside: `kalitka hub kormitel aside list` "
+            "shows what is"
+        )
+    return row
+
+
+def find_open_item(session: Session, number: int) -> KormitelQuarantined:
+    """Return an open one. Raises NotFound, and InvalidRequest if it is settled."""
+    row = find_item(session, number)
+    if row.state != "open":
+        raise InvalidRequest(
+            f"number {number} is {row.state} already: there is nothing left to do"
+        )
+    return row
+
+
+def dismiss(session: Session, number: int, at: int) -> None:
+    """Put one away for good. The same one sent again stays so. Raises NotFound, InvalidRequest."""
+    row = find_open_item(session, number)
+    resolve(row, "dismissed", change_author(session), at)
+    audit.record(session, "dismiss", KIND, str(number), {"reason": row.reason}, None)
+
+
+def list_items(
+    session: Session,
+    after: int | None = None,
+    limit: int = 100,
+    *,
+    state: QuarantineState | None = "open",
+) -> list[SetAsideView]:
+    """Return what was set aside, newest first, those before the number `after`.
+
+    state: only those; None: all.
+    """
+    wanted = select(KormitelQuarantined).order_by(KormitelQuarantined.id.desc()).limit(limit)
+    if after is not None:
+        wanted = wanted.where(KormitelQuarantined.id < after)
+    if state is not None:
+        wanted = wanted.where(KormitelQuarantined.state == state)
+    return [view_of(row) for row in session.scalars(wanted)]
+
+
+def count_open(session: Session) -> int:
+    """Return how many there are that nobody has settled."""
+    wanted = select(func.count()).where(KormitelQuarantined.state == "open")
+    return session.execute(wanted).scalar_one()
+
+
+def view_of(row: KormitelQuarantined) -> SetAsideView:
+    """Return what is shown of one."""
+    verb, sent = row.item
+    return SetAsideView(
+        id=row.id,
+        at=utc_text(row.at),
+        by=row.by,
+        group=row.kind,
+        verb=_CHANGED if verb == _FLAT else verb,
+        item=sent,
+        reason=row.reason,
+        state=row.state,  # type: ignore[arg-type]
+        settled=None if row.settled is None else utc_text(row.settled),
+        settled_by=row.settled_by,
+    )
+
+
+def parse_again(row: KormitelQuarantined, edits: Mapping[str, Any] | None = None) -> Item:
+    """Return the item, with these edits of its fields or its id."""
+    return parse_item(row.kind, row.item, **(edits or {}))

@@ -1,0 +1,151 @@
+"""The wire form of an object in both shapes, and which objects today's client must not get.
+
+One object that the client cannot take undoes the whole answer, and every later one until it is
+restarted. So what the flat shape cannot say is held back, with a reason for the operator. Pure.
+Source: kormitel.md, "What breaks the client, so what we never emit".
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kalitka_hub.kormitel.fields import (
+    ARRIVALS,
+    BADGES,
+    DIRECTION_TYPES,
+    DIRECTIONS,
+    ENGAGEMENTS,
+    FEEDS,
+    GENDERS,
+    PERSONS,
+    STATUSES,
+    TRANSPORTS,
+    is_date,
+    is_uuid,
+    reference_key,
+    wire_id,
+)
+
+# The contract's fields of today. Others are Kormitel's own: it does not expect them back.
+CONTRACT = {
+    PERSONS: (
+        *("name", "first_name", "last_name", "nickname", "other_names", "gender", "birth_date"),
+        *("phone", "telegram", "email", "city", "vegan"),
+    ),
+    DIRECTIONS: ("name", "first_year", "last_year", "type"),
+    ENGAGEMENTS: ("year", "person", "role", "position", "status", "direction"),
+    BADGES: (
+        *("name", "first_name", "last_name", "gender", "phone", "infant", "vegan", "feed"),
+        *("number", "batch", "role", "position", "photo", "person", "comment"),
+    ),
+    ARRIVALS: (
+        *("badge", "status", "arrival_date", "departure_date"),
+        *("arrival_transport", "departure_transport"),
+    ),
+}
+# Told whole, also when they are deleted.
+_FULL = (DIRECTIONS, ENGAGEMENTS, ARRIVALS)
+_NEVER_NULL = {BADGES: ("role", "vegan")}
+_NEVER = ("qr",)  # one that is as it was breaks the client too
+_ALLOWED = {
+    (BADGES, "feed"): FEEDS,
+    (BADGES, "gender"): GENDERS,
+    (PERSONS, "gender"): GENDERS,
+    (ARRIVALS, "status"): STATUSES,
+    (ARRIVALS, "arrival_transport"): TRANSPORTS,
+    (ARRIVALS, "departure_transport"): TRANSPORTS,
+    (DIRECTIONS, "type"): DIRECTION_TYPES,
+}
+_REFERENCES = {ENGAGEMENTS: ("person", "direction"), ARRIVALS: ("badge",)}
+
+# Why something cannot be referred to; None: it can. Takes the kind and the key.
+MissingReason = Callable[[str, str], str | None]
+
+
+def flat_object(
+    kind: str, key: str, fields: Mapping[str, Any], alive: bool, *, whole: bool = False
+) -> dict[str, Any]:
+    """Return an object as the flat shape tells it. It must not be one that is held back.
+
+    whole: with Kormitel's own fields, for another hub.
+    """
+    shown = {"id": wire_id(key), "deleted": not alive}
+    if not alive and kind in (BADGES, PERSONS) and not whole:
+        return shown
+    return shown | _fields(kind, fields, whole)
+
+
+def grouped_object(
+    kind: str, key: str, fields: Mapping[str, Any], *, whole: bool = False
+) -> dict[str, Any]:
+    """Return an object as the grouped shape tells it, if it is not deleted."""
+    return {"id": wire_id(key)} | _fields(kind, fields, whole)
+
+
+def why_held(
+    kind: str, key: str, fields: Mapping[str, Any], alive: bool, missing: MissingReason
+) -> str | None:
+    """Return why an object is held back from the flat shape, in words; None if it is not.
+
+    missing: see `MissingReason`; called for each reference.
+    """
+    if kind not in CONTRACT:
+        badge = reference_key(fields, "badge")
+        return None if badge is None else missing(BADGES, badge)
+    if not is_uuid(key):
+        return "its id is no uuid, and the client takes no other"
+    if not alive and kind not in _FULL:
+        return None
+    return (
+        _missing_field(kind, fields)
+        or _invalid_field(kind, fields)
+        or _missing_reference(kind, fields, missing)
+    )
+
+
+def _fields(kind: str, fields: Mapping[str, Any], whole: bool) -> dict[str, Any]:
+    if whole:
+        return dict(fields)
+    never_null = _NEVER_NULL.get(kind, ())
+    names = CONTRACT.get(kind, fields)
+    return {
+        name: fields[name]
+        for name in names
+        if name in fields
+        and name not in _NEVER
+        and not (fields[name] is None and name in never_null)
+    }
+
+
+def _missing_field(kind: str, fields: Mapping[str, Any]) -> str | None:
+    if kind not in _FULL:
+        return None
+    absent = [name for name in CONTRACT[kind] if fields.get(name) is None]
+    return f"it has no {', '.join(absent)}" if absent else None
+
+
+def _invalid_field(kind: str, fields: Mapping[str, Any]) -> str | None:
+    for name in CONTRACT[kind]:
+        value = fields.get(name)
+        if value is None:
+            continue
+        allowed = _ALLOWED.get((kind, name))
+        if allowed and value not in allowed:
+            return f"its {name} is {str(value)[:40]!r}, and the client knows {', '.join(allowed)}"
+        if name.endswith("_date") and not is_date(str(value)):
+            return f"its {name} is no date"
+    person = reference_key(fields, "person") if kind == BADGES else None
+    if person is not None and not is_uuid(person):
+        return "the id of its person is no uuid"
+    batch = fields.get("batch") if kind == BADGES else None
+    if batch is not None and not (str(batch).isascii() and str(batch).isdigit()):
+        return f"its batch is {str(batch)[:40]!r}, and the client takes only a number"
+    return None
+
+
+def _missing_reference(kind: str, fields: Mapping[str, Any], missing: MissingReason) -> str | None:
+    for name in _REFERENCES.get(kind, ()):
+        key = reference_key(fields, name)
+        why = missing(f"{name}s", key) if key is not None else f"it has no {name}"
+        if why is not None:
+            return why
+    return None

@@ -1,0 +1,343 @@
+"""The access log: what happened at the doors, as the readers tell it, and each entry once.
+
+A reader sends its entries again until it has heard an answer, so a body may come any number of
+times. Of our firmware an entry is known by its log and its number in it; of another one by reader,
+time, code and state. An entry without a time has nothing to be known by: there a body that equals
+the reader's last one counts as that one again, for REPEAT_SECONDS after it was stored. A reader
+whose flash was put back to an older state gives its numbers again: what is another entry than the
+one that has its number is kept all the same, and known by its time.
+
+Entries are committed before the answer, and are no change of the rules. So they are written
+without the site's lock: nobody asks with a minute for them, and where writers can work side by
+side (PostgreSQL) neither polls nor changes of tokens wait for a log. SQLite has one writer, whose
+lock is held for the insert alone: the body is read and checked before it.
+Source: the protocol's "Access logs".
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import ColumnElement, func, or_, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from kalitka.journal import entries, words
+from kalitka.table import codes
+from kalitka_hub.errors import InvalidRequest, NotFound
+from kalitka_hub.store.bulk import in_batches
+from kalitka_hub.store.database import Database
+from kalitka_hub.store.models import AccessBatch, AccessEntry
+
+REPEAT_SECONDS = 15 * 60
+NUMBER_MAX = (1 << 30) - 1  # of an entry in its log; see the firmware's journal/FORMAT.md
+REASON_MAX = 255  # a later firmware may have more than are known here
+_DIGITS_MAX = 10
+BATCHES_MAX = 32  # batches in one transaction
+# The time of an entry that was made before the clock was set may come differently each time, by
+# what the clock was put right meanwhile.
+_SAME_SECONDS = 24 * 3600
+_ROWS = 1000  # entries; what is made ready for the database at a time
+
+_LOG = re.compile(r"[0-9a-f]{8}")
+_PLAIN_FORM = "SEC_CODE_STATE"
+_LONG_FORM = "SEC_CODE_STATE_REASON_SOURCE_NUMBER"
+_SOURCES = {"btn-exit": entries.EXIT_BUTTON, "alarm": entries.ALARM}
+_CONTACT_SOURCES = (entries.DOOR, entries.ALARM)
+EntryState = Literal["allowed", "denied", "on", "off"]
+
+_logger = logging.getLogger(__name__)
+
+
+class LogEntry(NamedTuple):
+    """One entry of a body. What the plain form does not have is None.
+
+    seconds: Unix time in UTC, 0 if the reader's clock was not set. state: 1 allowed or on, 0
+    denied or off. source, reason: numbers of `kalitka.journal.entries`.
+    """
+
+    seconds: int
+    code: str
+    state: int
+    reason: int | None
+    source: int | None
+    number: int | None
+
+
+class EntryBatch(NamedTuple):
+    """The entries of one body, oldest first.
+
+    log: what the reader's log is called, 8 hex digits; None if they came in the plain form.
+    sha256: of the body, in hex.
+    """
+
+    log: str | None
+    entries: tuple[LogEntry, ...]
+    sha256: str
+
+
+def parse(body: bytes, log: str | None = None) -> EntryBatch:
+    """Return the entries of a body: in the long form with a `log`, else in the plain one.
+
+    Blanks and line ends after the last entry are forgiven. Raises InvalidRequest for a body
+    without entries, and for the first entry that is wrong.
+    """
+    if log is not None and not _LOG.fullmatch(log):
+        raise InvalidRequest("the header X-Kalitka-Log is no log: send 8 lower-case hex digits")
+    text = body.rstrip(b" \t\r\n")
+    form = _LONG_FORM if log else _PLAIN_FORM
+    if not text:
+        raise InvalidRequest(f"the body has no entry: send {form}, several with a comma between")
+    read = _parse_long if log else _parse_plain
+    found = []
+    for position, piece in enumerate(text.split(b","), 1):
+        try:
+            found.append(read(piece))
+        except ValueError as fault:
+            raise InvalidRequest(
+                f"entry {position}, {_excerpt(piece)}, is wrong: {fault}; send {form}, nothing of "
+                "this body was stored"
+            ) from fault
+    return EntryBatch(log, tuple(found), hashlib.sha256(body).hexdigest())
+
+
+class ReceivedBatch(NamedTuple):
+    """A batch, and the code of the reader that sent it."""
+
+    reader: str
+    batch: EntryBatch
+
+
+def store_batches(database: Database, batches: Sequence[ReceivedBatch]) -> list[int | Exception]:
+    """Store the new entries of these batches, and commit them.
+
+    Returns for each batch the number of new entries, or the error for which none was stored.
+    """
+    try:
+        return _store_in_reader_order(database, batches)
+    except OperationalError as fault:
+        # The database is busy, full or away, which is nobody's fault, and one after the other
+        # they would wait for it as often as there are batches.
+        return [fault] * len(batches)
+    except DBAPIError as fault:
+        if len(batches) == 1:
+            return [fault]
+    # One of them may be what the database does not take: the others do not suffer from it.
+    return [one for each in batches for one in store_batches(database, [each])]
+
+
+def _store_in_reader_order(
+    database: Database, batches: Sequence[ReceivedBatch]
+) -> list[int | Exception]:
+    # Several processes take the locks of PostgreSQL in the same order: none waits for another
+    # that waits for it. Equal ones stay in the order in which they came.
+    order = sorted(range(len(batches)), key=lambda at: batches[at].reader)
+    counts: list[int | Exception] = [0] * len(batches)
+    with database.write_session() as session:
+        now = int(database.clock())
+        for at in order:
+            counts[at] = _store_batch(session, *batches[at], now)
+    return counts
+
+
+def _store_batch(session: Session, reader: str, batch: EntryBatch, now: int) -> int:
+    if batch.log is None and not _is_new_body(session, reader, batch.sha256, now):
+        return 0
+    stored = 0
+    for some in in_batches(batch.entries, _ROWS):
+        rows = [_row(reader, batch.log, entry, now) for entry in some]
+        new = _insert_new(session, rows)
+        stored += len(new)
+        if batch.log is not None and len(new) < len(rows):
+            there = set(new)
+            others = _conflicting_rows(
+                session, [row for row in rows if row["number"] not in there]
+            )
+            stored += len(_insert_new(session, others)) if others else 0
+    return stored
+
+
+def _insert_new(session: Session, rows: list[dict[str, Any]]) -> list[int | None]:
+    # Returns the numbers of those that were not there.
+    # Into the table, not as objects: that takes a third of the time.
+    table = AccessEntry.__table__
+    insert_new = _dialect_insert(session)(table).on_conflict_do_nothing().returning(table.c.number)
+    return list(session.scalars(insert_new, rows))
+
+
+def _conflicting_rows(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    # Of these, whose numbers were taken: those that are not what has their number, without it.
+    reader, log = rows[0]["reader"], rows[0]["log"]
+    taken = select(AccessEntry).where(
+        AccessEntry.reader == reader,
+        AccessEntry.log == log,
+        AccessEntry.number.in_([row["number"] for row in rows]),
+    )
+    there = {entry.number: entry for entry in session.scalars(taken)}
+    others = [
+        row | {"log": None, "number": None}
+        for row in rows
+        if row["number"] in there and not _is_same_entry(there[row["number"]], row)
+    ]
+    if others:
+        _logger.warning(
+            "reader %s: %d entries have the numbers of others: has its flash been put back to an "
+            "older state?",
+            reader,
+            len(others),
+        )
+    return others
+
+
+def _is_same_entry(entry: AccessEntry, row: dict[str, Any]) -> bool:
+    if any(getattr(entry, name) != row[name] for name in ("code", "state", "source", "reason")):
+        return False
+    return not (entry.timed and row["timed"]) or abs(entry.at - row["at"]) <= _SAME_SECONDS
+
+
+def list_entries(
+    session: Session,
+    limit: int,
+    *,
+    reader: str | None = None,
+    code: str | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    denied: bool = False,
+    before: int | None = None,
+) -> list[AccessEntry]:
+    """Return the newest `limit` entries of those asked for, newest last.
+
+    since: at this time or later, until: before it; Unix seconds. denied: only refused passes.
+    before: only those older than the entry of this id. Raises NotFound if there is none.
+    """
+    wanted: list[ColumnElement[bool]] = []
+    if before is not None:
+        edge = existing_entry(session, before)
+        wanted.append(tuple_(AccessEntry.at, AccessEntry.id) < (edge.at, edge.id))
+    if reader is not None:
+        wanted.append(AccessEntry.reader == reader)
+    if code is not None:
+        wanted.append(AccessEntry.code == code)
+    if since is not None:
+        wanted.append(AccessEntry.at >= since)
+    if until is not None:
+        wanted.append(AccessEntry.at < until)
+    if denied:
+        contact = AccessEntry.source.in_(_CONTACT_SOURCES)
+        wanted.append((AccessEntry.state == 0) & or_(AccessEntry.source.is_(None), ~contact))
+    newest = select(AccessEntry).where(*wanted)
+    newest = newest.order_by(AccessEntry.at.desc(), AccessEntry.id.desc()).limit(limit)
+    return list(session.scalars(newest))[::-1]
+
+
+def existing_entry(session: Session, entry_id: int) -> AccessEntry:
+    """Return the entry of this id. Raises NotFound."""
+    entry = session.get(AccessEntry, entry_id)
+    if entry is None:
+        raise NotFound(f"there is no entry {entry_id} in the log: look for the number in the list")
+    return entry
+
+
+def state_text(entry: AccessEntry) -> EntryState:
+    """Return an entry's state in a word: allowed or denied, of a contact on or off."""
+    if entry.source in _CONTACT_SOURCES:
+        return "on" if entry.state else "off"
+    return "allowed" if entry.state else "denied"
+
+
+def _parse_plain(piece: bytes) -> LogEntry:
+    seconds, _, rest = piece.partition(b"_")
+    code, *fields = rest.rsplit(b"_", 1)
+    if len(fields) != 1:
+        raise InvalidRequest("it has too few fields")
+    name = _parse_code(code)
+    return LogEntry(
+        _parse_seconds(seconds), name, _parse_state(fields[0]), None, _SOURCES.get(name), None
+    )
+
+
+def _parse_long(piece: bytes) -> LogEntry:
+    seconds, _, rest = piece.partition(b"_")
+    code, *fields = rest.rsplit(b"_", 4)
+    if len(fields) != 4:
+        raise InvalidRequest("it has too few fields")
+    state, reason, source, number = fields
+    return LogEntry(
+        _parse_seconds(seconds),
+        _parse_code(code),
+        _parse_state(state),
+        _parse_number(reason, 0, REASON_MAX, "the reason"),
+        _parse_number(source, 0, len(words.SOURCES) - 1, "the source"),
+        _parse_number(number, 1, NUMBER_MAX, "the number"),
+    )
+
+
+def _parse_seconds(text: bytes) -> int:
+    if not text.isdigit() or len(text) > _DIGITS_MAX:
+        raise InvalidRequest(f"the time must be 1 to {_DIGITS_MAX} digits, 0 without a clock")
+    return int(text)
+
+
+def _parse_state(text: bytes) -> int:
+    if text not in (b"0", b"1"):
+        raise InvalidRequest("the state must be 0 or 1")
+    return int(text)
+
+
+def _parse_number(text: bytes, least: int, most: int, name: str) -> int:
+    if not text.isdigit() or len(text) > _DIGITS_MAX or not least <= int(text) <= most:
+        raise InvalidRequest(f"{name} must be {least} to {most}")
+    return int(text)
+
+
+@lru_cache(maxsize=1024)
+def _parse_code(code: bytes) -> str:
+    # Checking is slow, and a site has few codes a day.
+    fault = codes.check(code)
+    if fault:
+        raise InvalidRequest(fault)
+    return code.decode(errors="backslashreplace")
+
+
+def _is_new_body(session: Session, reader: str, sha256: str, now: int) -> bool:
+    # One statement, which locks the reader's row: of two equal bodies at the same time the
+    # second one sees the first.
+    last = _dialect_insert(session)(AccessBatch).values(reader=reader, sha256=sha256, at=now)
+    different = (AccessBatch.sha256 != sha256) | (func.abs(AccessBatch.at - now) > REPEAT_SECONDS)
+    last = last.on_conflict_do_update(
+        index_elements=[AccessBatch.reader],
+        set_={"sha256": sha256, "at": now},
+        where=different,
+    )
+    return session.execute(last.returning(AccessBatch.reader)).first() is not None
+
+
+def _row(reader: str, log: str | None, entry: LogEntry, now: int) -> dict[str, Any]:
+    return {
+        "reader": reader,
+        "at": entry.seconds or now,
+        "timed": entry.seconds != 0,
+        "code": entry.code,
+        "state": entry.state,
+        "source": entry.source,
+        "reason": entry.reason,
+        "log": log,
+        "number": entry.number,
+        "received": now,
+    }
+
+
+def _dialect_insert(session: Session) -> Any:
+    # ON CONFLICT is spelt alike in both, but is no part of SQLAlchemy's common language.
+    name = session.get_bind().dialect.name
+    return sqlite.insert if name == "sqlite" else postgresql.insert
+
+
+def _excerpt(text: bytes) -> str:
+    # A text that is all ASCII and short, whatever was sent.
+    return repr(text[:40])[1:] + ("..." if len(text) > 40 else "")

@@ -1,0 +1,201 @@
+r"""The answer to a sync request, as a stream read from one snapshot of the database.
+
+`MINUTE%code,code%\n`, then rule lines `CODE_/RULE` with `\n` between and none after the last,
+all in code order. Every code whose rules are sent is also named among the deletes: applying an
+answer replaces what the reader had of it. Memory is bounded: rows come in batches, bytes go out
+in chunks. A reader is told the rules of all groups that it is in. See `changes` for the minute.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from typing import Any
+
+from sqlalchemy import Row, bindparam, exists, select
+from sqlalchemy.orm import Session
+
+from kalitka.table import codes
+from kalitka_hub.reader_api.sync_request import SyncRequest
+from kalitka_hub.store.changes import was_answered
+from kalitka_hub.store.database import Database
+from kalitka_hub.store.models import (
+    EVERY_READER,
+    Reader,
+    ReaderGroupMember,
+    Site,
+    Token,
+    TokenRule,
+)
+
+CHUNK_BYTES = 8192  # of body sent at a time; also the longest answer with a Content-Length
+_ROWS = 500  # rows, or asked codes, fetched at a time
+_IN_BATCHES = {"yield_per": _ROWS}
+
+
+def stream_answer(database: Database, reader_id: int, request: SyncRequest) -> Generator[bytes]:
+    """Yield the body of an answer, in chunks of about CHUNK_BYTES.
+
+    The snapshot is open from the first chunk until the generator ends or is closed: close it.
+    """
+    with database.snapshot() as session:
+        yield from _chunks(_pieces(session, reader_id, request))
+
+
+def unchanged_answer(minute: int) -> bytes:
+    """Return the body of an answer by which nothing has changed up to a minute."""
+    return b"%d%%%%\n" % minute
+
+
+def _pieces(session: Session, reader_id: int, request: SyncRequest) -> Iterator[bytes]:
+    since = request.since or 0
+    acknowledged, configured, groups = _sync_state(session, reader_id)
+    if since > acknowledged:
+        # Not a minute of ours. Minute 0 asks for a full sync.
+        yield unchanged_answer(0)
+        return
+    # What a reader got before it was put into other groups is not brought up to date by the
+    # changes of tokens.
+    known = configured < since and was_answered(session, since, acknowledged)
+    yield b"%d%%" % (0 if since and not known else acknowledged)
+    if since:
+        changed = _changed(session, since, request.keys)
+        # To every reader, whoever the token is for: who it is for may be what changed.
+        yield from _joined(b",", (token.code.encode() for some in changed() for token in some))
+        yield b"%\n"
+        lines = (_rules_of(session, groups, some) for some in changed())
+        yield from _joined(b"\n", _lines(chain.from_iterable(lines)))
+        return
+    yield from _joined(b",", _codes(session, groups, request.keys))
+    yield b"%\n"
+    yield from _joined(b"\n", _lines(_all_rules(session, groups, request.keys)))
+
+
+_SYNC_STATE = (
+    select(Site.acknowledged, Reader.configured_minute, ReaderGroupMember.group_id)
+    .select_from(Site)
+    .outerjoin(Reader, Reader.id == bindparam("reader"))
+    .outerjoin(ReaderGroupMember, ReaderGroupMember.reader_id == Reader.id)
+)
+
+
+def _sync_state(session: Session, reader_id: int) -> tuple[int, int, list[int]]:
+    """Return the minute, that of the reader's configuration, and the groups that it is in."""
+    rows = session.execute(_SYNC_STATE, {"reader": reader_id}).all()
+    groups = [row.group_id for row in rows if row.group_id is not None]
+    # One that was removed since it was let in is told what everybody is told.
+    return rows[0].acknowledged, rows[0].configured_minute or 0, [EVERY_READER, *groups]
+
+
+# Made first, and then sorted: to save the sorting of the few that changed, databases would walk
+# through all tokens in code order.
+_CHANGED_TOKENS = (
+    select(Token.id, Token.code, Token.key)
+    .where(Token.changed >= bindparam("minute"))
+    .cte("changed")
+    .prefix_with("MATERIALIZED")
+)
+_CHANGED_IN_ORDER = select(_CHANGED_TOKENS.c.id, _CHANGED_TOKENS.c.code).order_by(
+    _CHANGED_TOKENS.c.key
+)
+_FIRST_CHANGED = _CHANGED_IN_ORDER.limit(_ROWS + 1)
+_CHANGED_OF_SOME = (
+    select(Token.id, Token.code)
+    .where(Token.key.in_(bindparam("keys", expanding=True)), Token.changed >= bindparam("minute"))
+    .order_by(Token.key)
+)
+
+TokenRows = Sequence[Row[*tuple[Any, ...]]]  # rows with `id` and `code`, in code order
+
+
+def _changed(
+    session: Session, minute: int, keys: tuple[bytes, ...] | None
+) -> Callable[[], Iterable[TokenRows]]:
+    """Return what yields, as often as it is called, the tokens that changed since a minute."""
+    if keys is not None:
+        found = [
+            session.execute(_CHANGED_OF_SOME, {"keys": some, "minute": minute}).all()
+            for some in _key_batches(keys)
+        ]
+        return lambda: found
+    # Mostly they are few, and no cursor has to be opened for them.
+    few = session.execute(_FIRST_CHANGED, {"minute": minute}).all()
+    if len(few) <= _ROWS:
+        return lambda: [few] if few else []
+    return lambda: session.execute(
+        _CHANGED_IN_ORDER, {"minute": minute}, execution_options=_IN_BATCHES
+    ).partitions()
+
+
+_RULES_OF = select(TokenRule.token_id, TokenRule.text).where(
+    TokenRule.token_id.in_(bindparam("tokens", expanding=True)),
+    TokenRule.group_id.in_(bindparam("groups", expanding=True)),
+)
+
+
+def _rules_of(session: Session, groups: list[int], tokens: TokenRows) -> Iterator[tuple[str, str]]:
+    """Yield code and rule text of these tokens, in their order, the texts sorted."""
+    ids = [token.id for token in tokens]
+    texts: dict[int, list[str]] = defaultdict(list)
+    for token_id, text in session.execute(_RULES_OF, {"tokens": ids, "groups": groups}):
+        texts[token_id].append(text)
+    for token in tokens:
+        for text in sorted(texts[token.id]):
+            yield token.code, text
+
+
+def _codes(session: Session, groups: list[int], keys: tuple[bytes, ...] | None) -> Iterator[bytes]:
+    if keys is not None:
+        # Also the codes that nobody knows: the reader asks what it is to have of them.
+        yield from map(codes.unpack, keys)
+        return
+    has_rules = exists().where(TokenRule.token_id == Token.id, TokenRule.group_id.in_(groups))
+    wanted = select(Token.code).where(has_rules).order_by(Token.key)
+    for (code,) in session.execute(wanted, execution_options=_IN_BATCHES):
+        yield code.encode()
+
+
+def _all_rules(
+    session: Session, groups: list[int], keys: tuple[bytes, ...] | None
+) -> Iterator[Any]:
+    wanted = (
+        select(Token.code, TokenRule.text)
+        .join(TokenRule, TokenRule.token_id == Token.id)
+        .where(TokenRule.group_id.in_(groups))
+        .order_by(Token.key, TokenRule.text)
+    )
+    if keys is None:
+        yield from session.execute(wanted, execution_options=_IN_BATCHES)
+        return
+    for some in _key_batches(keys):
+        yield from session.execute(wanted.where(Token.key.in_(some)))
+
+
+def _lines(rules: Iterable[Any]) -> Iterator[bytes]:
+    # A token may have the same rule by several groups. Equal rows come one after the other.
+    for (code, text), _ in groupby(rules):
+        yield f"{code}_/{text}".encode()
+
+
+def _key_batches(keys: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
+    # A database takes so many parameters in one statement, so a long list of codes goes in
+    # several. The keys are sorted, so that the rows stay in code order.
+    for at in range(0, len(keys), _ROWS):
+        yield keys[at : at + _ROWS]
+
+
+def _joined(separator: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
+    before = b""
+    for item in items:
+        yield before + item
+        before = separator
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    chunk = bytearray()
+    for piece in pieces:
+        chunk += piece
+        if len(chunk) >= CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    if chunk:
+        yield bytes(chunk)

@@ -1,0 +1,208 @@
+"""The token-reader API over HTTP: the endpoints of sync, of the access log and of the time.
+
+Source: the protocol, "The token-reader API". Requests carry X-AuthToken (the site's secret, or
+the reader's own if it has one) and X-AuthReader (the reader's code). Whatever is wrong is
+answered with one line of text. Answers are never compressed; a short one has a Content-Length, a
+longer one is chunked.
+
+It is an application of its own, without the layers of a web framework around each request: a poll
+to which nothing changed, which is most of them, costs half as much.
+"""
+
+from asyncio import timeout
+from contextlib import nullcontext
+from itertools import chain
+
+from fastapi import HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from kalitka_hub.clock import current_minute
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.reader_api import access_log, sync_answer, sync_request
+from kalitka_hub.reader_api.access_log import ReceivedBatch
+from kalitka_hub.reader_api.reader_auth import AuthenticatedReader, ReaderRequest
+from kalitka_hub.reader_api.state import HubState
+from kalitka_hub.reader_api.sync_request import SyncRequest
+from kalitka_hub.site.zone import whole_hours
+from kalitka_hub.web.plain_errors import HANDLED_ERRORS, error_response, method_not_allowed
+from kalitka_hub.web.snapshot_response import SnapshotResponse
+
+BODY_MAX = 1 << 20  # bytes of a request
+_LONG_LOG = 1 << 16  # bytes of a log that takes much memory: ten times its length, once read
+_POLL_MAX = 64  # bytes of a body that is read before it is known who asks
+_DIGITS_MAX = 10  # of how many entries a reader lost
+BODY_SECONDS = 30  # for the whole request to arrive
+SYNC = "/api/v1/token-reader/access-tokens/sync"
+ACCESS_LOGS = "/api/v1/token-reader/access-logs"
+TIME_WITH_ZONE = "/api/v2/token-reader/time"
+TIME_WITH_HOURS = "/api/v1/token-reader/time"
+_NO_STORE = {"Cache-Control": "no-store"}
+_FAILED = PlainTextResponse("the hub failed at this, and its log says how\n", 500)
+
+
+class TokenReaderApi:
+    """The API of one server process, as an ASGI application for the paths in PATHS."""
+
+    def __init__(self, state: HubState) -> None:
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request (ASGI)."""
+        request = Request(scope, receive)
+        handle, *methods = _HANDLERS[scope["path"]]
+        try:
+            if scope["method"] not in methods:
+                raise method_not_allowed(scope["method"], *methods)
+            response = await handle(self._state, request)
+        except HANDLED_ERRORS as fault:
+            response = error_response(fault, scope["method"])
+        except Exception:
+            # Whoever called this logs it.
+            await _FAILED(scope, receive, send)
+            raise
+        await response(scope, receive, send)
+
+
+async def _sync(state: HubState, request: Request) -> Response:
+    # Refused before the body if the headers say so. A poll is looked up once with its minute;
+    # for what is longer, and takes long to read, it is known before who sends it.
+    credentials = _reader_request(request)
+    if not _is_short(request):
+        await _authenticate(state, credentials)
+    body = await _read_body(request)
+    query = (
+        _parse_sync(body) if len(body) <= _POLL_MAX else await run_in_threadpool(_parse_sync, body)
+    )
+    if isinstance(query, SyncRequest) and query.keys is None:
+        credentials = credentials._replace(since=query.since)
+    reader = await _authenticate(state, credentials)
+    if isinstance(query, InvalidRequest):
+        raise HTTPException(400, str(query))
+    if query.since is not None:
+        state.last_seen.record_poll(reader.id, query.since)
+    if await state.minute_updater.update_if_due():
+        reader = await _authenticate(state, credentials)
+    if reader.unchanged_minute is not None:
+        return PlainTextResponse(sync_answer.unchanged_answer(reader.unchanged_minute))
+    return await run_in_threadpool(_sync_response, state, reader.id, query)
+
+
+async def _access_logs(state: HubState, request: Request) -> Response:
+    reader = await _authenticate(state, _reader_request(request))
+    body = await _read_body(request)
+    log = request.headers.get("X-Kalitka-Log")
+    lost = _lost_count(request)
+    async with state.long_logs if len(body) > _LONG_LOG else nullcontext():
+        try:
+            batch = await run_in_threadpool(access_log.parse, body, log)
+        except InvalidRequest as fault:
+            raise HTTPException(400, str(fault)) from fault
+        stored = await state.log_writer.submit(ReceivedBatch(reader.code, batch))
+    state.last_seen.record_log(reader.id, int(state.database.clock()), lost)
+    return PlainTextResponse(f"ok,{stored}")
+
+
+async def _time_with_zone(state: HubState, request: Request) -> Response:
+    """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the zone of the site."""
+    await _authenticate(state, _reader_request(request))
+    return _time_response(state, state.zone)
+
+
+async def _time_with_hours(state: HubState, request: Request) -> Response:
+    """Answer `MINUTE,HOURS,SECONDS`: as above, instead of the zone the whole hours east of UTC."""
+    await _authenticate(state, _reader_request(request))
+    return _time_response(
+        state, str(whole_hours(state.zone, current_minute(state.database.clock)))
+    )
+
+
+_HANDLERS: dict[str, tuple] = {
+    SYNC: (_sync, "POST"),
+    ACCESS_LOGS: (_access_logs, "POST"),
+    TIME_WITH_ZONE: (_time_with_zone, "GET", "HEAD"),
+    TIME_WITH_HOURS: (_time_with_hours, "GET", "HEAD"),
+}
+PATHS = tuple(_HANDLERS)
+
+
+def _reader_request(request: Request) -> ReaderRequest:
+    token = request.headers.get("X-AuthToken")
+    code = request.headers.get("X-AuthReader")
+    if not token:
+        raise HTTPException(401, "the header X-AuthToken is missing: send the site's secret")
+    if not code:
+        raise HTTPException(401, "the header X-AuthReader is missing: send the reader's code")
+    # Header bytes come decoded as Latin-1.
+    return ReaderRequest(code, token.encode("latin-1"))
+
+
+async def _authenticate(state: HubState, credentials: ReaderRequest) -> AuthenticatedReader:
+    """Return the reader that asks, and note that it lives. Raises 403."""
+    reader = await state.authenticator.submit(credentials)
+    if reader is None:
+        raise HTTPException(
+            403,
+            "wrong secret or unknown reader: send the secret that `kalitka hub secret` gave, "
+            "and a code that `kalitka hub reader list` shows",
+        )
+    state.last_seen.record_seen(reader.id, current_minute(state.database.clock))
+    return reader
+
+
+def _lost_count(request: Request) -> int | None:
+    # Entries are worth more than this number: what is none of it is not refused.
+    text = request.headers.get("X-Kalitka-Lost", "")
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX else None
+
+
+def _time_response(state: HubState, zone: str) -> Response:
+    # The computer's time as it is, corrections backwards included: readers set their clocks
+    # by it. Only the minute of a sync answer never goes back.
+    seconds = int(state.database.clock())
+    return PlainTextResponse(f"{seconds // 60},{zone},{seconds}", headers=_NO_STORE)
+
+
+def _sync_response(state: HubState, reader_id: int, request: SyncRequest) -> Response:
+    chunks = sync_answer.stream_answer(state.database, reader_id, request)
+    head = next(chunks)
+    second = next(chunks, None)
+    if second is None:
+        return PlainTextResponse(head)
+    return SnapshotResponse(chain((head, second), chunks), chunks.close, state.answer_seconds)
+
+
+def _parse_sync(body: bytes) -> SyncRequest | InvalidRequest:
+    try:
+        return sync_request.parse(body)
+    except InvalidRequest as fault:
+        return fault
+
+
+def _is_short(request: Request) -> bool:
+    declared = request.headers.get("content-length", "")
+    return declared.isdigit() and int(declared) <= _POLL_MAX
+
+
+async def _read_body(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > BODY_MAX:
+        raise _too_large()
+    body = bytearray()
+    try:
+        async with timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > BODY_MAX:
+                    raise _too_large()
+    except TimeoutError as fault:
+        raise HTTPException(408, "the request did not arrive in time: send it again") from fault
+    return bytes(body)
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(
+        413,
+        f"the body is longer than {BODY_MAX} bytes: send fewer codes or entries at a time",
+    )

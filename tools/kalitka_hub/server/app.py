@@ -1,0 +1,118 @@
+"""The hub as an ASGI application: its routes, and what every error looks like.
+
+Errors are one line of plain text, for a person with `curl` and for the log of a reader; those of
+the REST API, an application of its own below `api.PREFIX`, and of the exchange with Kormitel are
+JSON. Every answer says in a
+header that it is this hub's: then a reader of ours sends what others would not understand.
+"""
+
+import logging
+from asyncio import create_task, sleep
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kalitka_hub.kormitel import http_api as kormitel_http
+from kalitka_hub.kormitel.canteen import refresh_daily
+from kalitka_hub.reader_api import token_reader_api
+from kalitka_hub.reader_api.state import HubState
+from kalitka_hub.rest import accounts, api, csv_files, kormitel, resources, site
+from kalitka_hub.server import health, metrics
+from kalitka_hub.server.instrumentation import Instrumentation
+from kalitka_hub.site.zone import check_zone
+from kalitka_hub.store.changes import write_transaction
+from kalitka_hub.store.database import Database
+from kalitka_hub.web import plain_errors
+
+_CALENDAR_SECONDS = 60  # between two looks at the date
+_LOG = logging.getLogger(__name__)
+_THIS_IS_US = (b"x-kalitka", b"1")
+_UNKNOWN = (
+    f"no such path: readers ask {', '.join(token_reader_api.PATHS)}; programs ask what "
+    f"{api.PREFIX}/docs shows"
+)
+
+
+class _Hub(FastAPI):
+    readers: ASGIApp  # that answers the readers' paths
+    exchange: ASGIApp  # that answers Kormitel's
+
+    # Not a middleware: those do not see the answer to a fault that nobody handled.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), _THIS_IS_US]
+            await send(message)
+
+        if scope["type"] == "http" and scope["path"] in token_reader_api.PATHS:
+            await self.readers(scope, receive, send_marked)
+        elif scope["type"] == "http" and kormitel_http.is_path(scope["path"]):
+            await self.exchange(scope, receive, send_marked)
+        else:
+            await super().__call__(scope, receive, send_marked)
+
+
+def create_app(
+    database: Database, zone: str = "UTC0", *, metrics_for_all: bool = False
+) -> FastAPI:
+    """Return the application that serves this database. Raises InvalidRequest for a bad zone.
+
+    zone: the name of the site's time zone, or a POSIX TZ string. metrics_for_all: whoever reaches
+    the hub may read its figures, not only this computer and those with an API token.
+    On shutdown it writes the readers' `last_seen`, and each day it refreshes the rules; the caller
+    calls `canteen.refresh_daily` for the first day, and closes the database.
+    """
+    state = HubState(database, check_zone(zone))
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        calendar = create_task(_refresh_calendar(database))
+        yield
+        calendar.cancel()
+        await run_in_threadpool(_write_last_seen, state)
+
+    # What is beside the REST API is for readers: its description is the protocol.
+    app = _Hub(
+        title="Kalitka hub",
+        lifespan=lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers=dict.fromkeys(plain_errors.HANDLED_ERRORS, _error),
+    )
+    app.state.hub = state
+    app.include_router(health.router)
+    app.include_router(metrics.router)
+    # The site's come before those of resources, whose paths take slashes.
+    rooms = (accounts, site, csv_files, kormitel, resources)
+    app.mount(api.PREFIX, api.create_api(state, [room.router for room in rooms]))
+    app.state.metrics = figures = metrics.Metrics(database)
+    app.state.metrics_for_all = metrics_for_all
+    app.add_middleware(Instrumentation, database=database, metrics=figures)
+    app.readers = Instrumentation(token_reader_api.TokenReaderApi(state), database, figures)
+    app.exchange = Instrumentation(kormitel_http.create_api(state), database, figures)
+    return app
+
+
+async def _refresh_calendar(database: Database) -> None:
+    # Each local day another one comes within the horizon of the holidays. Whoever starts the
+    # server has seen to today.
+    while True:
+        await sleep(_CALENDAR_SECONDS)
+        try:
+            await run_in_threadpool(refresh_daily, database)
+        except Exception:
+            # Whatever it is, this goes on: without it gates would stay open on holidays.
+            _LOG.exception("the calendar was not looked at")
+
+
+def _write_last_seen(state: HubState) -> None:
+    with write_transaction(state.database) as session:
+        state.last_seen.write(session)
+
+
+async def _error(request: Request, fault: Exception) -> PlainTextResponse:
+    return plain_errors.error_response(fault, request.method, _UNKNOWN)

@@ -1,0 +1,46 @@
+"""Whether the hub can do its work: `/healthz`, for what watches over it, and without a secret."""
+
+from typing import Annotated
+
+from anyio import CapacityLimiter, move_on_after, to_thread
+from fastapi import APIRouter, Depends
+from fastapi.responses import PlainTextResponse
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from kalitka_hub.reader_api.state import HubState, state_of
+from kalitka_hub.store import migrations
+from kalitka_hub.store.database import Database
+from kalitka_hub.store.models import Site
+from kalitka_hub.web.plain_errors import RETRY_SECONDS
+
+SECONDS = 5  # for the database to answer
+
+router = APIRouter()
+# Of its own: when all other threads wait for the database, this is to say so.
+_THREADS = CapacityLimiter(2)
+
+
+def database_problem(database: Database) -> str | None:
+    """Return why the hub cannot work, in one line; None if it can."""
+    try:
+        with database.snapshot() as session:
+            if not migrations.is_current(session.get_bind()):  # type: ignore[arg-type]
+                return "the database has another schema: restart the hub"
+            session.execute(select(Site.acknowledged)).scalar_one()
+    except DBAPIError:
+        return "the database cannot be reached"
+    return None
+
+
+@router.get("/healthz")
+async def healthz(state: Annotated[HubState, Depends(state_of)]) -> PlainTextResponse:
+    """Answer `ok`, or 503 and why not."""
+    fault: str | None = f"the database did not answer in {SECONDS} seconds"
+    with move_on_after(SECONDS):
+        fault = await to_thread.run_sync(
+            database_problem, state.database, abandon_on_cancel=True, limiter=_THREADS
+        )
+    if fault is None:
+        return PlainTextResponse("ok")
+    return PlainTextResponse(f"{fault}\n", 503, headers={"Retry-After": str(RETRY_SECONDS)})

@@ -1,0 +1,216 @@
+"""Middleware that records metrics and logs of the hub's HTTP requests.
+
+A layer of ASGI around the application. It passes everything on as it comes, and looks at the
+first bytes alone of what is asked and of what is answered: so no handler has to tell what it did.
+A request of a reader that is refused is logged once a minute for each reader and status, one that
+is answered at level debug only. Of what was sent, a line has the reader's code, and that only if
+it is one of the site's: else it may be anything, such as a secret in the wrong header.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+
+from fastapi.concurrency import run_in_threadpool
+from prometheus_client import Counter, Histogram
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kalitka_hub import logs
+from kalitka_hub.clock import Clock, current_minute
+from kalitka_hub.kormitel import http_api as kormitel_http
+from kalitka_hub.reader_api import token_reader_api
+from kalitka_hub.rest import api
+from kalitka_hub.server.metrics import Metrics
+from kalitka_hub.site.readers import find_reader
+from kalitka_hub.store.database import Database
+
+_SYNC = "sync"
+_LOGS = "access_logs"
+_LOGIN = "login"
+_READER_PATHS = {
+    token_reader_api.SYNC: _SYNC,
+    token_reader_api.ACCESS_LOGS: _LOGS,
+    token_reader_api.TIME_WITH_ZONE: "time_with_zone",
+    token_reader_api.TIME_WITH_HOURS: "time_with_hours",
+}
+_KORMITEL = "kormitel"
+_OTHER_PATHS = {"/healthz": "healthz", "/metrics": "metrics", f"{api.PREFIX}/login": _LOGIN}
+_LOGIN_REFUSED = (401, 429)
+_LOGGED_MAX = 200  # refusals logged a minute; of more the number is
+_HEAD = 64  # bytes of a body that are looked at
+_STORED = re.compile(rb"ok,([0-9]+)")
+_UNCHANGED = re.compile(rb"[0-9]+%%\n?")
+_LOG = logging.getLogger(__name__)
+
+
+class Instrumentation:
+    """Middleware for metrics and the log. timer: monotonic seconds."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        database: Database,
+        metrics: Metrics,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._app = app
+        self._database = database
+        self._metrics = metrics
+        self._timer = timer
+        self._refusals = _RefusalLimiter(database.clock)
+        self._collectors_by_label: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _ObservedRequest(receive, send, self._metrics)
+        path = _path_label(scope["path"])
+        begun = self._timer()
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        finally:
+            exchange.end()
+            seconds = self._timer() - begun
+            self._count(path, exchange, seconds)
+            if scope["path"] in _READER_PATHS:
+                await self._log(scope, path, exchange.status, seconds)
+
+    def _count(self, path: str, exchange: "_ObservedRequest", seconds: float) -> None:
+        metrics = self._metrics
+        requests, durations = self._collectors(path, exchange.status)
+        requests.inc()
+        durations.observe(seconds)
+        if path in (_LOGIN, _KORMITEL) and exchange.status in _LOGIN_REFUSED:
+            metrics.login_failures.inc()
+        if path == _SYNC and exchange.status == 200:
+            metrics.polls.labels(exchange.sync_kind()).inc()
+        if path == _LOGS and (stored := _STORED.fullmatch(exchange.response_head)):
+            metrics.entries.labels("stored").inc(int(stored[1]))
+            metrics.entries.labels("doubled").inc(exchange.commas + 1 - int(stored[1]))
+
+    def _collectors(self, path: str, status: int) -> tuple[Counter, Histogram]:
+        # Kept, since to look them up takes as long as all the rest here.
+        if (path, status) not in self._collectors_by_label:
+            requests = self._metrics.requests.labels(path, str(status))
+            self._collectors_by_label[path, status] = requests, self._metrics.seconds.labels(path)
+        return self._collectors_by_label[path, status]
+
+    async def _log(self, scope: Scope, path: str, status: int, seconds: float) -> None:
+        if status < 400:
+            if _LOG.isEnabledFor(logging.DEBUG):
+                reader = await self._reader_of(scope)
+                took = round(seconds * 1000, 1)
+                fields = {"reader": reader, "path": path, "status": status, "ms": took}
+                logs.event(_LOG, logging.DEBUG, "reader answered", **fields)
+            return
+        address = scope["client"][0] if scope.get("client") else "unknown"
+        claimed = Headers(scope=scope).get("x-authreader", "")
+        suppressed = self._refusals.claim_line(claimed or address, status)
+        if suppressed is None:
+            return
+        fields = {"reader": await self._reader_of(scope), "address": address, "path": path}
+        if suppressed:
+            fields["untold"] = suppressed
+        name = "reader refused" if status < 500 else "reader not served"
+        logs.event(_LOG, logging.WARNING, name, **fields, status=status)
+
+    async def _reader_of(self, scope: Scope) -> str:
+        claimed = Headers(scope=scope).get("x-authreader", "")
+        return claimed if await run_in_threadpool(self._is_known, claimed) else "unknown"
+
+    def _is_known(self, code: str) -> bool:
+        try:
+            with self._database.snapshot() as session:
+                return find_reader(session, code) is not None
+        except SQLAlchemyError:
+            return False
+
+
+class _ObservedRequest:
+    """A request and its answer while they pass. status: 500 until an answer has begun."""
+
+    def __init__(self, receive: Receive, send: Send, metrics: Metrics) -> None:
+        self._receive = receive
+        self._send = send
+        self._metrics = metrics
+        self._begun = False
+        self._streaming = False
+        self._ended = False
+        self.status = 500
+        self.request_head = b""
+        self.commas = 0
+        self.response_head = b""
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        body = message.get("body", b"")
+        if body:
+            self.request_head += body[: _HEAD - len(self.request_head)]
+            self.commas += body.count(b",")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._begun = True
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
+            if len(self.response_head) < _HEAD:
+                self.response_head += message.get("body", b"")[: _HEAD - len(self.response_head)]
+            self._ended = not message.get("more_body", False)
+            if not self._ended and not self._streaming:
+                self._streaming = True
+                self._metrics.answers_streaming.inc()
+        await self._send(message)
+
+    def end(self) -> None:
+        if self._streaming:
+            self._metrics.answers_streaming.dec()
+        if self._begun and not self._ended:
+            self._metrics.answers_cut.inc()
+
+    def sync_kind(self) -> str:
+        since, _, listed = self.request_head.partition(b"%")
+        if not since:
+            return "codes"
+        if not since.strip(b"0"):
+            return "codes" if listed else "full"
+        if self.response_head.startswith(b"0%"):
+            return "reset"
+        return "none" if _UNCHANGED.fullmatch(self.response_head) else "incremental"
+
+
+class _RefusalLimiter:
+    """Limits the log lines of refused requests to one a minute per reader and status."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._minute = -1
+        self._logged: set[tuple[str, int]] = set()
+        self._suppressed = 0
+
+    def claim_line(self, who: str, status: int) -> int | None:
+        """Return None to suppress this line, else the number of lines suppressed before it."""
+        minute = current_minute(self._clock)
+        if minute != self._minute:
+            self._minute = minute
+            self._logged.clear()
+        if (who, status) in self._logged or len(self._logged) >= _LOGGED_MAX:
+            self._suppressed += 1
+            return None
+        self._logged.add((who, status))
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
+
+
+def _path_label(path: str) -> str:
+    name = _READER_PATHS.get(path) or _OTHER_PATHS.get(path)
+    if name:
+        return name
+    if kormitel_http.is_path(path):
+        return _KORMITEL
+    return "api" if path.startswith(f"{api.PREFIX}/") else "other"

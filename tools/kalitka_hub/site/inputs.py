@@ -1,0 +1,71 @@
+"""Names and notes as people write them: what is taken, at the border, as pydantic types."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.store.models import NAME_MAX, NOTE_MAX
+
+# Of the names of reader groups: the group of all, and the group of one reader alone.
+_RESERVED = ("*", "=")
+NAMES_MAX = 10_000  # of groups or readers, in one setting
+_FIELD_MAX = 60  # characters of a field's name, which may be anything
+
+
+def _checked_name(text: str) -> str:
+    text = text.strip()
+    if not text or not text.isprintable():
+        raise InvalidRequest("a name has letters, and neither line ends nor control characters")
+    return text
+
+
+def _checked_note(text: str) -> str:
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        raise InvalidRequest("a note has text and line ends, and no control characters")
+    return text
+
+
+def _checked_group_name(text: str) -> str:
+    if text.startswith(_RESERVED):
+        raise InvalidRequest("the name of a group begins with neither * nor =")
+    return text
+
+
+Name = Annotated[str, Field(max_length=NAME_MAX), AfterValidator(_checked_name)]
+GroupName = Annotated[Name, AfterValidator(_checked_group_name)]
+Names = Annotated[list[str], Field(max_length=NAMES_MAX)]
+Note = Annotated[str, Field(max_length=NOTE_MAX), AfterValidator(_checked_note)]
+
+
+class InputModel(BaseModel):
+    """What a person or program writes: an unknown field is refused, not passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Setting = TypeVar("Setting", bound=InputModel)
+
+
+def parse_input(kind: type[Setting], **fields: Any) -> Setting:
+    """Return what somebody wrote as a setting of this kind. Raises InvalidRequest."""
+    try:
+        return kind(**fields)
+    except ValidationError as fault:
+        raise InvalidRequest("; ".join(map(error_sentence, fault.errors()))) from fault
+
+
+def error_sentence(error: Mapping[str, Any], skipped: int = 0) -> str:
+    """Return what pydantic says of a field as a sentence, which never repeats what was written.
+
+    skipped: so many parts of where it is are not of the setting.
+    """
+    field = ".".join(map(str, error["loc"][skipped:]))[:_FIELD_MAX]
+    if error["type"] == "missing":
+        return f"{field} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{field} is not known here: check how it is written"
+    is_own = error["type"] == "value_error"
+    text = str(error["ctx"]["error"]) if is_own else error["msg"]
+    return f"{field}: {text[:1].lower()}{text[1:]}" if field else text

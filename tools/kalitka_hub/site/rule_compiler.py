@@ -1,0 +1,329 @@
+"""Compiles grants and direct rules into the readers' rules: the only writer of `token_rules`.
+
+A token has the rules that it was given by hand, those that the groups of its person are granted,
+and those of a badge of Kormitel; one that is blocked or removed has none. A token whose rules
+really changed is stamped, and only that costs the readers something. Of any number of tokens a
+batch is in memory.
+
+A reader holds RULE_SET_MAX bytes of rules of one code. Where it has to hold more, holidays are
+left out, those farthest ahead first: they come into the rules as they come nearer.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+
+from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy.orm import Session
+
+from kalitka.access import packing
+from kalitka.table.rule_sets import RULE_SET_MAX
+from kalitka_hub.clock import current_minute
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site.grant_calendar import GrantCalendar, date_of, day_of
+from kalitka_hub.site.schedule_rules import HORIZON_DAYS, local_day
+from kalitka_hub.site.site_zone import zone_of
+from kalitka_hub.store.bulk import in_batches, in_values, insert_rows
+from kalitka_hub.store.changes import change_context, change_stamp, write_transaction
+from kalitka_hub.store.database import Database
+from kalitka_hub.store.kormitel_models import KormitelRule
+from kalitka_hub.store.models import (
+    EVERY_READER,
+    DirectRule,
+    Grant,
+    PersonGroupMember,
+    Reader,
+    ReaderGroupMember,
+    Site,
+    Token,
+    TokenRule,
+)
+
+_DEFERRED = "kalitka_waiting"
+_log = logging.getLogger(__name__)
+
+GroupRule = tuple[int, str]  # the id of a group of readers, and what it is told
+
+
+def recompute(session: Session, token_ids: Iterable[int]) -> int:
+    """Rebuild `token_rules` of these tokens from grants and direct rules; return how many changed.
+
+    Requires a session from `write_transaction`. Raises InvalidRequest if a reader could not hold
+    the rules that one of them gets: leave the block then. What was too much before, as a reader
+    came into more groups, is no reason to refuse that some of it is taken away. Inside of
+    `deferred_recompute` nothing is done yet.
+    """
+    deferred: set[int] | None = session.info.get(_DEFERRED)
+    if deferred is not None:
+        deferred.update(token_ids)
+        return 0
+    compiler = _RuleCompiler(session)
+    changed = compiler.run(token_ids)
+    if compiler.newly_oversized is not None:
+        code = _code_of(session, compiler.newly_oversized)
+        raise InvalidRequest(
+            f"the token {code} has more rules than a reader holds of one ({RULE_SET_MAX} bytes): "
+            "give it fewer grants, or schedules of fewer windows"
+        )
+    return changed
+
+
+@contextmanager
+def deferred_recompute(session: Session) -> Iterator[None]:
+    """Collect the tokens of all `recompute` calls in the block and recompute them at its end.
+
+    For many changes that concern the same tokens. Raises InvalidRequest as `recompute` does.
+    """
+    session.info[_DEFERRED] = deferred = set()
+    try:
+        yield
+    finally:
+        del session.info[_DEFERRED]
+    if deferred:
+        recompute(session, sorted(deferred))
+
+
+def recompute_unchecked(session: Session, token_ids: Iterable[int]) -> int:
+    """Like `recompute`, but log instead of raising; return how many tokens changed.
+
+    Rules that a reader cannot hold are sent all the same, and the reader drops them. Inside of
+    `deferred_recompute` this runs at once.
+    """
+    return _run_unchecked(_RuleCompiler(session), token_ids)
+
+
+def recompute_all(session: Session) -> int:
+    """Recompute all tokens unchecked, as each new local day requires."""
+    compiler = _RuleCompiler(session)
+    token_ids = list(session.scalars(select(Token.id).where(Token.deleted.is_(False))))
+    changed = _run_unchecked(compiler, token_ids)
+    session.execute(update(Site).values(horizon=_horizon(session, compiler.now)))
+    return changed
+
+
+def refresh_horizon(
+    database: Database, before: Callable[[Session], int] | None = None
+) -> int | None:
+    """Run `recompute_all` if the local date has changed since the last run.
+
+    before: what is done first, in the same transaction; it returns how many tokens it changed.
+    Returns how many changed in all, None if nothing was to be done. Costs one short query then.
+    """
+    now = current_minute(database.clock)
+    with database.snapshot() as session:
+        if session.scalars(select(Site.horizon)).one() == _horizon(session, now):
+            return None
+    with write_transaction(database, "the calendar") as session:
+        changed = before(session) if before is not None else 0
+        return changed + recompute_all(session)
+
+
+def is_near_holiday(session: Session, date: str) -> bool:
+    """Return whether a holiday of this ISO date may be in the readers' rules today.
+
+    A little more than the horizon, for what follows the last day of it without a gap. The session
+    comes from `changes.write_transaction`.
+    """
+    today = local_day(zone_of(session), change_context(session).at // 60)
+    return today - 1 <= day_of(date) <= today + 2 * HORIZON_DAYS
+
+
+def tokens_with_grants(session: Session, *conditions: object) -> list[int]:
+    """Return the ids of the tokens of people who have a grant for which `conditions` hold."""
+    people = (
+        select(PersonGroupMember.person_id)
+        .join(Grant, Grant.person_group_id == PersonGroupMember.group_id)
+        .where(*conditions)  # type: ignore[arg-type]
+    )
+    return list(session.scalars(select(Token.id).where(Token.person_id.in_(people))))
+
+
+class _RuleCompiler:
+    """One run over tokens, with what it knows of grants, and what it found too large.
+
+    oversized: a token with more rules than a reader holds. newly_oversized: one that grew to that.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.now = change_context(session).at // 60
+        self.oversized: int | None = None
+        self.newly_oversized: int | None = None
+        self._session = session
+        self._stamp = change_stamp(session)
+        self._calendar: GrantCalendar | None = None
+        self._readers: set[frozenset[int]] | None = None
+        self._granted: dict[frozenset[int], frozenset[GroupRule]] = {}
+        self._shortened: dict[int, int] = defaultdict(
+            int
+        )  # tokens, by the days ahead that they have
+        self._oversized_in_batch: list[int] = []  # tokens of the batch
+
+    def run(self, token_ids: Iterable[int]) -> int:
+        changed = 0
+        for batch in in_batches(token_ids):
+            wanted, current = self._wanted(batch), self._current_rows(batch)
+            nothing: set[GroupRule] = set()
+            for token_id in self._oversized_in_batch:
+                self.oversized = token_id
+                if self._is_worse(wanted[token_id], current.get(token_id, nothing)):
+                    self.newly_oversized = token_id
+            self._oversized_in_batch.clear()
+            differing = [
+                token_id
+                for token_id in batch
+                if wanted.get(token_id, nothing) != current.get(token_id, nothing)
+            ]
+            self._write(differing, wanted)
+            changed += len(differing)
+        for days, count in sorted(self._shortened.items()):
+            _log.warning(
+                "%d tokens have many rules: readers know their holidays only up to %s as yet",
+                count,
+                date_of(self._known_calendar().today + days),
+            )
+        return changed
+
+    def _wanted(self, token_ids: Collection[int]) -> dict[int, Collection[GroupRule]]:
+        live = (
+            self._matches(Token.id, token_ids),
+            Token.deleted.is_(False),
+            Token.blocked.is_(False),
+        )
+        direct: dict[int, set[GroupRule]] = defaultdict(set)
+        for source in (DirectRule, KormitelRule):
+            for token_id, group_id, text in self._session.execute(
+                select(source.token_id, source.group_id, source.text)
+                .join(Token, Token.id == source.token_id)
+                .where(*live)
+            ):
+                direct[token_id].add((group_id, text))
+        groups: dict[int, set[int]] = defaultdict(set)
+        is_granted = exists().where(Grant.person_group_id == PersonGroupMember.group_id)
+        for token_id, group_id in self._session.execute(
+            select(Token.id, PersonGroupMember.group_id)
+            .join(PersonGroupMember, PersonGroupMember.person_id == Token.person_id)
+            .where(*live, is_granted)
+        ):
+            groups[token_id].add(group_id)
+        return {
+            token_id: self._fitting_rules(token_id, direct[token_id], frozenset(groups[token_id]))
+            for token_id in direct.keys() | groups.keys()
+        }
+
+    def _current_rows(self, token_ids: Collection[int]) -> dict[int, set[GroupRule]]:
+        current: dict[int, set[GroupRule]] = defaultdict(set)
+        for token_id, group_id, text in self._session.execute(
+            select(TokenRule.token_id, TokenRule.group_id, TokenRule.text).where(
+                self._matches(TokenRule.token_id, token_ids)
+            )
+        ):
+            current[token_id].add((group_id, text))
+        return current
+
+    def _write(
+        self, token_ids: Collection[int], wanted: Mapping[int, Collection[GroupRule]]
+    ) -> None:
+        if not token_ids:
+            return
+        session = self._session
+        session.execute(delete(TokenRule).where(self._matches(TokenRule.token_id, token_ids)))
+        rows = [
+            {"token_id": token_id, "group_id": group_id, "text": text}
+            for token_id in token_ids
+            for group_id, text in sorted(wanted.get(token_id, ()))
+        ]
+        insert_rows(session, TokenRule, rows)
+        mine = self._matches(Token.id, token_ids)
+        session.execute(update(Token).where(mine).values(changed=self._stamp))
+
+    def _matches(self, column: object, token_ids: Collection[int]) -> ColumnElement[bool]:
+        return in_values(self._session, column, token_ids)
+
+    def _fitting_rules(
+        self, token_id: int, direct: set[GroupRule], groups: frozenset[int]
+    ) -> Collection[GroupRule]:
+        """Return the rules of a token with as many holidays as its readers can hold."""
+        if not direct and groups in self._granted:
+            return self._granted[groups]
+        found: set[GroupRule] = set()
+        for days in self._horizons(groups):
+            found = direct | self._granted_within(groups, days)
+            if self._fits(found):
+                if days < HORIZON_DAYS:
+                    self._shortened[days] += 1
+                elif not direct:
+                    self._granted[groups] = frozenset(found)
+                return found
+        self._oversized_in_batch.append(token_id)
+        return found
+
+    def _horizons(self, groups: frozenset[int]) -> list[int]:
+        return self._known_calendar().horizons(groups) if groups else [HORIZON_DAYS]
+
+    def _granted_within(self, groups: frozenset[int], days: int) -> set[GroupRule]:
+        return self._known_calendar().rules(groups, days) if groups else set()
+
+    def _known_calendar(self) -> GrantCalendar:
+        if self._calendar is None:
+            self._calendar = GrantCalendar(self._session, self.now)
+        return self._calendar
+
+    def _fits(self, found: Collection[GroupRule]) -> bool:
+        # Mostly it does even for a reader that is in all groups, if there were one.
+        if _packed_size(text for _, text in found) <= RULE_SET_MAX:
+            return True
+        groups = frozenset(group_id for group_id, _ in found)
+        held = {reader & groups for reader in self._known_readers()}
+        return all(
+            _packed_size(text for group_id, text in found if group_id in reader) <= RULE_SET_MAX
+            for reader in held
+        )
+
+    def _is_worse(self, wanted: Collection[GroupRule], current: Collection[GroupRule]) -> bool:
+        for reader in self._known_readers():
+            before, after = (
+                _packed_size(text for group_id, text in found if group_id in reader)
+                for found in (current, wanted)
+            )
+            if after > max(before, RULE_SET_MAX):
+                return True
+        return False
+
+    def _known_readers(self) -> set[frozenset[int]]:
+        """Return the sets of groups that there are readers in."""
+        if self._readers is None:
+            groups: dict[int, set[int]] = defaultdict(lambda: {EVERY_READER})
+            for reader_id, group_id in self._session.execute(
+                select(Reader.id, ReaderGroupMember.group_id).join(
+                    ReaderGroupMember, ReaderGroupMember.reader_id == Reader.id
+                )
+            ):
+                groups[reader_id].add(group_id)
+            self._readers = {frozenset(of_one) for of_one in groups.values()}
+        return self._readers
+
+
+def _run_unchecked(compiler: _RuleCompiler, token_ids: Iterable[int]) -> int:
+    changed = compiler.run(token_ids)
+    if compiler.oversized is not None:
+        _log.warning("a token has more rules than a reader holds: number %d", compiler.oversized)
+    return changed
+
+
+def _packed_size(texts: Iterable[str]) -> int:
+    return sum(map(_rule_size, set(texts)))
+
+
+@lru_cache(maxsize=4096)
+def _rule_size(text: str) -> int:
+    return len(packing.pack(text.encode()))
+
+
+def _horizon(session: Session, now: int) -> str:
+    return date_of(local_day(zone_of(session), now) + HORIZON_DAYS)
+
+
+def _code_of(session: Session, token_id: int) -> str:
+    return session.scalars(select(Token.code).where(Token.id == token_id)).one()

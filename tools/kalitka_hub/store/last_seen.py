@@ -1,0 +1,73 @@
+"""When each reader was last seen, and with which request: in memory, written once a minute.
+
+A process writes at its first poll of a minute, in the transaction that raises the minute
+anyway, so that a site of a hundred readers costs one write a minute. What a crash loses is the
+last minute of it, nothing else.
+"""
+
+from threading import Lock
+
+from sqlalchemy import bindparam, func, update
+from sqlalchemy.orm import Session
+
+from kalitka_hub.store.models import Reader
+
+_EMPTY = {"seen": None, "asked": None, "sent_log": None, "said_lost": None}
+
+
+class LastSeen:
+    """The last requests of the readers of one server process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pending: dict[int, dict[str, int | None]] = {}
+        self._written_minute = -1
+
+    def record_seen(self, reader_id: int, minute: int) -> None:
+        """Record that the reader sent a request in this minute."""
+        self._record(reader_id, seen=minute)
+
+    def record_poll(self, reader_id: int, since: int) -> None:
+        """Record the minute that the reader polled with: 0 for everything."""
+        self._record(reader_id, asked=since)
+
+    def record_log(self, reader_id: int, seconds: int, lost: int | None) -> None:
+        """Record that the reader sent entries of its log at this time.
+
+        lost: how many its log lost before, None if it did not say.
+        """
+        self._record(reader_id, sent_log=seconds)
+        if lost is not None:
+            self._record(reader_id, said_lost=lost)
+
+    def claim_write(self, minute: int) -> bool:
+        """Claim the write of this minute: true for one caller only."""
+        with self._lock:
+            due = bool(self._pending) and minute != self._written_minute
+            if due:
+                self._written_minute = minute
+            return due
+
+    def write(self, session: Session) -> None:
+        """Write the pending values in the session's transaction."""
+        with self._lock:
+            noted, self._pending = self._pending, {}
+        if not noted:
+            return
+        # By statement, not by object: the reader may have been removed meanwhile. On the
+        # connection, so that those of thousands of readers are one call.
+        session.connection().execute(
+            update(Reader)
+            .where(Reader.id == bindparam("reader"))
+            .values(
+                last_seen=func.coalesce(bindparam("seen"), Reader.last_seen),
+                asked_minute=func.coalesce(bindparam("asked"), Reader.asked_minute),
+                logged=func.coalesce(bindparam("sent_log"), Reader.logged),
+                lost=func.coalesce(bindparam("said_lost"), Reader.lost),
+            ),
+            [{"reader": reader_id, **values} for reader_id, values in noted.items()],
+        )
+
+    def _record(self, reader_id: int, **values: int) -> None:
+        with self._lock:
+            self._pending.setdefault(reader_id, dict(_EMPTY)).update(values)

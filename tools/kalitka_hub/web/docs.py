@@ -1,0 +1,61 @@
+"""The page that shows an API to a person, from its OpenAPI description.
+
+Plain HTML, without a script and without anything from another site: it has the origin of those
+who are logged in, and a site's hub may be where no internet is.
+"""
+
+import json
+from html import escape
+from typing import Any
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE = (
+    "body{font:16px/1.4 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+    "pre{background:#eee;padding:.5em;overflow:auto}h2{margin-top:2em}"
+)
+
+
+def render_page(description: dict[str, Any], prefix: str) -> str:
+    """Return the page as HTML. prefix: where the API is mounted, before each path."""
+    info = description["info"]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>",
+        f"<style>{_STYLE}</style><h1>{escape(info['title'])}</h1>",
+        f"<p>{escape(info['description'])}",
+        "<p>For programs: <a href=openapi.json>openapi.json</a>",
+    ]
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            parts.append(f"<h2>{method.upper()} {escape(prefix + path)}</h2>")
+            parts.extend(_operation(operation))
+    parts.append("<h1>What is sent and answered</h1>")
+    for name, schema in description.get("components", {}).get("schemas", {}).items():
+        parts.append(f"<h2 id='{escape(name)}'>{escape(name)}</h2>{_json(schema)}")
+    return "\n".join(parts)
+
+
+def _operation(operation: dict[str, Any]) -> list[str]:
+    parts = [f"<p>{escape(operation.get('description', operation.get('summary', '')))}"]
+    for parameter in operation.get("parameters", ()):
+        description = escape(parameter.get("description", ""))
+        parts.append(f"<p><b>{escape(parameter['name'])}</b> ({parameter['in']}): {description}")
+    if "requestBody" in operation:
+        parts.append(f"<p>Sent: {_content(operation['requestBody'])}")
+    for status, response in operation["responses"].items():
+        if status.startswith("2"):
+            parts.append(f"<p>{status}: {_content(response)}")
+    return parts
+
+
+def _content(body: dict[str, Any]) -> str:
+    shown = []
+    for kind, media in body.get("content", {}).items():
+        schema = media.get("schema", {})
+        name = schema.get("$ref", "").rpartition("/")[2]
+        link = f"<a href='#{escape(name)}'>{escape(name)}</a>" if name else _json(schema)
+        shown.append(f"{escape(kind)} {link}")
+    return ", ".join(shown) or "nothing"
+
+
+def _json(schema: dict[str, Any]) -> str:
+    return f"<pre>{escape(json.dumps(schema, indent=1, ensure_ascii=False))}</pre>"
