@@ -83,7 +83,7 @@ def test_no_handshake_begins_within_two_seconds_of_a_card(tmp_path):
     with Site(tmp_path / "reader", POLLS) as site:
         reader = site.reader
         seen = len(reader.console)
-        reader.ask({"do": "go on"})
+        reader.request({"do": "go on"})
         reader.send_pulses(wiegand_bits(CARD))
         reader.advance_time(HOUR)
         card = reader.wait_line(f"card {CARD}", since=seen)

@@ -41,7 +41,7 @@ def test_a_reader_is_in_its_second_year_as_it_was_in_its_first_minute(tmp_path):
                     # Two milliseconds for each bit, and the five seconds of the lock.
                     assert reader.present(CARD).opened
                     reader.advance_time(4)
-                    reader.ask({"do": "pins"})
+                    reader.request({"do": "pins"})
                     assert reader.pins[lock] == 1
                     reader.advance_time(1)
                     reader.wait_pin(lock, 0)
