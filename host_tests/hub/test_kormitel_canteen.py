@@ -44,7 +44,7 @@ def eaters(database) -> Canteen:
 def test_who_is_there_is_let_in_by_both_forms_of_the_code(eaters, site):
     assert eaters.badge() == 0
     assert eaters.arrival() == 2
-    assert eaters.told() == {DIGITS: {TODAY}, ANNA: {TODAY}}
+    assert eaters.reader_rules() == {DIGITS: {TODAY}, ANNA: {TODAY}}
     assert site.ask("0").splitlines()[1:] == [f"{DIGITS}_/{TODAY}", f"{ANNA}_/{TODAY}"]
     assert site.ask("0", "GATE-2").splitlines()[1:] == []
 
@@ -53,7 +53,7 @@ def test_an_arrival_before_its_badge_counts_once_that_is_there(eaters):
     with eaters.write_transaction() as session:
         an_object(session, "arrivals", "1", {"badge": ANNA, **THERE})
     eaters.badge()
-    assert eaters.told()[DIGITS] == {TODAY}
+    assert eaters.reader_rules()[DIGITS] == {TODAY}
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_an_arrival_before_its_badge_counts_once_that_is_there(eaters):
 def test_each_change_is_told_and_its_undoing_too(eaters, change, rules):
     eaters.badge()
     eaters.arrival()
-    before = eaters.told()
+    before = eaters.reader_rules()
     change(eaters)
-    assert eaters.told()[DIGITS] == rules
+    assert eaters.reader_rules()[DIGITS] == rules
     eaters.badge()
     eaters.arrival()
-    if eaters.told() != before:  # of two arrivals the second is left
+    if eaters.reader_rules() != before:  # of two arrivals the second is left
         eaters.remove("arrivals", "2")
-    assert eaters.told() == before
+    assert eaters.reader_rules() == before
 
 
 def test_a_token_without_rules_is_removed_and_comes_back(eaters, clock, site):
@@ -106,7 +106,7 @@ def test_a_new_qr_moves_the_rules(eaters):
     eaters.badge(name="Anna")
     eaters.arrival()
     eaters.badge(name="Anna", qr="AB-12")
-    assert eaters.told() == {"AB12": {TODAY}, "AB-12": {TODAY}}
+    assert eaters.reader_rules() == {"AB12": {TODAY}, "AB-12": {TODAY}}
     with eaters.database.snapshot() as session:
         assert find_record(session, "AB12").name == "Anna"
 
@@ -114,9 +114,9 @@ def test_a_new_qr_moves_the_rules(eaters):
 def test_of_who_pays_paid_arrivals_count(eaters):
     eaters.badge(feed="PAID")
     eaters.arrival()
-    assert eaters.told() == {}
+    assert eaters.reader_rules() == {}
     eaters.put("paid_arrivals", "1", **{**THERE, "badge": ANNA, "status": None})
-    assert eaters.told()[DIGITS] == {TODAY}
+    assert eaters.reader_rules()[DIGITS] == {TODAY}
 
 
 def test_an_object_deleted_before_it_was_known_counts_for_nothing(eaters):
@@ -124,7 +124,7 @@ def test_an_object_deleted_before_it_was_known_counts_for_nothing(eaters):
     with eaters.write_transaction() as session:
         an_object(session, "arrivals", "1", {"badge": ANNA, **THERE}, born=None)
         canteen.recompute_all(session)
-    assert eaters.told() == {}
+    assert eaters.reader_rules() == {}
 
 
 def test_what_changes_nothing_is_not_stamped(eaters, clock):
@@ -147,12 +147,12 @@ def test_windows_beyond_what_a_reader_holds_wait(eaters, clock, caplog):
             dates = {"arrival_date": day, "departure_date": day}
             an_object(session, "arrivals", str(number), {"badge": ANNA, **THERE, **dates})
         assert canteen.recompute_all(session) == 2
-    told = eaters.told()[DIGITS]
+    told = eaters.reader_rules()[DIGITS]
     assert len(told) < 120
     assert "more windows than a reader holds" in caplog.text
     clock.minute += 450 * 1440
     assert canteen.refresh_daily(eaters.database) == 2
-    later = eaters.told()[DIGITS]
+    later = eaters.reader_rules()[DIGITS]
     assert later - told
     assert told - later
 
@@ -165,13 +165,13 @@ def test_the_badge_that_came_to_a_code_last_has_it(eaters, clock):
     eaters.arrival("1", badge="1")
     clock.minute += 1
     eaters.badge("2", qr="x?")
-    assert eaters.told() == {"X": {TODAY}}
+    assert eaters.reader_rules() == {"X": {TODAY}}
     eaters.badge("2", qr="X?")
-    assert eaters.told() == {}
+    assert eaters.reader_rules() == {}
     eaters.badge("1", qr="X", name="older")
-    assert eaters.told() == {}
+    assert eaters.reader_rules() == {}
     eaters.badge("2", qr="Y")
-    assert eaters.told() == {"X": {TODAY}}
+    assert eaters.reader_rules() == {"X": {TODAY}}
 
 
 def test_a_code_goes_back_when_the_badge_that_has_it_is_deleted(eaters, clock):
@@ -182,9 +182,9 @@ def test_a_code_goes_back_when_the_badge_that_has_it_is_deleted(eaters, clock):
     eaters.arrival("2", badge="2", departure_date="2026-11-23")
     with eaters.database.snapshot() as session:
         assert find_record(session, "X").name == "Second"
-    assert eaters.told() == {"X": {"1_29919120_29924879"}}
+    assert eaters.reader_rules() == {"X": {"1_29919120_29924879"}}
     eaters.remove("badges", "2")
-    assert eaters.told() == {"X": {TODAY}}
+    assert eaters.reader_rules() == {"X": {TODAY}}
     with eaters.database.snapshot() as session:
         assert find_record(session, "X").name == "First"
         assert session.scalars(select(KormitelToken.made)).all() == [True]
@@ -197,9 +197,9 @@ def test_a_token_given_by_hand_keeps_what_it_has(eaters, site):
     site.set(DIGITS, "3_0_60_1111111")
     eaters.badge()
     eaters.arrival()
-    assert eaters.told()[DIGITS] == {"3_0_60_1111111", TODAY}
+    assert eaters.reader_rules()[DIGITS] == {"3_0_60_1111111", TODAY}
     eaters.remove("badges", ANNA)
-    assert eaters.told() == {DIGITS: {"3_0_60_1111111"}}
+    assert eaters.reader_rules() == {DIGITS: {"3_0_60_1111111"}}
     assert eaters.tokens() == {DIGITS: False, ANNA: True}
 
 
@@ -220,9 +220,9 @@ def test_a_blocked_token_has_no_rules(eaters):
     eaters.arrival()
     with eaters.write_transaction() as session:
         change_token(session, "X", TokenRecord(code="X", blocked=True))
-    assert eaters.told() == {}
+    assert eaters.reader_rules() == {}
     eaters.arrival(departure_date="2026-11-23")
-    assert eaters.told() == {}
+    assert eaters.reader_rules() == {}
 
 
 def test_the_token_of_a_badge_is_not_removed(eaters):
@@ -243,7 +243,7 @@ def test_rules_of_a_badge_are_never_refused(eaters, site, caplog):
     site.set("X", *rules)
     eaters.badge(qr="X")
     assert eaters.arrival() == 1
-    assert len(eaters.told()["X"]) == 61
+    assert len(eaters.reader_rules()["X"]) == 61
     assert "more rules than a reader holds" in caplog.text
 
 
@@ -268,17 +268,17 @@ def test_a_kitchen_has_its_readers_and_the_others_those_of_the_star(eaters):
     eaters.arrival(badge=_badge(eaters, "2", kitchen=2), key="2")
     eaters.arrival(badge=_badge(eaters, "3", kitchen=3), key="3")
     eaters.arrival(badge=_badge(eaters, "4", kitchen=None), key="4")
-    assert set(eaters.told("GATE-1")) == {"3", "4"}
-    assert set(eaters.told("GATE-2")) == {"2"}
+    assert set(eaters.reader_rules("GATE-1")) == {"3", "4"}
+    assert set(eaters.reader_rules("GATE-2")) == {"2"}
     _badge(eaters, "2", kitchen="3")
-    assert set(eaters.told("GATE-1")) == {"2", "3", "4"}
-    assert set(eaters.told("GATE-2")) == set()
+    assert set(eaters.reader_rules("GATE-1")) == {"2", "3", "4"}
+    assert set(eaters.reader_rules("GATE-2")) == set()
 
 
 def test_without_a_kitchen_that_has_readers_nothing_opens(eaters):
     eaters.choose(kitchens={"2": ["GATE-2"]})
     eaters.arrival(badge=_badge(eaters, "1", kitchen=1))
-    assert eaters.told("GATE-1") == eaters.told("GATE-2") == {}
+    assert eaters.reader_rules("GATE-1") == eaters.reader_rules("GATE-2") == {}
     assert eaters.tokens() == {}
 
 
@@ -289,7 +289,7 @@ def test_meals_and_kitchens_are_told_at_once_when_they_are_set(eaters):
         add_reader_group(session, ReaderGroupSetting(name="Tents", readers=["GATE-2"]))
     assert eaters.choose(kitchens={"*": ["Tents", "*"]}, meals=MEALS)
     breakfast = "7_480_600_1111111_29919120_29923439"
-    assert eaters.told("GATE-1") == eaters.told("GATE-2") == {"X": {breakfast}}
+    assert eaters.reader_rules("GATE-1") == eaters.reader_rules("GATE-2") == {"X": {breakfast}}
     with eaters.database.snapshot() as session:
         assert find_settings(session).model_dump() == {
             "kitchens": {"*": ["*", "Tents"]},
@@ -301,8 +301,8 @@ def test_meals_and_kitchens_are_told_at_once_when_they_are_set(eaters):
         ]
     assert not eaters.choose(kitchens={"*": ["*", "Tents", "*"]}, meals=MEALS)
     eaters.choose(kitchens={"*": ["Tents"]})
-    assert eaters.told("GATE-1") == {}
-    assert eaters.told("GATE-2") == {"X": {TODAY}}
+    assert eaters.reader_rules("GATE-1") == {}
+    assert eaters.reader_rules("GATE-2") == {"X": {TODAY}}
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_another_zone_moves_the_days(eaters):
     with eaters.write_transaction() as session:
         set_zone(session, "UTC0")
         assert canteen.recompute_all(session) == 2
-    assert eaters.told()[DIGITS] == {"1_29919300_29923619"}
+    assert eaters.reader_rules()[DIGITS] == {"1_29919300_29923619"}
 
 
 def test_the_exchange_is_paused_and_goes_on(eaters, clock):
@@ -407,7 +407,7 @@ def test_many_changes_come_to_what_all_at_once_does(eaters, clock):
                 "departure_date": days[1],
             }
             eaters.arrival(key, badge=key, **arrivals[key])
-    assert eaters.told() == _oracle(badges, arrivals, since, clock.minute)
+    assert eaters.reader_rules() == _oracle(badges, arrivals, since, clock.minute)
     with eaters.write_transaction() as session:
         assert canteen.recompute_all(session) == 0
 

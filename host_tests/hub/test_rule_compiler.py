@@ -75,7 +75,7 @@ def kitchen(database) -> Kitchen:
 
 
 def test_a_person_may_pass_where_the_group_may(kitchen, site):
-    assert kitchen.told() == {WORK}
+    assert kitchen.compiled_rules() == {WORK}
     assert site.ask("0", "GATE-1").splitlines()[1:] == [f"A1_/{WORK}"]
     assert site.ask("0", "GATE-2").splitlines()[1:] == []
 
@@ -84,29 +84,29 @@ def test_a_change_of_each_kind_is_told(kitchen):
     with kitchen.write_transaction() as session:
         night = WindowSetting(start="22:00", end="06:00")
         change_schedule(session, "Day shift", ScheduleSetting(name="Night", windows=[night]))
-    assert kitchen.told() == {"3_1320_360_1111111"}
+    assert kitchen.compiled_rules() == {"3_1320_360_1111111"}
     with kitchen.write_transaction() as session:
         change_grant(
             session,
             kitchen.grant,
             GrantSetting(people="Kitchen", readers="*", schedule="Night", last="2026-12-31T23:59"),
         )
-    assert kitchen.told() == {f"7_1320_360_1111111_0_{minute('2027-01-01') - 1}"}
+    assert kitchen.compiled_rules() == {f"7_1320_360_1111111_0_{minute('2027-01-01') - 1}"}
     with kitchen.write_transaction() as session:
         assign_tokens(session, [TokenAssignment("A1", kitchen.anna, blocked=True)])
-    assert kitchen.told() == set()
+    assert kitchen.compiled_rules() == set()
     with kitchen.write_transaction() as session:
         assign_tokens(session, [TokenAssignment("A1", kitchen.anna)])
-    assert len(kitchen.told()) == 1
+    assert len(kitchen.compiled_rules()) == 1
     with kitchen.write_transaction() as session:
         change_person(session, kitchen.anna, PersonSetting(name="Anna"))
-    assert kitchen.told() == set()
+    assert kitchen.compiled_rules() == set()
     with kitchen.write_transaction() as session:
         change_person(session, kitchen.anna, PersonSetting(name="Anna", groups=["Kitchen"]))
-    assert len(kitchen.told()) == 1
+    assert len(kitchen.compiled_rules()) == 1
     with kitchen.write_transaction() as session:
         remove_grant(session, kitchen.grant)
-    assert kitchen.told() == set()
+    assert kitchen.compiled_rules() == set()
 
 
 def test_whoever_is_removed_takes_the_tokens_along(kitchen, site):
@@ -115,12 +115,12 @@ def test_whoever_is_removed_takes_the_tokens_along(kitchen, site):
     with kitchen.write_transaction() as session:
         remove_person(session, kitchen.anna)
     assert site.ask(minute_before).partition("%")[2] == "A1%\n"
-    assert kitchen.told() == set()
+    assert kitchen.compiled_rules() == set()
 
 
 def test_rules_by_hand_and_by_grants_are_told_together(kitchen, site):
     site.set("A1", "9_1", readers=("GATE-1",))
-    assert kitchen.told() == {WORK, "9_1"}
+    assert kitchen.compiled_rules() == {WORK, "9_1"}
 
 
 def test_a_holiday_is_in_the_rules_as_soon_as_it_is_set_and_gone_when_it_is_removed(kitchen):
@@ -129,14 +129,14 @@ def test_a_holiday_is_in_the_rules_as_soon_as_it_is_set_and_gone_when_it_is_remo
     begin = minute("2026-11-26")
     before = f"7_480_1080_1111100_0_{begin - 1}"
     after = f"7_480_1080_1111100_{begin + 1440}_68374079"
-    assert kitchen.told() == {before, after}
+    assert kitchen.compiled_rules() == {before, after}
     short = [HoursSetting(start="10:00", end="12:00")]
     with kitchen.write_transaction() as session:
         change_holiday(session, holiday, HolidaySetting(date="2026-11-26", hours=short))
-    assert kitchen.told() == {before, after, f"7_600_720_0001000_{begin}_{begin + 1439}"}
+    assert kitchen.compiled_rules() == {before, after, f"7_600_720_0001000_{begin}_{begin + 1439}"}
     with kitchen.write_transaction() as session:
         remove_holiday(session, holiday)
-    assert kitchen.told() == {WORK}
+    assert kitchen.compiled_rules() == {WORK}
 
 
 def test_a_holiday_of_the_schedule_comes_before_one_of_all(kitchen):
@@ -147,18 +147,18 @@ def test_a_holiday_of_the_schedule_comes_before_one_of_all(kitchen):
             session, HolidaySetting(date="2026-11-26", schedule="Day shift", hours=all_day)
         )
     begin = minute("2026-11-26")
-    assert f"7_0_1439_0001000_{begin}_{begin + 1439}" in kitchen.told()
+    assert f"7_0_1439_0001000_{begin}_{begin + 1439}" in kitchen.compiled_rules()
 
 
 def test_a_far_holiday_comes_into_the_rules_with_the_days(kitchen, clock):
     with kitchen.write_transaction() as session:
         add_holiday(session, HolidaySetting(date="2027-01-06"))
-    assert kitchen.told() == {WORK}
+    assert kitchen.compiled_rules() == {WORK}
     assert refresh_horizon(kitchen.database) == 0
     assert refresh_horizon(kitchen.database) is None
     clock.minute += 1440
     assert refresh_horizon(kitchen.database) == 1
-    assert len(kitchen.told()) == 2
+    assert len(kitchen.compiled_rules()) == 2
 
 
 def test_what_changes_nothing_stamps_nothing(kitchen, clock):
@@ -204,7 +204,7 @@ def test_the_rules_of_a_code_stay_within_what_a_reader_holds(kitchen, caplog):
             add_holiday(
                 session, HolidaySetting(date=(first + timedelta(days=7 * week)).isoformat())
             )
-    texts = kitchen.told()
+    texts = kitchen.compiled_rules()
     size = sum(rule_compiler._rule_size(text) for text in texts)
     assert 540 < size <= 720
     # The nearest is in the rules; those that are not are told of.
@@ -226,12 +226,12 @@ def test_more_than_a_reader_holds_is_refused_unless_it_is_at_different_readers(k
         add_schedule(session, _of_forty_windows("Two", 9))
         add_grant(session, GrantSetting(people="Kitchen", readers="GATE-1", schedule="One"))
         add_grant(session, GrantSetting(people="Kitchen", readers="GATE-2", schedule="Two"))
-    assert len(kitchen.told()) == 81
+    assert len(kitchen.compiled_rules()) == 81
     refused = pytest.raises(InvalidRequest, match="A1 has more rules than a reader holds")
     with refused, kitchen.write_transaction() as session:
         add_grant(session, GrantSetting(people="Kitchen", readers="*", schedule="One"))
         add_grant(session, GrantSetting(people="Kitchen", readers="*", schedule="Two"))
-    assert len(kitchen.told()) == 81
+    assert len(kitchen.compiled_rules()) == 81
 
 
 @ON_SQLITE
@@ -252,11 +252,11 @@ def test_what_is_too_much_since_a_reader_came_into_a_group_can_be_taken_away(kit
         add_grant(session, more)
     with kitchen.write_transaction() as session:
         remove_grant(session, kitchen.grant)
-    assert len(kitchen.told()) == 80
-    assert WORK not in kitchen.told()
+    assert len(kitchen.compiled_rules()) == 80
+    assert WORK not in kitchen.compiled_rules()
     with kitchen.write_transaction() as session:
         change_schedule(session, "One", ScheduleSetting(name="One", windows=[]))
-    assert len(kitchen.told()) == 40
+    assert len(kitchen.compiled_rules()) == 40
 
 
 @ON_SQLITE
@@ -307,7 +307,7 @@ def test_times_are_those_of_the_site(kitchen):
         assert site_zone.set_zone(session, "Europe/Moscow")
         add_holiday(session, HolidaySetting(date="2026-11-26"))
     begin = minute("2026-11-26") - 180
-    assert f"7_480_1080_1111100_0_{begin - 1}" in kitchen.told()
+    assert f"7_480_1080_1111100_0_{begin - 1}" in kitchen.compiled_rules()
 
 
 def minute(day: str) -> int:
