@@ -170,6 +170,28 @@ class Site:
         run(scenario)
 
 
+def test_the_entry_of_a_pass_is_in_flash_before_the_pass_is_sealed():
+    with Site() as site:
+        site.passes = AntiPassback(site.path + "/passes", _SIZE)
+        judge = site.judge()
+        log = site.passes.log
+        ack = log.ack
+        sealed = []
+
+        def seal(number):
+            kept = Log(site.path + "/passes", _SIZE)
+            found = [
+                entries.decode(data) for _, data in Log(site.path + "/journal", _SIZE).records()
+            ]
+            sealed.append((kept.last, kept.acked, [(entry[1], entry[4]) for entry in found]))
+            ack(number)
+
+        log.ack = seal
+        assert judge.decide(bytearray(_GUEST), len(_GUEST)) == decision.ALLOWED
+        # The record was there, not sealed yet, and the entry as well.
+        assert sealed == [(1, 0, [(1, _GUEST)])]
+
+
 def test_a_card_opens_the_door_and_is_told_when_its_entry_is_in_flash():
     with Site() as site:
         judge = site.judge()

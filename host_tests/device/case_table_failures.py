@@ -4,6 +4,7 @@ from device.failing_files import FailingFiles
 from device.raising import error_of
 from device.scratch import Folder
 from device.table_plan import State, check_table, check_tidy, commit, expand, fails, feed
+from kalitka.table.block import CorruptionError
 from kalitka.table.table import Table
 
 
@@ -63,4 +64,29 @@ def test_a_change_whose_files_cannot_even_be_opened_can_be_given_up():
             transaction.abort()
         commit(table, True, 5, changes)
         assert len(list(table.codes())) == 2500
+        table.close()
+
+
+def test_a_segment_that_cannot_be_read_back_is_not_committed():
+    first = expand([("many", 11, 20, 4)])
+    with Folder() as folder:
+        table = Table(folder + "/table")
+        commit(table, True, 5, first)
+        state = State()
+        state.codes, _ = state.after(True, first)
+        state.minute = 5
+        opening = table.open_segment
+
+        def unreadable(name):
+            raise CorruptionError("%s cannot be read" % name)
+
+        for full in (False, True):
+            table.open_segment = unreadable
+            assert fails(table, full, 6, expand([("many", 12, 5, 4)]))
+            table.open_segment = opening
+            check_table(table, state, 10)
+            check_tidy(table)
+            again = Table(table.folder)
+            check_table(again, state, 10)
+            again.close()
         table.close()

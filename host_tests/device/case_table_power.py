@@ -53,3 +53,7 @@ if MICROPYTHON:
             "sorted_in_flash",
         ):
             check_single_failures(scenario)
+
+    def test_an_operation_that_was_done_though_it_failed_leaves_the_old_table_or_the_new_one():
+        for scenario in ("full", "incremental", "merge_of_deltas", "first_start"):
+            check_single_failures(scenario, "lies")

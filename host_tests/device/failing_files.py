@@ -59,6 +59,9 @@ class _File:
         self._files.step()
         return self._file.write(data)
 
+    def read(self, count):
+        return self._file.read(count)
+
     def seek(self, at):
         return self._file.seek(at)
 

@@ -17,6 +17,8 @@ from kalitka.table.table import Table
 
 # The operation and all after it fail; are silently dropped; the first is half done, then dropped.
 KINDS = ("fails", "dropped", "half")
+# The power stays: the operation is not done; it is done, and a failure is reported all the same.
+FAILURES = ("once", "lies")
 NEVER = 1 << 30
 _ERASED = b"\xff" * RamDisk.SIZE
 _SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}  # as the ESP32 port mounts it
@@ -30,7 +32,7 @@ _MINUTE = 90  # of the new table
 class CutDisk(RamDisk):
     """A disk in `data` whose power goes at the operation `at`, counted from 1.
 
-    kind: of KINDS; or "once": this operation fails, and the power stays.
+    kind: of KINDS; or of FAILURES: this operation alone fails, and the power stays.
     operations: how many there were. cut: whether the power has gone. data: as it was given.
     """
 
@@ -54,10 +56,12 @@ class CutDisk(RamDisk):
 
     def _write(self, at, buf):
         self.operations += 1
-        if self.operations < self._at or (self.cut and self._kind == "once"):
+        if self.operations < self._at or (self.cut and self._kind in FAILURES):
             super().writeblocks(0, buf, at)
             return 0
         self.cut = True
+        if self._kind == "lies":
+            super().writeblocks(0, buf, at)
         if self._kind == "half" and self.operations == self._at:
             super().writeblocks(0, memoryview(buf)[: len(buf) // 2], at)
         return 0 if self._kind in ("dropped", "half") else _EIO
@@ -183,18 +187,21 @@ class Scenario:
                     recoveries.add(digest)
                     self._cut_recovery((at, kind), second)
 
-    def fail_once(self):
-        """Let each operation fail alone: the reader goes on, as the old table or the new one."""
+    def fail_once(self, kind="once"):
+        """Let each operation fail alone: the reader goes on, as the old table or the new one.
+
+        kind: of FAILURES.
+        """
         for at in range(1, self.operations + 1):
             self._view[:] = self._image
             try:
-                self._fail_once(at)
+                self._fail_once(at, kind)
             except BaseException:
-                print("after operation", at, "failed")
+                print("after operation", at, "failed", kind)
                 raise
             self.cuts += 1
 
-    def _fail_once(self, at):
+    def _fail_once(self, at, kind):
         minutes = []
 
         def work(table):
@@ -213,7 +220,7 @@ class Scenario:
             self._sync(table)
             self._check(table, 1)
 
-        disk = CutDisk(self._data, at, "once")
+        disk = CutDisk(self._data, at, kind)
         powered(disk, work)
         assert disk.cut
         assert powered(CutDisk(self._data), inspect), "it cannot start"
@@ -357,8 +364,8 @@ def check_cuts(scenario, first=1, second=1):
     print("# %s: %s" % (scenario, tried.summary()))
 
 
-def check_single_failures(scenario):
+def check_single_failures(scenario, kind="once"):
     """Let every operation of a scenario fail alone, and print how many."""
     tried = globals()[scenario]()
-    tried.fail_once()
+    tried.fail_once(kind)
     print("# %s: %d operations failed, one at a time" % (scenario, tried.cuts))

@@ -202,6 +202,14 @@ def test_a_snapshot_cannot_write_on_postgresql_and_sees_one_moment_on_both(site,
         assert len(list(list_readers(session))) == 3
 
 
+def test_what_is_committed_to_sqlite_is_on_the_disk(tmp_path):
+    # A reader has been told by then: FULL. (PostgreSQL's settings are its administrator's.)
+    database = open_database(tmp_path / "hub.sqlite")
+    with write_transaction(database) as session:
+        assert session.execute(text("PRAGMA synchronous")).scalar() == 2
+    database.close()
+
+
 def test_what_refers_to_nothing_is_not_stored(site):
     with pytest.raises(IntegrityError), write_transaction(site.database) as session:
         session.add(Grant(person_group_id=77, reader_group_id=EVERY_READER, schedule_id=77))

@@ -34,3 +34,13 @@ def test_every_cut_and_every_cut_of_its_recovery(check, checks):
 @pytest.mark.parametrize("check", [("power", "check_cuts('runs_merged_to_fewer', 23, 409)")])
 def test_some_cuts_of_a_sort_of_more_runs_than_are_merged_at_once(check, checks):
     checks.wait_for(check)
+
+
+@pytest.mark.timeout(14400)
+@pytest.mark.parametrize(
+    "check",
+    [("power", f"check_single_failures({name!r}, 'lies')") for name in SCENARIOS],
+    ids=SCENARIOS,
+)
+def test_every_operation_that_is_done_though_it_fails(check, checks):
+    checks.wait_for(check)
