@@ -7,12 +7,11 @@ calculated here, as the documents say.
 
 from binascii import crc32, unhexlify
 
-from kalitka.journal.repeat import Passes
-
 from device.scratch import Folder, read
 from device.table_plan import commit
 from kalitka.access.packing import pack
 from kalitka.journal import entries
+from kalitka.journal.anti_passback import AntiPassback
 from kalitka.journal.log import Log
 from kalitka.table.table import Table
 
@@ -121,7 +120,7 @@ def test_a_log_is_tails_segments_and_a_mark():
         assert read(path + "/tail0") == of_hex("10 00 EF FF") + body == page(1, b"abc")
         log.append(b"d")
         assert read(path + "/tail0") == page(1, b"abc", b"d")
-        log.set_mark(1)
+        log.ack(1)
         assert read(path + "/mark") == with_check(of_hex("01 00 00 00  00 00 00 00  00 00 00 00"))
 
 
@@ -139,19 +138,21 @@ def test_a_segment_is_the_pages_of_all_tails():
 def test_an_entry_says_who_why_and_when():
     seconds = 1795415400  # 0x6B03DD68
     when = of_hex("68 DD 03 6B")
-    allowed = entries.entry(entries.SCANNER, 1, 7, seconds, CARD)
+    allowed = entries.encode(entries.SCANNER, 1, 7, seconds, CARD)
     assert allowed == of_hex("04 07") + when + CARD_PACKED
-    unknown = entries.entry(entries.SCANNER, 0, 8, seconds, OTHER)
+    unknown = entries.encode(entries.SCANNER, 0, 8, seconds, OTHER)
     assert unknown == of_hex("00 08") + when + OTHER_PACKED
     # No token code: as it was scanned.
-    assert entries.entry(entries.SCANNER, 0, 8, seconds, b"a,b") == of_hex("10 08") + when + b"a,b"
+    assert (
+        entries.encode(entries.SCANNER, 0, 8, seconds, b"a,b") == of_hex("10 08") + when + b"a,b"
+    )
     # The others have no code.
-    assert entries.entry(entries.EXIT_BUTTON, 1, 0, seconds) == of_hex("15 00") + when
-    assert entries.entry(entries.DOOR, 1, 1, seconds) == of_hex("16 01") + when
-    assert entries.entry(entries.ALARM, 0, 0, seconds) == of_hex("13 00") + when
+    assert entries.encode(entries.EXIT_BUTTON, 1, 0, seconds) == of_hex("15 00") + when
+    assert entries.encode(entries.DOOR, 1, 1, seconds) == of_hex("16 01") + when
+    assert entries.encode(entries.ALARM, 0, 0, seconds) == of_hex("13 00") + when
     # Ten minutes after a start, with no time; and what time it was then.
     start = b"\x11\x22\x33\x44"
-    untimed = entries.entry(entries.SCANNER, 1, 7, 600, CARD, start)
+    untimed = entries.encode(entries.SCANNER, 1, 7, 600, CARD, start)
     assert untimed == of_hex("0C 07  58 02 00 00") + start + CARD_PACKED
     assert entries.time_record(start, 600, seconds) == (
         of_hex("80") + start + of_hex("58 02 00 00") + when
@@ -160,19 +161,19 @@ def test_an_entry_says_who_why_and_when():
 
 def test_a_pass_is_the_window_and_the_code_and_the_mark_behind_it():
     with Folder() as path:
-        passes = Passes(path, 32768)
-        passes.note(CARD, 29921460)
+        passes = AntiPassback(path, 32768)
+        passes.record(CARD, 29921460)
         window = of_hex("B4 90 C8 01")
         assert read(path + "/tail0") == page(1, of_hex("01") + window + CARD)
         assert read(path + "/mark") == with_check(of_hex("01 00 00 00  00 00 00 00  00 00 00 00"))
         # One that was never sealed is declared void at the next start.
         sealed, unsealed = (of_hex("01") + window + code for code in (CARD, OTHER))
         passes.log.append(unsealed)
-        assert Passes(path, 32768).allowed(OTHER, 29921460)
+        assert AntiPassback(path, 32768).allowed(OTHER, 29921460)
         assert read(path + "/tail0") == page(1, sealed, unsealed, of_hex("03  02 00 00 00"))
 
 
 def test_a_pass_with_an_interval_keeps_its_minute():
     with Folder() as path:
-        Passes(path, 32768, interval=30).note(CARD, 29921460)
+        AntiPassback(path, 32768, interval=30).record(CARD, 29921460)
         assert read(path + "/tail0") == page(1, of_hex("02 B4 90 C8 01") + CARD)
