@@ -63,28 +63,22 @@ class Manifest:
             with open(path, "wb") as file:
                 file.write(data)
             os.rename(path, folder + "/" + NAME)
-        except OSError:
-            # The rename may have reached the flash although a failure is reported. Then this is the
-            # manifest: a table that went on with the old one would remove the files it names.
-            if not _has(folder, data):
-                raise
-
-
-def _has(folder, data):
-    try:
-        return _read(folder) == data
-    except OSError:
-        return False
-
-
-def _read(folder):
-    with open(folder + "/" + NAME, "rb") as file:
-        return file.read(_SIZE_MAX)
+        except OSError as e:
+            # The rename may have reached the flash although a failure is reported. Then this is
+            # the manifest: a table that kept the old one would remove the files that it names.
+            try:
+                with open(folder + "/" + NAME, "rb") as file:
+                    if file.read(_SIZE_MAX) == data:
+                        return
+            except OSError:
+                pass
+            raise e
 
 
 def load(folder: str) -> Manifest:
     """Read the folder's manifest. Raises CorruptionError, or OSError if there is none."""
-    data = _read(folder)
+    with open(folder + "/" + NAME, "rb") as file:
+        data = file.read(_SIZE_MAX)
     cut = data.rfind(b"check ")
     if cut < 0 or data[cut:] != b"check %08x\n" % crc32(data[:cut]):
         raise CorruptionError("the manifest has a wrong checksum")
