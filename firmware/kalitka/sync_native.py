@@ -57,7 +57,7 @@ def pack_lines(
 
     A line with an invalid rule gives its code with an empty rule. key: any number. marks:
     array("i") of four results: offset of the next line, lines ended, valid rules, whether one of
-    them is in seconds. sums: as of `digest`; all records are added. out, offsets, notes: of the
+    them is in seconds. sums: see `digest`; all records are added. out, offsets, notes: of the
     Sorter that gets the records. texts, slots: of its TextCache. arena, set_slots, starts, counts:
     the tables of the RuleSets.
 
@@ -615,7 +615,7 @@ def encode(out, used: int, limit: int, last, buf, at: int, number: int) -> int:
 def merge(buf, heap, state, keys, out, last, own, marks) -> int:
     """Append a stream's least entries to a block, one after another, as long as they are simple.
 
-    out, last: as of `encode`. own: array("H") that maps the stream's rule set numbers to those of
+    out, last: as for `encode`. own: array("H") that maps the stream's rule set numbers to those of
     the segment under construction, plus one; 0 for a number not assigned yet, which gets the next.
     marks: array("i") of eleven: 0 records or sources left; 1 the stride; 2 the room for a code;
     3 bytes used in the block, 4 their limit; 5 whether entries are copied unchanged; 6 how many
@@ -623,8 +623,8 @@ def merge(buf, heap, state, keys, out, last, own, marks) -> int:
     10 the length of the prefix that all codes share. Updated on return.
 
     If the room is 0, heap is an array("H") of the offsets of records in `buf`, in code order.
-    Otherwise it is a heap as of `sift`, each item a source that moves to its next entry, with
-    `state` as of `next_entry`.
+    Otherwise it is a heap as for `sift`, each item a source that moves to its next entry, with
+    `state` as for `next_entry`.
 
     Returns 0 if no entry is left or all are appended; FULL if the block is full; 2 (_SLOW) if the
     least entry is not, or may not be, the only one of its code, or if `own` is too short; -1 (the

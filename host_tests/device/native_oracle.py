@@ -526,7 +526,7 @@ def check_keys(codes, less):
 def check_sift(codes, stride, less):
     """Check that a heap built and emptied with `sift` returns packed codes in order.
 
-    stride: bytes from one code to the next; 0: packed without gaps. less: as of `check_keys`.
+    stride: bytes from one code to the next; 0: packed without gaps. less: see `check_keys`.
     """
     if stride:
         data = bytearray(stride * len(codes) + KEY_ROOM)
@@ -557,7 +557,7 @@ def check_sift(codes, stride, less):
 def check_sort(codes, step, less):
     """Check that Shell's sort puts records into code order.
 
-    step: records a step. less: as of `check_keys`.
+    step: records a step. less: see `check_keys`.
     """
     data, places = _records_of([(code, b"\x00") for code in codes])
     offsets = array("H", [0xA5A5] + places + [0xA5A5])

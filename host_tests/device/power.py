@@ -354,7 +354,7 @@ def minute_alone():
 
 
 def check_cuts(scenario, first=1, second=1):
-    """Cut a scenario of this module, given by name, as of `Scenario.cut`; print the numbers."""
+    """Cut a scenario of this module, given by name, see `Scenario.cut`; print the numbers."""
     tried = globals()[scenario]()
     tried.cut(first, second)
     print("# %s: %s" % (scenario, tried.summary()))

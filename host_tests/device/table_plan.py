@@ -165,7 +165,7 @@ def check_tidy(table):
 
 
 def commit(table, full, minute, changes):
-    """Commit a change, asking again if needed; return the transaction. Changes as of `expand`."""
+    """Commit a change, asking again if needed; return the transaction. Changes: see `expand`."""
     again = 0
     while True:
         transaction = begin(table, full, changes, again)
@@ -185,7 +185,7 @@ def begin(table, full, changes, again=0):
 
 
 def feed(transaction, changes):
-    """Feed a transaction with changes as of `expand`."""
+    """Feed changes (see `expand`) to a transaction."""
     for code, rule in changes:
         if rule is None:
             transaction.delete(code)
@@ -196,7 +196,7 @@ def feed(transaction, changes):
 def fails(table, full, minute, changes):
     """Return whether a change ends in an OSError; if so, abort it.
 
-    changes: as of `expand`, or a callable that returns an iterable of the same.
+    changes: see `expand`, or a callable that returns an iterable of the same.
     """
     again = 0
     while True:

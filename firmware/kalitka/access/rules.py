@@ -20,9 +20,9 @@ from micropython import const
 DAY_MINUTES = const(1440)
 MINUTE = const(60)  # seconds
 
-# The results of `evaluate`, in order of usefulness: of several denials the highest is reported.
-# First what the reader itself lacks (zone, clock), then the reason nearest to an open door. Do not
-# renumber: stored in flash and sent to servers (`decision` has the words).
+# The results of `evaluate`. Of several denials the highest is reported: a lack in the reader
+# itself (clock, zone), else the reason nearest to an open door. Do not renumber: stored in flash
+# and sent to servers; `decision` has the words.
 UNREADABLE = const(0)  # an unknown kind, or a day time out of range in the table's unit
 NEVER = const(1)
 NO_LONGER = const(2)

@@ -30,7 +30,7 @@ class Merge:
     """The stream of all entries of several sources; entries of one code come in any order.
 
     A heap of the sources, least code first. count: the number of sources. source: a function that
-    returns the source of a number, as of `block.fill`. buf: the working buffer, a bytearray of
+    returns the source of a number, see `block.fill`. buf: the working buffer, a bytearray of
     key + block bytes a source or more. key: bytes kept for a packed code. block: the most bytes of
     a block. common: length of the prefix that all codes share. Raises CorruptionError.
 

@@ -35,7 +35,7 @@ DAMAGED = const(2)
 class Segment:
     """An open segment. After `find` returned PRESENT, the rule set is `rules[at:end]`.
 
-    cursor: the Cursor of lookups; the segments of a table share it. blocks: a source as of
+    cursor: the Cursor of lookups; the segments of a table share it. blocks: a source, see
     `block.fill`. fault: the damage found last, in words, else "".
     Raises CorruptionError if the file is damaged, OSError if it cannot be read.
     """

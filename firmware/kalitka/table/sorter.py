@@ -1,6 +1,6 @@
 """An external sort of records: in a fixed buffer, and in flash if they do not fit.
 
-Records, as of `sync_native`, come in any order; a full buffer is sorted and written out as a *run*
+Records, see `sync_native`, come in any order; a full buffer is sorted and written out as a *run*
 of blocks, and the runs are merged. Promises: memory is bounded whatever the number of records, by
 a fixed size that is never probed for; records that fit the buffer are not written; a run that
 changed between writing and reading raises CorruptionError; no step works on more than 64 records;
@@ -22,13 +22,13 @@ STEP = const(64)  # records between two yields to other tasks
 # holds a block of each run; if there are more runs, some are merged before.
 _SMALL = const(1024)
 LARGE = const(8192)
-_PER_RECORD = const(7)  # bytes of buffer a record, typically: that of a card takes so many
+_PER_RECORD = const(7)  # bytes of buffer a record: those of a card's record
 
 # (longest packed code, bytes of a run's block): a block holds the longest record. The smaller the
 # block, the more runs are merged at once; but each block costs the time of ten records.
 _BLOCKS = ((64, 192), (257, 384))
-# The buffer is crowded below this free space: what a piece of an answer brings, and the reserve
-# for one record of unknown size. A piece that brings more is taken too, in one long step.
+# The buffer is crowded with less free space than this: enough for a piece of an answer, and for
+# one record of unknown size. A piece that brings more is taken too, in one long step.
 _PIECE_BYTES = const(816)
 _PIECE_RECORDS = const(110)
 
@@ -62,7 +62,7 @@ class Sorter:
 
     buffer: the working buffer, a bytearray of LARGE bytes; None to start with a small one.
 
-    buf, offsets, notes: the records, as of `sync_native.pack_lines`; `grow` and `discard` replace
+    buf, offsets, notes: the records, see `sync_native.pack_lines`; `grow` and `discard` replace
     them. spilled: whether there are runs.
     """
 

@@ -21,7 +21,7 @@ UNKNOWN = ABSENT
 FOUND = PRESENT
 
 _ENOENT = const(2)
-_BUFFER = const(8192)  # bytes of a full change's buffer; must equal sorter.LARGE
+_BUFFER = const(8192)  # bytes of a full change's buffer: sorter.LARGE, a module loaded later
 
 
 class Table:
@@ -133,7 +133,7 @@ class Table:
                 segment.close()
         self._segments = []
 
-    # What follows is for transactions.
+    # The methods below are for transactions.
 
     def lookup_packed(self, key: bytes) -> bytes | None:
         """As `lookup`, for the packed code at the start of `key` (bytes-like, up to 258 bytes)."""

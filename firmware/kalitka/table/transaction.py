@@ -20,7 +20,7 @@ _SUM_MASK = 0x3FFFFFFF  # sums are modulo 2**30
 class Transaction:
     """A collection of deletes and rules, to be committed together.
 
-    Made by `Table.begin`, one at a time. buffer: as of Sorter.
+    Made by `Table.begin`, one at a time. buffer: see Sorter.
 
     Both kinds have `commit(minute)`, a generator to be run to its end, which commits the change.
     minute: the server's minute that the new state belongs to. To give a commit up, close the
@@ -49,7 +49,7 @@ class Transaction:
         self.retry = 0
 
     def add_lines(self, text: bytes | bytearray, at: int, n: int, marks: array) -> int:
-        """Add the whole lines of `text[at:n]`; marks and result as of `sync_native.pack_lines`."""
+        """Add the whole lines of `text[at:n]`; marks and result: see `sync_native.pack_lines`."""
         self._rule_sets.prepare(n - at)
         sorter = self._sorter
         texts = self._texts
@@ -130,8 +130,8 @@ class CodeChanges:
     number: of the rule set that is added; IN_PLACE if `rule_set` (bytes) is added, TOMBSTONE if
     nothing is.
 
-    overflowed: rules dropped so far, of all codes. line_sums, code_sums: the sums, as of
-    `sync_native.digest`, of all records so far, and of the rule sets they were merged into.
+    overflowed: rules dropped so far, of all codes. line_sums, code_sums: the sums (see
+    `sync_native.digest`) of all records so far, and of the rule sets they were merged into.
     """
 
     def __init__(self, rule_sets: RuleSets):
