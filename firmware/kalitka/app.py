@@ -1,7 +1,7 @@
-"""The application: what the chip runs, for ever.
+"""The application: runs the reader's tasks for ever and restarts those that fail.
 
-Promises: a fault in one part ends neither the others nor this; cards are decided on from the
-first second, with or without a network. `startup` builds the parts.
+Promises: a fault in one task stops neither the others nor the reader; cards are decided on from
+the first second, with or without a network. `startup` builds the parts.
 """
 
 import asyncio
@@ -12,34 +12,34 @@ import board
 import kalitka
 from kalitka.system.clock import Uptime
 
-_RESTART_S = 1  # before a task that failed begins again
+_RESTART_S = 1  # from the failure of a task to its restart
 _uptime = Uptime()
 
 
 def report(text: str) -> None:
     """Write a line to the console, with the seconds since the start."""
     _uptime.update()
-    # No float, which has 24 bits on the chip: enough for milliseconds in the first hours only.
+    # Not a float: its 24 bits on the chip hold milliseconds for the first hours only.
     print("%3d.%03d %s" % (_uptime.seconds, _uptime.millis, text))
 
 
 async def supervise(name: str, run, arguments: tuple) -> None:
-    """Run the coroutine function `run` again and again, whatever it raises."""
+    """Run the coroutine function `run` until it returns; restart it whenever it raises."""
     while True:
         try:
             await run(*arguments)
             return
-        except Exception as e:  # nothing that a part does may end the reader
+        except Exception as e:  # no fault of a task may end the reader
             gc.collect()
             try:
                 report("%s: failed, starts again: %s %s" % (name, type(e).__name__, e))
-            except Exception:  # not even the want of memory for these words
+            except Exception:  # not even a MemoryError while formatting this line
                 pass
         await asyncio.sleep(_RESTART_S)
 
 
 def main() -> None:
-    """Run the reader; returns only if it is interrupted from the console."""
+    """Run the reader; return only if it is interrupted from the console."""
     report("kalitka %s on %s" % (kalitka.VERSION, board.NAME))
     from kalitka import settings
 
@@ -52,7 +52,7 @@ def main() -> None:
     lock = startup.make_lock(config)
     try:
         tasks = startup.make_tasks(config, lock, _uptime, report)
-        # Needed at the start only: kilobytes that a sync can use.
+        # Needed at the start only; a sync can use these kilobytes.
         del startup, config
         kalitka.unload("startup", "sync.address", "system.nvs")
         asyncio.run(_run(tasks))
@@ -64,7 +64,7 @@ def main() -> None:
 async def _run(tasks):
     last = tasks.pop()
     for i, task in enumerate(tasks):
-        # Kept in the list: a task that nobody refers to might be collected.
+        # Kept in the list: a task without a reference might be garbage-collected.
         tasks[i] = asyncio.create_task(supervise(*task))
     del task
     gc.collect()
@@ -74,7 +74,8 @@ async def _run(tasks):
 
 
 def _memory():
-    # Python's heap and the chip's, which Wi-Fi and TLS live on, in words; `deploy` reads them.
+    # The console line on free memory, in Python's heap and in the chip's, which Wi-Fi and TLS
+    # use. `kalitka deploy` parses this line.
     words = "memory: %d bytes free for Python" % gc.mem_free()
     try:
         from esp32 import HEAP_DATA, idf_heap_info

@@ -1,6 +1,21 @@
-"""What happens at the gate when a card comes. `contacts` has the exit button, door and alarm.
+"""The scanner's gate: decides on each card, logs the verdict, opens the door.
 
-Promises: whatever a person is told was written to the access log before.
+`contacts` serves the exit button, the door contact and the alarm contact. Promises: a verdict is
+in the access log before the person at the door learns it. An admission with anti-passback goes
+through five steps, in this order; beside them, what a power cut between two steps leaves:
+
+    1 record   the pass, appended to the anti-passback log; it does not count yet
+        | cut: the pass is unused, the next start voids the record
+    2 entry    "allowed", in the access log
+        | cut: the pass is unused, though the access log has the entry
+    3 seal     the record is acknowledged by a single program of the flash: the pass is used
+        | cut: the pass is lost; nothing but computing lies between seal and door
+    4 door     the lock is opened
+        | cut: only the console line is missing
+    5 words    the console line: slow, so the door does not wait for it
+
+Without anti-passback steps 1 and 3 are left out; a denial is an entry and words. If the seal
+fails, the person is denied, and a denial of the same code follows the entry in the access log.
 """
 
 from kalitka.access import decision, rules
@@ -13,10 +28,10 @@ from kalitka.table.table import DAMAGED, FOUND, Table
 
 
 class Gate:
-    """Decides about codes: asks the table and the clock, and logs what it decided.
+    """The decision on a code, from the table and the clock, with its entry in the access log.
 
     unit: the setting `day_time_unit`. log: the access log. passes: the anti-passback store
-    (`journal.anti_passback.AntiPassback`), None if repeats are allowed.
+    (`journal.anti_passback.AntiPassback`), or None if repeats are allowed.
     """
 
     def __init__(self, table: Table, clock: Clock, unit: str, log: AccessLog, passes):
@@ -28,10 +43,10 @@ class Gate:
         self._verdict = decision.Verdict()
 
     def decide(self, code: bytes | bytearray, n: int) -> int:
-        """Return the reason (see `access.decision`) for the code `code[:n]`, now.
+        """Decide on the code `code[:n]` now; return the reason (see `access.decision`).
 
-        It has been kept in the access log, and ALLOWED as a pass, if passes are: it is to be
-        signalled at once.
+        The verdict is in the access log on return. ALLOWED has also used up the pass, if there is
+        an anti-passback store: open the door at once.
         """
         code = bytes(code[:n])
         self._decide(code)
@@ -69,7 +84,7 @@ class Gate:
         return self._table.seconds if self._unit == "auto" else self._unit == "second"
 
     def _claim(self, code):
-        # Returns whether there was one.
+        # Claims a pass; returns whether the person may pass.
         table = self._table
         clock = self._clock
         reason = self._passes.claim(
@@ -81,7 +96,7 @@ class Gate:
             clock.minute,
             clock.day_minute,
             clock.weekday,
-            # Before the seal. If that fails, a refusal of the same code follows in the log.
+            # Step 2: called between record and seal, so that no write delays the door after it.
             lambda: self._log_pass(code),
         )
         if reason == decision.ALLOWED:
@@ -90,9 +105,10 @@ class Gate:
         return False
 
     def text(self) -> str:
-        """Return the last decision in words, while the table was asked for nothing else.
+        """Return the last decision in words: the verdict, the local time, the rule or the date.
 
-        With the time, and behind it the rule that permits, or the date that refuses.
+        The rule is the one that permits, the date the one that denies. Call this before the next
+        lookup in the table, which overwrites the rule set.
         """
         verdict = self._verdict
         clock = self._clock
@@ -115,8 +131,8 @@ async def serve_scanner(
 ) -> None:
     """Decide on every card the scanner reads, for ever.
 
-    on_unknown: called with (code, n) for an unknown one, or None. report: a callable that takes a
-    line of text (str).
+    on_unknown: called with (code, n) for an unknown code, or None. report: a callable that takes
+    a line of text (str).
     """
     code = bytearray(CODE_SIZE)
     while True:
@@ -129,7 +145,7 @@ async def serve_scanner(
         reason = gate.decide(code, n)
         if reason == decision.ALLOWED:
             lock.open()
-        # Reported after the door, which must not wait for the console.
+        # Last: the door must not wait for the console.
         report("card %s %s" % (bytes(code[:n]).decode(), gate.text()))
         if on_unknown and reason == decision.UNKNOWN_CODE:
             on_unknown(code, n)

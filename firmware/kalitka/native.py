@@ -1,18 +1,18 @@
 """The hot loops of a lookup, in viper code: packing a code, finding its block, entry and rules.
 
-With `sync_native` the only native code, so that all the rest is plain Python. Its source means the
-same everywhere: integers stay below 30 bits, and `ptr8(x)[i]` is what `x[i]` is, so that where
-there is no viper (CPython, MicroPython without a native emitter) ptr8, ptr16 and ptr32 are
-functions that return their argument. Promises: nothing here allocates. Viper checks no bounds:
-each function says what its caller owes it, and what comes from flash is checked here. The formats
-are described in table/FORMAT.md and access/rules.py.
+With `sync_native` the only native code; all the rest is plain Python. The source has one meaning
+on every platform: integers stay below 30 bits, and `ptr8(x)[i]` equals `x[i]`. Without viper
+(CPython, MicroPython without a native emitter), ptr8, ptr16 and ptr32 are functions that return
+their argument. Promises: nothing here allocates. Viper does not check bounds: each function states
+its preconditions, and checks data from flash itself. table/FORMAT.md and access/rules.py describe
+the formats.
 """
 
 import micropython
 from micropython import const
 
-# What is wrong with a code or a rule. The words for it stand by number in codes.FAULTS and
-# packing.FAULTS, those of a line in answer.FAULTS.
+# The faults of a code or a rule. codes.FAULTS and packing.FAULTS have the words by these numbers,
+# answer.FAULTS has them all.
 _EMPTY_CODE = const(-1)
 _LONG_CODE = const(-2)
 _FORBIDDEN_BYTE = const(-3)
@@ -25,9 +25,9 @@ _BAD_MASK = const(-11)
 _FROM_AFTER_TO = const(-12)
 _BAD_NINE = const(-13)
 
-SECONDS = const(0x8000)  # added to what pack_rule returns: its day times can only be seconds
+SECONDS = const(0x8000)  # added to the result of pack_rule if a day time must be seconds
 
-# What seek returns besides the place of an entry, and next_entry besides an order.
+# Results of `seek` other than an offset, and of `next_entry` other than an order.
 _END = const(-1)
 MALFORMED = const(-2)
 
@@ -54,7 +54,7 @@ def pack_code(text, at: int, end: int, out, to: int) -> int:
     while i < end:
         c = t[i]
         if c < 0x30:
-            # Control bytes cannot be in a tag; HTML and binary rubbish is full of them.
+            # No token has control bytes; HTML and binary garbage do.
             if c < 0x20 or c == 0x25 or c == 0x2C:
                 return _FORBIDDEN_BYTE
             if c == 0x2F and last == 0x5F:
@@ -106,8 +106,8 @@ def pack_code(text, at: int, end: int, out, to: int) -> int:
 def pack_rule(text, at: int, end: int, out, to: int) -> int:
     """Pack the rule `text[at:end]` into `out[to:]`; return the offset behind it, or a fault.
 
-    out: has room for RULE_MAX bytes more. The sum of the offset and SECONDS is returned for a
-    rule with a day time above 1440.
+    out: has room for RULE_MAX bytes more. For a rule with a day time above 1440, SECONDS is added
+    to the offset returned.
     """
     t = ptr8(text)
     o = ptr8(out)
@@ -147,7 +147,7 @@ def pack_rule(text, at: int, end: int, out, to: int) -> int:
     from_high = 0
     while True:
         begin = i
-        # Ten digits need 34 bits: the low 14 and the high 20 are kept apart.
+        # Ten digits need 34 bits, more than a small integer: kept as the low 14 and the high 20.
         low = 0
         high = 0
         bits = 0
@@ -211,8 +211,9 @@ def pack_rule(text, at: int, end: int, out, to: int) -> int:
 def block_of(index, size: int, key) -> int:
     """Return the number of separators in `index[:size]` that are not above the packed code `key`.
 
-    A separator is told by the bytes that it shares with the one before, and the rest of it. As
-    they ascend, few bytes have to be looked at: `same` of the key are those of the last one.
+    This is the number of the code's block. A separator is coded as the count of bytes that it
+    shares with the one before, and its remaining bytes. Separators ascend, so few bytes have to be
+    compared: `same` counts the first bytes of the key that equal those of the last separator.
     """
     p = ptr8(index)
     k = ptr8(key)
@@ -250,15 +251,15 @@ def block_of(index, size: int, key) -> int:
 
 @micropython.viper
 def seek(at: int, end: int, buf, key) -> int:
-    """Seek the packed code `key` in a block; return where its value is, -1 if it is not there.
+    """Seek the packed code `key` in a block; return the offset of its value, -1 if it is absent.
 
-    buf: has the block at `at`, up to `end`. key: of at most seven bytes of payload; for others see
-    `next_entry`. Returns MALFORMED if the block is none that a writer makes, as far as was looked.
+    buf: has the block in `buf[at:end]`. key: with at most seven bytes of payload; for longer ones
+    see `next_entry`. Returns MALFORMED if no writer makes such a block, as far as it was read.
 
-    No code is rebuilt: gap by gap is taken from what the key is above the first code of its kind
-    and length, a number of two times 28 bits, until nothing is left of it.
+    No code is rebuilt: the key's difference from the first code of its kind and length, a number
+    of two times 28 bits, is reduced by gap after gap until nothing is left.
     """
-    # What a loop needs most comes first: three arguments, or locals, are held in registers.
+    # The order of arguments and locals matters: viper holds the first three in registers.
     p = ptr8(buf)
     k = ptr8(key)
     end -= 4
@@ -268,7 +269,7 @@ def seek(at: int, end: int, buf, key) -> int:
     at += 2
     if at == end:
         return _END
-    near = 0  # whether the codes that come are of the key's kind and length
+    near = 0  # whether the codes that follow have the key's kind and length
     high = 0
     low = 0
     gap = 0
@@ -308,7 +309,7 @@ def seek(at: int, end: int, buf, key) -> int:
                         gap = gap & 0x1FFFFF | p[at] << 21
                         at += 1
                         if gap & 0x10000000:
-                            # More than 28 bits: what is above them comes off the high number.
+                            # More than 28 bits: the upper ones are subtracted from `high`.
                             n = 0x80
                             i = 0
                             while n & 0x80 and i < 28 and at < end:
@@ -354,14 +355,14 @@ def seek(at: int, end: int, buf, key) -> int:
 
 @micropython.viper
 def next_entry(buf, at: int, room: int, state, s: int, key) -> int:
-    """Go on to the next entry of a block whose code is not below the packed code `key`.
+    """Move to the next entry of a block whose code is not below the packed code `key`.
 
-    buf: has the code of the current entry at `at`, 0 before the first, and `room` bytes for it.
-    state[s:]: of array("H"), offsets in buf: the next entry, the end of entries, the value of
-    the current one. key: a first byte of 0 is below every code.
+    buf: has the code of the current entry at `at`, a byte 0 before the first entry, and `room`
+    bytes for the code. state[s:]: array("H") of offsets in buf: the next entry, the end of the
+    entries, the value of the current entry. key: a first byte of 0 is below every code.
 
-    Returns 0 if it is that code, a positive number if it is above; -1 at the block's end;
-    MALFORMED if the block is none that a writer makes.
+    Returns 0 if the entry's code equals the key, a positive number if it is above; -1 at the
+    block's end; MALFORMED if no writer makes such a block.
     """
     p = ptr8(buf)
     t = ptr16(state)
@@ -373,15 +374,15 @@ def next_entry(buf, at: int, room: int, state, s: int, key) -> int:
         if p[at] == 0:
             whole = 1
         elif p[at_next] == 0:
-            # The same code once more, or one of another kind or length.
+            # The same code again, or a code of another kind or length.
             at_next += 1
             if p[at_next] == 0:
                 at_next += 1
             else:
                 whole = 1
         else:
-            # Adds the gap to the code as one long number, from its last byte on. `carry` holds
-            # what is still to be added, aligned to byte i; `bits` of it are known.
+            # Adds the gap to the code as a long number, from its last byte on. `carry` holds the
+            # rest of the gap, aligned to byte i, of which `bits` have been read.
             i = at + p[at + 1] + 2
             carry = 0
             bits = 0
@@ -446,12 +447,12 @@ def next_entry(buf, at: int, room: int, state, s: int, key) -> int:
 
 @micropython.viper
 def rules_of(buf, value: int, sets, place) -> int:
-    """Tell where the rule set of an entry is whose value is at buf[value].
+    """Locate the rule set of the entry whose value is at buf[value].
 
-    sets: the interned rule sets, each behind its length. place: array("H") of four: the bytes of
-    `buf` and of `sets`; the other two get where the rule set begins and ends. Returns 1 if that
-    is in `sets`, 0 in `buf`; -2 if the entry is a tombstone, -1 if it tells of a set that is not
-    there.
+    sets: the interned rule sets, each behind its length. place: array("H") of four: the sizes of
+    `buf` and of `sets` in bytes; then, set here, the offsets of the rule set's begin and end.
+    Returns 1 if it is in `sets`, 0 if in `buf`; -2 if the entry is a tombstone, -1 if it refers to
+    a set that does not exist.
     """
     p = ptr8(buf)
     o = ptr16(place)
@@ -486,7 +487,7 @@ def rules_of(buf, value: int, sets, place) -> int:
 
 @micropython.viper
 def set_start(sets, size: int, number: int) -> int:
-    """Return where set `number` begins in `sets[:size]`, its length first; -1 for nowhere."""
+    """Return the offset of set `number` in `sets[:size]`, at its length byte; -1 if not there."""
     p = ptr8(sets)
     at = 0
     while number > 0 and at < size:

@@ -1,6 +1,7 @@
 """Composition root: builds every part from the settings; the only module that imports them all.
 
-Needed at the start only: nothing that runs afterwards is defined here, so that it can be unloaded.
+Needed at the start only: nothing that runs afterwards is defined here, so the module can be
+unloaded.
 """
 
 from binascii import crc32
@@ -26,25 +27,26 @@ from kalitka.table.table import Table
 _TABLE = "table"
 _PASSES = "passes"
 _PASSES_SIZE = 192 * 1024  # bytes of flash: some 9,000 passes of cards
-_PASSES_ROOM = 2048  # of them known without reading the flash, two bytes each
+_PASSES_ROOM = 2048  # passes known without reading the flash, two bytes of memory each
 
 
 def origin_of(settings: dict) -> int:
-    """Return a small number that names the server and codes that the table is a copy of."""
+    """Return a 30-bit number for the server, reader and code lists that the table is a copy of."""
     names = " ".join([settings["server_url"], settings["reader"]] + settings["codes"])
     return crc32(names.encode()) & 0x3FFFFFFF
 
 
 def make_lock(settings: dict) -> Lock:
     """Return the lock of these settings, shut."""
-    # A lock that power holds shut opens at a low level, but for a relay that does the same.
+    # Power holds a fail-safe lock shut, so a low level opens it; an active-low relay inverts the
+    # level of either kind of lock.
     active_low = settings["lock_output"] == "active-low"
     level = 0 if (settings["lock_kind"] == "fail-safe") != active_low else 1
     return Lock(Pin(board.LOCK, Pin.OUT, value=1 - level), level, settings["lock_seconds"])
 
 
 def make_chip(settings: dict, report):
-    """Return the clock chip of these settings, None if there is none."""
+    """Return the clock chip of these settings, or None."""
     if settings["clock_chip"] == "none":
         return None
     try:
@@ -53,7 +55,7 @@ def make_chip(settings: dict, report):
         from kalitka.hardware.ds3231 import Ds3231
 
         return Ds3231(I2C(0, scl=Pin(board.I2C_SCL), sda=Pin(board.I2C_SDA)))
-    except Exception as e:  # a bus that cannot be had must not keep the door from working
+    except Exception as e:  # a faulty bus must not keep the door from working
         report("clock: no clock chip: %s" % e)
         return None
 
@@ -65,15 +67,15 @@ def make_link(settings: dict, scanner, report) -> Link:
     driver = None
     try:
         driver = uplink.driver_of(settings)
-    except Exception as e:  # such as a MicroPython without the driver
+    except Exception as e:  # for example a MicroPython without the driver
         report("network: none can be had: %s" % e)
     made = Link(driver, uplink.address_of(settings), settings["name_servers"], report, scanner)
-    unload("system.uplink")  # for the start only, as this module
+    unload("system.uplink")  # needed at the start only, as this module
     return made
 
 
 def set_zone(clock: Clock, zone: str, report) -> None:
-    """Set the zone (str) that was known before the start, if any was."""
+    """Set the zone (str) that was known before the start; "" for none."""
     try:
         if zone:
             clock.set_zone(zone)
@@ -82,7 +84,7 @@ def set_zone(clock: Clock, zone: str, report) -> None:
 
 
 def make_passes(settings: dict, report):
-    """Return the anti-passback store of these settings, None if repeats are allowed."""
+    """Return the anti-passback store of these settings, or None if repeats are allowed."""
     repeat = settings["repeat"]
     if repeat == "any":
         return None
@@ -98,7 +100,7 @@ def make_passes(settings: dict, report):
 
 
 def make_contact(settings: dict, name: str):
-    """Return the contact that the setting of this name describes, None if there is none."""
+    """Return the contact of the setting `name`, or None if it is "none"."""
     if settings[name] == "none":
         return None
     from kalitka.hardware.contact import Contact
@@ -108,7 +110,7 @@ def make_contact(settings: dict, name: str):
 
 
 def contact_tasks(settings: dict, lock: Lock, log, report) -> list:
-    """Return the tasks of the switches at the gate, as `make_tasks` does."""
+    """Return the tasks of exit button, door contact and alarm contact, as `make_tasks` does."""
     button = make_contact(settings, "exit_button")
     door = make_contact(settings, "door_contact")
     alarm = make_contact(settings, "alarm_contact")
@@ -151,7 +153,7 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
         url, ca = settings["server_url"], settings["server_ca"]
         server = Http(url, resolver, clock.uptime, ca, scanner=scanner)
         client = Client(server, settings["server_token"], settings["reader"])
-    # A zone in the settings is not to be changed by the server.
+    # A zone in the settings takes precedence: the server's is ignored.
     save = None if settings["zone"] else save_zone
     chip = make_chip(settings, report)
     keeper = TimeKeeper(clock, client, settings["ntp_server"], resolver, chip, save, report)

@@ -1,33 +1,33 @@
 """The hot loops of a sync, in viper code: packing lines, sorting, merging and encoding.
 
-As `native` has it: the same source everywhere, nothing here allocates, no bounds are checked that
-a caller could keep. Loaded with the first sync, and for good: native code is not given back. The
-usual case of each line is done in place; where it is another, a function is called, which in
-viper costs more than what most of them do. A *record* is a packed code and a value as in a block,
-FORMAT.md has it: a tombstone for a delete, or one rule, in place or by its number.
+As in `native`: one source for every platform, nothing here allocates, and bounds that a caller can
+guarantee are not checked. Loaded with the first sync, and never unloaded: native code is not
+freed. The usual case is handled inline, any other by a function: in viper a call costs more than
+the work of most functions here. A *record* is a packed code and a value as in a block (FORMAT.md):
+a tombstone for a delete, or a single rule, in place or by its number.
 """
 
 import micropython
 from kalitka.native import next_entry, pack_code, pack_rule
 from micropython import const
 
-# What pack_lines says is wrong with a line besides what is wrong with its code or rule.
+# The faults of a line, besides those that `pack_code` and `pack_rule` return.
 _LONG_CODE = const(-2)
 _NO_SEPARATOR = const(-4)
 _LONG_RULE = const(-5)
 
 SECONDS = const(0x8000)
-# Bytes: the record of a line has no more, nor an entry that is a gap: one of 255 bytes, seven bits
-# a byte, takes 292.
+# The most bytes of a line's record, and of an entry with a gap: a gap of 255 bytes, seven bits a
+# byte, takes 292.
 RECORD_MAX = const(304)
-_LINE_MAX = const(324)  # bytes of a line that are looked at
-MORE = const(1)
+_LINE_MAX = const(324)  # the longest line that is packed, in bytes
+MORE = const(1)  # result of `pack_lines`: no room is left
 
-# What merge returns besides what next_entry does.
+# Results of `merge`; the negative ones are those of `next_entry`.
 _END = const(-1)
 _MALFORMED = const(-2)
-FULL = const(1)
-_SLOW = const(2)
+FULL = const(1)  # the block is full
+_SLOW = const(2)  # not the simple case: the caller handles the entry
 CONTINUED = const(0x80)  # in the high byte of a run block's size; see FORMAT.md
 
 _NO_KEY = b"\x00"  # below every packed code
@@ -53,18 +53,18 @@ def pack_lines(
     starts,
     counts,
 ) -> int:
-    """Make records of the whole lines `CODE_/RULE` in `text[at:n]`, one behind the other in `out`.
+    """Pack the whole lines `CODE_/RULE` of `text[at:n]` into records, one after another in `out`.
 
-    A line whose rule is none gives its code with an empty rule. key: any number. marks: array("i")
-    of four: where the next line begins, lines ended, good rules, whether one of them is in
-    seconds. sums: of `digest`, which get all records. out, offsets, notes: of the Sorter that
-    takes them; texts, slots: of its TextCache. arena, set_slots, starts, counts: of the RuleSets
-    that has the numbers.
+    A line with an invalid rule gives its code with an empty rule. key: any number. marks:
+    array("i") of four results: offset of the next line, lines ended, valid rules, whether one of
+    them is in seconds. sums: see `digest`; all records are added. out, offsets, notes: of the
+    Sorter that gets the records. texts, slots: of its TextCache. arena, set_slots, starts, counts:
+    the tables of the RuleSets.
 
-    Returns 0: no whole line is left; MORE: no room is left; or the fault of the last line.
+    Returns 0 if no whole line is left, MORE if no room is left, or the fault of the last line.
     """
-    # Three arguments are held in registers, so they are what all loops run with: `at` is where
-    # each of them looks, `key` what it adds up.
+    # Viper holds three arguments in registers, so all loops use them: `at` is the offset that a
+    # loop reads, `key` its accumulator.
     t = ptr8(text)
     o = ptr8(out)
     x = ptr8(texts)
@@ -85,7 +85,7 @@ def pack_lines(
         if used + RECORD_MAX > note[2] or count == note[3]:
             result = MORE
             break
-        # Digits are packed as they are scanned: most codes are nothing else, and an even number.
+        # Digits are packed while they are scanned: most codes are an even number of digits.
         to = used + 2
         at = begin
         stop = n
@@ -118,7 +118,8 @@ def pack_lines(
                 at += 1
             if at + 1 < n and t[at] == 0x5F:
                 cut = at
-        # The rule, and where the line ends. Digits and `_` are hashed, whatever else is odd.
+        # Scans the rule and the end of the line. Digits and `_` are hashed; any other byte makes
+        # the rule odd: it is not looked up in the text cache.
         if cut >= 0:
             at += 2
         key = 0
@@ -164,7 +165,7 @@ def pack_lines(
                 begin = stop + 1
                 break
         size = end - cut - 2
-        # The number that this text has been given before, if it has one.
+        # The number of this rule's text in the cache, -1 if it is not there.
         number = -1
         slot = (key ^ key >> 13) & note[8]
         if not odd:
@@ -220,7 +221,7 @@ def pack_lines(
                             c += 1
                             at += 2
                         note[7] = c
-        # As `digest` does it.
+        # The sums, as `digest` computes them.
         key = 17
         two = 29
         at = used
@@ -255,7 +256,7 @@ def pack_lines(
         total[0] = total[0] + (key ^ key >> 12) & _HASH_MASK
         total[1] = total[1] + (two ^ two >> 16) & _HASH_MASK
         total[2] = total[2] + 1 & _HASH_MASK
-        # The record is whole. How does its code stand to the one before?
+        # The record is complete: compares its code with the one before.
         if to - used > note[4]:
             note[4] = to - used
         if count:
@@ -285,9 +286,9 @@ def pack_lines(
 
 @micropython.viper
 def intern(data, at: int, end: int, arena, slots, starts, counts) -> int:
-    """Intern the rule set `data[at:end]`: return its number, a new one if need be, -1 if full.
+    """Intern the rule set `data[at:end]`: return its number, a new one if needed, -1 if full.
 
-    arena, slots, starts, counts: those of a RuleSets.
+    arena, slots, starts, counts: the tables of a RuleSets.
     """
     d = ptr8(data)
     a = ptr8(arena)
@@ -332,8 +333,8 @@ def digest(data, at: int, size: int, rules, begin: int, end: int, sums) -> int:
     """Add the code `data[at:at + size]` with each rule of `rules[begin:end]` to the sums.
 
     sums: array("i") of three: two sums that do not depend on the order, and a count. They are
-    the same for an answer and a table of the same codes and rules, and differ for others, but
-    for one chance in 2**60.
+    equal for an answer and a table of the same codes and rules, and differ for others but for one
+    chance in 2**60. FORMAT.md, Manifest, has the formula: the sums are stored in flash.
     """
     d = ptr8(data)
     r = ptr8(rules)
@@ -346,7 +347,7 @@ def digest(data, at: int, size: int, rules, begin: int, end: int, sums) -> int:
         b = (b ^ d[i]) * 73244475 & _HASH_MASK
         i += 1
     while True:
-        # One rule: its kind tells how many varints it has, and whether a mask.
+        # Finds the end of one rule: its kind determines the number of varints, and the mask.
         stop = begin
         if begin < end:
             varints = 4
@@ -380,7 +381,7 @@ def digest(data, at: int, size: int, rules, begin: int, end: int, sums) -> int:
 
 @micropython.viper
 def add_record(buf, at: int, offsets, notes):
-    """Add a record that was put to buf[at:] to offsets and notes, as `pack_lines` does its own."""
+    """Add the record at buf[at:] to offsets and notes, as `pack_lines` does with its records."""
     p = ptr8(buf)
     h = ptr16(offsets)
     note = ptr16(notes)
@@ -403,7 +404,7 @@ def add_record(buf, at: int, offsets, notes):
 
 @micropython.viper
 def shared(a, at: int, b, bt: int) -> int:
-    """Return how many bytes two packed codes, a[at:] and b[bt:], begin with in common."""
+    """Return the length of the prefix that the packed codes at a[at:] and b[bt:] share."""
     p = ptr8(a)
     q = ptr8(b)
     n = p[at + 1] + 3
@@ -417,11 +418,12 @@ def shared(a, at: int, b, bt: int) -> int:
 def sort_step(gap: int, at: int, end: int, buf, offsets, common: int):
     """Do a step of Shell's sort: insert the records at offsets[at:end], comparing `gap` apart.
 
-    common: bytes that all codes have in common at their beginning.
+    common: length of the prefix that all codes share.
     """
     p = ptr8(buf)
     h = ptr16(offsets)
-    # Two bytes of a code mostly tell. With two bytes in common, all codes are of one length.
+    # Two bytes behind the prefix mostly decide. With a prefix of two bytes or more, all codes have
+    # the same length.
     n = p[h[0] + 1] + 3
     if common >= 2 and common + 2 > n:
         common = n - 2
@@ -451,8 +453,8 @@ def sort_step(gap: int, at: int, end: int, buf, offsets, common: int):
 def key_of(buf, at: int, common: int) -> int:
     """Return thirty bits of the packed code at buf[at:], behind the first `common` bytes.
 
-    Of two codes with these bytes in common, the one with the smaller number is below the other;
-    with equal numbers it cannot be told.
+    Of two codes that share these bytes, the one with the smaller number is below the other; equal
+    numbers decide nothing.
     """
     p = ptr8(buf)
     end = at + p[at + 1] + 3
@@ -475,8 +477,8 @@ def key_of(buf, at: int, common: int) -> int:
 def sift(buf, heap, keys, count: int, hole: int, item: int, stride: int):
     """Put `item` into the heap at `hole` or below it, so that no code is below its parent's.
 
-    heap: array("H") of `count` items; the packed code of item x begins at buf[x * stride], and
-    keys[x], of array("i"), is its number as of `key_of`.
+    heap: array("H") of `count` items; the packed code of item x begins at buf[x * stride]. keys:
+    array("i"); keys[x] is the `key_of` of item x.
     """
     h = ptr16(heap)
     k = ptr32(keys)
@@ -507,7 +509,7 @@ def sift(buf, heap, keys, count: int, hole: int, item: int, stride: int):
 
 @micropython.viper
 def compare(a, at: int, b, bt: int) -> int:
-    """Compare two packed codes: less than, equal to or more than 0 as a[at:] is to b[bt:]."""
+    """Compare the packed codes at a[at:] and b[bt:]: return a negative number, 0 or a positive."""
     p = ptr8(a)
     q = ptr8(b)
     n = p[at + 1] + 3
@@ -521,7 +523,7 @@ def compare(a, at: int, b, bt: int) -> int:
 
 @micropython.viper
 def copy_code(buf, at: int, out, to: int):
-    """Copy the packed code at buf[at] to out[to], where there is room for it."""
+    """Copy the packed code at buf[at] to out[to], where there must be room for it."""
     p = ptr8(buf)
     o = ptr8(out)
     n = p[at + 1] + 3
@@ -533,12 +535,12 @@ def copy_code(buf, at: int, out, to: int):
 
 @micropython.viper
 def encode(out, used: int, limit: int, last, buf, at: int, number: int) -> int:
-    """Encode the entry of the packed code at buf[at] behind out[:used]; see FORMAT.md.
+    """Encode the entry of the packed code at buf[at] behind out[:used]; see FORMAT.md, Segments.
 
-    last: the packed code before, a first byte of 0 if there is none; it becomes this one.
-    number: of the rule set; -1 for one in place, which the caller appends; -2 for a tombstone.
-    out: has RECORD_MAX bytes more than `limit`. Returns the new `used`, or 0 if that would be
-    above the limit: nothing has changed then.
+    last: the packed code before, a first byte of 0 if there is none; set to this code. number: of
+    the rule set; -1 for a set in place, which the caller appends; -2 for a tombstone. out: has
+    RECORD_MAX bytes more than `limit`. Returns the new `used`; or 0 if it would be above the
+    limit, and then `last` is unchanged.
     """
     o = ptr8(out)
     l = ptr8(last)  # noqa: E741
@@ -561,7 +563,7 @@ def encode(out, used: int, limit: int, last, buf, at: int, number: int) -> int:
             used += 1
             i += 1
     else:
-        # The difference of two long numbers, from their last byte on, seven bits a byte.
+        # Writes the difference of two long numbers as a varint, from their last byte on.
         i = n - 1
         borrow = 0
         rest = 0
@@ -611,22 +613,22 @@ def encode(out, used: int, limit: int, last, buf, at: int, number: int) -> int:
 
 @micropython.viper
 def merge(buf, heap, state, keys, out, last, own, marks) -> int:
-    """Merge a stream's least entries into a block, one after another, as long as they are simple.
+    """Append a stream's least entries to a block, one after another, as long as they are simple.
 
-    out, last: as of `encode`. own: array("H"), the number plus one that a rule set has where it is
-    written to, 0 for none yet: it is given the next one. marks: array("i") of eleven: how many
-    records or sources are left; the stride; the room for a code; bytes used in the block, and
-    their limit; whether entries are written as they are; how many to do; the length of `own`, and
-    how many numbers are given; the place of the next record; bytes that all codes have in common.
-    What became of them stands there afterwards.
+    out, last: as for `encode`. own: array("H") that maps the stream's rule set numbers to those of
+    the segment under construction, plus one; 0 for a number not assigned yet, which gets the next.
+    marks: array("i") of eleven: 0 records or sources left; 1 the stride; 2 the room for a code;
+    3 bytes used in the block, 4 their limit; 5 whether entries are copied unchanged; 6 how many
+    entries to append; 7 the length of `own`, 8 numbers assigned; 9 the index of the next record;
+    10 the length of the prefix that all codes share. Updated on return.
 
-    Without room, heap is array("H") of the places of records in `buf`, in code order. With room
-    it is a heap as of `sift`, and each item a source that goes on to its next entry, with `state`
-    as of `next_entry`.
+    If the room is 0, heap is an array("H") of the offsets of records in `buf`, in code order.
+    Otherwise it is a heap as for `sift`, each item a source that moves to its next entry, with
+    `state` as for `next_entry`.
 
-    Returns 0: no entry is left, or so many are done; FULL: the block is; 2: the least entry is
-    not alone with its code, or it cannot be told whether it is, or `own` is too short; -1 (the
-    end), _MALFORMED: of the block of source heap[0], whose last entry is written.
+    Returns 0 if no entry is left or all are appended; FULL if the block is full; 2 (_SLOW) if the
+    least entry is not, or may not be, the only one of its code, or if `own` is too short; -1 (the
+    end) or _MALFORMED for the block of source heap[0], whose current entry has been appended.
     """
     p = ptr8(buf)
     h = ptr16(heap)
@@ -695,7 +697,7 @@ def merge(buf, heap, state, keys, out, last, own, marks) -> int:
                 m[8] += 1
                 w[number] = m[8]
             number = w[number] - 1
-        # The usual gap fits one number: of at most four bytes, the first of which differs little.
+        # The usual gap fits a small integer: at most four bytes, whose first differs little.
         same = 0
         if l[0]:
             same = int(m[10])
@@ -746,7 +748,7 @@ def merge(buf, heap, state, keys, out, last, own, marks) -> int:
             place += 1
             count -= 1
             continue
-        # The source's next entry, if it is the usual one: a gap of at most 28 bits.
+        # Moves to the source's next entry, if it is the usual one: a gap of at most 28 bits.
         b = int(t[s])
         stop = int(t[s + 1])
         if b >= stop:
@@ -794,7 +796,7 @@ def merge(buf, heap, state, keys, out, last, own, marks) -> int:
                 result = _MALFORMED
                 break
             t[s] = b
-        # Where the source belongs now.
+        # Sifts the source to its new place in the heap; inline `key_of` and `sift`.
         i = at + int(m[10])
         stop = at + p[at + 1] + 3
         mine = 0

@@ -1,6 +1,7 @@
-"""The hot loops against slow ones, with what random numbers make and what is most extreme.
+"""The hot loops against their oracle, with random and with extreme input.
 
-Runs wherever the loops do: in viper code, as bytecode, in CPython. native_oracle.py checks them.
+Runs on every platform of the loops: as viper code, as bytecode, in CPython. native_oracle.py has
+the checks.
 """
 
 from device import native_oracle
@@ -12,7 +13,7 @@ LONGEST = b"\x05\xfe"  # the head of a packed code of 255 bytes
 
 
 def _code(numbers):
-    # Mostly short codes near one another, of every class, now and then a long one.
+    # Returns mostly a short code near others, of any class, now and then a long one.
     kind = numbers.below(12)
     if kind < 8:
         return code_of(numbers.below(1 << numbers.below(15)))
@@ -123,7 +124,7 @@ def test_rules_of_lines_become_their_numbers_as_long_as_there_are_any():
 
 
 def test_texts_are_remembered_exactly_and_only_as_many_as_there_is_room_for():
-    # So many that their hashes meet in the slots, each twice; some differ in little.
+    # Enough texts for collisions in the slots, each text twice; some differ in one character.
     texts = [b"1_%d_29999999" % n for n in range(260)]
     texts += [b"1_0%d_29999999" % n for n in range(40)]
     texts += [b"3_%d_1200_1111100" % n for n in range(1430, 1450)]
@@ -159,7 +160,7 @@ def test_each_of_the_two_sums_tells_tables_of_one_rule_apart():
             sums = native_oracle.sums_of([(b"%08X" % (n * 3), [rule] if rule else [])])
             for i in (0, 1):
                 seen[i].add(sums[i])
-    # Two of 1600 are the same by chance once in a thousand such tests.
+    # Two of 1600 sums are equal by chance in one of a thousand such tests.
     assert (len(seen[0]), len(seen[1])) == (1600, 1600)
 
 
@@ -186,7 +187,7 @@ def test_it_is_noted_how_records_stand_to_one_another():
 
 
 def _families(numbers):
-    # Codes of all kinds, or of one kind that have more or less in common.
+    # Returns codes of all kinds, or of one kind with a shared prefix of some length.
     codes = _packed(numbers, 1 + numbers.below(60))
     if numbers.below(2):
         head = b"\x01\x06\x04" + numbers.bytes(numbers.below(4))
@@ -251,7 +252,7 @@ def test_blocks_are_coded_as_the_format_says_and_walked_back():
 
 
 def test_gaps_of_every_length_carry_and_borrow():
-    # From one number to another, each with ones and zeros at every place.
+    # Gaps between numbers with ones and zeros at every bit position.
     for size in (1, 2, 3, 4, 8, 9, 33, 255):
         top = (1 << 8 * size) - 1
         values = {0, 1, top, top - 1, top // 3, top // 2, top // 2 + 1, 255, 256, 127, 128}
@@ -267,7 +268,7 @@ def test_gaps_of_every_length_carry_and_borrow():
 
 
 def test_the_widest_gap_finds_room_behind_a_block_filled_to_any_byte():
-    # An entry that does not fit is tried before that is known.
+    # `encode` writes an entry before it knows whether the entry fits.
     least = LONGEST + b"!" * 255
     for last in (LONGEST + b"\xfe" + b"!" * 254, LONGEST + b"\xff" * 255):
         for filled in range(1, 9):
@@ -319,7 +320,8 @@ def test_a_gap_that_no_code_can_have_is_malformed():
 
 
 def _separators(numbers, codes):
-    # As a writer makes them: the beginning of a code that tells it from the one before.
+    # Returns separators as a writer makes them: the shortest prefix of a code that is above the
+    # code before.
     out = []
     for at in range(1 + numbers.below(3), len(codes), 1 + numbers.below(3)):
         shared = 0
@@ -363,7 +365,7 @@ def test_rules_in_place_are_found_or_said_to_be_cut():
 
 
 def _own(numbers):
-    # The numbers of 384 rule sets where they are written to; some have none yet.
+    # Returns the own numbers plus one of 384 rule sets; some have none yet.
     return [0 if not numbers.below(30) else 1 + numbers.below(384) for _ in range(384)]
 
 

@@ -1,4 +1,4 @@
-"""The rule table beside a dictionary: changes, lookups, reopenings.
+"""The rule table compared with a dictionary: changes, lookups, reopenings.
 
 In MicroPython on a LittleFS in memory.
 """
@@ -205,7 +205,7 @@ def test_a_change_can_begin_when_the_one_before_has_ended():
         error_of(ValueError, table.begin, True)
         first.abort()
         second = table.begin(False)
-        first.abort()  # once more: it is none of the second one's business
+        first.abort()  # a second abort: must not end the other transaction
         error_of(ValueError, table.begin, False)
         second.add(b"A", ALWAYS)
         for _ in second.commit(5):
@@ -309,7 +309,7 @@ def test_the_minute_of_another_server_or_reader_counts_as_0_until_a_full_sync():
         table.save_minute()
         assert Table(folder, 2).minute == 0
         assert Table(folder, 1).minute == 5
-        commit(table, True, 8, changes)  # the same rules, from the other one
+        commit(table, True, 8, changes)  # the same rules, from the other server
         assert (table.minute, Table(folder, 2).minute, Table(folder, 1).minute) == (8, 8, 0)
         table.close()
 
@@ -326,7 +326,7 @@ def test_a_table_in_seconds_stays_in_seconds():
         assert table.seconds and Table(folder, 1).seconds
         commit(table, True, 8, [(b"A", DATES)])
         assert table.seconds and Table(folder, 1).seconds
-        # Of another server nothing is known yet.
+        # The unit of another server is not known yet.
         table.close()
         table = Table(folder, 2)
         assert table.seconds
@@ -388,7 +388,7 @@ def test_what_an_interrupted_sync_left_behind_is_removed_at_the_start():
 
 
 def test_nothing_is_left_behind_by_a_merge_of_runs_that_was_given_up():
-    # So many that runs are merged before the first of them is applied.
+    # Enough that runs are merged before the first record is applied.
     changes = expand([("many", 3, 1700, 9)])
     with Folder() as folder:
         table = Table(folder + "/table")
@@ -429,7 +429,7 @@ def test_an_answer_of_minute_0_without_changes_is_remembered_over_a_power_cut():
 
 
 def test_others_may_run_while_an_answer_repeats_what_is_there():
-    # The server repeats whole tokens: nothing changes, and each was looked up.
+    # The server repeats whole tokens: each is looked up, and nothing changes.
     with Folder() as folder:
         table = Table(folder)
         changes = expand([("many", 21, 400, 5)])

@@ -1,4 +1,4 @@
-"""The rule table and damage: flipped bytes, cut and missing files. In MicroPython on LittleFS."""
+"""A damaged rule table: flipped bytes, cut and missing files. In MicroPython on LittleFS."""
 
 from binascii import crc32
 
@@ -64,7 +64,7 @@ def test_a_missing_file_is_damage_and_not_an_empty_table():
             error_of(CorruptionError, table.begin, False)
             error_of(CorruptionError, list, table.items())
             table.close()
-            # It stays so until a full sync, not only until the next start.
+            # The damage lasts until a full sync, not only until the next start.
             table = Table(small.folder)
             assert table.find(b"no such code", 12) == DAMAGED
             small.heal(table)
@@ -116,7 +116,7 @@ def test_a_scrub_of_what_is_whole_finds_nothing_and_one_of_nothing_does_nothing(
 
 
 class _Worn:
-    # A file whose blocks cannot be read any more.
+    # The file of a segment whose blocks cannot be read any more.
     def seek(self, at):
         raise OSError(5)
 
@@ -135,14 +135,14 @@ def test_a_block_that_cannot_be_read_is_damage_to_a_scrub_and_to_a_lookup():
 
 
 def test_damage_that_a_change_meets_is_remembered():
-    # A merge of segments reads all of them: the first to meet what nobody looked up.
+    # A merge reads whole segments: it meets damage that no lookup has met.
     with Folder() as folder:
         small = Small(folder + "/table")
         table = small.open_with_a_damaged_base()
         failed = 0
         for n in range(8):
             try:
-                # Codes that the newer segments know: the base is not asked for them.
+                # The newer segments have this code: a lookup does not read the base.
                 commit(table, False, 10 + n, [(b"a", None), (b"a", rule_of(n))])
             except CorruptionError:
                 failed += 1
@@ -192,7 +192,7 @@ def test_damage_found_while_a_change_is_made_is_not_forgotten_by_it():
         small = Small(folder + "/table")
         table = Table(small.folder)
         steps = begin(table, False, [(b"NEW", ALWAYS)])
-        # Only now, so that the change itself does not meet it.
+        # Set only now: the change itself must not meet the damage.
         table.fault = "block 0 of %s has a wrong checksum" % small.base()
         for _ in steps.commit(8):
             pass
@@ -222,7 +222,7 @@ def test_a_full_sync_given_up_does_not_make_a_table_without_its_manifest_a_new_o
     with Folder() as folder:
         small = Small(folder + "/table")
         table = small.open("manifest", None)
-        # In code order and larger than the memory: a file is begun before the end.
+        # In code order and larger than the buffer: a file is begun before the end.
         begin(table, True, long_codes(0, 200)).abort()
         assert small.count_damaged(table) == len(small.probes) - 1  # b"" is no code
         table.close()
@@ -233,7 +233,7 @@ def test_a_full_sync_given_up_does_not_make_a_table_without_its_manifest_a_new_o
 
 
 def test_a_change_is_over_even_if_its_file_cannot_be_closed():
-    # Where the poller gives up an answer that broke off, it does so once.
+    # The poller calls `abort` only once for an answer that was cut.
     with Folder() as folder:
         table = Table(folder + "/table")
         for at in range(1, 12):
@@ -254,7 +254,7 @@ def test_a_change_is_over_even_if_its_file_cannot_be_closed():
 
 
 def test_a_rule_of_a_kind_not_known_here_permits_nothing():
-    # As a later firmware may have left it in the table.
+    # A later firmware may have left such a rule in the table.
     later = b"\x05\x00\x7f\x7f\x7f\x7f\x7f"
     for seconds in (False, True):
         assert rules.evaluate(later, 0, seconds, 29921460, 0, 0) == rules.UNREADABLE

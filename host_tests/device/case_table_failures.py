@@ -1,4 +1,4 @@
-"""The rule table when writing fails: at each operation. In MicroPython on LittleFS."""
+"""The rule table with a failure at each write operation. In MicroPython on LittleFS."""
 
 from device.failing_files import FailingFiles
 from device.raising import error_of
@@ -9,7 +9,8 @@ from kalitka.table.table import Table
 
 
 def _check_failures(first, full, changes, places):
-    # A commit that fails at this write operation or that leaves everything as it was.
+    # Lets a change fail at each of these write operations, until it succeeds; a failure must leave
+    # the old table.
     state = State()
     state.codes, _ = state.after(True, first)
     state.minute = 5

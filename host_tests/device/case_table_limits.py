@@ -1,7 +1,7 @@
-"""The rule table with little memory, no memory and no room: in MicroPython only.
+"""The rule table with little memory, no memory and no room in flash: in MicroPython only.
 
-The disks are small, and so is the heap: in a large one with little of it left, every collection
-would take its time.
+The disks are small, and so is the heap: in a large, nearly full heap every garbage collection
+would be slow.
 """
 
 from device.scratch import MICROPYTHON
@@ -20,11 +20,11 @@ if MICROPYTHON:
     FREE = 64 * 1024  # bytes of heap for a sync here, where objects are twice as large
     HOURS = packing.pack(b"3_480_1200_1111100")
 
-    # In one piece, while there is one: the disks of all cases.
+    # The disks of all cases, allocated while the heap still has a piece of this size.
     _DATA = bytearray(80 * 4096)
 
     class Disk:
-        """`with Disk(blocks) as path:` a LittleFS of its own."""
+        """`with Disk(blocks) as path:` a new LittleFS of this number of blocks."""
 
         def __init__(self, blocks):
             self._blocks = blocks
@@ -62,21 +62,22 @@ if MICROPYTHON:
             table.close()
 
     def _taken(work, *arguments):
-        # Bytes of heap that a call takes, those that it gives back included, and the call itself.
+        # Returns the bytes of heap that a call allocates, including those it frees again and those
+        # of the call itself.
         work(*arguments)
         before = micropython.mem_total()
         work(*arguments)
         return micropython.mem_total() - before
 
     def test_a_lookup_takes_no_heap_even_for_a_moment():
-        # A function with much state takes it from the heap, unless that is locked.
+        # A function with many locals allocates them on the heap, unless that is locked.
         changes = expand([("many", 21, 300, 4), ("wide", b"Z", 60), ("add", b"0", b"")])
         with Disk(24) as folder:
             table = Table(folder + "/table")
             commit(table, True, 5, changes[:200])
             commit(table, False, 6, changes[200:])
             table.close()
-            # On a chip the file system is C code; the fake of the flash here is not.
+            # The segments in memory: this fake of the flash is Python code, which allocates.
             table = Table(folder + "/table")
             for segment in table.segments():
                 segment.blocks = (InMemory(segment),) + segment.blocks[1:]
@@ -86,14 +87,14 @@ if MICROPYTHON:
             table.close()
 
     class InMemory(io.BytesIO):
-        """The file of a segment, in memory; closed, it is forgotten."""
+        """The file of a segment, read into memory."""
 
         def __init__(self, segment):
             with open("/small/table/" + segment.name, "rb") as file:
                 super().__init__(file.read())
 
     def _one_by_one(n):
-        # As a list they would leave the small heap in splinters.
+        # Yields changes one by one: a list of them would fragment the small heap.
         for i in range(n):
             yield expand([("many", i, 1, 90)])[0]
 
@@ -107,7 +108,7 @@ if MICROPYTHON:
             table.close()
 
     def _decided_with_the_heap_locked(table, code, n, minute):
-        # The whole way from a code to the reason, as the application goes it.
+        # Returns the reason for a code, decided as in the application, or a negative lookup state.
         verdict = decision.Verdict()
         micropython.heap_lock()
         try:
@@ -143,11 +144,11 @@ if MICROPYTHON:
             table.close()
 
     def _with_little_heap(work):
-        # Run with so many bytes of heap left, in one piece, whatever the heap's size is.
+        # Runs `work` with FREE bytes of heap left, in one piece, whatever the heap's size.
         gc.collect()
         reserve = bytearray(FREE)
         ballast = None
-        # Large pieces first, then what fits between them: a chain, since a list would grow.
+        # Fills the heap with large pieces, then small ones: a chain, as a list would have to grow.
         for size in (1000, 100):
             try:
                 while True:
@@ -190,7 +191,7 @@ if MICROPYTHON:
             _with_little_heap(sync)
 
     def _many(seed, n):
-        # A long list of changes that is never in memory as a whole.
+        # Yields changes, so that a long list of them is never in memory as a whole.
         for i in range(n):
             yield (
                 b"%08X" % ((i + seed) * 2654435761 & 0xFFFFFFFF),
@@ -201,7 +202,7 @@ if MICROPYTHON:
         return lambda: _many(n, n)
 
     def _fill(path):
-        # Files of a block each, until there is no room for another.
+        # Writes files of one block each, until there is no room for another.
         os.mkdir(path)
         count = 0
         try:
@@ -220,7 +221,7 @@ if MICROPYTHON:
             table = Table(path + "/table")
             commit(table, True, 5, first)
             for full in (True, False):
-                # Some fail while they are collected, some in the merge, some in the segment.
+                # Some fail while changes are collected, some in a merge, some in the new segment.
                 for n in (1300, 2000, 2700, 5000):
                     if fails(table, full, 6, _answer(n)):
                         check_table(table, state)

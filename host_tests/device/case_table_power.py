@@ -1,10 +1,9 @@
 """Power cuts at every program and erase operation of a sync, in a real LittleFS.
 
-After each cut the file system mounts, the table is the old one or the new one in every entry,
-and the next sync brings the new one; then some of the operations of that recovery are cut, too.
-Three kinds of cut: the operation and all after it fail, are silently dropped, or the first is
-half done. MicroPython only; each case prints how many cuts it tried. long/test_power_cuts.py
-cuts every recovery at every operation.
+After each cut the file system mounts, the table is the old or the new one in every entry, and the
+next sync brings the new one; then some operations of that recovery are cut, too. power.KINDS has
+the three kinds of cut. MicroPython only; each case prints the number of cuts.
+long/test_power_cuts.py cuts every recovery at every operation.
 """
 
 from device.scratch import MICROPYTHON

@@ -1,7 +1,7 @@
-"""Some hundred syncs at random against a dictionary, with reopenings, power cuts and damage.
+"""Hundreds of random syncs, compared with a dictionary, with restarts, power cuts and damage.
 
-These in MicroPython only; see random_syncs.py. long/test_random_syncs.py does thousands. And what
-they found out.
+Random syncs in MicroPython only; see random_syncs.py. long/test_random_syncs.py does thousands.
+The first case is a fault that they found.
 """
 
 from device.scratch import MICROPYTHON, Folder, snapshot
@@ -11,8 +11,8 @@ from kalitka.table.table import Table
 
 
 def test_an_unchanged_answer_writes_nothing_where_rule_sets_have_lost_their_numbers():
-    # Four hundred guests with a window of their own: more than can have a number. When half of
-    # them have left, the rest could, but some of these still stand in place.
+    # Four hundred guests with a time window of their own: more than can have numbers. When half of
+    # them have left, the rest could have numbers, but some of their rule sets are still in place.
     guests = [(b"%08X" % n, packing.pack(b"1_%d_29999999" % (29900000 + n))) for n in range(400)]
     with Folder() as folder:
         table = Table(folder + "/table")

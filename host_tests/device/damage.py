@@ -1,7 +1,8 @@
-"""Damage to a table: a small one with every kind of entry, and what must hold with a bad file.
+"""Damage to a table: a small table with every kind of entry, and the checks with a damaged file.
 
-Whatever happened to its bytes, a code is found with its own rules or is DAMAGED; then only a full
-sync is taken, and makes everything whole. Also runs that change between writing and reading.
+Whatever happens to the bytes, a lookup finds a code's own rules or returns DAMAGED; after that
+only a full sync is accepted, and repairs everything. Also runs that change between writing and
+reading.
 """
 
 import os
@@ -28,8 +29,8 @@ from kalitka.table.table import DAMAGED, Table
 class Small:
     """A table of a base and two deltas, with every kind of entry, and its files.
 
-    cards: how many codes of the base are a card's. probes: codes to look up, all that it has and
-    some more.
+    cards: the number of the base's codes that are a card's. probes: codes to look up: all codes of
+    the table, and some unknown ones.
     """
 
     def __init__(self, folder, cards=6):
@@ -60,7 +61,7 @@ class Small:
         return next(name for name in self.files if name.startswith("base"))
 
     def count_damaged(self, table):
-        """Look everything up: right or DAMAGED. Returns how often it was DAMAGED."""
+        """Look up all probes: each is right or DAMAGED. Return how many were DAMAGED."""
         damaged = 0
         for code in self.probes:
             found = table.find(code, len(code))
@@ -72,7 +73,7 @@ class Small:
         return damaged
 
     def open(self, name, data):
-        """Open the table with one of its files replaced, or missing (None)."""
+        """Open the table with the bytes of file `name` replaced by `data`; None: file missing."""
         restore(self.folder, self.files)
         if data is None:
             os.remove(self.folder + "/" + name)
@@ -87,7 +88,7 @@ class Small:
         return self.open(self.base(), data)
 
     def heal(self, table):
-        """Do the full sync that is to make the table whole."""
+        """Do the full sync that repairs the table, and check it."""
         everything = [
             (code, rule)
             for code, rule_set in self.state.codes.items()
@@ -102,7 +103,7 @@ class Small:
         table.close()
 
     def check_damaged(self, name, data, heal):
-        """Check the table with these bytes in the place of a file; heal: and make it whole."""
+        """Check the table with `data` in place of file `name`; heal: check its repair, too."""
         table = self.open(name, data)
         assert self.count_damaged(table), "unnoticed"
         error_of(CorruptionError, table.begin, False)
@@ -112,7 +113,7 @@ class Small:
 
 
 def check_every_bit(number, cards):
-    """Flip every bit of one file of a small table (by its number) alone, and print how many."""
+    """Flip every bit of a small table's file `number` alone; print the number of bits."""
     with Folder() as folder:
         small = Small(folder + "/table", cards)
         name = sorted(small.files)[number]
@@ -129,7 +130,7 @@ def check_every_bit(number, cards):
 
 
 def check_every_length(cards):
-    """Cut every file of a small table to every length, and print how many there are."""
+    """Cut every file of a small table to every length; print the number of lengths."""
     tried = 0
     with Folder() as folder:
         small = Small(folder + "/table", cards)
@@ -146,10 +147,10 @@ def check_every_length(cards):
 
 
 class RottenRuns:
-    """`with RottenRuns(bit):` this bit of what is written to runs is another when it is read.
+    """`with RottenRuns(bit):` this bit of the runs is flipped when it is read.
 
-    Bits are counted over all runs; `written` has the bytes of all. bit: -1 for none. short: of
-    all that lies behind it nothing comes, as of a file that was cut.
+    Bits are counted over all runs; `written` is the number of bytes of all runs. bit: -1 for none.
+    short: reads end before the bit instead, as in a file that was cut.
     """
 
     def __init__(self, bit, short=False):
@@ -158,7 +159,7 @@ class RottenRuns:
         self.written = 0
 
     def __enter__(self):
-        # Now: a poller forgets the module, and the table loads it anew.
+        # Imported now: a poller may have unloaded the module, and the table loads it anew.
         from kalitka.table import sorter
 
         self._sorter = sorter
@@ -172,7 +173,7 @@ class RottenRuns:
         return _RottenFile(self, open(path, mode))
 
     def spoil(self, place, buf, size):
-        """Return how much comes of what was read into `buf` from this place among all runs."""
+        """Spoil `size` bytes read into `buf` from offset `place` of all runs; return how many."""
         at = (self._bit >> 3) - place
         if self._bit < 0 or at >= size or (at < 0 and not self._short):
             return size
@@ -186,7 +187,7 @@ class _RottenFile:
     def __init__(self, runs, file):
         self._runs = runs
         self._file = file
-        self._places = []  # (offset in the file, place among all runs) of what was written
+        self._places = []  # of each write: (offset in the file, offset in all runs)
         self._at = 0
         self.close = file.close
 
@@ -207,7 +208,7 @@ class _RottenFile:
 
 
 class Sorting:
-    """A table, and a change of it that is sorted in flash, in runs of which one bit turns."""
+    """A table, and a change that is sorted in flash, with one bit of its runs flipped."""
 
     def __init__(self, folder, full):
         self._full = full
@@ -228,7 +229,7 @@ class Sorting:
         assert self.bytes, "nothing was sorted in flash"
 
     def check(self, bit, short=False, heal=True):
-        """Check that with this bit changed the sync fails; heal: and that a full one is done."""
+        """Check that the sync fails with this bit flipped; heal: then do a full sync, too."""
         self._table.close()
         restore(self._table.folder, self._files)
         table = self._table = Table(self._table.folder)
@@ -240,7 +241,7 @@ class Sorting:
         assert snapshot(table.folder) == self._files
         if not heal:
             return
-        # A rule each: the entries are the lines of a full answer.
+        # Each code has one rule, so the entries are the lines of a full answer.
         apply(table, True, shuffled(self._new_entries), 7)
         check_entries(table, self._new_entries)
         assert (table.fault, table.minute) == ("", 7)
@@ -252,7 +253,7 @@ class Sorting:
 
 
 def check_every_bit_of_runs(full):
-    """Turn every bit of the runs of a sync, and cut them to every length; print how many."""
+    """Flip every bit of a sync's runs, and cut them to every length; print the numbers."""
     with Folder() as folder:
         sorting = Sorting(folder + "/table", full)
         for size in range(sorting.bytes):

@@ -1,7 +1,7 @@
-"""The hot loops said once more, slowly: with big integers, `sorted`, sets and dictionaries.
+"""The oracle of the hot loops: slow versions with big integers, `sorted`, sets and dictionaries.
 
 Written from FORMAT.md and the protocol. Every buffer that a loop writes to lies between guard
-bytes: viper checks no bounds, so a byte behind the end is a byte of somebody else.
+bytes: viper does not check bounds, so a write behind the end hits another object.
 """
 
 from array import array
@@ -14,26 +14,29 @@ from kalitka.sync.answer import FAULTS
 from kalitka.table.rule_sets import RuleSets
 from kalitka.table.sorter import TextCache
 
-KEY_ROOM = 258  # for the longest packed code, and one byte more
+KEY_ROOM = 258  # bytes: the longest packed code, and one byte more
 NO_CODE = b"\x00"  # below every packed code
 TOMBSTONE = b"\x00"
 END = -1
 MORE = FULL = 1
 SLOW = 2
 RECORD_MAX = sync_native.RECORD_MAX
-# Places in the notes of a sort's buffer.
+# Indices of the notes of a sort's buffer; see `table.sorter`.
 USED, COUNT, ROOM, MOST, LONGEST, BROKEN, COMMON = range(7)
-ANY = 0xFFFF  # bytes in common, of no codes
-LINE_MAX = 324  # bytes of a line that are looked at
+ANY = 0xFFFF  # the shared prefix while there is no code
+LINE_MAX = 324  # the longest line that is packed, in bytes
 SETS_MAX = 254
 SETS_BYTES_MAX = 2048
 _GUARD = 60  # bytes
 _GUARDS = b"\xa5" * _GUARD
-_BEHIND = b"\x5a" * 300  # what follows a block that is walked through
+_BEHIND = b"\x5a" * 300  # the bytes behind a block that is walked through
 
 
 class Guarded:
-    """`size` bytes to write to at `begin` of `buf`, with guards around, or only behind them."""
+    """A buffer of `size` writable bytes at `buf[begin]`, with guards on both sides.
+
+    With `begin` 0 there is only the guard behind them.
+    """
 
     def __init__(self, size, begin=_GUARD):
         self.begin = begin
@@ -41,30 +44,30 @@ class Guarded:
         self.buf = bytearray(b"\xa5" * (begin + size + _GUARD))
 
     def check(self):
-        """Check that nobody wrote to the guards."""
+        """Check that the guards are unchanged."""
         view = memoryview(self.buf)
         for guard in (view[: self.begin], view[self.end :]):
             assert guard == _GUARDS[: len(guard)], "written outside of its room"
 
 
 class Numbers:
-    """Random numbers, the same ones everywhere."""
+    """Random numbers that are the same on every platform."""
 
     def __init__(self, seed):
         self._state = seed * 7919 % 65537
 
     def below(self, limit):
         """Return a number from 0 to limit - 1; limit at most 2**15."""
-        # Of integers that are small everywhere: others take memory.
+        # Small integers on every platform: larger ones allocate.
         self._state = (self._state * 75 + 74) % 65537
         return self._state % limit
 
     def bytes(self, size):
-        """Return so many random bytes."""
+        """Return `size` random bytes."""
         return bytes([self.below(256) for _ in range(size)])
 
     def shuffled(self, some):
-        """Return a list of the same things in another order."""
+        """Return a list of the same items in random order."""
         out = list(some)
         for i in range(len(out) - 1, 0, -1):
             j = self.below(i + 1)
@@ -85,7 +88,7 @@ def varint(value):
 
 
 def packed_code(code):
-    """Return a code (bytes) packed."""
+    """Return the packed form of a code (bytes)."""
     kind, size, _ = place_of(code)
     if kind == 5:
         return bytes((5, size - 1)) + code
@@ -94,7 +97,7 @@ def packed_code(code):
 
 
 def packed_rule(text):
-    """Return a good rule (str) packed."""
+    """Return the packed form of a valid rule (str)."""
     fields = text.split("_")
     kind = int(fields[0])
     out = bytes((kind,))
@@ -110,7 +113,7 @@ def packed_rule(text):
 
 
 def fault_of_code(code):
-    """Return why these bytes are no code, in the words of the reader, or None if they are."""
+    """Return what is wrong with an invalid code, in the reader's words; None for a valid code."""
     if is_code(code):
         return None
     if not code:
@@ -119,7 +122,7 @@ def fault_of_code(code):
 
 
 def check_pack_code(code, to):
-    """Check `pack_code` in the midst of other bytes, and `copy_code` of what it makes."""
+    """Check `pack_code` in the middle of other bytes, and `copy_code` of its result."""
     out = Guarded(to + len(code) + 2)
     text = b"_" + code + b"\x00/"
     end = native.pack_code(text, 1, 1 + len(code), out.buf, out.begin + to)
@@ -157,10 +160,10 @@ def _needs_seconds(text):
 
 
 class Records:
-    """What takes the records of lines: a buffer with its notes, rule sets, a text cache, sums.
+    """The arguments of `pack_lines`: a buffer with its notes, rule sets, a text cache, sums.
 
-    size: bytes of the buffer; most: records. cached: whether texts are remembered. known: rule
-    sets that have numbers already.
+    size: bytes of the buffer. most: the most records. cached: whether texts of rules are cached.
+    known: rule sets that have numbers already.
     """
 
     def __init__(self, size, most, cached, known=()):
@@ -175,19 +178,19 @@ class Records:
         for rule_set in known:
             self._sets.number(rule_set)
         self.sums = array("i", [0, 0, 0])
-        self._codes = []  # packed, of all that was told
+        self._codes = []  # packed codes of all records so far
         self._longest = 0
-        self._seen = 0  # records that were looked at
+        self._seen = 0  # records of the buffer already checked
 
     def pack(self, text, at, n, marks):
-        """Take lines; returns the result and the records (packed code, rule) that came."""
+        """Pack lines; return the result and the new records, (packed code, rule)."""
         result = self.add_lines(text, at, n, marks)
         self.out.check()
         assert self._offsets[self.notes[MOST]] == 0xA5A5
         return result, self._new_ones()
 
     def add_lines(self, text, at, n, marks):
-        """Call `pack_lines`; returns its result."""
+        """Call `pack_lines`; return its result."""
         texts = self._texts
         return sync_native.pack_lines(
             at,
@@ -205,7 +208,7 @@ class Records:
         )
 
     def clear(self):
-        """Forget the records."""
+        """Drop the records."""
         self.notes[USED] = self.notes[COUNT] = self._seen = 0
 
     def _new_ones(self):
@@ -236,7 +239,7 @@ class Records:
         return found
 
     def check_notes(self):
-        """Check what the notes say of all records, if they were never forgotten."""
+        """Check the notes against all records, if none was dropped."""
         codes = self._codes
         assert bool(self.notes[BROKEN]) == (codes != sorted(codes)), codes
         common = min([_shared(codes[i], codes[i - 1]) for i in range(1, len(codes))] + [ANY])
@@ -251,10 +254,10 @@ def _shared(one, other):
 
 
 def check_lines(text, cuts, more, most=64, cached=True, known=0):
-    """Check `pack_lines` of a text (bytes) that comes up to each of these places, and whole.
+    """Check `pack_lines` of a text (bytes) that arrives in pieces, cut at each of `cuts`.
 
-    more: bytes for records than a line can need. most: records. cached: whether texts of rules
-    are remembered. known: how many rule sets have numbers before.
+    more: bytes of the buffer beyond those of one record. most: the most records. cached: whether
+    texts of rules are cached. known: how many rule sets have numbers already.
     """
     told = []
     sets = [b"%d" % n for n in range(known)]
@@ -277,7 +280,8 @@ def check_lines(text, cuts, more, most=64, cached=True, known=0):
 
 
 def _packed_lines(text, at, n, records, told):
-    # Notes the records and faults of all whole lines of text[at:n]; returns where they end.
+    # Appends the records and faults of all whole lines of text[at:n] to `told`; returns the end of
+    # these lines.
     marks = array("i", [0] * 4)
     while True:
         before = at
@@ -314,7 +318,7 @@ def _expect_line(line, expected):
     if fault:
         expected.append(fault)
         return
-    # A byte that no rule has stands for all those that are no UTF-8.
+    # "?", which no rule has, stands for all bytes that are not ASCII.
     text = "".join(chr(byte) if byte < 128 else "?" for byte in line[cut + 2 :])
     fault = "rule longer than 64 bytes" if not whole or len(text) > 64 else reason_of(text)
     packed = packed_code(line[:cut])
@@ -327,7 +331,7 @@ def _expect_line(line, expected):
 
 
 def check_numbers(some):
-    """Check that rule sets (bytes) have a number each as long as there is room."""
+    """Check that each of the rule sets (bytes) gets a number as long as there is room."""
     sets = RuleSets()
     expected = {}
     size = 0
@@ -347,7 +351,7 @@ def check_numbers(some):
 
 
 def value_of(number, rule_set=b""):
-    """Return the value (bytes) of an entry: FORMAT.md has the table."""
+    """Return the value (bytes) of an entry; FORMAT.md has the table."""
     if number == -2:
         return TOMBSTONE
     if number == -1:
@@ -390,7 +394,7 @@ def sums_of(table):
 
 
 def sums_of_lines(lines):
-    """Return the sums of an answer: a list of (code, packed rule), b"" for none."""
+    """Return the sums of an answer: a list of (code, packed rule), b"" for no rule."""
     text = b""
     for code, rule in lines:
         text += code + b"_/" + (rules.text_of(rule) if rule else b"") + b"\n"
@@ -402,7 +406,7 @@ def sums_of_lines(lines):
 
 
 def expected_sums(lines):
-    """Return the sums as FORMAT.md has them: of (code, packed rule), b"" for none."""
+    """Return the sums by FORMAT.md's formula: of (code, packed rule), b"" for no rule."""
     total = [0, 0, len(lines)]
     for code, rule in lines:
         pair = [17, 29]
@@ -420,7 +424,7 @@ def _lines_of(table):
 
 
 def check_digest(table, seed):
-    """Check that an answer in any order has the sums of its table, and a changed one has not.
+    """Check that an answer in any order has the sums of its table, and a changed answer has not.
 
     table: a list of (code, list of packed rules), no code or rule of a code twice.
     """
@@ -437,7 +441,8 @@ def check_digest(table, seed):
 
 
 def _changed(lines, numbers):
-    # Answers that differ in little: one line gone, twice, of another code or rule; two swapped.
+    # Yields answers with a small difference: a line missing, doubled, with another code or rule;
+    # two rules swapped.
     if not lines:
         return
     i = numbers.below(len(lines))
@@ -458,7 +463,7 @@ def _changed(lines, numbers):
 
 
 def _records_of(some):
-    # some: (packed code, value). Returns the records and where each begins.
+    # some: (packed code, value). Returns the bytes of the records and their offsets.
     data = b""
     places = []
     for code, value in some:
@@ -468,7 +473,7 @@ def _records_of(some):
 
 
 def check_notes(some):
-    """Check `add_record` of records that come one by one: (packed code, value)."""
+    """Check `add_record` of records added one by one: (packed code, value)."""
     data, places = _records_of(some)
     records = Records(len(data), len(some), True)
     records.out.buf[: len(data)] = data
@@ -482,7 +487,7 @@ def check_notes(some):
 
 
 def check_lines_in_order(codes):
-    """Check what is noted of lines with these codes, in this order."""
+    """Check the notes after lines with these codes, in this order."""
     records = Records(RECORD_MAX * (1 + len(codes)), len(codes) + 1, True)
     text = b"".join([code + b"_/9_1\n" for code in codes])
     assert records.pack(text, 0, len(text), array("i", [0] * 4))[0] == 0
@@ -494,16 +499,17 @@ def _common(codes):
 
 
 def _keys_of(data, places, codes, less):
-    # As of `key_of`, by place: with all that the codes have in common, or so much less.
+    # Returns an array for `key_of` by offset, and the prefix to skip: that which all codes share,
+    # less `less` bytes.
     common = max(0, _common(codes) - less)
     keys = array("i", [0] * (max(list(places) + [0]) + 1))
     return keys, common
 
 
 def check_keys(codes, less):
-    """Check that keys tell the order of packed codes, or are the same.
+    """Check that keys are in the order of packed codes, or equal.
 
-    less: how many of the bytes that all have in common are looked at.
+    less: how many bytes of the prefix that all codes share are not skipped.
     """
     common = max(0, _common(codes) - less)
     keys = [sync_native.key_of(b"\xff" + code + b"\xff" * 4, 1, common) for code in codes]
@@ -518,9 +524,9 @@ def check_keys(codes, less):
 
 
 def check_sift(codes, stride, less):
-    """Check that a heap made and emptied with `sift` gives packed codes in their order.
+    """Check that a heap built and emptied with `sift` returns packed codes in order.
 
-    stride: bytes from one to the next; 0: one behind the other. less: as of `check_keys`.
+    stride: bytes from one code to the next; 0: packed without gaps. less: see `check_keys`.
     """
     if stride:
         data = bytearray(stride * len(codes) + KEY_ROOM)
@@ -549,9 +555,9 @@ def check_sift(codes, stride, less):
 
 
 def check_sort(codes, step, less):
-    """Check that Shell's sort puts records into code order, in steps of so many.
+    """Check that Shell's sort puts records into code order.
 
-    less: as of `check_keys`.
+    step: records a step. less: see `check_keys`.
     """
     data, places = _records_of([(code, b"\x00") for code in codes])
     offsets = array("H", [0xA5A5] + places + [0xA5A5])
@@ -567,7 +573,7 @@ def check_sort(codes, step, less):
 
 
 def check_order(one, other):
-    """Check `compare` of two packed codes in the midst of other bytes."""
+    """Check `compare` of two packed codes in the middle of other bytes."""
     found = sync_native.compare(b"\xff" + one + b"\xff", 1, b"\xff\xff" + other + b"\x00", 2)
     assert (found > 0) - (found < 0) == (one > other) - (one < other), (one, other)
 
@@ -576,7 +582,7 @@ def check_order(one, other):
 
 
 def coded(entries):
-    """Return the entries of a block (packed code, value) as its bytes."""
+    """Return the bytes of a block's entries (packed code, value)."""
     parts = []
     last = NO_CODE
     for code, value in entries:
@@ -600,9 +606,9 @@ def _payload(code):
 
 
 def decoded(data, room=KEY_ROOM):
-    """Return the entries of a block's bytes, and how it ended: END, MALFORMED or None.
+    """Return the entries of a block's bytes, and how they ended: END, MALFORMED or None.
 
-    None: it goes on with what `coded` never makes, and what that means is nobody's business.
+    None: the next bytes are a form that `coded` never makes; their meaning is undefined.
     """
     entries = []
     last = NO_CODE
@@ -624,7 +630,8 @@ def decoded(data, room=KEY_ROOM):
 
 
 def _decoded_code(data, at, last):
-    # Returns the code, b"" for none that can be, None for one that no writer makes.
+    # Returns the code and the offset behind it; b"" for an impossible code, None for a form that
+    # no writer makes.
     if last != NO_CODE and data[at]:
         gap, end = _read_varint(data, at)
         if not data[end - 1]:
@@ -644,9 +651,10 @@ def _decoded_code(data, at, last):
 
 
 def check_block(entries, limit):
-    """Check that entries are coded as FORMAT.md has it, and that a walk gives them back.
+    """Check that entries are coded as in FORMAT.md, and that a walk returns them.
 
-    entries: (packed code, number, rule set in place) in code order; see `value_of`. limit: bytes.
+    entries: (packed code, number, rule set in place) in code order; see `value_of`. limit: bytes
+    of the block.
     """
     out = Guarded(limit + RECORD_MAX)
     last = Guarded(KEY_ROOM, 0)
@@ -655,7 +663,7 @@ def check_block(entries, limit):
     used = out.begin
     for code, number, rule_set in entries:
         value = value_of(number, rule_set)
-        # What is in place is the caller's to append: it asks for that much less.
+        # The caller appends a rule set in place itself, so it passes a limit lower by as much.
         more = len(value) - 1 if number == -1 else 0
         before = bytes(last.buf)
         bound = out.begin + limit - more
@@ -680,7 +688,7 @@ def check_block(entries, limit):
 
 
 class _Block:
-    # A block as `next_entry` takes it: room for a code, and the entries behind it; guards around.
+    # A block for `next_entry`: room for a code, and the entries behind it, between guards.
 
     def __init__(self, data, room):
         self._data = data + _BEHIND
@@ -699,7 +707,7 @@ class _Block:
         self._state[2] = self._end
 
     def next_entry(self, key=NO_CODE):
-        # Returns what `next_entry` says, the code and the value.
+        # Returns the result of `next_entry`, the code and the value.
         buf = self._buf
         state = self._state
         before = state[1]
@@ -715,7 +723,7 @@ class _Block:
 
 
 def check_walk(data, entries):
-    """Check a walk through the bytes of a block, to its end and to keys near its codes."""
+    """Check walks through the bytes of a block: to its end, and to keys near its codes."""
     block = _Block(data, KEY_ROOM)
     for code, value in entries:
         order, found, found_value = block.next_entry()
@@ -735,13 +743,14 @@ def check_walk(data, entries):
 
 
 def _sealed(data, begin):
-    # A block of these bytes at `begin`, that ends where the buffer does: one byte more is none.
+    # Returns a buffer with a block of these bytes at `begin`, up to the buffer's end: with a byte
+    # less the block is malformed.
     size = len(data)
     return b"\xa5" * begin + bytes((size % 256, size // 256)) + data + b"\x5a" * 4
 
 
 def check_seek(entries):
-    """Check that `seek` finds the values of codes of at most seven bytes, and no others.
+    """Check that `seek` finds the values of codes of at most seven bytes, and of no other keys.
 
     entries: (packed code, value) in code order, no code twice, as in a segment.
     """
@@ -756,7 +765,7 @@ def check_seek(entries):
 
 
 def check_seek_of_anything(data, keys):
-    """Check that `seek` through any bytes ends within the block, or says what it is."""
+    """Check that `seek` through arbitrary bytes ends within the block or returns MALFORMED."""
     block = _sealed(bytes(data), 3)
     for key in keys:
         found = native.seek(3, len(block), block, key)
@@ -778,7 +787,7 @@ def _keys_near(codes):
 
 
 def check_walk_of_anything(data, room):
-    """Check that a walk through any bytes ends, writes only to its room and believes no rubbish.
+    """Check that a walk through arbitrary bytes ends, writes only to its room, detects garbage.
 
     room: bytes for a code.
     """
@@ -808,9 +817,10 @@ def check_walk_of_anything(data, room):
 
 
 def check_block_of(separators, keys):
-    """Check `block_of` against a look at every separator. Both are packed codes' bytes.
+    """Check `block_of` against a comparison with every separator.
 
-    separators: ascending, none the beginning of the one before.
+    separators: prefixes of packed codes, ascending, none a prefix of the one before. keys: packed
+    codes.
     """
     index = b""
     last = b""
@@ -834,7 +844,7 @@ def check_block_of(separators, keys):
 
 
 def check_set_start(sets, cut):
-    """Check `set_start` of some rule sets, the last `cut` bytes of which are missing."""
+    """Check `set_start` of rule sets whose last `cut` bytes are missing."""
     data = b""
     starts = []
     for rule_set in sets:
@@ -857,7 +867,7 @@ def check_set_start(sets, cut):
 
 
 def check_rules_in_place(rule_set, room):
-    """Check `rules_of` of an entry that has its rules in place, or none, in so many bytes."""
+    """Check `rules_of` of a tombstone, and of a rule set in place in a buffer of `room` bytes."""
     place = array("H", [0, 0, 0, 0])
     assert native.rules_of(b"\xff" + TOMBSTONE, 1, b"", place) == -2
     buf = b"\xff" + value_of(-1, rule_set) + b"\xff"
@@ -873,7 +883,8 @@ def check_rules_in_place(rule_set, room):
 
 
 class _Flow:
-    # `merge` from a stream into blocks of `limit` bytes; what it leaves is taken by hand.
+    # A `merge` from a stream into blocks of `limit` bytes; entries that it leaves are taken by
+    # hand, one code at a time.
 
     def __init__(self, own, limit, verbatim, step):
         self.count = 0
@@ -892,11 +903,11 @@ class _Flow:
         self._last = Guarded(KEY_ROOM, 0)
         self._last.buf[0] = 0
         self._used = 2
-        self.entries = []  # (packed code, value) that have come out
+        self.entries = []  # (packed code, value) written to blocks
         self.by_hand = []
 
     def run(self):
-        """Let everything flow."""
+        """Merge the whole stream."""
         while self.count:
             marks = [self.count, self.stride, self.room, self._used, self._limit]
             marks += [self._verbatim, self._step, len(self._own), self._given]
@@ -928,7 +939,7 @@ class _Flow:
         self._end_block()
 
     def check_numbers(self, before):
-        """Check that sets without a number got the next ones, each another one."""
+        """Check that sets without a number got the next numbers, each a different one."""
         after = list(self._own)
         new = sorted(after[i] for i in range(len(after)) if after[i] != before[i])
         assert new == list(range(max(before) + 1, self._given + 1)), (before, after)
@@ -949,20 +960,20 @@ class _Flow:
         return found
 
     def check_full(self, block):
-        """Check that the next entry would not have found room."""
+        """Check that the next entry would not have fitted."""
         code, value = self.least()
         assert len(coded(block + [(code, self.renumbered(value))])) > self._limit - 2
         assert block, "an empty block is full"
 
     def renumbered(self, value):
-        """Return a value with the number that it has where it is written to."""
+        """Return a value with the number that its rule set has in the written blocks."""
         number = _number_of(value)
         if self._verbatim or number < 0:
             return value
         return value_of(self._own[number] - 1)
 
     def may_be_slow(self, code, value, alone):
-        """Check that there was a reason to leave an entry."""
+        """Check that there was a reason to leave an entry to be taken by hand."""
         assert not self._verbatim
         assert not alone or _number_of(value) >= len(self._own), code
 
@@ -997,7 +1008,8 @@ class _RecordFlow(_Flow):
 
 
 class _BlockFlow(_Flow):
-    # goes_on: whether blocks say that another one follows with the same code. none does.
+    # goes_on: whether the blocks are flagged as continued by a block with the same code; there is
+    # no such block.
     def __init__(self, blocks, goes_on, common, *others):
         super().__init__(*others)
         # Blocks of one size, each behind room for a code, and a guard between them and behind.
@@ -1061,14 +1073,14 @@ class _BlockFlow(_Flow):
             self._sift(0, self.heap[self.count])
 
     def check_blocks(self):
-        # Only the rooms of the codes may have been written to.
+        # Only the room for codes may have been written to.
         for source, block in enumerate(self._blocks):
             begin = source * self.stride + KEY_ROOM
             assert memoryview(self.buf)[begin : begin + len(block)] == block
 
 
 def _check_flowed(flow, entries, own):
-    # entries: all that went in. What flowed and what was taken by hand is that, least first.
+    # entries: the input. Written entries and those taken by hand are the same, least first.
     flowed = flow.entries
     assert [code for code, _ in flowed] == sorted(code for code, _ in flowed)
     assert [code for code, _ in flow.by_hand] == sorted(code for code, _ in flow.by_hand)
@@ -1090,10 +1102,10 @@ def _check_flowed(flow, entries, own):
 
 
 def check_flow_of_records(records, own, limit, step):
-    """Check that records (packed code, value) flow into blocks in code order.
+    """Check that records (packed code, value) are merged into blocks in code order.
 
-    own: the number plus one of each rule set where it is written to, 0 for none yet; None to keep
-    them as they are. limit: bytes of a block. step: entries at once.
+    own: by rule set, its number in the written blocks plus one, 0 for none yet; None to copy
+    values unchanged. limit: bytes of a block. step: entries a call.
     """
     flow = _RecordFlow(records, own or [0], limit, own is None, step)
     flow.run()
@@ -1103,8 +1115,8 @@ def check_flow_of_records(records, own, limit, step):
 def check_flow_of_blocks(sources, own, limit, step, goes_on=False):
     """Check that blocks are merged into blocks; as `check_flow_of_records`.
 
-    sources: lists of (packed code, value) in code order. goes_on: whether the blocks say that
-    their last code is also the first of the next block.
+    sources: lists of (packed code, value) in code order. goes_on: whether the blocks are flagged
+    as continued: their last code is also the first of the next block.
     """
     blocks = [coded(source) for source in sources]
     entries = [entry for source in sources for entry in source]
@@ -1120,7 +1132,7 @@ def check_flow_of_blocks(sources, own, limit, step, goes_on=False):
 
 
 def check_flow_of_anything(blocks, verbatim, limit):
-    """Check that a merge of blocks of any bytes ends and writes only where it may."""
+    """Check that a merge of blocks of arbitrary bytes ends and writes only where it may."""
     blocks = [bytes(block) for block in blocks]
     flow = _BlockFlow(blocks, False, 0, [1] * 300, limit, verbatim, 7)
     flow.check_full = flow.may_be_slow = lambda *_: None

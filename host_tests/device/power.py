@@ -1,9 +1,9 @@
-"""Power cuts in a real LittleFS: a disk that stops at its k-th operation, and what must hold then.
+"""Power cuts in a real LittleFS: a disk that stops at its k-th operation, and the checks after it.
 
-A *scenario* is a table and one more sync. It is done with the power going at each program and
-erase operation; after each cut the file system mounts, the table is the old one or the new one
-in every entry, and the next sync brings the new one. Then that recovery is cut in the same way.
-MicroPython only. Disks that are alike byte for byte are looked at once: what follows is the same.
+A *scenario* is a table and one more sync. The sync is run with a power cut at each program and
+erase operation; after each cut the file system must mount, the table must be the old or the new
+one in every entry, and the next sync must bring the new one. Then that recovery is cut in the same
+way. MicroPython only. Disks with the same bytes are checked once: the same would follow.
 """
 
 from hashlib import md5
@@ -15,14 +15,16 @@ from device.syncs import apply, check_entries, in_code_order, long_codes, shuffl
 from device.table_plan import State, check_tidy, expand, rule_of
 from kalitka.table.table import Table
 
-# The operation and all after it fail; are silently dropped; the first is half done, then dropped.
+# Kinds of cut. "fails": this operation and all later ones fail. "dropped": they are silently
+# dropped. "half": this operation is half done, all later ones are dropped.
 KINDS = ("fails", "dropped", "half")
-# The power stays: the operation is not done; it is done, and a failure is reported all the same.
+# Kinds of failure; the power stays on. "once": this operation is not done. "lies": it is done,
+# and a failure is reported all the same.
 FAILURES = ("once", "lies")
 NEVER = 1 << 30
 _ERASED = b"\xff" * RamDisk.SIZE
 _SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}  # as the ESP32 port mounts it
-_EIO = -5  # as a driver returns it; what it raises would be printed each time
+_EIO = -5  # returned as by a driver: an exception raised here would be printed each time
 _PLACE = "/power"
 _FOLDER = _PLACE + "/table"
 _BLOCKS = 32
@@ -30,10 +32,11 @@ _MINUTE = 90  # of the new table
 
 
 class CutDisk(RamDisk):
-    """A disk in `data` whose power goes at the operation `at`, counted from 1.
+    """A disk in `data` whose power is cut at operation `at`, counted from 1.
 
-    kind: of KINDS; or of FAILURES: this operation alone fails, and the power stays.
-    operations: how many there were. cut: whether the power has gone. data: as it was given.
+    kind: of KINDS; or of FAILURES: this operation alone fails, and the power stays on.
+    operations: the number of program and erase operations so far. cut: whether operation `at` was
+    reached. data: the bytearray that was given.
     """
 
     def __init__(self, data, at=NEVER, kind="fails"):
@@ -45,11 +48,11 @@ class CutDisk(RamDisk):
         self._kind = kind
 
     def writeblocks(self, block, buf, offset=0):
-        """Program, or what the cut leaves of it."""
+        """Program as far as the cut lets it."""
         return self._write(block * self.SIZE + offset, buf)
 
     def ioctl(self, operation, argument):
-        """Erase, or what the cut leaves of it."""
+        """Erase as far as the cut lets it."""
         if operation == 6:
             return self._write(argument * self.SIZE, _ERASED)
         return super().ioctl(operation, argument)
@@ -78,7 +81,7 @@ def make_file_system(disk):
 
 
 def powered(disk, work):
-    """Mount, open the table and do `work(table)`; return False if the power went meanwhile."""
+    """Mount, open the table and do `work(table)`; return False if an OSError ended this."""
     table = None
     try:
         mount(disk, _PLACE)
@@ -91,7 +94,7 @@ def powered(disk, work):
     except OSError:
         return False
     finally:
-        # Nothing is written any more: this only lets go of the files.
+        # Closes the files; nothing is written any more.
         if table:
             table.close()
         vfs.umount(_PLACE)
@@ -100,11 +103,12 @@ def powered(disk, work):
 class Scenario:
     """A table, and a sync that is cut.
 
-    steps: what made the table: a list of (full, changes), None for an empty file system. full,
-    changes: the sync. Changes are a list of (code, packed rule), (code, None) for a delete.
+    steps: the syncs that make the table, a list of (full, changes); None for an empty file system.
+    full, changes: the sync to cut. Changes are a list of (code, packed rule), (code, None) for a
+    delete.
 
-    operations: of the sync without a cut. asked_again: whether it took two answers. names: the
-    table's files before and after it.
+    operations: the number in the sync without a cut. asked_again: whether the sync took two
+    answers. names: the table's files before and after the sync.
     """
 
     def __init__(self, steps, full, changes):
@@ -120,7 +124,7 @@ class Scenario:
         new = State()
         new.codes, _ = old.after(full, changes)
         new.minute = _MINUTE
-        # What the one and the other table hold, and what they do not.
+        # Of the old and of the new table: minute, entries, codes of the other table only.
         self._tables = []
         for state, other in ((old, new), (new, old)):
             unknown = [code for code in other.codes if code not in state.codes]
@@ -150,7 +154,7 @@ class Scenario:
     def _sync(self, table):
         if table.minute == _MINUTE:
             return False
-        # A table without a minute would ask for everything.
+        # A table without a minute would ask for a full sync.
         assert self._full or table.minute
         again = apply(table, self._full, self._changes, _MINUTE)
         table.save_minute()
@@ -172,11 +176,11 @@ class Scenario:
         check_tidy(table)
 
     def cut(self, first=1, second=1):
-        """Cut at every `first`-th operation and the recovery at every `second`-th, 0 for none."""
+        """Cut at each `first`-th operation, and each recovery at each `second`-th (0: none)."""
         recoveries = set()
         for number in range(len(KINDS)):
             kind = KINDS[number]
-            # Where not every operation is tried, each kind has its own ones.
+            # If not every operation is cut, each kind of cut has different ones.
             for at in range(1 + number % first, self.operations + 1, first):
                 self._view[:] = self._image
                 assert self._cut_at(at, kind), (at, kind)
@@ -188,7 +192,7 @@ class Scenario:
                     self._cut_recovery((at, kind), second)
 
     def fail_once(self, kind="once"):
-        """Let each operation fail alone: the reader goes on, as the old table or the new one.
+        """Let each operation fail alone: the reader goes on with the old or the new table.
 
         kind: of FAILURES.
         """
@@ -214,7 +218,7 @@ class Scenario:
             minutes.append(table.minute)
 
         def inspect(table):
-            # What it had been before the start it is afterwards.
+            # The restart must not change the table from old to new or back.
             assert minutes in ([table.minute], []), (minutes, table.minute)
             self._check_either(table)
             self._sync(table)
@@ -238,13 +242,13 @@ class Scenario:
                 self._view[:] = left
 
     def _cut_at(self, at, kind):
-        # Returns whether the sync came so far.
+        # Cuts the sync at operation `at`; returns whether it got that far.
         disk = CutDisk(self._data, at, kind)
         powered(disk, self._sync)
         return disk.cut
 
     def _inspect(self, cuts):
-        # Checks what these cuts left. The disk is afterwards as it was.
+        # Checks the table and its recovery after these cuts; restores the disk.
         digest = md5(self._data).digest()
         if digest in self._looked_at:
             return
@@ -258,7 +262,7 @@ class Scenario:
         self._view[:] = left
 
     def summary(self):
-        """Return what was tried, in words."""
+        """Return the numbers of operations, cuts and disks tried, in words."""
         return "%d operations, %d cuts, %d second cuts, %d different disks" % (
             self.operations,
             self.cuts,
@@ -268,12 +272,12 @@ class Scenario:
 
 
 def _many(seed, count):
-    # Codes of all classes in any order.
+    # Returns codes of all classes, in no order.
     return expand([("many", seed, count, 20)])
 
 
 def _gone(seed, count):
-    # Deletes of the first codes of `_many`.
+    # Returns deletes of the first codes of `_many`.
     return expand([("gone", seed, count)])
 
 
@@ -289,7 +293,7 @@ _DELTAS = [(False, _many(40 + n, 3)) for n in range(4)]
 
 
 def full():
-    """A full sync over an old table; its answer is out of order and fits the memory."""
+    """A full sync over an old table; its answer is out of order and fits the buffer."""
     return Scenario([(True, _FIRST)], True, _many(32, 90))
 
 
@@ -328,44 +332,44 @@ def ordered():
 
 
 def ordered_and_large():
-    """A full sync in code order, too large for the memory: asked for again, then written."""
+    """A full sync in code order, too large for the buffer: asked for again, then written."""
     scenario = Scenario([(True, _FIRST)], True, long_codes(0, 85))
     assert scenario.asked_again
     return scenario
 
 
 def sorted_in_flash():
-    """A full sync out of order, too large for the memory: asked for again, in runs."""
+    """A full sync out of order, too large for the buffer: asked for again, sorted in runs."""
     scenario = Scenario([(True, _FIRST)], True, shuffled(long_codes(0, 85)))
     assert scenario.asked_again
     return scenario
 
 
 def incremental_and_large():
-    """An incremental sync, too large for the memory: in runs."""
+    """An incremental sync, too large for the buffer: sorted in runs."""
     deletes = [(code, None) for code, _ in long_codes(0, 20)]
     return Scenario([(True, long_codes(0, 60))], False, deletes + shuffled(long_codes(50, 130)))
 
 
 def runs_merged_to_fewer():
-    """A full sync that is sorted in more runs than can be merged at once."""
+    """A full sync with more runs than can be merged at once."""
     return Scenario([(True, _FIRST)], True, shuffled(long_codes(0, 600)))
 
 
 def minute_alone():
-    """A minute that moved on without a change, written down."""
+    """A minute that moved on without a change, and is saved."""
     return Scenario([(True, _FIRST)], False, [])
 
 
 def check_cuts(scenario, first=1, second=1):
-    """Cut a scenario of this module (by its name) at so many places, and print how many."""
+    """Cut a scenario of this module, given by name, see `Scenario.cut`; print the numbers."""
     tried = globals()[scenario]()
     tried.cut(first, second)
     print("# %s: %s" % (scenario, tried.summary()))
 
 
 def check_single_failures(scenario, kind="once"):
-    """Let every operation of a scenario fail alone, and print how many."""
+    """Let every operation of a scenario fail alone; print the number."""
     tried = globals()[scenario]()
     tried.fail_once(kind)
     print("# %s: %d operations failed, one at a time" % (scenario, tried.cuts))

@@ -1,9 +1,9 @@
-"""Syncs of every kind at random, for hours of a reader's life, beside a dictionary.
+"""Random syncs of every kind, hours of a reader's life, compared with a dictionary.
 
-Incremental ones with deletes and codes that come again, full ones in order and out of it, large
-and unchanged ones; between them the reader is started anew, its power goes in the middle of a
-sync, its flash is full, or a byte of it turns. After each some codes are looked up, and now and
-then all. MicroPython only, on a LittleFS in memory; the same seed gives the same history.
+Incremental syncs with deletes and repeated codes, full syncs in and out of code order, large and
+unchanged ones; between them the reader restarts, its power is cut in the middle of a sync, its
+flash is full, or a bit in flash flips. After each step some codes are looked up, now and then all.
+MicroPython only, on a LittleFS in memory; the same seed gives the same history.
 """
 
 import os
@@ -23,12 +23,12 @@ from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 _PLACE = "/random"
 _FOLDER = _PLACE + "/table"
 _BLOCKS = 64
-_ALL_EVERY = 20  # steps from one look at every entry to the next
-_SHOWN = 8  # codes looked up after each
+_ALL_EVERY = 20  # steps from one check of every entry to the next
+_SHOWN = 8  # codes looked up after each step
 _ENOSPC = 28
-_SET_MAX = 500  # bytes of a rule set that nothing is added to any more
+_SET_MAX = 500  # bytes from which on no rule is added to a rule set
 
-# How often each step comes.
+# The weight of each step.
 _STEPS = (
     ("some", 40),
     ("full", 8),
@@ -46,7 +46,7 @@ def _cards(number):
     return b"%08X" % (number * 7919 % 65537 * 65521)
 
 
-# What kinds of codes a site has: how they are made, how many there may be, and at first.
+# The codes of a site: the function that makes them, the most there can be, and how many at first.
 _SITES = {
     "small": (code_of, 60, 30),
     "mixed": (lambda number: code_of(number * 977), 400, 250),
@@ -56,7 +56,7 @@ _SITES = {
 
 
 class History:
-    """One reader's life. `counts` says how often each thing happened."""
+    """The life of one reader. counts: how often each event happened, by name."""
 
     def __init__(self, site, seed):
         self._code, self._pool, first = _SITES[site]
@@ -72,16 +72,16 @@ class History:
             self._steps += [name] * weight
         self.counts = {}
         adds = [(self._code(number), self._rule()) for number in range(first)]
-        self._operations = [0, 0]  # of the last incremental sync, and of the last full one
+        self._operations = [0, 0]  # of the last incremental sync, and of the last full sync
         self._sync(True, self._shuffled(adds))
 
     def close(self):
-        """Let go of everything."""
+        """Close the table and unmount the disk."""
         self._table.close()
         vfs.umount(_PLACE)
 
     def run(self, steps):
-        """Do so many steps."""
+        """Do this number of random steps, each with a check."""
         for number in range(steps):
             name = self._steps[self._below(len(self._steps))]
             try:
@@ -95,7 +95,7 @@ class History:
     def _count(self, name, more=1):
         self.counts[name] = self.counts.get(name, 0) + more
 
-    # What the server has to say
+    # The server's answers
 
     def _below(self, limit):
         return self._numbers.below(limit)
@@ -104,14 +104,14 @@ class History:
         return self._numbers.shuffled(some)
 
     def _rule(self):
-        # Two hundred schedules, and now and then a window of its own.
+        # Returns one of two hundred schedules, or now and then a time window of its own.
         return rule_of(self._below(200) if self._below(8) else 1000 + self._below(30000))
 
     def _any_code(self):
         return self._code(self._below(self._pool))
 
     def _changes(self):
-        # An incremental answer: mostly a few codes, sometimes a tenth of all.
+        # Returns an incremental answer: mostly few codes, sometimes a tenth of all.
         most = self._pool // 10 if not self._below(6) else 6
         deletes = [(self._any_code(), None) for _ in range(self._below(most + 1))]
         adds = []
@@ -119,7 +119,7 @@ class History:
             code = self._any_code()
             if len(self._state.codes.get(code, b"")) < _SET_MAX:
                 adds += [(code, self._rule()) for _ in range(1 + self._below(4) // 2)]
-        # The server repeats whole tokens: what is deleted may come again, as it was or not.
+        # The server repeats whole tokens: a deleted code may be added again, changed or not.
         for code, _ in deletes[:: 1 + self._below(3)]:
             adds += self._lines_of(code)
         if not self._below(9):
@@ -133,14 +133,14 @@ class History:
         return [(code, rule) for rule in packing.split(rule_set) or [b""]]
 
     def _everything(self):
-        # A full answer of what there is.
+        # Returns a full answer that equals the table.
         return [line for code, _ in self._entries() for line in self._lines_of(code)]
 
     def _entries(self):
         return in_code_order(self._state.codes)
 
     def _full_changes(self):
-        # A full answer that differs in a few codes, in code order or in none.
+        # Returns a full answer that differs in a few codes, in code order or in random order.
         changes = self._changes()
         new, _ = self._state.after(False, changes)
         lines = [
@@ -153,7 +153,7 @@ class History:
     # The steps
 
     def _sync(self, full, changes):
-        # A sync that comes through. Returns whether the server was asked again.
+        # Does a sync that succeeds. Returns whether the server was asked again.
         self._clock += 1
         before = self._table.names()
         operations = self._disk.operations
@@ -205,16 +205,16 @@ class History:
         self._take_minute()
 
     def _take_minute(self):
-        # What was not written down by the last sync that changed nothing is forgotten.
+        # A minute that moved on without a change may not have been saved.
         assert not self._table.fault
         assert self._table.minute <= self._state.minute
         self._state.minute = self._table.minute
 
     def _cut(self):
-        # The power goes at some operation of a sync, or of the next start.
+        # Cuts the power at some operation of a start or of the sync after it.
         full = not self._below(3)
         changes = self._full_changes() if full else self._changes()
-        # Anywhere in it, or near its end: before the commit, and behind it.
+        # Anywhere in the sync, or near its end: before and after the commit.
         at = 1 + self._below(self._operations[full] + 3)
         if not self._below(3):
             at = max(1, self._operations[full] + 2 - self._below(6))
@@ -233,17 +233,17 @@ class History:
         if self._table.minute == minute:
             self._count("cuts behind the commit", cut)
             self._state.codes = new
-        # The next sync brings the new one, or another one that the server has meanwhile.
+        # The next sync brings the same change, or another one that the server has meanwhile.
         if self._below(2):
             self._sync(full, changes)
 
     def _restart(self):
-        # The power comes back.
+        # Switches the power on again.
         self._table.close()
         try:
             vfs.umount(_PLACE)
         except OSError:
-            pass  # it had gone before anything was mounted
+            pass  # the power was cut before the mount
         self._disk = CutDisk(self._disk.data)
         mount(self._disk, _PLACE)
         self._table = Table(_FOLDER)
@@ -251,7 +251,8 @@ class History:
         assert sorted(os.listdir(_FOLDER)) == sorted(self._table.names() + ["manifest"])
 
     def _damage(self):
-        # A bit turns, a file is cut short or lost: right answers or none, until a full sync.
+        # Flips a bit, cuts a file short or removes one: until a full sync each lookup is right or
+        # DAMAGED.
         self._table.close()
         names = sorted(os.listdir(_FOLDER))
         name = _FOLDER + "/" + names[self._below(len(names))]
@@ -270,7 +271,7 @@ class History:
         self._sync(True, self._shuffled(self._everything()))
 
     def _check_damage(self):
-        # Returns whether there was a code that could not be told.
+        # Returns whether any lookup was DAMAGED.
         table = self._table
         damaged = 0
         for number in range(self._pool):
@@ -290,7 +291,7 @@ class History:
         return False
 
     def _full_flash(self):
-        # There is no room, or not much: a sync fails and changes nothing, or comes through.
+        # With little or no room in flash, a sync fails and changes nothing, or succeeds.
         fillers = []
         try:
             while True:
@@ -310,7 +311,7 @@ class History:
         for name in fillers:
             os.remove(name)
 
-    # What must hold after each
+    # The checks after each step
 
     def _check(self, everything):
         table = self._table
@@ -337,7 +338,7 @@ class History:
 
 
 def check_histories(site, seed, steps):
-    """Live through so many steps, and print what came of it."""
+    """Run a history of this number of steps; print and return its counts."""
     history = History(site, seed)
     try:
         history.run(steps)

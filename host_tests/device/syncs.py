@@ -1,4 +1,4 @@
-"""A sync as the poller does it, a look at every entry, and answers for both."""
+"""A sync as the poller does it, a check of every entry, and answers for both."""
 
 from binascii import crc32
 
@@ -8,9 +8,9 @@ from kalitka.table.table import FOUND, UNKNOWN
 
 
 def apply(table, full, changes, minute):
-    """Sync as the poller does: deletes first, and once more if the server is to be asked again.
+    """Sync as the poller does: deletes first, and a second time if the transaction asks for it.
 
-    changes: a list of (code, packed rule or None). Returns whether it was asked again.
+    changes: a list of (code, packed rule or None). Returns whether the server was asked again.
     """
     again = 0
     while True:
@@ -22,7 +22,7 @@ def apply(table, full, changes, minute):
 
 
 def _applied(transaction, changes, minute):
-    # Whoever gives a change up closes it and calls `abort`.
+    # Closes the generator and calls `abort` even after an exception, as a transaction requires.
     steps = transaction.commit(minute)
     try:
         for code, rule in changes:
@@ -31,7 +31,7 @@ def _applied(transaction, changes, minute):
         for code, rule in changes:
             if rule is not None:
                 transaction.add(code, rule)
-                # As between two pieces of an answer, only more often.
+                # As the poller does between two pieces of an answer, only more often.
                 for _ in transaction.drain():
                     pass
         for _ in steps:
@@ -43,12 +43,12 @@ def _applied(transaction, changes, minute):
 
 
 def in_code_order(codes):
-    """Return a dictionary's (code, rule set) in the order of `Table.items`."""
+    """Return the (code, rule set) items of a dictionary in the order of `Table.items`."""
     return [(code, codes[code]) for code in sorted(codes, key=place_of)]
 
 
 def check_entries(table, entries, unknown=()):
-    """Check that a table has these entries (in code order) and no others, listed and looked up."""
+    """Check by listing and by lookups that a table has exactly these entries (in code order)."""
     at = 0
     for item in table.items():
         assert at < len(entries) and item == entries[at], (item, at)
@@ -64,17 +64,17 @@ def check_entries(table, entries, unknown=()):
 def long_code(number):
     """Return a code of 250 bytes.
 
-    A sort buffer of 8 KiB holds thirty of them, and a block of flash some hundred: what is too
-    large for the memory takes few operations.
+    The sort buffer of 8 KiB holds thirty of them, so a sync too large for it takes few operations
+    of the flash.
     """
     return b"~" * 246 + b"%04d" % number
 
 
 def long_codes(first, last):
-    """Return the long codes of these numbers in code order, with a packed rule each."""
+    """Return [(long code, packed rule)] of the numbers `first` to `last` - 1, in code order."""
     return [(long_code(n), rule_of(n % 9)) for n in range(first, last)]
 
 
 def shuffled(changes):
-    """Return the changes in an order that is none."""
+    """Return the changes in an arbitrary but fixed order."""
     return sorted(changes, key=lambda change: crc32(change[0]))

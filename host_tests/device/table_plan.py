@@ -1,17 +1,18 @@
-"""A history of a table, step by step, beside a dictionary: the oracle of the table's tests.
+"""The oracle of the table's tests: a history of a table, compared step by step with a dictionary.
 
 Steps are tuples:
 
-    ("full", minute, changes, ending)    a change that replaces the table
-    ("some", minute, changes, ending)    one that is applied to it
-    ("reopen", origin, litter)           close it and open it; first leave files about (a bool)
-    ("save",)                            write the minute down
+    ("full", minute, changes, ending)    a full change
+    ("some", minute, changes, ending)    an incremental change
+    ("reopen", origin, litter)           close and reopen the table; litter: leave files first
+    ("save",)                            save the minute
 
-`ending` is "commit", "abort", or after how many steps the commit is given up. Changes are:
+`ending` is "commit", "abort", or the number of steps after which the commit is given up. Changes:
 
-    ("del", code)   ("add", code, packed rule)
+    ("del", code)              a delete
+    ("add", code, packed rule)
     ("wide", code, n)          n rules of this code
-    ("many", seed, n, sets)    n codes of all classes that have one of so many rule sets each
+    ("many", seed, n, sets)    n codes of all classes, each with one of `sets` rules
     ("gone", seed, n)          deletes of the codes of "many"
 """
 
@@ -23,7 +24,7 @@ from kalitka.access import packing, rules
 from kalitka.table.table import DAMAGED, FOUND, UNKNOWN, Table
 
 RULE_SET_MAX = 720  # bytes of the rules of one code
-SHOWN = 30  # codes looked at after a step
+SHOWN = 30  # codes looked up after a step
 
 ALWAYS = packing.pack(b"9_1")
 NEVER = packing.pack(b"9_0")
@@ -39,7 +40,7 @@ def _numbers(seed):
 
 
 def code_of(number):
-    """Return a code for a number: another one for another number, of every class."""
+    """Return the code of a number: codes of all classes, different for different numbers."""
     kind = number % 8
     if kind < 3:
         return b"%08X" % number
@@ -53,7 +54,7 @@ def code_of(number):
 
 
 def rule_of(number):
-    """Return a packed rule for a number: another one for another number."""
+    """Return the packed rule of a number: different rules for different numbers."""
     kind = number % 3
     if kind == 0:
         return packing.pack(b"1_%d_%d" % (number, number + 525600))
@@ -63,7 +64,7 @@ def rule_of(number):
 
 
 def expand(changes):
-    """Return changes as a list of (code, packed rule), (code, None) for a delete."""
+    """Return the changes as a list of (code, packed rule), (code, None) for a delete."""
     out = []
     for change in changes:
         kind = change[0]
@@ -84,7 +85,7 @@ def expand(changes):
 
 
 def needs_seconds(packed):
-    """Tell whether a day time of this packed rule is above 1440."""
+    """Return whether a day time of this packed rule is above 1440."""
     if not packed:
         return False
     fields = rules.text_of(packed).split(b"_")
@@ -92,7 +93,7 @@ def needs_seconds(packed):
 
 
 def set_of(packed_rules):
-    """Return the rule set of some packed rules: in byte order, each once, as many as fit."""
+    """Return the rule set of packed rules: in byte order, each once, as many as fit."""
     kept = []
     size = 0
     for rule in sorted(set(packed_rules)):
@@ -104,16 +105,16 @@ def set_of(packed_rules):
 
 
 class State:
-    """What a table has to say: the dictionary `codes` of rule sets, and what is beside it."""
+    """The expected state of a table: the dictionary `codes` of rule sets, minute, unit, origin."""
 
     def __init__(self):
         self.codes = {}
         self.minute = self.stored_minute = 0
         self.seconds = False
-        self.origin = None  # that of the last change that was written
+        self.origin = None  # of the last change that was written
 
     def after(self, full, changes):
-        """Return (codes, seconds) as they are to be after a list of changes."""
+        """Return the expected (codes, seconds) after a list of changes."""
         new = {} if full else dict(self.codes)
         seconds = self.seconds
         fresh = {}
@@ -130,7 +131,7 @@ class State:
 
 
 def check_table(table, state, shown=SHOWN):
-    """Check that a table says what the state has: every code, in order, and some unknown ones."""
+    """Check a table against the state: every code, in order, and some unknown codes."""
     assert (table.fault, table.minute, table.seconds) == ("", state.minute, state.seconds)
     expected = sorted(state.codes, key=place_of)
     assert list(table.codes()) == expected
@@ -158,13 +159,13 @@ def check_code(table, state, code):
 
 
 def check_tidy(table):
-    """Check that the folder has the table's files and no others."""
+    """Check that the folder has the table's files and no other."""
     assert sorted(os.listdir(table.folder)) == sorted(table.names() + ["manifest"])
     assert len(table.names()) <= 5
 
 
 def commit(table, full, minute, changes):
-    """Make a change through to its end; returns the transaction. Changes as of `expand`."""
+    """Commit a change, asking again if needed; return the transaction. Changes: see `expand`."""
     again = 0
     while True:
         transaction = begin(table, full, changes, again)
@@ -177,14 +178,14 @@ def commit(table, full, minute, changes):
 
 
 def begin(table, full, changes, again=0):
-    """Begin a transaction and feed it all changes."""
+    """Begin a transaction and feed it all changes; return the transaction."""
     transaction = table.begin(full, again)
     feed(transaction, changes)
     return transaction
 
 
 def feed(transaction, changes):
-    """Feed a transaction with changes as of `expand`."""
+    """Feed changes (see `expand`) to a transaction."""
     for code, rule in changes:
         if rule is None:
             transaction.delete(code)
@@ -193,9 +194,9 @@ def feed(transaction, changes):
 
 
 def fails(table, full, minute, changes):
-    """Tell whether a change ends in an OSError; if so it is given up.
+    """Return whether a change ends in an OSError; if so, abort it.
 
-    changes: as of `expand`, or a callable that returns an iterable of the same.
+    changes: see `expand`, or a callable that returns an iterable of the same.
     """
     again = 0
     while True:
@@ -225,7 +226,7 @@ class _History:
         self._change(True, minute, changes, ending)
 
     def some(self, minute, changes, ending):
-        # A table of another server waits for a full sync.
+        # A table of another origin waits for a full sync.
         if self.origin == self.state.origin:
             self._change(False, minute, changes, ending)
 
@@ -248,7 +249,8 @@ class _History:
         assert snapshot(self.table.folder) == before
 
     def _run(self, steps, ending):
-        # Between two steps everything is as before. Returns whether the commit came through.
+        # Runs the steps of a commit up to `ending`, and checks that between two steps everything
+        # is as before. Returns whether the commit came to its end.
         probes = sorted(self.state.codes)[:3] + [b"no such code"]
         count = 0
         while count != ending:
@@ -274,7 +276,7 @@ class _History:
             assert transaction.changed == (0 if kept else len(codes))
         else:
             assert transaction.changed == _differences(codes, state.codes)
-        # A minute of 0 asks for everything, also after a power cut: it is written down.
+        # Minute 0 asks for a full sync, also after a power cut: it is stored.
         reset = minute == 0 and state.stored_minute
         if kept and not foreign and seconds == self.stored_seconds and not reset:
             assert snapshot(self.table.folder) == before
@@ -310,7 +312,7 @@ def _differences(one, other):
 
 
 def check_refused(table):
-    """Check that a second change cannot begin."""
+    """Check that no second change can begin."""
     for full in (True, False):
         try:
             table.begin(full)
@@ -320,7 +322,7 @@ def check_refused(table):
 
 
 def check_history(steps):
-    """Check a table after each of these steps."""
+    """Check a table after each of `steps`."""
     with Folder() as folder:
         history = _History(folder + "/table")
         for step in steps:
@@ -333,7 +335,11 @@ def check_history(steps):
 
 
 def check_flip(seed, place, flip, heal):
-    """Check that a byte flipped in a table of many blocks makes no lookup wrong, and is healed."""
+    """Check that a flipped byte in a table of many blocks causes no wrong lookup.
+
+    place: selects the file and the byte in it. flip: the bits to flip. heal: check the repair by a
+    full sync, too.
+    """
     first = expand([("many", seed, 400, 300)])
     second = expand([("gone", seed, 20), ("many", seed + 1, 60, 300)])
     state = State()

@@ -1,15 +1,16 @@
-"""The decision: who may pass now, and why or why not.
+"""The decision: whether a code may pass now, and for what reason.
 
-A `Verdict` takes a code's rule set and a moment, and gives the reason, the rule that gave it and,
-where dates refuse, the date. Several rules are alternatives; if none allows, the most useful
-denial reason is reported. Pure; deciding allocates nothing. VERDICTS.md says what each reason
-means to whom. Source: protocol, "Rules".
+A `Verdict` takes a code's rule set and a moment, and gives the reason, the rule that decided and,
+if dates deny, the date. Rules are alternatives; if none allows, the most useful denial reason is
+reported. Pure; a decision allocates nothing. VERDICTS.md explains each reason to technicians and
+operators. Source: protocol, "Rules".
 """
 
 from kalitka.access import rules
 from micropython import const
 
-# The reasons. Up to ALLOWED they are what `rules.evaluate` says, in its order.
+# The reasons. Up to ALLOWED they are the results of `rules.evaluate`. Do not renumber: stored in
+# flash and sent to servers.
 NO_RULE = rules.UNREADABLE
 ALLOWED = rules.PERMITTED
 UNKNOWN_CODE = const(8)
@@ -17,7 +18,7 @@ TABLE_DAMAGED = const(9)
 ALREADY_USED = const(10)
 NOT_KEPT = const(11)
 
-# In words, by number.
+# In words, by number; the only place that has them.
 REASONS = (
     "no rule understood",
     "never allowed",
@@ -35,19 +36,19 @@ REASONS = (
 
 
 class Verdict:
-    """The last decision. Made once, used for all decisions.
+    """The last decision. One object is made, and reused for every decision.
 
     reason: one of the reasons above.
-    rule: the offset of the rule that gave it, -1 if none did.
-    when: of "not yet valid" the first minute of that rule's dates, of "no longer valid" the
-    last one, both since 1970 UTC; otherwise 0. The hours of a rule 7 come on top.
+    rule: the offset of the rule that gave the reason, -1 if none did.
+    when: for "not yet valid" the first minute of that rule's dates, for "no longer valid" the
+    last minute, both since 1970 UTC; otherwise 0. The hours of a RULE7 apply in addition.
     """
 
     def __init__(self):
         self.deny(NO_RULE)
 
     def deny(self, reason: int) -> None:
-        """Deny for a reason that no rule gave, such as UNKNOWN_CODE."""
+        """Deny for a reason that comes from no rule, such as UNKNOWN_CODE."""
         self.reason = reason
         self.rule = -1
         self.when = 0
@@ -62,10 +63,11 @@ class Verdict:
         day_minute: int,
         weekday: int,
     ) -> int:
-        """Decide on the rule set `buf[at:end]` at a moment, see `rules.evaluate`; the reason.
+        """Decide on the rule set `buf[at:end]` at a moment; return the reason.
 
-        The first rule that permits decides. If none does, the highest reason is given, of
-        several with the same the date nearest to now, then the first.
+        The other arguments are those of `rules.evaluate`. The first rule that permits decides. If
+        none does, the rule with the highest reason decides; among equal reasons the one whose date
+        is nearest to now, then the first.
         """
         self.deny(NO_RULE)
         while at < end and buf[at] in (1, 3, 7, 9):
@@ -79,21 +81,20 @@ class Verdict:
             if said == ALLOWED:
                 break
             at = rules.end_of(buf, at)
-        # A rule of another kind is of a later firmware: what follows it cannot be found.
+        # A rule of another kind is from a later firmware: the rule after it cannot be located.
         return self.reason
 
 
 def date_text(minute: int, zone) -> str:
     """Return a minute since 1970 UTC as local date and time, such as `2026-12-01 08:00`.
 
-    zone: a timezone.Zone, which is set to this minute. Without one (None) it is
-    `2026-12-01 05:00 UTC`.
+    zone: a timezone.Zone, which is updated to this minute; None for `2026-12-01 05:00 UTC`.
     """
     if zone:
         zone.update(minute)
         minute += zone.offset
-    # Years that begin in March: a leap day is the last of its year, of its four, hundred and
-    # four hundred years.
+    # Years are counted from March: a leap day is the last day of its year, and of its period of
+    # four and of four hundred years.
     days = minute // 1440 + 719468  # since 0000-03-01
     era = days // 146097
     days %= 146097

@@ -1,6 +1,6 @@
-"""Rules from text to packed bytes, and sets of them; see `access.rules` for the bytes.
+"""Packing of rules from text to bytes, and of rule sets; see `access.rules` for the bytes.
 
-For who fills a table; who decides by one needs none of it.
+Needed to fill a table, not to decide.
 """
 
 from kalitka import native
@@ -9,7 +9,7 @@ from micropython import const
 
 RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 and 5 bytes
 
-# What is wrong with a text that is no rule, by the number that `native.pack_rule` returns.
+# What is wrong with an invalid rule, by the number that `native.pack_rule` returns.
 FAULTS = {
     -5: "rule longer than 64 bytes",
     -6: "unknown kind of rule",
@@ -26,8 +26,8 @@ FAULTS = {
 def pack(text: bytes | bytearray) -> bytes:
     """Return the packed form of one rule text (bytes, such as b"3_480_1200_1111100").
 
-    The seed's leading slash is not part of the text. Raises RuleError, whose message is one of
-    FAULTS: they are counted by it. Of several faults the first in the text is told.
+    The slash before a rule in a sync answer is not part of the text. Raises RuleError for the
+    first fault in the text; its message is one of FAULTS, by which faults are counted.
     """
     out = bytearray(RULE_MAX)
     end = native.pack_rule(text, 0, len(text), out, 0)
@@ -37,7 +37,7 @@ def pack(text: bytes | bytearray) -> bytes:
 
 
 def split(rule_set: bytes | bytearray) -> list[bytes]:
-    """Return the packed rules (a list of bytes) that a rule set is made of."""
+    """Return the packed rules of a rule set, as a list of bytes."""
     found = []
     at = 0
     while at < len(rule_set):
@@ -48,7 +48,7 @@ def split(rule_set: bytes | bytearray) -> list[bytes]:
 
 
 def insert(rule_set: bytes, packed: bytes) -> bytes:
-    """Return the rule set (bytes) with one more packed rule: in byte order, each once.
+    """Return the rule set (bytes) with one more packed rule, in byte order, each rule once.
 
     The empty rule b"" adds nothing.
     """
@@ -65,7 +65,7 @@ def insert(rule_set: bytes, packed: bytes) -> bytes:
 
 
 def needs_seconds(packed: bytes) -> bool:
-    """Return whether this packed rule's day times can only be seconds: one is above 1440."""
+    """Return whether this packed rule's day times must be seconds: one of them is above 1440."""
     if packed[0] not in (3, 7):
         return False
     end = rules.number_at(packed, rules.skip_varint(packed, 1))

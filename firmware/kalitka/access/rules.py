@@ -1,4 +1,4 @@
-"""Access rules: RULE1, RULE3, RULE7 and rule 9, as packed bytes, and their meaning.
+"""Access rules: RULE1, RULE3, RULE7 and rule 9, as packed bytes, and their evaluation.
 
 Source of the texts: the protocol's "Rules". A packed rule is one kind byte, then numbers as
 varints (seven bits a byte, lowest first, high bit set on all but the last) and the week mask as
@@ -9,10 +9,10 @@ one byte; a rule set is packed rules one after the other, in byte order, each on
     kind 7   START  END  MASK  FROM  TO-FROM     both must hold
     kind 9   0 or 1                              never or always
 
-How they are packed stands in `access.packing`, which deciding does not need.
+`access.packing` packs texts; decisions do not need it.
 
 Pure: integers and bytes in, integers and bytes out. `evaluate` allocates nothing on a port with
-31-bit integers. Numbers come back as they came, leading zeros aside.
+31-bit integers. `text_of` returns numbers as they were sent, without leading zeros.
 """
 
 from micropython import const
@@ -20,9 +20,10 @@ from micropython import const
 DAY_MINUTES = const(1440)
 MINUTE = const(60)  # seconds
 
-# What a rule says about a moment. Of several rules that refuse, the highest is the reason given:
-# the one that is nearest to opening, and before those what the reader itself lacks to know better.
-UNREADABLE = const(0)  # of no known kind, or a day time that is none in the table's unit
+# The results of `evaluate`. Of several denials the highest is reported: a lack in the reader
+# itself (clock, zone), else the reason nearest to an open door. Do not renumber: stored in flash
+# and sent to servers; `decision` has the words.
+UNREADABLE = const(0)  # an unknown kind, or a day time out of range in the table's unit
 NEVER = const(1)
 NO_LONGER = const(2)
 NOT_YET = const(3)
@@ -35,11 +36,12 @@ _INFINITE = const(0x3FFFFFFF)  # largest small int on ports with 31-bit small in
 
 
 class RuleError(ValueError):
-    """The text is no rule; the message says what is wrong, in words."""
+    """The text or packed form is not a valid rule; the message says what is wrong."""
 
 
 def _read(buf, at):
-    # The exact value, whatever its size: for texts, not for deciding.
+    # Returns the varint at `at`, exact whatever its size, and the offset behind it. For texts: a
+    # decision uses `number_at`, which allocates nothing.
     value = shift = 0
     while True:
         byte = buf[at]
@@ -51,7 +53,7 @@ def _read(buf, at):
 
 
 def end_of(buf: bytes | bytearray, at: int) -> int:
-    """Return the offset behind the packed rule at `at`. Raises RuleError if there is none."""
+    """Return the offset behind the packed rule at `at`. Raises RuleError for an unknown kind."""
     kind = buf[at]
     if kind == 9:
         return at + 2
@@ -65,14 +67,14 @@ def end_of(buf: bytes | bytearray, at: int) -> int:
 
 
 def skip_varint(buf: bytes | bytearray, at: int) -> int:
-    """Return the offset behind the number (a varint) at `at`."""
+    """Return the offset behind the varint at `at`."""
     while buf[at] >= 0x80:
         at += 1
     return at + 1
 
 
 def text_of(buf: bytes | bytearray, at: int = 0) -> bytes:
-    """Return the text (bytes) of the packed rule at `at`. Raises RuleError if there is none."""
+    """Return the text (bytes) of the packed rule at `at`. Raises RuleError for an unknown kind."""
     kind = buf[at]
     if kind == 9:
         return b"9_%d" % buf[at + 1]
@@ -94,7 +96,7 @@ def text_of(buf: bytes | bytearray, at: int = 0) -> bytes:
 
 
 def number_at(buf: bytes | bytearray, at: int) -> int:
-    """Return the number at `at` as a small integer: what does not fit is the end of time."""
+    """Return the varint at `at` as a small integer; _INFINITE if it does not fit."""
     value = shift = 0
     while True:
         byte = buf[at]
@@ -116,7 +118,7 @@ def _judge_dates(buf, at, minute):
     first = number_at(buf, at)
     if minute < first:
         return NOT_YET
-    # A difference, not a sum: the sum of two small integers may be none.
+    # A difference, not a sum: the sum of two small integers may not be small, and would allocate.
     return PERMITTED if minute - first <= number_at(buf, skip_varint(buf, at)) else NO_LONGER
 
 
@@ -127,7 +129,7 @@ def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
     mask = buf[skip_varint(buf, at)]
     over_midnight = start > end
     if unit_seconds:
-        # A window is open in every minute that it touches.
+        # The time window includes every minute that it touches.
         start //= MINUTE
         end //= MINUTE
     if start > DAY_MINUTES or end > DAY_MINUTES:
@@ -136,7 +138,7 @@ def _judge_hours(buf, at, unit_seconds, day_minute, weekday):
         return ZONE_NOT_SET
     today = mask >> weekday & 1
     if over_midnight:
-        # The mask names the day on which the window starts.
+        # The mask names the day on which the time window starts.
         yesterday = mask >> (weekday + 6) % 7 & 1
         inside = (today and day_minute >= start) or (yesterday and day_minute <= end)
     else:
@@ -154,9 +156,9 @@ def evaluate(
     day_minute: local minute of the day, 0 to 1439, -1 while it is not known.
     weekday: local, 0 is Monday.
 
-    Returns PERMITTED or the reason of the refusal. All bounds are inclusive. Of rule 7 both
-    parts hold at the moment itself: a window over midnight ends with the last date, and goes on
-    at the first one, whatever the date on which it started.
+    Returns PERMITTED or the reason of the denial. All bounds are inclusive. Both parts of a RULE7
+    must hold at the moment itself: a time window over midnight ends with the last date, and is
+    open from the first date on, even if it started the day before.
     """
     kind = buf[at]
     if kind == 9:
@@ -172,25 +174,25 @@ def evaluate(
         return CLOCK_NOT_SET
     if kind == 3:
         return hours
-    # Of rule 7 the dates come first: who is not yet valid is not helped by the hours.
+    # The dates of a RULE7 come first: outside them, its hours are of no use to the person.
     dates = _judge_dates(buf, _dates_at(buf, at), minute)
     return hours if dates == PERMITTED else dates
 
 
 def _dates_at(buf, at):
-    # Where FROM of the rule 1 or 7 at `at` stands.
+    # Returns the offset of FROM in the RULE1 or RULE7 at `at`.
     return at + 1 if buf[at] == 1 else skip_varint(buf, skip_varint(buf, at + 1)) + 1
 
 
 def date_of(buf: bytes | bytearray, at: int, reason: int) -> int:
     """Return the date (minute since 1970 UTC) behind the denial `reason` of the rule at `buf[at]`.
 
-    That is the first of its dates for NOT_YET, the last for NO_LONGER, and 0 for all others. A
-    first one of the year 4011 or later is 0x3FFFFFFF.
+    The first of its dates for NOT_YET, the last for NO_LONGER, and 0 for any other reason. A first
+    date in the year 4011 or later is 0x3FFFFFFF.
     """
     if reason != NOT_YET and reason != NO_LONGER:
         return 0
     at = _dates_at(buf, at)
     first = number_at(buf, at)
-    # No sum grows too large: of a rule that is no longer valid it lies in the past.
+    # This sum stays a small integer: the last date of an expired rule lies in the past.
     return first if reason == NOT_YET else first + number_at(buf, skip_varint(buf, at))

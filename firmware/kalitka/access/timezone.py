@@ -1,10 +1,10 @@
-"""Local time from UTC minutes. A zone is a POSIX TZ string, such as `MSK-3`,
-`EET-2EEST,M3.5.0/3,M10.5.0/4` or `<+0530>-5:30`.
+"""Local time from UTC minutes, in a zone given as a POSIX TZ string.
 
-POSIX.1-2024 with RFC 9636's times of up to 167 hours to either side. A name of daylight saving
-time without rules has those of the USA, as in tzcode and glibc. Where seconds are given, local
-time is rounded down to the minute. Pure, integers only; telling the time allocates nothing and
-stays within 31 bits, up to the year 4000.
+Examples: `MSK-3`, `EET-2EEST,M3.5.0/3,M10.5.0/4`, `<+0530>-5:30`. POSIX.1-2024 with RFC 9636's
+transition times of up to 167 hours to either side. Daylight saving time without rules has those
+of the USA, as in tzcode and glibc. If the zone has seconds, local time is rounded down to the
+minute. Pure, integers only; `update` allocates nothing and stays within 31 bits, up to the year
+4000.
 """
 
 from micropython import const
@@ -15,18 +15,20 @@ _FOREVER = const(0x3FFFFFFF)
 
 
 class ZoneError(ValueError):
-    """The zone is not understood; the message says where (position from 1) and why."""
+    """The text is not a valid zone; the message says where (position from 1) and why."""
 
 
 class Zone:
-    """A place's local time. `day_minute`, `weekday` (Monday is 0) and `offset` (minutes east of
-    UTC) are those of the last `update`; `day_minute` is -1 before.
+    """The local time of a zone, as of the last `update`.
 
     text: a POSIX TZ string (str), kept as `text`. Raises ZoneError.
+
+    day_minute: the minute of the day, -1 before the first `update`. weekday: Monday is 0.
+    offset: minutes east of UTC.
     """
 
     def __init__(self, text: str):
-        # Only who meets a new zone pays for reading it in memory.
+        # Imported here: only a new zone needs the parser's memory.
         from kalitka.access.zonetext import parse
 
         self.text = text
@@ -34,14 +36,14 @@ class Zone:
         self.weekday = 0
         self._standard, self._daylight, self._start, self._end = parse(text)
         self.offset = self._standard
-        # From when until when `offset` holds.
+        # `offset` holds from `_since` (inclusive) to `_until` (exclusive), minutes since 1970 UTC.
         self._since = self._until = 0
         if not self._start:
             self._since = -_FOREVER
             self._until = _FOREVER
 
     def update(self, minute: int) -> None:
-        """Set the attributes to local time at `minute` since 1970 UTC, in whatever order."""
+        """Set the attributes to local time at `minute` since 1970 UTC; it may go back."""
         if not self._since <= minute < self._until:
             self._find_offset(minute)
         minute += self.offset
@@ -49,10 +51,10 @@ class Zone:
         self.weekday = (minute // _DAY + _EPOCH_WEEKDAY) % 7
 
     def _find_offset(self, minute):
-        # Daylight saving time lasts from its start in a year to the first end behind that, of
-        # this year or, south of the equator, of the next. An end that meets the next start ends
-        # nothing: RFC 9636 writes daylight saving time for ever like this.
-        year = minute // 525600 + 1971  # at least the next
+        # Daylight saving time lasts from its start in a year to the next end: of the same year or,
+        # south of the equator, of the next. An end that coincides with the next start has no
+        # effect: in RFC 9636 this means permanent daylight saving time.
+        year = minute // 525600 + 1971  # the next year or a later one
         start = _transition(self._start, year)
         while start > minute:
             year -= 1
@@ -73,7 +75,7 @@ class Zone:
 
 
 def _transition(rule, year):
-    # The minute since 1970 UTC of a rule, as `zonetext.parse` returns it, in a year.
+    # Returns the minute since 1970 UTC of a transition rule (see `zonetext.parse`) in a year.
     years, day, weekday, minutes = rule
     year += years - 1
     day += year * 365 + year // 4 - year // 100 + year // 400 - 719162

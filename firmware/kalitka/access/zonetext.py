@@ -1,6 +1,6 @@
-"""Reads a zone's POSIX TZ string; see `access.timezone`, which tells the time by what comes of it.
+"""The parser of POSIX TZ strings, for `access.timezone`, which computes local time.
 
-Loaded when a zone is met that was not there before, and forgotten then.
+Loaded for a new zone, and unloaded afterwards.
 """
 
 from kalitka.access.timezone import ZoneError
@@ -17,7 +17,7 @@ def parse(text: str) -> tuple:
     standard, daylight: minutes east of UTC. start, end: rules of daylight saving time, each
     (years, days, weekday, minutes) as below; None and None without one.
     """
-    text += "\n"  # stops every reading below, so that none looks for the end
+    text += "\n"  # stops every loop below: none has to check for the end of the text
     # POSIX counts west of Greenwich: MSK-3 is three hours ahead of UTC.
     west, at = _seconds(text, _name(text, 0), _OFFSET_HOURS)
     daylight = west - 3600
@@ -29,7 +29,7 @@ def parse(text: str) -> tuple:
         if at + 1 == len(text):
             text = _USA
             at = 0
-        # Each rule's day time is that of the offset which it ends.
+        # The time of each rule is in the local time that it ends.
         start, at = _rule(text, _expect(text, at, ","), west)
         end, at = _rule(text, _expect(text, at, ","), daylight)
     if at + 1 < len(text):
@@ -37,15 +37,15 @@ def parse(text: str) -> tuple:
     return -west // 60, -daylight // 60, start, end
 
 
-# Each of the following reads what stands at `text[at]` and returns the position behind it, if
-# with a value, as the last of the two.
+# Each function below parses the item at `text[at]` and returns the offset behind it; with a value,
+# it returns (value, offset).
 
 
 def _rule(text, at, west):
-    # A rule is (years, days, weekday, minutes): so many days from the New Year of this year
-    # (0) or the next (1), then on to the weekday (Sunday is 0, -1 for none), then so many
-    # minutes to the first one in UTC that the new offset holds for. Days behind February are
-    # counted back from the next New Year, so that no rule need know of leap years.
+    # A rule is (years, days, weekday, minutes): start at New Year of this year (0) or the next
+    # (1), add the days, go on to the weekday (Sunday is 0, -1 for none), add the minutes. The
+    # result is the first minute in UTC of the new offset. Days after February are counted back
+    # from the next New Year, so that leap years need no special case.
     years = 0
     weekday = -1
     if text[at] == "M":

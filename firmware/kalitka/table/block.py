@@ -1,8 +1,8 @@
-"""Blocks of sorted entries, coded as gaps, with a checksum: what segments and runs are made of.
+"""Blocks of sorted entries, coded as gaps, with a checksum: the parts of segments and runs.
 
-The unit of reading: a lookup reads one of 1 KiB. FORMAT.md has the bytes, `writers` makes them.
-Promises: decoding allocates nothing; a block with any bit changed is found out before an entry of
-it is used.
+The unit of reading: a lookup reads one block of 1 KiB a segment. FORMAT.md has the bytes,
+`writers` makes them. Promises: decoding allocates nothing; a changed bit is detected before any
+entry of its block is used.
 """
 
 from array import array
@@ -15,33 +15,34 @@ from micropython import const
 BLOCK = const(1024)  # bytes; a quarter of an erase block, and quick to read at the gate
 KEY_ROOM = const(258)  # bytes kept for a packed code
 NO_KEY = b"\x00"  # below every packed code
-HEAD = const(2)  # bytes used by entries, little-endian
-CHECK = const(4)
-_SIZE_HIGH = const(0x7F)  # of the size's upper byte: a run has a mark in the highest bit
-_SHORT = const(7)  # bytes of payload that `native.seek` can do with
+HEAD = const(2)  # bytes of a block's size field: bytes of entries, little-endian
+CHECK = const(4)  # bytes of a CRC-32
+_SIZE_HIGH = const(0x7F)  # mask of the size's upper byte: a run has a flag in the highest bit
+_SHORT = const(7)  # longest payload, in bytes, that `native.seek` handles
 
-# CRC-32 of anything followed by its own CRC-32. It fits a 31-bit integer, so that comparing
-# with it allocates nothing where the block is good.
+# CRC-32 of any bytes followed by their own CRC-32. It fits a 31-bit integer: a comparison with
+# the checksum of a good block allocates nothing.
 _GOOD = const(0x2144DF1C)
 
-# What stands for the rule set of an entry besides the number of an interned one.
+# The rule set of an entry, if it is not the number of an interned one. The values in flash are
+# derived from these numbers (FORMAT.md, Segments): do not renumber.
 IN_PLACE = const(-1)
 TOMBSTONE = const(-2)  # the code is deleted
-_LONG_NUMBER = const(240)  # a first byte from here on: the number has a second byte
+_LONG_NUMBER = const(240)  # first bytes from here on: the number has a second byte
 _SHORT_NUMBERS = const(238)
 
 
 class CorruptionError(OSError):
-    """A file of the table is not what was written; the message names it."""
+    """A file of the table differs from what was written; the message names the file."""
 
 
 def crc_ok(data) -> bool:
-    """Return whether `data` (bytes-like) ends in the CRC-32 of what stands before."""
+    """Return whether `data` (bytes-like) ends in the CRC-32 of the bytes before."""
     return crc32(data) == _GOOD
 
 
 def write_with_crc(file, *parts) -> int:
-    """Write `parts` and their CRC-32 behind them to a file; return the number of bytes."""
+    """Write `parts` and the CRC-32 of them all to a file; return the number of bytes."""
     size = check = 0
     for part in parts:
         file.write(part)
@@ -52,7 +53,7 @@ def write_with_crc(file, *parts) -> int:
 
 
 def number_at(buf, at: int) -> int:
-    """Return the number of the rule set that the value at buf[at] tells; IN_PLACE, TOMBSTONE."""
+    """Return the rule set number of the value at buf[at], or IN_PLACE or TOMBSTONE."""
     value = buf[at]
     if value < _LONG_NUMBER:
         return value - 2
@@ -60,7 +61,7 @@ def number_at(buf, at: int) -> int:
 
 
 def rules_at(buf, at: int) -> bytes:
-    """Return the rule set (bytes) that the value at buf[at] has in place."""
+    """Return the rule set (bytes) of the value at buf[at], which must be IN_PLACE."""
     size = buf[at + 1]
     at += 2
     if size >= 0x80:
@@ -70,18 +71,18 @@ def rules_at(buf, at: int) -> bytes:
 
 
 def fill(view, source: tuple, number: int) -> bool:
-    """Fill `view`, of a block's very size, with the block of this number of a source.
+    """Fill `view` with block `number` of a source; return whether the block is whole.
 
-    source: blocks of one size, the last of them perhaps shorter, in an open file: (file, its
-    name, offset of the first, bytes of all, bytes of one). Returns whether it is whole. Raises
-    OSError if it cannot be read.
+    view: exactly as long as the block. source: blocks of one size, the last of them perhaps
+    shorter, in an open file: (file, its name, offset of the first block, bytes of all blocks,
+    bytes of one block). Raises OSError if the file cannot be read.
     """
     source[0].seek(source[2] + number * source[4])
     return source[0].readinto(view) == len(view) and crc32(view) == _GOOD
 
 
 def read_block(source: tuple, number: int, view) -> None:
-    """As `fill`, but raises CorruptionError unless the block is whole."""
+    """As `fill`, but raise CorruptionError unless the block is whole."""
     fault = "has a wrong checksum"
     try:
         if fill(view, source, number):
@@ -92,10 +93,10 @@ def read_block(source: tuple, number: int, view) -> None:
 
 
 class Cursor:
-    """Room for one block, and for the code of an entry; the segments of a table share one.
+    """The buffer of a lookup: a block and the code of an entry; all segments of a table share it.
 
-    key: begins with the packed code that is looked up. buf: from KEY_ROOM on the block, which
-    `view` is of.
+    key: begins with the packed code that is looked up. buf: has the block from KEY_ROOM on; `view`
+    is a memoryview of this part.
     """
 
     def __init__(self):
@@ -105,9 +106,9 @@ class Cursor:
         self._state = array("H", [0, 0, 0])
 
     def find(self, key) -> int:
-        """Return where in `buf` the value of a packed code is, in the block just read.
+        """Return the offset in `buf` of the value of a packed code, in the block just read.
 
-        Returns -1 if there is none, native.MALFORMED if the block is none.
+        Returns -1 if the block does not have the code, native.MALFORMED if it is malformed.
         """
         if key[1] < _SHORT:
             return native.seek(KEY_ROOM, KEY_ROOM + BLOCK, self.buf, key)
@@ -120,7 +121,10 @@ class Cursor:
 
 
 def start(buf, at: int, room: int, block: int, state, s: int) -> None:
-    """Go before the first entry of the block at buf[at + room]; see `native.next_entry`."""
+    """Set `state` before the first entry of the block at buf[at + room]; see `native.next_entry`.
+
+    block: bytes of the block, with head and checksum. s: offset in `state`.
+    """
     buf[at] = 0
     at += room
     size = buf[at] | (buf[at + 1] & _SIZE_HIGH) << 8

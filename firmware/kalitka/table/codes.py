@@ -1,11 +1,11 @@
-"""The packed form of a token code: what the table stores, sorts and compares.
+"""The packed form of a token code, in which the table stores, sorts and compares codes.
 
 A packed code is two head bytes and a payload: the class of the text, the payload's length
 less one, and the payload. Plain byte order of packed codes is *code order*: by class, then by
-length, then by content. Codes that are hexadecimal cost half a byte a digit, all others a
-byte a character. Packing is exact: `unpack(pack(code)) == code` for every valid code.
+length, then by content. A hexadecimal code costs half a byte a digit, any other a byte a
+character. Packing is exact: `unpack(pack(code)) == code` for every valid code.
 
-Promises: no allocation in `pack_into`; every byte sequence that `pack` returns is unique.
+Promises: no allocation in `pack_into`; no two codes have the same packed form.
 Source: protocol, "Codes" (at most 255 bytes; no `%`, `,`, `_/`, line end).
 """
 
@@ -15,26 +15,27 @@ from micropython import const
 CODE_MAX = const(255)  # bytes of a code's text
 PACKED_MAX = const(257)  # bytes of a packed code: two head bytes and the text as it is
 
-# Classes, in code order. A digit string is upper-case hexadecimal: it has no case.
+# Classes, in code order. Do not renumber: stored in flash (FORMAT.md, Packed codes). Decimal
+# digits alone, which have no case, are upper-case hexadecimal.
 _HEX_EVEN = const(1)  # upper-case hexadecimal, two digits a byte
 _HEX_ODD = const(2)  # the same with an odd number of digits: the first byte holds one
-_LOWER_EVEN = const(3)  # lower-case hexadecimal, as in the uuid of a badge
+_LOWER_EVEN = const(3)  # lower-case hexadecimal, as in the UUID of a badge
 _LOWER_ODD = const(4)
 _TEXT = const(5)  # anything else, byte for byte
 
 _UPPER = b"0123456789ABCDEF"
 _LOWER = b"0123456789abcdef"
 
-# What is wrong with a text that is no code, by the number that `native.pack_code` returns.
+# What is wrong with an invalid code, by the number that `native.pack_code` returns.
 FAULTS = {-1: "empty code", -2: "code longer than 255 bytes", -3: "forbidden byte in code"}
 
 
 class CodeError(ValueError):
-    """The text is no token code; the message says what is wrong with it."""
+    """The text is not a valid token code; the message says what is wrong."""
 
 
 def check(code: bytes | bytearray) -> str | None:
-    """Return None if `code` (bytes-like) can be a token code, else what is wrong, in words."""
+    """Return None if `code` (bytes-like) is a valid token code, else what is wrong, in words."""
     try:
         pack(code)
     except CodeError as e:
@@ -45,7 +46,7 @@ def check(code: bytes | bytearray) -> str | None:
 def pack_into(code: bytes | bytearray, n: int, out: bytearray) -> int:
     """Pack the first `n` bytes of `code` into `out` (at least PACKED_MAX bytes).
 
-    Returns the packed length in bytes, or a negative number, of FAULTS, if this is no code.
+    Returns the packed length in bytes, or for an invalid code a negative number, see FAULTS.
     Allocates nothing.
     """
     return native.pack_code(code, 0, n, out, 0)
@@ -61,7 +62,7 @@ def pack(code: bytes | bytearray) -> bytes:
 
 
 def unpack(packed: bytes | bytearray) -> bytes:
-    """Return the code (bytes) of a packed code. Raises CodeError for a form `pack` never gives."""
+    """Return the code (bytes) of a packed code. Raises CodeError for any other bytes."""
     if len(packed) < 3 or packed[1] + 3 != len(packed):
         raise CodeError("packed code of a wrong length")
     kind = packed[0]

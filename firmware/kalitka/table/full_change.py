@@ -1,12 +1,13 @@
-"""A full change: replaces the table by what comes.
+"""A full change: replaces the table with the answer of a full sync.
 
-Two sums over all codes and rules, which do not depend on the order, are formed of what comes, and
-kept in the manifest of what is there. While it all fits the sorter's buffer it stays there, and
-is written if the sums differ. Of a longer answer nothing but the sums is kept at first: mostly it
-is the table already, as of yesterday's full sync. If it is not, the server is asked once more.
-Then what comes in code order goes straight into the new base; what does not is sorted in flash.
-So an answer that is the table writes nothing, whatever its size and order, and a sorted one is
-written once. A table that is empty or damaged is filled at once.
+Promises: an answer that equals the table writes nothing, whatever its size and order; an answer in
+code order is written once. To this end two sums over all codes and rules, which do not depend on
+the order, are formed of the answer and compared with those in the manifest. An answer that fits
+the sorter's buffer stays there, and is written if the sums differ. Of a longer answer only the
+sums are kept at first, as it mostly equals the table since yesterday's full sync. If it does not,
+the server is asked once more: then an answer in code order goes straight into the new base, any
+other is sorted in flash. A table that is empty or damaged is filled from the first answer.
+FORMAT.md, Changing, has the steps.
 """
 
 from kalitka.table.sorter import STEP
@@ -14,15 +15,15 @@ from kalitka.table.transaction import Transaction, sums_after
 from kalitka.table.writers import SegmentWriter
 from micropython import const
 
-# How an answer is asked for again: one that came in code order, one that did not.
+# Values of `retry`, by the order of the first answer: in code order, or not.
 _IN_ORDER = const(1)
 _UNORDERED = const(2)
 
 
 class FullChange(Transaction):
-    """A change that starts from nothing.
+    """A change that starts from an empty table.
 
-    retry: that of the change before it, if the server was asked again; else 0.
+    retry: the `retry` of the change before, if the server was asked again; else 0.
     """
 
     def __init__(self, table, buffer: bytearray, retry: int):
@@ -30,26 +31,26 @@ class FullChange(Transaction):
         if table.stale:
             self.seconds = False
         self._unordered = retry == _UNORDERED
-        # Whether the answer may be the table that is there.
+        # Whether the answer may equal the table.
         self._may_match = not retry and table.sums is not None and not table.fault
-        self._only_sums = False  # nothing else is kept of what comes
+        self._only_sums = False  # only the sums of the answer are kept
         self._name = ""  # of the new base, once it is begun
         self._file = None
         self._writer = None
 
     def delete(self, code: bytes) -> None:
-        """Do nothing: there is nothing that could be deleted."""
+        """Do nothing: a full change starts from an empty table."""
 
     def abort(self) -> None:
         """Drop everything; the table stays as it is. Does nothing after a commit."""
         try:
             self._close()
-        except OSError:  # it goes anyway
+        except OSError:  # the file is removed anyway
             pass
         super().abort()
 
     def commit(self, minute: int):
-        """Make the change the table's; see Transaction."""
+        """Commit the change; see Transaction."""
         return self._commit(self._steps(minute))
 
     def _drain(self):
@@ -81,21 +82,21 @@ class FullChange(Transaction):
         yield from self._write(stream)
         changes = self._changes()
         self.overflowed = changes.overflowed
-        # Lines of one code may have come to less than they say.
+        # The lines of one code may amount to fewer rules than lines: the sums of the codes count.
         sums = sums_after(self._sums, changes.code_sums, changes.line_sums)
         codes = self._finish()
         if sums == table.sums and not table.fault:
             table.set_minute(minute, self.seconds)
             return
-        # Its memory is wanted for opening the new segment.
+        # Frees the buffer: opening the new segment needs its memory.
         sorter.discard()
         self.changed = codes
         table.commit([self._name], minute, self.seconds, sums)
-        # Every file is new, and so is whatever was damaged.
+        # Every file is new: no damaged one is left.
         table.fault = ""
 
     def _write(self, stream):
-        # Writes all codes of a stream to the new base.
+        # Writes all codes of a stream to the new base; yields after each STEP records.
         writer = self._begin()
         changes = self._changes()
         done = 0
@@ -110,23 +111,24 @@ class FullChange(Transaction):
                 yield
 
     def _begin(self):
-        # The writer of the new base, made when it is first needed.
+        # Returns the writer of the new base, which is made when it is first needed.
         if not self._writer:
             self._name = self._table.new_name("base")
             path = self._table.folder + "/" + self._name
-            self._file = open(path, "wb")  # noqa: SIM115 - till the end
+            self._file = open(path, "wb")  # noqa: SIM115 - open until `_close`
             self._writer = SegmentWriter(self._file, self._rule_sets)
         return self._writer
 
     def _finish(self):
-        # Makes the new base whole; returns how many codes it has.
+        # Completes and closes the new base, before the commit opens it; returns how many codes it
+        # has.
         writer = self._begin()
         writer.finish()
         self._close()
         return writer.codes
 
     def _close(self):
-        # Lets go of the file.
+        # Closes the file of the new base, if it is open.
         self._writer = None
         if self._file:
             file = self._file

@@ -1,6 +1,6 @@
-"""An incremental change: deletes and new rules, merged with what the table has.
+"""An incremental change: deletes and new rules, applied to the table.
 
-Becomes a new delta of the codes that changed. Deltas that add up are merged.
+The codes that changed become a new delta; many deltas are merged. FORMAT.md, Changing, step 4.
 """
 
 from array import array
@@ -15,16 +15,16 @@ from micropython import const
 
 _DELTAS_MAX = const(4)  # a lookup of an unknown code reads one block of each
 _BASE_SHARE = const(4)  # deltas of a quarter of the base's size are merged into it
-_SEGMENTS_MAX = const(10)  # with no room to merge them; the manifest can name more
-_LOOKUPS = const(4)  # looked up between two chances for others to run: each reads 1 KiB or more
+_SEGMENTS_MAX = const(10)  # if there is no room to merge them; the manifest can name more
+_LOOKUPS = const(4)  # lookups between two yields to other tasks: each reads 1 KiB or more
 
 
 class IncrementalChange(Transaction):
-    """A change that is applied to the table."""
+    """A change that is applied to the codes of the table."""
 
     def __init__(self, table):
         super().__init__(table, None)
-        # Sums of the rules that codes had and have.
+        # Sums of the changed codes with their old rules, and with their new ones.
         self._removed = array("i", [0, 0, 0])
         self._added = array("i", [0, 0, 0])
 
@@ -37,7 +37,7 @@ class IncrementalChange(Transaction):
                     pass
 
     def commit(self, minute: int):
-        """Make the change the table's; see Transaction."""
+        """Commit the change; see Transaction."""
         return self._commit(self._steps(minute))
 
     def _steps(self, minute):
@@ -46,7 +46,7 @@ class IncrementalChange(Transaction):
         stream = yield from self._sorter.stream()
         name = yield from self._write_changes(stream, changes)
         self.overflowed = changes.overflowed
-        # Its memory is wanted for the merge.
+        # Frees the buffer: the merge needs its memory.
         self._sorter.discard()
         if not name:
             table.set_minute(minute, self.seconds)
@@ -57,9 +57,11 @@ class IncrementalChange(Transaction):
             try:
                 names = yield from self._compact(names)
             except CorruptionError:
+                # It is an OSError: below, a corrupt segment would be taken for a full flash.
                 raise
             except (OSError, MemoryError):
-                # No room, in flash or memory. Deletes must not wait for it.
+                # No room in flash or memory: commit without the merge, so that deletes take
+                # effect now.
                 if len(names) > _SEGMENTS_MAX:
                     raise
         sums = table.sums
@@ -68,8 +70,8 @@ class IncrementalChange(Transaction):
         table.commit(names, minute, self.seconds, sums)
 
     def _write_changes(self, stream, changes):
-        # Writes the codes whose state becomes another to a segment. Returns its name, "" if
-        # there are none: an answer may repeat thousands of codes and change none.
+        # Writes the codes whose state changes to a segment. Returns its name, "" if no code
+        # changes: an answer may repeat thousands of codes without a difference.
         table = self._table
         name = ""
         file = writer = None
@@ -100,8 +102,8 @@ class IncrementalChange(Transaction):
         return name
 
     def _differs(self, changes, old):
-        # Returns whether the code has another rule set than `old` after the change; `changes` then
-        # has the new one.
+        # Returns whether the change gives the code a rule set other than `old`; `changes` then has
+        # the new one.
         if old and not changes.deleted and changes.number != TOMBSTONE:
             changes.union(old)
         elif not changes.deleted and changes.number == TOMBSTONE:
@@ -109,7 +111,7 @@ class IncrementalChange(Transaction):
         return changes.value() != old
 
     def _compact(self, names):
-        # Merges the deltas into one, or, once they add up, all of it into a new base.
+        # Merges the deltas into one or, if they are large enough, everything into a new base.
         table = self._table
         segments = [table.open_segment(name) for name in reversed(names)]
         try:
@@ -127,7 +129,8 @@ class IncrementalChange(Transaction):
                 segment.close()
 
     def _merge(self, name, segments, whole):
-        # Writes what segments say to another. whole: no older ones are left for tombstones.
+        # Writes the merged entries of segments to a new one. whole: the base is among them, so
+        # that tombstones have nothing left to hide and are dropped.
         entries = MergedEntries(segments, self._changes().rule_sets)
         with open(self._table.folder + "/" + name, "wb") as file:
             writer = SegmentWriter(file, self._changes().rule_sets)

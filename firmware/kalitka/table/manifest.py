@@ -1,7 +1,7 @@
-"""The manifest: the one small file that says which segments are the table.
+"""The manifest: the small file that names the segments of the table.
 
-Text, so that a person can read it; replaced by an atomic rename, so that the table is the old
-one or the new one. FORMAT.md has its lines. Leaves the segments themselves to `table`.
+Text, for people to read; replaced by an atomic rename, so that after a power cut the table is the
+old one or the new one. FORMAT.md has its lines. Leaves the segments themselves to `table`.
 """
 
 import os
@@ -16,15 +16,14 @@ _SIZE_MAX = 1024  # bytes; sixteen segments would fit
 
 
 class Manifest:
-    """What the table is made of.
+    """The state of the table: its segments, their minute, and the facts about their rules.
 
     minute: the server's minute that the rules belong to, 0 for none.
-    generation: the number of the newest segment, counting on for ever.
-    seconds: whether the server was seen to speak of day times in seconds.
-    origin: a number that names the server and reader the rules came from.
+    generation: the highest segment number used; never goes back.
+    seconds: whether the server has sent day times in seconds.
+    origin: a number that identifies the server and reader the rules came from.
     segments: file names, oldest (the base) first.
-    sums: of all codes with their rules, a list of three, or None if they are not known; see
-    FORMAT.md.
+    sums: of all codes with their rules, a list of three, or None if unknown; see FORMAT.md.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class Manifest:
         self.sums = sums if segments else [0, 0, 0]
 
     def save(self, folder: str) -> None:
-        """Replace the folder's manifest: the commit of a transaction."""
+        """Replace the folder's manifest: the commit of a transaction. Raises OSError."""
         lines = [
             _TITLE,
             "minute %d" % self.minute,
@@ -62,6 +61,8 @@ class Manifest:
         try:
             with open(path, "wb") as file:
                 file.write(data)
+            # The commit (FORMAT.md, Changing, step 6): until LittleFS has done this rename, the
+            # table is the old one, afterwards the new one.
             os.rename(path, folder + "/" + NAME)
         except OSError as e:
             # The rename may have reached the flash although a failure is reported. Then this is

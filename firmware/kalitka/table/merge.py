@@ -1,10 +1,11 @@
 """Sorted streams of entries, and many of them merged into one.
 
-A stream has `buf`; `at`, where in it the packed code of the current entry is, -1 behind the
-last one; `value`, where its value is, coded as in a block; and `next()`. For `BlockWriter.extend`
-it shows what it is made of: `heap`, `count`, `stride`, `room`, `state`, `keys`, `place` and
-`common` as `sync_native.merge` has them, and `advance(count, place, stopped)`, called with what it
-left. Promises: a merge holds one block a source and nothing that grows with them.
+A stream has `buf`; `at`, the offset in `buf` of the current entry's packed code, -1 behind the
+last entry; `value`, the offset of the entry's value, coded as in a block; and `next()`. For
+`BlockWriter.extend` a stream also has `heap`, `count`, `stride`, `room`, `state`, `keys`, `place`
+and `common`, the arguments of `sync_native.merge`, and `advance(count, place, stopped)`, called
+with their values after it. Promises: a merge holds one block of each source in memory, whatever
+the sources' size.
 """
 
 from array import array
@@ -26,14 +27,14 @@ from kalitka.table.rule_sets import RuleSets
 
 
 class Merge:
-    """The stream of all entries of some sources; entries of one code come in any order.
+    """The stream of all entries of several sources; entries of one code come in any order.
 
-    count, source: so many sources; the function returns that of a number, as of `read_block`.
-    buf: a bytearray to work in, of key + block bytes a source or more. key: bytes kept for a
-    packed code; block: the most bytes of a block; common: bytes that all codes have in common at
-    their beginning. Raises CorruptionError.
+    A heap of the sources, least code first. count: the number of sources. source: a function that
+    returns the source of a number, see `block.fill`. buf: the working buffer, a bytearray of
+    key + block bytes a source or more. key: bytes kept for a packed code. block: the most bytes of
+    a block. common: length of the prefix that all codes share. Raises CorruptionError.
 
-    source: the number of where the current entry is from.
+    source: the number of the current entry's source.
     """
 
     place = 0
@@ -65,14 +66,14 @@ class Merge:
         self._update()
 
     def advance(self, count: int, place: int, stopped: int) -> None:
-        """Continue behind what `sync_native.merge` wrote; `stopped`: what it returned."""
+        """Continue behind the entries that `sync_native.merge` wrote; stopped: its result."""
         self.count = count
         if stopped < 0:
             self._advance(stopped)
         self._update()
 
     def _step(self, source):
-        # Goes to the source's next entry.
+        # Moves the source to its next entry; returns the result of `native.next_entry`.
         at = source * self.stride
         order = native.next_entry(self.buf, at, self.room, self.state, 3 * source, NO_KEY)
         if order > 0:
@@ -80,7 +81,8 @@ class Merge:
         return order
 
     def _advance(self, order):
-        # The least source is at its next entry, or at the end of its block.
+        # Restores the heap after its least source has moved: to its next entry, or to the end of
+        # its block, where the next block is read.
         source = self.heap[0]
         if order == native.MALFORMED:
             self._malformed(source)
@@ -102,7 +104,8 @@ class Merge:
             self.at = -1
 
     def _load(self, source):
-        # Reads the source's next block and goes to its first entry; False if there is none.
+        # Reads the source's next block and moves to its first entry; returns False if there is
+        # none.
         at = source * self.stride
         begin = at + self.room
         blocks = self._source(source)
@@ -122,13 +125,13 @@ class Merge:
 
 
 class MergedEntries:
-    """The merged entries of some segments, code by code: newer segments shadow older ones.
+    """The merged entries of several segments, code by code: newer segments shadow older ones.
 
-    segments: open ones, newest first. rule_sets: RuleSets whose numbers are told, or None.
+    segments: open, newest first. rule_sets: the RuleSets that number the sets, or None.
 
-    After `next` returned True: `key` begins with the packed code; `number` is that of its rule
-    set, TOMBSTONE, or IN_PLACE: then `rule_set` (bytes) is it. Without
-    `rule_sets` it is always one of the latter.
+    After `next` returned True: `key` begins with the packed code; `number` is the number of its
+    rule set, or TOMBSTONE, or IN_PLACE if `rule_set` (bytes) is its rule set. Without `rule_sets`
+    it is always TOMBSTONE or IN_PLACE.
     """
 
     def __init__(self, segments: list, rule_sets: RuleSets | None = None):
@@ -140,13 +143,13 @@ class MergedEntries:
         count = len(segments)
         buf = bytearray(count * (KEY_ROOM + BLOCK))
         self._merge = Merge(count, lambda i: segments[i].blocks, buf, KEY_ROOM, BLOCK)
-        # By segment and number: the number in `rule_sets` plus two, found out one by one.
+        # By segment and its number: the number in `rule_sets` plus two, 0 if not looked up yet.
         self._numbers = []
         if rule_sets:
             self._numbers = [array("H", bytes(2 * segment.rule_sets())) for segment in segments]
 
     def next(self) -> bool:
-        """Go on to the next code; return False behind the last one. Raises CorruptionError."""
+        """Move to the next code; return False behind the last one. Raises CorruptionError."""
         merge = self._merge
         if merge.at < 0:
             return False
@@ -155,6 +158,7 @@ class MergedEntries:
         self._resolve()
         merge.next()
         while merge.at >= 0 and not sync_native.compare(self.key, 0, merge.buf, merge.at):
+            # Segments are newest first: the lowest index shadows the others.
             if merge.source < newest:
                 newest = merge.source
                 self._resolve()
@@ -162,13 +166,14 @@ class MergedEntries:
         return True
 
     def next_live(self) -> bool:
-        """Go on to the next code that has no tombstone; as `next`."""
+        """Move to the next code that has no tombstone; as `next`."""
         while self.next():
             if self.number != TOMBSTONE:
                 return True
         return False
 
     def _resolve(self):
+        # Sets `number` and `rule_set` from the current entry.
         merge = self._merge
         number = number_at(merge.buf, merge.value)
         if number >= 0:
@@ -188,5 +193,5 @@ class MergedEntries:
             if number == IN_PLACE:
                 self.rule_set = rules_at(merge.buf, merge.value)
                 if self._rule_sets:
-                    # When it was written there may have been no number left for it.
+                    # It may have a number here, even if its writer had none left for it.
                     self.number = self._rule_sets.number(self.rule_set)

@@ -1,7 +1,7 @@
-"""Interned rule sets: thousands of tokens share a few schedules, told by a number.
+"""Interned rule sets: thousands of tokens share a few schedules, each stored once, by number.
 
-Promises: memory is fixed; what finds no room is stored in place instead; looking a set up
-allocates nothing but the answer.
+Promises: memory is fixed; a set that finds no room has no number, and is stored in place instead;
+a lookup allocates nothing but its result.
 """
 
 from array import array
@@ -9,19 +9,19 @@ from array import array
 from kalitka import sync_native
 from micropython import const
 
-# Held in memory while a segment is open: two hundred schedules fit, and whoever has a window of
-# his own (a guest's stay) is stored in place.
+# Held in memory while a segment is open: two hundred schedules fit; time windows of a single
+# token (a guest's stay) are stored in place.
 _BYTES_MAX = const(2048)
 COUNT_MAX = const(254)  # a slot of the hash table is a byte
-RULE_SET_MAX = const(720)  # bytes; forty of the longest rules. An entry has to fit a block
+RULE_SET_MAX = const(720)  # bytes: forty of the longest rules. An entry has to fit a block
 _SLOTS = const(512)  # of the hash table: never more than three quarters full
-_SMALL = const(8)  # at first there is so much less of everything: most syncs bring a few rules
+_SMALL = const(8)  # the divisor of all sizes at first: most syncs bring few rules
 
 
 class RuleSets:
-    """Rule sets by number, from 0 on. large: whether many are expected.
+    """A set of rule sets, numbered from 0 on. large: whether many are expected.
 
-    tables: what `sync_native.intern` works on.
+    tables: the arguments of `sync_native.intern`: arena, slots, starts, counts.
     """
 
     def __init__(self, large: bool = False):
@@ -30,24 +30,24 @@ class RuleSets:
 
     @property
     def room(self) -> int:
-        """How many numbers there can be, as yet."""
+        """The most numbers there can be at the present size."""
         return self._counts[3]
 
     def number(self, rule_set: bytes) -> int:
-        """Return the number of a set, a new one if need be; -1 (IN_PLACE) if there is no room."""
+        """Return the number of a set, a new one if needed; -1 (IN_PLACE) if there is no room."""
         size = len(rule_set)
         self.prepare(size)
         return sync_native.intern(rule_set, 0, size, *self.tables)
 
     def get(self, number: int) -> bytes:
-        """Return the set (bytes) of a number."""
+        """Return rule set `number` (bytes)."""
         begin = self._starts[number]
         return bytes(self._arena[begin + 1 : begin + 1 + self._arena[begin]])
 
     def prepare(self, size: int) -> None:
-        """Make room for the rules of so many bytes of text or records, as far as can be."""
+        """Make room for the rules of `size` bytes of text or records, as far as possible."""
         count, used, _, room, limit = self._counts
-        # Four bytes or more each.
+        # Each rule takes four bytes of them or more.
         fits = used + 1 + size <= limit and count + 1 + size // 4 <= room
         if fits or not self._may_grow:
             return
@@ -56,18 +56,19 @@ class RuleSets:
         try:
             self._make(1)
         except MemoryError:
-            # Then more rule sets stand in place: larger files, not fewer tokens.
+            # More rule sets are stored in place: the files get larger, no token is lost.
             return
         at = 0
         while at < used:
-            # In the same order they get the same numbers.
+            # Added in the same order, the sets keep their numbers.
             end = at + 1 + arena[at]
             self.number(bytes(arena[at + 1 : end]))
             at = end
 
     def _make(self, share):
-        # What `sync_native.intern` works on: the sets, each after its length; the hash table, of
-        # numbers plus one; where each set begins; and the counts and bounds.
+        # The tables of `sync_native.intern`: the sets, each behind its length; the hash table, of
+        # numbers plus one; the offset of each set; and counts and bounds: sets, bytes used, hash
+        # mask, most sets, most bytes.
         slots = _SLOTS // share
         room = COUNT_MAX // share
         self.tables = (

@@ -1,10 +1,10 @@
 """A segment: an immutable sorted file of entries (code, rule set or tombstone).
 
 Blocks, then the interned rule sets, then a sparse index, then a footer; FORMAT.md has the
-bytes, and `writers` makes them. Promises: an open segment holds in memory its index (three bytes
-a block, for random codes), its interned sets and nothing that grows with the tokens otherwise; a
-lookup is one read of at most 1 KiB and allocates nothing; a damaged part raises CorruptionError
-before anything of it is believed.
+bytes and a picture, `writers` makes them. Promises: an open segment holds in memory its index
+(three bytes a block, for random codes) and its interned rule sets, and nothing else that grows
+with the tokens; a lookup is one read of at most 1 KiB and allocates nothing; damage is detected
+before any data of the damaged part is used.
 """
 
 from array import array
@@ -25,7 +25,7 @@ from micropython import const
 
 MAGIC = b"KSG1"
 FOOTER = "<4sIIIII"  # magic, codes, tombstones, bytes of blocks, of rule sets, of index
-_FOOTER_SIZE = const(28)  # with its checksum
+_FOOTER_SIZE = const(28)  # bytes, with its checksum
 
 ABSENT = const(0)
 PRESENT = const(1)
@@ -35,13 +35,13 @@ DAMAGED = const(2)
 class Segment:
     """An open segment. After `find` returned PRESENT, the rule set is `rules[at:end]`.
 
-    cursor: a Cursor that lookups may use; segments of a table share one. blocks: a source as of
-    `read_block`.
-    Raises CorruptionError if the file cannot be what a writer wrote, OSError if it cannot be read.
+    cursor: the Cursor of lookups; the segments of a table share it. blocks: a source, see
+    `block.fill`. fault: the damage found last, in words, else "".
+    Raises CorruptionError if the file is damaged, OSError if it cannot be read.
     """
 
-    # What a lookup runs through has at most eleven words of locals and stack a function: for more
-    # of them MicroPython takes heap at each call.
+    # Functions on the path of a lookup use at most eleven words of locals and stack each: with
+    # more, MicroPython allocates heap at each call.
 
     def __init__(self, path: str, cursor: Cursor):
         self.name = path[path.rfind("/") + 1 :]
@@ -65,7 +65,8 @@ class Segment:
             raise CorruptionError("%s has a wrong footer" % self.name)
         self.blocks = (self._file, self.name, 0, blocks, BLOCK)
         self._last = (blocks - 1) // BLOCK  # the number of the last block
-        # Made now, as lookups allocate nothing. What follows that block is not part of it.
+        # A view as long as the last block, which may be shorter. Made now: lookups allocate
+        # nothing.
         self._tail = self._cursor.view[: blocks - self._last * BLOCK]
         self._sets = self._section(blocks, sets)
         self._index = self._section(blocks + sets, index)
@@ -73,23 +74,23 @@ class Segment:
         self._place = array("H", [KEY_ROOM + BLOCK, sets - CHECK, 0, 0])
 
     def close(self) -> None:
-        """Close the file. Finding afterwards fails."""
+        """Close the file. Lookups afterwards fail."""
         self._file.close()
 
     @property
     def at(self) -> int:
-        """Where in `rules` the rule set begins."""
+        """The offset in `rules` at which the rule set begins."""
         return self._place[2]
 
     @property
     def end(self) -> int:
-        """Where in `rules` the rule set ends."""
+        """The offset in `rules` at which the rule set ends."""
         return self._place[3]
 
     def find(self, key: bytes | bytearray) -> int:
-        """Look up the packed code that `key` begins with: ABSENT, PRESENT, or TOMBSTONE.
+        """Look up the packed code at the start of `key`: return ABSENT, PRESENT or TOMBSTONE.
 
-        Returns DAMAGED if that cannot be told; `fault` then says why.
+        Returns DAMAGED if the part needed is damaged or unreadable; `fault` then says why.
         """
         if self._last < 0:
             return ABSENT
@@ -110,22 +111,22 @@ class Segment:
         return PRESENT
 
     def read(self, number: int) -> bool:
-        """Read the block of this number, from 0 on, into the cursor.
+        """Read block `number`, counted from 0, into the cursor.
 
-        Returns False if it is damaged; `fault` then says why.
+        Returns False if the block is damaged or unreadable; `fault` then says why.
         """
         try:
             if self._fill(number):
                 return True
         except OSError:
-            number = ~number
+            number = ~number  # inverted: unreadable, see `_fail_at`
         return self._fail_at(number)
 
     def _fill(self, number):
         return fill(self._tail if number == self._last else self._cursor.view, self.blocks, number)
 
     def _fail_at(self, number):
-        # A block that has a wrong checksum, or, with its number inverted, cannot be read.
+        # Sets the fault of a block: a wrong checksum or, with its number inverted, unreadable.
         if number < 0:
             self._fail("the block at %d of %s cannot be read", ~number * BLOCK)
         else:
@@ -138,18 +139,18 @@ class Segment:
 
     @property
     def block_count(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return self._last + 1
 
     def rule_set(self, number: int) -> bytes:
-        """Return the interned rule set (bytes) of a number. Raises CorruptionError."""
+        """Return interned rule set `number` (bytes). Raises CorruptionError."""
         begin = native.set_start(self._sets, len(self._sets) - CHECK, number)
         if begin < 0:
             raise CorruptionError("%s has no rule set %d" % (self.name, number))
         return self._sets[begin + 1 : begin + 1 + self._sets[begin]]
 
     def rule_sets(self) -> int:
-        """Return how many interned rule sets there are."""
+        """Return the number of interned rule sets."""
         count = at = 0
         while at < len(self._sets) - CHECK:
             at += 1 + self._sets[at]

@@ -1,10 +1,10 @@
-"""A sort of records in a fixed buffer, and in flash where there are more.
+"""An external sort of records: in a fixed buffer, and in flash if they do not fit.
 
-Records, as of `sync_native`, come in any order; a full buffer is sorted and written out as a *run*
-of blocks, and the runs are merged. Promises: memory is bounded whatever the number of records,
-and known beforehand: it is never found out by trying how much there is; nothing is written that
-the buffer can hold; what changed in the file between writing and reading raises CorruptionError;
-no step works on more than 64 records; `discard` leaves no file.
+Records, see `sync_native`, come in any order; a full buffer is sorted and written out as a *run*
+of blocks, and the runs are merged. Promises: memory is bounded whatever the number of records, by
+a fixed size that is never probed for; records that fit the buffer are not written; a run that
+changed between writing and reading raises CorruptionError; no step works on more than 64 records;
+`discard` leaves no file.
 """
 
 import os
@@ -14,56 +14,56 @@ from kalitka import sync_native
 from kalitka.table.writers import BlockWriter
 from micropython import const
 
-STEP = const(64)  # records between two chances for others to run
+STEP = const(64)  # records between two yields to other tasks
 
-# Bytes of the buffer: most polls bring few records, and it grows once. A full sync takes the
-# large one at once, and 2.3 KiB that say where the records are: two fifths of what it takes of the
-# heap. Less of it costs time: 5 KiB twice as much a line. In a merge the buffer has a block of
-# each run; if there are more, some are merged before.
+# Bytes of the buffer: most polls bring few records, so it starts small and grows once. A full sync
+# takes the large buffer at once, and 2.3 KiB for the records' offsets: together two fifths of its
+# heap. A smaller one costs time: with 5 KiB a line takes twice as long. In a merge the buffer
+# holds a block of each run; if there are more runs, some are merged before.
 _SMALL = const(1024)
 LARGE = const(8192)
-_PER_RECORD = const(7)  # bytes of buffer to a record, as a rule: a card's code takes so many
+_PER_RECORD = const(7)  # bytes of buffer a record: those of a card's record
 
-# Bytes of a run's block, by those of the longest packed code in it: it holds the longest record.
-# The smaller, the more runs are merged at once; but each costs the time of ten records.
+# (longest packed code, bytes of a run's block): a block holds the longest record. The smaller the
+# block, the more runs are merged at once; but each block costs the time of ten records.
 _BLOCKS = ((64, 192), (257, 384))
-# What a piece of an answer brings, with the room for a record that is not known yet: below this
-# the buffer is crowded. A piece that brings more is taken all the same, in one long step.
+# The buffer is crowded with less free space than this: enough for a piece of an answer, and for
+# one record of unknown size. A piece that brings more is taken too, in one long step.
 _PIECE_BYTES = const(816)
 _PIECE_RECORDS = const(110)
 
-# Of the text cache: two hundred texts as long as that of a rule of day times fit. A line whose
-# text found no room there takes twice the time.
+# Of the text cache: two hundred rules of day times fit. A line whose rule found no room there
+# takes twice the time.
 _TEXTS = const(2304)  # bytes
 _SLOTS = const(256)
 
 _GAPS = (301, 132, 57, 23, 10, 4, 1)  # of Shell's sort: Ciura's
-_STEP_OF_ONE_GAP = const(256)  # a fraction of the work that sorting 64 records is
+_STEP_OF_ONE_GAP = const(256)  # records a step at one gap: a fraction of the work of sorting 64
 
-# `notes`, an array("H") that `sync_native.pack_lines` keeps.
-_USED = const(0)  # bytes of the buffer
-_COUNT = const(1)  # records in it
-_ROOM = const(2)  # bytes that it has
-_MOST = const(3)  # records that there can be
-_LONGEST = const(4)  # packed code so far, in bytes
+# Indices of `notes`, an array("H") that `sync_native` updates. Do not renumber: its viper code has
+# these numbers as literals.
+_USED = const(0)  # bytes of the buffer in use
+_COUNT = const(1)  # records in the buffer
+_ROOM = const(2)  # bytes of the buffer
+_MOST = const(3)  # most records the buffer can have
+_LONGEST = const(4)  # bytes of the longest packed code so far
 _BROKEN = const(5)  # 1 if a code was below the one before it
-_COMMON = const(6)  # bytes that all codes have in common at their beginning
-# The rest is the text cache's: bytes of it in use, 7; how many slots there are, less one; bytes
-# that there are; texts in it, 10; how many there can be.
+_COMMON = const(6)  # length of the prefix that all codes share
+# The text cache's: 7 bytes in use; 8 slots less one; 9 bytes; 10 texts; 11 most texts.
 _MASK = const(8)
 _TEXTS_ROOM = const(9)
 _TEXTS_MOST = const(11)
-_NOTES = const(12)
-_ANY = const(0xFFFF)  # bytes in common, of no codes
+_NOTES = const(12)  # how many there are
+_ANY = const(0xFFFF)  # the shared prefix while there is no code
 
 
 class Sorter:
-    """Sorts records. `prefix` is the beginning of the path of the files it may make.
+    """An external sort. `prefix` is the beginning of the paths of its files.
 
-    buffer: a bytearray of LARGE bytes to work in, None to begin with a small one.
+    buffer: the working buffer, a bytearray of LARGE bytes; None to start with a small one.
 
-    buf, offsets, notes: the records, as `sync_native.pack_lines` makes them; they are others after
-    `spill`. spilled: whether there are runs.
+    buf, offsets, notes: the records, see `sync_native.pack_lines`; `grow` and `discard` replace
+    them. spilled: whether there are runs.
     """
 
     def __init__(self, prefix: str, buffer: bytearray | None):
@@ -72,15 +72,15 @@ class Sorter:
         self.notes[_COMMON] = _ANY
         self._large = buffer is not None
         self._use(buffer if buffer is not None else bytearray(_SMALL))
-        self._first = b""  # a code of the first buffer that was sorted
-        self._files = []  # (file, path)
-        # Of each run: the number of its file, where it begins there, its bytes, those of a block.
+        self._first = b""  # a packed code of the first buffer that was sorted
+        self._files = []  # (file, path); () for a file that was removed
+        # Of each run: the number of its file, its offset there, its bytes, the bytes of a block.
         self._runs = array("i")
         self.spilled = False
 
     @property
     def crowded(self) -> bool:
-        """Whether the buffer has to be emptied before the next piece of an answer."""
+        """Whether the buffer must be emptied before the next piece of an answer."""
         notes = self.notes
         return self._large and (
             notes[_ROOM] - notes[_USED] < _PIECE_BYTES
@@ -89,11 +89,11 @@ class Sorter:
 
     @property
     def in_order(self) -> bool:
-        """Whether all records of the buffer came in code order."""
+        """Whether all records of the buffer arrived in code order."""
         return not self.notes[_BROKEN]
 
     def grow(self) -> bool:
-        """Make the buffer large; return False if it is."""
+        """Make the buffer large; return False if it is large already."""
         if self._large:
             return False
         self._large = True
@@ -107,7 +107,7 @@ class Sorter:
         return True
 
     def add(self, record) -> bool:
-        """Take a record (bytes-like); return False if there is no room for it."""
+        """Add a record (bytes-like); return False if there is no room for it."""
         notes = self.notes
         at = notes[_USED]
         end = at + len(record)
@@ -119,16 +119,16 @@ class Sorter:
         return True
 
     def clear(self) -> None:
-        """Forget the records of the buffer."""
+        """Drop the records of the buffer, and whether they were in order."""
         notes = self.notes
         notes[_USED] = notes[_COUNT] = notes[_BROKEN] = 0
 
     def skip(self) -> None:
-        """Forget the records of the buffer, but not that they were out of order."""
+        """Drop the records of the buffer, but remember whether they were in order."""
         self.notes[_USED] = self.notes[_COUNT] = 0
 
     def keep_from(self, record: int) -> None:
-        """Forget the records before the one of this number, counted from 0."""
+        """Drop the records before number `record`, counted from 0."""
         notes = self.notes
         begin = self.offsets[record] if record < notes[_COUNT] else notes[_USED]
         kept = self.buf[begin : notes[_USED]]
@@ -139,8 +139,9 @@ class Sorter:
             self.add(kept[place - begin : end])
 
     def whole_codes(self) -> int:
-        """Return how many records are in order and of codes before the last one, of which more
-        may come; 0 if the records are not in order.
+        """Return how many records belong to codes before the last one, 0 if not in code order.
+
+        Those codes are complete; of the last one more records may come.
         """
         if not self.in_order:
             return 0
@@ -152,13 +153,14 @@ class Sorter:
         return count
 
     def first(self, count: int) -> "Sorted":
-        """Return the stream of the buffer's first records (so many), which came in order."""
+        """Return the stream of the buffer's first `count` records, which must be in order."""
         return Sorted(self.buf, self.offsets, count, self._common())
 
     def stream(self):
-        """Return the stream of all records in code order: a generator that ends in it.
+        """Return the stream of all records in code order: a generator with this return value.
 
-        To be used as `stream = yield from sorter.stream()`. Takes the records with it.
+        To be used as `stream = yield from sorter.stream()`. The stream uses the sorter's buffer:
+        no records can be added afterwards.
         """
         if self.spilled:
             if self.notes[_COUNT]:
@@ -167,7 +169,7 @@ class Sorter:
         return (yield from self._sorted())
 
     def spill(self):
-        """Write the records of the buffer out as a run. Yields between steps."""
+        """Write the records of the buffer to flash as a run. Yields between steps."""
         stream = yield from self._sorted()
         if not self._files:
             self._open()
@@ -175,7 +177,7 @@ class Sorter:
         self.clear()
 
     def discard(self) -> None:
-        """Remove every file and forget the records, and the memory they had."""
+        """Remove every file; drop the records and free their memory."""
         self.notes[_USED] = self.notes[_COUNT] = self.notes[_ROOM] = self.notes[_MOST] = 0
         self.buf = bytearray()
         self.offsets = array("H")
@@ -191,7 +193,7 @@ class Sorter:
         self.notes[_MOST] = most
 
     def _sorted(self):
-        # The buffer's records, least first.
+        # Sorts the buffer's records; a generator that returns their stream. Yields between steps.
         count = self.notes[_COUNT]
         if not self.in_order:
             common = self._common()
@@ -203,8 +205,8 @@ class Sorter:
         return Sorted(self.buf, self.offsets, count, self._common())
 
     def _common(self):
-        # Bytes that all codes have in common so far: what those of this buffer have they may not
-        # have with those before.
+        # Returns the length of the prefix that all codes so far share. `notes` compares within a
+        # buffer only: its codes may share less with those of the buffers before.
         notes = self.notes
         if notes[_COUNT]:
             at = self.offsets[0]
@@ -221,18 +223,18 @@ class Sorter:
 
     def _open(self):
         path = "%s%d.tmp" % (self._prefix, len(self._files) + 1)
-        # Open until the sort is over.
+        # Open until `discard`.
         self._files.append((open(path, "w+b"), path))  # noqa: SIM115
         self._end = 0
 
     def _write(self, stream, block):
-        # Writes a stream behind what the newest file has, as a run.
+        # Appends a stream to the newest file as a run.
         file = self._files[-1][0]
         writer = BlockWriter(block)
         begin = self._end
         done = 0
         while stream.at >= 0:
-            # A block may be full before so many are done: they are counted over all of them.
+            # A block may be full before STEP records are done: they are counted over all blocks.
             done += writer.extend(stream, None, STEP - done)
             if done == STEP:
                 done = 0
@@ -250,8 +252,8 @@ class Sorter:
         block = self._block_size()
         fan_in = len(self.buf) // (self.notes[_LONGEST] + block)
         while len(self._runs) // 4 > fan_in:
-            # Into a file of their own: where reading and writing take turns in one file,
-            # LittleFS copies the block at its end each time.
+            # Into a new file: if reads and writes alternate in one file, LittleFS copies its last
+            # block each time.
             merged = min(fan_in, len(self._runs) // 4 - fan_in + 1)
             self._open()
             yield from self._write(self._merge(merged, block), block)
@@ -260,28 +262,29 @@ class Sorter:
         return self._merge(len(self._runs) // 4, block)
 
     def _close_first(self):
-        # Removes the files before that of the first run: they take room that others need.
+        # Removes the files before that of the first run: the merges need their room in flash.
         for number in range(self._runs[0]):
             if self._files[number]:
                 _close(*self._files[number])
                 self._files[number] = ()
 
     def _merge(self, count, block):
-        # The merge of the first runs, so many.
+        # Returns the merge of the first `count` runs.
         from kalitka.table.merge import Merge
 
         longest, common = self.notes[_LONGEST], self.notes[_COMMON]
         return Merge(count, self._run, self.buf, longest, block, common)
 
     def _run(self, i):
-        # The run of a number, as of `read_block`. Made when asked for: dozens would take as much
-        # memory as half of the buffer.
+        # Returns run `i` as a source, see `block.fill`. Made on demand: dozens of these tuples
+        # would take as much memory as half of the buffer.
         number, begin, size, block = self._runs[4 * i : 4 * i + 4]
         return self._files[number] + (begin, size, block)
 
 
 def _close(file=None, path=""):
-    # A full or worn flash: what is left costs room, and the next start tries again.
+    # A full or worn flash raises OSError: a file left behind costs room, and the next start tries
+    # to remove it again.
     if file:
         for step, what in ((file.close, ()), (os.remove, (path,))):
             try:
@@ -291,7 +294,7 @@ def _close(file=None, path=""):
 
 
 class Sorted:
-    """The stream of records that are in code order. See `merge`."""
+    """The stream of records in a buffer, in code order; see `merge` for streams."""
 
     stride = 1
     room = 0
@@ -305,7 +308,7 @@ class Sorted:
         self._update()
 
     def next(self) -> None:
-        """Go on to the next record."""
+        """Move to the next record."""
         self.advance(self.count - 1, self.place + 1, 0)
 
     def advance(self, count: int, place: int, stopped: int) -> None:
@@ -323,10 +326,11 @@ class Sorted:
 
 
 class TextCache:
-    """Texts of rules that have got a number, so that most lines need not look at their rule.
+    """A cache from the texts of rules to their numbers: most lines need no parsing of the rule.
 
-    texts, slots: as `sync_native.pack_lines` has them: of each text its size in bytes, the number
-    and the text itself, four bits a character; and a hash table of where each begins, plus one.
+    texts: of each text its size in bytes, the number and the text itself, four bits a character.
+    slots: a hash table of the texts' offsets, plus one. Both are used by `sync_native.pack_lines`,
+    which keeps their sizes in `notes`.
     """
 
     def __init__(self, notes: array, large: bool):

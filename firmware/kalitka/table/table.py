@@ -1,10 +1,10 @@
-"""The rule table: which codes have which rules, in flash, for the reader to decide from.
+"""The rule table: the rule set of every code, in flash.
 
 One base segment and a few deltas, named by a manifest that is replaced by an atomic rename.
-Promises: a lookup reads at most 1 KiB a segment and allocates nothing; memory does not grow
-with the number of tokens except by a few bytes a block; whatever the power does, the table is
-the old one or the new one; corruption is reported as DAMAGED, never as UNKNOWN.
-FORMAT.md has the bytes and the recovery. Who asks the server, and when, is `sync`'s business.
+Promises: a lookup reads at most 1 KiB a segment and allocates nothing; memory grows with the
+number of tokens only by a few bytes a block; after a power cut at any time, the table is the old
+one or the new one; corruption is reported as DAMAGED, never as UNKNOWN.
+FORMAT.md has the bytes and the recovery. `sync` fetches the changes from the server.
 """
 
 import os
@@ -15,25 +15,26 @@ from kalitka.table.block import TOMBSTONE, CorruptionError, Cursor
 from kalitka.table.segment import ABSENT, DAMAGED, PRESENT, Segment
 from micropython import const
 
-# What applies a change is imported when there is one: a table that only decides does without.
+# The modules that apply a change are imported with the first change: lookups do without them.
 
 UNKNOWN = ABSENT
 FOUND = PRESENT
 
 _ENOENT = const(2)
-_BUFFER = const(8192)  # bytes that a full change works in: sorter.LARGE
+_BUFFER = const(8192)  # bytes of a full change's buffer: sorter.LARGE, a module loaded later
 
 
 class Table:
-    """The table in `folder`, which is made if it is not there.
+    """The table in `folder`, which is created if it does not exist.
 
-    origin: a small number (31 bits) that names the server and reader the rules come from. With
-    another one than the table was filled with, the table still decides, but its minute counts
-    as 0: a minute of one server means nothing to another.
+    origin: a small number (31 bits) that identifies the server and reader the rules come from.
+    With an origin other than the one it was filled from, the table still decides, but its minute
+    counts as 0: a minute of one server means nothing to another.
 
     minute: the server's minute of this state; 0 asks for a full sync.
-    seconds: this server was seen to give day times in seconds.
-    sums: of what the table has, a list, None if they are not known; see FORMAT.md.
+    seconds: whether this server has sent day times in seconds.
+    stale: whether the table was filled from another origin.
+    sums: of all codes with their rules (a list of three), None if unknown; see FORMAT.md.
     fault: why the table needs a full sync to be whole again, in words, else "".
     rules, at, end: after `find` returned FOUND, the rule set is `rules[at:end]`.
     """
@@ -42,20 +43,20 @@ class Table:
         self.folder = folder
         self.origin = origin
         self.fault = ""
-        self.swept = 0  # files removed so far: leftovers of cut syncs, and replaced ones
+        self.swept = 0  # files removed so far: leftovers of cut syncs, and replaced segments
         self._cursor = Cursor()
         self._key = self._cursor.key
-        self._segments = []  # newest first; None for one that cannot be read
+        self._segments = []  # newest first; None for a segment that cannot be read
         self._transaction = None
         self._dirty = False  # files were begun since the last sweep
-        self._scrubbed = 0  # blocks that were read by `scrub`
+        self._scrubbed = 0  # blocks that `scrub` has read
         self._reserved = 0  # segments up to this number have lost their manifest, and are kept
         self.rules = self._cursor.buf
         self.at = self.end = 0
         self._open()
 
     def find(self, code: bytes | bytearray, n: int) -> int:
-        """Look up the code `code[:n]` (bytes-like): FOUND, UNKNOWN or DAMAGED."""
+        """Look up the code `code[:n]` (bytes-like); return FOUND, UNKNOWN or DAMAGED."""
         if native.pack_code(code, 0, n, self._key, 0) < 0:
             return UNKNOWN
         return self._find()
@@ -82,17 +83,17 @@ class Table:
             yield code
 
     def begin(self, full: bool, retry: int = 0):
-        """Begin a Transaction: a full one replaces the table, the other is applied to it.
+        """Begin a Transaction: a full one replaces the table, an incremental one changes it.
 
-        retry: that of the change before it, if it ended with one. Raises ValueError if another
-        is under way, CorruptionError if only a full sync can help, MemoryError.
+        retry: the `retry` of the transaction before, if that asked for this one. Raises ValueError
+        if another is under way, CorruptionError if only a full sync can help, MemoryError.
         """
         if self._transaction:
             raise ValueError("a change of the table is under way")
         if self.fault and not full:
             raise CorruptionError(self.fault)
         if full:
-            # Before what works in it is imported: the later, the less of the heap is in one piece.
+            # Allocated before the import: afterwards the heap may have no piece of this size.
             buffer = bytearray(_BUFFER)
             from kalitka.table.full_change import FullChange
 
@@ -104,14 +105,14 @@ class Table:
         return self._transaction
 
     def save_minute(self) -> None:
-        """Write the minute down if it moved on without a change of the rules."""
+        """Write the minute to flash if it moved on without a change of the rules."""
         if self.minute != self._manifest.minute and not self.stale and not self.fault:
             self._save(self._manifest.segments, self.minute, self.seconds, self.sums)
 
     def scrub(self) -> int:
-        """Read the next block, so that damage is told before a card meets it: `fault` has it then.
+        """Read the next block, to find damage before a card meets it; `fault` then has it.
 
-        Returns how many blocks there are: after so many calls each has been read once.
+        Returns the number of blocks: after as many calls each has been read once.
         """
         blocks = sum([segment.block_count for segment in self._segments if segment])
         number = self._scrubbed % max(blocks, 1)
@@ -132,10 +133,10 @@ class Table:
                 segment.close()
         self._segments = []
 
-    # What follows is for transactions.
+    # The methods below are for transactions.
 
     def lookup_packed(self, key: bytes) -> bytes | None:
-        """As `lookup`, for what begins with a packed code (bytes-like, at most 258 bytes)."""
+        """As `lookup`, for the packed code at the start of `key` (bytes-like, up to 258 bytes)."""
         self._key[: len(key)] = key
         state = self._find()
         if state == DAMAGED:
@@ -153,7 +154,7 @@ class Table:
         return self._segments
 
     def new_name(self, kind: str) -> str:
-        """Return a file name for a new segment that no file of the manifest has."""
+        """Return the file name of a new segment, which no file of the manifest has."""
         self._generation += 1
         self._dirty = True
         return "%s-%d.seg" % (kind, self._generation)
@@ -163,7 +164,8 @@ class Table:
         return Segment(self.folder + "/" + name, self._cursor)
 
     def set_minute(self, minute: int, seconds: bool) -> None:
-        """Set the minute of a table that needs no change; writes only what must be kept."""
+        """Set the minute of a table that needs no change; write the manifest only if necessary."""
+        # A reset to 0 asks for a full sync, also after a power cut.
         reset = minute == 0 and self._manifest.minute
         if self.stale or seconds != self.seconds or reset:
             self._save(self._manifest.segments, minute, seconds, self.sums)
@@ -171,18 +173,18 @@ class Table:
 
     def commit(self, names: list[str], minute: int, seconds: bool, sums: list | None) -> None:
         """Commit these segment files (oldest first): from now on they are the table."""
-        # Opened first: what cannot be read back is not committed.
+        # FORMAT.md, Changing, steps 5 to 7. A segment that cannot be read back is not committed.
         try:
             segments = [self.open_segment(name) for name in reversed(names)]
         except CorruptionError as e:
             raise OSError("what was written cannot be read back: %s" % e)
-        self._save(tuple(names), minute, seconds, sums)
+        self._save(tuple(names), minute, seconds, sums)  # the commit: the rename in Manifest.save
         self.close()
         self._segments = segments
         self.minute = minute
 
     def release(self, transaction) -> None:
-        """End a transaction; what it left behind, or replaced, is removed."""
+        """End a transaction; remove the files it left behind or replaced."""
         if self._transaction is transaction:
             self._transaction = None
             if self._dirty:
@@ -197,11 +199,11 @@ class Table:
         self.sums = new.sums
         self.stale = False
 
-    # What a lookup runs through has at most eleven words of locals and stack a function: for more
-    # of them MicroPython takes heap at each call.
+    # Functions on the path of a lookup use at most eleven words of locals and stack each: with
+    # more, MicroPython allocates heap at each call.
 
     def _find(self):
-        # Of the code in `_key`.
+        # Looks up the code in `_key`, newest segment first: a newer one shadows those before.
         i = 0
         while i < len(self._segments):
             state = self._find_in(self._segments[i])
@@ -211,7 +213,7 @@ class Table:
         return UNKNOWN
 
     def _find_in(self, segment):
-        # What stands behind a segment that cannot be read may be out of date.
+        # Segments older than an unreadable one may be out of date: DAMAGED ends the lookup.
         state = segment.find(self._key) if segment else DAMAGED
         if state == PRESENT:
             self.rules = segment.rules
@@ -242,7 +244,8 @@ class Table:
             self._sweep()
 
     def _recover(self, error):
-        # What the table is if its manifest could not be read: new, or damaged.
+        # Returns the manifest to go on with if the stored one cannot be read: the table is new, or
+        # damaged (then `fault` is set). FORMAT.md, Recovery.
         try:
             names = os.listdir(self.folder)
         except OSError as e:
@@ -259,7 +262,7 @@ class Table:
             return empty
         self.fault = "the manifest is missing" if whole else str(error)
         self._segments = [None]
-        # New files must not meet the old ones, which stay until a full sync has replaced them.
+        # New files must not overwrite the old ones, which stay until a full sync replaces them.
         empty.generation = self._reserved = max([_number_of(name) for name in names] + [0])
         return empty
 
@@ -271,8 +274,10 @@ class Table:
             return None
 
     def _sweep(self):
-        # Removes what the manifest does not name: leftovers of a cut sync, replaced files.
-        # What cannot be removed costs room, not correctness: it is tried again.
+        # FORMAT.md, Changing, step 7: removes files that the manifest does not name, leftovers of
+        # a cut sync and replaced segments. `_manifest` must be the one in flash: a rename that
+        # raised counts as not done. A file that cannot be removed costs room, not correctness: the
+        # next sweep tries again.
         try:
             self._dirty = False
             for name in os.listdir(self.folder):

@@ -1,9 +1,9 @@
-"""A change of the rule table: what a full and an incremental one have in common.
+"""A change of the rule table: the common base of full and incremental changes.
 
-Promises: until `commit` is through, the table is the old one for every lookup and after every
-power cut; afterwards it is the new one. Memory is bounded whatever the size of the change. What
-changes nothing writes no segment and no manifest. `drain` and `commit` are generators: between
-two of their steps others may run, and look up.
+Promises: until `commit` has ended, the table is the old one for every lookup and after every
+power cut; afterwards it is the new one. Memory is bounded whatever the size of the change. A
+change without a difference writes no segment and no manifest. `drain` and `commit` are generators:
+between two of their steps other tasks may run, and look codes up.
 """
 
 from array import array
@@ -14,23 +14,25 @@ from kalitka.table.block import IN_PLACE, KEY_ROOM, TOMBSTONE, CorruptionError, 
 from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
 from kalitka.table.sorter import Sorter, TextCache
 
-_SUM_MASK = 0x3FFFFFFF  # of each of the sums
+_SUM_MASK = 0x3FFFFFFF  # sums are modulo 2**30
 
 
 class Transaction:
-    """Collects deletes and rules; made by `Table.begin`. One at a time.
+    """A collection of deletes and rules, to be committed together.
 
-    buffer: as a Sorter takes it.
+    Made by `Table.begin`, one at a time. buffer: see Sorter.
 
-    Either kind has `commit(minute)`, which makes the change the table's: a generator, to be run to
-    its end. minute: the server's minute that the new state belongs to. To give it up, close it and
-    call `abort`. It raises OSError (no room, a bad block) and CorruptionError (of the old table,
-    and only a full change can help); the table and its minute are then as before.
+    Both kinds have `commit(minute)`, a generator to be run to its end, which commits the change.
+    minute: the server's minute that the new state belongs to. To give a commit up, close the
+    generator and call `abort`. `commit` raises OSError (no room, a bad block) and CorruptionError
+    (the old table is damaged, only a full change can help); the table and its minute are then as
+    before.
 
-    changed: after `commit`, how many codes became different (of a full one: all, or none).
+    seconds: whether this server has sent day times in seconds.
+    changed: after `commit`, the number of codes that changed (of a full change: all, or none).
     overflowed: rules dropped because their code has more than it can hold (720 bytes packed).
-    retry: if not 0 after `commit`, nothing was written: ask the server once more and begin that
-    change with this value; see FullChange.
+    retry: if not 0 after `commit`, nothing was written: ask the server once more and begin the
+    next change with this value; see FullChange.
     """
 
     def __init__(self, table, buffer: bytearray | None):
@@ -39,7 +41,7 @@ class Transaction:
         self._sorter = Sorter(table.folder + "/run-", buffer)
         self._texts = TextCache(self._sorter.notes, large)
         self._rule_sets = RuleSets(large)
-        self._sums = array("i", [0, 0, 0])  # of all lines that came
+        self._sums = array("i", [0, 0, 0])  # of all lines added
         self._current = None
         self.seconds = table.seconds
         self.changed = 0
@@ -47,7 +49,7 @@ class Transaction:
         self.retry = 0
 
     def add_lines(self, text: bytes | bytearray, at: int, n: int, marks: array) -> int:
-        """Add whole lines of `text[at:n]`; marks and result as of `sync_native.pack_lines`."""
+        """Add the whole lines of `text[at:n]`; marks and result: see `sync_native.pack_lines`."""
         self._rule_sets.prepare(n - at)
         sorter = self._sorter
         texts = self._texts
@@ -68,7 +70,7 @@ class Transaction:
         if marks[3]:
             self.seconds = True
         if fault == sync_native.MORE and not sorter.grow():
-            # Nobody called `drain`. It comes to the same, only in one piece.
+            # The caller did not call `drain`: the same work, in one long step.
             for _ in self._drain():
                 pass
         return fault
@@ -82,12 +84,12 @@ class Transaction:
             pass
 
     def drain(self):
-        """Make room for the next 1,024 bytes of an answer: a generator, as `commit`."""
+        """Make room for the next 1,024 bytes of an answer: a generator, as `commit` is."""
         if self._sorter.crowded:
             yield from self._drain()
 
     def abort(self) -> None:
-        """Drop everything; the table stays as it is. Does nothing after a commit."""
+        """Drop everything; the table stays as it is. Do nothing after a commit."""
         self._sorter.discard()
         self._current = None
         self._table.release(self)
@@ -97,7 +99,8 @@ class Transaction:
         return self._sorter.spill()
 
     def _commit(self, steps):
-        # Runs the kind's own steps, a generator, and ends the transaction. Lines come no more.
+        # Runs `steps`, the generator of the kind's own steps, and ends the transaction. No more
+        # lines are added: the text cache is freed.
         self._texts = TextCache(self._sorter.notes, False)
         try:
             yield from steps
@@ -109,25 +112,26 @@ class Transaction:
             self.abort()
 
     def _changes(self):
-        # The one CodeChanges of this transaction.
+        # Returns the CodeChanges of this transaction, which is made once.
         if not self._current:
             self._current = CodeChanges(self._rule_sets)
         return self._current
 
 
 def sums_after(sums, more, less):
-    """Return the sums of a table (a list of three) that some lines came to, and some left."""
+    """Return the sums of a table (a list of three) after adding `more` and subtracting `less`."""
     return [one + more[i] - less[i] & _SUM_MASK for i, one in enumerate(sums)]
 
 
 class CodeChanges:
     """The changes of one code: all its records of a sync together.
 
-    key: begins with the packed code. deleted: whether earlier rules are. number: of the rule set
-    that is added, IN_PLACE for `rule_set` (bytes), TOMBSTONE if none is.
+    key: begins with the packed code. deleted: whether the code's earlier rules are deleted.
+    number: of the rule set that is added; IN_PLACE if `rule_set` (bytes) is added, TOMBSTONE if
+    nothing is.
 
-    overflowed: rules dropped so far, of all codes. line_sums, code_sums: the sums, as of
-    `sync_native.digest`, of the records so far, line by line, and of the rule sets they became.
+    overflowed: rules dropped so far, of all codes. line_sums, code_sums: the sums (see
+    `sync_native.digest`) of all records so far, and of the rule sets they were merged into.
     """
 
     def __init__(self, rule_sets: RuleSets):
@@ -141,7 +145,7 @@ class CodeChanges:
         self.code_sums = array("i", [0, 0, 0])
 
     def read(self, stream) -> None:
-        """Read all records of the stream's current code, which there must be."""
+        """Read all records of the stream's current code. The stream must not be at its end."""
         buf = stream.buf
         key = self.key
         sync_native.copy_code(buf, stream.at, key, 0)
@@ -164,13 +168,13 @@ class CodeChanges:
             if stream.at < 0 or sync_native.compare(key, 0, buf, stream.at):
                 break
         if self.number == IN_PLACE:
-            # As a union, or since it came first, it may be one that has a number.
+            # The set may have a number by now: as a union, or since its record was written.
             self.number = self.rule_sets.number(self.rule_set)
         if self.number != TOMBSTONE:
             self.digest(self.rule_set, self.code_sums)
 
     def value(self) -> bytes | None:
-        """Return the rule set (bytes) that is added, None if none is."""
+        """Return the rule set (bytes) that is added, or None."""
         return None if self.number == TOMBSTONE else self.rule_set
 
     def union(self, kept: bytes) -> None:
@@ -183,12 +187,12 @@ class CodeChanges:
         sync_native.digest(self.key, 0, self.key[1] + 3, rule_set, 0, len(rule_set), sums)
 
     def _union(self, rule_set, more):
-        from kalitka.access import packing  # for few codes
+        from kalitka.access import packing  # here, as few codes need it
 
         for rule in packing.split(more):
             rule_set = packing.insert(rule_set, rule)
             while len(rule_set) > RULE_SET_MAX:
-                # What is last in byte order is beyond the bound; it is dropped and counted.
+                # Beyond the bound the last rule in byte order is dropped, and counted.
                 rule_set = rule_set[: -len(packing.split(rule_set)[-1])]
                 self.overflowed += 1
         return rule_set

@@ -1,6 +1,6 @@
-"""What writes blocks and segments: entries in ascending order, coded, with their checksums.
+"""Writers of blocks and segments: entries in ascending order, coded, with checksums.
 
-FORMAT.md has the bytes, `block` and `segment` read them. Loaded when something is written.
+FORMAT.md has the bytes, `block` and `segment` read them. Loaded with the first write.
 """
 
 from array import array
@@ -21,11 +21,11 @@ from kalitka.table.rule_sets import RuleSets
 from kalitka.table.segment import FOOTER, MAGIC
 from micropython import const
 
-_INDEX_PART = const(224)  # bytes
+_INDEX_PART = const(224)  # bytes of one part of an index under construction
 
 
 def _append_varint(out: bytearray, value: int) -> None:
-    """Append a number (0 or more) to a bytearray, seven bits a byte, lowest first."""
+    """Append a number (0 or more) to a bytearray as a varint."""
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7
@@ -33,11 +33,11 @@ def _append_varint(out: bytearray, value: int) -> None:
 
 
 class BlockWriter:
-    """Collects entries in ascending order until a block of `size` bytes is full.
+    """A block of `size` bytes under construction, filled with entries in ascending order.
 
-    last: the last code of the block, packed; begins with NO_KEY if there is none. assigned: how
-    many rule sets have got numbers of their own. stopped: what stopped the last `extend`; see
-    `sync_native.merge`.
+    last: the last code of the block, packed; begins with NO_KEY if there is none. assigned: the
+    count of rule sets that have numbers in this segment. stopped: why the last `extend` stopped;
+    see `sync_native.merge`.
     """
 
     def __init__(self, size: int):
@@ -50,10 +50,10 @@ class BlockWriter:
         self.last = bytearray(KEY_ROOM)
 
     def add(self, buf, at: int, number: int, rule_set: bytes) -> bool:
-        """Add an entry. Returns False, adding nothing, if it does not fit into this block.
+        """Add an entry. Return False, adding nothing, if it does not fit into this block.
 
-        buf, at: where the packed code is, not below any earlier one. number: of the rule set;
-        IN_PLACE for `rule_set`, or TOMBSTONE.
+        buf, at: the packed code begins at buf[at]; not below any earlier one. number: of the rule
+        set; IN_PLACE for `rule_set`, or TOMBSTONE.
         """
         limit = self._limit
         if number == IN_PLACE:
@@ -71,10 +71,11 @@ class BlockWriter:
         return True
 
     def extend(self, stream, own, count: int) -> int:
-        """Append at most `count` entries of a stream (see `merge`), as long as they are simple.
+        """Append up to `count` entries of a stream (see `merge`), as long as they are simple.
 
-        own: array("H"): the number plus one that the rule set of a number has here, 0 if it has
-        none yet and is to get one; None to copy entries as they are. Returns how many were added.
+        own: array("H") that maps the stream's rule set numbers to those of this segment, plus one;
+        0 for a number not assigned yet, which is assigned here. None to copy entries unchanged.
+        Returns how many entries were added.
         """
         marks = self._marks
         marks[0] = stream.count
@@ -98,10 +99,10 @@ class BlockWriter:
         return count - marks[6]
 
     def finish(self, whole: bool, more: bool = False) -> memoryview:
-        """Return the finished block and begin the next. `whole`: filled up to its full size.
+        """Return the finished block and begin the next.
 
-        continued: the next block, of a run, begins with the same code. What is returned is valid
-        until the next `add`.
+        whole: pad the block to its full size. more: the next block of a run begins with the same
+        code. The memoryview returned is valid until the next `add` or `extend`.
         """
         out = self._out
         pack_into("<H", out, 0, self._used - HEAD)
@@ -120,19 +121,19 @@ class BlockWriter:
 
 
 class SegmentWriter:
-    """Writes a segment to an open binary file, entry by entry in ascending order.
+    """A segment under construction in an open binary file, entry by entry in ascending order.
 
-    rule_sets: the RuleSets that the numbers of `add` are of. Those that are used are numbered
-    anew, in the order of their use.
+    rule_sets: the RuleSets of the numbers given to `add`. Rule sets that are used get new numbers
+    in the segment, in the order of their use.
     """
 
     def __init__(self, file, rule_sets: RuleSets):
         self._file = file
         self._rule_sets = rule_sets
         self._block = BlockWriter(BLOCK)
-        self._index = [bytearray()]  # in parts: a large one could find no room to grow
+        self._index = [bytearray()]  # in parts: a large bytearray may find no room to grow
         self._separator = b""
-        self._own = array("H")  # own numbers plus one, 0 for none yet
+        self._own = array("H")  # by number in `rule_sets`: own number plus one, 0 for none yet
         self._blocks_size = 0
         self.codes = 0
         self.tombstones = 0
@@ -140,8 +141,8 @@ class SegmentWriter:
     def add(self, buf, at: int, number: int, rule_set: bytes = b"") -> None:
         """Add an entry.
 
-        buf, at: where its packed code is, above every earlier one. number: of its rule set;
-        IN_PLACE for `rule_set` (at most RULE_SET_MAX bytes), or TOMBSTONE.
+        buf, at: the packed code begins at buf[at]; above every earlier one. number: of its rule
+        set; IN_PLACE for `rule_set` (at most RULE_SET_MAX bytes), or TOMBSTONE.
         """
         if number == TOMBSTONE:
             self.tombstones += 1
@@ -158,9 +159,9 @@ class SegmentWriter:
             self._block.add(buf, at, number, rule_set)
 
     def extend(self, stream, count: int) -> int:
-        """Append at most `count` entries of a stream, while they are simple; return how many.
+        """Append up to `count` entries of a stream, while they are simple; return how many.
 
-        With fewer, and the stream not at its end, the next code is for `add`.
+        If there were fewer, and the stream is not at its end, pass its next code to `add`.
         """
         added = 0
         while stream.at >= 0 and added < count:
@@ -173,9 +174,9 @@ class SegmentWriter:
         return added
 
     def finish(self) -> int:
-        """Write what is left and the tables behind the blocks. Returns the file's size in bytes.
+        """Write the last block, rule sets, index and footer; return the file's size in bytes.
 
-        The file is left open, flushed by whoever closes it.
+        The file is left open: its data is in flash only after the caller has closed it.
         """
         if self._block.last[0]:
             self._put(self._block.finish(False))
@@ -193,14 +194,14 @@ class SegmentWriter:
         self._blocks_size += len(block)
 
     def _own_numbers(self):
-        # As many as there can be numbers: RuleSets grow.
+        # Returns `_own`, extended to the room of `rule_sets`, which may have grown.
         missing = self._rule_sets.room - len(self._own)
         if missing:
             self._own.extend(array("H", bytes(2 * missing)))
         return self._own
 
     def _sets(self):
-        # The rule sets that were used, in the order of their own numbers, each after its length.
+        # Returns the rule sets in use, in the order of their own numbers, each behind its length.
         numbers = array("H", bytes(2 * self._block.assigned))
         for number in range(len(self._own)):
             if self._own[number]:
@@ -213,8 +214,8 @@ class SegmentWriter:
         return sets
 
     def _add_separator(self, buf, at):
-        # The shortest beginning of the next code that is above the last one, told by what it
-        # shares with the separator before.
+        # Appends the separator of the next block to the index: the shortest prefix of its first
+        # code that is above the last code, coded as the difference from the separator before.
         below = self._block.last
         n = 0
         while below[n] == buf[at + n]:
