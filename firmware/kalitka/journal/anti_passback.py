@@ -4,7 +4,7 @@ The order is record, access log entry, seal (the log's `ack`, a single program o
 FORMAT.md, "The log of passes", shows what a power cut after each of them leaves. So no window has
 two signalled passes of one code, whatever the power does; a cut before the seal costs nobody a
 pass, and a cut between seal and signal, a moment of computing, costs that person this one. With
-`interval` a code is refused for so many minutes after its last pass instead.
+`interval` a code is refused for that many minutes after its last pass instead.
 Promises: memory is fixed; more passes than it holds only make an answer slower; a pass that
 cannot be kept is refused. The rules have been evaluated before.
 """

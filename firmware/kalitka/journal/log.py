@@ -31,10 +31,10 @@ _PAGE_MAX = const(314)  # of one large record
 _OVERHEAD = const(5)  # blocks: two folders of two, and one to rewrite the last block of a file
 _SEGMENTS = const(44)  # at most, so that their names fill less than half a block
 _BLOCKS_MIN = const(8)
-# After damage to the newest piece the last number is unknown. So many numbers are skipped: more
-# than a damaged piece can have held, which is at most a _GRID of records of one byte.
+# Numbers skipped after damage to the newest piece, where the last number is unknown: more than a
+# damaged piece can have held, which is at most a _GRID of records of one byte.
 _SKIPPED = const(512)
-_TRIES = const(3)  # after so many failed reads a piece counts as damaged
+_TRIES = const(3)  # failed reads after which a piece counts as damaged
 _ENOENT = const(2)
 _ENOSPC = const(28)
 

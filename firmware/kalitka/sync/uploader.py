@@ -25,7 +25,8 @@ class Uploader:
 
         sending     refused == 0, retry_to == 0: the next batch begins behind `done`.
         skipping    refused > 0, retry_to == 0: the server refused entries one by one. They are
-                    quarantined: skipped, but neither acknowledged nor given up.
+                    quarantined: skipped, but neither acknowledged nor given up. After
+                    `refused_max` of them all are sent again, as at first, an hour later.
         retrying    retry_to > 0: the server took an entry behind the quarantined ones. These, up
                     to `retry_to`, are sent once more, one by one; `refused` counts refusals. At
                     the end all up to `taken` is acknowledged.
