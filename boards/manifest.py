@@ -1,4 +1,4 @@
-"""Kalitka's own part of a frozen image, the same for every board; their manifests include it."""
+"""Kalitka's part of a frozen image, the same for all boards; their manifests include it."""
 
 # ruff: noqa: F821 - these functions are the build's own
 package("kalitka", base_path="../firmware", opt=2)

@@ -1,8 +1,8 @@
-"""What the chip runs first: memory before everything else.
+"""The first script that the chip runs: sets up memory and switches the network hardware on.
 
-Collecting early, not only when the heap is full, keeps it in large pieces: a sync asks for
-buffers of some kilobytes. The network's hardware is switched on before the firmware is imported,
-so that the chip's own software has its memory first.
+Collecting early, not only when the heap is full, keeps its free memory in large pieces: a sync
+needs buffers of some kilobytes. The network hardware is switched on before the firmware is
+imported, so that the chip's own software gets its memory first.
 """
 
 import gc
@@ -16,5 +16,5 @@ try:
 
     uplink.switch_on()
 except Exception:
-    pass  # the reader tries it again, and tells why it fails
+    pass  # the reader tries again, and reports why it fails
 gc.collect()

@@ -1,4 +1,4 @@
-"""What the chip runs after boot.py: the reader, and if it ever ends, a restart."""
+"""The script that the chip runs after boot.py: the reader, and if it ever ends, a restart."""
 
 import sys
 import time

@@ -1,7 +1,7 @@
 """ESP32-S3 with octal PSRAM, which has GPIO 33 to 37: its pins by their role.
 
-Lands on the device as board.py; the tools read the same file. Other free pins do as well: change
-them here and nowhere else. D0 and D1 carry 5 V at many Wiegand readers: use a level shifter.
+Copied to the device as board.py; the tools read the same file. Other free pins work too: change
+them only here. D0 and D1 of many Wiegand card readers carry 5 V: use a level shifter.
 """
 
 NAME = "ESP32_GENERIC_S3_SPIRAM_OCT"
@@ -10,7 +10,7 @@ NAME = "ESP32_GENERIC_S3_SPIRAM_OCT"
 WIEGAND_D0 = 4
 WIEGAND_D1 = 5
 LOCK = 6
-EXIT_BUTTON = 7  # switches to ground, see the settings
+EXIT_BUTTON = 7  # this and the contacts: switches to ground, see the settings
 DOOR_CONTACT = 15
 ALARM_CONTACT = 16
 I2C_SDA = 8  # of the clock chip, if there is one

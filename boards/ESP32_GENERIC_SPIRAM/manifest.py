@@ -1,4 +1,4 @@
-"""What a MicroPython build for this board freezes: the port's own modules, Kalitka, the pins."""
+"""The modules frozen into a MicroPython build for this board: the port's, Kalitka's, the pins."""
 
 # ruff: noqa: F821 - these functions are the build's own
 include("$(PORT_DIR)/boards/manifest.py")

@@ -1,8 +1,8 @@
 """Olimex ESP32-POE: its pins by their role.
 
-Lands on the device as board.py; the tools read the same file. Other free pins do as well: change
-them here and nowhere else. D0 and D1 carry 5 V at many Wiegand readers: use a level shifter.
-Buttons and contacts are where the slot for an SD card is: leave that empty.
+Copied to the device as board.py; the tools read the same file. Other free pins work too: change
+them only here. D0 and D1 of many Wiegand card readers carry 5 V: use a level shifter.
+Buttons and contacts use the lines of the SD card slot: leave the slot empty.
 """
 
 NAME = "OLIMEX_ESP32_POE"
@@ -11,13 +11,13 @@ NAME = "OLIMEX_ESP32_POE"
 WIEGAND_D0 = 32
 WIEGAND_D1 = 33
 LOCK = 4
-EXIT_BUTTON = 14  # switches to ground, see the settings
+EXIT_BUTTON = 14  # this and the contacts: switches to ground, see the settings
 DOOR_CONTACT = 15
 ALARM_CONTACT = 5
 I2C_SDA = 13  # of the clock chip, if there is one
 I2C_SCL = 16
 
-# The PHY, as `network.LAN` wants it. The chip's own pins for Ethernet are 19, 21, 22, 25, 26, 27.
+# The PHY: arguments of `network.LAN`. The chip's own pins for Ethernet are 19, 21, 22, 25, 26, 27.
 ETHERNET = {
     "phy_type": "PHY_LAN8720",
     "phy_addr": 0,

@@ -1,7 +1,7 @@
-"""What happens at the gate when a switch says so: the exit button, the door, the alarm.
+"""The exit button, the door contact and the alarm contact: their effects at the gate.
 
-Loaded where the settings name one of them. Promises: it is in the access log before anything else
-comes of it.
+Loaded if the settings name one of them. Promises: an event is in the access log before the lock
+opens or anything is reported.
 """
 
 from kalitka.hardware.lock import Lock
@@ -10,7 +10,7 @@ from kalitka.journal.access_log import AccessLog
 
 
 async def serve_exit_button(button, log: AccessLog, lock: Lock, report) -> None:
-    """Open when the exit button is pressed, for ever."""
+    """Open the lock when the exit button is pressed, for ever."""
     while True:
         if await button.change():
             log.append(entries.EXIT_BUTTON, 1, 0)
@@ -29,7 +29,7 @@ async def serve_alarm(contact, log: AccessLog, report) -> None:
 
 
 async def serve_door(contact, seconds: float, log: AccessLog, lock: Lock, report) -> None:
-    """Log when the door is forced, or open for more than so many seconds, for ever."""
+    """Log when the door is forced, or open for more than `seconds`, for ever."""
     from kalitka.hardware.door import watch
     from kalitka.journal.words import reason_text
 

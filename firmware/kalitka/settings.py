@@ -1,8 +1,8 @@
 """The reader's settings: names, defaults and checks, in this one place.
 
-A JSON object in one file; the technician's tools check with this same module. Promises: a
-setting that is wrong or unknown never stops the reader: the default holds and the fault is
-told. A secret is never in a message.
+A JSON object in one file; the technician's tools check it with this same module. Promises: a
+setting that is invalid or unknown never stops the reader: the default holds and the fault is
+reported. A secret is never in a message.
 """
 
 import json
@@ -17,7 +17,7 @@ _COPY = "settings"  # its copy in NVS
 
 
 class SettingError(ValueError):
-    """A setting is wrong; the message names it and says what would be right."""
+    """A setting is invalid; the message names it and says what would be valid."""
 
 
 def _text(value):
@@ -80,7 +80,7 @@ def _ipv4(value):
 
 
 def _inside(number, prefix):
-    # Tell whether the address (a number) is in the network of `ADDRESS/BITS`, and not its own.
+    # Returns whether the address (a number) is in the network of `ADDRESS/BITS`, but not ADDRESS.
     own, _, bits = prefix.partition("/")
     return (number ^ _ipv4(own)) >> 32 - int(bits) == 0 and number != _ipv4(own)
 
@@ -151,7 +151,7 @@ def _one_of(*names):
 
 def _number(least, most):
     def check(value):
-        # True is a number, too, for Python; not for a person.
+        # To Python True is a number too; to a person it is not.
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError("must be a number")
         if not least <= value <= most:
@@ -162,14 +162,15 @@ def _number(least, most):
 
 
 def _whole(least, most):
-    # What is counted with the uptime: a float would make one of it, of 24 bits on the chip.
+    # For values that are added to the uptime: a float would turn the uptime into a float, which
+    # has 24 bits on the chip.
     number = _number(least, most)
     return lambda value: int(number(value))
 
 
 _SWITCHES = ("none", "normally-open", "normally-closed")
 
-# name: (default, check). A check returns the value or raises ValueError with what is right.
+# name: (default, check). A check returns the value, or raises ValueError that says what is valid.
 FIELDS = {
     "reader": ("", _reader),  # this reader's code at the server
     "server_url": ("", _url),  # https://HOST:PORT, "" for a reader without a server
@@ -181,10 +182,10 @@ FIELDS = {
     "full_sync_hours": (24, _number(0, 8760)),  # 0: never
     "full_sync_after_403": (True, _flag),
     "full_sync_after_changes_minutes": (5, _number(0, 1440)),  # 0: never
-    "codes": ([], _codes),  # a reader limited to these; [] for all
+    "codes": ([], _codes),  # limits the reader to these; [] for all
     "ask_unknown_cards": (False, _flag),
-    "wifi": ([], _networks),  # [["name", "password"], ...], the best first
-    "country": ("", _country),  # of the radio, "" for the port's own
+    "wifi": ([], _networks),  # [["name", "password"], ...], the preferred one first
+    "country": ("", _country),  # of the radio, "" for the port's default
     "hostname": ("", _hostname),  # "" for the reader's code
     "address": ("", _fixed),  # ADDRESS/BITS, "" to ask the network (DHCP)
     "gateway": ("", _gateway),  # with a fixed address, "" for none
@@ -193,13 +194,13 @@ FIELDS = {
     "clock_chip": ("none", _one_of("none", "ds3231")),
     "zone": ("", _zone),  # POSIX TZ, "" to take the server's
     "day_time_unit": ("auto", _one_of("auto", "minute", "second")),
-    "repeat": ("any", _repeat),  # how often one may pass: "any", "once" a window, "interval:N"
+    "repeat": ("any", _repeat),  # how often a code may pass: "any", "once" a window, "interval:N"
     "log_kib": (512, _number(32, 8192)),  # flash that the access log may take
-    "log_upload_seconds": (5, _whole(0, 3600)),  # an entry waits so long for others
+    "log_upload_seconds": (5, _whole(0, 3600)),  # for which an entry waits for others
     "exit_button": ("none", _one_of(*_SWITCHES)),
     "door_contact": ("none", _one_of(*_SWITCHES)),  # "normally-closed": while the door is shut
     "alarm_contact": ("none", _one_of(*_SWITCHES)),
-    "door_open_seconds": (30, _number(0, 3600)),  # then it is held open; 0: never
+    "door_open_seconds": (30, _number(0, 3600)),  # after which it counts as held open; 0: never
     "lock_seconds": (5, _number(0.1, 600)),
     "lock_kind": ("fail-secure", _one_of("fail-secure", "fail-safe")),
     "lock_output": ("active-high", _one_of("active-high", "active-low")),
@@ -208,7 +209,7 @@ FIELDS = {
 
 
 def check(name, value):
-    """Return `value` if it is right for the setting `name`. Raises SettingError."""
+    """Return `value` if it is valid for the setting `name`. Raises SettingError."""
     if name not in FIELDS:
         raise SettingError("%s: there is no such setting" % name)
     try:
@@ -220,8 +221,8 @@ def check(name, value):
 def with_defaults(values: dict) -> tuple[dict, list[str]]:
     """Return (settings, faults) of a dict of values.
 
-    settings: a dict with every name of FIELDS; what was not given or is wrong has its default.
-    faults: what was wrong, a list of lines.
+    settings: a dict with every name of FIELDS; missing and invalid values have their defaults.
+    faults: the problems, a list of lines.
     """
     settings = {name: FIELDS[name][0] for name in FIELDS}
     faults = []
@@ -240,7 +241,8 @@ def with_defaults(values: dict) -> tuple[dict, list[str]]:
 
 
 def _conflicts(settings):
-    # What is wrong with settings that are right each by itself. A gateway that cannot be one goes.
+    # Returns the problems between settings that are valid each by itself, a list of lines. An
+    # impossible gateway is removed.
     address, gateway = settings["address"], settings["gateway"]
     faults = []
     if gateway and not (address and _inside(_ipv4(gateway), address)):
@@ -267,7 +269,10 @@ def _conflicts(settings):
 
 
 def parse(data: bytes) -> tuple[dict, list[str]]:
-    """As `with_defaults`, from the bytes of a settings file. Raises SettingError if it is none."""
+    """Return the same as `with_defaults` from the bytes of a settings file.
+
+    Raises SettingError if the bytes are not a JSON object.
+    """
     try:
         values = json.loads(data)
     except ValueError:
@@ -278,9 +283,9 @@ def parse(data: bytes) -> tuple[dict, list[str]]:
 
 
 def load(report) -> dict:
-    """Read the settings file, or else its copy in NVS, or else take the defaults (a dict).
+    """Return the settings (a dict) of the file, else of its copy in NVS, else the defaults.
 
-    report: a callable that takes a line of text (str).
+    report: a callable that takes a line of text (str); gets the problems.
     """
     from kalitka.system import nvs
 

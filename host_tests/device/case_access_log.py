@@ -1,4 +1,4 @@
-"""The access log: durable at once, or kept in memory and counted; times known later; its name."""
+"""The access log: durable at once, else in memory and counted; times known later; its id."""
 
 import asyncio
 import os
@@ -17,12 +17,12 @@ SIZE = 65536
 START = 1795415400
 _EIO = 5
 _ENOSPC = 28
-_HELD = 32  # entries that are kept in memory
-_AT_ONCE = 64  # records that may be looked at while all others wait
+_HELD = 32  # entries kept in memory
+_AT_ONCE = 64  # records that may be read before other tasks get their turn
 
 
 class Clock:
-    """A clock that is set and put forward by hand."""
+    """A clock that is set and moved forward by hand."""
 
     def __init__(self, is_set=True, up=0):
         self.is_set = is_set
@@ -36,10 +36,10 @@ class Clock:
 
 
 class Flash:
-    """What the flash does now. fault: errno of whatever is written, 0 for none.
+    """The state of a faked flash.
 
-    room: so many records fit besides those that are there; a segment has room for `gain`.
-    looked_at: how many records were.
+    fault: the errno of every write, 0 for none. room: how many more records fit; evicting a
+    segment frees room for `gain`. looked_at: how many records were read.
     """
 
     def __init__(self):
@@ -49,7 +49,7 @@ class Flash:
 
 
 class FlashLog(Log):
-    """A Log in that flash."""
+    """A Log in a Flash."""
 
     flash = Flash()
 
@@ -75,7 +75,7 @@ class FlashLog(Log):
 
 
 class Site:
-    """`with Site() as site:` an AccessLog in a flash of its own; all that is there is new."""
+    """`with Site() as site:` an AccessLog in a new, empty flash of its own."""
 
     def __init__(self, is_set=True):
         self.clock = Clock(is_set)
@@ -97,32 +97,32 @@ class Site:
         self._folder.__exit__(kind, error, trace)
 
     def start(self):
-        """Start the reader anew."""
+        """Restart the reader."""
         self.log = AccessLog(self.path, self.size, self.clock, self.lines.append)
 
     def append(self, count=1, size=8):
-        """Note cards, each with its number, in codes of so many bytes."""
+        """Append entries of cards, each with its number, in codes of `size` bytes."""
         for _ in range(count):
             self.appended += 1
             self.clock.up += 1
             self.log.append(SCANNER, 1, decision.ALLOWED, b"%0*d" % (size, self.appended))
 
     def wait(self):
-        """Look as often as a flash that failed is tried again."""
+        """Tick until a flash that failed is tried again."""
         for _ in range(10):
             self.log.tick()
 
     def cards(self):
-        """Return the numbers of the cards that another start finds in flash, in their order."""
+        """Return the numbers of the cards that a restart finds in flash, in their order."""
         found = [entries.decode(data) for _, data in Log(self.path, SIZE).records()]
         return [int(fields[4]) for fields in found if fields]
 
     def start_time(self, number, session):
-        """Return `AccessLog.start_time`."""
+        """Return the result of `AccessLog.start_time`."""
         return run(lambda: self.log.start_time(number, session))
 
     def records(self):
-        """Return what is in flash: (number, bytes)."""
+        """Return the records in flash: (number, bytes)."""
         return list(Log(self.path, SIZE).records())
 
 
@@ -159,14 +159,14 @@ def test_entries_without_a_time_get_it_by_what_is_noted_when_the_clock_is_set():
         assert site.start_time(1, session) == START
         site.append(2)
         found = [data for _, data in site.records()]
-        # Before the first entry that has a time, and once.
+        # The time record comes once, before the first entry with a time.
         assert [bool(entries.time_in(data)) for data in found] == [False] * 3 + [True] + [
             False
         ] * 2
         assert entries.time_in(found[3]) == (session, 101, START + 101)
         assert [entries.decode(data)[5] for data in found[4:]] == [b"", b""]
         assert site.cards() == [1, 2, 3, 4, 5]
-        # After a restart it is known from flash, whatever the clock says now.
+        # After a restart the time is read from flash, whatever the clock says now.
         for is_set in (True, False):
             site.clock = Clock(is_set, 12345)
             site.start()
@@ -200,7 +200,7 @@ def test_a_session_whose_clock_was_never_set_has_no_time():
         site.append()
         for number, session in ((1, sessions[0]), (3, sessions[1]), (5, sessions[2])):
             assert site.start_time(number, session) is None
-        # The one whose clock is set had no entry without a time.
+        # The start whose clock was set had no entry without a time, so it has no time record.
         assert not any(entries.time_in(data) for _, data in site.records())
 
 
@@ -214,7 +214,7 @@ def test_of_sessions_each_has_its_own_time():
             number, data = site.records()[-1]
             site.clock.is_set = True
             site.clock.seconds = lambda up=ahead: START + up
-            site.append(70)  # far more than are looked at in one go
+            site.append(70)  # more than are read in one go
             expected.append((number, entries.decode(data)[5], START + ahead - 2))
         site.clock = Clock()
         site.start()
@@ -254,7 +254,7 @@ def test_a_session_is_looked_for_only_among_its_own():
         site.start()
         for number, session in wanted:
             assert site.start_time(number, session) is None
-        # The two of each, and the one behind them.
+        # The two records of each, and the one behind them.
         assert site.flash.looked_at <= 80 * 3, site.flash.looked_at
 
 
@@ -285,7 +285,7 @@ def test_others_run_while_a_session_is_looked_for():
 
 
 def test_a_time_that_memory_cannot_hold_is_no_entry_lost_and_is_noted_later():
-    # So many that the time is the last or the first one that is dropped, or dropped again.
+    # Counts with which the time record is dropped last, or first, or a second time.
     for count in (_HELD - 1, _HELD, _HELD + 1, 2 * _HELD, 2 * _HELD + 1, 3 * _HELD):
         with Site(is_set=False) as site:
             site.append(5)
@@ -328,7 +328,7 @@ def test_an_entry_that_reached_the_flash_though_it_failed_is_there_once():
             at += 1
             with Site() as site, FailingFlash() as flash:
                 for number in range(120):
-                    # The try again, at the next entry, may fail as well.
+                    # The retry at the next entry may fail as well.
                     flash.count(writes=(at,) if number % 3 else (), done=done)
                     site.append(1, 60)
                     if flash.writes >= at:
@@ -362,7 +362,7 @@ def test_of_more_than_memory_holds_the_newest_are_kept_and_the_others_counted():
         site.flash.fault = 0
         site.append()
         assert site.cards() == list(range(9, _HELD + 10)) and site.log.dropped == 8
-        # Told once each, however often it was tried.
+        # Each is reported once, however often the flash was tried.
         assert len(site.lines) == 2, site.lines
         assert site.lines[1] == "log: kept in flash again, 8 entries are lost"
 
@@ -407,10 +407,10 @@ def test_on_full_flash_what_the_server_has_gives_way_first():
         while site.log.log.first <= 60 and site.appended < 400:
             site.append(1, 250)
             if site.cards()[-1] != site.appended:
-                break  # nothing more that the server has
+                break  # no acknowledged entries are left
         assert first < log.first <= 61 and log.lost == 0 and site.log.dropped == 0
         assert len(site.lines) == 1 and "the flash is full" in site.lines[0]
-        # Now entries go to memory, and what was not sent stays as long as that has room.
+        # Now entries go to memory, and unsent ones stay in flash while memory has room.
         begin = site.cards()[0]
         site.append(_HELD - 1, 250)
         assert site.cards()[0] == begin and log.lost == 0 and site.log.dropped == 0
@@ -418,7 +418,7 @@ def test_on_full_flash_what_the_server_has_gives_way_first():
         assert log.lost > 0 and site.log.dropped == 0
         cards = site.cards()
         assert cards[0] > begin
-        # Whatever was noted is in flash, in memory, or counted.
+        # Every appended entry is in flash, in memory, or counted.
         assert cards == list(range(cards[0], cards[-1] + 1))
         assert site.appended - cards[-1] <= _HELD
         assert log.lost == cards[0] - max(begin, 61)
@@ -464,7 +464,7 @@ def test_room_is_made_of_what_the_server_has_and_of_nothing_else():
         assert site.log.free_space() and log.lost == 0
         site.append(1, 250)
         assert site.cards()[-1] == 101
-        # Without a log there is nothing to take it from.
+        # Without a log there is nothing to evict.
         site.log.log = None
         assert not site.log.free_space()
 
@@ -483,7 +483,7 @@ def test_want_of_memory_never_comes_out_of_note():
         assert site.log.dropped == 1
         site.append()
         assert site.cards() == [1, 2]
-        # In the flash's driver: as a flash that fails.
+        # No memory in the flash's driver counts as a flash that fails.
         append = FlashLog.append
 
         def starved(log, data):
@@ -588,13 +588,13 @@ def test_a_damaged_name_on_full_flash_costs_no_entry():
 
 
 def _blocks(path):
-    # Of 4 KiB that the segments take.
+    # The blocks of 4 KiB that the segments take.
     sizes = [os.stat(path + "/old/" + name)[6] for name in os.listdir(path + "/old")]
     return sum([(size + 4095) // 4096 for size in sizes])
 
 
 def _most(site, flash, count):
-    # Of all that are noted now, the most operations that one of them takes; and of the blocks.
+    # The most operations and the most blocks that a single entry takes.
     writes = blocks = 0
     for _ in range(count):
         flash.count()
@@ -654,7 +654,7 @@ def test_a_log_that_cannot_be_opened_at_the_start_works_later():
                     os.remove(site.path + "/" + name)
             os.rmdir(site.path + "/old")
             os.rmdir(site.path)
-            write(site.path, b"")  # no folder can be made of it
+            write(site.path, b"")  # a file in the place of the folder
             site.start()
             assert site.log.log is None and site.log.id == ""
             assert len(site.lines) == 1
@@ -729,7 +729,7 @@ if MICROPYTHON:
                     log.append(SCANNER, 1, decision.ALLOWED, b"%0200d" % clock.up)
 
             def kept():
-                # In flash without a gap; returns the first and the last one.
+                # Checks that the cards in flash have no gap; returns the first and the last one.
                 found = [entries.decode(data)[4] for _, data in log.log.records()]
                 cards = [int(code) for code in found]
                 assert cards == list(range(cards[0], cards[-1] + 1))
@@ -749,7 +749,7 @@ if MICROPYTHON:
             for _ in range(60):
                 append(10)
                 first = kept()[0]
-                # Unsent ones give way only when memory is full as well.
+                # Unsent entries are evicted only when memory is full as well.
                 assert log.dropped == 0, lines
                 assert log.log.lost == max(0, first - 41)
                 assert first <= 41 or clock.up > 90 + _HELD
@@ -762,14 +762,14 @@ if MICROPYTHON:
             unmount(path)
 
     class FlakyDisk(RamDisk):
-        """A disk that cannot read, or says that it could not write, at these operations."""
+        """A disk that fails to read, or reports failed writes, at these operations."""
 
         def __init__(self, data):
             super().__init__(len(data) // self.SIZE, data)
             self.count()
 
         def count(self, bad_reads=(), bad_writes=(), blocks=20):
-            """Count from 0 again; only in the first blocks."""
+            """Count operations from 0 again, of the first `blocks` blocks only."""
             self.blocks = blocks
             self.reads = self.writes = 0
             self._bad_reads = bad_reads
@@ -788,8 +788,8 @@ if MICROPYTHON:
             return -_EIO if self.writes in self._bad_writes else 0
 
     def _live(data, cards, bad_reads=(), bad_writes=(), blocks=20):
-        # Starts a reader that notes these cards, and waits. Returns the name of its log and the
-        # cards in there; and whether all that is bad was met.
+        # Starts a reader that appends these cards, and waits. Returns the id of its log, the cards
+        # in it, and whether every bad operation was reached.
         disk = FlakyDisk(data)
         mount_disk(disk, "/flaky")
         try:
@@ -808,7 +808,7 @@ if MICROPYTHON:
             vfs.umount("/flaky")
 
     def _check_flaky(before, make):
-        # make: returns what is bad, as for `_live`, of a number from 1 on.
+        # make: returns the bad operations for `_live`, from a number of 1 or more.
         data = bytearray(20 * RamDisk.SIZE)
         make_file_system(RamDisk(20, data))
         name = _live(data, range(1, before + 1))[0][0]
@@ -824,14 +824,14 @@ if MICROPYTHON:
             at += 1
 
     def test_a_disk_that_cannot_read_once_or_twice_costs_no_entry():
-        # The small files have room; or go into the segment meanwhile.
+        # The tails have room, or are spilled into the segment meanwhile.
         for before in (40, 87):
             count = _check_flaky(before, lambda at: ((at * 19,), ()))
             count += _check_flaky(before, lambda at: ((at * 37, at * 37 + 1), ()))
             print("# access log: at %d places the flash could not be read" % count)
 
     def test_a_disk_that_cannot_read_its_root_once_costs_no_entry():
-        # LittleFS may then find it as it was before, and files not at all.
+        # LittleFS may then find the root folder as it was before, and miss files.
         assert _check_flaky(40, lambda at: ((at,), (), 2)) > 50
 
     def test_a_disk_that_says_it_could_not_write_what_it_wrote_has_no_entry_twice():

@@ -1,6 +1,6 @@
 """Power cuts in the access log while entries are kept and sent: see device/access_log_power.py.
 
-Here at every operation of each story, and at some of its going on; all of those in the long tests.
+Here each story is cut at every operation, and its continuation at some; the long tests cut all.
 """
 
 from device.scratch import MICROPYTHON
@@ -24,6 +24,6 @@ if MICROPYTHON:
         check_cuts("full", 7, 997)
 
     def test_an_operation_that_fails_alone_loses_nothing():
-        # Not where a new start follows: what is only in memory then is lost.
+        # Not in stories with a restart, which loses the entries that are only in memory.
         for story in ("first_start", "sending", "into_the_segment"):
             check_single_failures(story)

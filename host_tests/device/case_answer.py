@@ -1,4 +1,4 @@
-"""The sync answer as a stream: recorded ones, and what goes wrong on the way."""
+"""The parser of sync answers: recorded answers, and faulty ones."""
 
 import gc
 
@@ -115,7 +115,7 @@ def test_a_wrong_first_line_is_refused():
 
 
 def test_a_first_line_without_its_second_percent_sign_is_refused_however_long():
-    # The newline comes after more bytes than a parser keeps of a code.
+    # The newline comes only after more bytes than the parser keeps of a code.
     for length in (255, 256, 323, 324, 325, 400, 5000):
         body = b"1%" + b"A" * length + b"\nB_/9_1\nC_/9_1,D%\n"
         assert believed([body]) is None, length
@@ -181,7 +181,7 @@ def test_a_delete_that_can_be_no_code_is_dropped_and_the_others_are_told():
 
 
 def _check_dropped(line, reason, code):
-    # A bad line between two good ones: these are told, and it is counted by its words.
+    # A bad line between two good ones: the good ones reach the sink, the bad one is counted.
     body = b"5%G%\nG_/9_1\n" + line + b"\nG_/1_1_2"
     told, parser = fed([body])
     expected = [("minute", 5), ("delete", b"G"), ("rule", b"G", b"9_1")]
@@ -255,7 +255,7 @@ def test_a_line_is_split_at_its_first_separator():
 
 
 class _Expecting:
-    """A sink that compares with what it is to be told, one item at a time."""
+    """A sink that compares each item with the expected one."""
 
     def __init__(self, names):
         self._names = iter(names)
@@ -328,7 +328,7 @@ class _Deaf:
 
 
 def _growth(start, piece, times):
-    # Bytes of live heap that feeding leaves behind; 0 where nobody can tell.
+    # Returns the bytes of live heap that feeding leaves behind; 0 if that cannot be measured.
     parser = AnswerParser(_Deaf())
     parser.feed(start)
     parser.feed(piece)
@@ -348,7 +348,7 @@ def test_memory_does_not_grow_with_the_answer():
         (b"1%%\nA_/1_", b"1" * 4096, 256),  # one endless rule
         (b"1%%\n", b"04A1B2C3_/3_480_1200_1111100\n" * 140, 256),  # many lines
         (b"1%%\n", b"\n" * 512, 32),
-        (b"1%%\n", b"x\n" * 256, 32),  # each of them dropped
+        (b"1%%\n", b"x\n" * 256, 32),  # lines that are all dropped
     ):
         assert _growth(start, piece, times) <= 512, piece[:30]
 

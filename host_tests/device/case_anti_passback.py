@@ -1,4 +1,4 @@
-"""Once a window: what is one window, who is refused, and what a restart or a full log changes."""
+"""Anti-passback: the window of a rule, refusals, restarts, power cuts and a full log."""
 
 import os
 import random
@@ -16,7 +16,7 @@ _LUNCH = b"3_660_840_1111111"
 
 
 def _window(text, zone, minute, unit_seconds=False):
-    # The window of a rule at a minute, -1 if it does not permit.
+    # Returns the window of a rule at a minute, -1 if the rule does not permit.
     zone.update(minute)
     buf = packing.pack(text)
     moment = (buf, 0, unit_seconds, minute, zone.day_minute, zone.weekday)
@@ -53,14 +53,14 @@ def test_over_midnight_a_window_belongs_to_the_day_on_which_it_began():
         elif local % _DAY <= 360:
             expected = day - _DAY + 1320
         assert _window(night, zone, minute) == expected
-    # On Friday alone: in the first minute of Saturday's evening it is closed.
+    # On Friday only: the window that would begin on Saturday evening does not open.
     friday = MONDAY + 4 * _DAY
     text = b"7_1320_360_0000100_0_9999999999"
     zone = Zone("UTC0")
     assert _window(text, zone, friday + 1320) == friday + 1320
     assert _window(text, zone, friday + _DAY + 360) == friday + 1320
     assert _window(text, zone, friday + _DAY + 1320) == -1
-    # All but ten seconds of a day: at 0:01 it is today's.
+    # All but ten seconds of a day: at 0:01 the window is today's.
     assert _window(b"3_100_90_1111111", zone, friday + 1, True) == friday + 1
     assert _window(b"3_100_90_1111111", zone, friday, True) == friday - _DAY + 1
 
@@ -76,7 +76,7 @@ def test_the_day_on_which_the_clock_is_put_forward_or_back_has_one_window_of_eac
                 windows.add(_window(text, zone, minute))
             windows.discard(-1)
             assert len(windows) == 1, (change, text, windows)
-        # Ending on the hour that comes twice, or not at all.
+        # A window that ends in the hour that comes twice, or not at all.
         windows = {_window(b"3_1320_210_1111111", zone, change + n) for n in range(-180, 180)}
         windows.discard(-1)
         assert windows == {before // _DAY * _DAY - 120}
@@ -137,7 +137,7 @@ def test_what_is_older_gives_way_and_today_does_not():
             for number in range(0, 200, 13):
                 assert not passes.allowed(_code(number), window)
         assert passes.log.first > 1000
-        # No more room for passes of one day: refused, and nothing of it is lost.
+        # No room is left for passes of one day: refused, and none of them is lost.
         number = 200
         try:
             while number < 2000:
@@ -149,7 +149,7 @@ def test_what_is_older_gives_way_and_today_does_not():
         for again in (passes, AntiPassback(path, 32768, 0, 512)):
             for known in range(0, number, 29):
                 assert not again.allowed(_code(known), window)
-        # The next days there is room again.
+        # On the next days there is room again.
         for day in (10, 11):
             passes.record(b"A", window + day * _DAY)
             assert not passes.allowed(b"A", window + day * _DAY)
@@ -187,7 +187,7 @@ def test_a_clock_that_is_put_back_refuses_nobody_for_longer_than_the_interval():
             passes = AntiPassback(path, SIZE, 30, room)
             for number in range(50):
                 passes.record(_code(number), MONDAY + 1000)
-            # By 500 minutes: for 30 more they are refused.
+            # Put back by 500 minutes: refused for 30 more.
             for after, allowed in ((0, False), (29, False), (30, True), (600, True)):
                 for number in (0, 25, 49):
                     assert passes.allowed(_code(number), MONDAY + 500 + after) is allowed
@@ -221,7 +221,7 @@ def test_a_random_history_is_what_a_set_would_say():
 
 
 def _live(path, interval):
-    # Some people, meals that overlap, restarts; for once also a clock put back by days.
+    # Some people, meals that overlap, restarts; with "once" also a clock put back by days.
     passes = AntiPassback(path, SIZE, interval, 16)
     passed = set()
     now = MONDAY
@@ -267,7 +267,7 @@ def test_of_several_rules_each_meal_is_taken_once():
     with Folder() as path:
         passes = AntiPassback(path, SIZE)
         at_11 = MONDAY + 660
-        # Breakfast ends in the minute in which lunch begins: whoever had one may have the other.
+        # Breakfast ends in the minute in which lunch begins: a person may have both.
         assert _claim(passes, b"A", two, at_11 - 60, zone) == decision.ALLOWED
         assert _claim(passes, b"A", two, at_11 - 1, zone) == decision.ALREADY_USED
         assert _claim(passes, b"A", two, at_11, zone) == decision.ALLOWED
@@ -292,7 +292,7 @@ def test_a_pass_is_told_before_it_is_sealed_and_a_refusal_is_not():
                 told.append((log.last, log.acked))
 
             for count, code in enumerate((b"A", b"B", b"C")):
-                # Its record is there, the seal is not.
+                # The record is there, the seal is not.
                 assert passes.claim(code, *moment, callback) == decision.ALLOWED
                 assert told == [(count + 1, count)]
                 assert passes.log.acked == count + 1
@@ -320,7 +320,7 @@ def test_a_pass_that_cannot_be_kept_is_not_told_and_one_that_cannot_be_sealed_is
         passes = AntiPassback(path, SIZE)
         passes.log.ack = fail
         assert passes.claim(b"A", *moment, lambda: told.append(1)) == decision.NOT_KEPT
-        # Nobody has passed.
+        # Nobody passed.
         assert told == [1]
         assert passes.claim(b"A", *moment, lambda: told.append(2)) == decision.ALLOWED
         assert told == [1, 2] and passes.fault == ""
@@ -340,7 +340,7 @@ def test_without_a_clock_nothing_is_taken():
 def test_where_passes_cannot_be_kept_nobody_passes_and_it_says_so():
     with Folder() as path:
         write(path + "/file", b"")
-        passes = AntiPassback(path + "/file", SIZE)  # no folder can be made of it
+        passes = AntiPassback(path + "/file", SIZE)  # a file in the place of the folder
         assert passes.log is None and passes.fault
         zone = Zone("UTC0")
         rule = packing.pack(_LUNCH)
@@ -367,7 +367,7 @@ def test_of_a_damaged_log_the_rest_counts():
         assert 190 <= len(known) < 200 and again.log.damaged == 1
         again.record(_code(1), window)
         assert not again.allowed(_code(1), window)
-        # What is in memory is refused even if its record cannot be read any more.
+        # A pass in memory is refused even if its record cannot be read any more.
         write(name, b"\xff" * len(data))
         assert not passes.allowed(_code(199), window)
 
@@ -390,14 +390,14 @@ def test_a_pass_that_was_never_sealed_is_none_and_later_ones_are():
         passes = AntiPassback(folder, SIZE, room=8)
         for n in range(12):
             passes.record(b"%d" % n, MONDAY)
-        # The power goes between the record and its seal, twice.
+        # A power cut between the record and its seal, twice.
         for code in (b"A", b"B"):
             passes.log.append(b"\x01" + MONDAY.to_bytes(4, "little") + code)
             passes = AntiPassback(folder, SIZE, room=8)
             assert passes.allowed(code, MONDAY)
         for n in range(12):
             assert not passes.allowed(b"%d" % n, MONDAY)
-        # Also when the memory does not hold it any more, and after another start.
+        # Also when the pass is no longer held in memory, and after another start.
         for n in range(20, 40):
             passes.record(b"%d" % n, MONDAY)
         for again in (passes, AntiPassback(folder, SIZE, room=8)):

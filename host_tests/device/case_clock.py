@@ -1,4 +1,4 @@
-"""The reader's uptime, for longer than its ticks go round, in integers that stay small."""
+"""The reader's uptime, beyond the wrap of the chip's ticks, in small integers."""
 
 import sys
 
@@ -6,14 +6,14 @@ from device.chip_time import BEGAN, PERIOD
 
 
 class Machine:
-    """In the place of the module `machine`."""
+    """A stand-in for the module `machine`."""
 
     class RTC:
-        """None that is asked."""
+        """An RTC that is never used."""
 
 
 class Board:
-    """In the place of the module `board`."""
+    """A stand-in for the module `board`."""
 
     NAME = "none"
 
@@ -27,7 +27,7 @@ DAY = 86400
 
 
 class Hands:
-    """In the place of `time`: milliseconds that are moved by hand."""
+    """A stand-in for `time`, with milliseconds that are moved by hand."""
 
     def __init__(self):
         self.millis = BEGAN * 1000 + 7
@@ -40,7 +40,7 @@ class Hands:
 
 
 def with_hands(check):
-    """Call check(hands) while the clock's time is moved by hand."""
+    """Call check(hands) with a clock whose time is moved by hand."""
     kept = clock.time
     clock.time = hands = Hands()
     try:
@@ -53,7 +53,7 @@ def test_the_uptime_is_right_for_ten_years():
     def check(hands):
         uptime = clock.Uptime()
         began = hands.millis
-        # As the loop looks, as one that hangs does, and as seldom as may be.
+        # Steps of a running loop, of one that hangs, and the longest that are allowed.
         steps = [1000, 1001, 999, 1, 0, 16, 250, 1013, 60000, 3600000, DAY * 1000, 6 * DAY * 1000]
         while hands.millis - began < 3650 * DAY * 1000:
             for step in steps:
@@ -67,7 +67,7 @@ def test_the_uptime_is_right_for_ten_years():
 
 
 def test_no_number_on_the_way_is_large():
-    # Milliseconds of the longest step that there may be, and what was left of the one before.
+    # The milliseconds of the longest allowed step, on top of the rest of the step before.
     def check(hands):
         uptime = clock.Uptime()
         for _ in range(70):

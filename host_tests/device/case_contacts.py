@@ -1,4 +1,4 @@
-"""Switches at pins, and the door that one of them shows, in virtual time."""
+"""Switches at pins, the lock, and the alarms of the door contact, in virtual time."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ _HELD_S = 30
 
 
 class Pin:
-    """A pin with a level, which tells its handler of every edge."""
+    """A pin with a level, which calls its handler at every edge."""
 
     IRQ_RISING, IRQ_FALLING = 1, 2
 
@@ -35,7 +35,7 @@ class Pin:
         return level
 
     async def bounce(self, level):
-        """Go to this level as a contact does: there and back for some milliseconds."""
+        """Go to this level as a contact does, bouncing for some milliseconds."""
         for millis in (1, 3, 2, 5, 1):
             self.value(level)
             await asyncio.sleep(millis / 1000)
@@ -134,7 +134,7 @@ def test_what_changes_while_nobody_waits_is_told_to_who_comes_next():
         await pin.bounce(0)
         await asyncio.sleep(10)
         assert await switch.change() is True
-        # There and back again: nothing has changed.
+        # There and back again counts as no change.
         pin.value(1)
         await asyncio.sleep(1)
         pin.value(0)
@@ -146,7 +146,7 @@ def test_what_changes_while_nobody_waits_is_told_to_who_comes_next():
 
 
 def test_a_change_is_not_missed_when_the_wait_for_it_ends():
-    # The wait ends before, within and after the time in which it has to be steady.
+    # The wait is cancelled before, within and after the time for which a level has to be steady.
     async def scenario(millis):
         pin = Pin(1)
         switch = Contact(pin, False)
@@ -171,7 +171,7 @@ def test_a_change_is_not_missed_when_the_wait_for_it_ends():
 
 
 class House:
-    """A door with a contact, a lock, and whoever watches it."""
+    """A door with a contact and a lock, and the tasks that watch them."""
 
     def __init__(self, is_open, seconds):
         self.output = Pin(0)
@@ -189,12 +189,12 @@ class House:
         self.alarms.append((state, reason))
 
     async def open(self, seconds=0):
-        """Open the door; some seconds later it is open still."""
+        """Open the door, and leave it open for `seconds`."""
         await self.pin.bounce(1)
         await asyncio.sleep(seconds)
 
     async def shut(self, seconds=1):
-        """Shut the door; some seconds later it is shut still."""
+        """Shut the door, and leave it shut for `seconds`."""
         await self.pin.bounce(0)
         await asyncio.sleep(seconds)
 
@@ -232,7 +232,7 @@ def test_the_lock_shuts_after_its_time_and_a_door_may_open_a_moment_later():
 
 def test_opening_the_lock_again_begins_its_time_anew():
     async def scenario(house):
-        # While it is open, and in the moment after.
+        # While the lock is open, and in the second after.
         for pause in (_LOCK_S - 1, _LOCK_S + 0.5):
             house.lock.open()
             await asyncio.sleep(pause)
@@ -267,7 +267,7 @@ def test_a_door_that_is_opened_without_leave_is_forced_until_it_is_shut():
         await asyncio.sleep(5)
         await house.shut()
         assert house.alarms == [(1, FORCED), (0, FORCED)]
-        # Too late after the lock shut.
+        # The door opens too late after the lock shut.
         house.lock.open()
         await asyncio.sleep(_LOCK_S + 1.5)
         await house.open(1)
@@ -280,7 +280,7 @@ def test_a_door_that_is_opened_without_leave_is_forced_until_it_is_shut():
 def test_a_forced_door_that_stays_open_is_one_alarm():
     async def scenario(house):
         await house.open(10 * _HELD_S)
-        # Also if somebody is let through meanwhile.
+        # Also if the lock lets somebody through meanwhile.
         house.lock.open()
         await asyncio.sleep(10 * _HELD_S)
         assert house.alarms == [(1, FORCED)]
@@ -312,7 +312,7 @@ def test_a_door_that_may_stand_open_for_ever_is_never_held():
         await house.open(100000)
         await house.shut(100)
         assert house.alarms == []
-        # It is watched as before.
+        # The door is watched as before.
         await house.open(1)
         await house.shut()
 
@@ -340,7 +340,7 @@ def test_a_door_that_is_opened_again_at_once_is_a_new_opening():
         house.lock.open()
         await house.open(1)
         await house.shut(0.2)
-        await house.open(1)  # the lock is open still
+        await house.open(1)  # the lock is still open
         await house.shut(20)
         house.lock.open()
         await house.open(_LOCK_S + 5)
@@ -352,7 +352,7 @@ def test_a_door_that_is_opened_again_at_once_is_a_new_opening():
 
 
 def test_a_door_shut_at_the_moment_it_would_be_held_is_told_in_pairs():
-    # Within the time in which the contact has to be steady.
+    # The door is shut around the end of its time, within what a contact needs to be steady.
     for millis in range(-80, 40, 10):
 
         async def scenario(house, millis=millis):

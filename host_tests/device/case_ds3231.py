@@ -1,4 +1,4 @@
-"""The clock with a battery: its registers against a calendar that is not ours."""
+"""The DS3231 driver: its registers against a calendar that is not ours."""
 
 import sys
 
@@ -25,7 +25,7 @@ MOMENTS = (
 
 
 def image(digits, status=0):
-    """Return all registers of a chip with these seven, as hexadecimal digits."""
+    """Return all registers of a chip whose first seven are `digits` (hexadecimal)."""
     return (
         bytearray([int(digits[i : i + 2], 16) for i in range(0, 14, 2)] + [0x55] * 8 + [status])
         + b"\x00\x19\x40"
@@ -33,12 +33,12 @@ def image(digits, status=0):
 
 
 def read(digits, status=0):
-    """Return what the driver makes of them."""
+    """Return the time that the driver reads from these registers."""
     return Ds3231(FakeI2c(image(digits, status))).read()
 
 
 def check(seconds, digits):
-    """Read and write this moment; `digits` are the registers that it has to have."""
+    """Check reading and writing of this moment; `digits` are the expected registers."""
     assert read(digits) == seconds, (read(digits), seconds, digits)
     bus = FakeI2c(image("00000000000000", 0x88))
     assert Ds3231(bus).write(seconds)
@@ -52,11 +52,11 @@ def test_moments_of_another_calendar():
 
 def test_every_day_of_the_century():
     if sys.implementation.name == "micropython":
-        return  # which has no other calendar than its own
+        return  # MicroPython has no other calendar to compare with
     from datetime import UTC, datetime, timedelta
 
     day = datetime(2000, 1, 1, tzinfo=UTC)
-    step = timedelta(days=1, seconds=7919)  # a prime: every second and minute comes
+    step = timedelta(days=1, seconds=7919)  # a prime, so that every second and minute occurs
     while day.year < 2100:
         check(
             int(day.timestamp()),
@@ -73,7 +73,7 @@ def test_a_time_is_one_transfer():
     del bus.transfers[:]
     chip.write(1767225600)
     assert [part for part in bus.transfers if part[1] < 7] == [(0x68, 0, 7, True)]
-    # The chip has a time only when all of it was written.
+    # The status comes last: the chip has a time only once all of it is written.
     assert bus.transfers[-1] == (0x68, 15, 1, True)
 
 
@@ -83,7 +83,7 @@ def test_a_chip_whose_oscillator_stopped_has_no_time_until_it_is_set():
     assert chip.read() == -1
     assert chip.write(1795287578)
     assert chip.read() == 1795287578
-    # The other bits of the status are the alarms' and the 32 kHz output's.
+    # The other bits of the status, for the alarms and the 32 kHz output, stay.
     assert bus.registers[15] == 0x08
 
 

@@ -1,4 +1,4 @@
-"""The access log's entries as bytes and as text: those that a reader meets, and odd ones."""
+"""Entries of the access log as bytes and as text: usual ones and odd ones."""
 
 from device.entries_oracle import check_entry, check_record, check_text, check_time
 from kalitka.access import decision
@@ -8,7 +8,7 @@ from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, HELD, SCAN
 
 NOW = 1795415400
 SESSION = b"\x01\x00\xfe\xff"
-# Scanned at a gate, some by mistake or in bad faith.
+# Codes scanned at a gate, some by mistake or in bad faith.
 CODES = (
     b"",
     b"0",

@@ -1,4 +1,4 @@
-"""The link over Ethernet, in virtual time: what cables, routers and PHYs do to a reader."""
+"""The link over Ethernet, in virtual time, with misbehaving cables, routers and PHYs."""
 
 import asyncio
 
@@ -21,9 +21,9 @@ HOUR = 3600
 
 
 def supervise(cable, scenario, hostname="", address=None, soft_reset=False):
-    """Run the coroutine function `scenario(link, lines)` beside a supervisor of this cable.
+    """Run the coroutine function `scenario(link, lines)` beside a link over this cable.
 
-    soft_reset: the chip has run before, and its Ethernet with it. Returns the lines reported.
+    soft_reset: whether the chip, and its Ethernet, have run before. Returns the reported lines.
     """
     lines = []
 
@@ -112,7 +112,7 @@ def test_a_fixed_address_needs_no_dhcp():
             net.reset()
             await until(lambda: not net.connected(), 2)
             await until(net.connected, 5)
-        # The second time it was switched off, and had forgotten the address.
+        # At the second reset the interface was switched off, and had forgotten the address.
         assert cable.switched == [True, False, True]
         assert lines[-1] == lines[0]
 
@@ -169,7 +169,7 @@ def test_what_is_up_already_after_a_soft_reset_is_taken_as_it_is():
 
 def test_a_phy_that_does_not_answer_is_tried_once_and_told_once():
     async def scenario(net, lines):
-        # boot.py has a driver of its own, before the link's.
+        # boot.py creates a driver of its own, before the link's.
         try:
             ethernet.Ethernet(PHY, "").on()
             raise AssertionError("it answers")

@@ -1,4 +1,4 @@
-"""How a connection is kept, and what a scanner is told of a handshake: streams made up here."""
+"""The HTTP client over fake streams: reuse of a connection, and the scanner at a handshake."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%s\r\nok"
 
 
 class Names:
-    """Every name is an address."""
+    """A resolver to which every name is an address."""
 
     async def find(self, host):
         return host
@@ -21,7 +21,7 @@ class Names:
 
 
 class Stream:
-    """One that gives these answers, one to each request, and writes down what happens."""
+    """A stream that gives one of its answers to each request, and records what happens."""
 
     def __init__(self, answers, told):
         self._answers = answers
@@ -42,14 +42,14 @@ class Stream:
 
 
 class World:
-    """A server whose answers these are, a clock and a scanner. told: what happened."""
+    """A server with the given answers, a clock and a scanner. told: the events in their order."""
 
     def __init__(self, url, answers):
         self.answers = answers
         self.now = 1000
         self.told = []
         self.http = Http(url, Names(), lambda: self.now, scanner=self)
-        self.http._tls = "TLS"  # the certificate is another test's
+        self.http._tls = "TLS"  # other tests check the certificate
         self.fault = None
 
     async def connect(self, address, port, tls, name, patience, doing, scanner):
@@ -63,7 +63,7 @@ class World:
         self.told.append("back")
 
     async def ask(self):
-        """Make a request and take its answer; return what happened meanwhile."""
+        """Make a request and read its answer; return the events meanwhile."""
         del self.told[:]
         try:
             await self.http.request("GET", "/", ())
@@ -77,7 +77,7 @@ class World:
 
 
 def in_world(scenario, *headers, url="https://127.0.0.1:1"):
-    """Run `scenario(world)`, whose server answers with these headers again and again."""
+    """Run `scenario(world)` with a server that sends these headers with every answer."""
     lines = b"".join(header + b"\r\n" for header in headers)
     world = World(url, [OK % lines] * 100)
     kept = http.connect
@@ -90,7 +90,7 @@ def in_world(scenario, *headers, url="https://127.0.0.1:1"):
 
 def test_the_scanner_is_told_when_the_first_answer_has_come_and_when_it_fails():
     async def scenario(world):
-        # Before the connection is made anything there was is closed.
+        # An old connection is closed, and the scanner resumed, before a new one is made.
         assert await world.ask() == ["back", "connected", "sent", "back"]
         # The same connection: no handshake.
         assert await world.ask() == ["sent", "back"]
@@ -111,14 +111,14 @@ def test_a_connection_fades_in_the_last_ten_seconds_in_which_it_can_be_used():
         assert not http.expiring()
         for _ in range(3):
             await world.ask()
-            # 73 of the server's 75 seconds.
+            # The client gives the connection up after 73 of the server's 75 seconds.
             for seconds, fading in ((0, False), (62, False), (63, True), (72, True), (73, False)):
                 world.now += seconds
                 assert http.expiring() == fading, seconds
                 world.now -= seconds
             world.now += 65
         assert world.told == ["sent", "back"]
-        # What is asked then keeps it for as long again.
+        # A request then keeps the connection for as long again.
         world.now += 100
         assert not http.expiring()
         assert "connected" in await world.ask()
@@ -171,7 +171,7 @@ def test_tls_begins_when_the_connection_is_there_and_the_scanner_lets_it():
         run(lambda: scenario("context", None))
         assert told == ["connected", ("TLS", "context", "hub")], told
         told.clear()
-        # A plain connection is no matter.
+        # A plain connection does not suspend the scanner.
         run(lambda: scenario(None, Scanner()))
         assert told == ["connected"], told
     finally:

@@ -1,4 +1,4 @@
-"""What the settings and the board name is what the link gets; nothing else is imported."""
+"""The choice of the link's driver by settings and board; no other driver is imported."""
 
 import io
 import json
@@ -14,7 +14,7 @@ ETHERNET = "kalitka.system.ethernet"
 
 
 class Board:
-    """What stands in the place of the module `board`."""
+    """A stand-in for the module `board`."""
 
 
 class WithSocket(Board):
@@ -24,7 +24,7 @@ class WithSocket(Board):
 
 
 def chosen(board, **values):
-    """Return (driver, which drivers were imported for it) of these settings on this board."""
+    """Return (driver, modules of drivers imported for it) of these settings on this board."""
     kept = sys.modules.pop("board", None)
     drivers = {name: sys.modules.pop(name, None) for name in (WIFI, ETHERNET)}
     sys.modules["board"] = board
@@ -64,7 +64,7 @@ def test_without_a_network_no_driver_is_loaded_and_the_link_says_so():
 
 
 class Stubborn:
-    """A driver whose hardware is switched on at the second try; the link ends then."""
+    """A driver whose hardware comes on at the second try, which then ends the link."""
 
     name = "wifi"
     names = ("site",)

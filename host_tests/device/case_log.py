@@ -1,4 +1,4 @@
-"""The durable log: what it keeps, what gives way, and what it makes of damage and full flash."""
+"""The durable log: appending, eviction, damage and a full flash."""
 
 import os
 import random
@@ -23,7 +23,7 @@ def _files(folder):
 
 
 def _restore(path, whole):
-    # whole: a dict of what the files had, by name.
+    # whole: the contents of the files, by name.
     for name in _files(path):
         if name not in whole:
             os.remove(name)
@@ -32,7 +32,7 @@ def _restore(path, whole):
 
 
 def _check(log, kept):
-    # kept: a dict of what it was given, by number. Returns how many are there.
+    # kept: the appended records by number. Checks those found; returns how many there are.
     found = list(log.records())
     numbers = [number for number, _ in found]
     assert numbers == list(range(log.first, log.last + 1)), (log.first, log.last, numbers)
@@ -190,7 +190,7 @@ def test_what_may_not_give_way_is_not_given_up():
 def test_flash_is_given_back_as_far_as_it_is_allowed():
     with Folder() as path:
         log = Log(path, SIZE)
-        # The newest segment, and what is not in one yet, never give way.
+        # The newest segment, and the tails, are never evicted.
         assert not log.drop_oldest(LAST)
         kept = {}
         while len(os.listdir(path + "/old")) < 3:
@@ -204,7 +204,7 @@ def test_flash_is_given_back_as_far_as_it_is_allowed():
         for again in (log, Log(path, SIZE)):
             assert (again.first, again.lost, again.acked) == (second, second - 101, 100)
             _check(again, kept)
-        # What is below the mark is no loss.
+        # Acknowledged records do not count as lost.
         log.ack(third + 5)
         assert not log.drop_oldest(third - 2)
         assert log.drop_oldest(LAST)
@@ -225,7 +225,7 @@ def test_somebody_who_reads_goes_on_behind_what_was_given_back():
         assert number == 1 and log.drop_oldest(LAST)
         for following, data in reader:
             assert following > number and data == _record(following)
-            # The rest of what had been read already, then the oldest that is there.
+            # The rest of the KiB already read, then the oldest record that is left.
             assert following == number + 1 or following == log.first
             number = following
         assert number == log.last
@@ -243,7 +243,7 @@ def _small(path):
 
 
 def _check_damaged(path, what):
-    # At most one page is missing. Returns whether anything is.
+    # Checks that at most one page is missing; returns whether any record is.
     log = Log(path, SIZE)
     found = []
     for number, data in log.records():
@@ -263,14 +263,14 @@ def _check_damaged(path, what):
 
 
 def test_a_bit_that_turned_costs_its_page_at_most_and_nothing_wrong_is_given():
-    check_bits(7, int(MICROPYTHON))  # the long test turns every one
+    check_bits(7, int(MICROPYTHON))  # the long test flips every bit
 
 
 def check_bits(step, first=0):
-    """Turn every `step`-th bit of a small log, from `first` on."""
+    """Check a small log with every `step`-th bit flipped, from `first` on, one at a time."""
     with Folder() as path:
         _small(path)
-        # What an append may write to.
+        # The files that an append may write to.
         whole = {name: read(name) for name in _files(path)}
         tried = 0
         for name, data in whole.items():
@@ -334,7 +334,7 @@ def test_a_segment_full_of_rubbish_is_passed_over():
 
 
 def _wide(path, count):
-    # A log of so many large records, the mark at 5; and what it was given.
+    # Returns a log of so many large records, 5 of them acknowledged, and the records by number.
     log = Log(path, SIZE)
     kept = {}
     for number in range(1, count + 1):
@@ -345,7 +345,7 @@ def _wide(path, count):
 
 
 def _check_single_failures(count, work):
-    # Lets each operation of work(log) that writes fail, done or not, and power stay or go then.
+    # Makes each write of work(log) fail, done or not done, with and without a power cut then.
     for done, stays in ((False, False), (False, True), (True, False), (True, True)):
         at = failed = 0
         while failed == at:
@@ -363,7 +363,7 @@ def _check_single_failures(count, work):
                 kept[count + 1] = _record(count + 1, RECORD_MAX)
                 _check_lost(log, kept, (at, done, stays))
                 _check_lost(Log(path, SIZE), kept, (at, done, stays))
-                # It goes on to give way.
+                # Eviction goes on.
                 while log.drop_oldest(LAST):
                     _check_lost(log, kept, (at, done, stays))
                 for number in range(log.last + 1, log.last + 41):
@@ -411,7 +411,7 @@ def test_the_mark_is_the_one_that_a_start_finds_whatever_fails_while_it_is_set()
 
 
 def _flaky_start(path):
-    # Whoever opens a log that cannot be opened tries again.
+    # Opens the log, at the third try at the latest.
     for _ in range(2):
         try:
             return Log(path, SIZE)
@@ -452,7 +452,7 @@ def test_a_read_that_fails_once_or_twice_costs_no_append_anything():
                 number = len(kept) + 1
                 kept[number] = _record(number, 110)
                 assert log.append(kept[number]) == number
-                # Only those read by which small files go into the segment.
+                # Only the reads of the spill of the tails into the segment.
                 if flash.reads >= at:
                     at += 1
                 elif flash.reads:
@@ -479,7 +479,7 @@ def test_a_file_that_can_never_be_read_costs_no_other():
                 assert text == _record(number)
             gone = last - len(found)
             assert gone * 21 < len(data), (name, gone)
-            # Small files whose records are in the segment are not all looked at.
+            # Tails whose records are in the segment are not all read.
             assert (log.damaged > 0) == (flash.reads > 0) >= (gone > 0), name
             assert log.acked == (0 if name.endswith("mark") else 7)
             flash.count()
@@ -497,7 +497,7 @@ def test_a_record_whose_append_was_reported_as_failed_is_there_once_when_appende
 
 
 def _append_again(at, done):
-    # Each append fails at its operation `at`, if it has so many, and the next try, too. Returns
+    # Each append fails at its operation `at`, if it has so many, and so does the retry. Returns
     # how many failed.
     with Folder() as path, FailingFlash() as flash:
         return _appended_again(path, flash, at, done)
@@ -508,7 +508,7 @@ def _appended_again(path, flash, at, done):
     kept = {}
     failed = 0
     for number in range(1, 131):
-        # Two alike are two, though.
+        # Two equal records in a row stay two, though.
         data = _record(number // 2, (RECORD_MAX, 20, 110, 20)[number // 2 % 4])
         kept[number] = data
         for bad in ((at,), (at,), ()):
@@ -529,7 +529,7 @@ def test_numbers_that_may_be_behind_damage_are_not_given_again():
         log = Log(path, SIZE)
         while not os.listdir(path + "/old"):
             log.append(b"x")
-        most = log.last - 1  # in small files
+        most = log.last - 1  # records in tails
     for before in (0, most):
         with Folder() as path:
             log = Log(path, SIZE)
@@ -672,7 +672,7 @@ if MICROPYTHON:
         path = mount("/exact", blocks + 2)
         try:
             log = Log(path + "/log", blocks * 4096)
-            # Pages that fill a segment to its very end.
+            # Pages that fill a segment to its last byte.
             while not log.lost:
                 log.append(_record(log.last + 1, 115))
             for _ in range(200):

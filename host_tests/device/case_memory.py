@@ -1,4 +1,4 @@
-"""Want of memory: that it is called so, in the heap that it is in, and that nothing else is."""
+"""Out-of-memory errors: recognized, with their heap, and not confused with other errors."""
 
 import sys
 
@@ -12,7 +12,7 @@ SHORT = "not enough memory outside of Python's heap"
 
 
 class Chip:
-    """A chip whose heap beside Python's has these regions."""
+    """A stand-in for the module `esp32`: the heap beside Python's has these regions."""
 
     regions = (65536, 3000, 2500, 0), (32768, 9000, 6200, 0)
 
@@ -23,7 +23,7 @@ class Chip:
 
 
 def on_the_chip(check, chip=Chip):
-    """Run `check()` on a chip with that heap, or on one that does not tell (None)."""
+    """Run `check()` on a chip with that heap, or on one without the module `esp32` (None)."""
     kept = sys.modules.pop("esp32", None)
     if chip:
         sys.modules["esp32"] = chip
@@ -89,7 +89,7 @@ def test_the_network_tells_what_it_did_when_memory_was_wanting():
 
 
 class Ssl:
-    """TLS that takes no certificate, for whatever reason: it does not say."""
+    """A stand-in for `ssl` that rejects every certificate without a reason."""
 
     PROTOCOL_TLS_CLIENT = CERT_REQUIRED = 0
 
@@ -138,5 +138,5 @@ def test_a_want_that_lasts_is_told_once_whatever_is_free():
     assert net.same_fault(short % 5841, short % 5847)
     assert not net.same_fault(short % 5841, "")
     assert not net.same_fault(short % 5841, "the server answered 500")
-    # Elsewhere a number is what the failure is.
+    # In other messages a number identifies the failure.
     assert not net.same_fault("the server answered 500", "the server answered 502")

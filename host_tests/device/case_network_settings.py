@@ -1,4 +1,4 @@
-"""The settings of the network: each is checked, and so is what they mean together."""
+"""The settings of the network: the check of each, and of their combinations."""
 
 from kalitka import settings
 
@@ -12,7 +12,7 @@ SITE = {
 
 
 def faults(**values):
-    """Return what is said of these settings, beside those of a site where all is right."""
+    """Return the faults of these settings, added to those of a valid site."""
     return settings.with_defaults(dict(SITE, **values))[1]
 
 
@@ -65,7 +65,7 @@ def test_a_server_with_a_name_needs_a_name_server_where_none_is_told():
     assert "hub.example.org" in wrong[0]
     for url in ("https://192.168.1.9:8443", "https://hub.local:8443", ""):
         assert not faults(name_servers=[], server_url=url)
-    # With DHCP the network tells one.
+    # With DHCP the network gives a name server.
     assert not faults(name_servers=[], address="", gateway="")
 
 

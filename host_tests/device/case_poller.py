@@ -1,4 +1,4 @@
-"""When the reader asks, and what for, in virtual time: hours of troubled servers in no time."""
+"""The poll loop in virtual time: when the reader polls, what it asks for, and failing servers."""
 
 import asyncio
 
@@ -47,7 +47,7 @@ class Clock:
 
 
 class Wifi:
-    """A link that is switched by hand."""
+    """A link that is switched on and off by hand."""
 
     def __init__(self):
         self.up = True
@@ -101,7 +101,7 @@ class Table:
 
 
 class Answer:
-    """What the parser tells of an answer."""
+    """The counters of a parser after an answer."""
 
     def __init__(self, rules):
         self.rules = rules
@@ -110,7 +110,7 @@ class Answer:
 
 
 class Client:
-    """A server. trouble: raised instead of an answer; rules: how many an answer has."""
+    """A server. trouble: raised instead of an answer; rules: the number in each answer."""
 
     secure = False
 
@@ -139,7 +139,7 @@ class Client:
 
 
 class Keeper:
-    """Keeps no time. Counts."""
+    """A TimeKeeper that only counts its calls."""
 
     def __init__(self):
         self.online = self.alone = 0
@@ -152,7 +152,7 @@ class Keeper:
 
 
 class Uploader:
-    """Has entries to send when it is told so. Writes down what it is asked, and when."""
+    """An uploader with as many batches as the test sets. Records each call with its time."""
 
     def __init__(self):
         self.began = now()
@@ -161,7 +161,7 @@ class Uploader:
         self.sent = []
         self.journal = self
         self.hurried = []
-        self.room = 0  # so often it can make some
+        self.room = 0  # how often `free_space` can free some
 
     def due(self, uptime):
         return self.waiting > 0
@@ -185,7 +185,7 @@ class Uploader:
 
 
 class Site:
-    """A poller and all that it needs; `values` are settings."""
+    """A poller with fakes of all that it needs; `values` are settings."""
 
     def __init__(self, minute=29921460, uploader=None, **values):
         self.client = Client()
@@ -248,7 +248,7 @@ def test_a_server_in_trouble_is_asked_less_and_less_often_but_for_ever():
 
     times = at_work(scenario).client.times()
     pauses = [times[i] - times[i - 1] for i in range(1, len(times))]
-    # Twice as long each time, between half and all of it.
+    # Each pause is doubled, with a jitter between half and all of it.
     for i in range(5):
         between(2 << i, (5 << i) + 2, pauses[i])
     for pause in pauses[7:]:
@@ -262,7 +262,7 @@ def test_a_long_interval_stays_the_longest_pause():
         await asyncio.sleep(6 * HOUR)
 
     times = at_work(scenario, poll_seconds=HOUR).client.times()
-    # Its pauses grow up to the interval.
+    # The pauses grow up to the interval.
     between(HOUR / 4, HOUR + 2, times[-1] - times[-2])
 
 
@@ -280,7 +280,7 @@ def test_after_the_trouble_it_asks_at_its_interval_again():
         between(0, 61, site.clock.uptime() - site.poller.succeeded)
 
     site = at_work(scenario)
-    # Told once each; besides that, the state once an hour.
+    # Each is reported once; besides that, the state once an hour.
     assert [line for line in site.lines if "polls" not in line] == [
         "sync: failed: no",
         "sync: works, table of minute 29921461",
@@ -313,7 +313,7 @@ def test_a_network_that_came_back_is_used_at_once():
         site.wifi.join()
         await asyncio.sleep(1)
         assert len(site.client.asked) == asked + 1
-        # A link that was away for a moment only, as well.
+        # The same for a link that was down for a moment only.
         site.wifi.join()
         await asyncio.sleep(1)
         assert len(site.client.asked) == asked + 2
@@ -387,7 +387,7 @@ def test_an_unknown_card_is_asked_for_at_once_and_not_again_and_again():
             await asyncio.sleep(1)
         assert len(asked) == 1
         site.poller.request(b"E5", 2)
-        # One at a time: this one comes too early.
+        # One card at a time: this one comes too early.
         site.poller.request(b"F6", 2)
         await asyncio.sleep(1)
         assert [names for _, _, names in asked] == [[b"D4"], [b"E5"]]
@@ -395,7 +395,7 @@ def test_an_unknown_card_is_asked_for_at_once_and_not_again_and_again():
         site.poller.request(b"D4", 2)
         await asyncio.sleep(1)
         assert [names for _, _, names in asked if names][2:] == [[b"D4"]]
-        # The minute is that of the last poll, not of these answers.
+        # The minute is that of the last poll, not that of these answers.
         assert site.table.minute == 29921461
 
     at_work(scenario, ask_unknown_cards=True)
@@ -444,7 +444,7 @@ def test_the_log_is_sent_between_two_polls_as_soon_as_it_is_due():
         await asyncio.sleep(2)
         assert len(uploader.sent) == 4
         between(10, 11.5, uploader.sent[-1])
-        # The polls go on as ever.
+        # Polls go on at their pace.
         uploader.takes = 5
         uploader.waiting = 10**6
         before = len(site.client.asked)
@@ -457,7 +457,7 @@ def test_the_log_is_sent_between_two_polls_as_soon_as_it_is_due():
 
 def test_the_log_waits_for_the_first_good_poll_and_for_no_other():
     async def scenario(site, uploader):
-        # Until then it is not known to whom it would be sent, and so not what.
+        # Before the first answer it is unknown whether the server is our hub, and so what to send.
         site.client.trouble = StatusError(500, "the server answered 500")
         uploader.waiting = 3
         await asyncio.sleep(10 * MINUTE)
@@ -491,7 +491,7 @@ def test_a_card_that_waits_at_the_door_comes_before_the_log():
 def test_without_a_network_no_log_is_sent_and_over_a_new_link_it_hurries():
     async def scenario(site, uploader):
         await asyncio.sleep(10)
-        # The first link is a new one as well.
+        # The first link is a new link as well.
         assert len(uploader.hurried) == 1
         site.wifi.up = False
         uploader.waiting = 1
@@ -516,7 +516,7 @@ def test_a_sync_that_finds_the_flash_full_gets_room_from_the_log():
             "sync: failed: the flash is full: entries of the log that were sent give way",
             "sync: failed: the flash is full",
         ]
-        # Other faults cost the log nothing.
+        # Other faults evict no entries of the log.
         asked = uploader.room
         site.client.trouble = OSError(5, "flash")
         await asyncio.sleep(10 * MINUTE)
@@ -543,7 +543,7 @@ class Chip:
 
 
 class Times(Client):
-    """A server that has the time, `offset` seconds beside the right one; None: it has not."""
+    """A server whose time is `offset` seconds ahead of the right time; None: it has no time."""
 
     offset = 0
     zone = "MSK-3"
@@ -582,7 +582,7 @@ def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=None
         kept = timesources.ntp_time, timekeeper.unload
         server = Ntp(ntp)
         timesources.ntp_time = server.time
-        timekeeper.unload = lambda *names: None  # it would come back with the real one
+        timekeeper.unload = lambda *names: None  # the next import would bring the real `ntp_time`
         client.ntp = server
         try:
             made = Chip(START + chip) if chip is not None else None
@@ -621,7 +621,7 @@ def test_a_step_of_the_clock_is_told_with_its_size():
             await keeper.sync()
 
     forward, back = [line.split() for line in keeping(scenario)[1:]]
-    # A second more or less, as the seconds of both fall.
+    # A second more or less, because both count whole seconds.
     between(74, 77, int(forward[5]))
     between(75, 77, int(back[5]))
     assert (forward[7], back[7]) == ("forward", "back")
@@ -642,7 +642,7 @@ def test_without_the_servers_time_a_time_server_is_asked_until_there_is_one():
 
     lines = keeping(scenario)
     assert lines[-1] == "clock: set by a time server"
-    # A fault that lasts is told once, and not every minute anew.
+    # A lasting fault is reported once, not every minute.
     assert len(lines) <= 3
 
 
@@ -701,7 +701,7 @@ def test_a_clock_chip_without_a_time_or_with_a_wrong_one_is_not_believed():
 def test_without_a_network_the_clock_chip_is_asked_once_an_hour():
     async def scenario(keeper, clock, client, lines):
         await keeper.sync()
-        # The chip's crystal is the better one.
+        # The clock chip's crystal is the better one.
         clock.ahead += 30
         keeper.offline()
         assert not wrong_by(clock)
@@ -711,7 +711,7 @@ def test_without_a_network_the_clock_chip_is_asked_once_an_hour():
         await asyncio.sleep(HOUR)
         keeper.offline()
         assert not wrong_by(clock)
-        # But a chip that is off by days is out of order.
+        # But a clock chip that is off by days is broken.
         keeper.chip.seconds += 3 * DAY
         await asyncio.sleep(HOUR)
         keeper.offline()

@@ -1,8 +1,8 @@
-"""Golden bytes: what FORMAT.md says of each file in flash, written down by hand.
+"""Golden bytes: each file in flash, written out by hand from FORMAT.md.
 
-The only other reader of these files is the module that writes them: a change of both at once would
-go unseen, and every reader in the field would lose what it holds. Only the checksums are
-calculated here, as the documents say.
+The only other code that reads these files is in the modules that write them: a change of both
+sides at once would go unnoticed, and every reader in the field would lose its data. Only the
+checksums are calculated here, as the documents say.
 """
 
 from binascii import crc32, unhexlify
@@ -21,17 +21,17 @@ SUM_MASK = (1 << 30) - 1
 
 
 def of_hex(text):
-    """Return the bytes of hexadecimal digits with blanks between."""
+    """Return the bytes of hexadecimal digits with blanks between them."""
     return unhexlify(text.replace(" ", ""))
 
 
 def with_check(data):
-    """Return the data with its CRC-32 behind."""
+    """Return the data followed by its CRC-32."""
     return data + crc32(data).to_bytes(4, "little")
 
 
 def sums_of(pairs):
-    """Return the sums of (packed code, packed rule) pairs, formed as FORMAT.md says."""
+    """Return the sums of (packed code, packed rule) pairs, calculated as FORMAT.md says."""
     first = second = 0
     for code, rule in pairs:
         one, two = 17, 29
@@ -104,7 +104,7 @@ def test_a_table_is_a_segment_a_delta_and_a_manifest():
 
 
 def page(number, *records):
-    """Return a page of records below 128 bytes, the first of this number."""
+    """Return a page of records below 128 bytes; the first has this number."""
     body = number.to_bytes(4, "little")
     for record in records:
         body += bytes((len(record),)) + record
@@ -142,15 +142,15 @@ def test_an_entry_says_who_why_and_when():
     assert allowed == of_hex("04 07") + when + CARD_PACKED
     unknown = entries.encode(entries.SCANNER, 0, 8, seconds, OTHER)
     assert unknown == of_hex("00 08") + when + OTHER_PACKED
-    # No token code: as it was scanned.
+    # Not a valid token code: stored as scanned.
     assert (
         entries.encode(entries.SCANNER, 0, 8, seconds, b"a,b") == of_hex("10 08") + when + b"a,b"
     )
-    # The others have no code.
+    # Other sources have no code.
     assert entries.encode(entries.EXIT_BUTTON, 1, 0, seconds) == of_hex("15 00") + when
     assert entries.encode(entries.DOOR, 1, 1, seconds) == of_hex("16 01") + when
     assert entries.encode(entries.ALARM, 0, 0, seconds) == of_hex("13 00") + when
-    # Ten minutes after a start, with no time; and what time it was then.
+    # An entry ten minutes after a start, without a time; and a time record of that moment.
     start = b"\x11\x22\x33\x44"
     untimed = entries.encode(entries.SCANNER, 1, 7, 600, CARD, start)
     assert untimed == of_hex("0C 07  58 02 00 00") + start + CARD_PACKED
@@ -166,7 +166,7 @@ def test_a_pass_is_the_window_and_the_code_and_the_mark_behind_it():
         window = of_hex("B4 90 C8 01")
         assert read(path + "/tail0") == page(1, of_hex("01") + window + CARD)
         assert read(path + "/mark") == with_check(of_hex("01 00 00 00  00 00 00 00  00 00 00 00"))
-        # One that was never sealed is declared void at the next start.
+        # A pass that was never sealed is voided at the next start.
         sealed, unsealed = (of_hex("01") + window + code for code in (CARD, OTHER))
         passes.log.append(unsealed)
         assert AntiPassback(path, 32768).allowed(OTHER, 29921460)

@@ -1,4 +1,4 @@
-"""POSIX TZ strings: what is taken, what is refused and why, and the local time they mean."""
+"""POSIX TZ strings: valid and invalid ones, and the local time that they mean."""
 
 import sys
 
@@ -9,9 +9,9 @@ from kalitka.access.timezone import Zone, ZoneError
 MONDAY = 29_923_200  # 2026-11-23 00:00 UTC, in minutes since 1970
 YEAR_2026 = 29_453_760
 YEAR_2028 = YEAR_2026 + 2 * 525_600
-LAST_MINUTE = 1_067_676_479  # of the year 3999: what lies behind is no small integer for long
+LAST_MINUTE = 1_067_676_479  # of the year 3999; soon after it minutes exceed a small int
 
-# One of each form that the real server was seen to send, and of those that POSIX has besides.
+# One of each form that the real server was seen to send, and of the other forms of POSIX.
 FORMS = (
     "UTC0",
     "MSK-3",
@@ -37,7 +37,7 @@ FORMS = (
 
 
 def offset_of(text, minute):
-    """Return the offset (minutes east of UTC) of a zone at a minute since 1970 UTC."""
+    """Return the offset of a zone (minutes east of UTC) at a minute since 1970 UTC."""
     zone = Zone(text)
     zone.update(minute)
     return zone.offset
@@ -57,7 +57,7 @@ def changes_of(text, year_start, days=365):
 
 
 def at(day_of_year, hour):
-    """Return the minute of the year (UTC) of an hour of a day, the first of which is 0."""
+    """Return the minute of the year (UTC) at an hour of a day; the first day is 0."""
     return (day_of_year * 24 + hour) * 60
 
 
@@ -118,14 +118,14 @@ def test_seconds_of_an_offset_are_rounded_down():
 
 
 def test_a_change_with_seconds_holds_from_the_first_minute_behind_it():
-    # On 1 March 2026 at 01:00:01 UTC.
+    # The change is on 1 March 2026 at 01:00:01 UTC.
     for text in ("AAA-1BBB,J60/2:00:01,J300", "AAA-0:59:59BBB-2,J60/2,J300"):
         march = YEAR_2026 + at(59, 1)
         assert offset_of(text, march) < 61 and offset_of(text, march + 1) == 120, text
 
 
 def test_daylight_saving_time_comes_and_goes_at_the_minute():
-    # 29 March and 25 October 2026, at 01:00 UTC.
+    # The changes are on 29 March and 25 October 2026 at 01:00 UTC.
     for text in ("EET-2EEST,M3.5.0/3,M10.5.0/4", "EET-2EEST-3,M3.5.0/3:00:00,M10.4.0/04:00"):
         spring = YEAR_2026 + at(87, 1)
         autumn = YEAR_2026 + at(297, 1)
@@ -197,7 +197,7 @@ def test_a_time_may_lie_days_before_or_behind_its_day():
     for time, hour in (("-1", -1), ("-167", -167), ("24", 24), ("25", 25), ("+167", 167)):
         text = "AAA0BBB,M3.5.0/%s,M10.5.0" % time
         assert (spring + hour * 60, 60) in changes_of(text, YEAR_2026), time
-    # Into another year: 31 December 2025 and 6 January 2026.
+    # Changes in another year than their day: 31 December 2025 and 6 January 2026.
     assert (at(364, 20), 60) in changes_of("AAA0BBB,0/-4,J200", YEAR_2026 - 525_600)
     assert offset_of("AAA0BBB,0/-4,J200", YEAR_2026) == 60
     assert offset_of("AAA0BBB,0/-4,J200", 525_600 - 240) == 60  # at the end of 1970
@@ -209,7 +209,7 @@ def test_daylight_saving_time_for_ever_has_no_gap():
         for start in (YEAR_2026, YEAR_2028, YEAR_2028 + 366 * 1440):
             assert changes_of(text, start, 366) == [], text
         assert offset_of(text, YEAR_2026) == -240, text
-    # An end that meets the start of the same year ends nothing either.
+    # Likewise an end at the moment of the start in the same year.
     assert offset_of("AAA0BBB,J100/1,J100/2", MONDAY) == 60
 
 
@@ -338,7 +338,7 @@ if sys.implementation.name == "micropython":
             micropython.heap_unlock()
 
     def test_telling_the_time_allocates_nothing():
-        # With integers of 31 bits this shows, too, that none grows larger than those.
+        # With 31-bit small ints this also shows that no integer exceeds them.
         for text in FORMS:
             zone = Zone(text)
             for minute in (0, MONDAY, YEAR_2028 - 1, YEAR_2028, 68_374_080, LAST_MINUTE):

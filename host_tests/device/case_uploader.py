@@ -1,6 +1,6 @@
-"""How the access log gets to the server, in virtual time: batches, pauses, refusals, restarts.
+"""The upload of the access log, in virtual time: batches, pauses, refusals, restarts.
 
-The log is a real one; the server is a function that takes a body or raises.
+The log is a real one; the server is a fake client that takes a body or raises.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ SIZE = 65536
 START = 1795415400
 HOUR = 3600
 _BODY_MAX = 4096
-_PAUSE = 5  # the setting log_upload_seconds, where nothing else is said
+_PAUSE = 5  # the setting log_upload_seconds, unless a test gives another
 
 
 class Clock:
@@ -40,10 +40,11 @@ class Clock:
 
 
 class Server:
-    """Takes bodies. trouble: raised instead. refuses: tells of an entry whether it does.
+    """A client and server in one: takes bodies.
 
-    at_hub: whether it is one of ours. takes: seconds that an answer takes. before: called when
-    a request has begun. answered: whether it has answered a poll, as the client has it.
+    trouble: raised instead. refuses: a predicate of entries that the server refuses. at_hub:
+    whether it is our hub. takes: seconds that an answer takes. before: called when a request has
+    begun. answered: whether the server has answered a poll, as in Client.
     """
 
     def __init__(self, from_hub):
@@ -53,7 +54,7 @@ class Server:
         self.takes = 0
         self.times = []  # of all requests
         self.bodies = []  # taken
-        self.said = []  # in headers
+        self.said = []  # the extra headers
 
     def refuses(self, entry):
         return False
@@ -81,12 +82,12 @@ class Server:
         return [entry for body in self.bodies for entry in body.split(b",")]
 
     def cards(self):
-        """Return the numbers of the cards (see `Reader.append`) in them."""
+        """Return the numbers of the cards (see `Reader.append`) that were taken, in order."""
         return [int(entry.split(b"_")[1]) for entry in self.taken()]
 
 
 class Reader:
-    """A reader's log, and what sends it to a server."""
+    """A reader's access log, and its uploader."""
 
     def __init__(self, path, seconds=_PAUSE, from_hub=False, is_set=True, size=SIZE):
         self.server = Server(from_hub)
@@ -96,7 +97,7 @@ class Reader:
         self.start(is_set)
 
     def start(self, is_set=True):
-        """Start it anew."""
+        """Restart the reader."""
         path, seconds, size = self._given
         self.clock = Clock(is_set)
         self.journal = AccessLog(path, size, self.clock, self.lines.append)
@@ -104,19 +105,19 @@ class Reader:
         self.uploader = Uploader(self.server, self.journal, self.clock, self.lines.append, seconds)
 
     def append(self, count=1):
-        """Note cards, each with its number."""
+        """Append entries of cards, each with its number as the code."""
         for _ in range(count):
             self.appended += 1
             self.journal.append(SCANNER, 1, decision.ALLOWED, b"%d" % self.appended)
 
     async def work(self, seconds, polls=False):
-        """Send what is due for so many seconds. polls: whether polls are answered meanwhile."""
+        """Send what is due for `seconds`. polls: whether polls are answered meanwhile."""
         end = now() + seconds
         while now() < end:
             self.server.answered = self.server.answered or polls
             if self.uploader.due(self.clock.uptime()):
                 await self.uploader.send()
-            # Over days it may be a little late.
+            # Over days the steps are coarser.
             await asyncio.sleep(0.5 if seconds <= 4 * HOUR else 10)
 
 
@@ -286,7 +287,7 @@ def test_a_server_in_trouble_is_tried_less_and_less_often_and_told_once():
         server.trouble = None
         await reader.work(301)
         assert server.cards() == [1] and reader.uploader.error == ""
-        # That was that: the next pause is the usual one.
+        # The failures are over: the next pause is the usual one.
         reader.append()
         await reader.work(7)
         assert server.cards() == [1, 2]
@@ -362,7 +363,7 @@ def test_want_of_memory_is_a_failure_like_others():
 
         reader.append()
         unload = uploader.unload
-        uploader.unload = lambda name: None  # it would come back with memory
+        uploader.unload = lambda name: None  # the next import would bring a working module
         upload.bytearray = starve
         try:
             await reader.work(10)
@@ -416,7 +417,7 @@ def test_entries_that_gave_way_unsent_are_told_and_the_others_sent():
         reader.append()
         await reader.work(10)
         assert server.said[-1]["X-Kalitka-Lost"] == str(first + 2)
-        # What was sent may give way untold.
+        # Acknowledged entries are evicted without being counted as lost.
         reader.append(800)
         await reader.work(60)
         reader.append(800)
@@ -456,12 +457,12 @@ def test_one_entry_that_the_server_refuses_does_not_keep_the_others():
             assert reader.log.lost == len(bad)
             assert reader.log.acked == 300
             assert len([line for line in reader.lines if "refuses %d" % START in line]) == len(bad)
-            # In few requests: each one that is refused costs two for every halving.
+            # In few requests: each refused entry costs two for every halving.
             assert len(server.times) <= 20 * len(bad) + 20, len(server.times)
             reader.start()
             await reader.work(60)
             assert len(server.cards()) == 300 - len(bad)
-            # And it is told of no other.
+            # Later uploads report no other loss.
             reader.append(400)
             before = len(server.bodies)
             await reader.work(60)
@@ -498,7 +499,7 @@ def test_a_server_that_refuses_everything_loses_nothing():
         between(17, 30, tried)
         assert reader.uploader.error and reader.log.acked == 0
         await reader.work(HOUR)
-        # After an hour it looks twice as far.
+        # After an hour it tries twice as many.
         between(32, 64, len(server.times) - tried)
         server.refuses = lambda entry: False
         await reader.work(HOUR)
@@ -511,7 +512,7 @@ def test_a_server_that_refuses_everything_loses_nothing():
 
 
 def test_behind_a_refused_one_a_single_entry_goes_first_and_then_it_comes_again():
-    # If the power goes between the two, that one is all that is sent twice.
+    # After a power cut between the two, only that entry is sent twice.
     async def scenario(reader, server):
         server.refuses = lambda entry: True
         reader.append()
@@ -570,7 +571,7 @@ def test_what_the_server_never_answers_while_it_answers_polls_blocks_no_other_fo
             server.upload = judge
             reader.append(20)
             await reader.work(12 * HOUR)
-            assert not server.cards(), trouble  # for all that is known it may be the server
+            assert not server.cards(), trouble  # the fault may be the server's own
             await reader.work(12 * HOUR, polls=True)
             assert server.cards()[:6] == [1, 2, 3, 4, 5, 6], trouble
             assert server.cards() == [n for n in range(1, 21) if n != 7]
@@ -589,7 +590,7 @@ def test_a_server_in_trouble_with_entries_alone_loses_nothing():
             await reader.work(4 * HOUR, polls=True)
             assert reader.log.acked == 0
             server.trouble = None
-            # If all are aside the next one shows that it takes entries again.
+            # If all are quarantined, the next one shows that the server takes entries again.
             reader.append()
             await reader.work(2 * HOUR, polls=True)
             assert sorted(server.cards()) == list(range(1, 42)) and reader.log.lost == 0
@@ -680,7 +681,7 @@ def test_after_ten_minutes_without_a_clock_they_go_with_the_servers_time():
         assert not server.times
         await reader.work(60)
         assert server.cards() == [1, 2] and _seconds_of(server) == [0, 0]
-        # Later ones need not wait any more.
+        # Later entries need not wait any more.
         reader.append()
         await reader.work(10)
         assert server.cards() == [1, 2, 3] and _seconds_of(server) == [0, 0, 0]
@@ -732,7 +733,7 @@ def test_entries_of_several_starts_get_the_time_of_theirs():
     async def scenario(reader, server):
         server.trouble = NetError("refused")
         expected = []
-        # Two starts whose clock was set in the end, around one without.
+        # Two starts whose clock was set in the end, and between them one whose clock never was.
         for is_set in (True, False, True):
             reader.start(is_set=False)
             await asyncio.sleep(20)
@@ -749,7 +750,7 @@ def test_entries_of_several_starts_get_the_time_of_theirs():
         await reader.work(10)
         assert _seconds_of(server) == expected + [START]
         assert server.cards() == list(range(1, 15))
-        # What the times of one start are told by is not told of another: a body for each.
+        # Entries without a time of different starts never share a body.
         assert len(server.bodies) == 3
         assert [len(body.split(b",")) for body in server.bodies] == [5, 3, 6]
 
@@ -764,7 +765,7 @@ def test_what_damage_left_out_is_not_looked_for_for_ever():
         path = reader._given[0]
         write(path + "/tail0", b"\xff" * 100)
         reader.start()
-        # The numbering goes on far above.
+        # After damage the numbering goes on far above.
         assert reader.log.last > 500
         looked = []
         records = reader.log.records
@@ -800,7 +801,7 @@ def test_what_damage_destroyed_is_told_and_counted():
         reader.append()
         await reader.work(10)
         assert server.said[-1]["X-Kalitka-Lost"] == str(gone)
-        # It is known after a restart too, and not counted again.
+        # The loss is known after a restart too, and not counted again.
         reader.start()
         reader.append()
         await reader.work(10)

@@ -1,4 +1,4 @@
-"""The scanner on its two wires, in virtual time, on a chip that does not always listen."""
+"""The Wiegand scanner in virtual time, on a chip that does not always serve its pins."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ FAST = "pulses came faster than they could be served: hold the card up again"
 
 
 class Pin:
-    """An input. Handlers are called as the chip calls them, see Chip."""
+    """An input pin. Its handler is called as the chip calls it, see Chip."""
 
     IRQ_FALLING = 2
 
@@ -26,8 +26,8 @@ class Pin:
 class Chip:
     """Two wires, and a queue of eight for the handlers of pins.
 
-    While the chip stays in C, for `hold` milliseconds, nothing runs. After that all handlers do
-    that found a place in the queue, before the loop turns.
+    While the chip stays in C, for `hold` milliseconds, nothing runs. After that all handlers that
+    found a place in the queue run before the loop turns.
     """
 
     def __init__(self, reverse=False):
@@ -39,7 +39,7 @@ class Chip:
         self._queue = []
 
     async def read(self):
-        """Write down every code and every fault, for ever."""
+        """Record every code and every fault, for ever."""
         code = bytearray(CODE_SIZE)
         while True:
             try:
@@ -49,10 +49,10 @@ class Chip:
                 self.codes.append(str(e))
 
     def pulse(self, bit):
-        """One on a wire."""
+        """Send one pulse, on the wire of `bit`."""
         handler = self.pins[bit].handler
         if self._erasing:
-            # The interrupt waits: one of each pin.
+            # The interrupt stays pending, at most one for each pin.
             if handler not in self._queue:
                 self._queue.append(handler)
         elif not self._busy:
@@ -61,9 +61,9 @@ class Chip:
             self._queue.append(handler)
 
     async def send(self, bits, gap=2, busy=(), erasing=()):
-        """Send bits, `gap` milliseconds apart, and then be quiet for 20.
+        """Send bits, `gap` milliseconds apart, and then be quiet for 20 milliseconds.
 
-        busy: the numbers of pulses in front of which the chip goes into C and comes back.
+        busy: the numbers of the pulses before which the chip goes into C, and comes back.
         erasing: the same for an erase of its flash.
         """
         for i, bit in enumerate(bits + " "):
@@ -79,7 +79,7 @@ class Chip:
         await asyncio.sleep(0.02)
 
     def leave(self, erasing=False):
-        """Go into C: the loop does not turn until `back`, nor does any handler run."""
+        """Go into C: until `back` neither the loop nor any handler runs."""
         self._busy = True
         self._erasing = erasing
         self.asleep = asyncio.Event()
@@ -97,12 +97,12 @@ class Chip:
 
 
 class Held(Loop):
-    """A loop that does not turn while the chip is in C."""
+    """An event loop that does not turn while the chip is in C."""
 
     until = None
 
     async def sleep_ms(ms):
-        """Wait so many milliseconds, and for the chip."""
+        """Wait for `ms` milliseconds, and then until the chip is out of C."""
         await asyncio.sleep(ms / 1000)
         if Held.until:
             await Held.until.wait()
@@ -119,7 +119,10 @@ def frame(code, bits=None):
 
 
 def told(scenario, reverse=False, count=0):
-    """Run `scenario(chip)` beside a scanner; return what was read. count: of pulses before."""
+    """Run `scenario(chip)` beside a scanner; return the codes and faults.
+
+    count: the scanner's count of pulses at the start.
+    """
 
     async def main():
         chip = Chip(reverse)
@@ -152,7 +155,7 @@ def told(scenario, reverse=False, count=0):
 
 
 def sent(*frames, pause=0.1, **how):
-    """Send frames one after the other; return what was read."""
+    """Send frames one after the other; return the codes and faults."""
 
     async def scenario(chip):
         for bits in frames:
@@ -202,10 +205,10 @@ def test_cards_that_follow_each_other_at_once_are_several():
     codes = ["04A1B2C3", "DEADBEEF", "A0B1C2"]
     frames = [frame(code) for code in codes]
     for gap in (1, 2, 4):
-        # Milliseconds of quiet, beside the usual time between two pulses.
+        # Milliseconds of quiet, added to the usual time between two pulses.
         for pause in (25, 29, 31, 60, 200):
             assert sent(*frames, pause=pause / 1000, gap=gap) == codes, (gap, pause)
-    # A bad one between good ones spoils neither.
+    # A bad frame between good ones spoils neither of them.
     bad = frames[0][:20]
     found = sent(frames[0], bad, frames[1], pause=0.025)
     assert found == ["04A1B2C3", "frame of 20 bits, not of 26 or 34", "DEADBEEF"]
@@ -221,7 +224,7 @@ def test_a_short_stay_in_c_loses_nothing():
 
 
 def test_what_the_queue_drops_is_never_a_code_and_always_told():
-    # A long code that lacks eight bits has the length of a short one.
+    # A long frame that lacks eight bits has the length of a short one.
     for code in ("A0B1C2", "04A1B2C3", "00000000", "5555AAAA"):
         bits = frame(code)
         for gap in (1, 2, 3):
@@ -242,8 +245,8 @@ def test_a_long_stay_in_c_before_a_card_ends_in_its_middle():
             await asyncio.sleep(0.5)
 
     found = told(scenario)
-    # The longest that there is cannot be what is left of a longer one. (The seventh comes at the
-    # very moment in which six have been served.)
+    # A frame of the full length cannot be the rest of a longer one. (The seventh pulse comes at
+    # the very moment in which six have been served.)
     assert found == ["04A1B2C3"] * 6 + [BUSY] * 28, found
 
 
@@ -256,7 +259,7 @@ def test_an_erase_of_the_flash_lets_one_pulse_a_wire_wait():
 
 
 def test_of_two_cards_while_the_chip_is_busy_none_is_made_up():
-    # Eight bits of one and the 26 of the other are 34.
+    # Eight bits of one frame and the 26 of the other are 34.
     for second in ("A0B1C2", "A0B1C3", "A0B1C6", "F0F1CE"):
 
         async def scenario(chip, second=second):
@@ -269,7 +272,7 @@ def test_of_two_cards_while_the_chip_is_busy_none_is_made_up():
         assert told(scenario) == [BUSY]
 
         async def around(chip, second=second):
-            # The second one's first bits wait in the queue right behind the first one.
+            # The second frame's first bits wait in the queue right behind the first frame.
             await chip.send(frame(second))
             chip.leave()
             await asyncio.sleep(0.3)
@@ -290,11 +293,11 @@ def test_the_cause_is_named_where_it_is_known_and_only_then():
         await chip.back()
         scanner.resume()
         await asyncio.sleep(3)
-        # The chip is away for some other reason.
+        # The chip is in C for another reason.
         await chip.send(frame("04A1B2C3"), busy=(3, 30))
         await asyncio.sleep(3)
         await scanner.suspend("TLS")
-        # Nothing is lost while the chip listens, whatever it is at.
+        # Nothing is lost while the chip serves its pins, even if it counts as busy.
         await chip.send(frame("04A1B2C3"))
         await asyncio.sleep(0.2)
         await chip.send(frame("04A1B2C3")[:30])
@@ -378,7 +381,7 @@ def test_a_stream_of_cards_keeps_the_chip_for_ten_seconds_at_most():
 
 
 def test_the_ticks_go_round_and_nothing_happens():
-    # Those of microseconds do every 18 minutes: here at any time before, within and after a frame.
+    # Ticks in microseconds wrap every 18 minutes: here before, within and after a frame.
     async def scenario(chip):
         await chip.send(frame("04A1B2C3"))
 

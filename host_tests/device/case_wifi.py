@@ -1,4 +1,4 @@
-"""The link over the radio, in virtual time: what routers and drivers do to a reader."""
+"""The link over Wi-Fi, in virtual time, with misbehaving routers and drivers."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from kalitka.system import link, wifi
 SITE = ("site", "right-secret")
 YARD = ("yard", "other-secret")
 HOUR = 3600
-# As drivers differ. The first is today's, the last the oldest.
+# Versions of the port's driver: the first is today's, the last the oldest.
 VERSIONS = (
     {},
     {"ifconfig": False},
@@ -21,9 +21,9 @@ VERSIONS = (
 
 
 def supervise(air, networks, scenario, hostname="", country="", address=None, servers=()):
-    """Run the coroutine function `scenario(link, lines)` beside a supervisor of this air.
+    """Run the coroutine function `scenario(link, lines)` beside a link over this air.
 
-    Returns the lines that were reported. Nothing may end the supervisor, no line has a password.
+    Returns the reported lines. Checks that nothing ends the link, and no line has a password.
     """
     lines = []
 
@@ -45,7 +45,7 @@ def supervise(air, networks, scenario, hostname="", country="", address=None, se
 
 
 async def until(condition, seconds):
-    """Return after how many seconds it was true, which must be at most `seconds`."""
+    """Return the seconds until `condition()` is true, which must be at most `seconds`."""
     began = now()
     while not condition():
         assert now() - began <= seconds, "not within %d s" % seconds
@@ -54,12 +54,12 @@ async def until(condition, seconds):
 
 
 def only(lines, text):
-    """Return how many lines have this text."""
+    """Return the number of lines with this text."""
     return sum(text in line for line in lines)
 
 
 def pauses(air):
-    """Return the whole seconds from each try to join to the next."""
+    """Return the whole seconds between tries to join."""
     times = [at for at, name, _ in air.calls if name == "connect"]
     return [round(times[i + 1] - times[i]) for i in range(len(times) - 1)]
 
@@ -89,7 +89,7 @@ def test_the_driver_does_not_retry_by_itself_and_saves_no_power():
     old = Air(dict([SITE]), hostname=False, reconnects=False)
     supervise(old, [SITE], scenario, "gate-1")
     assert old.options == {"pm": 0, "hostname": "gate-1", "dhcp_hostname": "gate-1"}
-    # A name that the port refuses keeps nobody off the network.
+    # A host name that the port refuses does not keep the reader off the network.
     supervise(air, [SITE], scenario, "g" * 40)
 
 
@@ -121,14 +121,14 @@ def test_a_router_away_for_a_day_costs_few_lines_and_is_found():
         assert lines[1:] == ["wifi: lost the link", "wifi: site: network not found"], lines
         air.networks = dict([SITE])
         await until(wlan.connected, 60)
-        # The next time it is told again.
+        # After a connection the same failure is reported again.
         air.networks = {}
         await asyncio.sleep(HOUR)
         assert only(lines, "network not found") == 2
 
     air = Air(dict([SITE]), stale=False)
     supervise(air, [SITE], scenario)
-    # At most every 30 s plus what a try takes, and the radio had its rest.
+    # At most every 30 s plus the duration of a try, and the radio was switched off at times.
     assert air.counts["connect"] < 24 * HOUR / 30 + 100
     assert air.counts["active"] > 400
 
@@ -140,7 +140,7 @@ def test_the_pauses_grow_from_one_second_to_thirty():
     air = Air({}, stale=False)
     supervise(air, [SITE], scenario)
     between = pauses(air)
-    # A try that fails of its own takes three seconds.
+    # A try that fails by itself takes three seconds.
     assert between[0] == 5, between
     assert between[:6] == sorted(between[:6]), between
     assert max(between) == 33, between
@@ -189,7 +189,7 @@ def test_a_driver_that_says_nothing_gets_twenty_seconds():
     async def slow(wlan, lines):
         await until(wlan.connected, 22)
 
-    # A slow router is waited for, whatever the driver still says of the try before.
+    # The link waits for a slow router, even if the driver still reports the try before.
     for version in VERSIONS:
         air = Air(dict([YARD]), **version)
         air.join_s = 18
@@ -216,7 +216,7 @@ def test_the_network_that_worked_last_is_tried_first():
         await until(wlan.connected, 120)
         tried = [call[2][0] for call in air.calls[before:] if call[1] == "connect"]
         assert tried[-1] == "yard", tried
-        # And then the others in the order of the settings.
+        # Then the others in the order of the settings.
         air.networks = {}
         before = len(air.calls)
         await asyncio.sleep(70)
@@ -246,7 +246,7 @@ def test_a_deaf_link_is_left_when_it_is_distrusted():
         await until(wlan.connected, 10)
         assert air.asked("active") == [(True,), (False,), (True,)]
         assert wlan.connects == 3
-        # That was that: the next is a first one, as is one after a day without.
+        # The count starts again: the next reset is a first one, and so is one after a day without.
         wlan.reset()
         await until(wlan.connected, 10)
         await asyncio.sleep(25 * HOUR)
@@ -281,7 +281,7 @@ def test_a_link_without_an_address_is_none():
         assert not wlan.connected() and lines == ["wifi: site: no answer"], lines
         air.address = "192.168.7.9"
         await until(wlan.connected, 60)
-        # The lease ends and the driver does not say so.
+        # The lease ends, and the driver still reports a connection.
         air.address = "0.0.0.0"
         await until(lambda: not wlan.connected(), 2)
         assert lines[-1] == "wifi: lost the link"
@@ -358,13 +358,13 @@ def test_a_fixed_address_is_taken_in_every_network_and_after_every_rest_of_the_r
             net.reset()
             await until(lambda: not net.connected(), 2)
             await until(net.connected, 10)
-        # The second time the radio was switched off, and had forgotten the address.
+        # At the second reset the radio was switched off, and had forgotten the address.
         assert (False,) in air.asked("active")
         assert lines[-1] == lines[0], lines
 
     for version in ({}, {"ifconfig": False}):
         air = Air(dict([SITE]), **version)
-        air.address = "0.0.0.0"  # nobody there gives any
+        air.address = "0.0.0.0"  # no DHCP server there
         supervise(air, [SITE], scenario, address=FIXED)
 
 
@@ -379,7 +379,7 @@ def test_a_fixed_address_needs_no_gateway():
 
 def test_an_address_of_earlier_settings_is_not_kept_over_a_soft_reset():
     async def scenario(net, lines):
-        # The link has not begun yet.
+        # The link has not started yet.
         radio = air.WLAN(0)
         radio.active(True)
         radio.ipconfig(addr4=FIXED[:2], gw4=FIXED[2])
@@ -409,13 +409,13 @@ def test_the_radio_is_told_its_country_before_it_sends():
 
     air = Air(dict([SITE]))
     supervise(air, [SITE], scenario, country="DE")
-    air.country = None  # a version that knows none
+    air.country = None  # a version without `country`
     supervise(air, [SITE], scenario, country="DE")
 
 
 def test_a_radio_that_was_switched_on_before_is_taken_as_it_is():
     async def scenario(net, lines):
-        # As boot.py does; the link has not begun yet.
+        # As boot.py does; the link has not started yet.
         wifi.Wifi([SITE], "gate-1", "").on()
         await until(net.connected, 10)
         assert air.told_name == "gate-1"

@@ -1,7 +1,7 @@
 """A switch on one pin: exit button, door contact, alarm contact.
 
 Normally open or normally closed, between the pin (an input with pull-up) and ground. Promises: a
-state is told only when it is steady; the interrupt handler allocates nothing.
+change is reported only once it is steady; the interrupt handler allocates nothing.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ _STEADY_MS = const(30)  # contacts bounce for 5 to 20 ms
 
 
 class Contact:
-    """The switch at `pin`.
+    """A debounced switch at `pin`.
 
-    normally_closed: it is closed while nothing happens: while the button is not pressed, the door
-    shut, the alarm off. active: whether something does.
+    normally_closed: whether the switch is closed at rest, with the button not pressed, the door
+    shut or the alarm off. active: whether the switch is in its other state.
     """
 
     def __init__(self, pin, normally_closed: bool):
@@ -26,9 +26,9 @@ class Contact:
         pin.irq(handler=self._edge, trigger=pin.IRQ_FALLING | pin.IRQ_RISING)
 
     async def change(self) -> bool:
-        """Wait until it is steady in the other state; return whether that is the active one.
+        """Wait until the switch is steady in the other state; return whether that is active.
 
-        May be ended while it waits: nothing is missed then.
+        May be cancelled: the next call then reports the change.
         """
         while True:
             level = self._pin.value()

@@ -1,7 +1,7 @@
-"""The door as its contact shows it: opened without leave, or left open for too long.
+"""The door contact's alarms: door forced, door held open.
 
-Promises: an alarm that began is ended when the door is shut; a door is not called forced for
-what a person does whom the lock let through.
+Promises: an alarm that began ends when the door is shut; a door that opens while the lock has
+released it is not reported as forced.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ async def watch(contact, lock, seconds: float, callback) -> None:
     """Watch the door for ever.
 
     contact: a Contact, active while the door is open. lock: has `released`, see Lock.
-    seconds: for which it may stand open, 0 for ever. callback: called with (state, reason), reason
-    FORCED or HELD, with state 1 when it begins and 0 when the door is shut again.
+    seconds: for which the door may stand open, 0 for ever. callback: called with (state, reason),
+    reason FORCED or HELD; state is 1 when the alarm begins and 0 when the door is shut again.
     """
     while True:
         if not contact.active:
-            # One that was open at the start was not forced: nobody knows who opened it.
+            # Not reached for a door that is open at the start: nobody knows whether it was forced.
             await contact.change()
             if not lock.released:
                 await _until_shut(contact, FORCED, callback)

@@ -1,9 +1,9 @@
-"""A DS3231: the clock with a battery, on an I2C bus that is handed in.
+"""A driver of the DS3231 clock chip, which has a battery; the I2C bus is handed in.
 
 Registers 0 to 6 are second, minute, hour, weekday, day, month and year in BCD; bit 7 of the
 status says that the oscillator had stopped (data sheet 19-5170, "Timekeeping Registers" and
-"Status Register"). Promises: the time is read and written in one transfer, never half of it
-before and half after the second; a chip that is absent or lost its battery is no error.
+"Status Register"). Promises: the time is read and written in one transfer, so it is never torn
+between two seconds; an absent chip or an empty battery raises nothing.
 """
 
 from micropython import const
@@ -17,21 +17,21 @@ _DAY = const(86400)
 
 
 class Ds3231:
-    """The chip on the bus `i2c`. It is kept in UTC; years 2000 to 2099."""
+    """The chip on the bus `i2c`. Its time is UTC, in the years 2000 to 2099."""
 
     def __init__(self, i2c):
         self._i2c = i2c
 
     def read(self) -> int:
-        """Return the seconds since 1970 UTC, -1 if the chip does not know or does not answer."""
+        """Return the seconds since 1970 UTC, -1 if the chip has no time or does not answer."""
         try:
             registers = self._i2c.readfrom_mem(_ADDRESS, 0, _STATUS + 1)
         except OSError:
             return -1
         fields = bytearray(registers[:7])
-        fields[5] &= 0x7F  # the century, which is ours anyhow
+        fields[5] &= 0x7F  # without the century bit: years 2000 to 2099 only
         afternoon = -1
-        if fields[2] & 0x40:  # hours of twelve, as others may have set it
+        if fields[2] & 0x40:  # twelve-hour mode, which another program may have set
             afternoon = fields[2] >> 5 & 1
             fields[2] &= 0x9F
         for i in range(7):
@@ -40,7 +40,7 @@ class Ds3231:
             fields[i] -= 6 * (fields[i] >> 4)
         second, minute, hour, _, day, month, year = fields
         if afternoon >= 0:
-            # 12 is the hour before 1. None is 0, nor above 12.
+            # 12 comes before 1. Hours outside of 1 to 12 are invalid, and become 24.
             hour = hour % 12 + 12 * afternoon if 0 < hour < 13 else 24
         if registers[_STATUS] & _STOPPED or second > 59 or minute > 59 or hour > 23 or year > 99:
             return -1
@@ -52,7 +52,7 @@ class Ds3231:
         return days * _DAY + (hour * 60 + minute) * 60 + second
 
     def write(self, seconds: int) -> bool:
-        """Set the chip: seconds since 1970 UTC. Returns success."""
+        """Set the chip to `seconds` since 1970 UTC. Returns whether that succeeded."""
         day = seconds // _DAY
         if not _TO_2000 <= day < _TO_2100:
             return False
@@ -76,7 +76,7 @@ class Ds3231:
         try:
             status = i2c.readfrom_mem(_ADDRESS, _STATUS, 1)[0]
             i2c.writeto_mem(_ADDRESS, 0, fields)
-            # Last: until the time is there, the chip says that it has none.
+            # Last: a chip that had stopped reports no time until the new time is written.
             i2c.writeto_mem(_ADDRESS, _STATUS, bytes((status & 0x7F,)))
         except OSError:
             return False
@@ -84,7 +84,7 @@ class Ds3231:
 
 
 def _days(year, month):
-    # Of a month; every fourth year from 2000 to 2099 is a leap year.
+    # Returns the days of a month; every fourth year from 2000 to 2099 is a leap year.
     if month == 2:
         return 29 - (year % 4 > 0)
     return 30 + (month + month // 8) % 2

@@ -1,9 +1,9 @@
 """The lock: one output that lets a person through for some seconds.
 
-Fail-secure: the door is locked without power, the output is on while it is open. Fail-safe: the
-other way round. Promises: the output goes back to its shut level when its time is over and the
-loop runs; whoever ends the loop calls `shut`. The pin is handed in, made with its shut level: so
-the door does not open for a moment at the start.
+Fail-secure: the door is locked without power, and the output is on while it is open. Fail-safe:
+the other way round. Promises: the output returns to its shut level when the time is over, as long
+as the loop runs; the caller that ends the loop must call `shut`. The pin is handed in, created
+with its shut level, so that the door does not open for a moment at the start.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ import time
 
 from micropython import const
 
-_GRACE_S = const(1)  # a door that is pulled at the last moment opens a little later
+_GRACE_S = const(1)  # `released` lasts so much longer: a door pulled in time may open a bit later
 
 
 class Lock:
-    """The lock on `pin`, an output that was made with its shut level.
+    """The lock on `pin`, an output that was created with its shut level.
 
-    level: the level (0 or 1) that opens it. seconds: how long it stays open.
-    released: whether a door that opens now may: it is open, or was until a moment ago.
+    level: the level (0 or 1) that opens the lock. seconds: for how long it stays open.
+    released: whether the door may be opened now: the lock is open, or was until a second ago.
     """
 
     def __init__(self, pin, level: int, seconds: float):
@@ -30,9 +30,9 @@ class Lock:
         self.released = False
 
     def open(self) -> None:
-        """Open now; a second time while it is open begins the time anew."""
+        """Open now; if the lock is open already its time starts again."""
         self._pin.value(self._open_level)
-        # Counted from here, so that however busy the chip is, nobody has less than that.
+        # Counted from here, so that a busy chip never makes the time shorter, only longer.
         self._until = time.ticks_add(time.ticks_ms(), self._millis)
         self.released = True
         self._opened.set()
@@ -42,7 +42,7 @@ class Lock:
         self._pin.value(1 - self._open_level)
 
     async def run(self) -> None:
-        """Shut again when the time is over, for ever."""
+        """Shut the lock whenever its time is over, for ever."""
         while True:
             await self._opened.wait()
             self._opened.clear()

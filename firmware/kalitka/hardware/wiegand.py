@@ -1,22 +1,21 @@
-"""A Wiegand reader on two pins: frames of 26 and 34 bits, parity checked.
+"""A Wiegand driver on two pins: frames of 26 and 34 bits, parity checked.
 
-A pulse on D0 is a 0, one on D1 a 1; a frame ends when the wires are quiet, or where they pause.
-Promises: the interrupt handlers allocate nothing; a frame with a wrong parity or length is
-counted and never becomes a code; nor does one of which pulses may have been lost. Pins are handed
-in.
+A pulse on D0 is a 0, a pulse on D1 a 1; a frame ends where the wires pause or stay quiet.
+Promises: the interrupt handlers allocate nothing; a frame with a wrong parity or length, or one
+that may have lost pulses, is counted and never becomes a code. Pins are handed in.
 
-The ESP32 runs a pin's handler not in the interrupt but later, between two bytecodes, out of a
-queue of eight (`hard=True` is unknown to its port); what does not fit is dropped without a word.
-So while the chip stays in C (a TLS handshake takes up to 1.5 s) the ninth pulse is lost, and while
-it erases a sector of flash (30 ms and more) the interrupts themselves wait, one a pin. Either
-shows: eight pulses are served in one go, or for a long time neither a pulse was nor the loop
-turned, which it does here every 10 ms. What this cannot see: pulses on both wires within one
-write to the flash (less than 1 ms) may come in the wrong order.
+The ESP32 runs a pin's handler not in the interrupt but later, between two bytecodes, from a queue
+of eight (its port has no `hard=True`); further ones are dropped silently. So while the chip stays
+in C (a TLS handshake takes up to 1.5 s) the ninth pulse is lost, and while it erases a sector of
+flash (30 ms and more) the interrupts themselves wait, one a pin. Both can be detected: eight
+pulses are served in one go, or for a long time there is neither a pulse nor a turn of the loop,
+which turns here every 10 ms. One case cannot: pulses on both wires within one write to the flash
+(less than 1 ms) may come in the wrong order.
 
-No other way was found. A second thread runs on the same core, and waits for the interpreter's
-lock, which a handshake keeps. The port's RMT peripheral sends only, a pulse counter (PCNT, from
+No better way was found. A second thread runs on the same core and waits for the interpreter's
+lock, which a handshake keeps. The port's RMT peripheral only sends, a pulse counter (PCNT, from
 1.26 on) does not know which wire came first, and a program for the ULP coprocessor, which could
-do it, sees the RTC's pins only and is missing on the RISC-V chips.
+do it, sees only the RTC's pins and is missing on the RISC-V chips.
 """
 
 import asyncio
@@ -25,59 +24,62 @@ from array import array
 
 from micropython import const
 
-_RING = const(128)  # pulses: three cards one after the other; a power of two
-_MASK = const(0xFFFF)  # of the count of pulses
-_GAP_MAX = const(32767)  # microseconds between two pulses, as far as they are kept
+_RING = const(128)  # pulses, a power of two: three cards one after the other
+_MASK = const(0xFFFF)  # of the count of pulses, which wraps
+_GAP_MAX = const(32767)  # microseconds between two pulses; longer gaps are stored as this
 _FRAME_MAX = const(34)
-_LOOK_MS = const(10)
-_QUIET = const(3)  # looks without a pulse; they come 1 to 2 ms apart, 20 at the slowest readers
-_CALM = const(200)  # looks without a pulse: nobody holds up a card
-# Looks at that; then a stream of cards has to wait, and at last a frame without an end.
+_LOOK_MS = const(10)  # between two looks at the count of pulses
+# Looks without a pulse that end a run. Pulses come 1 to 2 ms apart, 20 from the slowest readers.
+_QUIET = const(3)
+_CALM = const(200)  # looks without a pulse after which nobody seems to hold up a card
+# Looks for which `suspend` waits for such a calm, and then at most for the end of a frame.
 _PATIENCE = const(800)
 _PATIENCE_MAX = const(1000)
 _QUEUE = const(8)  # handlers that the port can have waiting: MICROPY_SCHEDULER_DEPTH
 # In microseconds:
-_LATE = const(25000)  # neither a pulse nor a turn of the loop for so long: pulses may be lost
-_PERIOD_MIN = const(400)  # of pulses that the interpreter can keep up with
+_LATE = const(25000)  # without a pulse or a turn of the loop, after which pulses may be lost
+_PERIOD_MIN = const(400)  # the shortest with which the interpreter can keep up
 _PAUSE_MIN = const(8000)  # between two cards
-# What may be missing of a run of pulses: nothing, its beginning, anything.
+# What may be missing of a run of pulses: nothing, its beginning, any part.
 _WHOLE = const(0)
 _HEADLESS = const(1)
 _TORN = const(2)
-CODE_SIZE = const(8)  # characters of the longest code: 32 bits as hexadecimal digits
+CODE_SIZE = const(8)  # characters of the longest code: 32 bits in hexadecimal digits
 
 _DIGITS = b"0123456789ABCDEF"
 
 
 class FrameError(ValueError):
-    """What came over the wires is no valid frame; the message says what is wrong."""
+    """The pulses are not a valid frame; the message says why."""
 
 
 class Wiegand:
-    """Reads codes from the pins `d0` and `d1` (inputs with pull-up).
+    """A Wiegand scanner on the pins `d0` and `d1` (inputs with pull-up).
 
-    reverse: the reader sends the card's bytes in the other order.
-    frames, faults: how many good and bad frames came. incomplete: how many of the bad ones may
+    reverse: whether the scanner sends the card's bytes in the other order.
+    frames, faults: how many good and bad frames came. incomplete: how many of the bad frames may
     have lost pulses.
     """
 
     def __init__(self, d0, d1, reverse: bool = False):
-        # Of each pulse twice the microseconds since the one before, and its bit.
+        # A run is a series of pulses without a quiet time between them: one or more frames.
+        # The ring has for each pulse twice the microseconds since the one before, plus its bit.
         self._ring = array("H", bytes(2 * _RING))
-        self._count = 0  # pulses that came
-        self._begun = 0  # of these: before the run of pulses that is coming
-        self._at = self._stop = 0  # what is left of the run that is being decoded
+        self._count = 0  # pulses so far; this and the next two are counts modulo _MASK + 1
+        self._begun = 0  # where the incoming run begins
+        self._at = self._stop = 0  # the rest of the run being decoded
         self._bits = bytearray(_FRAME_MAX)
         self._reverse = reverse
-        self._pulsed = 0  # when the last pulse came; these are in microseconds
-        self._alive = time.ticks_us()  # when one came or the loop turned
-        self._first_late = 0  # how long it had not when the run's first pulse came
-        self._late = 0  # the longest that it had not at another of its pulses
+        # In microseconds:
+        self._pulsed = 0  # when the last pulse came
+        self._alive = time.ticks_us()  # when a pulse last came or the loop last turned
+        self._first_late = 0  # the time since `_alive` at the first pulse of the run
+        self._late = 0  # the longest time since `_alive` at any other pulse of the run
         self._doing = ""  # see `suspend`
-        self._cause = ""  # the same at that time
-        self._missing = _WHOLE  # of the run that is being decoded
-        self._period = 0  # between its pulses
-        self._quiet = _CALM  # looks
+        self._cause = ""  # `_doing` at the pulse that was the latest
+        self._missing = _WHOLE  # of the run being decoded
+        self._period = 0  # between its pulses, in microseconds
+        self._quiet = _CALM  # looks without a pulse so far
         self.frames = 0
         self.faults = 0
         self.incomplete = 0
@@ -100,11 +102,11 @@ class Wiegand:
         return n
 
     async def suspend(self, doing: str) -> None:
-        """Wait for a moment in which nobody holds up a card: the last one came two seconds ago.
+        """Wait until no card has been held up for two seconds.
 
-        A stream of cards is waited for eight seconds, and then for the end of a frame, for two.
-        From then on the chip is busy with `doing` (as people call it), until `resume`: a card that
-        is lost meanwhile is put down to that.
+        If cards keep coming, the wait ends after eight seconds, or up to two seconds later at the
+        end of a frame. Until `resume` the chip counts as busy with `doing` (a name for people):
+        the error for a card lost meanwhile gives that as the reason.
         """
         for look in range(_PATIENCE_MAX):
             if self._count == self._begun and (self._quiet >= _CALM or look >= _PATIENCE):
@@ -113,11 +115,11 @@ class Wiegand:
         self._doing = doing
 
     def resume(self) -> None:
-        """End what `suspend` was called for; may be called more than once."""
+        """End the suspension; may be called more than once."""
         self._doing = ""
 
     def summary(self) -> str:
-        """Return in words what came since the start."""
+        """Return the counts since the start in words."""
         return "%d frames read, %d bad, %d of these incomplete" % (
             self.frames,
             self.faults,
@@ -131,7 +133,7 @@ class Wiegand:
         self._pulse(1)
 
     def _pulse(self, bit):
-        # Runs in an interrupt.
+        # Runs in a pin's handler, so it must not allocate: all values are small integers.
         now = time.ticks_us()
         late = time.ticks_diff(now, self._alive)
         self._alive = now
@@ -154,8 +156,8 @@ class Wiegand:
         self._count = (count + 1) & _MASK
 
     async def _next_run(self):
-        # Wait for pulses and for the quiet behind them; there is a run to decode then, if not so
-        # many came that the ring has been written over.
+        # Waits for a run and for the quiet behind it. A run longer than the ring has overwritten
+        # its own beginning; `_next_frame` does not look for frames in it.
         begun = self._begun
         seen = n = 0
         while not n or self._quiet < _QUIET:
@@ -169,6 +171,7 @@ class Wiegand:
                     break
             elif self._quiet < _CALM:
                 self._quiet += 1
+        # Pulses since the last look belong to the next run: nothing is reset, so none is lost.
         self._at = begun
         self._begun = self._stop = (begun + n) & _MASK
         self._period = self._median(begun, n)
@@ -182,7 +185,7 @@ class Wiegand:
         return self._ring[i & (_RING - 1)] >> 1
 
     def _median(self, begun, n):
-        # The usual time between two pulses of the run.
+        # Returns the median time between two pulses of the run, at least _PERIOD_MIN.
         n = min(n, _RING)
         for i in range(begun + 1, begun + n):
             gap = self._gap(i)
@@ -196,7 +199,7 @@ class Wiegand:
         return _PERIOD_MIN
 
     def _burst(self, begun, n):
-        # How many pulses were served in one go, at most.
+        # Returns the largest number of pulses that were served in one go.
         most = burst = 1
         for i in range(begun + 1, begun + min(n, _RING)):
             burst = burst + 1 if self._gap(i) < self._period >> 1 else 1
@@ -204,10 +207,10 @@ class Wiegand:
         return most
 
     def _length(self, n):
-        # Of the first of the frames in the `n` pulses that are left.
+        # Returns the length of the first frame in the `n` pulses that are left.
         pause = max(_PAUSE_MIN, 6 * self._period)
         for i in range(self._at + 1, self._at + n - 1):
-            # Behind a pause pulses come at their pace; what was only served late comes at once.
+            # Behind a real pause pulses come at their pace; pulses served late come all at once.
             if self._gap(i) >= pause and self._gap(i + 1) >= self._period >> 1:
                 return i - self._at
         return n
@@ -218,7 +221,7 @@ class Wiegand:
         missing = self._missing
         if missing != _TORN and n <= _RING:
             n = self._length(n)
-            self._missing = _WHOLE  # the frames behind the first have their beginning
+            self._missing = _WHOLE  # the frames behind the first one have their beginning
         self._at = (at + n) & _MASK
         for i in range(min(n, _FRAME_MAX)):
             self._bits[i] = self._ring[(at + i) & (_RING - 1)] & 1
@@ -228,7 +231,7 @@ class Wiegand:
             size = decode(self._bits, n, code, self._reverse)
         except FrameError as e:
             fault = e
-        # What is left of a longer frame may look like a shorter one, with a right parity even.
+        # The rest of a longer frame may look like a shorter one, even with the right parity.
         if missing == _TORN or (missing == _HEADLESS and (fault or n < _FRAME_MAX)):
             self.incomplete += 1
             fault = FrameError("%s: hold the card up again" % self._why())
@@ -237,7 +240,7 @@ class Wiegand:
         return size
 
     def _why(self):
-        # Why pulses may be missing.
+        # Returns why pulses may be missing.
         if self._cause:
             return "a card was held up while the chip was busy with " + self._cause
         if max(self._late, self._first_late) > _LATE:
@@ -248,9 +251,9 @@ class Wiegand:
 def decode(bits: bytes | bytearray, count: int, code: bytearray, reverse: bool = False) -> int:
     """Put the code of a frame into `code` and return its length in characters.
 
-    bits: one byte a bit, the first first; count: how many. A frame is an even parity bit over
-    the first half of the data, the data, and an odd parity bit over the second half.
-    Raises FrameError.
+    bits: one byte a bit, in the order received; count: how many. A frame is an even parity bit
+    over the first half of the data, the data, and an odd parity bit over the second half.
+    reverse: whether the bytes come in the other order. Raises FrameError.
     """
     if count not in (26, 34):
         raise FrameError("frame of %d bits, not of 26 or 34" % count)

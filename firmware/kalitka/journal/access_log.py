@@ -1,8 +1,9 @@
 """The access log: every decision, in flash before it is signalled, until the server has it.
 
-Promises: `append` never raises; an entry is in flash when it returns, or else, while the flash
-fails or is full, in memory, where the newest few are kept until it takes them; what is lost is
-counted. Entries made before the clock was set get their time from a record appended when it is.
+Promises: `append` never raises; when it returns the entry is in flash, or, while the flash fails
+or is full, in memory, which keeps the newest 32 until the flash takes them; lost entries are
+counted. Entries made before the clock was set get their time from a time record, appended once
+it is set.
 """
 
 import asyncio
@@ -18,18 +19,18 @@ FOLDER = "journal"  # in the reader's flash
 _PENDING_MAX = const(32)  # entries in memory
 _RETRY_TICKS = const(10)  # ticks between two tries of a flash that failed
 _ENOSPC = const(28)
-_FAIR = const(64)  # records looked at between two chances for others to run
+_FAIR = const(64)  # records read between two chances for other tasks to run
 
 
 class AccessLog:
-    """The log in `folder`, which takes at most `size` bytes of flash (see journal.log).
+    """The access log in `folder`, which takes at most `size` bytes of flash (see journal.log).
 
     clock: has `is_set`, `seconds()` and `uptime()`; see `system.clock`.
     report: a callable that takes a line of text (str).
 
-    log: the Log, None as long as it cannot be opened. id: names it at our hub, 8 hexadecimal
-    digits. session: of this start, whose time may become known yet (bytes). dropped: entries that
-    neither flash nor memory could keep, since the start.
+    log: the Log, None while it cannot be opened. id: names the log at our hub, 8 hexadecimal
+    digits. session: random bytes that stand for this start. dropped: entries since the start that
+    neither flash nor memory could keep.
     """
 
     def __init__(self, folder: str, size: int, clock, report):
@@ -50,7 +51,7 @@ class AccessLog:
             report("log: %d pieces are damaged, their entries are lost" % self.log.damaged)
 
     def append(self, source: int, state: int, reason: int, code: bytes = b"") -> None:
-        """Append an entry of what happened now; see `entries.encode`. Signal it afterwards."""
+        """Append an entry with the present time; see `entries.encode`. Signal only after that."""
         clock = self._clock
         try:
             if clock.is_set:
@@ -60,11 +61,11 @@ class AccessLog:
                 self._untimed = True
                 record = entries.encode(source, state, reason, clock.uptime(), code, self.session)
             self._store(record)
-        except MemoryError:  # not even for these few bytes, or for words about it
+        except MemoryError:  # not even enough for these few bytes, or for a report
             self.dropped += 1
 
     def free_space(self) -> bool:
-        """Remove what the server has acknowledged, for a file system that is full.
+        """Remove segments that the server has acknowledged, for a file system that is full.
 
         Returns whether anything was removed.
         """
@@ -74,9 +75,9 @@ class AccessLog:
         return freed
 
     def tick(self) -> None:
-        """Append the time once it is known, and retry a flash that failed; call every second.
+        """Append a time record once the clock is set, and retry a flash that failed.
 
-        Never raises.
+        Call this every second. Never raises.
         """
         try:
             if self._clock.is_set:
@@ -84,14 +85,14 @@ class AccessLog:
             self._ticks = (self._ticks + 1) % _RETRY_TICKS
             if not self._ticks and (self._pending or not self.log):
                 self._flush()
-        except MemoryError:  # not even for words about it
+        except MemoryError:  # not even enough for a report
             pass
 
     async def start_time(self, number: int, session: bytes) -> int | None:
-        """Return when a session started, in seconds since 1970 UTC; its uptimes count from there.
+        """Return when a session started, in seconds since 1970 UTC; its uptimes count from then.
 
-        number: of a record of that session. None if the time of that start is not known, or not
-        yet. Raises OSError.
+        number: of a record of that session. None if the time of that start is not known (yet).
+        Raises OSError.
         """
         clock = self._clock
         if session == self.session and clock.is_set:
@@ -117,17 +118,18 @@ class AccessLog:
         pending = self._pending
         pending.append(record)
         self._flush()
-        # The newest matter most: the oldest give way, in flash if that is of use.
+        # Memory bound: the newest entries matter most, so the oldest segment is evicted if the
+        # flash is full, and else the oldest entries in memory are dropped.
         if len(pending) > _PENDING_MAX and self._full and self._evict(LAST):
             self._flush()
         while len(pending) > _PENDING_MAX:
             if entries.time_in(pending.pop(0)):
-                self._untimed = True  # it is appended anew
+                self._untimed = True  # the time record is appended anew
             else:
                 self.dropped += 1
 
     def _flush(self):
-        # Brings what is pending into flash, as far as it takes it.
+        # Appends the pending records to the log, as far as the flash takes them.
         self._full = False
         pending = self._pending
         try:
@@ -139,14 +141,14 @@ class AccessLog:
                     if e.errno != _ENOSPC:
                         raise
                     self._full = True
-                    # What the server has can go without loss.
+                    # Acknowledged entries can be evicted without loss.
                     if not self._evict(log.acked):
                         raise
                     continue
                 pending.pop(0)
         except (OSError, MemoryError) as e:
             words = "the flash is full" if self._full else str(e) or type(e).__name__
-            # A fault that lasts is told once.
+            # A lasting fault is reported once.
             if words != self._fault:
                 self._fault = words
                 self._report("log: cannot be kept in flash, only in memory: %s" % words)
@@ -175,8 +177,8 @@ class AccessLog:
                 with open(name, "wb") as file:
                     write_with_crc(file, data)
             except OSError:
-                # The next start makes another one: what is sent until then, and not answered,
-                # may be there twice at the hub. That is less than no log at all.
+                # The next start makes another id, so entries sent but not answered until then may
+                # be at the hub twice. That is better than no log at all.
                 pass
         self.id = hexlify(data).decode()
         self.log = log

@@ -1,12 +1,12 @@
 """Anti-passback, for canteens: each code passes once a window; kept in flash, in its own log.
 
-A pass is durable before it is signalled: no window has two signalled passes of one code, whatever
-the power does. It counts only once it is sealed, by a single program of the flash (the log's
-`ack`), and is signalled right behind that: a cut before the seal costs nobody a pass, one between
-seal and signal, a moment of computing, costs that person this one. With `interval` a code is
-refused for so many minutes after its last pass instead.
+The order is record, access log entry, seal (the log's `ack`, a single program of the flash), door:
+FORMAT.md, "The log of passes", shows what a power cut after each of them leaves. So no window has
+two signalled passes of one code, whatever the power does; a cut before the seal costs nobody a
+pass, and a cut between seal and signal, a moment of computing, costs that person this one. With
+`interval` a code is refused for that many minutes after its last pass instead.
 Promises: memory is fixed; more passes than it holds only make an answer slower; a pass that
-cannot be kept is refused. Whether the rules permit it was decided before.
+cannot be kept is refused. The rules have been evaluated before.
 """
 
 from array import array
@@ -17,11 +17,13 @@ from kalitka.journal.log import Log
 from micropython import const
 
 _DAY = const(1440)
-# Minutes behind which no pass matters to `once`: a window lasts a day, a clock errs by less.
+# Minutes: a pass that far from a window does not matter to it. A window lasts a day at most, and
+# the rest is room for an inexact clock.
 _SPAN = const(1500)
+# Kinds of records. Do not renumber: stored in flash.
 _ONCE = const(1)
 _INTERVAL = const(2)
-_VOID = const(3)  # the record before, whose number stands for the window, was never sealed
+_VOID = const(3)  # the pass whose number stands in place of the window was never sealed
 _HEAD = const(5)  # bytes of a record before the code: the kind and the window
 _BUFFER = const(1024)
 
@@ -32,13 +34,13 @@ def window_of(
     """Return the window in which the packed rule at `buf[at]` permits this moment.
 
     The arguments are those of `rules.evaluate`, which has returned PERMITTED; the clock and zone
-    are set. A window is the local minute, counted from 1970, at which it began (below 2**30):
-    the rule's START on the day on which it began, for kinds 1 and 9 midnight of this day. So
-    two rules that start at one time are one meal, whosever they are and whenever they end.
-    Where the hour is put back the window stays the same.
+    are set. A window is identified by the local minute, counted from 1970 (below 2**30), at which
+    it began: the rule's START on the day on which the window began, for kinds 1 and 9 midnight of
+    this day. So two rules with the same START are one meal, whatever codes they are of and
+    whenever they end. When the clocks go back an hour the window stays the same.
     """
     day = minute // _DAY
-    # The local day is this one or one next to it: the weekday tells which.
+    # The local day is the UTC day or one next to it: the weekday decides.
     day += (weekday - day) % 7 - 3
     if buf[at] not in (3, 7):
         return day * _DAY
@@ -57,9 +59,9 @@ def window_of(
 class AntiPassback:
     """The store of passes in `folder`, in at most `size` bytes of flash (see journal.log).
 
-    interval: minutes, or 0 for once a window. room: so many passes are held in memory, two
+    interval: minutes, or 0 for once a window. room: the number of passes held in memory, two
     bytes each. fault: why passes cannot be kept, in words, else "".
-    log: the Log, None as long as it cannot be opened.
+    log: the Log, None while it cannot be opened.
     """
 
     def __init__(self, folder: str, size: int, interval: int = 0, room: int = 1024):
@@ -69,7 +71,7 @@ class AntiPassback:
         self._kind = _INTERVAL if interval else _ONCE
         self._span = interval or _SPAN
         self._room = room
-        # A hash of the pass with a number is at that number modulo `room`, 0 for none.
+        # A ring: the hash of pass number N is at N modulo `room`, 0 for none.
         self._hashes = array("H", [0] * room)
         self._buf = bytearray(_BUFFER)
         self.fault = ""
@@ -94,12 +96,12 @@ class AntiPassback:
         """Claim a pass for a code whose rule set `buf[at:end]` permits this moment.
 
         The other arguments are those of `Verdict.decide`, which has returned ALLOWED. Returns
-        ALLOWED: it is kept, signal it at once. Or ALREADY_USED, NOT_KEPT, CLOCK_NOT_SET
+        ALLOWED: the pass is kept, signal it at once. Or ALREADY_USED, NOT_KEPT, CLOCK_NOT_SET
         or ZONE_NOT_SET: rule 9 permits without a clock, but then there is no window. Of several
         rules that permit now, the first whose window is not used is taken.
 
-        callback: called when only the seal of the pass is missing, so that nothing that takes
-        time has to be done between seal and signal.
+        callback: called right before the seal, so that slow work, such as the access log entry,
+        does not stand between seal and signal.
         """
         if minute < 0:
             return rules.CLOCK_NOT_SET
@@ -118,7 +120,7 @@ class AntiPassback:
                     return decision.ALLOWED
                 at = end if self._interval else rules.end_of(buf, at)
         except rules.RuleError:
-            pass  # of a later firmware: what follows it cannot be found
+            pass  # a rule of a later firmware: the rules behind it cannot be found
         except OSError as e:
             self._fail(e)
             return decision.NOT_KEPT
@@ -127,7 +129,7 @@ class AntiPassback:
     def allowed(self, code: bytes, window: int) -> bool:
         """Return whether the code (bytes) may still pass in this window. Raises OSError.
 
-        window: of `window_of`; with `interval` the minute since 1970 UTC.
+        window: as of `window_of`; with `interval` the minute since 1970 UTC.
         """
         log = self._open()
         self._on_clock(window, log.last)
@@ -139,11 +141,11 @@ class AntiPassback:
                 if log.first <= number <= log.last and self._is_pass(number, code, window):
                     return False
             slot += 1  # noqa: SIM113 - enumerate would make a tuple of each
-        # Passes that the memory does not hold are read only if one may be of this window.
+        # Passes not held in memory are read only if one of them may be of this window.
         return not self._may_match(self._evicted, window) or not self._in_evicted(code, window)
 
     def record(self, code: bytes, window: int, callback=None) -> None:
-        """Record a pass: durable on return. Raises OSError: then it must not be signalled.
+        """Record a pass: durable and sealed on return. If it raises OSError, do not signal it.
 
         callback: see `claim`.
         """
@@ -153,18 +155,20 @@ class AntiPassback:
         try:
             number = log.append(data)
         except OSError:
-            # The oldest, which do not matter any more, may have to be evicted first.
+            # Allow the log to evict the oldest passes, which no longer matter.
             first = self._needed(window)
             if first <= log.keep_from:
                 raise
             log.keep_from = first
             number = log.append(data)
+        # FORMAT.md, "The log of passes": nothing slow from the seal to the door, so the entry of
+        # the access log comes first.
         if callback:
             callback()
         try:
             log.ack(number)
         except OSError:
-            # Opened anew before the next one, which voids this.
+            # Reopening the log before the next pass voids this one.
             self.log = None
             raise
         while number - self._from >= self._room:
@@ -179,7 +183,7 @@ class AntiPassback:
         if self.log:
             return self.log
         log = Log(self._folder, self._size)
-        # Nothing is evicted unasked.
+        # The log must not evict passes by itself; `record` moves this on.
         log.keep_from = log.first
         self._newest = self._jump = self._jumped = 0
         self._evicted = -1
@@ -193,14 +197,14 @@ class AntiPassback:
                 continue
             newest = number
             if data[0] == self._kind:
-                # Where the clock was put back: see `_when`.
+                # The clock may have been put back here: see `_when`.
                 self._on_clock(_window(data), number - 1)
             if number >= self._from:
                 self._add(number, data)
             else:
                 self._evicted = max(self._evicted, self._when(number, data))
         if newest > log.acked:
-            # The power went before it was sealed.
+            # A power cut came before the seal.
             if newest >= self._from:
                 self._hashes[newest % self._room] = 0
             log.append(bytes((_VOID,)) + newest.to_bytes(4, "little"))
@@ -220,13 +224,13 @@ class AntiPassback:
 
     def _on_clock(self, minute, last):
         # A clock that was put back must not refuse anybody for longer than the interval: all
-        # passes up to then count as not later than the time that it was put back to.
+        # passes before that count as no later than the time to which it was put back.
         if self._interval and minute < self._newest:
             self._newest = self._jump = minute
             self._jumped = last
 
     def _when(self, number, data):
-        # The window of a pass, -1 if it is of another setting.
+        # Returns the window of a pass, -1 if the pass was recorded under the other setting.
         if data[0] != self._kind:
             return -1
         window = _window(data)
@@ -246,11 +250,11 @@ class AntiPassback:
             if found == number:
                 return self._matches(number, data, code, window)
             break
-        return True  # it cannot be read, but its hash is that of this pass
+        return True  # the record cannot be read, but its hash is that of this pass
 
     def _in_evicted(self, code, window):
-        # Whether it is among those that the memory does not hold. What lies in the future, left
-        # there by a wrong clock, need not be looked for again.
+        # Returns whether the pass is among those not held in memory. Passes in the future, left
+        # there by a wrong clock, do not count towards `_evicted`: they need no further search.
         self._evicted = -1
         found = before = 0
         for number, data in self._open().records(0, self._buf):
@@ -266,6 +270,7 @@ class AntiPassback:
         return found > 0
 
     def _evict(self, end):
+        # Drops the passes below number `end` from memory; they stay in the log.
         for number, data in self._open().records(self._from, self._buf):
             if number >= end:
                 break
@@ -275,6 +280,7 @@ class AntiPassback:
         self._from = end
 
     def _needed(self, window):
+        # Returns the number of the oldest pass that still matters to this window.
         for number, data in self._open().records(0, self._buf):
             if abs(self._when(number, data) - window) < self._span:
                 return number

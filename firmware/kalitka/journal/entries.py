@@ -1,27 +1,29 @@
-"""The access log's entries: what happened at the door, as bytes in flash and text for a server.
+"""Entries of the access log: their bytes in flash and their text for a server.
 
-Pure. FORMAT.md has the bytes, and what a server is told. Promises: an entry of whatever was
-scanned, even of what is no token code, can be kept, and told without harm to the others.
+Pure. FORMAT.md has the bytes and the text. Promises: anything that was scanned, even if it is
+not a valid token code, can be stored and sent without breaking the other entries of a body.
 Source: protocol, "Access logs".
 """
 
 from kalitka.table import codes
 from micropython import const
 
-# Sources.
+# Sources. Do not renumber: stored in flash and sent to servers.
 SCANNER = const(0)
 EXIT_BUTTON = const(1)
 DOOR = const(2)  # the door contact
 ALARM = const(3)  # the alarm contact
 
-# Reasons of DOOR. Those of SCANNER are the decision's, the other sources have none.
+# Reasons of DOOR; those of SCANNER are the decision's, the other sources have none. Do not
+# renumber: stored in flash and sent to servers.
 FORCED = const(0)
 HELD = const(1)
 
-_STATE = const(4)  # bits of the first byte, beside the source
+# Bits of the first byte, above the source; stored in flash as well.
+_STATE = const(4)
 _UNTIMED = const(8)
 _RAW = const(16)
-_TIME = const(0x80)  # the first byte of a record that is no entry
+_TIME = const(0x80)  # the first byte of a time record, which is not an entry
 SESSION_SIZE = const(4)
 
 
@@ -30,9 +32,9 @@ def encode(
 ) -> bytes:
     """Return the record of an entry.
 
-    state: 1 allowed or on, 0 denied or off. seconds: since 1970 UTC; with a session, of
-    SESSION_SIZE bytes, those since that start of the reader, whose clock was not set.
-    code: what was scanned (SCANNER only), the first 255 bytes of it.
+    state: 1 allowed or on, 0 denied or off. seconds: since 1970 UTC; with `session`, since the
+    start of the reader that the session stands for. session: SESSION_SIZE bytes if the clock was
+    not set, else b"". code: the scanned bytes (SCANNER only), of which the first 255 are kept.
     """
     head = source | state << 2
     code = code[: codes.CODE_MAX]
@@ -46,19 +48,19 @@ def encode(
 
 
 def time_record(session: bytes, uptime: int, seconds: int) -> bytes:
-    """Return the record that says what time it was: `seconds`, `uptime` after that start."""
+    """Return a time record: `uptime` seconds after that start it was `seconds` since 1970 UTC."""
     return bytes((_TIME,)) + session + uptime.to_bytes(4, "little") + seconds.to_bytes(4, "little")
 
 
 def time_in(data: bytes):
-    """Return (session, uptime, seconds) of a time record, None of another one."""
+    """Return (session, uptime, seconds) of a time record, None for another record."""
     if data[0] != _TIME or len(data) != 1 + SESSION_SIZE + 8:
         return None
     return data[1:5], int.from_bytes(data[5:9], "little"), int.from_bytes(data[9:], "little")
 
 
 def session_in(data: bytes) -> bytes:
-    """Return the session of an entry without a time, or of a time record; b"" of others."""
+    """Return the session of an entry without a time or of a time record, b"" for others."""
     head = data[0]
     if head == _TIME:
         return data[1:5]
@@ -68,7 +70,7 @@ def session_in(data: bytes) -> bytes:
 def decode(data: bytes):
     """Return (source, state, reason, seconds, code, session) of an entry, as given to `encode`.
 
-    None of a record that is no entry, or one of a later firmware.
+    None for a time record and for a record of a later firmware.
     """
     head = data[0]
     at = 10 if head & _UNTIMED else 6
@@ -84,10 +86,10 @@ def decode(data: bytes):
 
 
 def code_text(source: int, reason: int, code: bytes, plain: bool) -> bytes:
-    """Return what a server is told as the code.
+    """Return the text sent to a server as the code.
 
-    plain: it knows only what the protocol has, so also no code with `_` in it. What would break
-    a body is replaced by `?`.
+    plain: the server is not our hub and knows only the protocol, so a code must not contain `_`
+    either. Bytes that would break a body are replaced by `?`.
     """
     if source == EXIT_BUTTON:
         return b"btn-exit"

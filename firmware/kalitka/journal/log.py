@@ -1,9 +1,10 @@
 """A durable log in LittleFS: records of 1 to 300 bytes, numbered from 1, the oldest evicted.
 
-Promises: a record is in flash when `append` returns, whatever the power does then, and a cut
-loses nothing else; memory does not grow with the log, opening reads a few KiB of it; a damaged
-piece is passed over. An append erases less than a tenth of a block. FORMAT.md has the bytes, the
-recovery and the wear. What the records mean is left to others. No file stays open.
+Promises: a record is in flash when `append` returns and survives any power cut after that, and a
+cut loses no other record; memory does not grow with the log, and opening reads a few KiB of it;
+a damaged piece is skipped. An append erases less than a tenth of a block on average. No file
+stays open. FORMAT.md has the bytes, the recovery and the wear. The contents of the records are
+left to others.
 """
 
 import os
@@ -15,39 +16,40 @@ from kalitka.table.block import crc_ok, write_with_crc
 from micropython import const
 
 RECORD_MAX = const(300)
-# The last number: the largest small int on ports with 31-bit small ints. At 5,000 records a day
-# it is reached in 588 years; then `append` raises OSError.
+# The highest number: the largest small int on ports with 31-bit small ints. At 5,000 records a
+# day it is reached in 588 years; then `append` raises OSError.
 LAST = const(0x3FFFFFFF)
 
 _BLOCK = const(4096)
-_GRID = const(1024)  # no page crosses a multiple of this in its segment: the unit of reading
-_PAGE = const(128)  # the largest file that LittleFS keeps within its metadata
-_TAILS = const(9)  # such files: together they fill a _GRID
-_HEAD = const(8)
-_CHECK = const(4)
+_GRID = const(1024)  # the unit of reading: no page crosses a multiple of this in its segment
+_PAGE = const(128)  # the largest file that LittleFS keeps inline in its metadata
+_TAILS = const(9)  # tail files; together they fill a _GRID
+_HEAD = const(8)  # bytes of a page before its records
+_CHECK = const(4)  # and behind them
 _PAGE_MIN = const(14)
 _PAGE_MAX = const(314)  # of one large record
 _OVERHEAD = const(5)  # blocks: two folders of two, and one to rewrite the last block of a file
-_SEGMENTS = const(44)  # at most; their names fill less than half a block
+_SEGMENTS = const(44)  # at most, so that their names fill less than half a block
 _BLOCKS_MIN = const(8)
-# After damage the newest number is not known. At least as many as can have been in a damaged piece
-# behind the newest one that is: a _GRID of records of one byte.
+# Numbers skipped after damage to the newest piece, where the last number is unknown: more than a
+# damaged piece can have held, which is at most a _GRID of records of one byte.
 _SKIPPED = const(512)
-_TRIES = const(3)  # to read something; what fails so often is damaged
+_TRIES = const(3)  # failed reads after which a piece counts as damaged
 _ENOENT = const(2)
 _ENOSPC = const(28)
 
 
 class Log:
-    """The log in `folder`, which is made if it is not there. Raises OSError.
+    """A log in `folder`, which is created if it does not exist. Raises OSError.
 
-    size: bytes of flash that it may take in all, at least 32 KiB; else ValueError.
+    size: bytes of flash that the log may take in all, at least 32 KiB; else ValueError.
 
     last: the number of the newest record, 0 for none.
     acked: the highest acknowledged record, kept in flash. lost: records evicted before they were
-    acknowledged, and those that `ack` was told were missing.
-    damaged: pieces found damaged since it was opened: up to 128 bytes, or one large record.
-    keep_from: records from this number on are never evicted, `append` raises OSError (ENOSPC)
+    acknowledged, and those reported as missing to `ack`; kept in flash.
+    damaged: pieces found damaged since the log was opened, each a page of up to 128 bytes, one
+    large record or a whole KiB.
+    keep_from: records from this number on are never evicted; `append` raises OSError (ENOSPC)
     instead.
     """
 
@@ -59,34 +61,34 @@ class Log:
         self._room = count * (_BLOCK - 8)  # without what LittleFS needs to chain the blocks
         self._most = blocks // count
         self._folder = folder + "/"
-        self._page = bytearray(_PAGE)  # the newest one
+        self._page = bytearray(_PAGE)  # the newest page, also in flash as tail number `_tail`
         self._starts = array("i", [0] * _TAILS)  # the first number of each tail
         self.keep_from = LAST
         self.damaged = 0
         self._seen_in = self._seen_at = 0  # the last place in a segment found damaged
-        # The checksum of the record whose append failed last, and its number, 0 for none.
+        # The checksum and number of the record whose append failed last; 0 for none.
         self._tried = self._tried_as = 0
         self._recover()
         try:
-            # One that took more before shrinks now: an append would have to do all of it.
+            # A log that was larger before shrinks now, rather than all at once in an append.
             while len(self._firsts) > self._limit() and self.drop_oldest(LAST):
                 pass
         except OSError:
-            pass  # then an append does it
+            pass  # an append will do it
 
     @property
     def first(self) -> int:
-        """The number that the oldest record has; above `last` if there is none."""
+        """The number of the oldest record; above `last` if there is none."""
         if self._firsts:
             return self._firsts[0]
         return self._starts[0] if self._tail >= 0 else self.last + 1
 
     def append(self, data: bytes | bytearray | memoryview) -> int:
-        """Append a record (1 to RECORD_MAX bytes); return its number as soon as it is durable.
+        """Append a record (1 to RECORD_MAX bytes); return its number once it is durable.
 
-        Raises OSError if the flash is full or fails: the record is then not there, or it is found
-        to be there after the next start; the log works on. Whoever then appends the same record
-        again, before any other, has it there once.
+        Raises OSError if the flash is full or fails. The outcome is then unknown: the record may
+        turn out to be there after the next start. The log works on, and appending the same record
+        again, before any other, leaves it there once.
         """
         size = len(data)
         if not 1 <= size <= RECORD_MAX:
@@ -94,13 +96,14 @@ class Log:
         self._refresh()
         check = crc32(data)
         if self._tried_as == self.last and self._tried_as and check == self._tried:
-            # It had reached the flash.
+            # The failed append had reached the flash all the same.
             self._tried_as = 0
             return self.last
         number = self.last + 1
         if number > LAST:
             raise OSError(_ENOSPC)
-        # Whatever fails from here on, what is in flash decides what there is.
+        # Until `_dirty` is cleared the state in memory may differ from the flash: after a failure
+        # `_refresh` reads it from the flash again.
         self._dirty = True
         self._tried = check
         self._tried_as = number
@@ -108,7 +111,7 @@ class Log:
         end = self._used + size + _CHECK
         large = False
         if not self._used or end > min(_PAGE, self._space - self._sum):
-            # Not into the newest page.
+            # The record does not fit into the newest page.
             self._end_page()
             end = _HEAD + size + _CHECK
             large = end > _PAGE
@@ -125,6 +128,8 @@ class Log:
                 self._starts[self._tail] = number
         if not large:
             self._put(self._page, self._used or _HEAD, data, number)
+            # FORMAT.md, Writing, step 1: LittleFS swaps the file in on close, and until then a
+            # power cut leaves the old one. On FAT the truncation would lose the page.
             with open(self._tail_name(self._tail), "wb") as file:
                 file.write(memoryview(self._page)[:end])
             self._used = end - _CHECK
@@ -139,8 +144,8 @@ class Log:
             self._used = 0
 
     def _find_space(self, end):
-        # How many bytes of tails fit the _GRID of the segment that they will go to, the first
-        # page having `end`.
+        # Sets how many bytes of tails fit the _GRID of the segment that they will go to; the first
+        # page has `end` bytes.
         at = self._at
         space = min(_GRID - at % _GRID, self._room - at)
         if space < end:
@@ -148,7 +153,7 @@ class Log:
         self._space = _GRID if space < end else space
 
     def _put(self, page, at, data, number):
-        # The record goes to page[at:]; then the page is whole.
+        # Puts the record at page[at:] and completes the page's head and checksum.
         if at == _HEAD:
             pack_into("<I", page, 4, number)
         size = len(data)
@@ -165,7 +170,9 @@ class Log:
         pack_into("<I", page, end, crc32(memoryview(page)[4:end]))
 
     def _spill(self, page):
-        # The tails, and the page behind them if it is one, go to the segment.
+        # Appends the tails, and behind them `page` unless it is empty, to the newest segment.
+        # FORMAT.md, Writing, step 2: the tails are not touched. A cut before the close leaves the
+        # old segment, a cut after it leaves the records twice, and the numbers decide.
         buf = memoryview(bytearray(_PAGE))
         file = None
         at = self._at
@@ -201,15 +208,15 @@ class Log:
         finally:
             if file:
                 file.close()
-        # What follows is not reached by what fails, and the tails are now rubbish.
+        # Only reached once the segment is closed, so durable: from here on the tails are rubbish.
         self._spilled = self.last + (1 if page else 0)
         self._at = at
         self._sum = self._used = 0
         self._tail = -1
 
     def _limit(self):
-        # How many segments there may be: fewer while the oldest is a large one, of a time when
-        # the log took more.
+        # Returns how many segments there may be: fewer while the oldest is a large one, of a time
+        # when the log had more flash.
         size = self._room
         try:
             size = max(size, os.stat(self._segment_name(self._firsts[0]))[6])
@@ -228,15 +235,16 @@ class Log:
 
     def _evict(self, following):
         lost = self.lost + max(0, following - max(self._firsts[0], self.acked + 1))
-        # The count first: what it counted is not there, and is removed at the next start.
+        # FORMAT.md, Writing, step 4: the count first. A cut after it leaves a segment below
+        # `kept`, which the next start removes, so no loss is counted twice or not at all.
         self._save(self.acked, lost, following)
         os.remove(self._segment_name(self._firsts[0]))
         self._firsts.pop(0)
 
     def drop_oldest(self, number: int) -> bool:
-        """Remove the oldest segment, if no record in it is above `number`; never the newest one.
+        """Remove the oldest segment if no record in it is above `number`; never the newest one.
 
-        For a file system that is full. Returns whether it was removed. Raises OSError.
+        For a file system that is full. Returns whether a segment was removed. Raises OSError.
         """
         self._refresh()
         if len(self._firsts) < 2 or self._firsts[1] - 1 > number:
@@ -247,10 +255,10 @@ class Log:
         return True
 
     def ack(self, number: int, missing: int = 0) -> None:
-        """Acknowledge the records up to a number, durably; `acked` never falls or exceeds `last`.
+        """Acknowledge the records up to `number`, durably; `acked` never falls or exceeds `last`.
 
-        missing: records up to it that could not be read; they count as lost from then on.
-        Raises OSError: then `acked` is the old one, or the new one after the next start.
+        missing: records up to `number` that could not be read or were given up; they count as
+        lost. Raises OSError: `acked` is then the old one, or the new one after the next start.
         """
         self._refresh()
         number = min(number, self.last)
@@ -262,6 +270,7 @@ class Log:
     def _save(self, acked, lost, kept):
         data = bytearray(12)
         pack_into("<III", data, 0, acked, lost, kept)
+        # Replaced in one commit, as a tail is: FORMAT.md, Writing, step 1.
         with open(self._folder + "mark", "wb") as file:
             write_with_crc(file, data)
         self.acked = acked
@@ -271,11 +280,11 @@ class Log:
     def records(self, first: int = 0, buf: bytearray | None = None):
         """Yield (number, bytes) of the records from number `first` on, oldest first.
 
-        Others may append meanwhile: what they append is met at the end, what gave way is not.
-        buf: 1 KiB that is not used until the end; else it is made. Raises OSError.
+        Appending meanwhile is allowed: new records are yielded at the end, evicted ones are not.
+        buf: 1 KiB that nobody else uses until the end; allocated if None. Raises OSError.
         """
         view = memoryview(buf or bytearray(_GRID))
-        # What is wanted next; the segment that is read, 0 for the tails; where in it.
+        # The next number wanted; the segment being read, 0 for the tails; the offset in it.
         place = [first, 0, 0]
         n = self._load(view, place)
         while n >= 0:
@@ -306,8 +315,9 @@ class Log:
             n = self._load(view, place)
 
     def _load(self, view, place):
-        # Fills the view with whole pages from the place on; returns the bytes, -1 at the end.
-        # A page that did not end where these bytes ended is damaged: so all of them were used.
+        # Fills the view with whole pages from `place` on; returns the bytes, -1 at the end.
+        # Pages never cross a _GRID, so all bytes of the call before were used: a page that does
+        # not end within them is damaged.
         self._refresh()
         first, segment, at = place
         while self._firsts and first <= self._spilled:
@@ -326,7 +336,7 @@ class Log:
                 self._add_damage(segment, at)
                 at += _GRID - at % _GRID
             else:
-                # The end of this segment: what else it should have had is damaged.
+                # The end of this segment. Numbers missing up to the next one were damaged.
                 first = firsts[i + 1] if i + 1 < len(firsts) else self._spilled + 1
         while first <= self.last:
             k = max(self._tail, 0)
@@ -342,8 +352,9 @@ class Log:
         return -1
 
     def _seek(self, segment, first, view):
-        # Where to begin reading for a number: the last _GRID known to begin with one not above
-        # it. A damaged one is not known to; a piece that came twice is whole behind it too.
+        # Returns where to begin reading for the number `first`, by bisection: the last _GRID known
+        # to begin with a number not above it. A damaged _GRID is not known to; pages that were
+        # appended twice are complete in the second place as well.
         low = 0
         try:
             with open(self._segment_name(segment), "rb") as file:
@@ -357,18 +368,18 @@ class Log:
                     else:
                         high = middle
         except OSError:
-            pass  # it is met again where it is read
+            pass  # the read that follows meets the error again
         return low * _GRID
 
     def _add_damage(self, segment, at):
-        # Each place once, as long as they are met in order.
+        # Counts each damaged place once, as long as they are met in order.
         if segment > self._seen_in or (segment == self._seen_in and at > self._seen_at):
             self._seen_in = segment
             self._seen_at = at
             self.damaged += 1
 
     def _tail_page(self, k, view):
-        # Returns the page of a tail, in `view` or where it is held, and its size, 0 if damaged.
+        # Returns a tail's page, in `view` or in `_page`, and its size, 0 if damaged.
         if k == self._tail and self._used:
             return memoryview(self._page), self._used + _CHECK
         n = read(self._tail_name(k), 0, view[:_PAGE])
@@ -381,11 +392,12 @@ class Log:
         return self._folder + "old/%08x" % first
 
     def _refresh(self):
-        # Goes by the flash again after an operation that failed midway.
+        # Reads the state from the flash again after an operation that failed midway.
         if self._dirty:
             self._recover()
 
     def _recover(self):
+        # Sets the state by what is in flash: FORMAT.md, Recovery.
         self._dirty = True
         view = memoryview(bytearray(_GRID))
         folder = self._folder[:-1]
@@ -400,7 +412,7 @@ class Log:
                 try:
                     os.mkdir(path)
                 except OSError as fault:
-                    if fault.errno != 17:  # it is there
+                    if fault.errno != 17:  # EEXIST
                         raise
         self.acked = self.lost = self._kept = 0
         n = read(self._folder + "mark", 0, view[:17])
@@ -417,7 +429,7 @@ class Log:
             except ValueError:
                 continue
             if name != "%08x" % number:
-                continue  # none of ours
+                continue  # not one of ours
             if number < self._kept:
                 os.remove(self._segment_name(number))
             else:
@@ -432,7 +444,7 @@ class Log:
         self._dirty = False
 
     def _find_end(self, view):
-        # How long the newest segment is, and the last number in it.
+        # Finds the length of the newest segment, and the last number in it.
         self._at = self._spilled = 0
         if not self._firsts:
             return
@@ -459,6 +471,7 @@ class Log:
                 begin += size
 
     def _find_tails(self, view):
+        # Finds the tails above the segment's last number, and loads the newest page.
         self._tail = -1
         self._used = self._sum = self._space = end = 0
         for k in range(_TAILS):
@@ -471,7 +484,7 @@ class Log:
                 self.damaged += 1
                 continue
             if _number(view, 4) <= end:
-                break  # of the round before
+                break  # this tail and those behind it are of the round before
             self._starts[k] = _number(view, 4)
             self._tail = k
             end = _last_in(view, 0, size)
@@ -488,9 +501,9 @@ class Log:
 
 
 def read(name: str, at: int, view: memoryview) -> int:
-    """Read from a file into the view; return how many bytes.
+    """Read from a file into the view; return the number of bytes.
 
-    0 if the file is not there, -1 if it cannot be read, not even at another try.
+    0 if the file does not exist, -1 if it still cannot be read after three tries.
     """
     for _ in range(_TRIES):
         try:
@@ -505,7 +518,7 @@ def read(name: str, at: int, view: memoryview) -> int:
 
 
 def _uncache(name):
-    # LittleFS takes what it could not read for read, until it has read something else.
+    # After a failed read LittleFS takes its cache for valid, until it has read another block.
     for _ in range(_TRIES):
         try:
             os.statvfs(name)
@@ -519,7 +532,7 @@ def _number(view, at):
 
 
 def _page_size(view, at, end):
-    # Returns the size of the sound page at view[at:end], or minus the bytes to pass over.
+    # Returns the size of the undamaged page at view[at:end], or minus the bytes to skip.
     if end - at < _PAGE_MIN:
         return -_GRID
     one = view[at] | view[at + 1] << 8
@@ -531,7 +544,7 @@ def _page_size(view, at, end):
 
 
 def _last_in(view, at, size):
-    # The last number of the page.
+    # Returns the number of the last record in the page.
     number = _number(view, at + 4) - 1
     end = at + size - _CHECK
     at += _HEAD

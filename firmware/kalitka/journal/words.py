@@ -1,4 +1,4 @@
-"""What an entry of the access log says, in words. For people: the log itself needs none of it."""
+"""The sources and reasons of access log entries in words, for people."""
 
 from kalitka.access import decision
 from kalitka.journal.entries import DOOR, SCANNER

@@ -1,13 +1,13 @@
-"""Where a server is, as people write it: `https://HOST:PORT/path`, `HOST:PORT`.
+"""Parsing of server addresses: `https://HOST:PORT/path`, `HOST:PORT`.
 
-Loaded for the settings, for a look-up and for a time server.
+Loaded for the settings, for a look-up and for a time server, and unloaded afterwards.
 """
 
 
 def split_url(url: str) -> tuple[bool, str, int, str]:
     """Split `http[s]://host[:port][/path]` (str) into (secure, host, port, path).
 
-    The path has no final slash. Raises ValueError with what is wrong.
+    The path has no final slash. Raises ValueError with the reason.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in ("http", "https"):
@@ -27,7 +27,7 @@ def split_url(url: str) -> tuple[bool, str, int, str]:
 
 
 def split_port(where: str, port: int) -> tuple[str, int]:
-    """Split `HOST[:PORT]` (str) into host and port, by default `port`. Raises ValueError."""
+    """Split `HOST[:PORT]` (str) into (host, port); `port` is the default. Raises ValueError."""
     host, colon, number = where.partition(":")
     if colon:
         if not number.isdigit() or len(number) > 5 or not 0 < int(number) < 65536:

@@ -1,17 +1,17 @@
-"""The sync answer as a stream: fed in pieces of any size, told item by item.
+"""A streaming parser of sync answers: fed pieces of any size, it calls a sink item by item.
 
     MINUTE%code,...,code%
     CODE_/RULE
 
 Promises: never holds more than one code and one rule, whatever the answer's size; calls its
-sink in the order of the answer; believes nothing before the first line is seen to be one, and
-nothing at all before `finish` was told that every byte had come. What is wrong in one line is
-dropped, counted and reported; the rest goes on. Source: protocol, "Sync: the answer as a stream".
+sink in the order of the answer; accepts no answer before its first line has proved valid, and
+none as complete before `finish` has confirmed that every byte came. An invalid line is dropped,
+counted and reported, and parsing continues. Source: protocol, "Sync: the answer as a stream".
 
 A sink has `minute(minutes)`, `delete(code)`, `rules(text, at, n, marks)` and
-`dropped(line, reason)`. `rules` takes the whole lines of text[at:n] itself, and says of them in
-`marks` and its result what `sync_native.pack_lines` does; it is called until that is 0. A code
-whose rule was dropped it takes with an empty rule: the reader then knows the code and can say that
+`dropped(line, reason)`. `rules` parses the whole lines of text[at:n] itself; its result and
+`marks` are those of `sync_native.pack_lines`, and it is called until it returns 0. A code
+whose rule was dropped gets an empty rule, so that the reader knows the code and can report that
 it understands none of its rules.
 """
 
@@ -21,10 +21,12 @@ from kalitka.access import packing
 from kalitka.table import codes
 from micropython import const
 
-_ITEM_MAX = const(326)  # a line as far as it is looked at, one byte more and a newline
+# `sync_native` looks at 324 bytes of a line (its _LINE_MAX): one byte more shows that a line is
+# too long, and one is for the newline.
+_ITEM_MAX = const(326)
 _DIGITS_MAX = const(10)  # of a minute
 
-# What is wrong with a line, by the number that `sync_native.pack_lines` returns.
+# Faults of a line, by the number that `sync_native.pack_lines` returns.
 FAULTS = {-4: "no _/ in line"}
 FAULTS.update(codes.FAULTS)
 FAULTS.update(packing.FAULTS)
@@ -38,17 +40,20 @@ _FINISHED = const(4)
 
 
 class AnswerError(ValueError):
-    """The body is no complete sync answer: nothing of it may be applied. Says why, in words."""
+    """The body is not a complete sync answer, so none of it may be applied. Says why, in words."""
 
 
 class AnswerParser:
-    """Parses one answer. Counts in `deletes`, `rules` and `dropped`; `reasons` by their words."""
+    """A parser of one answer.
+
+    deletes, rules, dropped: how many have come. reasons: {reason in words: lines dropped for it}.
+    """
 
     def __init__(self, sink):
         self._sink = sink
         self._state = _MINUTE
-        self._item = bytearray(_ITEM_MAX)  # what has come of the current code or line
-        self._length = 0  # bytes of it, also those that did not fit
+        self._item = bytearray(_ITEM_MAX)  # the current code or line, as far as it has come
+        self._length = 0  # bytes of the item, including those that did not fit
         self._line = 1
         self._marks = array("i", [0, 0, 0, 0])
         self.received = 0  # bytes fed
@@ -58,7 +63,7 @@ class AnswerParser:
         self.reasons = {}
 
     def feed(self, data: bytes | bytearray, n: int = -1) -> None:
-        """Take the next `n` bytes (all, if negative) of the body from `data`, bytes or bytearray.
+        """Parse the next `n` bytes (all, if negative) of the body from `data`, bytes or bytearray.
 
         Raises AnswerError as soon as the body cannot be a sync answer.
         """
@@ -79,9 +84,9 @@ class AnswerParser:
                 raise AnswerError("the answer goes on after its end")
 
     def finish(self, received_all: bool) -> None:
-        """End the answer. `received_all`: the transport saw the end that the server announced.
+        """End the answer. received_all: whether the transport saw the end the server announced.
 
-        Raises AnswerError if the answer was cut or never was one.
+        Raises AnswerError if the answer was cut or is not a sync answer.
         """
         if not received_all:
             raise AnswerError("answer cut after %d bytes" % self.received)
@@ -90,13 +95,13 @@ class AnswerParser:
         if self._state == _LINES and self._length:
             self._end_line()
         self._state = _FINISHED
-        # What remains are the counters; the memory is wanted for the commit.
+        # Only the counters are needed from here on; the commit needs the memory.
         self._item = bytearray()
 
     def _feed_minute(self, data, at, n):
         end = data.find(b"%", at, n)
         self._add(data, at, n if end < 0 else end)
-        # Checked in every piece: a page of HTML is refused at its first byte.
+        # Checked in every piece, so that a page of HTML is refused at its first byte.
         digits = bytes(self._item[: min(self._length, _ITEM_MAX)])
         if not digits.isdigit() and (digits or end == at):
             raise AnswerError("not a sync answer: it does not begin with a minute")
@@ -118,7 +123,7 @@ class AnswerParser:
         self._add(data, at, n if stop < 0 else stop)
         if stop < 0:
             return n
-        # `%%` names no code at all; elsewhere an empty name is a fault.
+        # `%%` is an empty list of deletes; elsewhere an empty code is a fault.
         if self._length or comma >= 0 or self.deletes or self.dropped:
             self._end_delete()
         if comma < 0:
@@ -149,7 +154,7 @@ class AnswerParser:
 
     def _feed_line(self, data, at, n):
         if self._length:
-            # A line that began in an earlier piece.
+            # The line began in an earlier piece.
             end = data.find(b"\n", at, n)
             self._add(data, at, n if end < 0 else end)
             if end < 0:
@@ -167,7 +172,7 @@ class AnswerParser:
         self._pack(self._item, 0, size + 1)
 
     def _pack(self, data, at, n):
-        # Lets the sink have all whole lines of data[at:n]; returns where the rest begins.
+        # Gives the sink all whole lines of data[at:n]; returns where the rest begins.
         marks = self._marks
         fault = 1
         while fault:
@@ -180,7 +185,7 @@ class AnswerParser:
         return at
 
     def _add(self, data, at, end):
-        # What does not fit is counted and thrown away: such an item is dropped at its end.
+        # Memory bound: bytes that do not fit are only counted, and the item is dropped at its end.
         room = _ITEM_MAX - 1 - self._length
         if room > 0:
             size = min(room, end - at)

@@ -1,7 +1,7 @@
-"""The server as seen from the reader: the token-reader API's calls.
+"""A client of the server's token-reader API.
 
-Promises: an answer is streamed to its sink and never held; what the server says instead of an
-answer ends up in the error's words; the site's secret is in no message.
+Promises: an answer is streamed to its sink and never held in memory; the text of an error
+response ends up in the exception's message; the site's secret never does.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from micropython import const
 _API = "/api/v%d/token-reader/%s"
 _PIECE = const(1024)  # bytes parsed between two chances for others to run
 _TIME_MAX = const(160)  # bytes of an answer of the time endpoint
-_OK_MAX = const(80)  # bytes looked at of an answer of the access-logs endpoint
-_QUOTE_MAX = const(60)  # characters quoted of an answer that is none
+_OK_MAX = const(80)  # bytes read of an answer of the access-logs endpoint
+_QUOTE_MAX = const(60)  # characters quoted of an invalid answer
 
 
 class StatusError(NetError):
-    """The server answered with another status than 200; `status` has it."""
+    """The server answered with a `status` other than 200."""
 
     def __init__(self, status: int, words: str):
         super().__init__(words)
@@ -26,12 +26,14 @@ class StatusError(NetError):
 
 
 class Client:
-    """Talks to the server behind `http` as the reader `reader` with the site's secret `token`.
+    """A client of the server behind `http`.
 
-    Both are str. from_hub: whether the last answer came from our own hub, which knows more than
-    the protocol; only the answer to a sync or to entries says that it is not. None before the
-    first one. answered: True since a good answer to a sync; set it to False to wait for the next
-    one. secure: whether the server has to show a certificate, for which the time has to be known.
+    token: the site's secret. reader: this reader's code. Both are str.
+
+    from_hub: whether the last answer came from our own hub, which extends the protocol; None
+    before the first answer. Only answers to a sync or an upload set it to False. answered: set to
+    True by a good answer to a sync; set it to False to wait for the next one. secure: whether the
+    server has to show a certificate, which can be checked only with a clock that is set.
     """
 
     def __init__(self, http, token: str, reader: str):
@@ -48,11 +50,11 @@ class Client:
     async def sync(self, minute: int | None, sink, names=None):
         """Ask for changes since `minute` (0: everything; None: all rules of `names`).
 
-        names: a list of codes (bytes) that the answer is to speak of, None for all.
-        sink: as `AnswerParser` takes it, and with `drain()`, a generator of the work that has to
-        be done before the next piece. Returns the AnswerParser, whose counters tell what came,
-        after the whole answer has come and was one. Raises NetError, StatusError, AnswerError:
-        then what the sink got must not be applied.
+        names: a list of codes (bytes) to limit the answer to, None for all.
+        sink: as for `AnswerParser`, and with `drain()`, a generator of the work that has to be
+        done before the next piece. Returns the AnswerParser with its counters once a complete,
+        valid answer has come. Raises NetError, StatusError, AnswerError: whatever the sink got
+        must then not be applied.
         """
         http = self._http
         try:
@@ -64,7 +66,7 @@ class Client:
                 lambda: body_pieces(minute, names),
             )
             await self._expect_ok()
-            # Loaded once there is an answer. Whoever asked for it says when it goes.
+            # Loaded once there is an answer; the caller unloads it.
             from kalitka.sync.answer import AnswerParser
 
             parser = AnswerParser(sink)
@@ -75,7 +77,7 @@ class Client:
                     break
                 parser.feed(piece, n)
                 if self.from_hub is None:
-                    # It is known who answers, even if this answer is more than there is room for.
+                    # Set early: the server is known even if there is no room for this answer.
                     self.from_hub = http.from_hub
                 await asyncio.sleep(0)
                 for _ in sink.drain():
@@ -88,10 +90,10 @@ class Client:
             http.release()
 
     async def upload(self, size: int, pieces, more=()) -> None:
-        """Send entries of the access log, and return when the server has them.
+        """Send entries of the access log; return once the server has acknowledged them.
 
-        pieces: gives the body when it is called, an iterable of bytes, `size` of them in all.
-        more: headers, as (name, value) of str, for our hub. Raises NetError, StatusError.
+        pieces: a callable that returns the body, an iterable of bytes, `size` of them in all.
+        more: extra headers, (name, value) of str, for our hub. Raises NetError, StatusError.
         """
         http = self._http
         headers = self._headers + more
@@ -101,15 +103,15 @@ class Client:
             text = await self._text(_OK_MAX, True)
         finally:
             http.release()
-        # How many it says that it stored is nothing to act on: unknown cards may be left out.
+        # The number in `ok,N` is not compared: a server may leave out unknown cards.
         if text != "ok" and not (text.startswith("ok,") and text[3:].isdigit()):
             raise NetError("not an answer of the access-logs endpoint: %s" % text[:_QUOTE_MAX])
         self.from_hub = http.from_hub
 
     async def time(self) -> tuple[int, str]:
-        """Ask for the time. Returns (seconds since 1970 UTC, POSIX TZ as str).
+        """Return the server's time as (seconds since 1970 UTC, POSIX TZ as str).
 
-        An older server knows the zone in whole hours only. Raises NetError, StatusError.
+        An older server gives the zone in whole hours only. Raises NetError, StatusError.
         """
         try:
             return await self._time(2)
@@ -138,7 +140,7 @@ class Client:
             text = await self._text(_TIME_MAX)
         finally:
             self._http.release()
-        # The zone has commas of its own: it stands between the first and the last one.
+        # The zone may contain commas: it stands between the first and the last one.
         _, first, rest = text.partition(",")
         zone, last, seconds = rest.rpartition(",")
         whole = zone[1:] if zone.startswith("-") else zone
@@ -163,8 +165,8 @@ class Client:
         raise StatusError(http.status, "%s (%s)" % (words, said) if said else words)
 
     async def _text(self, limit, whole=False):
-        # The beginning of a short body as printable text, as far as it comes. whole: if it does
-        # not come whole, that is an error.
+        # Returns the first `limit` bytes of a short body as printable text. A body that is cut
+        # raises NetError if `whole`, else the text so far is returned.
         piece = bytearray(limit)
         text = ""
         while len(text) < limit:
@@ -214,5 +216,5 @@ def body_pieces(minute: int | None, names=None):
 
 
 def body_length(minute: int | None, names=None) -> int:
-    """Return that body's length in bytes. Walks through `names` once, so it must be repeatable."""
+    """Return the length of that body in bytes. Iterates `names` once; it must be repeatable."""
     return sum(len(piece) for piece in body_pieces(minute, names))

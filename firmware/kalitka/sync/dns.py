@@ -1,8 +1,8 @@
-"""Asks the network's name server for an address, without ever blocking the loop.
+"""A DNS client that never blocks the loop.
 
-MicroPython's own look-up stands still until it is through, and with it the door. A name that ends
-in `.local` is asked for in the local network (multicast DNS). IPv4 only, as the chip's. Source:
-RFC 1035, RFC 6762. Loaded when an address is not known: see `sync.resolver`.
+MicroPython's own look-up blocks the loop until it ends, and with it the door. A name that ends
+in `.local` is looked up in the local network (multicast DNS). IPv4 only. Source: RFC 1035,
+RFC 6762. Loaded when an address is not cached: see `sync.resolver`.
 """
 
 import os
@@ -18,10 +18,10 @@ _DAY = const(86400)
 
 
 async def resolve(host: str, server, timeout: float) -> tuple[str, int]:
-    """Return (address, seconds that it holds) of the name `host`. Raises NetError.
+    """Return (address, seconds for which it is valid) of the name `host`. Raises NetError.
 
-    server: gives a name server, see `resolver.Resolver`. timeout: seconds that one try may take;
-    there are two.
+    server: a callable that returns a name server, see `resolver.Resolver`. timeout: seconds that
+    each of two tries may take.
     """
     doing = "looking up %s" % host
     address, port = _where(host, server, doing)
@@ -36,7 +36,7 @@ async def resolve(host: str, server, timeout: float) -> tuple[str, int]:
     try:
         data = await udp.request(address, port, request, is_answer, timeout, doing)
     except NoReply:
-        # Datagrams get lost, and there may be another name server.
+        # Datagrams get lost, and `server` may return another name server.
         address, port = _where(host, server, doing)
         data = await udp.request(address, port, request, is_answer, timeout, doing)
     try:
@@ -57,9 +57,9 @@ def _where(host, server, doing):
 
 
 def address_of(data: bytes, question: bytes) -> tuple[str, int]:
-    """Return (address, seconds that it holds) of a name server's answer to `question`.
+    """Return (address, seconds for which it is valid) from a name server's answer to `question`.
 
-    Raises ValueError with what it says instead, IndexError if it is cut.
+    Raises ValueError with the reason if the answer has no address, IndexError if it is cut.
     """
     code = data[3] & 15
     if code:
@@ -68,7 +68,7 @@ def address_of(data: bytes, question: bytes) -> tuple[str, int]:
         raise ValueError("an answer to another question")
     at = 12 + len(question)
     for _ in range(data[6] << 8 | data[7]):
-        # The record's own name does not matter: aliases lead to the address.
+        # The record's own name is skipped: aliases lead to the address.
         while data[at]:
             if data[at] >= 192:
                 at += 1
@@ -84,5 +84,5 @@ def address_of(data: bytes, question: bytes) -> tuple[str, int]:
 
 
 def _number(data):
-    # Beyond a day it does not matter.
+    # Any longer time is capped at a day by the resolver anyway.
     return (data[2] << 8 | data[3]) if data[0] == data[1] == 0 else _DAY

@@ -1,11 +1,11 @@
-"""HTTP/1.1 to one server over asyncio streams: plain, or TLS with the site's own CA.
+"""An HTTP/1.1 client of one server over asyncio streams: plain, or TLS with the site's own CA.
 
-Promises: memory does not grow with the body; every wait has a deadline; a body is told to be
-whole only if the length that was announced has come, or the last chunk has. Certificate and
-server name are always checked. Redirects are not followed and nothing is decompressed. A
-connection is used again only where the server said for how long it keeps it, or at once. The
-scanner is suspended for a TLS handshake, which it may put off, and resumed afterwards. Errors are
-NetError with the reason in words.
+Promises: memory does not grow with the body; every wait has a deadline; a body counts as
+complete only if the announced length or the last chunk has come. Certificate and server name
+are always checked. Redirects are not followed and nothing is decompressed. A connection is
+reused for as long as the server said that it keeps it, else for a few seconds. The scanner is
+suspended for a TLS handshake, which it may put off, and resumed afterwards. Errors are NetError
+with the reason in words.
 """
 
 from kalitka import unload
@@ -13,27 +13,27 @@ from kalitka.sync.net import NetError, connect, wait_for
 from micropython import const
 
 _BUFFER = const(512)  # bytes read at once: some twenty rule lines
-_LINE_MAX = const(256)  # bytes kept of a header line; what is longer we need not understand
+_LINE_MAX = const(256)  # bytes kept of a header line; no header that we read is longer
 _HEAD_MAX = const(8192)  # bytes of all headers together
-_INTERIM_MAX = const(8)  # answers 1xx before the real one
-_IDLE_S = const(4)  # a connection is kept, if the server does not say how long
-_WORTH_S = const(30)  # one that is kept for less is not worth a request to keep it for longer
-_FADING_S = const(10)  # such a request comes so long before the end
+_INTERIM_MAX = const(8)  # answers 1xx before the final one
+_IDLE_S = const(4)  # for how long a connection is kept if the server does not say
+_WORTH_S = const(30)  # only a connection kept for at least so long is worth a keep-alive request
+_FADING_S = const(10)  # the keep-alive request is sent so long before the connection expires
 
-# What is left of the body is not known in bytes.
+# In `_left`: the body has no announced length and ends with the connection.
 _UNTIL_CLOSED = const(-1)
 
 
 class Http:
-    """A server at `url`, one request at a time; connects when it is needed.
+    """A connection to the server at `url`, opened on demand; one request at a time.
 
-    resolver: finds the address of a host name. uptime: a callable that gives seconds, steadily.
+    resolver: a Resolver. uptime: a callable that returns monotonic seconds.
     ca: the name of the file with the site's CA; for https:// only. timeout: seconds that any
     single wait may take (look-up, connect, handshake, send, next piece). scanner: has `suspend`
     and `resume`, see `hardware.wiegand`; None if there is none.
 
-    status: of the last answer. from_hub: whether it came from our own hub. secure: whether it is
-    https. Raises ValueError if the url is not valid.
+    status: of the last answer. from_hub: whether the last answer came from our own hub. secure:
+    whether `url` is https. Raises ValueError if `url` is not valid.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class Http:
         self._scanner = scanner
         self._where = "%s:%d" % (self._host, self._port)
         self._tls = None
-        self._met = False  # it has answered over this connection
+        self._met = False  # the server has answered over this connection, or there is no TLS
         self._stream = None
         self._buffer = bytearray()  # while a request is under way
         self._at = self._end = 0
         self._chunked = False
         self._left = 0  # bytes left of the body or of the chunk
-        self._over = True
-        self._keep = False  # the connection may be used again
-        self._idle_s = 0  # so many seconds
+        self._over = True  # the body has been read to its announced end
+        self._keep = False  # the connection may be reused
+        self._idle_s = 0  # for how long it may stay idle until then
         self._idle_until = 0
         self._location = ""
         self.status = 0
@@ -67,8 +67,8 @@ class Http:
         """Send a request and read the answer up to its body. Returns the status.
 
         headers: ((name, value), ...) of str, without Host and Content-Length.
-        pieces: gives the body when it is called: an iterable of bytes, `length` of them in all.
-        It is called again if a connection that was kept turns out to be dead.
+        pieces: a callable that returns the body, an iterable of bytes, `length` of them in all.
+        It is called again if a reused connection turns out to be dead. Raises NetError.
         """
         head = self._head_of(method, path, headers, length)
         if not self._buffer:
@@ -81,7 +81,9 @@ class Http:
             except NetError:
                 if self.status:
                     raise
-                # The server had let go of it in the meantime: that is no fault.
+                # The server closed the idle connection, which is not a fault. It may get this
+                # request twice, so requests have to be idempotent: a sync only reads, and an
+                # upload repeats the same entries with the same times.
                 self.close()
         self.status = 0
         try:
@@ -89,7 +91,7 @@ class Http:
             return await self._exchange(head, length, pieces)
         except NetError:
             if not self.status:
-                # Perhaps it has moved to another address.
+                # The server may have moved to another address.
                 self.resolver.expire(self._host)
             raise
 
@@ -122,27 +124,27 @@ class Http:
         return n
 
     def expiring(self) -> bool:
-        """Return whether a TLS connection is kept that will expire in some seconds if not used.
+        """Return whether an idle TLS connection will expire within seconds unless it is used.
 
-        A request now costs less than the handshake of the next one without it.
+        A request now costs less than the handshake that the next request would need.
         """
         left = self._idle_until - self._uptime()
         kept = self.secure and self._stream and self._idle_s >= _WORTH_S
         return bool(kept and 0 < left <= _FADING_S)
 
     def redirect(self) -> str:
-        """Return the target of a redirect (str), "" if the answer is not one."""
+        """Return the target of a redirect (str), "" if the answer is not a redirect."""
         return self._location if 300 <= self.status < 400 else ""
 
     def release(self) -> None:
         """Release the connection: close it unless it can be used again."""
-        # What comes behind a body is no beginning of the next answer.
+        # Bytes behind the body would be taken for the beginning of the next answer.
         if not (self._keep and self._over) or self._at < self._end:
             self.close()
         self._buffer = bytearray()
 
     def close(self) -> None:
-        """Close the connection, if there is one; never raises for what the other side did."""
+        """Close the connection, if there is one. Never raises, whatever the other side did."""
         if self._scanner:
             self._scanner.resume()
         stream = self._stream
@@ -150,13 +152,13 @@ class Http:
         if stream:
             try:
                 stream.close()
-            except OSError:  # whatever state it was in
+            except OSError:  # whatever state the connection was in
                 pass
 
     async def _open(self):
         address = await self.resolver.find(self._host)
         if self.secure and not self._tls:
-            # Only who needs it pays for it in memory.
+            # TLS takes memory only in readers that use it.
             from kalitka.sync import tls
 
             try:
@@ -172,7 +174,8 @@ class Http:
     async def _exchange(self, head, length, pieces):
         self.status = 0
         self._at = self._end = 0
-        # Of the exchange before: what fails now must not leave a connection that seems good.
+        # Both are of the exchange before: a failure now must not leave a connection that seems
+        # reusable.
         self._keep = self._over = False
         out = bytearray(head)
         sent = 0
@@ -201,21 +204,21 @@ class Http:
         lines.append("Content-Length: %d\r\n\r\n" % length)
         for line in lines[:-1]:
             if "\r" in line or "\n" in line:
-                # Not told in which one: it may be the secret.
+                # The message does not quote the line: it may be the secret.
                 raise NetError("line end in the request's address or headers")
         return "\r\n".join(lines).encode()
 
     async def _write(self, data):
-        # The handshake is done with what is sent first.
+        # The first write does the TLS handshake.
         doing = "%s %s" % ("sending to" if self._met else "the handshake with", self._where)
         assert self._stream
         await wait_for(self._stream.send(data), self.timeout, doing)
 
     async def _fill(self):
-        # Reads what has come into the buffer; returns 0 at the connection's end.
+        # Reads the next bytes into the buffer; returns 0 at the end of the connection.
         assert self._stream
         n = None
-        while n is None:  # a stream may wake up with nothing to read yet
+        while n is None:  # a TLS stream may wake up with nothing to read yet
             coming = self._stream.readinto(self._buffer)
             n = await wait_for(coming, self.timeout, "reading the answer")
         self._at = 0
@@ -291,7 +294,7 @@ class Http:
         elif name == b"connection":
             self._keep = self._keep and b"close" not in lower
         elif name == b"keep-alive" and lower.startswith(b"timeout="):
-            # Given up a little before the server does.
+            # We give the connection up a little before the server does.
             seconds = lower[8:].split(b",")[0]
             if seconds.isdigit() and len(seconds) < 6:
                 self._idle_s = int(seconds) - 2

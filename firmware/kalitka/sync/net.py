@@ -1,6 +1,6 @@
-"""Waiting for the network: every wait has its deadline, every failure its words.
+"""Network waits with a deadline, network errors in words, and the stream of a connection.
 
-`wait_for` is how the rest of `sync` waits. Promises: nothing here blocks the loop, and no socket
+The rest of `sync` waits with `wait_for`. Promises: nothing here blocks the loop, and no socket
 outlives its exchange.
 """
 
@@ -12,7 +12,7 @@ import socket
 from kalitka import unload
 from micropython import const
 
-# After a failure: seconds to the next try, twice as many each time.
+# Seconds from the first failure to the next try; doubled with each failure in a row.
 _RETRY_S = const(5)
 _RETRY_MAX_S = const(300)
 
@@ -28,7 +28,7 @@ _WORDS = {
 
 
 class NetError(OSError):
-    """The exchange failed. The message says what went wrong, in words."""
+    """The exchange failed. The message gives the reason in words."""
 
 
 class NoReply(NetError):
@@ -36,13 +36,14 @@ class NoReply(NetError):
 
 
 class BadCertificate(NetError):
-    """The server's certificate is not the one that the site's CA vouches for, at this time."""
+    """The server's certificate is not valid now, for its name, under the site's CA."""
 
 
 async def wait_for(awaitable, timeout: float, doing: str):
-    """Return what `awaitable` gives within `timeout` seconds; `doing` names it in the error.
+    """Return the result of `awaitable`, within `timeout` seconds.
 
-    Raises NoReply if the time is over, BadCertificate, NetError for what the system reports.
+    doing: names the operation in an error. Raises NoReply after the timeout, BadCertificate,
+    and NetError for an error of the system.
     """
     try:
         return await asyncio.wait_for(awaitable, timeout)
@@ -51,22 +52,22 @@ async def wait_for(awaitable, timeout: float, doing: str):
     except NetError:
         raise
     except ValueError as e:
-        # So MicroPython's TLS says what is wrong with a certificate.
+        # MicroPython's TLS raises ValueError for a bad certificate.
         raise BadCertificate("certificate not accepted while %s: %s" % (doing, str(e).strip()))
     except OSError as e:
         raise net_error(e, doing)
 
 
 def net_error(error: OSError, doing: str) -> NetError:
-    """Return the NetError for an error of the system."""
+    """Return the NetError for an error of the system; NoReply if it means that."""
     silent = error.errno in (errno.EHOSTUNREACH, errno.ETIMEDOUT)
     return (NoReply if silent else NetError)("%s while %s" % (describe(error), doing))
 
 
 def same_fault(words: str, last: str) -> bool:
-    """Return whether a failure is the one that was reported last: what lasts is reported once.
+    """Return whether a failure is the one that was reported last, so as to report it once.
 
-    How much memory is free is another number each time, and no other failure.
+    In messages about memory the numbers are ignored: the free memory differs each time.
     """
     if " KiB are free" not in words:
         return words == last
@@ -78,7 +79,7 @@ def _letters(words):
 
 
 def describe(error: Exception) -> str:
-    """Describe an error of ours or of the system in words."""
+    """Return an error of ours or of the system in words."""
     if isinstance(error, asyncio.TimeoutError):
         return "the answer trickled for too long"
     args = error.args
@@ -92,24 +93,27 @@ def describe(error: Exception) -> str:
         words = memory.describe(error)
         del memory
         unload("system.memory")
-    except MemoryError:  # not even for these words
+    except MemoryError:  # not even enough for these words
         return "not enough memory"
-    # TLS has a name for each of its numbers.
+    # TLS errors carry a name as their last argument.
     return words or "error %s" % (args[-1] if args else error)
 
 
 def backoff(failures: int, interval: float) -> float:
-    """Return the seconds to wait after so many failures in a row, at least one.
+    """Return the seconds to wait after `failures` (1 or more) failures in a row.
 
-    Doubled each time, up to five minutes or the `interval` of good times, and never the same for
-    two readers that lost the same server.
+    The pause doubles up to five minutes, or up to `interval` if that is longer, with random
+    jitter, so that readers that lost the same server do not come back at once.
     """
     pause = min(_RETRY_S << min(failures - 1, 16), max(_RETRY_MAX_S, interval))
     return pause * (128 + os.urandom(1)[0] // 2) // 256 + 1
 
 
 def io_queue():
-    """Return asyncio's I/O queue (an internal of it), to wait for a socket without a stream."""
+    """Return asyncio's I/O queue, to wait for a socket without a stream.
+
+    Relies on an internal of MicroPython's asyncio, `asyncio.core._io_queue`.
+    """
     return asyncio.core._io_queue  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -118,10 +122,10 @@ async def connect(
 ):
     """Return a Stream to `address` (of the form 10.0.0.1).
 
-    tls: an SSLContext, whose handshake is done with what is sent first and asks for the
-    certificate of `name`; None for a plain connection. scanner: has `suspend`, see
-    `hardware.wiegand`: a handshake, in which the chip hears no card, waits for it. Raises
-    NoReply, NetError.
+    tls: an SSLContext, or None for a plain connection; the first write does the handshake, which
+    checks the certificate against `name`. scanner: has `suspend`, see `hardware.wiegand`; it is
+    awaited before a handshake, during which the chip cannot receive a card. Raises NoReply,
+    NetError.
     """
     stream = None
     try:
@@ -132,7 +136,7 @@ async def connect(
                 await scanner.suspend("TLS")
             stream.secure(tls, name)
         return stream
-    except BaseException as e:  # the end of this task as well: sockets are few
+    except BaseException as e:  # a cancelled task as well: sockets are few
         if stream:
             stream.close()
         if isinstance(e, OSError) and not isinstance(e, NetError):
@@ -141,10 +145,10 @@ async def connect(
 
 
 class Stream(asyncio.StreamReader):
-    """A connection. Closing it frees the socket, whatever state TLS is in.
+    """A TCP connection, plain or TLS. Closing it frees the socket, whatever state TLS is in.
 
-    (MicroPython's own `open_connection` loses the socket when a handshake fails: after some
-    twenty wrong certificates the chip has none left.)
+    (MicroPython's own `open_connection` leaks the socket when a handshake fails: after some
+    twenty rejected certificates the chip has none left.)
     """
 
     def __init__(self, address: str, port: int):
@@ -166,16 +170,16 @@ class Stream(asyncio.StreamReader):
         self.s = tls.wrap_socket(self._socket, server_hostname=name, do_handshake_on_connect=False)
 
     def writable(self):
-        """Wait until something can be sent: the connection is there, or was refused."""
+        """Wait until the socket is writable: the connection is established or was refused."""
         yield io_queue().queue_write(self.s)
 
     async def send(self, data: bytes | bytearray) -> None:
-        """Send all of it."""
-        # In MicroPython a reader is a writer, too.
+        """Send all of `data`."""
+        # In MicroPython a StreamReader is a writer, too.
         self.write(data)  # pyright: ignore[reportAttributeAccessIssue]
         await self.drain()  # pyright: ignore[reportAttributeAccessIssue]
 
     def close(self) -> None:
-        """Close the connection, at once."""
+        """Close the connection at once."""
         self.s.close()
         self._socket.close()

@@ -1,10 +1,10 @@
 """The poll loop: asks the server for changes and applies them, for ever.
 
-Follows the protocol's "Applying it": all of an answer or nothing; minute 0 asks for everything
-and replaces the table; an answer with minute 0 asks for that at once; what changes nothing
-writes nothing; everything is asked for anew at times, as the settings say. Promises: no fault of
-server or network ends the loop or touches the table; while it works, others run after every
-1,024 bytes and every 64 records; a server that is in trouble is asked less and less often.
+Follows the protocol's "Applying it": an answer is applied as a whole or not at all; a sync from
+minute 0 (a full sync) replaces the table; an answer with minute 0 calls for a full sync at once;
+an answer that changes nothing writes nothing; full syncs repeat as the settings say. Promises:
+no fault of server or network ends the loop or touches the table; during a sync other tasks run
+after every 1,024 bytes and every 64 records; a failing server is polled less and less often.
 """
 
 import asyncio
@@ -16,17 +16,16 @@ from kalitka.sync.net import BadCertificate, NoReply, backoff, describe, same_fa
 from micropython import const
 
 _ENOSPC = const(28)
-_LOOK_S = 0.25  # between two looks at what is due
+_LOOK_S = 0.25  # between two checks of what is due
 _HOUR = const(3600)
 _NEVER = const(0x3FFFFFFF)  # uptime in seconds
 _DAY_S = const(86400)
 _LONGEST_S = const(1800)
-# After so many exchanges in a row without a reply the link is reset.
-_SILENT_MAX = const(3)
-_POSTPONED_S = const(600)  # a full sync that was due and failed
-_SAME_CARD_S = const(30)  # the same unknown card is not asked for again within
-# What an answer needs, and what a change of the table does. Not what is native code: a chip does
-# not get its memory back, each import takes it anew.
+_SILENT_MAX = const(3)  # exchanges in a row without a reply, after which the link is reset
+_POSTPONED_S = const(600)  # by which a failed full sync is postponed
+_SAME_CARD_S = const(30)  # within which the same unknown card is not asked for again
+# The modules that an answer needs, and those that a change of the table needs: unloaded after
+# use. Native code is not listed: its memory is never given back, and each import takes it anew.
 _PARSING = "sync.answer", "access.packing"
 _APPLYING = (
     "access.packing",
@@ -41,19 +40,19 @@ _APPLYING = (
 
 
 class Poller:
-    """Keeps `table` in step with the server that `client` talks to.
+    """The poller that keeps `table` in step with the server behind `client`.
 
-    clock: has `is_set` and `uptime()`. keeper: sets it; see `sync.timekeeper`.
+    clock: has `is_set` and `uptime()`. keeper: sets the clock; see `sync.timekeeper`.
     link: has `connected()`, `connects` and `reset()`; see `system.link`.
     report: a callable that takes a line of text (str) for the log.
     uploader: sends the access log over the same connection, between two polls; see
     `sync.uploader`.
-    settings: the reader's settings, a dict; `poll_seconds`, `codes` and what begins with `full_`
-    and `ask_` is looked at.
+    settings: the reader's settings, a dict, of which `poll_seconds`, `codes`, `full_...` and
+    `ask_...` are used.
 
     error: why the last poll failed, in words, "" if it did not. polls, failures, full_syncs: how
-    many. succeeded: when the last one did, uptime in seconds; -1 for never. timeout: seconds that
-    an answer may take, however steadily it trickles.
+    many. succeeded: uptime in seconds of the last poll that worked; -1 for never. timeout: seconds
+    that an answer may take, however steadily it trickles.
     """
 
     def __init__(self, client, table, clock, keeper, link, report, settings, uploader):
@@ -64,19 +63,19 @@ class Poller:
         self._keeper = keeper
         self._link = link
         self._report = report
-        # The rest of the settings need not be held for ever.
+        # Single values, so that the dict can be freed.
         self._seconds = settings["poll_seconds"]
         self._ask_cards = settings["ask_unknown_cards"]
         self._full_hours = settings["full_sync_hours"]
         self._full_after_403 = settings["full_sync_after_403"]
         self._full_after_changes = settings["full_sync_after_changes_minutes"]
         self._codes = [code.encode() for code in settings["codes"]] or None
-        self._next = 0  # all of these: uptime in seconds
+        self._next = 0  # this and all `..._due` and `..._until`: uptime in seconds
         self._save_due = self._summary_due = clock.uptime() + _HOUR
         self._scrub_due = 0
         self._full_due = 0 if settings["full_sync_at_start"] else self._daily()
-        self._card = None  # a card to be asked for
-        self._asked = b""
+        self._card = None  # the code of the card to ask for
+        self._asked = b""  # the last one asked for
         self._asked_until = 0
         self._failures = 0  # in a row
         self._silent = 0
@@ -93,10 +92,10 @@ class Poller:
         while True:
             now = self._clock.uptime()
             if not link.connected():
-                # The network is looked for by others.
+                # The link reconnects by itself.
                 self._keeper.offline()
             elif now >= self._next or link.connects != connects:
-                # At once over a new link, however long the pause was to be.
+                # A new link ends every pause.
                 if link.connects != connects:
                     uploader.retry_at = 0
                 connects = link.connects
@@ -105,7 +104,8 @@ class Poller:
             elif self._card:
                 await self.fetch_card()
             elif self._client.from_hub is not None and uploader.due(now):
-                # Not before it is known to whom.
+                # Not before the first answer shows whether the server is our hub: the body and
+                # headers depend on it.
                 await uploader.send()
             elif self._client.expiring():
                 await self._client.touch()
@@ -117,14 +117,14 @@ class Poller:
             await asyncio.sleep(_LOOK_S)
 
     async def attempt(self) -> bool:
-        """Poll once, whatever comes of it; returns whether it worked."""
+        """Poll once; return whether it worked. A failure is reported, not raised."""
         gc.collect()
         self.polls += 1
         await self._keeper.sync()
         if not await self._guarded(self.poll()):
             return False
         if self.succeeded < 0:
-            # Reported once, for `deploy` as well: the server has proven who it is, if over TLS.
+            # Reported once; `deploy` waits for it. Over TLS the server has proved its identity.
             how = " over TLS" if self._client.secure else ""
             self._report("sync: works%s, table of minute %d" % (how, self._table.minute))
         elif self.error:
@@ -135,9 +135,9 @@ class Poller:
         return True
 
     async def poll(self) -> None:
-        """Ask once and apply the answer. Raises what went wrong; the table is then as before."""
+        """Sync once, applying the answer. If this raises, the table is as before."""
         if await self._sync() == 0:
-            # The server wants this reader to take everything anew.
+            # Minute 0 in an answer calls for a full sync.
             self._report("sync: the server asks for a full sync")
             await self._sync()
         if self._clock.uptime() >= self._save_due:
@@ -145,9 +145,9 @@ class Poller:
             self._table.save_minute()
 
     def request(self, code: bytes | bytearray, n: int) -> None:
-        """Request the rules of the unknown card `code[:n]` at once, if the settings say so.
+        """Request the rules of the unknown card `code[:n]` soon, if the settings say so.
 
-        A reader that is limited to a list of codes asks for no others.
+        A reader that is limited to a list of codes never asks for others.
         """
         if self._ask_cards and not self._codes and not self._card:
             wanted = bytes(code[:n])
@@ -157,7 +157,7 @@ class Poller:
                 self._asked_until = now + _SAME_CARD_S
 
     def summary(self) -> str:
-        """Return the state in words: when it last worked, how often it did and did not."""
+        """Return the state in words: last poll that worked, counts, table, error."""
         ago = "never worked"
         if self.succeeded >= 0:
             ago = "last worked %d s ago" % (self._clock.uptime() - self.succeeded)
@@ -166,8 +166,8 @@ class Poller:
         return ", ".join([ago, counts, table] + ([self.error] if self.error else []))
 
     def _scrub(self, now):
-        # Reads a block of the table now and then, each of them once a day: what the flash has
-        # lost is told, and a full sync is due, before a card meets it.
+        # Reads one block of the table at a time, each block once a day, so that corruption is
+        # reported and a full sync becomes due before a card meets the block.
         table = self._table
         fault = table.fault
         blocks = table.scrub()
@@ -180,14 +180,14 @@ class Poller:
         return self._clock.uptime() + int(hours * _HOUR) if hours else _NEVER
 
     def _pause(self):
-        # Seconds to the next poll.
+        # Returns the seconds to the next poll.
         interval = self._seconds
         if not self._failures:
             return interval
         return backoff(self._failures, interval)
 
     async def _guarded(self, work):
-        # Does the work and reports a failure; returns whether there was none.
+        # Awaits the work and reports a failure; returns whether there was none.
         try:
             await work
         except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
@@ -198,7 +198,7 @@ class Poller:
             elif isinstance(e, BadCertificate) and not self._clock.is_set:
                 words = "the clock is not set, so no certificate is valid: %s" % words
             elif isinstance(e, StatusError) and e.status == 403 and self._full_after_403:
-                # What changed in the meantime may never be told.
+                # The server may never send what changed while it refused this reader.
                 self._full_due = 0
             self._fail(words)
             self._silent = self._silent + 1 if isinstance(e, NoReply) else 0
@@ -211,23 +211,25 @@ class Poller:
         return False
 
     async def _sync(self):
-        # Syncs in one exchange, or two. Returns the minute received by an incremental one, else a
-        # true value.
+        # Syncs in one exchange, or in up to three. Returns the minute received by an incremental
+        # sync, 1 after a full one.
         table = self._table
         full = not table.minute or bool(table.fault) or self._clock.uptime() >= self._full_due
         spoke_seconds = table.seconds
         minute = 0 if full else table.minute
         try:
             changes = await self._exchange(minute, self._codes)
-            # Twice at most: asked for what it is, and then for what comes in another order.
+            # At most two more. A full sync first expects the answer to be the table that is
+            # there, then to be in order; where that proves wrong, it needs the answer again.
             while changes.retry:
                 retry = changes.retry
                 self._report("sync: the answer is not the table: asked for again")
-                del changes  # its memory is the other one's
+                del changes  # the next exchange needs the memory
                 changes = await self._exchange(minute, self._codes, retry)
         except Exception as e:
             if full and table.minute and not isinstance(e, (StatusError, NoReply)):
-                # Too much for somebody on the way, or for this reader: changes go on meanwhile.
+                # A full answer may be too large for a proxy or for this reader: postponed, so
+                # that incremental syncs go on meanwhile.
                 self._full_due = self._clock.uptime() + _POSTPONED_S
             raise
         self._show("full" if full else "incremental", changes)
@@ -242,12 +244,12 @@ class Poller:
             return 1
         after = self._full_after_changes
         if after and changes.came:
-            # An incremental answer may lack rules; they come with everything.
+            # An incremental answer may lack rules; a full one brings them.
             self._full_due = min(self._full_due, self._clock.uptime() + int(after * 60))
         return changes.received
 
     async def fetch_card(self) -> None:
-        """Fetch all rules of the requested card, and of no other; the minute stays."""
+        """Fetch the rules of the requested card only; the table's minute stays."""
         names = [self._card]
         self._card = None
         if names[0] and self._table.minute and not self._table.fault:
@@ -257,22 +259,24 @@ class Poller:
         self._show("unknown card", await self._exchange(None, names))
 
     async def _exchange(self, minute, names, retry=0):
-        # Asks once and applies what comes.
+        # Asks once and applies the answer.
         table = self._table
         changes = _Changes(table)
         try:
             if minute == 0:
-                # At once: the earlier, the more of the heap is in one piece.
+                # Before the request: the earlier, the larger the heap's free piece is.
                 changes.begin(True, retry)
             answer = self._client.sync(minute, changes, names)
             try:
                 changes.count(await asyncio.wait_for(answer, self.timeout))
             finally:
-                # Its memory is the commit's.
+                # The commit needs the memory.
                 del answer
                 unload(*_PARSING)
             if minute is not None:
                 minute = changes.received
+            # No deadline here, on purpose: the answer is complete and the commit has no wait for
+            # the network in it.
             await changes.commit(table.minute if minute is None else minute)
         finally:
             changes.end()
@@ -292,14 +296,15 @@ class Poller:
     def _fail(self, words):
         self.failures += 1
         self._failures += 1
-        # A fault that lasts is reported once, not every minute.
+        # A lasting fault is reported once, not every minute.
         if not same_fault(words, self.error):
             self._report("sync: failed: %s" % words)
         self.error = words
 
 
 class _Changes:
-    # The answer's sink: everything goes into a transaction, which begins with the first change.
+    # The sink of an answer: passes all changes to a transaction, which begins with the first one.
+    # An answer without changes begins none, so it writes nothing.
 
     changed = overflowed = 0
     retry = 0
@@ -331,7 +336,7 @@ class _Changes:
         return self._transaction.drain() if self._transaction else ()
 
     def dropped(self, line, reason):
-        # Counted by the parser and told together at the end.
+        # Counted by the parser and reported together at the end.
         pass
 
     async def commit(self, minute):
@@ -344,7 +349,7 @@ class _Changes:
             for _ in steps:
                 await asyncio.sleep(0)
         finally:
-            # If this task was ended in the middle: closes the files that are being written.
+            # If this task is cancelled in the middle, this closes the files being written.
             steps.close()
         self.changed = transaction.changed
         self.overflowed = transaction.overflowed
@@ -355,5 +360,5 @@ class _Changes:
             self._transaction.abort()
             self._transaction = None
             unload(*_APPLYING)
-            # Before anything else takes a piece out of the middle.
+            # Collect at once, before another allocation splits the freed memory.
             gc.collect()

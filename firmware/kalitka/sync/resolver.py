@@ -1,7 +1,8 @@
-"""The addresses of host names, as far as they are known; `sync.dns` asks for the others.
+"""A caching resolver of host names; `sync.dns` asks the name server.
 
-Promises: an answer is kept as long as the name server said, and beyond that for as long as none
-answers: a dead name server stops nobody who was reached before.
+Promises: an address is cached for as long as the name server said (a minute at least, a day at
+most), and beyond that while no name server answers: a dead name server does not cut the reader
+off from a host that it reached before.
 """
 
 from kalitka import unload
@@ -9,17 +10,17 @@ from kalitka.sync.net import NetError
 from micropython import const
 
 _PATIENCE = const(3)
-_LEAST = const(60)  # seconds that an answer is kept, whatever it says
+_LEAST = const(60)  # seconds; bounds of how long an answer is cached
 _MOST = const(86400)
-_KEPT = const(4)  # names
+_KEPT = const(4)  # names in the cache
 
 
 class Resolver:
-    """A caching resolver. `server`: a callable that gives a name server as `ADDRESS[:PORT]` or "".
+    """A caching resolver of IPv4 addresses.
 
-    It is called for each try: where there are several, it gives another one then.
-
-    uptime: a callable that gives seconds, steadily. timeout: seconds that one try may take.
+    server: a callable that returns a name server as `ADDRESS[:PORT]`, or "" if none is known. It
+    is called for each try, and may return another one each time. uptime: a callable that returns
+    monotonic seconds. timeout: seconds that one try may take.
     """
 
     def __init__(self, server, uptime, timeout: float = _PATIENCE):
@@ -29,7 +30,7 @@ class Resolver:
         self._known = {}  # host: [address, until]
 
     async def find(self, host: str) -> str:
-        """Return the address of `host` (str), which may be one itself. Raises NetError."""
+        """Return the address of `host` (str), a name or already an address. Raises NetError."""
         if is_address(host):
             return host
         known = self._known.get(host)
@@ -42,7 +43,7 @@ class Resolver:
         except NetError:
             if not known:
                 raise
-            # Old, but it was right once; asked again soon.
+            # The expired address may still be right; the name server is asked again soon.
             known[1] = self._uptime() + _LEAST
             return known[0]
         finally:
@@ -59,6 +60,6 @@ class Resolver:
 
 
 def is_address(host: str) -> bool:
-    """Return whether `host` is an IPv4 address: four numbers."""
+    """Return whether `host` is an IPv4 address, four numbers of 0 to 255."""
     parts = host.split(".")
     return len(parts) == 4 and all(p.isdigit() and len(p) < 4 and int(p) < 256 for p in parts)

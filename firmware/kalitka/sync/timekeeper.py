@@ -1,6 +1,6 @@
-"""When the clock is to be set: once a day, and while it is not set at every occasion.
+"""The schedule for setting the clock: once a day, and at every occasion while it is not set.
 
-How that is done stands in `sync.timesources`, which is loaded for it and then forgotten.
+The sources of time are in `sync.timesources`, which is loaded for each attempt and unloaded.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ _SOURCES = "sync.timesources", "sync.udp", "sync.address"
 
 
 class TimeKeeper:
-    """Sets `clock` (see `system.clock`) when it is due.
+    """The keeper of `clock` (see `system.clock`): sets it when that is due.
 
     client: the server (see `sync.client`) or None. ntp_server: `HOST[:PORT]` or "". resolver: a
     Resolver. chip: has `read() -> seconds or -1` and `write(seconds)`, or None. save_zone: called
-    with the server's zone (str) once the clock has it; None to ignore that zone. report: takes a
-    line of text (str) for the log.
+    with the server's zone (str) after the clock was set to that zone; None to ignore the server's
+    zone. report: a callable that takes a line of text (str) for the log.
 
     source: what set the clock last, in words.
     """
@@ -41,7 +41,7 @@ class TimeKeeper:
             self._ask_chip()
 
     async def run(self, wifi) -> None:
-        """Do all this for ever, where nobody else does: at a reader without a server.
+        """Keep the clock set, for ever, at a reader without a server; else the Poller does this.
 
         wifi: has `connected()`.
         """
@@ -62,17 +62,20 @@ class TimeKeeper:
             from kalitka.sync import timesources
 
             taken = await timesources.ask_network(self)
-        except MemoryError as e:  # for the code of it, or for an answer
+        except MemoryError as e:  # for the module, or for an answer
             self.fail("the network", e)
         unload(*_SOURCES)
         if not taken:
             self.offline()
-        # A clock that is not set keeps people out: asked for again at every occasion.
+        # A clock that is not set keeps people out, so the next occasion tries again.
         again = _DAY if taken else _HOUR if clock.is_set else 0
         self._due = clock.uptime() + again
 
     def offline(self) -> None:
-        """Without a network: once an hour the clock chip is asked, which drifts less."""
+        """Set the clock by the clock chip, which drifts less, at most once an hour.
+
+        Call this while there is no network.
+        """
         if self.chip and self.clock.uptime() >= self._chip_due:
             self._chip_due = self.clock.uptime() + _HOUR
             self._ask_chip()
@@ -89,12 +92,12 @@ class TimeKeeper:
     def fail(self, source: str, error: Exception) -> None:
         """Report that a source did not set the clock, and why."""
         words = describe(error)
-        # A fault that lasts is reported once, not every minute.
+        # A lasting fault is reported once, not every minute.
         if not same_fault(words, self._faults.get(source, "")):
             self.report("clock: not set by %s: %s" % (source, words))
         self._faults[source] = words
 
     def succeed(self, source: str) -> None:
-        """Record that a source did set it."""
+        """Record that a source set the clock."""
         self._faults.pop(source, None)
         self.source = source

@@ -1,9 +1,9 @@
-"""Who sets the clock: the server, else a time server, else a clock chip.
+"""The sources of time: the server, else a time server (SNTP), else a clock chip.
 
-Promises: every step of the clock is reported with its size; a source that cannot prove its
-identity may set a clock that is not set, but move one that is only by so much.
+Promises: every step of more than two seconds is reported with its size; a source that cannot
+prove its identity may set an unset clock, but may move a set one only within a limit.
 
-Loaded when the time is due: see `sync.timekeeper`, whose TimeKeeper is `keeper` here.
+Loaded when the clock is due to be set; `keeper` is the TimeKeeper of `sync.timekeeper`.
 """
 
 import os
@@ -17,8 +17,8 @@ from micropython import const
 _ANY = const(0x3FFFFFFF)
 _NTP_PORT = const(123)
 _NTP_SIZE = const(48)  # bytes of an answer
-# By how many seconds a clock that is set may be moved: anybody can answer for a time server; a
-# chip whose battery ends may be wrong by years.
+# The most seconds by which a set clock may be moved: anybody can answer for a time server, and a
+# chip with a failing battery may be wrong by years.
 _NTP_MOVES = const(3600)
 _CHIP_MOVES = const(60)
 _SERVER = "the server"
@@ -28,17 +28,17 @@ _STEP_UNREPORTED = const(2)  # seconds; a smaller step is not reported
 
 
 async def ask_network(keeper) -> bool:
-    """Set the clock by the server, or by a time server. Returns whether one of them did."""
+    """Set the clock by the server, else by a time server. Returns whether one of them did."""
     client = keeper.client
     by_ntp = False
     if client and client.secure and not keeper.clock.is_set:
-        # A certificate can be checked only by somebody who knows the time.
+        # A certificate can be checked only with a clock that is set.
         by_ntp = await _ask_ntp(keeper)
     return await _ask_server(keeper) or by_ntp or await _ask_ntp(keeper)
 
 
 def ask_chip(keeper) -> None:
-    """Set the clock by the clock chip, if that knows the time."""
+    """Set the clock by the clock chip, if the chip knows the time."""
     seconds = keeper.chip.read()
     if seconds >= 0:
         _set(keeper, seconds, _CHIP, _CHIP_MOVES)
@@ -99,15 +99,15 @@ def _step_text(step):
 
 
 async def ntp_time(where: str, resolver) -> int:
-    """Return the seconds since 1970 UTC that the time server at `HOST[:PORT]` says (SNTP).
+    """Return the time of the time server at `HOST[:PORT]` (SNTP), in seconds since 1970 UTC.
 
-    Nobody vouches for the answer. Source: RFC 4330; its seconds wrap in 2036 and go on.
+    The answer is not authenticated. Source: RFC 4330; the wrap of its seconds in 2036 is handled.
     resolver: a Resolver. Raises NetError; ValueError if `where` is not a valid host.
     """
     host, port = split_port(where, _NTP_PORT)
     doing = "asking %s for the time" % host
     address = await resolver.find(host)
-    # What goes out as our time comes back as the origin: an answer to another question is none.
+    # The random transmit time comes back as the origin time and ties the answer to this request.
     ours = os.urandom(8)
     request = b"\x23" + bytes(39) + ours
 

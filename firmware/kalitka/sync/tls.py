@@ -1,7 +1,7 @@
-"""TLS as the reader wants it: the server has to show a certificate that the site's CA signed.
+"""TLS contexts that require a server certificate signed by the site's CA.
 
-Promises: never without that check, and never with another CA than the site's own. The name (or
-address) in the certificate is checked by whoever connects.
+Promises: no context without that check, and no other CA than the site's own. The name (or
+address) in the certificate is checked when the connection is made.
 """
 
 import ssl
@@ -11,15 +11,15 @@ from kalitka import unload
 from kalitka.sync.net import NetError
 from micropython import const
 
-_TO_READ = const(8192)  # bytes; what TLS takes to read a certificate and to keep it
+_TO_READ = const(8192)  # bytes that TLS needs to read a certificate and to keep it
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
 
 
 def context(ca: str):
-    """Return an SSLContext that trusts the certificates in the file `ca`, PEM or DER, alone.
+    """Return an SSLContext that trusts only the certificates in the file `ca`, PEM or DER.
 
-    Raises NetError if there is none, or no memory to read it.
+    Raises NetError if the file holds none, cannot be read, or there is no memory to read it.
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.verify_mode = ssl.CERT_REQUIRED
@@ -31,7 +31,7 @@ def context(ca: str):
     except OSError:
         raise NetError("%s with the site's CA cannot be read: https:// needs it" % ca)
     except ValueError:
-        # TLS says so, too, if it has no room to read a certificate.
+        # TLS raises ValueError also if it has no memory to read a certificate.
         from kalitka.system import memory
 
         fault = memory.shortage(_TO_READ)
@@ -44,7 +44,7 @@ def context(ca: str):
 
 
 def _certificates(data):
-    # Not every chip's TLS reads PEM.
+    # PEM is decoded here: not every chip's TLS reads it.
     if _BEGIN not in data:
         return [data]
     return [a2b_base64(part.split(_END)[0]) for part in data.split(_BEGIN)[1:]]

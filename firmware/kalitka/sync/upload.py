@@ -1,11 +1,12 @@
 """Sends the access log to the server: oldest first, in batches, streamed from flash.
 
-Promises: an entry is sent until the server says `ok`, and counts as sent from then on, over a
-power cut too; so it comes at least once, and again only where no answer came. What the server
-refuses alone, before it takes a later one and after, is passed over: nothing is blocked for ever,
-and a server that refuses everything for a while loses nothing. Source: protocol, "Access logs".
+Promises: an entry is sent until the server says `ok`, and is then acknowledged in flash, which
+outlasts a power cut: so an entry arrives at least once, and again only if no answer came. An
+entry that is refused by itself, both before and after the server takes a later one, is given up:
+no entry blocks the others for ever, and a server that refuses everything for a while loses
+nothing. Source: protocol, "Access logs", and journal/FORMAT.md, "Upload to a server".
 
-Loaded for a batch: see `sync.uploader`, whose Uploader has the state in between.
+Loaded for a batch: see `sync.uploader`, whose Uploader holds the state between batches.
 """
 
 import asyncio
@@ -18,19 +19,19 @@ from kalitka.sync.uploader import REFUSED_MAX, SPAN_MAX
 from micropython import const
 
 _SIZE_MAX = const(4096)  # bytes of a body
-_FAIR = const(64)  # records looked at between two chances for others to run
-_PATIENCE_S = const(120)  # for an answer, however steadily it trickles
-_TIME_WAIT_S = const(600)  # entries without a time wait so long for the clock to be set
+_FAIR = const(64)  # records read between two chances for other tasks to run
+_PATIENCE_S = const(120)  # for a whole answer, however steadily it trickles
+_TIME_WAIT_S = const(600)  # for how long entries without a time wait for the clock to be set
 _HOUR = const(3600)
-# Of the 4xx, what is not said of the batch but of this reader, this server or this moment.
+# The 4xx that are not about the batch but about this reader, this server or this moment.
 _TRANSIENT = (401, 403, 404, 405, 407, 408, 425, 429)
-# So many failures in a row while the same server answers polls, and it is the batch: there are
-# servers that answer 500 to what they do not understand, and some on the way that hang up.
+# After this many failures in a row, while the same server answers polls, the batch counts as
+# refused: some servers answer 500 to what they do not understand, and some proxies hang up.
 _PATIENT = const(8)
 
 
 async def send(uploader) -> None:
-    """Send one batch, whatever comes of it. up: an Uploader, which knows what to send."""
+    """Send the next batch of `uploader` (an Uploader). A failure is reported, not raised."""
     journal = uploader.journal
     log = journal.log
     if log.lost > uploader.lost:
@@ -46,7 +47,7 @@ async def send(uploader) -> None:
         else:
             await batch.measure(uploader.most, LAST)
         if log.lost != lost:
-            # Some gave way meanwhile, and were counted.
+            # Records were evicted meanwhile, and the log has counted them: not twice.
             batch.missing = 0
         if batch.count:
             more = ()
@@ -65,13 +66,13 @@ async def send(uploader) -> None:
 
 
 async def _start_time(uploader, number, session):
-    # When a session started, in seconds since 1970 UTC; 0: unknown; -1: it may become known, this
-    # entry should wait. number: of a record of the session.
+    # Returns when a session started, in seconds since 1970 UTC; 0 if unknown; -1 if it may yet
+    # become known, so that the entry should wait. number: of a record of the session.
     if session == uploader.known_session:
         return uploader.known_start
     found = await uploader.journal.start_time(number, session)
     if session == uploader.journal.session:
-        # It may be another one for the next batch, since the clock may be put right.
+        # Not cached: the clock may be corrected before the next batch.
         if found is None:
             now = uploader.clock.uptime()
             if uploader.untimed < 0:
@@ -84,7 +85,7 @@ async def _start_time(uploader, number, session):
 
 
 def _is_of_batch(uploader, e):
-    # Whether the failure is said of these entries.
+    # Returns whether the failure is about these entries.
     if not isinstance(e, NetError):
         return False
     if isinstance(e, StatusError) and 400 <= e.status < 500:
@@ -103,7 +104,9 @@ def _accept(uploader, batch, log):
         uploader.failures = uploader.blamed = 0
         uploader.most = min(uploader.most * 2, SPAN_MAX)
         if uploader.refused and not uploader.retry_to:
-            # It takes others: was it those, or was it the server?
+            # The server takes other entries: retry the quarantined ones, to learn whether it
+            # refused them or everything. The acknowledgement waits for that, so a cut during the
+            # retry sends this batch once more.
             uploader.refused = 0
             uploader.refused_max = REFUSED_MAX
             uploader.retry_to = batch.first - 1
@@ -112,7 +115,7 @@ def _accept(uploader, batch, log):
             uploader.first = 0
             return
     elif batch.last < batch.first and not uploader.retry_to:
-        # All that there is waits for the clock.
+        # All entries wait for the clock.
         uploader.retry_at = uploader.clock.uptime() + 1
         return
     _pass(uploader, batch, log)
@@ -121,7 +124,7 @@ def _accept(uploader, batch, log):
 def _refuse(uploader, batch, log, e):
     uploader.failures = uploader.blamed = 0
     if batch.count > 1:
-        # It may be one of them only.
+        # Only one of them may be at fault: halve the batch until one entry is left.
         uploader.most = batch.count // 2
         return
     uploader.refused += 1
@@ -143,7 +146,8 @@ def _refuse(uploader, batch, log, e):
 
 
 def _pass(uploader, batch, log):
-    # The batch is sent or passed over.
+    # Moves on behind a batch that is sent or given up, and acknowledges it unless entries are
+    # quarantined.
     last = batch.last
     if uploader.retry_to and last >= uploader.retry_to:
         last = uploader.taken
@@ -156,7 +160,7 @@ def _pass(uploader, batch, log):
     if uploader.refused and not uploader.retry_to:
         return
     uploader.missing += batch.missing
-    # Even if the flash fails now, it is not sent again before the next start.
+    # Set before `ack`: even if the flash fails, the batch is not sent again before the next start.
     uploader.done = last
     if batch.count:
         try:
@@ -167,25 +171,25 @@ def _pass(uploader, batch, log):
 
 
 class _Batch:
-    # What goes into one body: the records from `first` to `last`.
+    # The contents of one body: the records from `first` to `last`.
 
     def __init__(self, uploader, log, first, plain):
         self._uploader = uploader
         self._log = log
         self._plain = plain
         self._buf = bytearray(1024)
-        # Of the entries without a time: they are of one session.
+        # The session and start of the entries without a time; a batch has only one session.
         self._session = b""
         self._start = 0
         self.first = max(first, log.first)
         self.last = self.first - 1
         self.count = 0
-        self.missing = 0  # records that were there once, and cannot be read
+        self.missing = 0  # records that were appended but cannot be read
         self.size = 0
-        self.text = b""  # the last one
+        self.text = b""  # of the last entry
 
     async def measure(self, most, end):
-        """Find out how far it goes, with at most so many entries and no record behind `end`."""
+        """Extend the batch, to at most `most` entries and no record behind `end`."""
         end = min(end, self.first + SPAN_MAX)
         for number, data in self._log.records(self.first, self._buf):
             if number > end:
@@ -205,7 +209,7 @@ class _Batch:
                 self.text = text
             self.missing += number - 1 - self.last
             self.last = number
-        # Damage may have left numbers out at the end: nobody has to wait for them.
+        # Damage may have left numbers out at the end; they will never come.
         end = min(self._log.last, end)
         if self.last < end:
             self.missing += end - self.last

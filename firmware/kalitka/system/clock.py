@@ -1,8 +1,8 @@
 """The reader's clock: UTC and local time in minutes, or "not set".
 
-Keeps the chip's RTC, which outlives a soft reset but not a power cut. Promises: the moment is
-three small integers, brought up to date every second, so that a decision only reads them; a time
-that lies before this firmware's own is never taken.
+Uses the chip's RTC, which survives a soft reset but not a power cut. Promises: the present moment
+is three small integers, updated every second, so that a decision only reads them; a time before
+this firmware's release is never accepted.
 """
 
 import asyncio
@@ -14,20 +14,20 @@ from kalitka import unload
 from kalitka.access import timezone
 from micropython import const
 
-# The month of this release began; whatever says an earlier time has not been set.
-_EARLIEST = const(29891520)  # minutes since 1970 UTC
-# And 2100: beyond it the chip's calendar may not go.
+# The first minute (since 1970 UTC) of this release's month: an RTC with an earlier time is unset.
+_EARLIEST = const(29891520)
+# The first minute of 2100, beyond which the chip's calendar may not work.
 _LATEST = const(68374080)
-# The chip counts from 2000, other ports from 1970. In minutes: seconds since 1970 are no small
-# integer where those have 31 bits.
+# The chip counts from 2000, other ports from 1970. In minutes, because seconds since 1970 do not
+# fit a small int of 31 bits.
 _EPOCH = 15778080 if time.gmtime(0)[0] == 2000 else 0
 
 
 class Uptime:
-    """The time since it was made: so many `seconds`, and `millis` (0 to 999) beyond them.
+    """The time since the object was created: `seconds`, and `millis` (0 to 999) beyond them.
 
-    `update` brings both up to date. Updated once in six days at least, it is right for 34 years:
-    the milliseconds alone would leave small integers after 12 days.
+    `update` brings both up to date. Updated at least every six days it is right for 34 years;
+    milliseconds alone would exceed small integers after 12 days.
     """
 
     def __init__(self):
@@ -35,7 +35,7 @@ class Uptime:
         self.seconds = self.millis = 0
 
     def update(self) -> None:
-        """Bring it up to date."""
+        """Bring `seconds` and `millis` up to date."""
         now = time.ticks_ms()
         millis = self.millis + time.ticks_diff(now, self._last)
         self._last = now
@@ -44,11 +44,12 @@ class Uptime:
 
 
 class Clock:
-    """The time. `minute`: since 1970 UTC; `day_minute`, `weekday`: local, Monday is 0.
+    """The clock, with the present moment in its attributes.
 
-    uptime: an Uptime, which it keeps from wrapping.
-    zone: a timezone.Zone, or None. `minute` is -1 while the clock is not set, `day_minute` is -1
-    while there is no local time.
+    uptime: an Uptime, which `run` updates, so that it never wraps.
+
+    minute: since 1970 UTC, -1 while the clock is not set. day_minute: local, -1 while there is no
+    local time. weekday: local, Monday is 0. zone: a timezone.Zone, or None.
     """
 
     def __init__(self, uptime):
@@ -62,16 +63,16 @@ class Clock:
 
     @property
     def is_set(self) -> bool:
-        """Whether the time is known."""
+        """Whether the clock is set."""
         return self.minute >= 0
 
     def uptime(self) -> int:
-        """Return the seconds since the start, whatever happens to the time of day."""
+        """Return the seconds since the start, which setting the clock does not change."""
         self._counter.update()
         return self._counter.seconds
 
     def seconds(self) -> int:
-        """Return the seconds since 1970 UTC, right if the clock is set."""
+        """Return the seconds since 1970 UTC; meaningful only if the clock is set."""
         return time.time() + _EPOCH * 60
 
     def step_to(self, seconds: int) -> int:
@@ -79,7 +80,10 @@ class Clock:
         return seconds - self.seconds()
 
     def set_utc(self, seconds: int) -> None:
-        """Set the time: seconds since 1970 UTC, from this release to 2099. Raises ValueError."""
+        """Set the clock to `seconds` since 1970 UTC.
+
+        Raises ValueError for a time before this release's month or after 2099.
+        """
         if seconds // 60 < _EARLIEST:
             raise ValueError("the time given lies before this firmware's build")
         if seconds // 60 >= _LATEST:
@@ -89,7 +93,7 @@ class Clock:
         self.tick()
 
     def set_zone(self, zone: str) -> None:
-        """Set the zone: a POSIX TZ string. Raises ZoneError; the last good one then stays."""
+        """Set the zone, a POSIX TZ string. If it raises ZoneError the last valid zone stays."""
         try:
             self.zone = timezone.Zone(zone)
         finally:
@@ -97,7 +101,7 @@ class Clock:
         self.tick()
 
     def tick(self) -> None:
-        """Bring the moment up to date."""
+        """Bring the present moment up to date."""
         minute = time.time() // 60 + _EPOCH
         if minute < _EARLIEST:
             self.minute = self.day_minute = -1
@@ -124,7 +128,7 @@ class Clock:
         )
 
     async def run(self, callback) -> None:
-        """Tick every second, for ever, and call `callback` then."""
+        """Tick and then call `callback`, every second, for ever."""
         while True:
             self.tick()
             self._counter.update()

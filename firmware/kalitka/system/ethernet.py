@@ -1,27 +1,29 @@
-"""Ethernet as a driver of the link (see `link`): the chip's own MAC and the board's PHY."""
+"""The Ethernet driver of the link (see `link`): the chip's own MAC and the board's PHY."""
 
-# `nic` is there whenever the link asks for what needs it, and the stubs lack half of LAN.
+# The link uses `nic` only after `on`, and the stubs lack half of LAN.
 # pyright: reportOptionalMemberAccess=false, reportAttributeAccessIssue=false
 
 import machine
 import network
 
 _PINS = ("mdc", "mdio", "power", "reset", "ref_clk")
-# What became of the only try to have it, in words; boot.py and the reader make a driver each.
+# Why the only try to create the interface failed, "" if it did not. Of the module, because boot.py
+# and the reader create a driver each.
 _failed = ""
 
 
 class Ethernet:
-    """The socket. phy: what `network.LAN` is told, by its names: pins as their numbers, phy_type
-    and ref_clk_mode as the names of the constants, such as "PHY_LAN8720" and "OUT".
+    """The Ethernet interface.
 
-    hostname: str, at most 32 characters, "" for the port's own.
+    phy: the keyword arguments of `network.LAN`, with pins as numbers, and phy_type and
+    ref_clk_mode as the names of constants, such as "PHY_LAN8720" and "OUT".
+    hostname: str, at most 32 characters, "" for the port's default.
     """
 
     name = "ethernet"
     names = ("",)
-    # While the cable is out, nothing is disturbed by looking again; switching it off and on would
-    # stop the loop for four seconds each time, since the PHY is waited for.
+    # Checking for a cable disturbs nothing. Switching the interface off and on would block the
+    # loop for four seconds each time, since the port waits for the PHY.
     pause_max = 1
     restart_after = 0
 
@@ -31,10 +33,10 @@ class Ethernet:
         self.nic = None
 
     def on(self) -> None:
-        """Switch it on, unless it is. Blocks for up to four seconds, the longer without a cable.
+        """Switch it on, unless it is on. Blocks for up to four seconds, longest without a cable.
 
-        A PHY that does not answer is asked once only: the port keeps the memory of a try that
-        failed (some 15 KB), and what it gives the next time is an interface that does not work.
+        A PHY that does not answer is tried only once: the port leaks the memory of a failed try
+        (some 15 KB), and the next try returns an interface that does not work. Raises OSError.
         """
         global _failed
         if _failed:
@@ -51,14 +53,14 @@ class Ethernet:
             self.nic.active(True)
 
     def off(self) -> None:
-        """Switch it off."""
+        """Switch the interface off."""
         self.nic.active(False)
 
     async def join(self, i: int) -> None:
         """Do nothing: the cable is plugged in or not."""
 
     def leave(self) -> None:
-        """Ask for an address anew, if it was given by DHCP: all that can be left of a cable."""
+        """Request a new address, if it came by DHCP: a cable cannot be left otherwise."""
         if self.nic.ipconfig("dhcp4"):
             self.nic.ipconfig(dhcp4=False)
             self.nic.ipconfig(dhcp4=True)

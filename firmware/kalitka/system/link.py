@@ -1,24 +1,24 @@
 """The link: one task that keeps the reader on its network, by radio or by cable, for ever.
 
-Promises: nothing else waits for it, door and scanner run without a network; what a driver raises
-never ends it; a failure is reported once and not every round, a password never. Its users call
-`reset` when the link is up and nothing gets through.
+Promises: nothing else waits for the link, so door and scanner run without a network; no exception
+of a driver ends the task; a failure is reported once and not every round, a password never. Users
+of the link call `reset` when it is up but passes no traffic.
 
 A driver (`wifi`, `ethernet`) knows the hardware and decides nothing:
 
-    name            what its lines begin with (str)
-    names           the networks that it may join (str), the preferred first
+    name            the prefix of its lines on the console (str)
+    names           the networks that it may join (str), the preferred one first
     nic             the port's interface, None until `on`
-    pause_max       seconds, at most, between two rounds through the networks
-    restart_after   so many rounds without a network, and it is switched off and on; 0: never
-    on()            switches the hardware on if it is not; may block for seconds
-    off()           switches it off
+    pause_max       most seconds between two rounds through the networks
+    restart_after   rounds without a network after which it is switched off and on; 0: never
+    on()            switches the hardware on if it is off; may block for seconds
+    off()           switches the hardware off
     join(i)         coroutine: begins to join the network `i`
-    leave()         leaves it, or ends the try
-    failed()        whether that try has failed for certain; asked once a second
+    leave()         leaves the network, or aborts the try
+    failed()        whether that try has failed for certain; called once a second
     fault()         why the try failed, in words
 
-Any of them may raise what the port raises.
+Any of them may raise any exception of the port.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ from kalitka import unload
 from micropython import const
 
 _CONNECT_S = const(20)  # seconds given to one attempt
-_STABLE_S = const(86400)  # a link this old starts with a clean slate
+_STABLE_S = const(86400)  # after so long a link's earlier resets no longer count
 _REPORTED_MAX = const(8)  # different failures remembered as reported
 _NO_ADDRESS = "0.0.0.0"
 
 
 class Link:
-    """Keeps the reader on one of the networks that its driver knows.
+    """The link to one of the driver's networks; the network that worked last is tried first.
 
-    driver: as above; None: there is no network. The network that worked last is tried before the
-    others. address: (address, mask, gateway), each a str, None to ask the network (DHCP).
-    name_servers: a list of addresses (str); [] for the network's own.
+    driver: as above; None for no network. address: (address, mask, gateway), each a str, None to
+    ask the network (DHCP). name_servers: a list of addresses (str); [] for the network's own.
     report: a callable that takes a line of text (str) for the log. scanner: suspended while the
-    chip stays in the driver's code and cannot serve it (see `Wiegand.suspend`), or None.
+    driver blocks the chip, so that pulses would be lost (see `Wiegand.suspend`), or None.
+
     connects: how many times the link came up.
     """
 
@@ -57,20 +57,20 @@ class Link:
         self.connects = 0
 
     def connected(self) -> bool:
-        """Return whether the link is up and was not reset; it was checked a second ago."""
+        """Return whether the link is up and was not reset; checked every second."""
         return self._up
 
     def reset(self) -> None:
         """Reconnect a link that is up but passes no traffic; returns at once.
 
-        If that is done to the next link, too, the hardware is switched off and on.
+        If the next link is reset too, the hardware is switched off and on.
         """
         self._up = False
 
     def dns(self) -> str:
         """Return the address of a name server, "" if none is known.
 
-        Of several another one each time: who got no answer asks again, and so asks the next.
+        If there are several, each call returns the next one, so that a retry asks another server.
         """
         if not self._up:
             return ""
@@ -82,7 +82,7 @@ class Link:
         return "" if address == _NO_ADDRESS else address
 
     async def run(self) -> None:
-        """Connect, and again whenever the link is lost."""
+        """Connect, and reconnect whenever the link is lost, for ever."""
         driver = self._driver
         if not driver:
             self._report("network: there is none in the settings")
@@ -90,7 +90,7 @@ class Link:
         networks = len(driver.names)
         last = rounds = resets = 0
         while True:
-            # -1 stands for the one that worked last.
+            # -1 stands for the network that worked last.
             for i in range(-1, networks):
                 if i != last and await self._join(last if i < 0 else i):
                     last = last if i < 0 else i
@@ -108,7 +108,7 @@ class Link:
             await asyncio.sleep(min(1 << min(rounds, 5), driver.pause_max))
 
     async def _watch(self, resets):
-        # Return, when the link is gone, how many in a row were reset.
+        # Watches the link until it is gone; returns how many links in a row were reset.
         name = self._driver.name
         age = 0
         while True:
@@ -127,7 +127,8 @@ class Link:
                 resets = 0
 
     async def _join(self, i):
-        # Return success. What failed is reported, once until a network is found.
+        # Tries one network; returns whether that succeeded. A failure is reported once until a
+        # network is found.
         driver = self._driver
         error = None
         try:
@@ -146,9 +147,9 @@ class Link:
                     self._report("%s: connected%s, address %s" % (driver.name, to, address))
                     return True
                 if driver.failed():
-                    break  # nothing comes any more
+                    break
             fault = driver.fault()
-        except Exception as e:  # nothing that a driver does may end the reader
+        except Exception as e:  # no exception of a driver may end the link's task
             error = e
             fault = repr(e)
         reported = self._reported
@@ -164,8 +165,8 @@ class Link:
         return False
 
     async def _switch_on(self):
-        # It blocks for tenths of a second, and for four with a cable that is out: no card is to be
-        # lost meanwhile.
+        # Switching on blocks for tenths of a second, and for four seconds without a cable; the
+        # scanner is suspended, so that no card is lost meanwhile.
         scanner = self._scanner
         if scanner:
             await scanner.suspend(self._driver.name)
@@ -177,14 +178,15 @@ class Link:
                 scanner.resume()
 
     def _set_address(self, nic):
-        # Anew for every try: the port forgets it when the hardware is switched off, and keeps an
-        # earlier one over a soft reset.
+        # Set for every try: the port forgets the address when the hardware is switched off, and
+        # keeps an earlier one over a soft reset.
         if not self._address:
-            # Most versions have it on already, and some do not know how.
+            # DHCP is on by default in most versions, and some have no `ipconfig`.
             quietly(getattr(nic, "ipconfig", None), dhcp4=True)
             return
         address, mask, gateway = self._address
-        # A chip may take an address without a gateway for none at all; its own leads nowhere.
+        # A chip may take an address without a gateway for none at all. As a gateway the reader's
+        # own address leads nowhere.
         gateway = gateway or address
         if hasattr(nic, "ifconfig"):
             server = self._name_servers[0] if self._name_servers else _NO_ADDRESS
@@ -194,9 +196,10 @@ class Link:
 
 
 def quietly(function, *arguments, **options) -> None:
-    """Call what a version may not know, or what there may be nothing to do for.
+    """Call `function` and ignore every exception.
 
-    Each says so with an error of its own.
+    For calls that a version of the port may not know, or that fail if there is nothing to do; the
+    exceptions differ.
     """
     try:
         function(*arguments, **options)
@@ -205,7 +208,7 @@ def quietly(function, *arguments, **options) -> None:
 
 
 def _alive(nic):
-    # A driver calls a link connected whose address was taken away.
+    # `isconnected` alone is not enough: it stays True when the link loses its address.
     try:
         return nic.isconnected() and _address(nic, 0) not in ("", _NO_ADDRESS)
     except Exception:
@@ -213,7 +216,7 @@ def _alive(nic):
 
 
 def _address(nic, i):
-    # Of the reader (0) or the name server (3), "" if it cannot be had.
+    # Returns the address of the reader (0) or of the name server (3), "" if there is none.
     try:
         if hasattr(nic, "ifconfig"):
             return nic.ifconfig()[i]
@@ -223,12 +226,13 @@ def _address(nic, i):
 
 
 def describe(error):
+    """Return an exception of the port in words."""
     try:
         from kalitka.system import memory
 
         words = memory.describe(error)
         del memory
         unload("system.memory")
-    except MemoryError:  # not even for these words
+    except MemoryError:  # not even enough for these words
         return "not enough memory in Python's heap"
     return words or "error %s" % error

@@ -1,7 +1,7 @@
-"""Want of memory in words: in which heap, how much of it is free, and what helps.
+"""Out-of-memory errors in words: which heap, how much of it is free, and what helps.
 
-A chip has two: Python's, and the IDF's beside it, of which Wi-Fi, TLS and sockets take theirs.
-Promises: every number in a message was looked up. Loaded when there is something to report.
+A chip has two heaps: Python's, and the IDF's beside it, which Wi-Fi, TLS and sockets use.
+Promises: every number in a message is measured, none is guessed. Loaded to report an error.
 """
 
 import gc
@@ -10,10 +10,10 @@ from micropython import const
 
 _NUMBERS = (
     12,  # ENOMEM
-    105,  # ENOBUFS: of the network's own buffers
+    105,  # ENOBUFS: the network's own buffers
     0x101,  # ESP_ERR_NO_MEM
-    # Of mbedTLS, which has names for its numbers, but makes them in Python's heap: SSL, ECP, PK,
-    # X509, MD and CIPHER_ALLOC_FAILED.
+    # Of mbedTLS: SSL, ECP, PK, X509, MD and CIPHER_ALLOC_FAILED. By number, because the names that
+    # it gives are allocated in Python's heap and may be missing.
     -0x7F00,
     -0x4D80,
     -0x3F80,
@@ -21,8 +21,8 @@ _NUMBERS = (
     -0x5180,
     -0x6180,
 )
-# Where a driver gives no number, or its own: what the port makes of it differs between versions.
-# ESP_ERR_NO_MEM is 0x101, too.
+# Parts of messages, for errors without a number or with a driver's own: the port's messages differ
+# between versions. 0x0101 is ESP_ERR_NO_MEM as well.
 _WORDS = ("ALLOC_FAILED", "NO_MEM", "0x0101", "emory")
 _HEAP_DATA = const(4)  # `esp32.HEAP_DATA`
 _KIB = const(1024)
@@ -30,7 +30,7 @@ _HELP = "; a board with PSRAM, or the firmware frozen in, has more"
 
 
 def describe(error: Exception) -> str:
-    """Describe a lack of memory in words, "" if the error is about something else."""
+    """Return an out-of-memory error in words, "" if the error is about something else."""
     if isinstance(error, MemoryError):
         words = "not enough memory in Python's heap"
         if hasattr(gc, "mem_free"):
@@ -48,9 +48,9 @@ def describe(error: Exception) -> str:
 
 
 def shortage(size: int) -> str:
-    """Describe in words that the heap beside Python's has no `size` bytes in one piece.
+    """Return in words that the heap beside Python's does not have `size` bytes in one piece.
 
-    "" if it has, or if that cannot be looked up.
+    "" if it has, or if the port cannot tell.
     """
     pieces = _pieces()
     return _lacking() if pieces and max(pieces)[0] < size else ""
@@ -66,7 +66,7 @@ def _lacking():
 
 
 def _pieces():
-    # (largest piece, bytes free) of each region of the heap beside Python's.
+    # Returns (largest piece, bytes free) of each region of the heap beside Python's.
     try:
         from esp32 import idf_heap_info
     except ImportError:  # a chip without one

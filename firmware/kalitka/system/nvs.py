@@ -1,6 +1,6 @@
-"""What is kept in the chip's NVS, beside the file system: for the day that is lost, or is full.
+"""Values in the chip's NVS, which outlast a lost or full file system.
 
-A thing is written only when it is another than before.
+A value is written only if it has changed.
 """
 
 from esp32 import NVS
@@ -13,7 +13,7 @@ SIZE_MAX = const(1900)  # bytes; a blob of one NVS page
 
 
 def load(key: str) -> bytes:
-    """Return what is kept under `key` (bytes), b"" if there is nothing."""
+    """Return the value of `key` (bytes), b"" if there is none."""
     data = bytearray(SIZE_MAX)
     try:
         n = NVS(_NAMESPACE).get_blob(key, data)
@@ -23,7 +23,7 @@ def load(key: str) -> bytes:
 
 
 def save(key: str, data: bytes) -> bool:
-    """Keep `data` (bytes, at most SIZE_MAX) unless it is kept already. Returns success."""
+    """Set the value of `key` to `data` (bytes, at most SIZE_MAX). Returns whether it is kept."""
     if len(data) > SIZE_MAX:
         return False
     if load(key) == data:
@@ -38,10 +38,10 @@ def save(key: str, data: bytes) -> bool:
 
 
 def load_zone() -> str:
-    """Return the zone that the server told last, a POSIX TZ string, "" if it did not."""
+    """Return the zone saved last (a POSIX TZ string), "" if there is none."""
     return load(_ZONE).decode()
 
 
 def save_zone(zone: str) -> None:
-    """Keep the zone that the server told."""
+    """Save the server's zone (a POSIX TZ string) for the next start."""
     save(_ZONE, zone.encode())

@@ -1,19 +1,19 @@
-"""Which network the settings and the board name, and its hardware switched on; for the start only.
+"""The choice of the network driver by settings and board, and its start. Used at the start only.
 
-Promises: what they do not name is not imported. `boot.py` switches the hardware on before the
-firmware is imported: the memory that the chip's own software wants for it, with some of it in
-large pieces, is there then. A Python heap that has grown gives none of it back.
+Promises: only the driver in use is imported. `boot.py` switches the hardware on before it imports
+the firmware, while the IDF's heap still has the memory that the hardware needs, some of it in
+large pieces: a Python heap that has grown never gives any back.
 """
 
 import json
 
-_SETTINGS = "settings.json"  # as in `kalitka.settings`, which is far too large to come first
+_SETTINGS = "settings.json"  # as in `kalitka.settings`, which is too large to import this early
 
 
 def driver_of(settings: dict):
     """Return the driver (see `system.link`) for these settings, None for no network.
 
-    The radio if the settings have Wi-Fi networks; else the board's Ethernet, if it has one.
+    Wi-Fi if the settings have Wi-Fi networks; else the board's Ethernet, if it has one.
     """
     hostname = settings.get("hostname") or settings.get("reader", "")
     hostname = hostname.replace(":", "-").replace("_", "-")[:32]
@@ -32,7 +32,7 @@ def driver_of(settings: dict):
 
 
 def address_of(settings: dict) -> tuple | None:
-    """Return (address, mask, gateway), each a str, of these settings; None for DHCP."""
+    """Return the settings' (address, mask, gateway), each a str; None for DHCP."""
     if not settings["address"]:
         return None
     address, _, bits = settings["address"].partition("/")
@@ -45,7 +45,10 @@ def address_of(settings: dict) -> tuple | None:
 
 
 def switch_on() -> None:
-    """Switch the hardware on that the settings file names. Raises what comes: see `boot.py`."""
+    """Switch on the network hardware that the settings file names.
+
+    Raises any exception of the file, its JSON or the port; `boot.py` ignores them.
+    """
     with open(_SETTINGS) as file:
         driver = driver_of(json.load(file))
     if driver:

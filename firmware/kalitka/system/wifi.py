@@ -1,6 +1,6 @@
-"""Wi-Fi as a driver of the link (see `link`): the radio, and the networks that it may join."""
+"""The Wi-Fi driver of the link (see `link`): the radio, and the networks that it may join."""
 
-# `nic` is there whenever the link asks for what needs it.
+# The link uses `nic` only after `on`.
 # pyright: reportOptionalMemberAccess=false
 
 import asyncio
@@ -10,18 +10,18 @@ import network
 from kalitka.system.link import quietly
 from micropython import const
 
-# IEEE 802.11 reason 15: the four-way handshake had no answer. With a wrong password the driver
-# ends with this one; only if it tried a second time by itself would it say "wrong password".
+# IEEE 802.11 reason 15: the four-way handshake timed out. With a wrong password the port's driver
+# ends with this reason; "wrong password" would come only after a second try of its own.
 _HANDSHAKE = const(15)
 _REFUSED = "wrong password"
 _ABSENT = "network not found"
 
 
 class Wifi:
-    """The radio. networks: a list of (ssid, password), both str.
+    """The Wi-Fi station.
 
-    hostname: str, at most 32 characters, "" for the port's own. country: two letters, "" for the
-    port's own.
+    networks: a list of (ssid, password), both str, the preferred one first. hostname: str, at most
+    32 characters, "" for the port's default. country: two letters, "" for the port's default.
     """
 
     name = "wifi"
@@ -37,12 +37,12 @@ class Wifi:
         self.nic = None
 
     def on(self) -> None:
-        """Switch the radio on, unless it is. Blocks for some tenths of a second."""
+        """Switch the radio on, unless it is on. Blocks for some tenths of a second."""
         if self.nic:
             return
         wlan = network.WLAN(network.STA_IF)
-        # The driver is not to retry in the way of the link's tries, nor to save power, which
-        # loses packets.
+        # No retries by the port's driver, which would collide with the link's own, and no power
+        # saving, which loses packets.
         options = [("reconnects", 0), ("pm", getattr(network.WLAN, "PM_NONE", None))]
         if not hasattr(network, "hostname"):
             options += [("hostname", self._hostname), ("dhcp_hostname", self._hostname)]
@@ -57,20 +57,20 @@ class Wifi:
         self.nic = wlan
 
     def off(self) -> None:
-        """Switch it off."""
+        """Switch the radio off."""
         wlan = self.nic
         self.nic = None
         wlan.active(False)
 
     async def join(self, i: int) -> None:
         """Begin to join the network `i`."""
-        # After a soft reset it may be on a network, and the driver may be at a try of its own
-        # and then refuses another.
+        # After a soft reset the radio may be on a network, or the port's driver may be busy with a
+        # try of its own, and would refuse this one.
         quietly(self.leave)
-        # The driver hears of the end a little later, and must not take it for the next try's.
+        # The end of the old connection is reported a little later; it must not count for this try.
         await asyncio.sleep(0.3)
         self.nic.connect(*self._networks[i])
-        # May be the reason of an earlier failure until this try has one of its own.
+        # Still the reason of an earlier failure until this try has one of its own.
         self._status = self.nic.status()
 
     def leave(self) -> None:
@@ -78,13 +78,13 @@ class Wifi:
         self.nic.disconnect()
 
     def failed(self) -> bool:
-        """Return whether this try has failed for a reason after which nothing comes."""
+        """Return whether this try has failed for good: wrong password, or network not found."""
         was, self._status = self._status, self.nic.status()
         return self._status != was and self.fault() in (_REFUSED, _ABSENT)
 
     def fault(self) -> str:
-        """Return why it failed, in words."""
-        # The numbers differ between versions, and so do the names that there are for them.
+        """Return why the try failed, in words."""
+        # The numbers differ between versions of the port, and so do the names for them.
         status = self._status
         for name in dir(network):
             if name.startswith("STAT_") and getattr(network, name) == status:
