@@ -310,7 +310,7 @@ def test_a_file_that_was_cut_or_has_a_wrong_byte_changes_nothing(site, file):
         refused(site.database, file, "damaged")
     for at in range(12, len(whole), 41):
         file.write_bytes(whole[:at] + bytes((whole[at] ^ 4,)) + whole[at + 1 :])
-        refused(site.database, file, "damaged|no backup")
+        refused(site.database, file, "damaged|not a backup")
     file.write_bytes(whole)
     backup.restore(site.database, file, replace=True)
 
@@ -446,7 +446,7 @@ def test_what_is_wrong_is_one_line(site, tmp_path, file):
     nowhere = str(tmp_path / "nowhere/site.kalitka")
     for words, status, named in (
         (["backup", nowhere, "--db", site.where], 2, "cannot write"),
-        (["backup", str(tmp_path / "hub.sqlite"), "--db", site.where], 2, "no backup"),
+        (["backup", str(tmp_path / "hub.sqlite"), "--db", site.where], 2, "not a backup"),
         (["backup", str(tmp_path), "--db", site.where], 2, "Is a directory"),
         (["backup", str(file), "--db", str(tmp_path / "none.sqlite")], 1, "--db"),
         (["restore", nowhere, "--db", str(tmp_path / "new.sqlite")], 2, "No such file"),
