@@ -112,6 +112,7 @@ def restore(
                 f"the database {database.name} holds a site already: name a new one with --db, or "
                 "replace its contents with --replace"
             )
+        # Read before the rows are replaced: readers may hold any minute up to this one.
         answered = max(current_minute(database.clock), acknowledged_minute(session))
         _clear(session)
         _load_rows(session, backup_file.read(path), header.rows, progress)
