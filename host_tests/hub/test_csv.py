@@ -1,4 +1,4 @@
-"""CSV import and export: an export can be imported again, and every invalid line is reported."""
+"""CSV tables: an export imports again unchanged, and each wrong line is reported by its number."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def counts(report):
 
 @pytest.fixture
 def full(database):
-    """A site with one object of each kind, and with names that need quoting."""
+    """A site with one of everything, and with names that need quoting."""
     with write_transaction(database, "the test") as session:
         for name in ("Kitchen", "a|b", ODD):
             people.add_group(session, PersonGroupSetting(name=name, note="-1\nline two"))
@@ -154,7 +154,7 @@ def test_a_holiday_without_an_id_is_that_of_its_date_and_schedule(full):
         first, second = schedules.list_holidays(session)
     assert (first.id, first.name, len(first.hours)) == (1, "New year", 1)
     assert (second.date, second.schedule, second.hours) == ("2027-01-02", None, [])
-    # In order: the date is free once the first holiday has moved to another day.
+    # In file order: the date is free once the first holiday has moved to another day.
     text = f"id,date\n1,2027-01-03\n{second.id},2027-01-01\n,2027-01-02\n"
     assert counts(put(full, "holidays", text)) == (3, 1, 2, 0, 0)
 
@@ -162,7 +162,7 @@ def test_a_holiday_without_an_id_is_that_of_its_date_and_schedule(full):
 def test_a_file_that_says_what_is_so_is_read_once_and_nobody_waits(full):
     text, rows = text_of(full, "tokens"), []
     with write_transaction(full, "another"):
-        # A dry run does not wait for the holder of the site's lock.
+        # An import without changes does not wait for the site's lock.
         assert put(full, "tokens", text, progress=rows.append).written
     assert rows[-1] == 2 * 4
 
@@ -174,7 +174,7 @@ def test_people_come_with_their_groups_and_tokens(full):
         eve, adam = people.list_people(session, 2)
         assert (eve.name, eve.groups, eve.tokens) == ("Eve", ["Kitchen"], ["01", "02"])
         assert (adam.name, adam.groups, adam.tokens) == ("Adam", [], [])
-    # Columns that the file leaves out keep their values (groups), and so does a token given up.
+    # A column missing from the file keeps its values (groups); a token taken from a person stays.
     report = put(full, "people", f"id,name,tokens\n{eve.id},Eve,02|03\n{adam.id},Adam,\n")
     assert counts(report) == (2, 0, 1, 1, 0)
     with full.snapshot() as session:
@@ -258,16 +258,8 @@ WRONG = [
     ("tokens", TOKENS + "FF,,,9_1,GATE-9\n", (2, "readers", "GATE-9: add it first")),
     ("tokens", TOKENS + "FF,,,,GATE-1\n", (2, None, "names readers but has no manual rule")),
     ("readers", "code\nA B\n", (2, "code", "is not a valid reader code")),
-    (
-        "schedules",
-        "name,windows\nA,8-17\n",
-        (2, "windows", "'8-17' is not valid in a time window"),
-    ),
-    (
-        "schedules",
-        "name,windows\nA,always Mon\n",
-        (2, "windows", "'always' is not valid in a time window"),
-    ),
+    ("schedules", "name,windows\nA,8-17\n", (2, "windows", "'8-17' is not valid in a time")),
+    ("schedules", "name,windows\nA,always Mon\n", (2, "windows", "'always' is not valid in")),
     ("schedules", "name,windows\nA,always|\n", (2, "windows", "a time window must not be empty")),
     ("schedules", "name,windows\nA,2027-01-02/2027-01-01\n", (2, "windows", "swap the two times")),
     ("schedules", "name,windows\nA,|".ljust(400, "|") + "\n", (2, "windows", "must not be empty")),
@@ -280,11 +272,7 @@ WRONG = [
     ("holidays", "date\n2027-01-01\n2027-01-01\n", (3, "date", "stands in line 2 too")),
     ("holidays", "id,schedule,date\n2,,2027-01-01\n", (2, "date", "that of the holiday 1")),
     ("grants", "people,readers,schedule\nKitchen,*,Never\n", (2, "schedule", "schedule Never")),
-    (
-        "grants",
-        "people,readers,schedule,last\nKitchen,*,Always,soon\n",
-        (2, "last", "not a valid time"),
-    ),
+    ("grants", "people,readers,schedule,last\nKitchen,*,Always,soon\n", (2, "last", "valid time")),
     ("grants", "people,readers,schedule\nKitchen,X,Always\n", (2, "readers", "no reader, group")),
 ]
 
@@ -348,7 +336,7 @@ def test_any_list_comes_back_as_it_was_written(texts):
     assert csv_text.split_items(csv_text.join_items(texts)) == texts
 
 
-# Through REST and on the command line
+# REST and command line
 
 
 def test_by_rest_operators_import_and_viewers_export(full, site):

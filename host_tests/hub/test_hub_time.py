@@ -29,7 +29,7 @@ def times(database, zone):
         ("GMT-5:45", "5"),
         ("NST3:30NDT", "-3"),
         ("AAA+12", "-12"),
-        # November: summer time in the southern hemisphere.
+        # In November it is summer in the south.
         ("AEST-10AEDT,M10.1.0,M4.1.0/3", "11"),
         ("NZST-12:45NZDT,M9.5.0/2:45,M4.1.0/3:45", "13"),
     ],
