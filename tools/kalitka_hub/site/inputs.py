@@ -25,7 +25,7 @@ def _checked_name(text: str) -> str:
 
 def _checked_note(text: str) -> str:
     if not text.replace("\n", "").replace("\t", "").isprintable():
-        raise InvalidRequest("a note has no control characters but line ends and tabs")
+        raise InvalidRequest("a note must have no control characters except line ends and tabs")
     return text
 
 

@@ -260,7 +260,7 @@ def _day_stretches(zone: Zone, days: Collection[int]) -> list[_Stretch]:
 def _end_of_offset(zone: Zone, minute: int, end: int) -> int:
     """Return the first minute before `end` with another UTC offset than `minute`, or `end`.
 
-    `end` is at most a day away. The binary search is valid since no zone changes its clocks back
+    `end` is at most a day away. The binary search relies on this: no zone undoes a clock change
     within a day.
     """
     zone.update(minute)

@@ -1,4 +1,4 @@
-"""The site's secret, which every reader sends in X-AuthToken.
+"""The site's secret, which readers send in X-AuthToken unless they have one of their own.
 
 Only its SHA-256 is stored. A fast hash is enough for a random secret, which cannot be guessed; one
 chosen by a person would need a slow hash.

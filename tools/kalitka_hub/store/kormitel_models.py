@@ -1,8 +1,8 @@
 """The tables of the exchange with Kormitel, as typed SQLAlchemy models.
 
-Times are microseconds since 1970 UTC, as Kormitel dates its changes. An object's fields are JSON;
-columns hold only what is searched for. Only `kormitel.service` writes objects, and only
-`kormitel.canteen` the tokens and rules made from them.
+Times are microseconds since 1970 UTC, as Kormitel dates its changes. The fields that Kormitel
+gives a kind of object are JSON, beside the hub's own columns. Only `kormitel.service` writes
+objects, and only `kormitel.canteen` the tokens and rules made from them.
 """
 
 from typing import Any
@@ -166,7 +166,7 @@ class KormitelPeer(Base):
     __tablename__ = "kormitel_peers"
 
     url: Mapped[str] = mapped_column(String(URL_MAX), primary_key=True)
-    # The `from` of the next pull; None: everything.
+    # The date to ask from at the next pull; None: everything.
     from_date: Mapped[int | None] = mapped_column(BigInteger)
     # The last write sent to the peer: its stamp and the id of its object.
     sent: Mapped[int] = mapped_column(BigInteger)

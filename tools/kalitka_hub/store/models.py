@@ -108,7 +108,7 @@ class Reader(Base):
     # When the reader last sent access log entries, in seconds.
     logged: Mapped[int | None] = mapped_column(BigInteger)
     # The highest minute answered before the reader's groups last changed: a poll with this minute
-    # or an older one is answered with a full sync.
+    # or an older one is answered with 0, which makes the reader do a full sync.
     configured_minute: Mapped[int] = mapped_column(BigInteger, default=0)
     # SHA-256 in hex of the reader's own secret, which replaces the site's; None: the site's.
     secret_sha256: Mapped[str | None] = mapped_column(String(64))
