@@ -106,6 +106,7 @@ def create_reader(session: Session, setting: ReaderSetting) -> str:
     if find_group(session, code) is not None:
         raise InvalidRequest(f"{code} is the name of a group of readers: choose another code")
     named = _ids_of_groups(session, setting.groups)
+    # A former reader with this code may still poll with its old minutes: they are answered with 0.
     reader = Reader(code=code, name=setting.name, note=setting.note, configured_minute=answered)
     own = ReaderGroup(name=_OWN_MARK + code, kind=OWN)
     session.add_all([reader, own])

@@ -43,7 +43,7 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import Base  # not from `models`: with Kormitel's tables
 from kalitka_hub.store.models import LoginAttempt, LoginSession, ReaderGroup, Site, UnansweredRange
 
-FORMAT = 1
+FORMAT = 1  # of the file; a hub restores this one only
 _KIND = "kalitka hub backup"
 _ROWS = 1000  # rows in memory at a time
 _LOG = logging.getLogger(__name__)

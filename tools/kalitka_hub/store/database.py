@@ -214,6 +214,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # Python's sqlite3 must not open transactions of its own: `_begin` says which kind.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys=ON")
+    # Not NORMAL: in WAL mode that may lose the last commits at a power cut, and a reader may
+    # already have been answered from them.
     connection.execute("PRAGMA synchronous=FULL")
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         _enter_wal(connection)
