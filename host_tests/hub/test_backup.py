@@ -1,4 +1,4 @@
-"""A backup while the hub runs, and what is restored from it: on the other kind of database too."""
+"""Backup while the hub runs, and restore, also to the other kind of database."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ from kalitka_hub.store.database import open_database
 
 PASSING = ("login_sessions", "login_attempts")  # not in a backup
 TABLES = models.Base.metadata.sorted_tables
-# A row of each table that no test fills by what people do.
+# One row for each table that the tests do not fill through the hub.
 ROWS = {
     models.Person: {"id": 7, "name": "Zoë \u2028 <b>O'Neill</b>", "note": None, "created": 1},
     models.PersonGroup: {"id": 3, "name": "Kitchen", "note": "\n"},
@@ -84,7 +84,7 @@ def served(database, clock):
 
 
 def fill(database):
-    """Have rows in every table."""
+    """Insert ROWS."""
     with write_transaction(database) as session:
         for model, row in ROWS.items():
             session.execute(insert(model), [row])
@@ -125,7 +125,7 @@ def test_everything_comes_back_on_the_other_kind_of_database(site, elsewhere, fi
     assert made.rows == sum(map(len, before.values()))
     after = rows_of(elsewhere)
     assert [after.pop(name) for name in PASSING] == [[], []]
-    # What is new is the restore itself, and that its minutes are no longer believed.
+    # New are only the audit record of the restore and the range of unanswered minutes.
     (restore,) = (row for row in after["audit"] if row[3] == "restore")
     after["audit"].remove(restore)
     assert restore[4:6] == ("database", file.name)
@@ -183,7 +183,7 @@ def test_the_same_database_makes_the_same_file(site, file):
     assert file.read_bytes() == first
 
 
-# What readers were told after the backup
+# Answers to readers after the backup
 
 
 def test_a_change_told_in_the_minute_of_the_backup_is_taken_back(site, elsewhere, file):
@@ -221,7 +221,7 @@ def test_a_reader_with_a_minute_that_was_acknowledged_again_since_does_a_full_sy
         reader._poll = restored.reader()._poll
         reader.poll()
         assert reader.table == {}
-        # From then on it is told what changed, and no more.
+        # From then on the reader gets only changes.
         restored.set("NEW", "9_1")
         answer = restored.ask(str(reader.minute))
         assert answer.partition("%")[2] == "NEW%\nNEW_/9_1"
@@ -245,7 +245,7 @@ def test_a_reader_that_was_away_since_before_the_backup_is_told_what_changed(
 
 
 def test_a_clock_that_is_behind_the_database_makes_no_difference(site, file):
-    site.clock.minute += 500  # it had been ahead once
+    site.clock.minute += 500  # the clock had once been ahead
     reader = site.reader()
     reader.poll()
     backup.create(site.database, file)
@@ -290,7 +290,7 @@ def test_whatever_happened_between_backup_and_restore_no_reader_believes_it(site
         assert reader.table == truth(site.database)
 
 
-# Files that are not what they should be
+# Invalid files
 
 
 def refused(database, file, text):
@@ -310,7 +310,7 @@ def test_a_file_that_was_cut_or_has_a_wrong_byte_changes_nothing(site, file):
         refused(site.database, file, "damaged")
     for at in range(12, len(whole), 41):
         file.write_bytes(whole[:at] + bytes((whole[at] ^ 4,)) + whole[at + 1 :])
-        refused(site.database, file, "damaged|no backup")
+        refused(site.database, file, "damaged|not a backup")
     file.write_bytes(whole)
     backup.restore(site.database, file, replace=True)
 
@@ -371,7 +371,7 @@ def test_only_an_empty_database_is_filled_without_asking(site, elsewhere, file):
     with pytest.raises(InvalidRequest, match="--replace"):
         backup.restore(site.database, file)
     with served(elsewhere, site.clock):
-        pass  # that it had been started once is nothing
+        pass  # a database on which a server has run still counts as empty
     backup.restore(elsewhere, file)
 
 
@@ -446,7 +446,7 @@ def test_what_is_wrong_is_one_line(site, tmp_path, file):
     nowhere = str(tmp_path / "nowhere/site.kalitka")
     for words, status, named in (
         (["backup", nowhere, "--db", site.where], 2, "cannot write"),
-        (["backup", str(tmp_path / "hub.sqlite"), "--db", site.where], 2, "no backup"),
+        (["backup", str(tmp_path / "hub.sqlite"), "--db", site.where], 2, "not a backup"),
         (["backup", str(tmp_path), "--db", site.where], 2, "Is a directory"),
         (["backup", str(file), "--db", str(tmp_path / "none.sqlite")], 1, "--db"),
         (["restore", nowhere, "--db", str(tmp_path / "new.sqlite")], 2, "No such file"),

@@ -1,4 +1,4 @@
-"""`kalitka hub` on what a site has: people, schedules, grants, users, and what was done."""
+"""`kalitka hub` commands for a site's people, schedules, grants and users, and for its audit."""
 
 import json
 import shutil
@@ -28,18 +28,18 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture
 def run(where):
-    """Run `kalitka hub` on a new site with the readers GATE-1 and GATE-2."""
+    """A function that runs `kalitka hub` on a new site with the readers GATE-1 and GATE-2."""
     return runner(where)
 
 
 @pytest.fixture
 def read(run):
-    """Return what a command with --json prints."""
+    """A function that returns the parsed output of a command with --json."""
     return lambda *words: json.loads(run(*words, "--json").stdout)
 
 
 def fill(run):
-    """Have Ivan of the kitchen at both gates by day until February, except on a holiday."""
+    """Let Ivan of the kitchen pass both gates by day until February, except on a holiday."""
     run("person-group", "add", "Kitchen")
     run("reader-group", "add", "Gates", "--reader", "GATE-1", "--reader", "GATE-2")
     run("person", "add", "Иван Петров", "--group", "Kitchen", "--token", "04A1B2C3")
@@ -53,7 +53,7 @@ def fill(run):
 
 @pytest.fixture(scope="module")
 def filled(new_site, tmp_path_factory):
-    """Run `kalitka hub` on a site that is filled, and that nothing may change."""
+    """A function that runs `kalitka hub` on a filled site; no test may change this site."""
     run = runner(str(shutil.copy(new_site, tmp_path_factory.mktemp("filled") / "hub.sqlite")))
     fill(run)
     return run
@@ -97,7 +97,7 @@ def test_a_site_is_written_down_and_explained(run, read):
     ]
 
 
-# Word, how one is added, its key, how it is changed, and to what.
+# The word of a resource, options to add one, its key, options to change it, and the result.
 THINGS = [
     ("person", ["Anna"], "2", ["--note", "x", "--add-group", "Kitchen"], {"groups": ["Kitchen"]}),
     ("person-group", ["Night"], "Night", ["--note", "x"], {"note": "x"}),
@@ -177,7 +177,7 @@ def test_each_thing_is_added_listed_shown_changed_and_removed(run, read):
         (["schedule", "add", "Day shift"], 2, "already"),
         (["schedule", "add", "S", "--window", "8-17"], 2, "08:00-17:00 Mon-Fri"),
         (["schedule", "add", "S", "--window", "always", "--window", "25:00-26:00"], 2, "'25:00'"),
-        (["schedule", "add", "S", "--window", "2026-12-02/2026-12-01"], 2, "turn them"),
+        (["schedule", "add", "S", "--window", "2026-12-02/2026-12-01"], 2, "swap the two times"),
         (["holiday", "add", "31.12.2026"], 2, "2026-12-31"),
         (["holiday", "add", "2026-12-31"], 2, "number 1"),
         (["holiday", "add", "2027-12-31", "--hours", "morning"], 2, "08:00-12:00"),
@@ -188,7 +188,7 @@ def test_each_thing_is_added_listed_shown_changed_and_removed(run, read):
         (["reader", "secret", "GATE-1", "--site", "--stdin"], 2, "--stdin"),
         (["reader-group", "add", "GATE-1"], 2, "code of a reader"),
         (["grant", "change", "1", "--people", "Night"], 1, "'Night'"),
-        (["grant", "change", "1", "--first", "2027-02-01"], 2, "turn them"),
+        (["grant", "change", "1", "--first", "2027-02-01"], 2, "swap the two times"),
         (["grant", "show", str(2**62)], 1, "no grant"),
         (["explain", "--reader", "GATE-9", "--code", "A"], 1, "GATE-9"),
         (["explain", "--reader", "GATE-1", "--code", "A%"], 2, "'A%'"),
@@ -291,7 +291,7 @@ def test_a_window_is_shown_as_it_is_written(hours, days, first, last):
         start=start, end=end, days=days if hours else None, first=first, last=last
     )
     again = parse_window(window_text(window))
-    # Every day and no word of days are one and the same.
+    # Every day is the same as no days given.
     assert again.model_copy(update={"days": again.days or "1111111"}) == window.model_copy(
         update={"days": window.days or "1111111"}
     )
@@ -400,7 +400,7 @@ def test_a_reader_has_a_secret_of_its_own_until_it_has_the_sites_again(run, read
     assert not knows("typed-in")
 
 
-# What is printed
+# Output
 
 
 ODD = ["<script>alert(1)</script>", "'; DROP TABLE people; --", "[bold]x[/]", "[/nothing]", "\\"]
@@ -438,7 +438,7 @@ def test_a_very_long_list_is_whole_and_nothing_in_it_is_shortened(run, opened, m
 def test_nothing_in_the_database_steers_the_terminal(run, read, opened):
     odd = "A\x1b[31m\u202eB\x9b\r\x7f"
     with write_transaction(opened) as session:
-        # As an older hub or a program that knows no better may have written them.
+        # Such texts may be stored by an older hub or by another program.
         session.add(Person(name=odd, note=f"one\ntwo{odd}", created=0))
         session.add(Schedule(name=odd))
         set_tokens(session, [TokenSetting("A\u202eB\x9b", ("9_1",))])

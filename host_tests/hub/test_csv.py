@@ -1,4 +1,4 @@
-"""Tables as CSV: what comes out goes in again, and every wrong line is told of, by its number."""
+"""CSV tables: an export imports again unchanged, and each wrong line is reported by its number."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def counts(report):
 
 @pytest.fixture
 def full(database):
-    """Fill a site with one of everything, and with names that are hard to write."""
+    """A site with one of everything, and with names that need quoting."""
     with write_transaction(database, "the test") as session:
         for name in ("Kitchen", "a|b", ODD):
             people.add_group(session, PersonGroupSetting(name=name, note="-1\nline two"))
@@ -154,7 +154,7 @@ def test_a_holiday_without_an_id_is_that_of_its_date_and_schedule(full):
         first, second = schedules.list_holidays(session)
     assert (first.id, first.name, len(first.hours)) == (1, "New year", 1)
     assert (second.date, second.schedule, second.hours) == ("2027-01-02", None, [])
-    # One after the other: the date is free once the first is another day's.
+    # In file order: the date is free once the first holiday has moved to another day.
     text = f"id,date\n1,2027-01-03\n{second.id},2027-01-01\n,2027-01-02\n"
     assert counts(put(full, "holidays", text)) == (3, 1, 2, 0, 0)
 
@@ -162,7 +162,7 @@ def test_a_holiday_without_an_id_is_that_of_its_date_and_schedule(full):
 def test_a_file_that_says_what_is_so_is_read_once_and_nobody_waits(full):
     text, rows = text_of(full, "tokens"), []
     with write_transaction(full, "another"):
-        # Who has the site's lock is not waited for.
+        # An import without changes does not wait for the site's lock.
         assert put(full, "tokens", text, progress=rows.append).written
     assert rows[-1] == 2 * 4
 
@@ -174,7 +174,7 @@ def test_people_come_with_their_groups_and_tokens(full):
         eve, adam = people.list_people(session, 2)
         assert (eve.name, eve.groups, eve.tokens) == ("Eve", ["Kitchen"], ["01", "02"])
         assert (adam.name, adam.groups, adam.tokens) == ("Adam", [], [])
-    # What a column says that the file leaves out stays: groups; so does a token that is given up.
+    # A column missing from the file keeps its values (groups); a token taken from a person stays.
     report = put(full, "people", f"id,name,tokens\n{eve.id},Eve,02|03\n{adam.id},Adam,\n")
     assert counts(report) == (2, 0, 1, 1, 0)
     with full.snapshot() as session:
@@ -201,7 +201,7 @@ def test_replacing_removes_what_the_file_does_not_have_and_tells_before_how_many
         "04A1",
     ]
     refused = csv("person-groups", "name\nKitchen\n", import_table, replace=True)(full)
-    assert refused.is_valid  # nothing hangs on the other groups
+    assert refused.is_valid  # nothing refers to the other groups
     refused = csv("reader-groups", "name\nOther\n", import_table, replace=True)(full)
     assert "has grants: remove these first" in refused.problems[0].error
     assert "Other" not in text_of(full, "reader-groups")
@@ -246,33 +246,33 @@ WRONG = [
     ("people", PEOPLE + "77,A,,\n", (2, "id", "there is no person 77")),
     ("people", PEOPLE + "1,A,,\n1,B,,\n", (3, "id", "1 stands in line 2 too")),
     ("people", PEOPLE + ",A,Kitchen|Cooks,\n", (2, "groups", "no group of people Cooks")),
-    ("people", PEOPLE + ",A,,01|%\n", (2, "tokens", "'%' is no token code")),
+    ("people", PEOPLE + ",A,,01|%\n", (2, "tokens", "'%' is not a valid token code")),
     ("people", PEOPLE + ",A,,01\n,B,,02|01\n", (3, "tokens", "the token 01 is in line 2 too")),
     ("people", PEOPLE + "2,B,,04A1\n", (2, "tokens", "is that of person 1")),
-    ("tokens", TOKENS + "A%,,,,\n", (2, "code", "'A%' is no token code")),
+    ("tokens", TOKENS + "A%,,,,\n", (2, "code", "'A%' is not a valid token code")),
     ("tokens", TOKENS + "FF ,,,,\n", (2, "code", "blanks around")),
     ("tokens", TOKENS + "FF,,,,\nFF,,,,\n", (3, "code", "FF stands in line 2 too")),
     ("tokens", TOKENS + "FF,77,,,\n", (2, "person", "there is no person 77")),
     ("tokens", TOKENS + "FF,,maybe,,\n", (2, "blocked", "neither yes nor no")),
-    ("tokens", TOKENS + "FF,,,9_1|9_2,\n", (2, "rules", "'9_2' is no rule")),
+    ("tokens", TOKENS + "FF,,,9_1|9_2,\n", (2, "rules", "'9_2' is not a valid rule")),
     ("tokens", TOKENS + "FF,,,9_1,GATE-9\n", (2, "readers", "GATE-9: add it first")),
-    ("tokens", TOKENS + "FF,,,,GATE-1\n", (2, None, "names readers and has no rule")),
-    ("readers", "code\nA B\n", (2, "code", "is no reader code")),
-    ("schedules", "name,windows\nA,8-17\n", (2, "windows", "'8-17' is no part of a window")),
-    ("schedules", "name,windows\nA,always Mon\n", (2, "windows", "'always' is no part")),
-    ("schedules", "name,windows\nA,always|\n", (2, "windows", "a window is not empty")),
-    ("schedules", "name,windows\nA,2027-01-02/2027-01-01\n", (2, "windows", "turn them")),
-    ("schedules", "name,windows\nA,|".ljust(400, "|") + "\n", (2, "windows", "not empty")),
+    ("tokens", TOKENS + "FF,,,,GATE-1\n", (2, None, "names readers but has no manual rule")),
+    ("readers", "code\nA B\n", (2, "code", "is not a valid reader code")),
+    ("schedules", "name,windows\nA,8-17\n", (2, "windows", "'8-17' is not valid in a time")),
+    ("schedules", "name,windows\nA,always Mon\n", (2, "windows", "'always' is not valid in")),
+    ("schedules", "name,windows\nA,always|\n", (2, "windows", "a time window must not be empty")),
+    ("schedules", "name,windows\nA,2027-01-02/2027-01-01\n", (2, "windows", "swap the two times")),
+    ("schedules", "name,windows\nA,|".ljust(400, "|") + "\n", (2, "windows", "must not be empty")),
     ("schedules", "name\nA\n", (2, "windows", "it is missing")),
     ("schedules", "name,windows\nA,\n A,\n", (3, "name", "A stands in line 2 too")),
     ("holidays", "date\n31.12.2026\n", (2, "date", "write it like 2026-12-31")),
-    ("holidays", "date,hours\n2027-12-31,8-12\n", (2, "hours", "'8-12' are no hours")),
+    ("holidays", "date,hours\n2027-12-31,8-12\n", (2, "hours", "'8-12' is not valid as hours")),
     ("holidays", "date,schedule\n2027-12-31,Day\n", (2, "schedule", "no schedule Day")),
     ("holidays", "date\n2028-01-01\n2028-01-01\n", (3, "date", "stands in line 2 too")),
     ("holidays", "date\n2027-01-01\n2027-01-01\n", (3, "date", "stands in line 2 too")),
     ("holidays", "id,schedule,date\n2,,2027-01-01\n", (2, "date", "that of the holiday 1")),
     ("grants", "people,readers,schedule\nKitchen,*,Never\n", (2, "schedule", "schedule Never")),
-    ("grants", "people,readers,schedule,last\nKitchen,*,Always,soon\n", (2, "last", "no time")),
+    ("grants", "people,readers,schedule,last\nKitchen,*,Always,soon\n", (2, "last", "valid time")),
     ("grants", "people,readers,schedule\nKitchen,X,Always\n", (2, "readers", "no reader, group")),
 ]
 
@@ -336,7 +336,7 @@ def test_any_list_comes_back_as_it_was_written(texts):
     assert csv_text.split_items(csv_text.join_items(texts)) == texts
 
 
-# By REST and on the command line
+# REST and command line
 
 
 def test_by_rest_operators_import_and_viewers_export(full, site):
@@ -388,7 +388,7 @@ def test_on_the_command_line_a_table_goes_out_and_in(full, where, tmp_path):
     file.write_text("code,rules\n0D,\x1b[31m\n")
     failed = run("import", "tokens", str(file), status=2)
     assert "line 2, rules" in failed.stderr
-    assert failed.stdout == ""  # no counts of what is not so
+    assert failed.stdout == ""  # no counts of changes that were not made
     assert "\x1b" not in failed.output
     run("import", "tokens", str(tmp_path / "none.csv"), status=1)
     run("import", "doors", str(file), status=1)

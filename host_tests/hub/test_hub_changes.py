@@ -1,7 +1,7 @@
 """The change log: no change is ever acknowledged unseen.
 
-The oracle is a plain reader that polls incrementally: whatever the clock did and whoever wrote,
-what it holds at the end is what the database holds.
+The oracle is a plain reader that polls incrementally: whatever the clock did and whichever process
+wrote, its table at the end equals the database.
 """
 
 import multiprocessing
@@ -41,7 +41,7 @@ def test_a_change_committed_in_a_later_minute_than_it_began_in_is_seen(site):
     with write_transaction(site.database) as session:
         set_tokens(session, [TokenSetting("SLOW", ("9_1",))])
         site.clock.minute += 1
-        # This poll wants to acknowledge the new minute, and has to wait for the writer.
+        # This poll has to acknowledge the new minute, and so waits for the writer's lock.
         poll.start()
         poll.join(0.2)
         assert polled == []
@@ -69,7 +69,7 @@ def test_a_writer_that_waited_while_a_minute_was_acknowledged_stamps_with_that_m
     with write_transaction(site.database) as session:
         writer.start()
         writer.join(0.2)
-        # As a poll by a computer whose clock is ahead does.
+        # Like a poll at a computer whose clock is ahead.
         session.execute(update(models.Site).values(acknowledged=START + 1))
     writer.join()
     reader.minute = START + 1
@@ -98,7 +98,7 @@ def test_the_minute_never_goes_back_when_the_system_clock_does(site):
     reader.poll()
     assert reader.table == {"A": {"9_1"}}
     assert reader.minute >= START + 100
-    # Until the clock has caught up the change is not told over and over.
+    # Until the clock has caught up, the change is not sent again and again.
     minute = reader.minute
     assert site.ask(str(minute)) == f"{minute}%%\n"
     site.remove("A")
@@ -189,7 +189,7 @@ def test_processes_that_write_while_the_minute_passes_lose_nothing(nowhere):
         while any(writer.is_alive() for writer in writers):
             reader.poll()
             polls += 1
-            # Whoever is faster waits: so many transactions come upon each poll.
+            # One transaction per writer and poll: the faster side waits.
             for _ in writers:
                 turns.release()
         assert [writer.exitcode for writer in writers] == [0, 0, 0]

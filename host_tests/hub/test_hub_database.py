@@ -1,4 +1,4 @@
-"""Opening a database: its schema comes by migrations, and what is not the hub's is refused."""
+"""Opening a database: migrations make its schema, and databases of other programs are refused."""
 
 import logging
 import subprocess
@@ -44,11 +44,11 @@ def opened(nowhere):
 
 
 def schema_of(engine):
-    """Return what the database itself says of its tables."""
+    """Return the schema as the database itself describes it."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             rows = connection.execute(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
-            # A table that a step made anew is quoted.
+            # SQLite quotes the names of tables that a migration made anew.
             made = {" ".join(sql.replace('"', "").split()) for (sql,) in rows}
             return {sql for sql in made if migrations.NUMBER_TABLE not in sql}
         columns = connection.execute(
@@ -76,7 +76,7 @@ def test_the_migrations_make_exactly_the_models(opened):
 
 
 def test_the_migrations_make_the_same_as_the_models_to_the_letter(opened):
-    # Alembic's comparison leaves out conditions of indexes, options of tables and more.
+    # Alembic's comparison ignores conditions of indexes, options of tables and more.
     migrated = schema_of(opened._engine)
     with opened._engine.begin() as connection:
         Base.metadata.drop_all(connection)

@@ -1,4 +1,4 @@
-"""Why a token is let in or not, as the hub explains it."""
+"""The hub's explanations why a reader allows or denies a token."""
 
 from datetime import date
 
@@ -93,7 +93,7 @@ def test_the_end_of_a_grant_is_told(why):
 def test_at_another_reader_nothing_is_granted(why):
     said = why("2026-11-25 09:00", reader="GATE-2")
     assert (said.allowed, said.reason, said.rules) == (False, "unknown code", ())
-    assert "the groups of its person are granted nothing at GATE-2" in said.notes
+    assert "the groups of its person have no grant at GATE-2" in said.notes
     assert f"elsewhere there is {GRANT}" in said.notes
 
 
@@ -106,18 +106,18 @@ def test_a_blocked_token_and_one_that_nobody_knows(why):
 def test_the_past_is_by_what_is_set_now(why):
     said = why("2026-11-18 09:00")
     assert said.allowed
-    assert said.notes[0].startswith("the past")
+    assert said.notes[0].startswith("in the past")
 
 
 def test_rules_by_hand_are_named_beside_those_of_grants(why, site):
     site.set("A1", "9_1")
     said = why("2026-11-28 03:00")
     assert (said.allowed, said.rule) == (True, "9_1")
-    assert ("given by hand for all readers",) in [rule.sources for rule in said.rules]
+    assert ("manual rule for all readers",) in [rule.sources for rule in said.rules]
 
 
 def test_what_cannot_be_asked(why):
     with pytest.raises(NotFound, match="no reader GATE-9"):
         why("2026-11-25 09:00", reader="GATE-9")
-    with pytest.raises(InvalidRequest, match="no token code"):
+    with pytest.raises(InvalidRequest, match="not a valid token code"):
         why("2026-11-25 09:00", code="a,b")

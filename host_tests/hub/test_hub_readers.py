@@ -1,6 +1,4 @@
-"""Readers and their groups: who is told which rules, when a full sync is asked for, and what is
-known of each reader.
-"""
+"""Readers and their groups: their rules, forced full syncs, and the state shown of each reader."""
 
 import pytest
 from sqlalchemy import select, text
@@ -81,7 +79,7 @@ def test_a_reader_that_comes_into_a_group_or_leaves_it_does_a_full_sync(site):
         assert parse(site.ask(str(second.minute), "GATE-2"))[0] == site.clock.minute
         first.poll()
         assert set(first.table) == table
-        # A minute later all is as before.
+        # A minute later polls are incremental again.
         for _ in range(2):
             site.clock.minute += 1
             first.poll()
@@ -123,7 +121,7 @@ def test_groups_that_are_not_there_are_named_and_nothing_is_changed(site):
         put(site, "GATE-1", "Gates", "Doors")
     with pytest.raises(NotFound, match="GATE-9"):
         put(site, "GATE-9", "Gates")
-    # Those that the hub makes itself are no groups of people.
+    # The groups that the hub makes itself cannot be named here.
     for name in ("*", "=GATE-1"):
         with pytest.raises(NotFound):
             put(site, "GATE-1", name)
@@ -179,7 +177,7 @@ def test_a_reader_is_changed_whole_and_keeps_its_code(site):
             change_reader(session, "GATE-1", setting.model_copy(update={"code": "GATE-9"}))
         with pytest.raises(InvalidRequest, match="already"):
             create_reader(session, setting)
-        # Whoever lets it ask again sets what is given, and nothing else.
+        # Adding the reader again sets the given fields only.
         assert not add_or_update_reader(session, "GATE-1", note="by the elm")
         assert show_reader(session, "GATE-1") == seen.model_copy(update={"note": "by the elm"})
         assert change_reader(session, "GATE-1", ReaderSetting(code="GATE-1"))

@@ -1,4 +1,4 @@
-"""Readers and tokens in the database: what is stored, what counts as a change, what is refused."""
+"""Readers and tokens in the database: stored values, real changes, refused input."""
 
 import pytest
 from sqlalchemy import func, select
@@ -99,7 +99,7 @@ def test_many_tokens_are_set_in_one_transaction_and_the_last_setting_of_a_code_c
         (TokenSetting("A", ("2_1_2",)), "unknown kind"),
         (TokenSetting("A", ("3_1_2_111",)), "week mask"),
         (TokenSetting("A", ("9_1",), ("GATE-9",)), "no reader GATE-9"),
-        (TokenSetting("A", ("9_1",), ()), "no reader"),
+        (TokenSetting("A", ("9_1",), ()), "empty list of readers"),
     ],
 )
 def test_a_wrong_setting_is_refused_and_nothing_of_its_transaction_is_kept(site, setting, named):
@@ -135,7 +135,7 @@ def test_a_reader_is_added_once_and_keeps_its_name(site):
 @pytest.mark.parametrize("code", ["", " ", "A B", "A,B", "Ö", "A\n", "A" * 65])
 def test_a_wrong_reader_code_is_refused(site, code):
     with (
-        pytest.raises(InvalidRequest, match="no reader code"),
+        pytest.raises(InvalidRequest, match="not a valid reader code"),
         write_transaction(site.database) as session,
     ):
         add_or_update_reader(session, code)
@@ -188,7 +188,7 @@ def test_last_seen_is_written_at_most_once_a_minute(site):
     site.ask("0", "GATE-1")
     assert last_seen() == [START + 1, START]
     site.ask("0", "GATE-2")
-    # The rest is written down when the server stops.
+    # The pending values are written when the server stops.
     site.client.__exit__(None, None, None)
     assert last_seen() == [START + 1, START + 1]
     site.client.__enter__()

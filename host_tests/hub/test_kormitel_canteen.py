@@ -255,7 +255,7 @@ def test_it_is_explained_whose_rule_it_is(eaters):
         assert (said.allowed, said.rule) == (True, TODAY)
         assert [rule.sources for rule in said.rules] == [("from Kormitel: badge Anna",)]
         assert said.notes == (
-            "the token is nobody's: it has what it was given by hand, and what its badge has",
+            "the token has no owner: it has only its manual rules and its badge's rules",
         )
         assert explain(session, "GATE-2", "X", START, START).rules == ()
 
@@ -310,7 +310,7 @@ def test_meals_and_kitchens_are_told_at_once_when_they_are_set(eaters):
     [
         ({"kitchens": {"1": []}}, "a kitchen has a reader at least"),
         ({"kitchens": {"1": ["GATE-9"]}}, "there is no reader GATE-9"),
-        ({"meals": [{"name": "Tea", "start": "25:00", "end": "26:00"}]}, "no time of day"),
+        ({"meals": [{"name": "Tea", "start": "25:00", "end": "26:00"}]}, "valid time of day"),
         ({"meals": [{"name": "Tea", "start": "15:00", "end": "16:00"}] * 2}, "two meals Tea"),
     ],
 )

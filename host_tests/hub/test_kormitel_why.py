@@ -174,7 +174,7 @@ def test_a_rule_by_hand_and_a_blocked_token_are_named(eaters, ask):
     said = ask()
     assert (said.eats, said.because) == (
         True,
-        "GATE-1 lets it in: given by hand for all readers",
+        "GATE-1 lets it in: manual rule for all readers",
     )
     with eaters.write_transaction() as session:
         change_token(session, "AB12", TokenRecord(code="AB12", blocked=True))

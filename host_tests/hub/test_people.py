@@ -1,4 +1,4 @@
-"""People, groups, schedules and grants as they are written: what is taken, refused, audited."""
+"""Writing people, groups, schedules and grants: accepted, refused and audited input."""
 
 import pytest
 from pydantic import ValidationError
@@ -59,7 +59,7 @@ def test_a_person_is_found_as_written_and_each_change_is_audited(session):
 def test_a_number_is_never_given_again(session):
     first = people.add_person(session, PersonSetting(name="Ivan"))
     people.remove_person(session, first)
-    # A table of last month still has it, and must not come to mean another.
+    # A CSV file of last month still has this id, which must not come to mean another person.
     assert people.add_person(session, PersonSetting(name="Olga")) > first
 
 
@@ -224,7 +224,7 @@ def test_local_times_are_minutes_and_come_back(text, minutes, back):
     ("text", "said"),
     [
         ("2026-03-29T02:30", "the clocks are put forward"),
-        ("2026-13-01T00:00", "is no time"),
+        ("2026-13-01T00:00", "is not a valid time"),
         ("tomorrow", "write it like 2026-11-01T08:00"),
         ("1969-12-31T00:00", "before 1970"),
     ],

@@ -77,7 +77,7 @@ EXAMPLES = {
         ),
         {"name": "Night", "windows": [NIGHT]},
         (),
-        ({"name": "X", "windows": [{"start": "08:00"}]}, "windows.0: a window has both"),
+        ({"name": "X", "windows": [{"start": "08:00"}]}, "windows.0: a time window needs both"),
     ),
     "holidays": Example(
         (
@@ -491,7 +491,7 @@ def test_rest_explains_as_the_hub_does(furnished, viewer):
         ({"reader": "GATE-9", "code": "0A"}, 404, "GATE-9"),
         ({"reader": "GATE-1", "code": "A%"}, 422, "token code"),
         ({"reader": "GATE-1", "code": "0A", "at": "noon"}, 422, "2026-11-01T08:00"),
-        ({"reader": "GATE-1", "code": "0A", "at": "9" * 11}, 422, "is no time"),
+        ({"reader": "GATE-1", "code": "0A", "at": "9" * 11}, 422, "is not a valid time"),
         ({"reader": "GATE-1"}, 422, "code is missing"),
     ):
         answer = ask(**params)

@@ -1,4 +1,4 @@
-"""What readers are told of tokens, by hand and by grants, on both kinds of databases."""
+"""The rules of tokens at readers, from manual rules and grants, on both kinds of databases."""
 
 from datetime import date, timedelta
 
@@ -207,7 +207,7 @@ def test_the_rules_of_a_code_stay_within_what_a_reader_holds(kitchen, caplog):
     texts = kitchen.compiled_rules()
     size = sum(rule_compiler._rule_size(text) for text in texts)
     assert 540 < size <= 720
-    # The nearest is in the rules; those that are not are told of.
+    # The nearest holiday is in the rules; a warning names the date from which others are missing.
     assert any(text.endswith(f"_{minute('2026-11-23') - 1}") for text in texts)
     assert "holidays only up to" in caplog.text
 
@@ -283,7 +283,7 @@ def test_in_bulk_it_is_the_same_as_one_by_one(kitchen):
     bulk = _everything(kitchen.database)
     assert len(bulk) > 5000
     with kitchen.write_transaction() as session:
-        # Every seventh: there are 64 kinds of people, one after the other.
+        # Every seventh token: owners repeat every 64 tokens, so every kind of owner is included.
         some = session.scalars(select(Token.id)).all()[::7]
         session.execute(delete(TokenRule).where(TokenRule.token_id.in_(some)))
         for token_id in some:

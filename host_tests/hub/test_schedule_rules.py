@@ -1,4 +1,4 @@
-"""Schedules with holidays as rules, against an oracle that walks the minutes with zoneinfo."""
+"""Rules from schedules with holidays, against an oracle that walks the minutes with zoneinfo."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +24,10 @@ ZONES = (
     "Asia/Kathmandu",
     "Australia/Lord_Howe",
 )
-# Clocks that are put back over midnight, so that a date comes twice.
+# A zone whose clocks are put back over midnight, so that a local date comes twice.
 OVER_MIDNIGHT = "<-04>4<-03>,M3.2.0/0:01,M11.1.0/0:01"
 EPOCH = date(1970, 1, 1)
-# Around a change of the clocks in each of the zones, and a new year.
+# Dates around a clock change in each of the zones, and around New Year.
 STARTS = tuple(
     date.fromisoformat(text)
     for text in (
@@ -79,7 +79,7 @@ def is_open(
     first: int | None,
     last: int | None,
 ) -> bool:
-    """Say what a person would who reads the schedule and the calendar on the wall."""
+    """Return whether the schedule is open, as a person would read it from a wall calendar."""
 
     def within(since: int | None, until: int | None) -> bool:
         return (since is None or since <= moment.at) and (until is None or moment.at <= until)
@@ -105,7 +105,7 @@ def is_open(
 
 
 def judged(texts: Sequence[str], zone: Zone, when: Sequence[Moment]) -> Iterator[bool]:
-    """Yield what a reader decides by these rules."""
+    """Yield a reader's verdicts by these rules."""
     rule_set = b""
     for text in texts:
         rule_set = packing.insert(rule_set, packing.pack(text.encode()))
@@ -131,10 +131,10 @@ def cases(draw: st.DrawFn, longest: int):
     today = day_of(draw(st.sampled_from(STARTS)))
     now = today * 1440 + draw(times)
     days = draw(st.integers(0, longest))
-    # The edges of days, give or take a change of the clocks; and any minute.
+    # Minutes around midnight, give or take a clock change, and any others.
     edges = [(today + day) * 1440 - 180 for day in range(-1, longest + 2)]
     any_minute = st.integers(edges[0], edges[-1])
-    # Few bounds: of many nothing is left open.
+    # Few bounds: with many, hardly any window would ever be open.
     a_bound = st.one_of(st.sampled_from(edges), any_minute)
     bound = st.integers(0, 5).flatmap(lambda one: st.none() if one else a_bound)
     windows = []
@@ -192,7 +192,7 @@ NOW = minute_of("2026-11-22T09:47")  # a Sunday
 def test_a_closed_day_takes_its_night_and_leaves_the_one_before(mask, closed):
     today = day_of(date(2026, 11, 22))
     exceptions: dict[int, tuple[Hours, ...]] = {today + closed: (), today + closed + 2: ()}
-    midnight = minute_of("2026-11-22T00:00")  # yesterday's night is not over
+    midnight = minute_of("2026-11-22T00:00")  # hours of yesterday evening are not over yet
     check("Europe/Moscow", [Window(1320, 360, mask)], exceptions, None, None, midnight, 9)
 
 
@@ -288,7 +288,7 @@ def test_a_run_of_days_beyond_the_horizon_comes_as_one():
 
 
 def test_where_a_date_comes_twice_both_of_it_are_closed():
-    # At 00:01 on 1 November 2026 the clocks are put back to 23:01 on 31 October.
+    # On 1 November 2026 at 00:01 the clocks are put back to 23:01 on 31 October.
     zone = Zone(OVER_MIDNIGHT)
     now = day_of(date(2026, 10, 30)) * 1440 + 720
     closed = day_of(date(2026, 10, 31))

@@ -1,11 +1,11 @@
-"""The hub: the small server that a site runs as the sync endpoint of its token readers.
+"""The hub: a site's own server, the sync endpoint of its token readers.
 
-Its packages; each imports only those before it, beside `clock`, `errors` and `logs`:
+Its packages, in import order: each imports only those above it, and `clock`, `errors`, `logs`.
 
     store       the database, its migrations and the one way to write to it
-    site        people, groups, tokens, schedules and readers: the rules of a site
-    accounts    users, their passwords, log-ins and API tokens
-    web         the HTTP parts that the APIs share
+    site        people, groups, tokens, schedules, readers and grants, compiled into access rules
+    accounts    users, their passwords, logins and API tokens
+    web         HTTP parts shared by the APIs
     reader_api  the HTTP API of the readers: sync and access log
     kormitel    the exchange with Kormitel: badges, arrivals and back-sync
     tables      CSV import and export
@@ -13,7 +13,7 @@ Its packages; each imports only those before it, beside `clock`, `errors` and `l
     server      the server process
     cli         the commands of `kalitka hub`
 
-From Python: `store.database.open_database` opens or makes a database, and
-`with store.changes.write_transaction(database) as session:` is the one way to write to it, with
-`site.site_secret.set_secret`, `site.readers.add_or_update_reader` and `site.tokens.set_tokens`.
+From Python: `store.database.open_database` opens or creates a database. The only way to write to
+it is `with store.changes.write_transaction(database) as session:`, for example with
+`site.site_secret.set_secret`, `site.readers.add_or_update_reader` or `site.tokens.set_tokens`.
 """

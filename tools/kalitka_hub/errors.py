@@ -1,13 +1,13 @@
-"""What can be wrong with what a person or a reader asks of the hub.
+"""Errors in a request to the hub, from a person or a reader.
 
-The message of each is one sentence that names what is wrong and says what to do; the command
-line prints it, the HTTP side answers it.
+Each message is one sentence: what is wrong, then what to do. The command line prints it, the HTTP
+APIs answer with it.
 """
 
 
 class InvalidRequest(ValueError):
-    """The request is wrong as it stands: nothing was written."""
+    """The request is invalid in itself: nothing was written."""
 
 
 class NotFound(LookupError):
-    """The request is well formed, but what it names is not in the database."""
+    """The request is well formed but names an object that is not in the database."""

@@ -1,10 +1,10 @@
-"""The server's log: what happened, an event a line, on stderr.
+"""The server's log: one event per line, on stderr.
 
-As text for people, or as JSON for programs that collect logs; the time is UTC. Nothing in it is a
-secret, nor a token's code: events have fields of their own instead of what was sent, and of a
-fault that nobody handled the message is left out where it may quote what was being written.
-Whatever stands in a line stays in that line. What goes wrong with every request, such as a
-database that is gone, is a line a minute with the number of the others.
+As text for people, or as JSON for log collectors; times are UTC. The log holds no secrets and no
+token codes: an event has fields of its own and never quotes the request, and the message of an
+unhandled error is left out where it may quote the values being written. No value can break out of
+its line: line ends and control characters are escaped. An error that every request repeats, such
+as a lost database, is logged once a minute with the number of repeats.
 """
 
 import json
@@ -21,36 +21,36 @@ from sqlalchemy.exc import DBAPIError
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning"]
 REPEAT_SECONDS = 60
-_REMEMBERED_MAX = 100  # different errors that are remembered
+_REMEMBERED_MAX = 100  # distinct errors remembered: bounds the filter's memory
 _OWN_LOGGER = __name__.partition(".")[0]
 _FIELDS = "kalitka_fields"
-# The messages of these quote values.
+# Errors of these packages quote values in their messages.
 _QUOTING = ("pydantic", "pydantic_core", "fastapi", "sqlalchemy")
 
 
 def configure(form: LogFormat, level: LogLevel, stream: TextIO | None = None) -> None:
-    """Have this process log in a form: what the hub says from a level up, and others' warnings."""
+    """Set up this process's log: the hub's events from `level` up, other packages' warnings."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     handler.addFilter(_RepeatFilter())
     logging.root.handlers[:] = [handler]
-    # At other levels SQLAlchemy would log statements with what is written.
+    # From INFO down SQLAlchemy logs statements with their values.
     logging.root.setLevel(logging.WARNING)
     logging.getLogger(_OWN_LOGGER).setLevel(level.upper())
 
 
 def event(logger: logging.Logger, level: int, name: str, **fields: Any) -> None:
-    """Log an event by its name, with fields that say more. level: as of `logging`."""
+    """Log an event with its name and fields. level: a level of `logging`."""
     logger.log(level, name, extra={_FIELDS: fields})
 
 
 def handled_error(logger: logging.Logger, name: str, fault: BaseException) -> None:
-    """Log a fault that was handled as an error: what it is, without what was being written."""
+    """Log a handled exception as an error: its description, without the values being written."""
     event(logger, logging.ERROR, name, fault=_describe_error(fault))
 
 
 class _RepeatFilter(logging.Filter):
-    """Lets an error that is the same as one of the last REPEAT_SECONDS only be counted."""
+    """A filter that counts repeats of an error within REPEAT_SECONDS instead of logging them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def _error_fields(fault: BaseException) -> Iterator[tuple[str, Any]]:
     cause = fault.__cause__ or fault.__context__
     if cause is not None:
         yield "cause", _describe_error(cause)
-    # The innermost first: it says where.
+    # Innermost frame first: that is where the error was raised.
     frames = reversed(traceback.extract_tb(fault.__traceback__))
     yield "at", " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
 
@@ -115,7 +115,7 @@ def _describe_error(fault: BaseException) -> str:
         return name
     else:
         text = str(fault)
-    # The first line alone: PostgreSQL's second one, the detail, has values.
+    # Only the first line: PostgreSQL's second line, DETAIL, quotes values.
     return f"{name}: {text.partition(chr(10))[0]}"
 
 

@@ -1,1 +1,1 @@
-"""What a site has: people, tokens, readers, schedules, grants, and what readers are told of it."""
+"""A site's people, tokens, readers, schedules and grants, and the readers' rules made of them."""

@@ -1,9 +1,9 @@
-"""Why a reader lets a token in at a time, or does not: what a person is told who asks.
+"""Explanations: why a reader allows or denies a token at a given time.
 
-The firmware's own module decides, by the rules that the reader is told, once it has polled and
-with a clock that is right. Where each rule comes from is said too. For days that the rules were
-not made for (the past, and what lies beyond the known holidays) they are made as they would be
-then, from what is set now. Nothing is written.
+The firmware's own decision module decides, by the rules that the hub sends the reader: the answer
+holds for a reader that has polled and whose clock is right. The source of each rule is named. For
+days that the stored rules were not compiled for (the past, and beyond the known holidays) the
+rules are compiled as for that day, from today's settings. Nothing is written.
 """
 
 from collections.abc import Iterator
@@ -36,9 +36,9 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 
 @dataclass(frozen=True)
 class RuleReason:
-    """One rule of the token at the reader. said: in words, what it says of the time.
+    """One rule of the token at the reader. said: its verdict for the time, in words.
 
-    sources: where it comes from: a grant, a badge of Kormitel, or what was given by hand.
+    sources: the rule's origins, in words: grants, a Kormitel badge, manual rules.
     """
 
     text: str
@@ -48,11 +48,11 @@ class RuleReason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the reader decides, and why.
+    """A reader's verdict for a token, with its reason.
 
-    reason: in words, as its console says it. rule: the one that permits, or that is nearest to
-    it. when: local time that the reason is about, such as the end of what is no longer valid.
-    local: the time asked for, at the reader. notes: what else is to be known.
+    reason: in words, as on the reader's console. rule: the rule that allows, or the one nearest to
+    allowing. when: the local time that the reason refers to, such as the end of an expired rule.
+    local: the requested time, with its weekday, at the reader. notes: further facts.
     """
 
     allowed: bool
@@ -65,10 +65,10 @@ class Explanation:
 
 
 def explain(session: Session, reader: str, code: str, minute: int, now: int) -> Explanation:
-    """Explain what a reader says to a token code at a minute.
+    """Explain a reader's verdict for a token code at a minute.
 
-    minute, now: since 1970 UTC. Raises InvalidRequest for what is no code, and NotFound for a
-    reader that there is not; of a code that nobody knows it says just that.
+    minute, now: minutes since 1970 UTC. Raises InvalidRequest for an invalid code, and NotFound
+    for an unknown reader; an unknown code is explained as such.
     """
     query = _Explainer(session, existing_reader(session, reader), minute, now)
     token = find_token(session, code)
@@ -102,7 +102,7 @@ def explain(session: Session, reader: str, code: str, minute: int, now: int) -> 
 
 
 class _Explainer:
-    # A reader and a minute, and what is to be looked up for them.
+    # The look-ups for one reader and one minute.
 
     def __init__(self, session: Session, reader: Reader, minute: int, now: int) -> None:
         self._session = session
@@ -111,13 +111,13 @@ class _Explainer:
         known = GrantCalendar(session, now)
         self._day = local_day(known.zone, minute)
         self._today = known.today
-        # Are the rules that readers have today made for that day?
+        # Whether today's compiled rules cover that day.
         self._uses_stored_rules = 0 <= self._day - known.today <= HORIZON_DAYS
         self.calendar = known if self._uses_stored_rules else GrantCalendar(session, minute)
         self._groups = set(groups_of_reader(session, reader.id))
 
     def texts_of(self, token: Token) -> dict[str, list[str]]:
-        """Return the rule texts that the reader is told, and where each comes from."""
+        """Return the token's rule texts at the reader, each with its sources."""
         sources: dict[str, list[str]] = {}
         if self._uses_stored_rules:
             wanted = select(TokenRule.text).where(TokenRule.token_id == token.id)
@@ -133,28 +133,28 @@ class _Explainer:
         return sources
 
     def notes(self) -> Iterator[str]:
-        """Yield what is to be known of the time."""
+        """Yield the notes on the time."""
         if self._day < self._today:
-            yield "the past: by what is set now, which may have been different then"
+            yield "in the past: explained by today's settings, which may have changed since"
         elif not self._uses_stored_rules:
             yield (
-                "later than the holidays that readers know as yet: by the rules as they will be "
-                "made until then"
+                "later than the holidays that readers know so far: explained by the rules as they "
+                "will be compiled by then"
             )
 
     def notes_of(self, token: Token) -> Iterator[str]:
-        """Yield what is to be known of a token, and of its person's grants at the reader."""
+        """Yield the notes on a token and on its person's grants at the reader."""
         if token.blocked:
             yield "the token is blocked: it has no rules"
         if token.person_id is None:
-            also = ", and what its badge has" if self._badge(token) else ""
-            yield f"the token is nobody's: it has what it was given by hand{also}"
+            also = " and its badge's rules" if self._badge(token) else ""
+            yield f"the token has no owner: it has only its manual rules{also}"
             return
         here, elsewhere = [], []
         for grant in self._grants(token):
             (here if grant.reader_group_id in self._groups else elsewhere).append(grant)
         if not here:
-            yield f"the groups of its person are granted nothing at {self._reader.code}"
+            yield f"the groups of its person have no grant at {self._reader.code}"
         for grant in here:
             yield from self._notes_of(grant)
         for grant in [] if here else elsewhere:
@@ -175,19 +175,19 @@ class _Explainer:
             )
 
     def _compiled_rules(self, token: Token) -> Iterator[tuple[str, str]]:
-        """Yield the rule texts that are made for the reader, each with where it comes from."""
+        """Yield the rule texts compiled for the reader, each with its source."""
         direct = (
             select(DirectRule.text, ReaderGroup.kind, ReaderGroup.name)
             .join(ReaderGroup, ReaderGroup.id == DirectRule.group_id)
             .where(DirectRule.token_id == token.id, DirectRule.group_id.in_(self._groups))
         )
         for text, kind, name in self._session.execute(direct):
-            yield text, f"given by hand for {_readers_label(kind, name)}"
+            yield text, f"manual rule for {_readers_label(kind, name)}"
         yield from self._badge_rules(token)
         for grant in self._grants(token):
             if grant.reader_group_id not in self._groups:
                 continue
-            # Whose rules are many is told of fewer holidays.
+            # A token with many rules gets fewer holidays, and so other texts of the same grant.
             horizons = self.calendar.horizons([grant.person_group_id])
             texts = {text for days in horizons for text in self.calendar.texts(grant, days)}
             if not self._uses_stored_rules:

@@ -1,7 +1,7 @@
-"""What is granted: grants, schedules and holidays, read once, as rules for groups of readers.
+"""The grant calendar: grants, schedules and holidays, read once, as rules for groups of readers.
 
-Made for one day and one session. Of a date that is a holiday of a schedule and also of all, its
-own counts. Nothing is written here.
+Valid for one local day and one session. If a date is a holiday both of a schedule and of all
+schedules, the schedule's own counts. Nothing is written here.
 """
 
 from collections import defaultdict
@@ -17,11 +17,11 @@ from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.store.models import Grant, Holiday, HolidayWindow, ScheduleWindow
 
 _EPOCH = date(1970, 1, 1)
-_YEAR = 366  # days; holidays farther away than this are in nobody's rules
+_YEAR = 366  # days; holidays farther away are in no rules, and are not read
 
 
 class GrantRow(NamedTuple):
-    """A grant; see models.Grant."""
+    """A row of `models.Grant`."""
 
     id: int
     person_group_id: int
@@ -42,7 +42,7 @@ def date_of(day: int) -> str:
 
 
 class GrantCalendar:
-    """All grants, schedules and holidays of a site. now: minutes since 1970 UTC."""
+    """All grants, schedules and holidays of a site at `now`, minutes since 1970 UTC."""
 
     def __init__(self, session: Session, now: int) -> None:
         self.zone = zone_of(session)
@@ -61,7 +61,7 @@ class GrantCalendar:
             yield from self._grants.get(group, ())
 
     def texts(self, grant: GrantRow, days: int = HORIZON_DAYS) -> tuple[str, ...]:
-        """Return the rule texts of a grant, with the holidays of so many days ahead."""
+        """Return the rule texts of a grant, with the holidays up to `days` ahead."""
         key = grant.id, days
         if key not in self._texts:
             self._texts[key] = rule_texts(
@@ -76,7 +76,7 @@ class GrantCalendar:
         return self._texts[key]
 
     def rules(self, person_groups: Collection[int], days: int) -> set[tuple[int, str]]:
-        """Return what these groups of people are granted: (reader group id, rule text)."""
+        """Return the rules granted to these groups of people: (reader group id, rule text)."""
         return {
             (grant.reader_group_id, text)
             for grant in self.grants_of(person_groups)
@@ -84,11 +84,11 @@ class GrantCalendar:
         }
 
     def holiday_hours(self, schedule_id: int, day: int) -> list[Hours] | None:
-        """Return what holds on a day instead of a schedule; None if it is no holiday of it."""
+        """Return the hours that replace a schedule's on a day; None if it is not a holiday."""
         return self._exceptions[schedule_id].get(day)
 
     def horizons(self, person_groups: Collection[int]) -> list[int]:
-        """Return the numbers of days ahead that make a difference, the farthest first."""
+        """Return the horizons (days ahead) that lead to different rules, the farthest first."""
         ahead = {
             day - self.today
             for grant in self.grants_of(person_groups)
@@ -116,7 +116,7 @@ def _windows(session: Session) -> dict[int, list[Window]]:
 def _exceptions(
     session: Session, today: int, schedules: Collection[int]
 ) -> dict[int, dict[int, list[Hours]]]:
-    """Return by schedule and day the hours that hold instead."""
+    """Return the replacing hours by schedule id and day."""
     near = Holiday.date.between(date_of(today - _YEAR), date_of(today + _YEAR))
     of_all: dict[int, list[Hours]] = {}
     own: dict[int, dict[int, list[Hours]]] = defaultdict(dict)

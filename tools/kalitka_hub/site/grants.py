@@ -1,7 +1,7 @@
 """Grants: a group of people may pass a group of readers at the times of a schedule.
 
-Sessions that change something come from `changes.write_transaction`; what is changed here is in
-the readers' rules with their next poll.
+Functions that write require a session from `changes.write_transaction`. Changes reach each reader
+with its next poll.
 """
 
 from collections.abc import Collection
@@ -19,15 +19,15 @@ from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import EVERY_READER, Grant, PersonGroup, ReaderGroup, Schedule
 
-GRANTS = "grants"  # the kind, in the audit
+GRANTS = "grants"  # the resource's name, also its kind in the audit
 ALL_READERS = "*"
 
 
 class GrantSetting(InputModel):
-    """What a grant is to be: names of a group of people and of a schedule.
+    """A grant as written. people, schedule: names of a group of people and of a schedule.
 
-    readers: the name of a group of readers, the code of a reader, or `*` for all. first, last:
-    from and until when, both inclusive, local times such as `2026-11-01T00:00`; None is without a
+    readers: the name of a group of readers, the code of a reader, or `*` for all readers. first,
+    last: the bounds, both inclusive, as local times such as `2026-11-01T00:00`; None is without a
     bound.
     """
 
@@ -39,7 +39,7 @@ class GrantSetting(InputModel):
 
 
 class GrantView(GrantSetting):
-    """A grant as others see it."""
+    """A grant as read."""
 
     id: int
 
@@ -57,11 +57,11 @@ def add_grant(session: Session, setting: GrantSetting) -> int:
 
 
 def change_grant(session: Session, grant_id: int, setting: GrantSetting) -> bool:
-    """Make a grant this; return whether that is a change. Raises NotFound, InvalidRequest."""
+    """Replace a grant; return whether anything changed. Raises NotFound, InvalidRequest."""
     change_stamp(session)
     grant = _existing(session, grant_id)
     before = find_grant(session, grant_id).model_dump(exclude={"id"})
-    # As of a removal: for the group that it was for it may have been the last.
+    # Before the change, as in `remove_grant`: this may have been its old group's last grant.
     token_ids = _tokens_of(session, [grant.person_group_id])
     for field, value in _values(session, setting).items():
         setattr(grant, field, value)
@@ -75,11 +75,11 @@ def change_grant(session: Session, grant_id: int, setting: GrantSetting) -> bool
 
 
 def remove_grant(session: Session, grant_id: int) -> None:
-    """Take a grant back. Raises NotFound."""
+    """Remove a grant. Raises NotFound."""
     change_stamp(session)
     grant = _existing(session, grant_id)
     before = find_grant(session, grant_id).model_dump(exclude={"id"})
-    # The tokens are looked up by grants of the group, of which this may be the last.
+    # Before the delete: tokens are found by their groups' grants, and this may be the last one.
     token_ids = _tokens_of(session, [grant.person_group_id])
     session.delete(grant)
     session.flush()
@@ -102,9 +102,10 @@ def list_grants(
     readers: str | None = None,
     schedule: str | None = None,
 ) -> list[GrantView]:
-    """Return grants by id, those above `after`, at most `limit`.
+    """Return grants in id order: ids above `after`, at most `limit`.
 
-    people, readers, schedule: only those that name this.
+    people, readers, schedule: only grants that name exactly this. Raises NotFound for unknown
+    readers.
     """
     wanted = (
         select(Grant, PersonGroup.name, ReaderGroup.kind, ReaderGroup.name, Schedule.name)
@@ -140,7 +141,7 @@ def _values(session: Session, setting: GrantSetting) -> dict[str, int | None]:
     first, last = first_minute_of(setting.first, zone), last_minute_of(setting.last, zone)
     if first is not None and last is not None and first > last:
         raise InvalidRequest(
-            f"a grant from {setting.first} to {setting.last} never holds: turn them"
+            f"a grant from {setting.first} to {setting.last} never holds: swap the two times"
         )
     return {
         "person_group_id": people.existing_group(session, setting.people).id,

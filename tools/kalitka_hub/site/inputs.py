@@ -1,4 +1,4 @@
-"""Names and notes as people write them: what is taken, at the border, as pydantic types."""
+"""Validated input types: names and notes as people write them, as pydantic types."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -8,28 +8,30 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store.models import NAME_MAX, NOTE_MAX
 
-# Of the names of reader groups: the group of all, and the group of one reader alone.
+# First characters of reader groups that the hub makes: of all readers, and of one reader.
 _RESERVED = ("*", "=")
-NAMES_MAX = 10_000  # of groups or readers, in one setting
-_FIELD_MAX = 60  # characters of a field's name, which may be anything
+NAMES_MAX = 10_000  # names of groups or readers in one setting
+_FIELD_MAX = 60  # characters shown of a field's name, which the client chose
 
 
 def _checked_name(text: str) -> str:
     text = text.strip()
     if not text or not text.isprintable():
-        raise InvalidRequest("a name has letters, and neither line ends nor control characters")
+        raise InvalidRequest(
+            "a name needs visible text, with neither line ends nor control characters"
+        )
     return text
 
 
 def _checked_note(text: str) -> str:
     if not text.replace("\n", "").replace("\t", "").isprintable():
-        raise InvalidRequest("a note has text and line ends, and no control characters")
+        raise InvalidRequest("a note must have no control characters except line ends and tabs")
     return text
 
 
 def _checked_group_name(text: str) -> str:
     if text.startswith(_RESERVED):
-        raise InvalidRequest("the name of a group begins with neither * nor =")
+        raise InvalidRequest("the name of a group must not begin with * or =")
     return text
 
 
@@ -40,7 +42,7 @@ Note = Annotated[str, Field(max_length=NOTE_MAX), AfterValidator(_checked_note)]
 
 
 class InputModel(BaseModel):
-    """What a person or program writes: an unknown field is refused, not passed over."""
+    """The base of input models: an unknown field is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,7 +51,7 @@ Setting = TypeVar("Setting", bound=InputModel)
 
 
 def parse_input(kind: type[Setting], **fields: Any) -> Setting:
-    """Return what somebody wrote as a setting of this kind. Raises InvalidRequest."""
+    """Validate fields as a setting of this kind and return it. Raises InvalidRequest."""
     try:
         return kind(**fields)
     except ValidationError as fault:
@@ -57,9 +59,9 @@ def parse_input(kind: type[Setting], **fields: Any) -> Setting:
 
 
 def error_sentence(error: Mapping[str, Any], skipped: int = 0) -> str:
-    """Return what pydantic says of a field as a sentence, which never repeats what was written.
+    """Return pydantic's error as a sentence, which never quotes the invalid value itself.
 
-    skipped: so many parts of where it is are not of the setting.
+    skipped: the number of leading parts of the error's location that are outside the setting.
     """
     field = ".".join(map(str, error["loc"][skipped:]))[:_FIELD_MAX]
     if error["type"] == "missing":

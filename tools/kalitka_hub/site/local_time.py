@@ -1,7 +1,8 @@
-"""Local times of the site as people write them, and minutes since 1970 UTC.
+"""Conversion between local times of the site, as people write them, and minutes since 1970 UTC.
 
-`2026-11-01T08:00`, a blank for the T. One with an offset, `2026-11-01T08:00+03:00` or `...Z`, is
-taken as it says. So is a local time written here when the clock shows it twice.
+A time is written `2026-11-01T08:00`, or with a space for the T. A time with an offset,
+`2026-11-01T08:00+03:00` or `...Z`, needs no zone: `local_text` writes one where the site's clocks
+show a local time twice.
 """
 
 import re
@@ -16,35 +17,36 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _CLOCK = re.compile(r"(\d\d):(\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)
-_FAR = 1500  # minutes: no offset from UTC is as large
+_FAR = 1500  # minutes; more than any offset from UTC
 _MINUTE = timedelta(minutes=1)
 
 
 def minutes_of(text: str, zone: Zone) -> list[int]:
-    """Return the minutes since 1970 UTC at which it is this time, in order: one, or two.
+    """Return the minutes since 1970 UTC of this time, in order: one, or two if it occurs twice.
 
-    Raises InvalidRequest for what is no such time, and where the clocks are put forward over it.
+    Raises InvalidRequest for an invalid time, one that the clocks skip, and one before 1970 or
+    after 2099.
     """
     if not _TIME.fullmatch(text):
-        raise InvalidRequest(f"{text[:40]!r} is no time: write it like 2026-11-01T08:00")
+        raise InvalidRequest(f"{text[:40]!r} is not a valid time: write it like 2026-11-01T08:00")
     try:
         time = datetime.fromisoformat(text)
         if time.tzinfo:
             time = time.astimezone(UTC)
     except (ValueError, OverflowError) as fault:
         raise InvalidRequest(
-            f"{text!r} is no time: {fault}; write it like 2026-11-01T08:00"
+            f"{text!r} is not a valid time: {fault}; write it like 2026-11-01T08:00"
         ) from fault
     if time.tzinfo:
         minutes = [(time.replace(tzinfo=None) - _EPOCH) // _MINUTE]
     else:
         local = (time - _EPOCH) // _MINUTE
-        # A zone knows nothing of times that are far behind all that there are here.
+        # The zone cannot compute times far beyond 2099; the check below refuses them.
         minutes = minutes_of_local(local, zone) if local < 2 * FOREVER else [local]
     if not minutes:
         raise InvalidRequest(
-            f"there is no {text} in {zone.text}, the clocks are put forward over it: write a "
-            "time before or after that"
+            f"there is no {text} in {zone.text}, because the clocks are put forward over it: "
+            "write a time before or after"
         )
     if not 0 <= minutes[0] <= FOREVER:
         raise InvalidRequest(f"{text} lies before 1970 or after 2099: write a time between")
@@ -52,17 +54,17 @@ def minutes_of(text: str, zone: Zone) -> list[int]:
 
 
 def first_minute_of(text: str | None, zone: Zone) -> int | None:
-    """Return the minute from which something holds: of two the first. None stays None."""
+    """Return the minute (UTC) of a lower bound: the first of two. None stays None."""
     return None if text is None else minutes_of(text, zone)[0]
 
 
 def last_minute_of(text: str | None, zone: Zone) -> int | None:
-    """Return the minute until which something holds: of two the last. None stays None."""
+    """Return the minute (UTC) of an upper bound: the last of two. None stays None."""
     return None if text is None else minutes_of(text, zone)[-1]
 
 
 def local_text(minute: int | None, zone: Zone) -> str | None:
-    """Return a minute as local time, as it is written. None stays None."""
+    """Return a minute since 1970 UTC as local time, in written form. None stays None."""
     if minute is None:
         return None
     zone.update(minute)
@@ -75,24 +77,24 @@ def local_text(minute: int | None, zone: Zone) -> str | None:
 
 
 def minutes_of_local(local: int, zone: Zone) -> list[int]:
-    """Return the minutes since 1970 UTC at which it is this local minute: none, one, or two.
+    """Return the minutes since 1970 UTC of this local minute: none, one or two.
 
-    local: minutes since 1970-01-01T00:00 as the clocks of the zone show it.
+    local: minutes since 1970-01-01T00:00 by the zone's clocks.
     """
-    # The clocks change once, if at all, in so short a time: these are all offsets there are.
+    # In so short a time the clocks change at most once: no other offsets are possible.
     offsets = {_offset(local - _FAR, zone), _offset(local + _FAR, zone)}
     return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
 
 
 def minute_of_day(text: str) -> int:
-    """Return the minute of the day of a time such as `08:30`; `24:00` is the last.
+    """Return the minute of the day of a time such as `08:30`; `24:00` is the last minute, 1439.
 
-    InvalidRequest.
+    Raises InvalidRequest.
     """
     match = _CLOCK.fullmatch(text)
     minute = int(match[1]) * 60 + int(match[2]) if match else -1
     if not match or int(match[2]) > 59 or minute > rules.DAY_MINUTES:
-        raise InvalidRequest(f"{text[:40]!r} is no time of day: write it like 08:30")
+        raise InvalidRequest(f"{text[:40]!r} is not a valid time of day: write it like 08:30")
     return min(minute, rules.DAY_MINUTES - 1)
 
 
@@ -102,16 +104,16 @@ def clock_text(minute: int) -> str:
 
 
 def checked_date(text: str) -> str:
-    """Return a date such as `2026-12-31`, if it is one of 1970 to 2099. Raises InvalidRequest."""
+    """Return a date such as `2026-12-31` if its year is 1970 to 2099. Raises InvalidRequest."""
     try:
-        # Python also reads the weeks of ISO 8601: such a date would stand beside all others.
+        # Python also reads ISO week dates, but dates are stored and compared as text: one form.
         if not _DATE.fullmatch(text):
-            raise InvalidRequest("it is not year, month and day")
+            raise InvalidRequest("it is not written as year, month and day")
         if not 1970 <= date.fromisoformat(text).year <= 2099:
-            raise InvalidRequest("it is not of 1970 to 2099")
+            raise InvalidRequest("the year is not between 1970 and 2099")
     except ValueError as fault:
         raise InvalidRequest(
-            f"{text[:40]!r} is no date: {fault}; write it like 2026-12-31"
+            f"{text[:40]!r} is not a valid date: {fault}; write it like 2026-12-31"
         ) from fault
     return text
 

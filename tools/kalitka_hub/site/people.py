@@ -1,8 +1,8 @@
-"""People, the groups that they are in, and the tokens that they have.
+"""People, groups of people, and the assignment of tokens to people.
 
-What a person may do is granted to groups; see `grants`. Who is in no group has what their tokens
-were given by hand. Whoever is removed takes their tokens along. Sessions that change something
-come from `changes.write_transaction`.
+Access is granted to groups; see `grants`. The tokens of a person without a group have only their
+manual rules. Removing a person removes their tokens. Functions that write require a session from
+`changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -23,12 +23,12 @@ from kalitka_hub.store.bulk import in_values, insert_rows, update_rows
 from kalitka_hub.store.changes import change_context, change_stamp
 from kalitka_hub.store.models import Grant, Person, PersonGroup, PersonGroupMember, Token
 
-PEOPLE, GROUPS = "people", "person-groups"  # kinds, in the audit
+PEOPLE, GROUPS = "people", "person-groups"  # resource names, also kinds in the audit
 _BATCH = 500  # people in memory at a time
 
 
 class PersonSetting(InputModel):
-    """What a person is to be. groups: names of groups of people."""
+    """A person as written. groups: names of groups of people."""
 
     name: Name
     note: Note | None = None
@@ -36,21 +36,21 @@ class PersonSetting(InputModel):
 
 
 class PersonView(PersonSetting):
-    """A person as others see it. tokens: their codes, in code order."""
+    """A person as read. tokens: the codes of their tokens, in code order."""
 
     id: int
     tokens: list[str]
 
 
 class PersonGroupSetting(InputModel):
-    """What a group of people is to be."""
+    """A group of people, as written and read."""
 
     name: GroupName
     note: Note | None = None
 
 
 class TokenAssignment(NamedTuple):
-    """The assignment of a token to a person (id), or to nobody. blocked: it opens nothing."""
+    """The assignment of a token to a person (id; None: to nobody). blocked: it opens no door."""
 
     code: str
     person: int | None
@@ -62,12 +62,12 @@ class TokenAssignment(NamedTuple):
 
 
 def add_person(session: Session, setting: PersonSetting) -> int:
-    """Add a person; return the id. Raises NotFound for a group that there is not."""
+    """Add a person; return the id. Raises NotFound for an unknown group."""
     return add_people(session, [setting])[0]
 
 
 def change_person(session: Session, person_id: int, setting: PersonSetting) -> bool:
-    """Make a person exactly this; return whether that is a change. Raises NotFound."""
+    """Replace a person's data; return whether anything changed. Raises NotFound."""
     return change_people(session, {person_id: setting}) == 1
 
 
@@ -77,7 +77,7 @@ def remove_person(session: Session, person_id: int) -> None:
 
 
 def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]:
-    """Add people; return their ids, in order. Raises NotFound for a group that there is not."""
+    """Add people; return their ids, in order. Raises NotFound for an unknown group."""
     created = change_context(session).at
     ids: list[int] = []
     remaining = iter(settings)
@@ -86,7 +86,8 @@ def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]
         rows = [
             {"name": setting.name, "note": setting.note, "created": created} for setting in batch
         ]
-        # Nobody else adds people meanwhile: this transaction has the site's lock.
+        # The ids above `newest` are ours: this transaction holds the site's lock, so nobody else
+        # adds people, and ids grow in the order of insertion.
         newest = session.scalar(select(func.max(Person.id))) or 0
         insert_rows(session, Person, rows)
         new = select(Person.id).where(Person.id > newest).order_by(Person.id)
@@ -102,7 +103,7 @@ def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]
 
 
 def change_people(session: Session, settings: Mapping[int, PersonSetting]) -> int:
-    """Make people, by id, exactly these; return how many that changed. Raises NotFound."""
+    """Replace the data of people, by id; return how many changed. Raises NotFound."""
     change_stamp(session)
     remaining = iter(settings.items())
     changed = 0
@@ -127,7 +128,7 @@ def find_person(session: Session, person_id: int) -> PersonView:
 
 
 def find_people(session: Session, ids: Collection[int]) -> dict[int, PersonView]:
-    """Return those of these people that there are, by id."""
+    """Return the people with these ids, by id; unknown ids are left out."""
     found = session.scalars(
         select(Person).where(in_values(session, Person.id, ids)).order_by(Person.id)
     )
@@ -142,10 +143,10 @@ def list_people(
     group: str | None = None,
     name: str | None = None,
 ) -> list[PersonView]:
-    """Return people by id, those above `after`, at most `limit`.
+    """Return people in id order: ids above `after`, at most `limit`.
 
-    group: only who is in the group of this name. name: only who is called so, or has it as a
-    part, whatever the case of its letters.
+    group: only members of the group with this name. name: only people whose name contains this,
+    ignoring case. Raises NotFound for an unknown group.
     """
     wanted = select(Person).where(Person.id > after).order_by(Person.id).limit(limit)
     if group is not None:
@@ -160,7 +161,7 @@ def list_people(
 
 
 def add_group(session: Session, setting: PersonGroupSetting) -> None:
-    """Add a group of people. Raises InvalidRequest if there is one of this name."""
+    """Add a group of people. Raises InvalidRequest if the name is taken."""
     change_stamp(session)
     _check_free(session, setting.name)
     session.add(PersonGroup(name=setting.name, note=setting.note))
@@ -169,9 +170,9 @@ def add_group(session: Session, setting: PersonGroupSetting) -> None:
 
 
 def change_group(session: Session, name: str, setting: PersonGroupSetting) -> bool:
-    """Make a group of people this; return whether that is a change.
+    """Replace a group's data; return whether anything changed.
 
-    Raises NotFound, InvalidRequest.
+    Raises NotFound, and InvalidRequest if the new name is taken.
     """
     change_stamp(session)
     group = existing_group(session, name)
@@ -187,9 +188,9 @@ def change_group(session: Session, name: str, setting: PersonGroupSetting) -> bo
 
 
 def remove_group(session: Session, name: str) -> None:
-    """Remove a group of people, who stay.
+    """Remove a group of people; its members stay.
 
-    Raises NotFound, and InvalidRequest while it has grants.
+    Raises NotFound, and InvalidRequest while the group has grants.
     """
     change_stamp(session)
     group = existing_group(session, name)
@@ -208,7 +209,7 @@ def find_group(session: Session, name: str) -> PersonGroupSetting:
 
 
 def list_groups(session: Session, after: str = "", limit: int = 100) -> list[PersonGroupSetting]:
-    """Return groups of people by name, those behind `after`, at most `limit`."""
+    """Return groups of people in name order: names after `after`, at most `limit`."""
     wanted = select(PersonGroup).where(PersonGroup.name > after)
     found = session.scalars(wanted.order_by(PersonGroup.name).limit(limit))
     return [_group_view(group) for group in found]
@@ -223,13 +224,13 @@ def existing_group(session: Session, name: str) -> PersonGroup:
     return group
 
 
-# Whose a token is
+# Assignment of tokens
 
 
 def assign_tokens(session: Session, assignments: Iterable[TokenAssignment]) -> int:
     """Assign tokens to people; return how many changed.
 
-    Their rules by hand stay as they are; otherwise as `tokens.write_tokens`.
+    Manual rules stay as they are; otherwise like `tokens.write_tokens`.
     """
     return write_tokens(
         session,
@@ -240,7 +241,7 @@ def assign_tokens(session: Session, assignments: Iterable[TokenAssignment]) -> i
     )
 
 
-# What the above is made of
+# Implementation
 
 
 def _change(session: Session, settings: Mapping[int, PersonSetting]) -> int:
@@ -280,7 +281,7 @@ def _change(session: Session, settings: Mapping[int, PersonSetting]) -> int:
 def _remove(session: Session, ids: Collection[int]) -> int:
     views = _existing(session, ids)
     remove_tokens(session, (code for view in views for code in view.tokens))
-    # Also of the rows that only tell of a removal.
+    # Rows of removed tokens, too, may still refer to the person.
     session.execute(
         update(Token).where(in_values(session, Token.person_id, ids)).values(person_id=None)
     )
@@ -331,7 +332,7 @@ def _views(session: Session, people: Sequence[Person]) -> list[PersonView]:
 
 
 def _group_view(group: PersonGroup) -> PersonGroupSetting:
-    # What is stored is shown, also if it would be refused today.
+    # Not validated: a stored name is shown even if it would be refused today.
     return PersonGroupSetting.model_construct(name=group.name, note=group.note)
 
 

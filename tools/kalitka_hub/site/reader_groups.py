@@ -1,7 +1,7 @@
-"""The named groups of readers: gates that are given the same.
+"""Named groups of readers: gates with the same access.
 
-The group of all readers and those of one reader each are `readers`' own. Sessions that change
-something come from `changes.write_transaction`.
+The group of all readers and the groups of single readers belong to `readers`. Functions that write
+require a session from `changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -27,11 +27,11 @@ from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import DirectRule, Grant, Reader, ReaderGroup, ReaderGroupMember
 
-GROUPS = "reader-groups"  # the kind, in the audit
+GROUPS = "reader-groups"  # the resource's name, also its kind in the audit
 
 
 class ReaderGroupSetting(InputModel):
-    """What a group of readers is to be. readers: the codes of those in it."""
+    """A group of readers, as written and read. readers: the codes of its members."""
 
     name: GroupName
     note: Note | None = None
@@ -39,9 +39,9 @@ class ReaderGroupSetting(InputModel):
 
 
 def add_reader_group(session: Session, setting: ReaderGroupSetting) -> None:
-    """Add a group.
+    """Add a group. Its readers do a full sync.
 
-    Raises InvalidRequest if the name is taken, NotFound for a reader there is not.
+    Raises InvalidRequest if the name is taken, NotFound for an unknown reader.
     """
     change_stamp(session)
     _check_free(session, setting.name)
@@ -54,9 +54,9 @@ def add_reader_group(session: Session, setting: ReaderGroupSetting) -> None:
 
 
 def change_reader_group(session: Session, name: str, setting: ReaderGroupSetting) -> bool:
-    """Make a group this; return whether that is a change. Raises NotFound, InvalidRequest.
+    """Replace a group's data; return whether anything changed. Raises NotFound, InvalidRequest.
 
-    Readers that come into it or leave it do a full sync.
+    Readers that join or leave the group do a full sync.
     """
     change_stamp(session)
     group = existing_group(session, name)
@@ -80,14 +80,14 @@ def change_reader_group(session: Session, name: str, setting: ReaderGroupSetting
 def remove_reader_group(session: Session, name: str) -> None:
     """Remove a group; its readers stay.
 
-    Raises NotFound, InvalidRequest while something is for it.
+    Raises NotFound, and InvalidRequest while grants, manual rules or a kitchen use the group.
     """
     change_stamp(session)
     group = existing_group(session, name)
     if session.scalar(select(exists().where(Grant.reader_group_id == group.id))):
         raise InvalidRequest(f"the group {name} has grants: remove these first")
     if session.scalar(select(exists().where(DirectRule.group_id == group.id))):
-        raise InvalidRequest(f"tokens have rules by hand for the group {name}: change these first")
+        raise InvalidRequest(f"tokens have manual rules for the group {name}: change these first")
     kitchen = find_kitchen_of(session, group.id)
     if kitchen is not None:
         raise InvalidRequest(
@@ -107,7 +107,7 @@ def find_reader_group(session: Session, name: str) -> ReaderGroupSetting:
 def list_reader_groups(
     session: Session, after: str = "", limit: int = 100
 ) -> list[ReaderGroupSetting]:
-    """Return groups by name, those behind `after`, at most `limit`."""
+    """Return groups in name order: names after `after`, at most `limit`."""
     wanted = select(ReaderGroup).where(ReaderGroup.kind == NAMED, ReaderGroup.name > after)
     return _views(session, session.scalars(wanted.order_by(ReaderGroup.name).limit(limit)).all())
 

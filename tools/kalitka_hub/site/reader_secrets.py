@@ -1,7 +1,7 @@
-"""A reader's own secret, which then counts in the place of the site's.
+"""A reader's own secret, which replaces the site's for that reader.
 
-So one reader that was stolen is shut out, without a new secret for all the others. Only the
-SHA-256 is kept, as of the site's.
+It shuts out a stolen reader without a new secret for all others. As with the site's secret only
+the SHA-256 is stored.
 """
 
 import hmac
@@ -19,10 +19,10 @@ KIND = "readers"
 
 
 def set_reader_secret(session: Session, code: str, secret: str | None) -> None:
-    """Give a reader a secret of its own, or with None the site's again; the other is refused.
+    """Set a reader's own secret; None returns it to the site's. The previous one is refused.
 
     Requires a session from `write_transaction`. Raises NotFound, and InvalidRequest if the secret
-    fits in no header.
+    does not fit in an HTTP header.
     """
     change_context(session)
     reader = find_reader(session, code)
@@ -39,10 +39,10 @@ def set_reader_secret(session: Session, code: str, secret: str | None) -> None:
 
 
 def is_secret_of(session: Session, reader: Reader | None, presented: bytes) -> bool:
-    """Tell whether these bytes are the secret with which this reader may ask.
+    """Return whether these bytes are the secret that this reader has to present.
 
-    None is a reader that nobody knows: the site's secret is looked at all the same, so that the
-    time does not tell. The caller still has to refuse it.
+    reader: None for an unknown reader. The site's secret is compared all the same, so that timing
+    does not reveal which readers exist; the caller still has to refuse.
     """
     of_site = is_secret(session, presented)
     if reader is None or reader.secret_sha256 is None:

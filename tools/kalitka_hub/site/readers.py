@@ -1,9 +1,9 @@
-"""The site's readers: who may ask, under which code, and the groups that a reader is in.
+"""The site's readers: their codes, and the groups that each is in.
 
-Every reader is in the group of all (`EVERY_READER`) and in one of its own, `=CODE`, which comes
-and goes with it. People make the named groups. A reader that was added or whose groups changed
-has a new `configured_minute`, and then does a full sync, since what it is told by incremental
-answers is only what changed of tokens.
+Every reader is in the group of all readers (`EVERY_READER`) and in a group of its own, `=CODE`,
+which is added and removed with it. Named groups are made by people. A reader that is added or
+whose groups change gets a new `configured_minute` and so does a full sync: incremental answers
+carry only changes of tokens, not those of the reader's groups.
 """
 
 import re
@@ -31,24 +31,24 @@ from kalitka_hub.store.models import (
     ReaderGroupMember,
 )
 
-READERS = "readers"  # the kind, in the audit
-ALL, OWN, NAMED = "all", "own", "named"  # kinds of reader groups
+READERS = "readers"  # the resource's name, also its kind in the audit
+ALL, OWN, NAMED = "all", "own", "named"  # kinds of reader groups, stored in the database
 _CODE = re.compile(r"[A-Za-z0-9:_-]+")
 _OWN_MARK = "="
 
 
 def check_reader_code(code: str) -> str:
-    """Return `code` if it can be a reader's code. Raises InvalidRequest."""
+    """Return `code` if it is a valid reader code. Raises InvalidRequest."""
     if not _CODE.fullmatch(code) or len(code) > READER_CODE_MAX:
         raise InvalidRequest(
-            f"{code!r} is no reader code: use 1 to {READER_CODE_MAX} letters, digits, "
+            f"{code!r} is not a valid reader code: use 1 to {READER_CODE_MAX} letters, digits, "
             "colons, underscores and dashes"
         )
     return code
 
 
 class ReaderSetting(InputModel):
-    """What a reader is to be. groups: names of the groups of readers that it is in."""
+    """A reader as written. groups: the names of its groups of readers."""
 
     code: Annotated[str, AfterValidator(check_reader_code)]
     name: Name | None = None
@@ -57,12 +57,12 @@ class ReaderSetting(InputModel):
 
 
 class ReaderView(ReaderSetting):
-    """A reader as others see it. What is known of its requests is up to a minute late.
+    """A reader as read. The values about its requests are up to a minute late; None before any.
 
-    last_seen: the minute since 1970 UTC of its last one. asked_minute: the minute that it last
-    polled with, 0 for everything. logged: when it last sent its log, in seconds. None before the
-    first. lost: entries that its log lost before it could send them, as it then said; None of a
-    firmware that does not tell. own_secret: it has one in the place of the site's.
+    last_seen: the minute since 1970 UTC of its last request. asked_minute: the minute that it last
+    polled with, 0 for everything. logged: when it last sent access log entries, in seconds since
+    1970 UTC. lost: entries that it lost before it could send them, by its last report; None if its
+    firmware does not report them. own_secret: it has a secret of its own instead of the site's.
     """
 
     last_seen: int | None
@@ -75,7 +75,7 @@ class ReaderView(ReaderSetting):
 def add_or_update_reader(
     session: Session, code: str, name: str | None = None, note: str | None = None
 ) -> bool:
-    """Let a reader ask; return False if it could already, and then only set what is given.
+    """Add a reader and return True; if it exists, update the given fields and return False.
 
     Requires a session from `write_transaction`. Raises InvalidRequest.
     """
@@ -92,10 +92,10 @@ def add_or_update_reader(
 
 
 def create_reader(session: Session, setting: ReaderSetting) -> str:
-    """Let a reader ask that could not; return its code.
+    """Add a reader, which may poll from now on; return its code.
 
     Requires a session from `write_transaction`. Raises InvalidRequest if the code is taken,
-    NotFound for a group that there is not.
+    NotFound for an unknown group.
     """
     answered = change_context(session).answered
     code = setting.code
@@ -106,6 +106,7 @@ def create_reader(session: Session, setting: ReaderSetting) -> str:
     if find_group(session, code) is not None:
         raise InvalidRequest(f"{code} is the name of a group of readers: choose another code")
     named = _ids_of_groups(session, setting.groups)
+    # A former reader with this code may still poll with its old minutes: they are answered with 0.
     reader = Reader(code=code, name=setting.name, note=setting.note, configured_minute=answered)
     own = ReaderGroup(name=_OWN_MARK + code, kind=OWN)
     session.add_all([reader, own])
@@ -116,10 +117,10 @@ def create_reader(session: Session, setting: ReaderSetting) -> str:
 
 
 def change_reader(session: Session, code: str, setting: ReaderSetting) -> bool:
-    """Make a reader exactly this; return whether that is a change.
+    """Replace a reader's data; return whether anything changed.
 
-    Into other groups it comes with a full sync. Requires a session from `write_transaction`.
-    Raises NotFound, and InvalidRequest for another code.
+    Changing groups forces a full sync. Requires a session from `write_transaction`. Raises
+    NotFound, and InvalidRequest for another code.
     """
     change_stamp(session)
     reader = existing_reader(session, code)
@@ -144,11 +145,11 @@ def change_reader(session: Session, code: str, setting: ReaderSetting) -> bool:
 
 
 def remove_reader(session: Session, code: str) -> int:
-    """Refuse a reader from now on; return how many tokens had rules for it by name.
+    """Remove a reader, which is refused from now on; return how many tokens had rules for it.
 
-    A token that was for this reader alone is then for none. The session comes from
-    `changes.write_transaction`. Raises NotFound, and InvalidRequest while something is granted to
-    it by name, or a kitchen has it.
+    These are manual rules for this reader alone, which are removed with it: a token without other
+    manual rules is left with none. Requires a session from `write_transaction`. Raises NotFound,
+    and InvalidRequest while grants or a kitchen name the reader.
     """
     change_stamp(session)
     reader = existing_reader(session, code)
@@ -164,7 +165,8 @@ def remove_reader(session: Session, code: str) -> int:
     count = session.execute(named).scalar_one()
     before = _audit_fields(_views(session, [reader])[0])
     audit.record(session, "remove", READERS, code, before, None)
-    # With them go the rules that only this reader was told: nobody else has to hear of it.
+    # The rules of this reader alone go with its group, by cascade. No other reader had them, so no
+    # token is stamped.
     session.execute(delete(ReaderGroup).where(ReaderGroup.id == own))
     session.delete(reader)
     session.flush()
@@ -172,7 +174,7 @@ def remove_reader(session: Session, code: str) -> int:
 
 
 def set_groups(session: Session, code: str, names: Collection[str]) -> bool:
-    """Put a reader into exactly these named groups; return whether that is a change.
+    """Set the named groups of a reader; return whether anything changed.
 
     Requires a session from `write_transaction`. Raises NotFound.
     """
@@ -181,8 +183,9 @@ def set_groups(session: Session, code: str, names: Collection[str]) -> bool:
 
 
 def force_full_sync(session: Session, reader_ids: Collection[int]) -> None:
-    """Have these readers do a full sync: the groups that they are in have changed.
+    """Force a full sync of these readers, whose groups have changed.
 
+    Stamps them with the highest minute answered so far; see the proof in `store.changes`.
     Requires a session from `write_transaction`.
     """
     answered = change_context(session).answered
@@ -192,15 +195,15 @@ def force_full_sync(session: Session, reader_ids: Collection[int]) -> None:
 
 
 def find_reader(session: Session, code: str) -> Reader | None:
-    """Return the reader of this code, if there is one; any text may be asked for."""
+    """Return the reader with this code, None if unknown. Any text is allowed."""
     if not _CODE.fullmatch(code):
-        # It may hold what a database does not take as text.
+        # The text may hold characters that a database refuses, such as NUL on PostgreSQL.
         return None
     return session.scalars(select(Reader).where(Reader.code == code)).one_or_none()
 
 
 def existing_reader(session: Session, code: str) -> Reader:
-    """Return the reader of this code. Raises InvalidRequest for what is no code, NotFound."""
+    """Return a reader's row. Raises NotFound, and InvalidRequest for an invalid code."""
     reader = find_reader(session, check_reader_code(code))
     if reader is None:
         raise _no_reader(code)
@@ -208,7 +211,7 @@ def existing_reader(session: Session, code: str) -> Reader:
 
 
 def ids_of_readers(session: Session, codes: Collection[str]) -> set[int]:
-    """Return the ids of readers. Raises InvalidRequest for what is no code, NotFound."""
+    """Return the ids of readers. Raises NotFound, and InvalidRequest for an invalid code."""
     wanted = {check_reader_code(code) for code in codes}
     found = session.execute(
         select(Reader.code, Reader.id).where(in_values(session, Reader.code, wanted))
@@ -221,12 +224,12 @@ def ids_of_readers(session: Session, codes: Collection[str]) -> set[int]:
 
 
 def list_readers(session: Session) -> Iterator[Reader]:
-    """Yield all readers, by code."""
+    """Yield all readers in code order."""
     yield from session.scalars(select(Reader).order_by(Reader.code))
 
 
 def show_reader(session: Session, code: str) -> ReaderView:
-    """Return a reader. Raises InvalidRequest for what is no code, NotFound."""
+    """Return a reader. Raises NotFound, and InvalidRequest for an invalid code."""
     return _views(session, [existing_reader(session, code)])[0]
 
 
@@ -238,10 +241,10 @@ def list_reader_views(
     group: str | None = None,
     name: str | None = None,
 ) -> list[ReaderView]:
-    """Return readers by code, those behind `after`, at most `limit`.
+    """Return readers in code order: codes after `after`, at most `limit`.
 
-    group: only those in the group of this name. name: only those that are called so, or have it
-    as a part, whatever the case of its letters.
+    group: only members of the group with this name. name: only readers whose name contains this,
+    ignoring case. Raises NotFound for an unknown group.
     """
     wanted = select(Reader).where(Reader.code > after).order_by(Reader.code).limit(limit)
     if group is not None:
@@ -253,7 +256,7 @@ def list_reader_views(
 
 
 def find_group(session: Session, name: str) -> ReaderGroup | None:
-    """Return the named group of readers, if there is one."""
+    """Return the named group of readers, None if unknown."""
     wanted = select(ReaderGroup).where(ReaderGroup.name == name, ReaderGroup.kind == NAMED)
     return session.scalars(wanted).one_or_none()
 
@@ -267,21 +270,21 @@ def existing_group(session: Session, name: str) -> ReaderGroup:
 
 
 def find_kitchen_of(session: Session, group_id: int) -> str | None:
-    """Return a kitchen of Kormitel that has this group of readers, if there is one."""
+    """Return the name of a Kormitel kitchen that has this group of readers, None if none has."""
     wanted = select(KormitelKitchen.kitchen).where(KormitelKitchen.group_id == group_id)
     return session.scalars(wanted.order_by(KormitelKitchen.kitchen)).first()
 
 
 def groups_of_reader(session: Session, reader_id: int) -> list[int]:
-    """Return the ids of all groups whose rules a reader is told, of every kind."""
+    """Return the ids of a reader's groups of every kind: the reader gets the rules of all."""
     wanted = select(ReaderGroupMember.group_id).where(ReaderGroupMember.reader_id == reader_id)
     return [EVERY_READER, *session.scalars(wanted)]
 
 
 def groups_by_label(session: Session) -> dict[str, int]:
-    """Return the ids of all groups by what people call them: readers' codes, groups' names.
+    """Return the ids of reader groups by label: a reader's code, or the name of a named group.
 
-    Without the group of all readers. Of the same code and name it is the reader's.
+    The group of all readers is left out. A code takes precedence over an equal name.
     """
     known = session.execute(
         select(ReaderGroup.kind, ReaderGroup.name, ReaderGroup.id).where(ReaderGroup.kind != ALL)
@@ -291,7 +294,7 @@ def groups_by_label(session: Session) -> dict[str, int]:
 
 
 def label_of(kind: str, name: str) -> str:
-    """Return what people call a reader group of this kind and name: its reader's code, if own."""
+    """Return the label of a reader group: the code of its reader if `own`, else its name."""
     return name.removeprefix(_OWN_MARK) if kind == OWN else name
 
 

@@ -1,9 +1,9 @@
-"""What a site is made of, described once: REST, the command line and CSV are made from it.
+"""The resources of a site, each described once: REST, the command line and CSV build on them.
 
-Each description holds plain functions on sessions; those that write want one of
-`changes.write_transaction`, and record in the audit what they changed. They raise
-`errors.InvalidRequest` and `errors.NotFound`. Users, the access log and the audit have rules of
-their own, and so rooms of their own.
+A description holds plain functions on sessions. Those that write require a session from
+`changes.write_transaction` and record their changes in the audit. They raise
+`errors.InvalidRequest` and `errors.NotFound`. Users, the access log and the audit are not
+resources: they have rules, and modules, of their own.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,15 @@ Key = int | str
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of thing.
+    """The description of one resource.
 
-    name: plural, as in paths of REST, in names of CSV files and in the audit; word: singular, as
-    in commands. key: the field of the view that names one: `id`, a number, or `name` or `code`.
-    setting: what is written, whole; view: what is read.
+    name: plural, as in REST paths, names of CSV files and the audit. word: singular, as in
+    commands. key: the view's field that identifies an object: `id` (a number), `name` or `code`.
+    setting: the model that is written, always whole. view: the model that is read.
 
-    add(session, setting) returns the key, change(session, key, setting) whether it is a change.
-    remove(session, key), find(session, key). list(session, after, limit, **filters) returns views
-    in the order of their keys, those behind `after` and at most `limit`.
+    add(session, setting) returns the key; change(session, key, setting) whether anything changed.
+    remove(session, key) and find(session, key) take a key. list(session, after, limit, **filters)
+    returns views in key order: those after `after`, at most `limit`.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Resource:
 
     @property
     def is_numbered(self) -> bool:
-        """Whether the key is a number, which the hub gives."""
+        """Whether the key is a number, assigned by the hub."""
         return self.view.model_fields[self.key].annotation is int
 
     def key_after(self, setting: InputModel, assigned: Key) -> Key:
-        """Return the key of what was written with the key `made`: names may have changed."""
+        """Return an object's key after a write. assigned: its key so far; a name may change."""
         return getattr(setting, self.key, None) or assigned
 
 

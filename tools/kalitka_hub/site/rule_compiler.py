@@ -1,12 +1,11 @@
-"""Compiles grants and direct rules into the readers' rules: the only writer of `token_rules`.
+"""The rule compiler: turns grants, manual and badge rules into `token_rules`, its only writer.
 
-A token has the rules that it was given by hand, those that the groups of its person are granted,
-and those of a badge of Kormitel; one that is blocked or removed has none. A token whose rules
-really changed is stamped, and only that costs the readers something. Of any number of tokens a
-batch is in memory.
+A token's rules are its manual rules, those of its person's grants and those of its Kormitel
+badge; a blocked or removed token has none. Only a token whose rules really changed is stamped, so
+recomputing costs the readers nothing else. One batch of tokens at a time is in memory.
 
-A reader holds RULE_SET_MAX bytes of rules of one code. Where it has to hold more, holidays are
-left out, those farthest ahead first: they come into the rules as they come nearer.
+A reader holds at most RULE_SET_MAX bytes of rules for one code. If the rules need more, holidays
+are left out, those farthest ahead first; they enter the rules as they come nearer.
 """
 
 import logging
@@ -44,16 +43,16 @@ from kalitka_hub.store.models import (
 _DEFERRED = "kalitka_waiting"
 _log = logging.getLogger(__name__)
 
-GroupRule = tuple[int, str]  # the id of a group of readers, and what it is told
+GroupRule = tuple[int, str]  # the id of a group of readers, and a rule text for it
 
 
 def recompute(session: Session, token_ids: Iterable[int]) -> int:
-    """Rebuild `token_rules` of these tokens from grants and direct rules; return how many changed.
+    """Rebuild `token_rules` of these tokens; return how many tokens changed.
 
-    Requires a session from `write_transaction`. Raises InvalidRequest if a reader could not hold
-    the rules that one of them gets: leave the block then. What was too much before, as a reader
-    came into more groups, is no reason to refuse that some of it is taken away. Inside of
-    `deferred_recompute` nothing is done yet.
+    Requires a session from `write_transaction`. Raises InvalidRequest if a token's rules grow
+    beyond what a reader can hold: leave the transaction's block then. Rules that were too large
+    before, because a reader joined more groups, may still shrink. Inside `deferred_recompute` the
+    ids are only collected, and 0 is returned.
     """
     deferred: set[int] | None = session.info.get(_DEFERRED)
     if deferred is not None:
@@ -64,17 +63,18 @@ def recompute(session: Session, token_ids: Iterable[int]) -> int:
     if compiler.newly_oversized is not None:
         code = _code_of(session, compiler.newly_oversized)
         raise InvalidRequest(
-            f"the token {code} has more rules than a reader holds of one ({RULE_SET_MAX} bytes): "
-            "give it fewer grants, or schedules of fewer windows"
+            f"the token {code} has more rules than a reader holds for one token ({RULE_SET_MAX} "
+            "bytes): give it fewer grants, or schedules with fewer windows"
         )
     return changed
 
 
 @contextmanager
 def deferred_recompute(session: Session) -> Iterator[None]:
-    """Collect the tokens of all `recompute` calls in the block and recompute them at its end.
+    """Collect the tokens of all `recompute` calls in the block and recompute them once at its end.
 
-    For many changes that concern the same tokens. Raises InvalidRequest as `recompute` does.
+    For many changes to the same tokens. Raises InvalidRequest as `recompute` does; an exception
+    in the block skips the recomputing, since the transaction is rolled back.
     """
     session.info[_DEFERRED] = deferred = set()
     try:
@@ -88,8 +88,8 @@ def deferred_recompute(session: Session) -> Iterator[None]:
 def recompute_unchecked(session: Session, token_ids: Iterable[int]) -> int:
     """Like `recompute`, but log instead of raising; return how many tokens changed.
 
-    Rules that a reader cannot hold are sent all the same, and the reader drops them. Inside of
-    `deferred_recompute` this runs at once.
+    Rules that a reader cannot hold are sent anyway, and the reader drops them. Inside
+    `deferred_recompute` this still runs at once.
     """
     return _run_unchecked(_RuleCompiler(session), token_ids)
 
@@ -108,10 +108,11 @@ def refresh_horizon(
 ) -> int | None:
     """Run `recompute_all` if the local date has changed since the last run.
 
-    before: what is done first, in the same transaction; it returns how many tokens it changed.
-    Returns how many changed in all, None if nothing was to be done. Costs one short query then.
+    before: called first, in the same transaction; returns how many tokens it changed. Returns how
+    many tokens changed in all, or None if the date is the same, which costs one short query.
     """
     now = current_minute(database.clock)
+    # Checked without the site's lock: two processes may both recompute, which is harmless.
     with database.snapshot() as session:
         if session.scalars(select(Site.horizon)).one() == _horizon(session, now):
             return None
@@ -121,17 +122,17 @@ def refresh_horizon(
 
 
 def is_near_holiday(session: Session, date: str) -> bool:
-    """Return whether a holiday of this ISO date may be in the readers' rules today.
+    """Return whether a holiday on this ISO date may be in the readers' rules today.
 
-    A little more than the horizon, for what follows the last day of it without a gap. The session
-    comes from `changes.write_transaction`.
+    The range is wider than the horizon, for holidays that continue its last day without a gap.
+    Requires a session from `write_transaction`.
     """
     today = local_day(zone_of(session), change_context(session).at // 60)
     return today - 1 <= day_of(date) <= today + 2 * HORIZON_DAYS
 
 
 def tokens_with_grants(session: Session, *conditions: object) -> list[int]:
-    """Return the ids of the tokens of people who have a grant for which `conditions` hold."""
+    """Return the ids of the tokens of people with a grant that meets `conditions`."""
     people = (
         select(PersonGroupMember.person_id)
         .join(Grant, Grant.person_group_id == PersonGroupMember.group_id)
@@ -141,9 +142,10 @@ def tokens_with_grants(session: Session, *conditions: object) -> list[int]:
 
 
 class _RuleCompiler:
-    """One run over tokens, with what it knows of grants, and what it found too large.
+    """One run over tokens, with its cache of compiled grants.
 
-    oversized: a token with more rules than a reader holds. newly_oversized: one that grew to that.
+    oversized: the id of a token with more rules than a reader holds. newly_oversized: the id of a
+    token that grew to that in this run.
     """
 
     def __init__(self, session: Session) -> None:
@@ -157,8 +159,8 @@ class _RuleCompiler:
         self._granted: dict[frozenset[int], frozenset[GroupRule]] = {}
         self._shortened: dict[int, int] = defaultdict(
             int
-        )  # tokens, by the days ahead that they have
-        self._oversized_in_batch: list[int] = []  # tokens of the batch
+        )  # numbers of tokens, by the days ahead whose holidays they hold
+        self._oversized_in_batch: list[int] = []  # token ids
 
     def run(self, token_ids: Iterable[int]) -> int:
         changed = 0
@@ -179,7 +181,7 @@ class _RuleCompiler:
             changed += len(differing)
         for days, count in sorted(self._shortened.items()):
             _log.warning(
-                "%d tokens have many rules: readers know their holidays only up to %s as yet",
+                "%d tokens have many rules: readers know their holidays only up to %s so far",
                 count,
                 date_of(self._known_calendar().today + days),
             )
@@ -244,7 +246,7 @@ class _RuleCompiler:
     def _fitting_rules(
         self, token_id: int, direct: set[GroupRule], groups: frozenset[int]
     ) -> Collection[GroupRule]:
-        """Return the rules of a token with as many holidays as its readers can hold."""
+        """Return a token's rules with as many holidays ahead as its readers can hold."""
         if not direct and groups in self._granted:
             return self._granted[groups]
         found: set[GroupRule] = set()
@@ -271,7 +273,7 @@ class _RuleCompiler:
         return self._calendar
 
     def _fits(self, found: Collection[GroupRule]) -> bool:
-        # Mostly it does even for a reader that is in all groups, if there were one.
+        # The cheap test first: rules that fit a reader in all these groups fit every reader.
         if _packed_size(text for _, text in found) <= RULE_SET_MAX:
             return True
         groups = frozenset(group_id for group_id, _ in found)
@@ -292,7 +294,7 @@ class _RuleCompiler:
         return False
 
     def _known_readers(self) -> set[frozenset[int]]:
-        """Return the sets of groups that there are readers in."""
+        """Return the distinct sets of groups that readers are in, by group ids."""
         if self._readers is None:
             groups: dict[int, set[int]] = defaultdict(lambda: {EVERY_READER})
             for reader_id, group_id in self._session.execute(
@@ -308,7 +310,7 @@ class _RuleCompiler:
 def _run_unchecked(compiler: _RuleCompiler, token_ids: Iterable[int]) -> int:
     changed = compiler.run(token_ids)
     if compiler.oversized is not None:
-        _log.warning("a token has more rules than a reader holds: number %d", compiler.oversized)
+        _log.warning("a token has more rules than a reader holds: id %d", compiler.oversized)
     return changed
 
 

@@ -1,13 +1,14 @@
-"""From a schedule to the rules that plain readers understand.
+"""Translation of a schedule with holidays into the access rules of plain readers.
 
-Readers know hours and dates (RULE1, 3, 7, 9) but no holidays. So around a local date on which a
-schedule is closed or different its rules are split into ranges of dates, a RULE7 each: that costs
-a reader room, so only dates within a horizon are looked at, and whoever keeps readers up to date
-does this anew every day. The texts depend on the local date, not on the time of day.
+Readers know hours and dates (RULE1, 3, 7, 9) but no holidays. So the rules of a schedule are split
+into ranges of dates around each exception (a local date on which it is closed or has other
+hours), with a RULE7 for each range. Ranges cost a reader memory, so only exceptions within a
+horizon are used, and the rules are recompiled every local day (`rule_compiler.refresh_horizon`).
+The texts depend on the local date, not on the time of day.
 
-Hours belong to the local date on which they begin: closing a date leaves what began the evening
-before, and takes what would run into the next morning. What has no hours is, for this, a window
-from midnight to midnight of every date.
+Hours belong to the local date on which they begin: closing a date keeps hours that began the
+evening before, and drops those that would run into the next morning. A window without hours
+counts here as one from midnight to midnight of every date.
 
 Pure: windows and dates in, texts out. A day is a number: local days since 1970-01-01.
 """
@@ -19,20 +20,20 @@ from typing import NamedTuple
 from kalitka.access import rules
 from kalitka.access.timezone import Zone
 
-HORIZON_DAYS = 45  # how far ahead readers know of holidays
-FOREVER = 68_374_079  # the last minute of 2099 UTC: "without an end" where a rule needs one
+HORIZON_DAYS = 45  # how far ahead readers know holidays
+FOREVER = 68_374_079  # the last minute of 2099 UTC: "no end" where a rule needs a date
 
 _DAY = rules.DAY_MINUTES
 _ALL_DAYS = 0x7F  # a mask; bit 0 is Monday
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
-_FAR = 1500  # minutes: no offset from UTC is as large
+_FAR = 1500  # minutes; more than any offset from UTC
 
 
 class Window(NamedTuple):
-    """A window as a rule has it: hours with a mask, dates, both, or neither (always).
+    """A time window as in a rule: hours with a mask, dates, both, or neither (always).
 
     start, end: minutes of the local day, 0 to 1439, inclusive; start above end runs over
-    midnight. mask: seven digits, Monday first. All three or none of them. first, last: minutes
+    midnight. mask: seven digits, Monday first. All three are set, or none. first, last: minutes
     since 1970 UTC, inclusive; None is without a bound.
     """
 
@@ -50,20 +51,19 @@ class Hours(NamedTuple):
     end: int
 
 
-# By its day, what holds on it instead of the schedule; nothing for a day that is closed.
+# By day: the hours that replace the schedule's on it; none if it is closed.
 Exceptions = Mapping[int, Collection[Hours]]
 
 
 class Span(NamedTuple):
-    """Minutes since 1970 UTC, both inclusive."""
+    """A range of minutes since 1970 UTC, both inclusive; empty if first is above last."""
 
     first: int
     last: int
 
 
 class _Stretch(NamedTuple):
-    # A span in which the local date stays the same. Where clocks are put back over midnight a
-    # date has two of them.
+    # A span within one local date, inclusive. A date has two if clocks are put back over midnight.
     day: int
     first: int
     last: int
@@ -76,10 +76,10 @@ def local_day(zone: Zone, minute: int) -> int:
 
 
 def days_ahead(exceptions: Collection[int], today: int, days: int = HORIZON_DAYS) -> list[int]:
-    """Return the days of `exceptions` that readers are told of today, in order.
+    """Return the days of `exceptions` that are in today's rules, in order.
 
-    From yesterday, whose night may not be over, to `days` after today. What precedes or follows
-    these without a gap belongs to them: a week of holidays comes and goes as one.
+    From yesterday, whose night may not be over, to `days` after today. Exceptions that precede or
+    follow these without a gap are included: a week of holidays enters and leaves as one.
     """
     known = sorted(exceptions)
     begin = bisect_left(known, today - 1)
@@ -92,7 +92,7 @@ def days_ahead(exceptions: Collection[int], today: int, days: int = HORIZON_DAYS
 
 
 def merge_spans(spans: Sequence[Span]) -> list[Span]:
-    """Return spans in order, those that overlap or meet as one; without those that are empty."""
+    """Return the spans in order, overlapping and adjacent ones merged, empty ones left out."""
     found: list[Span] = []
     for span in sorted(span for span in spans if span.first <= span.last):
         if found and span.first <= found[-1].last + 1:
@@ -111,12 +111,12 @@ def rule_texts(
     now: int,
     days: int = HORIZON_DAYS,
 ) -> tuple[str, ...]:
-    """Return the rule texts of a schedule from today on, in order, each once.
+    """Return the rule texts of a granted schedule from today on, in order, each once.
 
-    first, last: from and until when it is granted, minutes since 1970 UTC, inclusive; None is
-    without a bound. now: any minute of today. days: the horizon, see `days_ahead`. What ended
-    before today gives no text. The hours of an exception hold whatever the masks of the windows
-    say, but only within the dates of one of them.
+    first, last: the bounds of the grant in minutes since 1970 UTC, inclusive; None is without a
+    bound. now: any minute of today. days: the horizon, see `days_ahead`. Times that ended before
+    today give no text. The hours of an exception ignore the masks of the windows, but hold only
+    within the dates of a window.
     """
     today = local_day(zone, now)
     near = {day: exceptions[day] for day in days_ahead(exceptions, today, days)}
@@ -136,7 +136,7 @@ def rule_texts(
 
 
 class _Part(NamedTuple):
-    # What of a window holds: hours on some weekdays (bit 0 is Monday), None for all day.
+    # The part of a window in force: hours (None: all day) on the weekdays of a mask, bit 0 Monday.
     start: int | None
     end: int | None
     mask: int
@@ -153,10 +153,11 @@ def _cut(piece: Span, span: Span) -> Span:
 
 
 def _rule_text(part: _Part, piece: Span, span: Span | None, today_at: int) -> Iterator[str]:
-    """Yield the text of a part within a piece of time, none if that is over before today.
+    """Yield the rule text of a part within a piece of time; none if the piece ended before today.
 
-    span: the bounds that the whole has without exceptions. A piece that has begun begins with
-    it: what was before today makes no difference, and so the text stays the same for long.
+    span: the bounds of the whole window without exceptions. A piece that has begun is extended
+    back to the beginning of its span: times before today do not matter, and so the text stays the
+    same from day to day and is not sent to readers again.
     """
     if piece.last < max(piece.first, today_at) or not part.mask:
         return
@@ -175,7 +176,7 @@ def _rule_text(part: _Part, piece: Span, span: Span | None, today_at: int) -> It
 def _pieces(
     window: Window, exceptions: Exceptions, stretches: Sequence[_Stretch]
 ) -> Iterator[tuple[_Part, Span]]:
-    """Yield what of a window holds when, from the beginning of time to its end, in order."""
+    """Yield the parts of a window in force, each with its span, from minute 0 to FOREVER."""
     start, end = window.start, window.end
     if start is None or end is None or window.mask is None:
         whole = _Part(None, None, _ALL_DAYS)
@@ -186,7 +187,7 @@ def _pieces(
         if start > end:
             evening = _Part(start, _DAY - 1, whole.mask)
             morning = _Part(0, end, (whole.mask << 1 | whole.mask >> 6) & _ALL_DAYS)
-    # A day on which nothing begins has nothing to close.
+    # An exception on a day without hours of this window closes nothing.
     shut = {day for day in exceptions if whole.mask >> _weekday(day) & 1}
 
     def held(day: int) -> _Part | None:
@@ -215,14 +216,15 @@ def _pieces(
 def _other_hours(
     exceptions: Exceptions, stretches: Sequence[_Stretch]
 ) -> Iterator[tuple[Hours, int, list[Span]]]:
-    """Yield the hours of exceptions, the mask of the days that have them, and their spans.
+    """Yield the hours of exceptions, each with the mask and the spans of its days.
 
-    Days with the same hours, one after the other, are told as one.
+    Consecutive days with the same hours share one rule.
     """
     for hours in sorted({hours for day in exceptions for hours in exceptions[day]}):
         left = [day for day in exceptions if hours in exceptions[day]]
         while left:
-            # Six at most: of seven, the first one's mask would name the evening before them.
+            # At most six days: with seven the mask would include the weekday before the first, and
+            # so the hours of that evening, which may run over midnight into the first day.
             run = [left.pop(0)]
             while left and left[0] == run[-1] + 1 and len(run) < 6:
                 run.append(left.pop(0))
@@ -241,7 +243,7 @@ def _weekday(day: int) -> int:
 
 
 def _day_stretches(zone: Zone, days: Collection[int]) -> list[_Stretch]:
-    """Return the stretches of these days, and of those between and beside them, in order."""
+    """Return the stretches of these days and of those between and beside them, in order."""
     stretches: list[_Stretch] = []
     minute = (min(days) - 1) * _DAY - _FAR
     behind = (max(days) + 3) * _DAY + _FAR
@@ -256,9 +258,10 @@ def _day_stretches(zone: Zone, days: Collection[int]) -> list[_Stretch]:
 
 
 def _end_of_offset(zone: Zone, minute: int, end: int) -> int:
-    """Return the first minute before `end`, a day away at most, with another offset, or `end`.
+    """Return the first minute before `end` with another UTC offset than `minute`, or `end`.
 
-    No change of the clocks is undone within a day.
+    `end` is at most a day away. The binary search relies on this: no zone undoes a clock change
+    within a day.
     """
     zone.update(minute)
     offset = zone.offset

@@ -1,8 +1,8 @@
 """Schedules, and the holidays on which they are closed or have other hours.
 
-Times of day are those of the site, `08:30`; both ends of a window belong to it, to the minute.
-What is changed here is in the readers' rules with their next poll. Sessions that change something
-come from `changes.write_transaction`.
+Times of day are local times of the site, `08:30`; both ends of a time window are inclusive, to the
+minute. Changes reach each reader with its next poll. Functions that write require a session from
+`changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -31,8 +31,8 @@ from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import Grant, Holiday, HolidayWindow, Schedule, ScheduleWindow
 
-SCHEDULES, HOLIDAYS = "schedules", "holidays"  # kinds, in the audit
-# No more than a reader holds of one code.
+SCHEDULES, HOLIDAYS = "schedules", "holidays"  # resource names, also kinds in the audit
+# More than these would not fit in a reader's rules for one code.
 WINDOWS_MAX = 50
 HOURS_MAX = 10
 EVERY_DAY = "1111111"
@@ -48,11 +48,11 @@ Date = Annotated[str, AfterValidator(checked_date)]
 
 
 class WindowSetting(InputModel):
-    """A window: hours, dates, both, or neither (always).
+    """A time window: hours, dates, both, or neither (always).
 
-    start, end: times of day, `18:00` to `06:00` runs over midnight. days: on which it begins,
-    seven digits 0 or 1, Monday first; all without. first, last: from and until when, local times
-    such as `2026-11-01T08:00`.
+    start, end: times of day; `18:00` to `06:00` runs over midnight. days: the days on which it
+    begins, seven digits 0 or 1, Monday first; None for all. first, last: bounds as local times
+    such as `2026-11-01T08:00`, inclusive; None is without a bound.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,16 +66,16 @@ class WindowSetting(InputModel):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.start is None) != (self.end is None):
-            raise InvalidRequest("a window has both start and end, or neither")
+            raise InvalidRequest("a time window needs both start and end, or neither")
         if self.start is None and self.days is not None:
             raise InvalidRequest(
-                "a window with days has start and end: 00:00 and 23:59 are all day"
+                "a time window with days needs start and end: 00:00 and 23:59 for all day"
             )
         return self
 
 
 class ScheduleSetting(InputModel):
-    """What a schedule is to be: its windows are alternatives, without any it is never open."""
+    """A schedule, as written and read. Windows are alternatives; without any it never opens."""
 
     name: Name
     note: Note | None = None
@@ -83,7 +83,7 @@ class ScheduleSetting(InputModel):
 
 
 class HoursSetting(InputModel):
-    """Hours of a holiday: times of day, over midnight too."""
+    """Hours of a holiday: times of day, inclusive; they may run over midnight."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,10 +92,10 @@ class HoursSetting(InputModel):
 
 
 class HolidaySetting(InputModel):
-    """What a holiday is to be. schedule: the name of the one it is of, None for all of them.
+    """A holiday as written. schedule: the name of its schedule, None for all schedules.
 
-    hours: what holds on that date instead, whatever its weekday; without any it is closed. A
-    holiday of a schedule comes before one of all of them on the same date.
+    hours: the hours that replace the schedule's on that date, whatever the weekday; without any
+    the date is closed. A schedule's own holiday takes precedence over one of all schedules.
     """
 
     date: Date
@@ -105,7 +105,7 @@ class HolidaySetting(InputModel):
 
 
 class HolidayView(HolidaySetting):
-    """A holiday as others see it."""
+    """A holiday as read."""
 
     id: int
 
@@ -114,10 +114,7 @@ class HolidayView(HolidaySetting):
 
 
 def add_schedule(session: Session, setting: ScheduleSetting) -> None:
-    """Add a schedule.
-
-    Raises InvalidRequest if there is one of this name, or for a wrong window.
-    """
+    """Add a schedule. Raises InvalidRequest if the name is taken or a window is invalid."""
     change_stamp(session)
     windows = _windows(setting.windows, zone_of(session))
     _check_free(session, setting.name)
@@ -130,7 +127,7 @@ def add_schedule(session: Session, setting: ScheduleSetting) -> None:
 
 
 def change_schedule(session: Session, name: str, setting: ScheduleSetting) -> bool:
-    """Make a schedule this; return whether that is a change. Raises NotFound, InvalidRequest."""
+    """Replace a schedule; return whether anything changed. Raises NotFound, InvalidRequest."""
     change_stamp(session)
     schedule = existing_schedule(session, name)
     view = find_schedule(session, name)
@@ -155,7 +152,7 @@ def change_schedule(session: Session, name: str, setting: ScheduleSetting) -> bo
 def remove_schedule(session: Session, name: str) -> None:
     """Remove a schedule and its own holidays.
 
-    Raises NotFound, InvalidRequest while it is granted.
+    Raises NotFound, and InvalidRequest while grants use the schedule.
     """
     change_stamp(session)
     schedule = existing_schedule(session, name)
@@ -173,15 +170,15 @@ def find_schedule(session: Session, name: str) -> ScheduleSetting:
 
 
 def list_schedules(session: Session, after: str = "", limit: int = 100) -> list[ScheduleSetting]:
-    """Return schedules by name, those behind `after`, at most `limit`."""
+    """Return schedules in name order: names after `after`, at most `limit`."""
     wanted = select(Schedule).where(Schedule.name > after).order_by(Schedule.name).limit(limit)
     return _schedules(session, session.scalars(wanted).all())
 
 
 def normalize_windows(session: Session, windows: Sequence[WindowSetting]) -> list[WindowSetting]:
-    """Return windows as a schedule shows them that has these.
+    """Return windows in the form and order in which a schedule shows them.
 
-    Raises InvalidRequest for a wrong one.
+    Raises InvalidRequest for an invalid window.
     """
     zone = zone_of(session)
     return [_window_setting(window, zone) for window in _windows(windows, zone)]
@@ -202,7 +199,7 @@ def existing_schedule(session: Session, name: str) -> Schedule:
 def add_holiday(session: Session, setting: HolidaySetting) -> int:
     """Add a holiday; return its id.
 
-    Raises NotFound, and InvalidRequest if the date has one already.
+    Raises NotFound for an unknown schedule, and InvalidRequest if the date is taken.
     """
     change_stamp(session)
     schedule_id = _schedule_id(session, setting)
@@ -217,7 +214,7 @@ def add_holiday(session: Session, setting: HolidaySetting) -> int:
 
 
 def change_holiday(session: Session, holiday_id: int, setting: HolidaySetting) -> bool:
-    """Make a holiday this; return whether that is a change. Raises NotFound, InvalidRequest."""
+    """Replace a holiday; return whether anything changed. Raises NotFound, InvalidRequest."""
     change_stamp(session)
     holiday = _existing_holiday(session, holiday_id)
     before, after = _audit_fields(session, holiday), setting.model_dump()
@@ -237,7 +234,7 @@ def change_holiday(session: Session, holiday_id: int, setting: HolidaySetting) -
 
 
 def remove_holiday(session: Session, holiday_id: int) -> None:
-    """Remove a holiday: the date is one like others. Raises NotFound."""
+    """Remove a holiday, which makes its date an ordinary one. Raises NotFound."""
     change_stamp(session)
     holiday = _existing_holiday(session, holiday_id)
     before, schedule_id = _audit_fields(session, holiday), holiday.schedule_id
@@ -261,9 +258,9 @@ def list_holidays(
     until: str | None = None,
     schedule: str | None = None,
 ) -> list[HolidayView]:
-    """Return holidays by id, those above `after`, at most `limit`.
+    """Return holidays in id order: ids above `after`, at most `limit`.
 
-    since, until: only of these dates, both inclusive. schedule: only those of its own.
+    since, until: ISO dates, both inclusive. schedule: only the own holidays of this schedule.
     """
     wanted = select(Holiday).where(Holiday.id > after).order_by(Holiday.id).limit(limit)
     if since is not None:
@@ -275,11 +272,11 @@ def list_holidays(
     return _holidays(session, session.scalars(wanted).all())
 
 
-# What the above is made of
+# Implementation
 
 
 def _recompute_near(session: Session, dates: Sequence[str], schedule_id: int | None) -> None:
-    # What is far is in nobody's rules; the day will come.
+    # A far holiday is in no rules yet: `refresh_horizon` adds it when it comes near.
     if any(rule_compiler.is_near_holiday(session, date) for date in dates):
         _recompute(session, schedule_id)
 
@@ -305,7 +302,7 @@ def _window(setting: WindowSetting, zone: Zone) -> Window:
     )
     if window.first is not None and window.last is not None and window.first > window.last:
         raise InvalidRequest(
-            f"a window from {setting.first} to {setting.last} is never open: turn them"
+            f"a time window from {setting.first} to {setting.last} never opens: swap the two times"
         )
     if setting.start is None or setting.end is None:
         return window
@@ -370,7 +367,7 @@ def _schedule_id(session: Session, setting: HolidaySetting) -> int | None:
 def _check_free_date(
     session: Session, date: str, schedule_id: int | None, but: int | None
 ) -> None:
-    # NULLs are never equal, so the database does not see to it for holidays of all schedules.
+    # NULLs are never equal, so the unique constraint does not cover holidays of all schedules.
     same = select(Holiday.id).where(Holiday.date == date)
     if schedule_id is None:
         same = same.where(Holiday.schedule_id.is_(None))

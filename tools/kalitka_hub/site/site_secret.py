@@ -1,7 +1,7 @@
-"""The site's secret, which every reader of the site sends in X-AuthToken.
+"""The site's secret, which readers send in X-AuthToken unless they have one of their own.
 
-Only its SHA-256 is stored. A plain hash is enough: the secret is made by a computer, so there is
-nothing to guess; one that a person chose would want a slow hash.
+Only its SHA-256 is stored. A fast hash is enough for a random secret, which cannot be guessed; one
+chosen by a person would need a slow hash.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ _SECRET = re.compile(r"[\x21-\x7e]{1,256}")
 
 
 def new_secret() -> str:
-    """Return a new random secret, fit for an HTTP header and for a command line."""
+    """Return a new random secret, suitable for an HTTP header and a command line."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    # With a dash in front it would look like an option.
+    # A leading dash would look like an option.
     return new_secret() if secret.startswith("-") else secret
 
 
@@ -41,8 +41,8 @@ def check_secret(secret: str) -> str:
 def set_secret(session: Session, secret: str) -> None:
     """Replace the site's secret: readers with the old one are refused from now on.
 
-    Requires a session from `write_transaction`. Raises InvalidRequest if the secret fits in no
-    header.
+    Requires a session from `write_transaction`. Raises InvalidRequest if the secret does not fit
+    in an HTTP header.
     """
     change_stamp(session)
     check_secret(secret)
@@ -51,16 +51,16 @@ def set_secret(session: Session, secret: str) -> None:
 
 
 def has_secret(session: Session) -> bool:
-    """Tell whether the site has a secret yet."""
+    """Return whether the site has a secret yet."""
     return session.execute(select(Site.secret_sha256)).scalar_one() is not None
 
 
 def is_secret(session: Session, presented: bytes) -> bool:
-    """Tell whether these are the secret's bytes, in a time that does not depend on them."""
+    """Return whether these are the secret's bytes, in constant time."""
     stored = session.execute(select(Site.secret_sha256)).scalar_one()
     return stored is not None and hmac.compare_digest(stored, sha256_of(presented))
 
 
 def sha256_of(secret: bytes) -> str:
-    """Return what is stored of a secret: its SHA-256 in hex."""
+    """Return the stored form of a secret: its SHA-256 in hex."""
     return hashlib.sha256(secret).hexdigest()

@@ -1,4 +1,4 @@
-"""The site at a glance: how many there are of what, and which readers are not heard of."""
+"""The site at a glance: counts, and the readers that have gone silent."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.store.changes import acknowledged_minute
 from kalitka_hub.store.models import Person, Reader, Token
 
-LATE_MINUTES = 10  # a reader polls once a minute; this is no lost packet any more
-LATE_MAX = 100  # readers; more of them are counted
+LATE_MINUTES = 10  # a reader polls once a minute: more than a few lost packets
+LATE_MAX = 100  # late readers listed; the others are only counted
 
 
 class LateReader(BaseModel):
-    """A reader that was not heard of lately. last_seen: minute since 1970 UTC, null: never."""
+    """A reader not seen lately. last_seen: minute since 1970 UTC, null if never."""
 
     code: str
     name: str | None
@@ -25,9 +25,8 @@ class LateReader(BaseModel):
 class SiteView(BaseModel):
     """The site. zone: a POSIX TZ string. now: the hub's clock, in seconds since 1970 UTC.
 
-    minute: the highest one that was answered to a reader, since 1970 UTC. late_readers: how many
-    of the readers were not heard of for more than 10 minutes; late: those of them that were not
-    for longest, at most 100.
+    minute: the highest minute (since 1970 UTC) answered to a reader. late_readers: the number of
+    readers not seen for more than 10 minutes; late: the longest unseen of them, at most 100.
     """
 
     zone: str

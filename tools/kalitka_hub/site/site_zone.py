@@ -1,7 +1,7 @@
-"""The site's time zone in the database: every process that makes rules of schedules has the same.
+"""The site's time zone, stored in the database so that every process compiles the same rules.
 
-It is the zone in which dates of holidays and times of grants are meant, a POSIX TZ string as
-readers have it; see `zone`. Until it is set it is UTC.
+Holiday dates and the times of grants and schedules are in this zone. It is a POSIX TZ string, as
+on the readers (see `zone`), and UTC until it is set.
 """
 
 from sqlalchemy import select, update
@@ -22,10 +22,10 @@ def zone_of(session: Session) -> Zone:
 
 
 def set_zone(session: Session, text: str) -> bool:
-    """Set the zone, by its name or as a POSIX TZ string; return whether that is a change.
+    """Set the zone by IANA name or as a POSIX TZ string; return whether anything changed.
 
-    After a change, recompile all rules: `rule_compiler.recompute_all`. The session comes from
-    `changes.write_transaction`. Raises InvalidRequest.
+    After a change the caller recompiles all rules: `rule_compiler.recompute_all`. Requires a
+    session from `write_transaction`. Raises InvalidRequest.
     """
     change_stamp(session)
     zone = check_zone(text)

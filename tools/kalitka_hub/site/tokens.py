@@ -1,9 +1,9 @@
-"""The site's tokens: whose each is, and which rules it was given by hand, at which readers.
+"""The site's tokens: their owners, and their manual rules with the readers these are for.
 
-Codes and rules are checked by the reader's own modules, so the hub never stores what a reader
-would drop. A write that changes nothing stamps nothing, and costs the readers nothing. What a
-token may do by the grants of its person is in `rule_compiler`. Sessions that change something come
-from `changes.write_transaction`.
+Codes and rules are checked by the reader's own modules, so the hub never stores one that a reader
+would drop. A write that changes nothing stamps nothing and costs the readers nothing. The rules
+that a token gets from its person's grants are made by `rule_compiler`. Functions that write
+require a session from `changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -29,9 +29,9 @@ from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.kormitel_models import KormitelToken
 from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGroup, Token
 
-TOKENS = "tokens"  # the kind, in the audit
-RULES_MAX = 100  # by hand, of one token; a reader holds fewer
-_BATCH = 500  # tokens; what a bulk write or a list holds in memory at a time
+TOKENS = "tokens"  # the resource's name, also its kind in the audit
+RULES_MAX = 100  # manual rules of one token; a reader holds fewer
+_BATCH = 500  # tokens in memory at a time
 
 
 def token_key(code: str) -> bytes:
@@ -42,20 +42,20 @@ def token_key(code: str) -> bytes:
         reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
         shown = code if len(code) <= 40 else code[:40] + "..."
         raise InvalidRequest(
-            f"{shown!r} is no token code: {reason}; a code has 1 to 255 bytes and no control "
-            "character, %, comma or _/"
+            f"{shown!r} is not a valid token code: {reason}; a code has 1 to 255 bytes and no "
+            "control character, %, comma or _/"
         ) from fault
 
 
 @lru_cache(maxsize=4096)
 def normalize_rule(text: str) -> str:
-    """Return a rule's text as it is stored: without leading zeros. Raises InvalidRequest."""
+    """Return a rule's text in stored form, without leading zeros. Raises InvalidRequest."""
     try:
         return rules.text_of(packing.pack(text.encode())).decode()
     except (rules.RuleError, UnicodeEncodeError) as fault:
         reason = "not UTF-8" if isinstance(fault, UnicodeEncodeError) else str(fault)
         raise InvalidRequest(
-            f"{text[:80]!r} is no rule: {reason}; write 1_FROM_TO, 3_START_END_MASK, "
+            f"{text[:80]!r} is not a valid rule: {reason}; write 1_FROM_TO, 3_START_END_MASK, "
             "7_START_END_MASK_FROM_TO, 9_1 or 9_0"
         ) from fault
 
@@ -66,10 +66,10 @@ def _checked_code(code: str) -> str:
 
 
 class TokenRecord(InputModel):
-    """What a token is to be. person: the id of the one whose it is, None for nobody's.
+    """A token as written. person: the owner's id, None for none. blocked: it opens no door.
 
-    blocked: it opens nothing. rules: texts, by hand, beside what its person is granted; readers:
-    what they are for, readers' codes and names of their groups, None for all.
+    rules: manual rules as texts, besides those from its person's grants. readers: where these
+    manual rules hold, as codes of readers and names of groups; None for all readers.
     """
 
     code: Annotated[str, AfterValidator(_checked_code)]
@@ -87,21 +87,21 @@ class TokenRecord(InputModel):
         _check_readers(self.code, self.readers)
         if self.readers is not None and not self.rules:
             raise InvalidRequest(
-                f"the token {self.code} names readers and has no rule for them: give it one, or "
-                "leave the readers out (what its person is granted is not bound by them)"
+                f"the token {self.code} names readers but has no manual rule for them: add one, "
+                "or leave the readers out (they do not restrict its person's grants)"
             )
         return self
 
 
 class TokenView(TokenRecord):
-    """A token as others see it."""
+    """A token as read."""
 
 
 @dataclass(frozen=True)
 class TokenSetting:
-    """What a token is set to by hand: rule texts, and readers' codes or names of their groups.
+    """The manual rules of one token: rule texts, with codes of readers and names of groups.
 
-    readers: None for all.
+    readers: None for all readers.
     """
 
     code: str
@@ -110,7 +110,7 @@ class TokenSetting:
 
 
 class TokenOwner(NamedTuple):
-    """The owner of a token, its name and block; see TokenRecord."""
+    """A token's owner, name and block; see TokenRecord."""
 
     person: int | None = None
     name: str | None = None
@@ -118,14 +118,14 @@ class TokenOwner(NamedTuple):
 
 
 class ManualRules(NamedTuple):
-    """The manual rules of a token, and their readers; see TokenRecord."""
+    """A token's manual rules and their readers; see TokenRecord."""
 
     rules: tuple[str, ...] = ()
     readers: tuple[str, ...] | None = None
 
 
 class TokenChange(NamedTuple):
-    """A change of a token; None leaves that part as it is."""
+    """A change to a token. owner, manual: None leaves that part unchanged."""
 
     code: str
     owner: TokenOwner | None = None
@@ -146,7 +146,7 @@ _NEW = _State()
 def add_token(session: Session, record: TokenRecord) -> str:
     """Add a token; return its code.
 
-    Raises InvalidRequest if there is one, NotFound, as write_tokens.
+    Raises InvalidRequest if the code exists; otherwise as `write_tokens`.
     """
     if find_token(session, record.code) is not None:
         raise InvalidRequest(f"there is a token {record.code} already: change that one")
@@ -155,9 +155,9 @@ def add_token(session: Session, record: TokenRecord) -> str:
 
 
 def change_token(session: Session, code: str, record: TokenRecord) -> bool:
-    """Make a token exactly this; return whether that is a change.
+    """Replace a token's data; return whether anything changed.
 
-    Raises NotFound, InvalidRequest.
+    Raises NotFound, and InvalidRequest for another code or invalid data.
     """
     _existing_token(session, code)
     if record.code != code:
@@ -168,23 +168,23 @@ def change_token(session: Session, code: str, record: TokenRecord) -> bool:
 
 
 def remove_token(session: Session, code: str) -> None:
-    """Remove a token; its row stays to tell of it.
+    """Remove a token; its row stays, marked as deleted, so that readers are told.
 
-    Raises NotFound, and InvalidRequest for what is no code or a badge's of Kormitel.
+    Raises NotFound, and InvalidRequest for an invalid code or the token of a Kormitel badge.
     """
     remove_tokens(session, [code])
 
 
 def find_record(session: Session, code: str) -> TokenView:
-    """Return a token. Raises InvalidRequest for what is no code, NotFound."""
+    """Return a token. Raises NotFound, and InvalidRequest for an invalid code."""
     _existing_token(session, code)
     return find_records(session, [code])[code]
 
 
 def find_token(session: Session, code: str) -> Token | None:
-    """Return the token of this code unless it is removed.
+    """Return the token with this code, None if unknown or removed.
 
-    Raises InvalidRequest for what is no code.
+    Raises InvalidRequest for an invalid code.
     """
     live = select(Token).where(Token.key == token_key(code), Token.deleted.is_(False))
     return session.scalars(live).one_or_none()
@@ -194,11 +194,11 @@ def find_token(session: Session, code: str) -> Token | None:
 
 
 def write_tokens(session: Session, changes: Iterable[TokenChange]) -> int:
-    """Make tokens what these say; return how many of them that changed.
+    """Apply changes to tokens; return how many tokens changed.
 
-    A code that nobody knew becomes a token, a removed one comes back as new; of several changes
-    of one code the last counts. Of any number of them only a batch is in memory. Raises
-    InvalidRequest and NotFound at the first that is wrong: leave the block then.
+    An unknown code becomes a new token, and so does a removed one. Of several changes to one code
+    the last counts. One batch at a time is in memory. Raises InvalidRequest or NotFound at the
+    first invalid change: leave the transaction's block then, so that it rolls back.
     """
     change_stamp(session)
     groups = groups_by_label(session)
@@ -210,12 +210,12 @@ def write_tokens(session: Session, changes: Iterable[TokenChange]) -> int:
 
 
 def set_tokens(session: Session, settings: Iterable[TokenSetting]) -> int:
-    """Set tokens to exactly these rules and readers by hand; otherwise as `write_tokens`."""
+    """Replace the manual rules of tokens; otherwise like `write_tokens`."""
     return write_tokens(session, map(_manual_change, settings))
 
 
 def remove_tokens(session: Session, codes: Iterable[str]) -> int:
-    """Remove tokens; return how many. Raises at the first that cannot be, as `remove_token`."""
+    """Remove tokens; return how many. Raises as `remove_token`, at the first failure."""
     change_stamp(session)
     remaining = iter(codes)
     removed = 0
@@ -225,9 +225,9 @@ def remove_tokens(session: Session, codes: Iterable[str]) -> int:
 
 
 def find_records(session: Session, codes: Collection[str]) -> dict[str, TokenView]:
-    """Return those of these tokens that there are, by code.
+    """Return the tokens with these codes, by code; unknown codes are left out.
 
-    Raises InvalidRequest for what is no code.
+    Raises InvalidRequest for an invalid code.
     """
     return {view.code: view for view in _views(session, _rows(session, map(token_key, codes)))}
 
@@ -241,10 +241,10 @@ def list_records(
     name: str | None = None,
     blocked: bool | None = None,
 ) -> list[TokenView]:
-    """Return tokens in code order, those behind the code `after`, at most `limit`.
+    """Return tokens in code order: codes after `after`, at most `limit`.
 
-    person: only this one's. name: only those that have it as a part of their name, whatever the
-    case of its letters. blocked: only those that are, or are not. Raises InvalidRequest.
+    person: only tokens of this person. name: only tokens whose name contains this, ignoring case.
+    blocked: only tokens that are blocked, or are not. Raises InvalidRequest for an invalid code.
     """
     wanted = _COLUMNS.where(Token.deleted.is_(False)).order_by(Token.key).limit(limit)
     if after:
@@ -259,9 +259,9 @@ def list_records(
 
 
 def list_tokens(session: Session) -> Iterator[TokenSetting]:
-    """Yield what all tokens are set to by hand, in code order.
+    """Yield the manual rules of all tokens, in code order.
 
-    One without rules by hand is for no reader by hand: both are empty.
+    A token without manual rules yields both `rules` and `readers` empty.
     """
     found = session.execute(
         _COLUMNS.where(Token.deleted.is_(False)).order_by(Token.key),
@@ -275,7 +275,7 @@ def list_tokens(session: Session) -> Iterator[TokenSetting]:
 
 
 def change_from_record(record: TokenRecord) -> TokenChange:
-    """Return the change that makes a token what its record says."""
+    """Return the change that brings a token to this record."""
     readers = None if record.readers is None else tuple(record.readers)
     return TokenChange(
         record.code,
@@ -285,13 +285,13 @@ def change_from_record(record: TokenRecord) -> TokenChange:
 
 
 def missing_people(session: Session, ids: Collection[int]) -> set[int]:
-    """Return those of these ids that no person has."""
+    """Return the ids that no person has."""
     return set(ids) - set(
         session.scalars(select(Person.id).where(in_values(session, Person.id, ids)))
     )
 
 
-# What the above is made of
+# Implementation
 
 _COLUMNS = select(
     Token.id,
@@ -318,16 +318,19 @@ def _manual_change(setting: TokenSetting) -> TokenChange:
 
 def _check_readers(code: str, readers: Collection[str] | None) -> None:
     if readers is not None and not readers:
-        raise InvalidRequest(f"the token {code} is restricted to no reader: name one, or all")
+        raise InvalidRequest(
+            f"the token {code} has an empty list of readers: name at least one reader, or leave "
+            "the list out for all readers"
+        )
 
 
 def no_reader_message(label: str) -> str:
-    """Return the sentence on what is neither a reader nor a group of readers."""
+    """Return the message for a label that is neither a reader nor a group of readers."""
     return f"there is no reader {label}: add it first with `kalitka hub reader add {label}`"
 
 
 def no_person_message(number: int) -> str:
-    """Return the sentence on an id that no person has."""
+    """Return the message for an id that no person has."""
     return f"there is no person {number}: add the person first"
 
 
@@ -473,7 +476,7 @@ def _rows(session: Session, keys: Iterable[bytes], *, removed: bool = False) -> 
 
 
 def _states(session: Session, rows: _Rows) -> dict[int, _State]:
-    """Return what tokens are, by their ids."""
+    """Return the owners and manual rules of tokens, by token id."""
     texts: dict[int, set[str]] = defaultdict(set)
     readers: dict[int, set[str]] = defaultdict(set)
     everywhere: set[int] = set()

@@ -1,11 +1,11 @@
-"""Windows and hours as people write them, on the command line and in CSV, and as they are shown.
+"""Time windows and hours as text, as people write and read them on the command line and in CSV.
 
-A window is words in any order, each of these at most once:
+A time window is words in any order, each of these at most once:
 
     08:00-17:00                          hours; 18:00-06:00 runs over midnight
-    Mon-Fri, Sat,Sun or 1111100          days on which it begins; without hours all day
-    2026-12-01T08:00/2026-12-31T18:00    from and until when; one of them may be left out,
-                                         and a date alone is the whole of that day
+    Mon-Fri, Sat,Sun or 1111100          days on which the window begins; without hours, all day
+    2026-12-01T08:00/2026-12-31T18:00    first and last minute; either may be left out, and
+                                         a date alone means that whole day
 
 or the word `always`. `08:00-17:00 Mon-Fri` is one window; several are alternatives.
 """
@@ -28,7 +28,7 @@ _FORMAT_HINT = "write it like '08:00-17:00 Mon-Fri', 2026-12-01T08:00/2026-12-31
 
 
 def parse_window(text: str) -> WindowSetting:
-    """Return the window that is written so. Raises InvalidRequest."""
+    """Parse a time window. Raises InvalidRequest."""
     words = text.split()
     if words == [_ALWAYS]:
         return WindowSetting()
@@ -36,19 +36,21 @@ def parse_window(text: str) -> WindowSetting:
     for word in words:
         found = _parse_word(word)
         if found is None:
-            raise InvalidRequest(f"{word[:40]!r} is no part of a window: {_FORMAT_HINT}")
+            raise InvalidRequest(f"{word[:40]!r} is not valid in a time window: {_FORMAT_HINT}")
         if fields.keys() & found.keys():
-            raise InvalidRequest(f"{text[:80]!r} is more than one window: write each by itself")
+            raise InvalidRequest(
+                f"{text[:80]!r} is more than one time window: write each separately"
+            )
         fields |= found
     if not fields:
-        raise InvalidRequest(f"a window is not empty: {_FORMAT_HINT}")
+        raise InvalidRequest(f"a time window must not be empty: {_FORMAT_HINT}")
     if "days" in fields and "start" not in fields:
         fields |= {"start": _DAY_START, "end": _DAY_END}
     return parse_input(WindowSetting, **fields)
 
 
 def window_text(window: WindowSetting) -> str:
-    """Return a window as it is written."""
+    """Return the text of a time window; `parse_window` reads it back."""
     words = []
     days = EVERY_DAY if window.days is None else window.days
     if window.start is not None:
@@ -63,30 +65,30 @@ def window_text(window: WindowSetting) -> str:
 
 
 def parse_hours(text: str) -> HoursSetting:
-    """Return hours such as `08:00-12:00`. Raises InvalidRequest."""
+    """Parse hours such as `08:00-12:00`. Raises InvalidRequest."""
     match = _HOURS.fullmatch(text.strip())
     if not match:
-        raise InvalidRequest(f"{text[:40]!r} are no hours: write them like 08:00-12:00")
+        raise InvalidRequest(f"{text[:40]!r} is not valid as hours: write them like 08:00-12:00")
     return parse_input(HoursSetting, start=_pad_time(match[1]), end=_pad_time(match[2]))
 
 
 def hours_text(hours: HoursSetting) -> str:
-    """Return hours as they are written."""
+    """Return the text of hours; `parse_hours` reads it back."""
     return f"{hours.start}-{hours.end}"
 
 
 def first_time(text: str) -> str:
-    """Return when a time begins: a date alone with its first minute, all else as it is."""
+    """Return a date alone as its first minute, any other text unchanged."""
     return f"{text}T{_DAY_START}" if _DATE.fullmatch(text) else text
 
 
 def last_time(text: str) -> str:
-    """Return when a time ends: a date alone with its last minute, all else as it is."""
+    """Return a date alone as its last minute, any other text unchanged."""
     return f"{text}T{_DAY_END}" if _DATE.fullmatch(text) else text
 
 
 def _parse_word(word: str) -> dict[str, str | None] | None:
-    """Return what a word says of a window; None if it says nothing."""
+    """Return the window's fields that a word sets; None if the word is invalid."""
     match = _HOURS.fullmatch(word)
     if match:
         return {"start": _pad_time(match[1]), "end": _pad_time(match[2])}
@@ -107,7 +109,7 @@ def _pad_time(text: str) -> str:
 
 
 def _parse_days(word: str) -> str | None:
-    """Return the mask of `Mon-Fri,Sun`; None if these are no days. `Sat-Mon` is three."""
+    """Return the mask of days such as `Mon-Fri,Sun`; None if invalid. `Sat-Mon` is three days."""
     chosen = set()
     for part in word.lower().split(","):
         start, dash, end = part.partition("-")
@@ -119,7 +121,7 @@ def _parse_days(word: str) -> str | None:
 
 
 def _days_text(mask: str) -> str:
-    # A window that begins on no day has no other words.
+    # No day at all has no name: the mask itself is the text.
     return ",".join(_runs(mask)) or mask
 
 

@@ -1,11 +1,11 @@
-"""The site's time zone as the readers get it: a POSIX TZ string such as `MSK-3`.
+"""Time zones in the form of the readers: POSIX TZ strings such as `MSK-3`.
 
-A string is taken as it is if the readers' own `kalitka.access.timezone` takes it. A zone's IANA
-name (`Europe/Moscow`) becomes one by the `tzdata` package, whatever the machine has of its own. A
-TZif file ends with the string for the time behind its last transition, and where the law is not of
-that form, or is about to change, this string is wrong until then: Gaza's, that of 2086, knows
-nothing of Ramadan. Such a name is refused, since a setting outlives the memory of a warning; the
-message has the string, so that whoever means it can write it.
+A POSIX string is accepted if the readers' own `kalitka.access.timezone` accepts it. An IANA name
+(`Europe/Moscow`) is translated with the `tzdata` package, independently of the machine's own
+files. A TZif file ends with the string for the time after its last transition. Where the law does
+not have the form of such a string, or is about to change, the string is wrong until then: Gaza's,
+for 2086, does not know Ramadan. Such a name is refused, because a setting outlives the memory of
+a warning; the message has the string, so that it can still be set on purpose.
 """
 
 import io
@@ -23,11 +23,11 @@ _TEN_DAYS = 14400  # minutes
 
 
 class UnknownZone(InvalidRequest):
-    """No string can be given for a name; the message says why, and what to write instead."""
+    """A zone name has no usable POSIX string; the message says why, and what to write instead."""
 
 
 def check_zone(text: str) -> str:
-    """Return the POSIX TZ string of a zone's name or of the string itself.
+    """Return the POSIX TZ string of a zone given by name or as such a string.
 
     Raises InvalidRequest.
     """
@@ -35,15 +35,15 @@ def check_zone(text: str) -> str:
         return posix_or_iana(text)
     except ZoneError as fault:
         raise InvalidRequest(
-            f"{text!r} is no time zone: {fault}; write a name such as Europe/Moscow, or name and "
-            "offset such as UTC0, MSK-3 or EET-2EEST,M3.5.0/3,M10.5.0/4"
+            f"{text!r} is not a valid time zone: {fault}; write a name such as Europe/Moscow, or "
+            "name and offset such as UTC0, MSK-3 or EET-2EEST,M3.5.0/3,M10.5.0/4"
         ) from fault
 
 
 def whole_hours(zone: str, minute: int) -> int:
-    """Return how many hours east of UTC a place is at `minute` since 1970, truncated towards 0.
+    """Return a zone's offset at a minute, in whole hours east of UTC, truncated towards 0.
 
-    zone: a POSIX TZ string. Raises ZoneError.
+    zone: a POSIX TZ string. minute: since 1970 UTC. Raises ZoneError.
     """
     place = Zone(zone)
     place.update(minute)
@@ -52,14 +52,14 @@ def whole_hours(zone: str, minute: int) -> int:
 
 
 def names() -> list[str]:
-    """Return the names of all zones, links such as `Europe/Kiev` included."""
+    """Return the IANA names of all zones, including links such as `Europe/Kiev`."""
     return files("tzdata").joinpath("zones").read_text().split()
 
 
 def posix_of(name: str, now: datetime | None = None) -> str:
-    """Return the POSIX TZ string that holds in the zone `name` from `now` (aware) on.
+    """Return the POSIX TZ string that is right in the zone `name` from `now` (aware) on.
 
-    Raises UnknownZone if there is no such zone, or no such string.
+    Raises UnknownZone if there is no such zone, or no string is right from `now` on.
     """
     data = _tzif(name)
     text = data.rsplit(b"\n", 2)[1].decode()
@@ -74,9 +74,9 @@ def posix_of(name: str, now: datetime | None = None) -> str:
 
 
 def posix_or_iana(text: str) -> str:
-    """Return the POSIX TZ string that a person means by a zone's name or by the string itself.
+    """Return the POSIX TZ string of a zone given by name or as such a string.
 
-    Raises UnknownZone, or ZoneError with the position if it looks like a POSIX string.
+    Raises UnknownZone, or ZoneError with the position if the text looks like a POSIX string.
     """
     try:
         Zone(text)
@@ -88,8 +88,8 @@ def posix_or_iana(text: str) -> str:
 
 
 def transitions(data: bytes) -> tuple[int, ...]:
-    """Return the seconds since 1970 of all transitions that a TZif file (bytes) lists."""
-    # The first block has them in 32 bits, the second has them all.
+    """Return all transitions listed in a TZif file (bytes), in seconds since 1970 UTC."""
+    # The first data block has 32-bit times only; skip it, the second has all of them in 64 bits.
     isutc, isstd, leaps, times, types, chars = _HEAD.unpack_from(data)[2:]
     at = _HEAD.size + times * 5 + types * 6 + chars + leaps * 8 + isstd + isutc
     count = _HEAD.unpack_from(data, at)[5]
@@ -113,7 +113,7 @@ def _meant(name: str, known: list[str]) -> str:
 
 
 def _right_from(data: bytes, text: str, now: datetime) -> datetime | None:
-    # The day from which on the string is right, None if that is so at `now`.
+    # Return the time from which on the string is right, None if it already is at `now`.
     real = ZoneInfo.from_file(io.BytesIO(data))
     zone = Zone(text)
 
@@ -124,8 +124,8 @@ def _right_from(data: bytes, text: str, now: datetime) -> datetime | None:
 
     start = int(now.timestamp()) // 60
     changes = [at // 60 for at in transitions(data) if at // 60 > start]
-    # The zone's own changes, from both sides, and those of the string, which it may not have:
-    # none is undone within ten days.
+    # Compare on both sides of the zone's own transitions, and every ten days for transitions that
+    # only the string has: none of those is undone within ten days.
     moments = {start, *changes, *(at - 1 for at in changes)}
     moments.update(range(start, max(moments), _TEN_DAYS))
     wrong = max(filter(is_wrong, moments), default=None)

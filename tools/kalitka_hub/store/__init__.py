@@ -1,1 +1,1 @@
-"""The database: its tables, and the one way in which it is read and written."""
+"""The database: its tables, and the only way to read and write them."""

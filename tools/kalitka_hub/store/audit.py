@@ -1,7 +1,7 @@
-"""The audit: who changed what, and when, in the transaction that changed it.
+"""The audit: who changed what and when, recorded in the same transaction as the change.
 
-What is recorded here is kept for good and shown to users of the hub, so it never has a secret, a
-password or a hash of one in it.
+Records are kept for good and shown to users of the hub, so they never contain a secret, a
+password or a hash of either.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ from kalitka_hub.store.models import Audit
 
 
 class AuditRecord(NamedTuple):
-    """A change: `add`, `change`, `remove` or another word of at most 20 letters.
+    """A change to record. action: `add`, `change`, `remove` or another word, at most 20 letters.
 
-    object: which of its kind, as people call it. before, after: what is written of it, as JSON
-    has it; None where there is nothing.
+    object: the object's key as people write it. before, after: its fields as JSON values; None
+    before it was added and after it was removed.
     """
 
     action: str
@@ -35,7 +35,7 @@ def record(
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
 ) -> None:
-    """Record a change of something of this kind; see `Record`.
+    """Record one change; see `AuditRecord`.
 
     kind: a word of at most 40 letters. Requires a session from `write_transaction`.
     """
@@ -43,7 +43,7 @@ def record(
 
 
 def record_all(session: Session, kind: str, records: Iterable[AuditRecord]) -> None:
-    """Record changes of things of this kind: of thousands in a third of the time.
+    """Record many changes of one kind, in a third of the time that single records take.
 
     Requires a session from `write_transaction`.
     """

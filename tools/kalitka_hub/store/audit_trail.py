@@ -1,4 +1,4 @@
-"""The audit, to be read: who changed what, newest first."""
+"""The audit trail: who changed what, newest first, for reading."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from kalitka_hub.store.models import Audit
 
 
 class AuditView(BaseModel):
-    """A change. at: seconds since 1970 UTC. before, after: what was written, null for nothing."""
+    """An audited change. at: seconds since 1970 UTC. before, after: the fields; null if none."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -33,9 +33,9 @@ def list_audit(
     kind: str | None = None,
     object: str | None = None,
 ) -> list[AuditView]:
-    """Return up to `limit` changes, newest first, those before the one numbered `after`.
+    """Return up to `limit` changes, newest first, with ids below `after` (None: from the newest).
 
-    who, kind, object: only those with exactly this; None for all.
+    who, kind, object: only changes with exactly this value; None for all.
     """
     wanted = select(Audit).order_by(Audit.id.desc()).limit(limit)
     if after is not None:

@@ -1,15 +1,15 @@
-"""A backup of a site while its hub runs, and the way back.
+"""Backup of a site while its hub runs, and restore.
 
-One kind of file for both databases, made of rows and not of a database's own files: so a site can
-move from SQLite to PostgreSQL and back, a backup is as small as what is in it, and it needs no
-program of the server's version. All tables are read in one snapshot: nobody waits for it, neither
-readers nor those who change something. Who is logged in is not kept, nor are failed attempts.
+Both databases share one file format, which holds rows and not the database's own files: a site
+can move from SQLite to PostgreSQL and back, a backup is no larger than its contents, and no tool
+of the server's version is needed. All tables are read in one snapshot, which blocks neither
+readers nor writers. Login sessions and failed login attempts are left out.
 
-A restored database is older than what its readers were told since. They ask with minutes which
-are answered by a full sync then (see `changes`): all from the backup's last one up to the time of
-the restore. It is one transaction, so that a fault anywhere leaves the database as it was; a hub
-that runs on it goes on with the restored one. A hub that still serves the same readers from
-another database must be stopped before, as what it tells them later is known to nobody here.
+A restored database is older than the last answers that its readers got from it. Readers that poll
+with a minute from the backup's last one up to the restore are therefore told to do a full sync;
+see `changes`. The restore is one transaction: an error anywhere leaves the database as it was,
+and a hub that runs on the database goes on with the restored one. A hub that serves the same
+readers from another database must be stopped first: this database cannot know its later answers.
 """
 
 import logging
@@ -40,15 +40,15 @@ from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store import audit, backup_file, migrations
 from kalitka_hub.store.changes import acknowledged_minute, write_transaction
 from kalitka_hub.store.database import Database
-from kalitka_hub.store.kormitel_models import Base  # of there: with its tables
+from kalitka_hub.store.kormitel_models import Base  # not from `models`: with Kormitel's tables
 from kalitka_hub.store.models import LoginAttempt, LoginSession, ReaderGroup, Site, UnansweredRange
 
-FORMAT = 1
+FORMAT = 1  # of the file; a hub restores this one only
 _KIND = "kalitka hub backup"
 _ROWS = 1000  # rows in memory at a time
 _LOG = logging.getLogger(__name__)
 _EXCLUDED = {LoginSession.__tablename__, LoginAttempt.__tablename__}
-# By dependency: what refers to a row comes after it.
+# In dependency order: a table comes after those that it refers to.
 _TABLES = tuple(table for table in Base.metadata.sorted_tables if table.name not in _EXCLUDED)
 _COLUMNS = {table.name: [column.name for column in table.columns] for table in _TABLES}
 _SITE: Table = Base.metadata.tables[Site.__tablename__]
@@ -57,7 +57,7 @@ Progress = Callable[[int, int], None]  # rows done, rows in all
 
 
 class BackupHeader(NamedTuple):
-    """What a backup says of itself. made: seconds since 1970 UTC; rows: how many it has."""
+    """A backup's header. schema: a migration's number. made: seconds since 1970 UTC."""
 
     schema: str
     made: int
@@ -67,12 +67,12 @@ class BackupHeader(NamedTuple):
 def create(
     database: Database, path: Path, progress: Progress = lambda _done, _all: None
 ) -> BackupHeader:
-    """Write everything in the database to a file; it may replace an older backup.
+    """Write the whole database to a file, which may replace an older backup.
 
-    Raises InvalidRequest if the file cannot be written, or is there and no backup.
+    Raises InvalidRequest if the file cannot be written, or exists and is not a backup.
     """
     if path.exists():
-        # The name of the database itself is soon typed here.
+        # The path of the database itself is easily typed here: never overwrite another file.
         _read_header(path)
     with database.snapshot() as session:
         rows = sum(_count(session, table) for table in _TABLES)
@@ -97,21 +97,22 @@ def restore(
     replace: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> BackupHeader:
-    """Make the database what the backup has.
+    """Replace the contents of the database with those of the backup.
 
-    replace: drop what it holds; else one that holds anything is InvalidRequest, as is a backup
-    that is not whole or of another schema.
+    replace: drop the present contents. Raises InvalidRequest if the database is not empty and
+    `replace` is false, and for a backup that is damaged or of another schema.
     """
     header = check(path)
     with write_transaction(database) as session:
         if session.get_bind().dialect.name == "postgresql":
-            # One statement may have years of a log to delete.
+            # One statement may delete years of the access log.
             session.execute(text("SET LOCAL statement_timeout = 0"))
         if not replace and not _is_empty(session):
             raise InvalidRequest(
                 f"the database {database.name} holds a site already: name a new one with --db, or "
-                "drop what it holds with --replace"
+                "replace its contents with --replace"
             )
+        # Read before the rows are replaced: readers may hold any minute up to this one.
         answered = max(current_minute(database.clock), acknowledged_minute(session))
         _clear(session)
         _load_rows(session, backup_file.read(path), header.rows, progress)
@@ -144,7 +145,7 @@ def _lines(session: Session, header: BackupHeader, progress: Progress) -> Iterat
 def _read_header(path: Path) -> BackupHeader:
     first = next(backup_file.read(path), None)
     if not isinstance(first, dict) or first.get("kind") != _KIND:
-        raise InvalidRequest(f"{path} is no backup of a hub: name another file")
+        raise InvalidRequest(f"{path} is not a backup of a hub: name another file")
     version = first.get("format"), first.get("schema")
     if version != (FORMAT, migrations.NEWEST):
         raise InvalidRequest(
@@ -153,12 +154,14 @@ def _read_header(path: Path) -> BackupHeader:
             "then update"
         )
     if first.get("columns") != _COLUMNS:
-        raise InvalidRequest(f"{path} is no backup of this hub, or a changed one: take another")
+        raise InvalidRequest(
+            f"{path} is not a backup of this hub, or was edited: take another backup"
+        )
     return BackupHeader(first["schema"], first["made"], first["rows"])
 
 
 def _is_empty(session: Session) -> bool:
-    """Tell whether the database is as a new one; a server may have run on it."""
+    """Return whether the database is as good as new; a server may have run on it."""
     if session.execute(select(_SITE.c.secret_sha256)).scalar_one() is not None:
         return False
     held = {table.name: _count(session, table) for table in _TABLES if table is not _SITE}
@@ -167,7 +170,7 @@ def _is_empty(session: Session) -> bool:
 
 
 def _clear(session: Session) -> None:
-    # The site's row has the lock of this transaction: it stays, and is changed.
+    # This transaction holds its lock on the site's row: that row is updated, never deleted.
     for table in reversed(Base.metadata.sorted_tables):
         if table is not _SITE:
             session.execute(delete(table))
@@ -183,7 +186,7 @@ def _load_rows(session: Session, lines: Iterator[Any], rows: int, progress: Prog
             if table is _SITE:
                 session.execute(update(_SITE).values(**values[0]))
             else:
-                # Into the table, not as objects: that takes a third of the time.
+                # As rows, not as objects: a third of the time.
                 session.connection().execute(insert(table), values)
             done += len(part)
             progress(done, rows)
@@ -193,7 +196,7 @@ def _decode_row(table: Table, line: list[Any]) -> dict[str, Any]:
     for at in _binary_columns(table):
         line[at] = bytes.fromhex(line[at])
     for at in _json_columns(table):
-        # NULL; None would be the word null of JSON.
+        # SQL NULL: a plain None would be stored as JSON's null.
         line[at] = null() if line[at] is None else line[at]
     return dict(zip(_COLUMNS[table.name], line, strict=True))
 
@@ -209,7 +212,7 @@ def _json_columns(table: Table) -> tuple[int, ...]:
 
 
 def _reset_sequences(session: Session) -> None:
-    # SQLite counts on from the largest number by itself.
+    # SQLite continues from the highest id by itself.
     if session.get_bind().dialect.name != "postgresql":
         return
     for table in _TABLES:
@@ -222,15 +225,15 @@ def _reset_sequences(session: Session) -> None:
 
 
 def _force_full_syncs(session: Session, answered: int) -> None:
-    """Make all readers do a full sync that were answered from the backup up to `answered`.
+    """Force a full sync of readers that hold a minute from the backup's last one to `answered`.
 
-    Also those that were answered in the backup's own minute: what changed later in it is not in
-    the backup. From now on minutes behind `answered` are answered, even if the clock is not there.
+    The backup's own minute is included: changes later in that minute are not in the backup. From
+    now on answers carry minutes above `answered`, even if the clock is behind that.
     """
     backed_up = acknowledged_minute(session)
     answered = max(answered, backed_up)
     session.add(UnansweredRange(after=backed_up - 1, until=answered + 1))
-    # What is due by the date, too, is looked at anew.
+    # Without a horizon the daily recompute, too, runs again.
     session.execute(update(_SITE).values(acknowledged=answered + 1, horizon=None))
 
 

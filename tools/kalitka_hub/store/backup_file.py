@@ -1,9 +1,9 @@
-"""The file of a backup: lines of JSON, compressed with gzip, and a checksum at the end.
+"""The backup file: lines of JSON, compressed with gzip, with a checksum at the end.
 
-The last line has the number of the lines before it, and the SHA-256 of their bytes: a file that
-was cut, or has a wrong byte anywhere, is known as such. A file gets its name when it is whole on
-the disk and was read back. Only its owner may read it, since it has people's names and the hashes
-of secrets. Neither side holds more than a line in memory.
+The last line holds the number of lines before it and the SHA-256 of their bytes, so a truncated
+file and a wrong byte anywhere are detected. A file gets its name only when it is complete on disk
+and was read back. Only its owner may read it: it holds people's names and hashes of secrets.
+Reading and writing hold one line in memory.
 """
 
 import gzip
@@ -18,15 +18,15 @@ from typing import Any, BinaryIO
 
 from kalitka_hub.errors import InvalidRequest
 
-_LINE_MAX = 1 << 22  # bytes; far more than any row has
+_LINE_MAX = 1 << 22  # bytes; far more than any row, and the bound on memory
 _END = "end"
-_LEVEL = 6  # of compression
+_LEVEL = 6  # gzip compression
 
 
 def write(path: Path, lines: Iterable[Any]) -> None:
-    """Write values of JSON to a file, which replaces one of that name at the very end.
+    """Write JSON values to a file; only at the very end it replaces an older file of that name.
 
-    Raises InvalidRequest if there is no place for it; what was there is then as before.
+    Raises InvalidRequest if the file cannot be written; an older file is then unchanged.
     """
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -40,6 +40,8 @@ def write(path: Path, lines: Iterable[Any]) -> None:
             os.fsync(file.fileno())
         for _ in read(new):
             pass
+        # Bytes synced and read back, then the rename, then the folder synced: in this order a
+        # power cut leaves the old file or the new one, each complete.
         os.replace(new, path)
         _flush_folder(path.parent)
     except OSError as fault:
@@ -49,10 +51,10 @@ def write(path: Path, lines: Iterable[Any]) -> None:
 
 
 def read(path: Path) -> Iterator[Any]:
-    """Yield the values of a file, in their order.
+    """Yield the values of a file, in order.
 
-    Raises InvalidRequest if it is not a whole one. That is known behind the last value only: until
-    then believe nothing.
+    Raises InvalidRequest if the file is damaged or truncated. That is known only after the last
+    value: trust no value before.
     """
     digest = hashlib.sha256()
     count = 0
@@ -77,7 +79,7 @@ def read(path: Path) -> Iterator[Any]:
 def _write_lines(file: BinaryIO, lines: Iterable[Any]) -> None:
     digest = hashlib.sha256()
     count = 0
-    # Without a name and a time in it: equal databases make equal files.
+    # No name and no time in the gzip header: equal databases make equal files.
     with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
         for value in lines:
             line = _encode_line(value)
@@ -96,7 +98,7 @@ def _trailer(count: int, sha256: str) -> dict[str, Any]:
 
 
 def _flush_folder(folder: Path) -> None:
-    # The new name, too, is to survive a power cut.
+    # Without this a power cut could lose the new name.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -106,8 +108,8 @@ def _flush_folder(folder: Path) -> None:
 
 def _damaged_error(path: Path) -> InvalidRequest:
     return InvalidRequest(
-        f"{path} is no backup of this hub, or a damaged or cut one: take another, nothing was "
-        "changed"
+        f"{path} is not a backup of this hub, or is damaged or truncated: take another backup; "
+        "nothing was changed"
     )
 
 

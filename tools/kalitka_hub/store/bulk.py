@@ -1,8 +1,8 @@
-"""Many rows at a time: by statements on the table, not as objects, at the speed of the database.
+"""Bulk reads and writes: statements on tables instead of objects, at the database's speed.
 
-SQLite is fastest with one prepared statement that is run for each row. To PostgreSQL each run is
-a message of its own, and a statement of thousands of parameters takes its driver long to write:
-it is sent rows as one JSON text, which it takes apart itself, and values to look for as an array.
+SQLite is fastest with one prepared statement that runs for each row. On PostgreSQL every run is a
+message of its own, and its driver is slow to write a statement of thousands of parameters: there
+rows are sent as one JSON text, which the server takes apart, and values to look up as an array.
 """
 
 import json
@@ -28,21 +28,21 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.store.models import Base
 
-Rows = Sequence[dict[str, Any]]  # by the names of the columns, the same ones in each
+Rows = Sequence[dict[str, Any]]  # by column name; every row has the same columns
 _ROWS = "rows"
-BATCH = 500  # rows in memory at a time, where there may be many
+BATCH = 500  # rows in memory at a time: the bound of bulk reads and writes
 _Thing = TypeVar("_Thing")
 
 
 def in_batches(things: Iterable[_Thing], size: int = BATCH) -> Iterator[list[_Thing]]:
-    """Yield things in lists of at most `size`."""
+    """Yield the things in lists of at most `size`."""
     remaining = iter(things)
     while batch := list(islice(remaining, size)):
         yield batch
 
 
 def insert_rows(session: Session, model: type[Base], rows: Rows) -> None:
-    """Insert rows into the table of a model; None is NULL, also of JSON."""
+    """Insert rows into a model's table. None is SQL NULL, in JSON columns too."""
     if not rows:
         return
     table, connection = cast(Table, model.__table__), session.connection()
@@ -77,7 +77,7 @@ def update_rows(session: Session, model: type[Base], rows: Rows) -> None:
 
 
 def in_values(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
-    """Return the condition that a column of a model has one of these values."""
+    """Return the condition `column IN values`, in the form that is fast on this database."""
     listed = list(values)
     if not _is_postgresql(session.connection()):
         return column.in_(listed)
@@ -85,10 +85,10 @@ def in_values(session: Session, column: Any, values: Iterable[Any]) -> ColumnEle
 
 
 def force_custom_plans(session: Session) -> None:
-    """Have PostgreSQL plan each statement for its values, to the end of this transaction.
+    """Make PostgreSQL plan each statement for its values until this transaction ends.
 
-    A plan that it has made once for all assumes ten values for `in_values`, and compares thousands
-    with each of a table's rows: 20,000 objects by 500 take minutes and not seconds.
+    A generic plan assumes ten values for `in_values` and compares thousands with every row of the
+    table: 20,000 objects in batches of 500 take minutes instead of seconds.
     """
     connection = session.connection()
     if _is_postgresql(connection):

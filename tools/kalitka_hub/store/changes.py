@@ -1,33 +1,34 @@
-"""The change log: the minute as its clock, and why no change is ever acknowledged unseen.
+"""The change log: minutes as its clock, and the proof that no change is acknowledged unseen.
 
-A reader asks for what changed since a minute, and from the answer takes the minute to ask with
-next. Were a change stamped with a minute below one that was answered without it, that reader
-would never see it. A writing transaction can span the boundary of a minute, several processes
-write, and the system clock can go backwards; so the computer's minute alone does not do.
+A reader polls for the changes since a minute, and the answer gives the minute of its next poll.
+If a change were stamped with a minute below one that was already answered without it, that reader
+would never see it. The system clock alone cannot prevent this: a writing transaction can span the
+boundary of a minute, several processes write, and the clock can go backwards.
 
 The database holds `acknowledged`, the highest minute ever answered, and three rules hold:
 
-1. A poll first raises `acknowledged` to the current minute, if it is below, in a short
-   transaction of its own that holds the site's lock (SQLite: BEGIN IMMEDIATE; elsewhere the
-   site's row, FOR UPDATE). Usually one poll a minute does.
-2. A writer takes the same lock first, holds it to its commit, and stamps its change with
+1. A poll first raises `acknowledged` to the current minute, if it is below that, in a short
+   transaction of its own that holds the site's lock (SQLite: BEGIN IMMEDIATE; PostgreSQL: the
+   site's row, FOR UPDATE). Usually only the first poll of a minute has to.
+2. A writer takes the same lock first, holds it until it commits, and stamps its change with
    max(current minute, `acknowledged`).
 3. The answer is read in one snapshot. Its minute is the `acknowledged` of that snapshot, and it
-   carries everything that changed at or after the minute of the request.
+   carries every change stamped at or after the minute of the request.
 
-Let an answer say minute A, and let a change be missing from its snapshot. The writer of that
-change committed after the snapshot was taken, and held the lock either before or after the
-transaction that raised `acknowledged` to A. Before is impossible: it would have committed
-before the raise, and the snapshot, which holds the raise, would hold the change. So it was
-after: it read `acknowledged` >= A and stamped the change with A or more, and the next request,
-with A, gets it. Within a minute changes are repeated, and applying them twice is harmless.
+Proof. Let an answer carry minute A, and let a change be missing from its snapshot. The writer of
+that change committed after the snapshot was taken, and held the lock either before or after the
+transaction that raised `acknowledged` to A. Before is impossible: the writer would have committed
+before the raise, and the snapshot, which contains the raise, would contain the change. So it was
+after: the writer read `acknowledged` >= A and stamped the change with A or more, and the next
+request, with A, gets it. Changes within a minute may be sent twice; applying them twice is
+harmless.
 
-Minutes that nobody was ever answered are remembered as silences. A reader that asks with one of
-them has it from elsewhere: from another server, or from this one before it was restored from an
-older backup. What else it believes is unknown, so it is told to do a full sync. So is a reader
-that was added or put into other groups after the answer that it asks on from. Such a change is
-stamped, on the reader, with the highest minute answered before it: whoever asks with a higher one
-has an answer that was read after rule 1 raised it, and so after the change.
+Minutes that no reader was ever answered with are stored as unanswered ranges. A reader that polls
+with such a minute has it from elsewhere: from another server, or from this one before an older
+backup was restored. Its table is unknown, so it is told to do a full sync. The same holds for a
+reader that was added or moved to other groups after the answer it polls from. That change stamps
+the reader with the highest minute answered before it: a poll with a higher minute comes from an
+answer that was read after rule 1 raised `acknowledged`, and so after the change.
 """
 
 from collections.abc import Iterator
@@ -42,8 +43,8 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.store.last_seen import LastSeen
 from kalitka_hub.store.models import NAME_MAX, Reader, Site, Token, UnansweredRange
 
-HISTORY_MINUTES = 366 * 24 * 60  # minutes; a reader that was away for longer does a full sync
-COMMAND_LINE = "command line"  # who changes something at the hub's own computer
+HISTORY_MINUTES = 366 * 24 * 60  # a reader that was away for longer does a full sync
+COMMAND_LINE = "command line"  # the author of changes made at the hub's own computer
 _CHANGE = "kalitka_change"
 _IN_UNANSWERED_RANGE = (
     select(UnansweredRange.after)
@@ -55,11 +56,11 @@ _IN_UNANSWERED_RANGE = (
 
 
 class ChangeContext(NamedTuple):
-    """What is told of all that one transaction changes.
+    """The stamp, time and author of every change in one transaction.
 
-    stamp: the minute since 1970 UTC to stamp it with. answered: the highest one answered to a
-    reader before it. at: the computer's time then, in seconds; micros: in microseconds. who: whose
-    change it is, for the audit.
+    stamp: the minute since 1970 UTC that changes are stamped with. answered: the highest minute
+    answered to a reader before. at: the computer's time in seconds; micros: in microseconds. who:
+    the author, for the audit.
     """
 
     stamp: int
@@ -71,12 +72,13 @@ class ChangeContext(NamedTuple):
 
 @contextmanager
 def write_transaction(database: Database, who: str = COMMAND_LINE) -> Iterator[Session]:
-    """Open the session in which data is changed, holding the site's lock.
+    """Open a session that changes data and holds the site's lock.
 
-    All of it is committed at the end, or nothing if an exception leaves the block. Keep it
-    short: other writers, and the first poll of each minute, wait for it.
+    Everything is committed at the end of the block, or nothing if an exception leaves it. Keep
+    the block short: other writers and the first poll of each minute wait for it.
     """
     with database.write_session() as session:
+        # Rule 2: the lock comes first, and `acknowledged` is read under it.
         site = _lock(session)
         stamp = max(current_minute(database.clock), site.acknowledged)
         micros = int(database.clock() * 1_000_000)
@@ -86,7 +88,7 @@ def write_transaction(database: Database, who: str = COMMAND_LINE) -> Iterator[S
 
 
 def change_context(session: Session) -> ChangeContext:
-    """Return when and by whom this session changes data. Requires `write_transaction`."""
+    """Return this session's ChangeContext. Requires a session from `write_transaction`."""
     if _CHANGE not in session.info:
         raise RuntimeError(
             "changes are written in `with changes.write_transaction(database)` only"
@@ -100,15 +102,17 @@ def change_stamp(session: Session) -> int:
 
 
 def change_author(session: Session) -> str:
-    """Return who changes data in this session. Requires `write_transaction`."""
+    """Return the author of this session's changes. Requires a session from `write_transaction`."""
     return change_context(session).who
 
 
 def acknowledge(database: Database, last_seen: LastSeen) -> int:
-    """Do rule 1 before a poll is answered; write down the sightings once a minute with it.
+    """Apply rule 1 before a poll is answered; once a minute write `last_seen` with it.
 
     Returns the minute that is acknowledged now.
     """
+    # The claim is made before the write succeeds. If the transaction fails, so does this poll, and
+    # the next one raises `acknowledged` by the check below: only last-seen values are lost.
     if not last_seen.claim_write(current_minute(database.clock)):
         with database.snapshot() as session:
             acknowledged = acknowledged_minute(session)
@@ -127,7 +131,7 @@ def acknowledged_minute(session: Session) -> int:
 
 
 def was_answered(session: Session, minute: int, acknowledged: int) -> bool:
-    """Tell whether `minute` can be one that this database's history answered to a reader.
+    """Return whether this database can have answered a reader with `minute`.
 
     acknowledged: the highest minute ever answered, as this session sees it.
     """
@@ -137,16 +141,16 @@ def was_answered(session: Session, minute: int, acknowledged: int) -> bool:
 
 
 def _lock(session: Session) -> Site:
-    # SQLite has no FOR UPDATE and ignores it here: BEGIN IMMEDIATE has the lock already.
+    # SQLite has no FOR UPDATE, and SQLAlchemy omits it: BEGIN IMMEDIATE already took the lock.
     return session.scalars(select(Site).with_for_update()).one()
 
 
 def _next_minute(session: Session, acknowledged: int, current: int) -> int:
     if current >= acknowledged:
         return current
-    # The system clock went backwards, or had been ahead once. Until it catches up the minute
-    # is a mere counter: it steps past the changes stamped with it, or every poll until then
-    # would repeat them all.
+    # The system clock went backwards, or had once been ahead. Until it catches up the minute is
+    # only a counter: it steps past the changes stamped with it, or every poll until then would
+    # repeat them all.
     tokens = select(func.max(Token.changed)).scalar_subquery()
     readers = select(func.max(Reader.configured_minute)).scalar_subquery()
     latest = max(minute or 0 for minute in session.execute(select(tokens, readers)).one())

@@ -1,13 +1,13 @@
-"""The database: a SQLite file in WAL mode, or one on a PostgreSQL server.
+"""The database: a SQLite file in WAL mode, or a database on a PostgreSQL server.
 
-Two kinds of transactions and no others: `snapshot` reads one state of the database from its
-first statement on, however long it takes and whoever writes meanwhile; `writing` has the
-database's write lock (SQLite) from its first statement. What is committed survives a power cut:
-SQLite's `synchronous` stays FULL, since a reader may have been told by then. Writes are rare.
+There are two kinds of transactions: `snapshot` reads one state of the database from its first
+statement on, however long it takes and whatever is written meanwhile; `write_session` holds the
+write lock (SQLite) from its first statement. A commit survives a power cut: SQLite's
+`synchronous` stays FULL, because a reader may already have been answered from it. Writes are rare.
 
-No wait is for ever: a lock that is not given, a statement that does not end and a connection
-that cannot be had within their seconds are an OperationalError, which the server answers with
-503. An opened database has the schema of this hub; see `migrations`.
+No wait is endless: a lock, a statement or a connection that exceeds its limit in seconds raises
+OperationalError, which the server answers with 503. An opened database has the schema of this hub;
+see `migrations`.
 """
 
 import re
@@ -28,12 +28,12 @@ from kalitka_hub.clock import Clock
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store import migrations
 
-LOCK_SECONDS = 30  # a transaction waits this long for another one's lock
-STATEMENT_SECONDS = 120  # PostgreSQL gives a statement up after this
-CONNECT_SECONDS = 10  # for PostgreSQL to be reached, and for a connection to become free
+LOCK_SECONDS = 30  # how long a transaction waits for a lock
+STATEMENT_SECONDS = 120  # PostgreSQL cancels a statement after this
+CONNECT_SECONDS = 10  # to reach PostgreSQL, and for a connection to become free
 POOL_SIZE = 8  # connections kept open; an answer being streamed holds one
-# More of them to PostgreSQL while many readers are slow. A server of its own takes 100 by
-# default: three processes of the hub.
+# Further connections to PostgreSQL while many readers are slow. With PostgreSQL's default limit
+# of 100 connections this leaves room for three hub processes.
 POOL_OVERFLOW = 24
 _WAL_TRIES = 200
 
@@ -53,7 +53,8 @@ class Database:
             self._reading = engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-            # After the wait for a lock a statement must see what its holder committed.
+            # READ COMMITTED: after the wait for the site's lock a statement must see what the
+            # lock's last holder committed (rule 2 of `changes`).
             self._writing = engine.execution_options(isolation_level="READ COMMITTED")
 
     @property
@@ -63,22 +64,22 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """Open a session that reads one state of the database, and roll it back at the end."""
+        """Open a session that reads one state of the database; it is rolled back at the end."""
         with _pool_timeout_as_operational(), Session(self._reading) as session:
             yield session
 
     @contextmanager
     def write_session(self) -> Iterator[Session]:
-        """Open a session that writes; commit at the end, or roll back on any exception.
+        """Open a session that writes: commit at the end, roll back on any exception.
 
-        For `changes`, which takes the site's lock in it (change data in `write_transaction`), and
-        for `access_log`, which changes no rules.
+        Only for `changes`, which takes the site's lock in it, and for `access_log`, which changes
+        no rules. All other code writes in `changes.write_transaction`.
         """
         with _pool_timeout_as_operational(), Session(self._writing) as session, session.begin():
             yield session
 
     def open_connections(self) -> int:
-        """Return how many connections are in use: transactions, answers being streamed."""
+        """Return how many connections are in use, by transactions and answers being streamed."""
         return self._engine.pool.checkedout()  # type: ignore[attr-defined]
 
     def close(self) -> None:
@@ -87,10 +88,10 @@ class Database:
 
 
 def open_database(where: str | Path, clock: Clock = time.time) -> Database:
-    """Open the database at a path or a URL, and bring its schema to this hub's.
+    """Open or create the database at a path or URL, and migrate it to this hub's schema.
 
-    `clock` returns Unix seconds. Raises InvalidRequest if there can be no database, and for one
-    that is not this hub's.
+    `clock` returns Unix seconds. Raises InvalidRequest if the database cannot be opened, or holds
+    tables of another program or of a newer hub.
     """
     url = _parse_url(where)
     try:
@@ -101,7 +102,7 @@ def open_database(where: str | Path, clock: Clock = time.time) -> Database:
     except (DatabaseError, sqlite3.Error, ArgumentError, ImportError) as fault:
         reason = str(getattr(fault, "orig", None) or fault).strip().replace("\n", " ")
         raise InvalidRequest(
-            f"no database can be opened at {_display_name(url)}: {reason}; check --db"
+            f"cannot open a database at {_display_name(url)}: {reason}; check --db"
         ) from fault
     except migrations.SchemaMismatch as fault:
         raise InvalidRequest(f"the database {_display_name(url)} {fault}") from fault
@@ -122,8 +123,8 @@ def open_existing(where: str | Path, clock: Clock = time.time) -> Database:
 def _migrate(url: URL) -> None:
     engine = _create_engine(url)
     if engine.dialect.name == "sqlite":
-        # Some tables can only be altered by making them anew, and dropping the old one must not
-        # take along the rows that refer to it. Inside a transaction this cannot be set.
+        # SQLite alters some tables by copying and dropping them, and the drop must not cascade to
+        # rows that refer to the table. This pragma has no effect inside a transaction.
         event.listen(engine, "connect", _disable_foreign_keys)
         engine = engine.execution_options(kalitka_begin="BEGIN IMMEDIATE")
     try:
@@ -134,7 +135,7 @@ def _migrate(url: URL) -> None:
 
 @contextmanager
 def _pool_timeout_as_operational() -> Iterator[None]:
-    # To those who ask it is the same whether the database or the pool is busy.
+    # To the caller a busy pool is the same as a busy database: both are answered with 503.
     try:
         yield
     except PoolTimeoutError as fault:
@@ -152,14 +153,14 @@ def _parse_url(where: str | Path) -> URL:
         ) from fault
     if backend == "sqlite" and url.database in (None, "", ":memory:"):
         raise InvalidRequest(
-            "the hub's database is a file that several processes share; check --db"
+            "the hub's database must be a file, which several processes share; check --db"
         )
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise InvalidRequest(
-            f"{_display_name(url)} is of a kind that the hub cannot use: name a file, or a "
-            "PostgreSQL database as postgresql://USER:PASSWORD@HOST/NAME; check --db"
+            f"the hub does not support the kind of database in {_display_name(url)}: name a file, "
+            "or a PostgreSQL database as postgresql://USER:PASSWORD@HOST/NAME; check --db"
         )
     return url
 
@@ -172,13 +173,13 @@ def _create_engine(url: URL) -> Engine:
             max_overflow=POOL_OVERFLOW,
             pool_timeout=CONNECT_SECONDS,
             connect_args={"connect_timeout": CONNECT_SECONDS},
-            # A fault's text must not carry what was being written: it may be a hash.
+            # The text of an error must not carry the values being written: one may be a hash.
             hide_parameters=True,
         )
         event.listen(engine, "connect", _prepare_postgresql)
         return engine
-    # Connections to a file are cheap: never let a request wait for one, since the answers
-    # being streamed to slow readers may hold many.
+    # Connections to a file are cheap, and answers being streamed to slow readers may hold many:
+    # a request never waits for one.
     engine = create_engine(
         url,
         pool_size=POOL_SIZE,
@@ -192,15 +193,15 @@ def _create_engine(url: URL) -> Engine:
 
 
 def _prepare_postgresql(connection: Any, _record: Any) -> None:
-    # Outside of a transaction, or its end would undo them.
+    # Outside of a transaction: a rollback would undo the settings.
     connection.autocommit = True
     settings = {
         "lock_timeout": LOCK_SECONDS * 1000,
         "statement_timeout": STATEMENT_SECONDS * 1000,
-        # What is streamed is read to its end: the first row need not come soonest.
+        # Streamed answers are read to their end: plan for all rows, not for the first ones.
         "cursor_tuple_fraction": 1,
-        # Should this computer lose its power, what it holds locked is free in a minute, not
-        # after two hours.
+        # If this computer loses power, the server frees its locks within a minute instead of
+        # two hours.
         "tcp_keepalives_idle": 30,
         "tcp_keepalives_interval": 10,
         "tcp_keepalives_count": 3,
@@ -213,13 +214,15 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # Python's sqlite3 must not open transactions of its own: `_begin` says which kind.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys=ON")
+    # Not NORMAL: in WAL mode that may lose the last commits at a power cut, and a reader may
+    # already have been answered from them.
     connection.execute("PRAGMA synchronous=FULL")
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         _enter_wal(connection)
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    # Done once in the life of a file. SQLite does not wait for other processes here.
+    # Once in the life of a file. SQLite's own timeout does not apply here, so wait in a loop.
     for _ in range(_WAL_TRIES):
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -246,5 +249,5 @@ def _display_name(url: URL) -> str:
 
 
 def _redacted(text: str) -> str:
-    # Also of what is no URL, and of a password among the options.
+    # Also for text that is not a URL, and for a password among the options.
     return _PASSWORD.sub(r"\1\2***", text)

@@ -1,8 +1,8 @@
 """The tables of the exchange with Kormitel, as typed SQLAlchemy models.
 
-Times here are microseconds since 1970 UTC, since Kormitel dates its changes so. What is in a kind
-of objects besides the columns is JSON. `kormitel.service` alone writes objects, `kormitel.canteen`
-what readers are told of them.
+Times are microseconds since 1970 UTC, as Kormitel dates its changes. The fields that Kormitel
+gives a kind of object are JSON, beside the hub's own columns. Only `kormitel.service` writes
+objects, and only `kormitel.canteen` the tokens and rules made from them.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ URL_MAX = 500
 
 
 class KormitelKitchen(Base):
-    """Readers of a kitchen. kitchen: as badges name it; `*` is that of all others."""
+    """Readers of a kitchen. kitchen: its name on badges; `*` stands for every other kitchen."""
 
     __tablename__ = "kormitel_kitchens"
     __table_args__ = (WITHOUT_ROWID,)
@@ -30,7 +30,7 @@ class KormitelKitchen(Base):
 
 
 class KormitelObject(Base):
-    """A badge, an arrival or another thing that both sides know. It outlives its deletion."""
+    """A badge, an arrival or another object of the exchange. Its row outlives its deletion."""
 
     __tablename__ = "kormitel_objects"
     __table_args__ = (
@@ -40,43 +40,43 @@ class KormitelObject(Base):
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    # The name of its group in an answer: `badges`, `arrivals`...
+    # The name of the object's group in an answer: `badges`, `arrivals`...
     kind: Mapped[str] = mapped_column(String(KIND_MAX))
-    # Its id, as text.
+    # The object's id in the exchange, as text.
     key: Mapped[str] = mapped_column(String(KEY_MAX))
     fields: Mapped[dict[str, Any]] = mapped_column(JSON)
-    # Who wrote which field last, and when: `state.Write` in JSON, oldest first.
+    # The last write of each field: `state.Write` in JSON, oldest first.
     writes: Mapped[list[Any]] = mapped_column(JSON)
-    # When it first came to be; None of what was deleted before it was known.
+    # When the object was first created; None if it was deleted before this hub knew it.
     created: Mapped[int | None] = mapped_column(BigInteger)
-    # When it last came to be, and when it was deleted since: None while it is there.
+    # When the object was last created, and when it was deleted since: None while it exists.
     born: Mapped[int | None] = mapped_column(BigInteger)
     died: Mapped[int | None] = mapped_column(BigInteger)
-    # Its earlier lives as [born, died], oldest first; None of nearly all.
+    # Earlier lives as [born, died], oldest first; None for nearly all objects.
     lives: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
-    # When what is told of it last changed, and whose change that was.
+    # When the object last changed as the exchange sends it, and the author of that change.
     changed: Mapped[int] = mapped_column(BigInteger)
     by: Mapped[str] = mapped_column(String(NAME_MAX))
-    # Why the flat shape does not tell it: it would break the client. None: it is told.
+    # Why the object is withheld from the flat shape, where it would break the client; None: sent.
     held: Mapped[str | None] = mapped_column(Text)
-    # Of an engagement: the direction that it had when it was not held back; None: none, or it was
-    # deleted.
+    # Engagements only: the direction sent while the engagement was not withheld; None: none, or
+    # the engagement was deleted.
     told_direction: Mapped[str | None] = mapped_column(String(KEY_MAX))
-    # Of a direction: when an engagement last ceased to refer to it, as they are told.
+    # Directions only: when an engagement, as sent, last ceased to refer to this direction.
     dropped: Mapped[int | None] = mapped_column(BigInteger)
-    # SHA-256 in hex of what was last sent of it without a date.
+    # SHA-256 in hex of the last item received for this object without a date.
     taken: Mapped[str | None] = mapped_column(String(64))
-    # Keys of what it refers to.
+    # Keys of the objects that this one refers to.
     badge: Mapped[str | None] = mapped_column(String(KEY_MAX), index=True)
     person: Mapped[str | None] = mapped_column(String(KEY_MAX), index=True)
     direction: Mapped[str | None] = mapped_column(String(KEY_MAX), index=True)
-    # Of a badge that is not deleted: its token code, and since when it has it.
+    # Badges that are not deleted only: the token code, and since when the badge has had it.
     code: Mapped[str | None] = mapped_column(String(255), index=True)
     code_since: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class KormitelSentDirection(Base):
-    """A direction that an engagement had, both by their keys, while it was not held back."""
+    """A direction that an engagement had while it was not withheld; both by their keys."""
 
     __tablename__ = "kormitel_told_directions"
     __table_args__ = (WITHOUT_ROWID,)
@@ -86,7 +86,7 @@ class KormitelSentDirection(Base):
 
 
 class KormitelToken(Base):
-    """A token that a badge is scanned as. made: it is there for the badge alone."""
+    """The token of a badge. made: the token exists only for the badge."""
 
     __tablename__ = "kormitel_tokens"
 
@@ -98,7 +98,7 @@ class KormitelToken(Base):
 
 
 class KormitelRule(Base):
-    """A rule text that a token has by its badge, for a group of readers."""
+    """A rule text that a token has because of its badge, for a group of readers."""
 
     __tablename__ = "kormitel_rules"
     __table_args__ = (WITHOUT_ROWID,)
@@ -111,7 +111,7 @@ class KormitelRule(Base):
 
 
 class KormitelQuarantined(Base):
-    """An item that was sent and could not be applied. state: open, applied or dismissed."""
+    """A quarantined item: received but not applicable. state: open, applied or dismissed."""
 
     __tablename__ = "kormitel_set_aside"
     __table_args__ = (AUTOINCREMENT,)
@@ -120,54 +120,54 @@ class KormitelQuarantined(Base):
     at: Mapped[int] = mapped_column(BigInteger)
     by: Mapped[str] = mapped_column(String(NAME_MAX))
     kind: Mapped[str] = mapped_column(String(KIND_MAX))
-    # As `documents.Item.sent` has it.
+    # The item as received; see `documents.Item.sent`.
     item: Mapped[Any] = mapped_column(JSON)
     reason: Mapped[str] = mapped_column(Text)
-    # Of the item, in hex: the same one is set aside once.
+    # Of the item, in hex: the same item is quarantined once.
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
-    # What it waits for to be known, as kind/key.
+    # The unknown object that the item waits for, as kind/key.
     waits: Mapped[str | None] = mapped_column(String(KIND_MAX + 1 + KEY_MAX), index=True)
     state: Mapped[str] = mapped_column(String(9), index=True)
-    # When it was applied or dismissed, and by whom.
+    # When the item was applied or dismissed, and by whom.
     settled: Mapped[int | None] = mapped_column(BigInteger)
     settled_by: Mapped[str | None] = mapped_column(String(NAME_MAX))
 
 
 class KormitelExchange(Base):
-    """A `sync` or `back-sync` that was answered to a client, or that this hub asked for."""
+    """A `sync` or `back-sync`: answered to a client, or requested by this hub from a peer."""
 
     __tablename__ = "kormitel_exchanges"
     __table_args__ = (Index("kormitel_exchanges_of_user", "user", "way", "at"), AUTOINCREMENT)
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     at: Mapped[int] = mapped_column(BigInteger)
-    # The client's user; where this hub asked, the peer's URL.
+    # The client's user name; for a request by this hub, the peer's URL.
     user: Mapped[str] = mapped_column(String(URL_MAX))
-    # sync, back-sync: asked of this hub; pull, push: what this hub asked a peer.
+    # sync, back-sync: a client's request to this hub; pull, push: this hub's request to a peer.
     way: Mapped[str] = mapped_column(String(9))
-    # grouped or flat; None where that is not known.
+    # grouped or flat; None if not known.
     shape: Mapped[str | None] = mapped_column(String(7))
     from_date: Mapped[int | None] = mapped_column(BigInteger)
-    # Numbers of objects or items, by what became of them.
+    # Numbers of objects or items by outcome.
     counts: Mapped[dict[str, Any]] = mapped_column(JSON)
-    # Of the body.
+    # The size of the body.
     bytes: Mapped[int | None] = mapped_column(BigInteger)
-    # Microseconds that it took.
+    # Duration in microseconds.
     took: Mapped[int | None] = mapped_column(BigInteger)
-    # What went wrong; None: nothing.
+    # The problem; None if there was none.
     error: Mapped[str | None] = mapped_column(Text)
-    # Ids of the objects that wait for the next answer: see `export`.
+    # Ids of objects left for the next answer: see `export`.
     left_out: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class KormitelPeer(Base):
-    """An integrator, or another hub, that this hub asks, and how far it has come with it."""
+    """A peer (an integrator or another hub) that this hub syncs with, and its progress there."""
 
     __tablename__ = "kormitel_peers"
 
     url: Mapped[str] = mapped_column(String(URL_MAX), primary_key=True)
-    # What to ask for next; None: everything.
+    # The date to ask from at the next pull; None: everything.
     from_date: Mapped[int | None] = mapped_column(BigInteger)
-    # Up to which write, and there up to which object, it was sent what is written here.
+    # The last write sent to the peer: its stamp and the id of its object.
     sent: Mapped[int] = mapped_column(BigInteger)
     sent_id: Mapped[int] = mapped_column(BigInteger)

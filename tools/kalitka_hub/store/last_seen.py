@@ -1,8 +1,8 @@
-"""When each reader was last seen, and with which request: in memory, written once a minute.
+"""When each reader was last seen, and its last requests: in memory, written once a minute.
 
-A process writes at its first poll of a minute, in the transaction that raises the minute
-anyway, so that a site of a hundred readers costs one write a minute. What a crash loses is the
-last minute of it, nothing else.
+A process writes at its first poll of a minute, in the transaction that raises the minute anyway,
+so a site of a hundred readers costs one write a minute. A crash loses at most the last minute of
+these values, nothing else.
 """
 
 from threading import Lock
@@ -16,7 +16,7 @@ _EMPTY = {"seen": None, "asked": None, "sent_log": None, "said_lost": None}
 
 
 class LastSeen:
-    """The last requests of the readers of one server process. Thread-safe."""
+    """The readers' last requests to one server process. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -32,30 +32,31 @@ class LastSeen:
         self._record(reader_id, asked=since)
 
     def record_log(self, reader_id: int, seconds: int, lost: int | None) -> None:
-        """Record that the reader sent entries of its log at this time.
+        """Record that the reader sent entries of its access log at `seconds` since 1970 UTC.
 
-        lost: how many its log lost before, None if it did not say.
+        lost: how many entries it lost before it could send them, None if it did not say.
         """
         self._record(reader_id, sent_log=seconds)
         if lost is not None:
             self._record(reader_id, said_lost=lost)
 
     def claim_write(self, minute: int) -> bool:
-        """Claim the write of this minute: true for one caller only."""
+        """Claim this minute's write: true for one caller only, and only if values are pending."""
         with self._lock:
+            # Marked as written before the write: see `changes.acknowledge`.
             due = bool(self._pending) and minute != self._written_minute
             if due:
                 self._written_minute = minute
             return due
 
     def write(self, session: Session) -> None:
-        """Write the pending values in the session's transaction."""
+        """Write the pending values in the session's transaction. If it fails, they are lost."""
         with self._lock:
             noted, self._pending = self._pending, {}
         if not noted:
             return
-        # By statement, not by object: the reader may have been removed meanwhile. On the
-        # connection, so that those of thousands of readers are one call.
+        # A statement instead of objects: a reader may have been removed meanwhile. On the
+        # connection: one call for thousands of readers.
         session.connection().execute(
             update(Reader)
             .where(Reader.id == bindparam("reader"))

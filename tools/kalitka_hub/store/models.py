@@ -1,10 +1,10 @@
 """The tables of the hub's database, as typed SQLAlchemy models.
 
-What a name ends in tells its unit: `_minute` is whole minutes since 1970 UTC; other times are
-seconds since 1970 UTC; `date` is a local date of the site, ISO. What changes what readers are told
-is written inside `changes.write_transaction` only, which hands out the minute that a change is
-stamped with; the access log, which changes no rules, is `access_log`'s own. A new column or table
-needs a migration beside it.
+Units: `_minute` is whole minutes since 1970 UTC, and so are `acknowledged`, `changed`, `last_seen`
+and the bounds of UnansweredRange; other times are seconds since 1970 UTC; `date` is a local ISO
+date of the site. Data that changes the readers' rules is written only inside
+`changes.write_transaction`, which gives the minute to stamp a change with; the access log, which
+changes no rules, is written by `access_log`. A new column or table needs a migration.
 """
 
 from typing import Any
@@ -29,19 +29,20 @@ READER_CODE_MAX = 64
 NAME_MAX = 200
 NOTE_MAX = 2000
 RULE_MAX = 64
-EVERY_READER = 1  # the id of the reader group that every reader is in
+# The id of the reader group of all readers. Do not renumber: stored in the database.
+EVERY_READER = 1
 
 Id = BigInteger().with_variant(Integer, "sqlite")
 WITHOUT_ROWID = {"sqlite_with_rowid": False}
-# A number is never given again, so also SQLite has to count: what names one by its number, such
-# as a table of last month, must not come to mean another.
+# Ids are never reused, so SQLite has to count too: a CSV file of last month, which names rows by
+# their ids, must not come to mean other rows.
 AUTOINCREMENT = {"sqlite_autoincrement": True}
 
 
 class Base(DeclarativeBase):
     """The metadata of every table below."""
 
-    # Migrations drop and alter constraints by their names: so each has one, the same everywhere.
+    # Migrations drop and alter constraints by name, so each has one, the same in every database.
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -53,25 +54,25 @@ class Base(DeclarativeBase):
     )
 
 
-# The site, and what readers were told
+# The site, and the minutes answered to its readers
 
 
 class Site(Base):
-    """The one row (id 1) that every writer locks first."""
+    """The site: the one row (id 1) that every writer locks first; see `changes`."""
 
     __tablename__ = "site"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     # The highest minute ever answered to a reader; see `changes`.
     acknowledged: Mapped[int] = mapped_column(BigInteger)
-    # SHA-256 of the site's secret in hex; None while there is none.
+    # SHA-256 in hex of the site's secret; None until one is set.
     secret_sha256: Mapped[str | None] = mapped_column(String(64))
-    # A POSIX TZ string; None until a server was started: UTC.
+    # A POSIX TZ string; None until a server first started, which means UTC.
     zone: Mapped[str | None] = mapped_column(String(100))
-    # Up to which local date the holidays are in the readers' rules; None before the first time.
+    # The local date up to which holidays are in the readers' rules; None before the first run.
     horizon: Mapped[str | None] = mapped_column(String(10))
-    # Microseconds: when Kormitel was last answered, see `kormitel.export`, and since when the
-    # exchange is paused. None: never, it is not.
+    # Microseconds: when Kormitel was last answered (see `kormitel.export`; None: never), and
+    # since when the exchange has been paused (None: it is not).
     kormitel_answered: Mapped[int | None] = mapped_column(BigInteger)
     kormitel_paused: Mapped[int | None] = mapped_column(BigInteger)
     # The canteen's meal hours as `badge_rules.Meal` in JSON; None: all day.
@@ -79,7 +80,7 @@ class Site(Base):
 
 
 class UnansweredRange(Base):
-    """Minutes strictly between `after` and `until`: none of them was ever answered."""
+    """A range of minutes, `after` and `until` both exclusive, that no reader was answered with."""
 
     __tablename__ = "silences"
 
@@ -91,7 +92,7 @@ class UnansweredRange(Base):
 
 
 class Reader(Base):
-    """A token reader that may ask."""
+    """A token reader that may poll."""
 
     __tablename__ = "readers"
     __table_args__ = (AUTOINCREMENT,)
@@ -100,36 +101,36 @@ class Reader(Base):
     code: Mapped[str] = mapped_column(String(READER_CODE_MAX), unique=True)
     name: Mapped[str | None] = mapped_column(String(NAME_MAX))
     note: Mapped[str | None] = mapped_column(String(NOTE_MAX))
-    # Minute of its last authenticated request, up to a minute late; None before the first.
+    # Minute of the last authenticated request, written up to a minute late; None before the first.
     last_seen: Mapped[int | None] = mapped_column(BigInteger)
-    # The minute that it last asked with, 0 for everything, up to a minute late.
+    # The minute that the reader last polled with, 0 for everything; written up to a minute late.
     asked_minute: Mapped[int | None] = mapped_column(BigInteger)
-    # When it last sent entries of its log: seconds.
+    # When the reader last sent access log entries, in seconds.
     logged: Mapped[int | None] = mapped_column(BigInteger)
-    # The highest minute answered before the groups that it is in last changed: whoever asks with
-    # it, or with an older one, is answered with 0.
+    # The highest minute answered before the reader's groups last changed: a poll with this minute
+    # or an older one is answered with 0, which makes the reader do a full sync.
     configured_minute: Mapped[int] = mapped_column(BigInteger, default=0)
-    # SHA-256 in hex of its own secret, which then counts instead of the site's.
+    # SHA-256 in hex of the reader's own secret, which replaces the site's; None: the site's.
     secret_sha256: Mapped[str | None] = mapped_column(String(64))
-    # Entries that its log lost before it could send them, as it said then; None of a firmware
-    # that does not tell.
+    # Access log entries lost before the reader could send them, by its last report; None if its
+    # firmware does not report them.
     lost: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ReaderGroup(Base):
-    """Readers that are given the same. kind: `all` (one row), `own` (one a reader), `named`."""
+    """Readers with the same access. kind: `all` (one row), `own` (one per reader) or `named`."""
 
     __tablename__ = "reader_groups"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    # `*` of all, `=CODE` of a reader's own; names that people give begin with neither.
+    # `*` for `all`, `=CODE` for `own`; names chosen by people begin with neither * nor =.
     name: Mapped[str] = mapped_column(String(NAME_MAX), unique=True)
     kind: Mapped[str] = mapped_column(String(5))
     note: Mapped[str | None] = mapped_column(String(NOTE_MAX))
 
 
 class ReaderGroupMember(Base):
-    """A reader in a group. The group of all readers has no rows here."""
+    """A reader's membership in a group. The group of all readers has no rows here."""
 
     __tablename__ = "reader_group_members"
     __table_args__ = (WITHOUT_ROWID,)
@@ -146,7 +147,7 @@ class ReaderGroupMember(Base):
 
 
 class Person(Base):
-    """Somebody who has tokens."""
+    """A person, who may have tokens."""
 
     __tablename__ = "people"
     __table_args__ = (AUTOINCREMENT,)
@@ -158,7 +159,7 @@ class Person(Base):
 
 
 class PersonGroup(Base):
-    """People who are granted the same."""
+    """A group of people with the same grants."""
 
     __tablename__ = "person_groups"
 
@@ -168,7 +169,7 @@ class PersonGroup(Base):
 
 
 class PersonGroupMember(Base):
-    """A person in a group."""
+    """A person's membership in a group."""
 
     __tablename__ = "person_group_members"
     __table_args__ = (WITHOUT_ROWID,)
@@ -182,24 +183,24 @@ class PersonGroupMember(Base):
 
 
 class Token(Base):
-    """A token code. Its row outlives its removal, so that the deletion can be told."""
+    """A token. Its row outlives its removal, so that readers can be told of the deletion."""
 
     __tablename__ = "tokens"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
-    # The packed code: sorting by it gives the order of the reader's own table.
+    # The packed code: its order is the order of the reader's own table, which answers rely on.
     key: Mapped[bytes] = mapped_column(LargeBinary(257), unique=True)
     code: Mapped[str] = mapped_column(String(255))
     person_id: Mapped[int | None] = mapped_column(ForeignKey("people.id"), index=True)
     name: Mapped[str | None] = mapped_column(String(NAME_MAX))
     blocked: Mapped[bool] = mapped_column(default=False)
-    # Minute of the last change of what readers are told of it.
+    # The minute since 1970 UTC in which the token's rules at readers last changed.
     changed: Mapped[int] = mapped_column(BigInteger, index=True)
     deleted: Mapped[bool]
 
 
 class DirectRule(Base):
-    """A rule text that a token was given by hand, for a group of readers."""
+    """A manual rule: a rule text set on a token by hand, for a group of readers."""
 
     __tablename__ = "direct_rules"
     __table_args__ = (WITHOUT_ROWID,)
@@ -228,7 +229,7 @@ class TokenRule(Base):
 
 
 class Schedule(Base):
-    """Times at which somebody may pass: its windows are alternatives."""
+    """A schedule: when people may pass. Its windows are alternatives."""
 
     __tablename__ = "schedules"
 
@@ -238,7 +239,7 @@ class Schedule(Base):
 
 
 class ScheduleWindow(Base):
-    """A window as a rule has it: day times with a mask, dates, both, or neither (always).
+    """A time window as in a rule: hours with a mask, dates, both, or neither (always).
 
     start, end: minutes of the local day, inclusive; start above end runs over midnight. mask:
     seven digits, Monday first. first, last: minutes since 1970 UTC, inclusive.
@@ -258,7 +259,7 @@ class ScheduleWindow(Base):
 
 
 class Holiday(Base):
-    """A local date on which a schedule, or every one, has other hours, or none."""
+    """A local date on which one schedule, or every schedule, is closed or has other hours."""
 
     __tablename__ = "holidays"
     __table_args__ = (UniqueConstraint("date", "schedule_id"), AUTOINCREMENT)
@@ -273,7 +274,7 @@ class Holiday(Base):
 
 
 class HolidayWindow(Base):
-    """Hours of a holiday, as of a ScheduleWindow."""
+    """Hours of a holiday, in minutes of the local day as in ScheduleWindow."""
 
     __tablename__ = "holiday_windows"
 
@@ -288,7 +289,7 @@ class HolidayWindow(Base):
 class Grant(Base):
     """A group of people may pass a group of readers at the times of a schedule.
 
-    first, last: from and until when, minutes since 1970 UTC, inclusive.
+    first, last: minutes since 1970 UTC, inclusive; None is without a bound.
     """
 
     __tablename__ = "grants"
@@ -302,25 +303,25 @@ class Grant(Base):
     last_minute: Mapped[int | None] = mapped_column(BigInteger)
 
 
-# Those who run the site
+# Users of the hub
 
 
 class User(Base):
-    """Somebody who may use the hub. role: see `users.ROLES`."""
+    """A user of the hub. role: see `users.ROLES`."""
 
     __tablename__ = "users"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_MAX), unique=True)
     role: Mapped[str] = mapped_column(String(11))
-    # None: nobody can log in by a password.
+    # None: no login by password.
     password_hash: Mapped[str | None] = mapped_column(String(255))
     disabled: Mapped[bool] = mapped_column(default=False)
     created: Mapped[int] = mapped_column(BigInteger)
 
 
 class ApiToken(Base):
-    """A token with which a program speaks for a user. Only its SHA-256 is kept, in hex."""
+    """An API token, with which a program acts as a user. Only its SHA-256 is stored, in hex."""
 
     __tablename__ = "api_tokens"
 
@@ -334,7 +335,7 @@ class ApiToken(Base):
 
 
 class LoginSession(Base):
-    """A person who is logged in: SHA-256 in hex of what the browser holds."""
+    """A login session. sha256: of the browser's session cookie, in hex."""
 
     __tablename__ = "login_sessions"
 
@@ -345,7 +346,7 @@ class LoginSession(Base):
 
 
 class LoginAttempt(Base):
-    """How often a log-in failed in a row, and until when none is taken. key: whose."""
+    """Failed logins in a row of a user name or address (key), and until when it is refused."""
 
     __tablename__ = "login_attempts"
 
@@ -355,7 +356,7 @@ class LoginAttempt(Base):
 
 
 class Audit(Base):
-    """A change that somebody made. before, after: what was so, without secrets."""
+    """A change by a user. before, after: the object's fields, without secrets."""
 
     __tablename__ = "audit"
     __table_args__ = (AUTOINCREMENT,)
@@ -374,7 +375,7 @@ class Audit(Base):
 
 
 class AccessEntry(Base):
-    """An entry of the access log, at a reader that may have been removed since."""
+    """An access log entry. Its reader may have been removed since."""
 
     __tablename__ = "access_entries"
     __table_args__ = (AUTOINCREMENT,)
@@ -384,24 +385,25 @@ class AccessEntry(Base):
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
     )
     reader: Mapped[str] = mapped_column(String(READER_CODE_MAX))
-    # Seconds since 1970 UTC; not timed: the reader's clock was not set, it is `received`.
+    # Seconds since 1970 UTC. timed is false if the reader's clock was not set: `at` is then
+    # `received`.
     at: Mapped[int] = mapped_column(BigInteger)
     timed: Mapped[bool]
-    # Of a code that is not UTF-8 a byte becomes up to four characters, `\xff`.
+    # A byte that is not UTF-8 becomes four characters, `\xff`.
     code: Mapped[str] = mapped_column(String(4 * 255))
     # 1 allowed or on, 0 denied or off.
     state: Mapped[int] = mapped_column(SmallInteger)
-    # Numbers of `kalitka.journal.entries`; None if the reader did not say.
+    # Numbers of `kalitka.journal.entries`, stored as the reader sent them; None if not sent.
     source: Mapped[int | None] = mapped_column(SmallInteger)
     reason: Mapped[int | None] = mapped_column(SmallInteger)
-    # The reader's log in hex, and the entry's number in it; None of another firmware, and where
-    # another entry has that number.
+    # The id of the reader's log in hex, and the entry's number in it; None for other firmware,
+    # and where another entry has that number.
     log: Mapped[str | None] = mapped_column(String(8))
     number: Mapped[int | None]
     received: Mapped[int] = mapped_column(BigInteger)
 
 
-# What an entry is known by when it comes again.
+# An entry's identity when a reader sends it again: these indexes keep it from being stored twice.
 _NUMBERED = AccessEntry.log.is_not(None)
 _KNOWN_BY_TIME = and_(AccessEntry.log.is_(None), AccessEntry.timed)
 Index(
@@ -428,12 +430,12 @@ Index("access_entries_by_code", AccessEntry.code, AccessEntry.at)
 
 
 class AccessBatch(Base):
-    """The last body of access log entries in the plain form that a reader sent."""
+    """The last access log batch that a reader sent in the plain form."""
 
     __tablename__ = "access_batches"
 
     reader: Mapped[str] = mapped_column(String(READER_CODE_MAX), primary_key=True)
-    # Of the body, in hex.
+    # Of the batch's body, in hex.
     sha256: Mapped[str] = mapped_column(String(64))
-    # When its entries were stored: seconds since 1970 UTC.
+    # When the entries were stored: seconds since 1970 UTC.
     at: Mapped[int] = mapped_column(BigInteger)

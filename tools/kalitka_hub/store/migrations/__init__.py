@@ -1,9 +1,9 @@
-"""The schema of the hub's database, and the steps by which an older one becomes it.
+"""Migrations of the hub's database from older schemas to the current one.
 
-Each step is a file in `versions`, whose number is one more than that of the step before; the
-database holds the number that it has reached. All steps that are missing are one transaction, on
-SQLite too: a power cut leaves the database as it was. Of processes that open a database at once
-one does them, and the others wait. Alembic does the work and is imported only then.
+Each migration is a file in `versions`, numbered one above the previous; the database holds the
+number of its schema. All missing migrations run in one transaction, on SQLite too: a power cut
+leaves the database as it was. If several processes open a database at once, one migrates and the
+others wait. Alembic does the work and is imported only when there is any.
 """
 
 import logging
@@ -15,34 +15,34 @@ NEWEST = "0003"  # the number of the last file in `versions`
 
 _LOG = logging.getLogger(__name__)
 NUMBER_TABLE = "alembic_version"
-# Any number will do, as long as all processes of the hub lock the same.
+# Any number will do, as long as every version of the hub locks the same: do not change it.
 _POSTGRESQL_LOCK = 0x4B414C49
-_LOCK_SECONDS = 600  # for another process to do its steps
+_LOCK_SECONDS = 600  # to wait while another process migrates
 
 
 class SchemaMismatch(Exception):
-    """The database cannot be brought to this schema. The message goes on from its name."""
+    """The database cannot be migrated to this schema. The message continues after its name."""
 
 
 def is_current(engine: Engine) -> bool:
-    """Tell whether the database has this hub's schema. Makes a SQLite file that is not there."""
+    """Return whether the database has this hub's schema. Creates a missing SQLite file."""
     with engine.connect() as connection:
         return _number_of(connection) == NEWEST
 
 
 def migrate(engine: Engine, name: str) -> None:
-    """Bring a database, new or old, to this hub's schema. Raises SchemaMismatch.
+    """Migrate a database, new or old, to this hub's schema. Raises SchemaMismatch.
 
-    A transaction of the engine must have the write lock (SQLite) from its beginning. name: what
-    the log calls the database.
+    Requires an engine whose transactions hold the write lock (SQLite) from their start. name: the
+    database's name in the log.
     """
-    # They take half a second to import.
+    # Imported here: Alembic takes half a second.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     config = Config()
-    # A percent sign in a path would be taken for the beginning of a variable.
+    # The configuration would read a percent sign in the path as a variable.
     folder = str(Path(__file__).parent).replace("%", "%%")
     config.set_main_option("script_location", folder)
     config.set_main_option("path_separator", "newline")
@@ -51,6 +51,7 @@ def migrate(engine: Engine, name: str) -> None:
             connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_POSTGRESQL_LOCK})"))
+        # Read again under the lock: another process may have migrated meanwhile.
         number = _number_of(connection)
         if number == NEWEST:
             return
@@ -60,8 +61,8 @@ def migrate(engine: Engine, name: str) -> None:
             step.revision for step in ScriptDirectory.from_config(config).walk_revisions()
         }:
             raise SchemaMismatch(
-                f"is of a newer hub (schema {number}, this one knows up to {NEWEST}): update this "
-                "hub, or restore a backup that it made"
+                f"was made by a newer hub (schema {number}; this one knows up to {NEWEST}): "
+                "update this hub, or restore a backup that this hub made"
             )
         _LOG.info("database %s: schema %s becomes %s", name, number or "none", NEWEST)
         config.attributes["connection"] = connection

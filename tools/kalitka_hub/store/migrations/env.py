@@ -1,4 +1,4 @@
-"""What Alembic runs to do the steps: on the connection, and in the transaction, of `migrate`."""
+"""Alembic's environment: runs the migrations on the connection and transaction of `migrate`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""The first schema, with the site's row and the group of all readers in it."""
+"""The first schema, with the site's row and the group of all readers."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _COUNTING = {"sqlite_autoincrement": True}
 
 
 def upgrade() -> None:
-    """Make every table. Constraints and indexes get their names from the metadata."""
+    """Create every table. Constraints and indexes get their names from the metadata."""
     _make_site()
     _make_readers()
     _make_people_and_tokens()
@@ -61,7 +61,8 @@ def _make_readers() -> None:
         _needed("kind", sa.String(5)),
         sa.Column("note", sa.String(2000)),
     )
-    # The first row of a table has id 1, and the database goes on counting from it.
+    # The first row of a table has id 1, which `models.EVERY_READER` relies on. Without an id in
+    # the insert the database goes on counting from it.
     op.bulk_insert(groups, [{"name": "*", "kind": "all"}])
     op.create_table(
         "reader_group_members",

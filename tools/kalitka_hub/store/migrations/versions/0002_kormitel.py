@@ -1,4 +1,4 @@
-"""The exchange with Kormitel: its objects, its tokens and rules, and users of other systems."""
+"""The exchange with Kormitel: objects, their tokens and rules, and integration users."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _JSON_OR_NULL = sa.JSON(none_as_null=True)
 
 
 def upgrade() -> None:
-    """Make the tables, and room for the role of an integration user."""
+    """Create the tables, and widen the role column for `integration`."""
     with op.batch_alter_table("site") as site:
         site.add_column(sa.Column("kormitel_answered", sa.BigInteger()))
         site.add_column(sa.Column("kormitel_paused", sa.BigInteger()))

@@ -1,4 +1,4 @@
-"""How many entries of its log a reader lost before it could send them."""
+"""A reader's count of access log entries lost before it could send them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,6 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the column."""
+    """Add the column."""
     with op.batch_alter_table("readers") as readers:
         readers.add_column(sa.Column("lost", sa.BigInteger()))
