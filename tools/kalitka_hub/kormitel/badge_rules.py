@@ -38,6 +38,7 @@ class Meal(NamedTuple):
     start above end runs over midnight. night: the meal is not for feed PAID.
     """
 
+    # Do not rename: stored with the site.
     name: str
     start: int
     end: int

@@ -26,7 +26,7 @@ from kalitka_hub.kormitel.fields import (
 
 Shape = Literal["flat", "grouped"]
 Verb = Literal["flat", "inserted", "updated", "deleted"]
-VERBS: tuple[Verb, ...] = ("inserted", "updated", "deleted")
+VERBS: tuple[Verb, ...] = ("inserted", "updated", "deleted")  # do not change: stored in items
 ITEMS_MAX = 1_000_000
 _DEEPEST = 50  # stored nesting of an item; fields allow less, so a cut item is quarantined
 _WRONG_KIND = "?"  # the kind of items in a group with an invalid name: they are never applied

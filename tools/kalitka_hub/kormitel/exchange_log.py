@@ -22,7 +22,7 @@ from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.kormitel_models import KormitelExchange
 from kalitka_hub.store.models import Site
 
-Way = Literal["sync", "back-sync", "pull", "push"]
+Way = Literal["sync", "back-sync", "pull", "push"]  # do not change: stored
 KEPT_MICROS = 90 * 24 * 60 * 60 * SECOND
 KEPT_MAX = 10_000
 _KEPT_OF_EACH = 10

@@ -196,6 +196,7 @@ class SyncAnswer:
             raise
 
 
+# Requires the site's lock (rule 1). Never back, even if the clock here is put back.
 def _raise_answered(writing: Session) -> int:
     site = writing.scalars(select(Site)).one()
     site.kormitel_answered = at = max(change_context(writing).micros, site.kormitel_answered or 0)

@@ -169,7 +169,7 @@ def _read(url: str, response: Response, progress: Progress) -> bytes:
             if len(body) > _ANSWER_MAX or time.monotonic() > until:
                 raise PeerFailed(
                     f"{url} answered more than {_ANSWER_MAX} bytes, or for longer than "
-                    f"{_ANSWER_SECONDS} seconds: look at what it is"
+                    f"{_ANSWER_SECONDS} seconds: check the address"
                 )
     except RequestException as fault:
         raise PeerFailed(

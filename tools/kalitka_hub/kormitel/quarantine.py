@@ -19,9 +19,9 @@ from kalitka_hub.store.bulk import in_values
 from kalitka_hub.store.changes import change_author
 from kalitka_hub.store.kormitel_models import KormitelQuarantined
 
-KIND = "kormitel set aside"  # in the audit
+KIND = "kormitel set aside"  # in the audit log; do not change: stored
 THE_HUB = "the hub: what it waited for came"
-QuarantineState = Literal["open", "applied", "dismissed"]
+QuarantineState = Literal["open", "applied", "dismissed"]  # do not change: stored
 STATES: tuple[QuarantineState, ...] = get_args(QuarantineState)
 _FLAT, _CHANGED = "flat", "changed"
 

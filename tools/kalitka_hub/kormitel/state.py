@@ -17,7 +17,10 @@ DELETED = "deleted"  # whether the object is deleted: dated as a field is
 
 
 class Write(NamedTuple):
-    """The last write of a field. date: of the change; at: of its arrival here; microseconds."""
+    """The last write of a field. date: of the change; at: of its arrival here; microseconds.
+
+    by: the author. Do not reorder: stored as a list by `stored_writes`.
+    """
 
     date: int
     at: int
