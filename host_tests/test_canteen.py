@@ -1,6 +1,6 @@
-"""The whole way, in real processes: what Kormitel posts opens the canteen's gate, and shuts it.
+"""End to end, in real processes: Kormitel's posts open the canteen's gate, and shut it.
 
-Kormitel's client is what it is made with, `requests`; the hub is `kalitka hub serve`, and two
+As Kormitel's client does, the test posts with `requests`; the hub is `kalitka hub serve`, and two
 virtual readers stand at two kitchens.
 """
 
@@ -25,7 +25,7 @@ NOBODY, ALLOWED = "unknown code", ""
 
 
 class Kormitel:
-    """What Kormitel's client sends: items with dates of its own clock."""
+    """A minimal client of Kormitel: sends items with dates of its own clock."""
 
     def __init__(self, address):
         self.base = "http://{}:{}/api/v1/feeder/".format(*address)
@@ -44,7 +44,7 @@ class Kormitel:
         assert (answer.status_code, answer.json()["applied"]) == (200, 1), answer.text
 
     def asked(self, group, key):
-        """Return what is told of an object."""
+        """Return an object from an answer with everything."""
         query = {"from_date": "2013-06-13T00:00:00"}
         answer = self.session.get(self.base + "sync", params=query, timeout=HANG_TIMEOUT_S)
         return next(told for told in answer.json()[group] if told["id"] == key)
@@ -56,8 +56,8 @@ class Kitchen(VirtualReader):
     def decides(self, code):
         """Return why a code is denied after the next poll, ALLOWED if the lock opened."""
         assert self.relay
-        # A poll that is under way may have been answered already: the next one is whole, and
-        # with the one behind it that has been applied.
+        # A poll in progress may have been answered already: the next poll has the change, and by
+        # the poll after that the change is applied.
         polls = self.relay.requests + 3
         while self.relay.requests < polls:
             time.sleep(0.05)
@@ -126,7 +126,7 @@ def test_what_kormitel_posts_opens_and_shuts_the_gate_within_a_poll(hub, tmp_pat
         assert next.decides(NEW_QR) == NOBODY
         kormitel.post("arrivals", ARRIVAL, deleted=False)
         assert next.decides(NEW_QR) == ALLOWED
-        # Today's client knows what it was told of a badge that is deleted.
+        # Today's client gets only the id of a deleted badge.
         kormitel.post("badges", BADGE, deleted=True)
         assert next.decides(NEW_QR) == NOBODY
         assert kormitel.asked("badges", BADGE) == {"id": BADGE, "deleted": True}
@@ -134,6 +134,6 @@ def test_what_kormitel_posts_opens_and_shuts_the_gate_within_a_poll(hub, tmp_pat
             **{"id": ARRIVAL, "deleted": False, "status": "STARTED"},
             **stay,
         }
-        # By hand, at the hub, by the same door.
+        # An operator's change at the hub goes the same way.
         hub.command("kormitel", "add", "badges", "--id", BADGE, f"qr={QR}", "kitchen=1")
         assert first.decides(QR) == ALLOWED

@@ -1,8 +1,8 @@
-"""A model of Kormitel's client, as kormitel.md has seen it, and of what its people do there.
+"""A model of Kormitel's client, as kormitel.md describes it, and of the changes its people make.
 
-It holds what its database would, refuses what would break it (`Broke`: then an answer is undone
-as a whole), and keeps the changes of its own people until they are posted. It knows nothing of
-how the hub works.
+The model stores the objects that the client's database would, and refuses an answer that would
+break the client (`Broke`: the answer is undone as a whole). The changes of its own people are
+queued until they are posted. The model knows nothing of how the hub works.
 """
 
 import copy
@@ -23,7 +23,7 @@ CONTRACT = {
 CONTRACT = {kind: names.split() for kind, names in CONTRACT.items()}
 KINDS = tuple(CONTRACT)  # in the order in which they are saved
 OWN = ("qr", "is_blocked", "kitchen")  # fields of a badge that only Kormitel sets
-PORTION = 100  # items a run
+PORTION = 100  # items per run
 FIRST_DATE = "2013-06-13T00:00:00"
 _WHOLE = ("directions", "engagements", "arrivals")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -50,18 +50,18 @@ def stay(badge, status="ARRIVED", first="2026-11-20", last="2026-11-22", **more)
 
 
 class Broke(AssertionError):
-    """The client was told what it cannot save."""
+    """The client was sent an answer that it cannot save."""
 
 
 class Lost(Exception):
-    """A request, or its answer, did not arrive."""
+    """A request or its answer did not arrive."""
 
 
 class Kormitel:
-    """The client, and its people.
+    """The client and its people.
 
-    post: sends a body to back-sync, get: asks sync from a date; both return the status and the
-    body, or raise Lost. clock: Unix seconds.
+    post: sends a body to back-sync; get: asks sync from a date; both return the status and the
+    body, or raise Lost. clock: returns Unix seconds.
     """
 
     def __init__(self, post, get, clock):
@@ -70,10 +70,10 @@ class Kormitel:
         self.waiting = []
         self._post, self._get, self._clock = post, get, clock
 
-    # What its people do
+    # The client's people
 
     def change(self, kind, key, **data):
-        """Change an object, or make one. `deleted` is told too; so are names of a mass edit."""
+        """Add or change an object. data: also `deleted`, or the field names of a mass edit."""
         plain = {
             {"is_vegan": "vegan", "feed_type": "feed"}.get(name, name): (
                 _FEEDS[value] if name == "feed_type" else value
@@ -85,15 +85,15 @@ class Kormitel:
         self.queue_item(kind, {"id": key, **data})
 
     def queue_item(self, kind, data):
-        """Put something into what waits to be posted, as it is."""
+        """Queue data to be posted as it is."""
         now = datetime.fromtimestamp(self._clock(), UTC)
         item = {"actor_badge": None, "date": f"{now:%Y-%m-%dT%H:%M:%S.%fZ}", "data": data}
         self.waiting.append((kind, item))
 
-    # What it does every quarter of an hour
+    # The client's run, every quarter of an hour
 
     def run(self):
-        """Post what waits, then ask what is new, and save it all or nothing."""
+        """Post a portion of the queue, then ask for the changes, and save all or none."""
         if self.waiting:
             portion = sorted(self.waiting, key=lambda one: one[0] != "badges")[:PORTION]
             groups = {}
@@ -113,7 +113,7 @@ class Kormitel:
         return body
 
     def save(self, answer):
-        """Save an answer. Raises Broke, and then has saved nothing of it."""
+        """Save an answer. Raises Broke, and then nothing of the answer is saved."""
         known = copy.deepcopy(self.known)
         for kind in KINDS:
             for told in answer.get(kind, {}) or _broke(kind in answer and answer[kind] is None):

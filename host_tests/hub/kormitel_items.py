@@ -1,4 +1,4 @@
-"""What is sent to a canteen's site in the tests: ids, badges and arrivals, in the flat shape."""
+"""Items that the tests send to a canteen's site: ids, badges and arrivals, in the flat shape."""
 
 from hub.kormitel_client import stay, uid
 from kalitka_hub.kormitel import service
@@ -21,7 +21,7 @@ def flat(key, date=None, **data):
 
 
 def send(database, by="kormitel", **groups):
-    """Send a document of these groups, and return the counts."""
+    """Apply a document of these groups; return the counts."""
     document = read_document(groups)
     with write_transaction(database, by) as session:
         return service.apply_items(session, document.items, by, since=document.from_date)

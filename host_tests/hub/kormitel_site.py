@@ -1,6 +1,6 @@
-"""A site whose readers let eat who has a badge of Kormitel, and what changes there.
+"""A site whose readers admit badges of Kormitel, and the changes that the tests make there.
 
-Objects are stored without `kormitel.service`: what is made of them is the subject here.
+Objects are stored without `kormitel.service`: the rules compiled from them are the subject here.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ MEALS = [
 
 
 def an_object(session, kind: str, key: str, fields: dict[str, Any], born: int | None = 1) -> int:
-    """Store an object as `kormitel.service` does, or what it is now; return its id."""
+    """Insert or update an object as `kormitel.service` does; return its id."""
     given = {"fields": fields, "badge": fields.get("badge"), "died": None, "born": born}
     mine = KormitelObject.kind == kind, KormitelObject.key == key
     found = session.scalars(select(KormitelObject).where(*mine)).one_or_none()
@@ -42,7 +42,7 @@ def an_object(session, kind: str, key: str, fields: dict[str, Any], born: int | 
 
 
 class Canteen:
-    """A site in Moscow, all of whose kitchens have GATE-1, and what changes there."""
+    """A site in Moscow, with GATE-1 as the reader of all kitchens."""
 
     def __init__(self, database) -> None:
         self.database = database
@@ -58,7 +58,7 @@ class Canteen:
             return change_settings(session, parse_input(CanteenSetting, **fields))
 
     def put(self, kind: str, key: str, **fields: Any) -> int:
-        """Write an object; return of how many tokens the rules changed by it."""
+        """Write an object; return the number of tokens whose rules changed."""
         with self.write_transaction() as session:
             written = an_object(session, kind, key, fields)
             return canteen.recompute(session, [self._badge(session, fields.get("badge"), written)])
@@ -78,7 +78,7 @@ class Canteen:
             return canteen.recompute(session, [self._badge(session, found.badge, found.id)])
 
     def reader_rules(self, reader: str = "GATE-1") -> dict[str, set[str]]:
-        """Return the rules by code that a reader is told."""
+        """Return the rule texts of a reader, by code."""
         told: dict[str, set[str]] = defaultdict(set)
         with self.database.snapshot() as session:
             groups = groups_of_reader(session, existing_reader(session, reader).id)
@@ -91,7 +91,7 @@ class Canteen:
         return told
 
     def tokens(self) -> dict[str, bool]:
-        """Return the tokens there are or were, and whether they are removed."""
+        """Return all tokens by code, each with whether it is removed."""
         with self.database.snapshot() as session:
             return {row.code: row.deleted for row in session.scalars(select(Token))}
 

@@ -1,7 +1,7 @@
-"""Kormitel and a hub, people who change things at both, a network that loses, clocks that differ.
+"""Kormitel and a hub, with people who change objects at both, a lossy network and wrong clocks.
 
-A run of it is made by its seed alone. In the end everything is repaired, both talk in quiet, and
-`disagreements` says what they do not agree on of all that the protocol can tell.
+A seed alone decides a run. At the end everything is repaired, both exchange undisturbed, and
+`disagreements` lists the differences in everything that the protocol can express.
 """
 
 import random
@@ -37,12 +37,12 @@ FEEDS = ("FREE", "PAID", "CHILD", "NO")
 OBJECTS = 6  # of each kind: few, so that both sides change the same ones
 _CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 _RUN_SECONDS = 15 * 60
-_SETTLED = 6  # exchanges in quiet before a clock is set again
+_SETTLED = 6  # successful exchanges before a clock is set again
 _NUMBERS = {kind: 100 * at for at, kind in enumerate(KINDS)}
 
 
 class World:
-    """See the module. chance: what happens comes from this alone."""
+    """The world of the module's text. chance: the only source of events."""
 
     def __init__(self, where, seed):
         self.chance = random.Random(seed)
@@ -71,10 +71,10 @@ class World:
     def __exit__(self, *_):
         self.database.close()
 
-    # What happens
+    # Events
 
     def go(self, runs):
-        """Let `runs` quarters of an hour go by, in which anything may happen."""
+        """Run `runs` quarters of an hour, in which anything may happen."""
         for _ in range(runs):
             for _ in range(self.chance.choice((0, 1, 3, 8, 30))):
                 self.time += self.chance.choice((0, 0.001, 1, 20))
@@ -93,7 +93,7 @@ class World:
             self.happened.append(repr(fault))
 
     def repair_and_sync(self):
-        """Repair what is held back, then let both talk until nothing is new."""
+        """Repair the withheld objects, then let both exchange until nothing changes."""
         self._loses = False
         for _ in range(3):
             for kind, key, is_dead in self._held():
@@ -145,7 +145,7 @@ class World:
                 service.put_objects(session, kind, {key: self._fields(kind)})
 
     def _fields(self, kind):
-        """Return what an operator writes: all of it, a few fields, or something that is odd."""
+        """Return the fields that an operator writes: all, a few, or some with an odd value."""
         whole = getattr(self, f"_{kind}")()
         if self.chance.random() < 0.4:
             return whole
@@ -195,7 +195,7 @@ class World:
         }
 
     def _arrivals(self):
-        # Far from today, so that no rule goes as the days go by.
+        # Far from today, so that no rule expires during a run.
         first, last = sorted(self.chance.choices(range(1, 29), k=2))
         dates = f"2027-01-{first:02}", f"2027-01-{last:02}"
         return stay(self._key("badges"), self.chance.choice(STATUSES), *dates)
@@ -258,7 +258,7 @@ class World:
 
     def _repair(self, kind, key, is_dead):
         whole = getattr(self, f"_{kind}")()
-        # What it refers to must be there.
+        # The referred objects must exist.
         for name in ("person", "direction", "badge"):
             if name in whole:
                 referred = getattr(self, f"_{name}s")()
@@ -273,11 +273,11 @@ class World:
             change(session, kind, given)
 
     def disagreements(self):
-        """Return what both sides do not agree on, in words."""
+        """Return the differences between both sides, in words."""
         with self.database.snapshot() as session:
             rows = session.scalars(select(KormitelObject)).all()
         at_hub = {(row.kind, row.key): row for row in rows}
-        found = [f"{kind} {key} is held back" for kind, key, dead in self._held() if not dead]
+        found = [f"{kind} {key} is withheld" for kind, key, dead in self._held() if not dead]
         for kind in KINDS:
             for key, known in self.kormitel.known[kind].items():
                 row = at_hub.get((kind, key))
@@ -298,7 +298,7 @@ class World:
         for name in (*CONTRACT[kind], *own):
             here, there = row.fields.get(name), known.get(name)
             if here is None and (kind, name) in (("badges", "role"), ("badges", "vegan")):
-                continue  # it cannot be told
+                continue  # a null that cannot be sent
             if here != there:
                 yield f"{kind} {row.key}: {name} is {there!r}, at the hub {here!r}"
 

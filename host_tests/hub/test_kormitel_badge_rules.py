@@ -1,4 +1,4 @@
-"""When a badge is fed, and as which code: the canteen's rules, against a walk with zoneinfo."""
+"""The canteen's rules: codes and windows of a badge, against an oracle that uses zoneinfo."""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -26,7 +26,7 @@ from kalitka_hub.site.zone import posix_of
 KEY = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 DIGITS = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 MOSCOW = Zone("MSK-3")
-EXAMPLE = Span(29919120, 29923439)  # of kormitel.md: 2026-11-20 to 2026-11-22 in Moscow
+EXAMPLE = Span(29919120, 29923439)  # from kormitel.md: 2026-11-20 to 2026-11-22 in Moscow
 NOW = 29921459
 BREAKFAST, NIGHT = Meal("Breakfast", 480, 600), Meal("Night", 1380, 120, night=True)
 

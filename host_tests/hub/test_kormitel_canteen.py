@@ -1,4 +1,4 @@
-"""What readers are told of badges as these and their arrivals change."""
+"""The readers' rules of badges, as badges and arrivals change."""
 
 import random
 from typing import Any
@@ -80,7 +80,7 @@ def test_each_change_is_told_and_its_undoing_too(eaters, change, rules):
     assert eaters.reader_rules()[DIGITS] == rules
     eaters.badge()
     eaters.arrival()
-    if eaters.reader_rules() != before:  # of two arrivals the second is left
+    if eaters.reader_rules() != before:  # of two arrivals the second remains
         eaters.remove("arrivals", "2")
     assert eaters.reader_rules() == before
 
@@ -157,7 +157,7 @@ def test_windows_beyond_what_a_reader_holds_wait(eaters, clock, caplog):
     assert told - later
 
 
-# Whose a code is
+# The owner of a code
 
 
 def test_the_badge_that_came_to_a_code_last_has_it(eaters, clock):
@@ -190,7 +190,7 @@ def test_a_code_goes_back_when_the_badge_that_has_it_is_deleted(eaters, clock):
         assert session.scalars(select(KormitelToken.made)).all() == [True]
 
 
-# What people do with such a token
+# Operators' changes of such a token
 
 
 def test_a_token_given_by_hand_keeps_what_it_has(eaters, site):
@@ -308,10 +308,10 @@ def test_meals_and_kitchens_are_told_at_once_when_they_are_set(eaters):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"kitchens": {"1": []}}, "a kitchen has a reader at least"),
+        ({"kitchens": {"1": []}}, "a kitchen needs at least one reader"),
         ({"kitchens": {"1": ["GATE-9"]}}, "there is no reader GATE-9"),
         ({"meals": [{"name": "Tea", "start": "25:00", "end": "26:00"}]}, "valid time of day"),
-        ({"meals": [{"name": "Tea", "start": "15:00", "end": "16:00"}] * 2}, "two meals Tea"),
+        ({"meals": [{"name": "Tea", "start": "15:00", "end": "16:00"}] * 2}, "two meals 'Tea'"),
     ],
 )
 def test_settings_that_are_refused(eaters, fields, sentence):
@@ -376,7 +376,7 @@ def test_the_exchange_is_paused_and_goes_on(eaters, clock):
 
 
 def test_many_changes_come_to_what_all_at_once_does(eaters, clock):
-    """Against an oracle that makes everything anew, with few codes for many badges."""
+    """Compare with an oracle that rebuilds everything, with few codes for many badges."""
     eaters.choose(kitchens={"*": ["GATE-1"]}, meals=MEALS)
     chance = random.Random(117)
     since: dict[str, tuple[str, int]] = {}

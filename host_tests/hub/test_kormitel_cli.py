@@ -1,4 +1,4 @@
-"""`kalitka hub kormitel`: an operator sets a canteen up, and sees to what is stuck."""
+"""`kalitka hub kormitel`: an operator sets up a canteen, and handles what is stuck."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,7 @@ def test_a_canteen_is_set_up_from_nothing_to_an_open_gate(nowhere):
     database.close()
 
     today = datetime.now(UTC).date()
-    # A midnight may come meanwhile.
+    # The test may run across midnight.
     first, last = today - timedelta(days=1), today + timedelta(days=2)
     run("add", "badges", "--id", ANNA, "name=Анна", "number=7", "feed=FREE", "qr=Q-1")
     assert "does not eat" in run("why", "7").stdout
@@ -71,7 +71,7 @@ def test_a_password_may_come_from_the_environment(run, database):
     assert PASSWORD not in said.output
     assert "kitchen set" in said.stderr
     assert check_login(database, "kormitel", PASSWORD, "here").name == "kormitel"
-    # Nothing of it is done where a part cannot be.
+    # All or nothing: one part cannot be done.
     run("connect", "other", "--readers", "GATE-9", status=1)
     assert "already" in run("connect", "kormitel", status=2).stderr
     assert "other" not in run("status").stdout
@@ -109,7 +109,7 @@ def test_objects_are_listed_shown_changed_and_removed(run, read, database):
         (("add", "badges", "name=A", "name=B"), 2, "twice"),
         (("add", "badges", "feed=some"), 2, "feed"),
         (("add", "badges", "is_blocked=often"), 2, "is_blocked"),
-        (("add", "1x", "name=A"), 2, "no group"),
+        (("add", "1x", "name=A"), 2, "not a valid group"),
         (("add", "arrivals", "status=LEFT"), 2, "badge is missing"),
         (("set", "badges", ANNA, "name=A"), 1, "no " + ANNA),
         (("remove", "badges", ANNA), 1, "no " + ANNA),

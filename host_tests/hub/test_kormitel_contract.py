@@ -1,7 +1,7 @@
-"""The exchange keeps to its OpenAPI description, whatever is sent: schemathesis makes it up.
+"""The exchange keeps to its OpenAPI document, whatever schemathesis sends.
 
-What a client may send is nearly anything, since a 4xx would block it for ever: so also what the
-description does not know is answered as it says.
+A client may send nearly anything, since a 4xx would block it for ever: so even bodies that the
+document does not describe get the answers that it describes.
 """
 
 import pytest
@@ -37,7 +37,7 @@ OPERATIONS = [
 
 @pytest.fixture
 def description(database):
-    """Serve a hub that has something to tell; its description."""
+    """Serve a hub with some objects; return its OpenAPI document."""
     add_user(database, "kormitel", "integration")
     badges = [flat(uid(1), name="A"), flat(uid(2), role=None), flat(7)]
     send(database, badges=badges, arrivals=[flat(uid(3), **stay(uid(1)))], teams=[flat(1)])

@@ -1,4 +1,4 @@
-"""Badges and arrivals as CSV: whatever Kormitel sent comes out, and goes in without a change."""
+"""Badges and arrivals as CSV: everything Kormitel sent is exported, and imports unchanged."""
 
 import io
 
@@ -29,7 +29,7 @@ def put(database, name, text, **options):
 
 
 def problems(database, name, text):
-    """Return what a preview says: lines, columns and sentences."""
+    """Return the problems of a preview: lines, columns and sentences."""
     before = everything_in(database)
     report = preview(database, name, io.BytesIO(text.encode()))
     refused = import_table(database, "olga", name, io.BytesIO(text.encode()))
@@ -40,7 +40,7 @@ def problems(database, name, text):
 
 @pytest.fixture
 def sent(database):
-    """Have Kormitel send what is hard to write down, and what no operator may write."""
+    """Send, as Kormitel, values that are hard to write as CSV or that no operator may write."""
     badges = [
         flat(ANNA, name=ODD, number=7, batch="07", feed="FREE", vegan=True, ticket={"a": [1]}),
         flat(BORIS, first_name=" B ", gender="x", kitchen=2, infant=False, qr=" Q ", role=""),
@@ -106,7 +106,7 @@ def test_what_is_wrong_is_told_by_line_and_column(sent):
         (5, "id"),
     ]
     ((line, column, said),) = problems(sent, "badges", f"id,gender\n{ANNA},y\n")
-    assert (line, column, said) == (2, "gender", "it is none of MALE, FEMALE, OTHER")
+    assert (line, column, said) == (2, "gender", "'y' is not one of MALE, FEMALE, OTHER")
     text = f"id,badge,arrival_date\n,{CLARA},2026-11-20\n,,2026-11-20\n,{ANNA},20.11.2026\n"
     found = problems(sent, "arrivals", text)
     assert [where[:2] for where in found] == [(2, "badge"), (3, "badge"), (4, "arrival_date")]
@@ -118,7 +118,7 @@ def test_a_file_opens_and_closes_the_gate(database):
     with write_transaction(database) as session:
         change_settings(session, CanteenSetting(kitchens={"*": ["GATE-1"]}, meals=[]))
     put(database, "badges", f"id,qr\n{ANNA},04A1\n")
-    minute = 29921459  # in the days of the stay
+    minute = 29921459  # during the stay
     for status, eats in (("ARRIVED", True), ("LEFT", False)):
         row = f"{STAY},{ANNA},{status},2026-11-20,2026-11-22"
         put(database, "arrivals", f"id,badge,status,arrival_date,departure_date\n{row}\n")

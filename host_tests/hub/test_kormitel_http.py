@@ -1,4 +1,4 @@
-"""The exchange over HTTP: who may, what is asked and sent, its errors and its description."""
+"""The exchange over HTTP: logins, requests, bodies, errors and the OpenAPI document."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ from kalitka_hub.server.app import create_app
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import Site
 
-# It is the same on both: what the database has to do with it is in test_kormitel_sync.
+# The same on both databases: test_kormitel_sync has the tests that depend on the database.
 pytestmark = ON_SQLITE
 
 SYNC, BACK_SYNC = "/sync", "/back-sync"
@@ -49,7 +49,7 @@ def last_exchange(database):
         return exchange_log.list_exchanges(session, limit=1)[0]
 
 
-# Who may
+# Logins
 
 
 def test_whoever_sends_no_name_and_password_is_told_how(site):
@@ -101,7 +101,7 @@ def test_what_was_right_once_costs_no_hash_and_no_write_again(client, site, monk
     for _ in range(3):
         assert client.get(SYNC).status_code == 200
     assert hashed == ["kormitel"]
-    # Somebody else tries until the name and the address have to wait.
+    # Another client fails until the name and the address have to wait.
     for number in range(7):
         answer = client.get(SYNC, auth=("kormitel", f"wrong {number}"))
         assert answer.status_code == (401 if number < 5 else 429)
@@ -162,7 +162,7 @@ def test_a_crowd_that_logs_in_is_told_to_come_again(client, monkeypatch):
     assert "too many people" in error_of(answer)
 
 
-# What is asked
+# Sync
 
 
 def test_each_path_answers_in_its_shape_and_takes_both(client):
@@ -183,7 +183,7 @@ def test_each_path_answers_in_its_shape_and_takes_both(client):
         21: "Boris",
     }
     assert (told["updated"], told["deleted"]) == ([], [])
-    # The contract of today knows uuids alone.
+    # Today's contract has only uuids.
     assert client.get(FLAT_SYNC).json()["persons"] == []
     client.post(BACK_SYNC, json={"persons": [{"data": {"id": BADGE, "name": "Vera"}}]})
     (told,) = client.get(FLAT_SYNC).json()["persons"]
@@ -257,7 +257,7 @@ def test_a_client_that_goes_away_ends_the_answer(client, site, monkeypatch):
             sent.append(message.get("body", b""))
             if len(sent) > 3:
                 gone.set()
-                await asyncio.sleep(60)  # a socket that takes nothing more
+                await asyncio.sleep(60)  # a socket that accepts nothing more
 
         headers = authorization(":".join(AUTH).encode())
         scope = {
@@ -290,7 +290,7 @@ def test_nothing_is_ever_redirected(client):
         assert (answer.status_code, method in error_of(answer)) == (405, True)
 
 
-# What is sent
+# Back-sync
 
 
 def test_a_body_is_json_whatever_its_header_says(client):
@@ -386,11 +386,11 @@ def test_what_fails_here_is_told_and_leaves_nothing(
     with site.database.snapshot() as session:
         assert service.list_objects(session, None) == []
         noted = [view.error for view in exchange_log.list_exchanges(session)]
-    failed = "the hub failed at this, and nothing was taken: RuntimeError"
+    failed = "the hub failed, and nothing was applied: RuntimeError"
     assert noted == ([failed] if status == 500 else [])
 
 
-# The description
+# The OpenAPI document
 
 
 def operation_of(client, method, path):
@@ -438,7 +438,7 @@ def test_the_seeds_example_of_an_answer_is_what_is_answered(client):
     example = described["application/json"]["example"]
     client.auth = AUTH
     kinds = {"persons": {"inserted": [], "updated": [], "deleted": []}}
-    # It is a sketch: the same object is in it three times. This is one in which each is once.
+    # The seed's example has the same object three times. Here each object occurs once.
     wanted = {
         "badges": {
             "inserted": [{"id": 4, "name": "123"}],

@@ -1,7 +1,7 @@
 """kormitel.md line by line: what breaks the client, and what it sends that surprises.
 
-Each line is put to the hub as HTTP brings it, and the model of the client takes what the hub
-answers: it would break. The words of each line are above its test.
+Each line is sent to the hub over HTTP, and the model of the client takes the hub's answer, or
+breaks. The words of each line stand above its test.
 """
 
 import json
@@ -29,7 +29,7 @@ FULL_DIRECTION = {"name": "d", "first_year": 2020, "last_year": 2026, "type": "C
 
 
 class Exchange:
-    """A hub over HTTP, the client, and an operator."""
+    """A hub over HTTP, the client and an operator."""
 
     def __init__(self, site):
         self.database, self.clock = site.database, site.clock
@@ -52,7 +52,7 @@ class Exchange:
         return json.loads(body)
 
     def asked(self):
-        """Return all that is told; the client takes it, or breaks."""
+        """Return the whole answer; the client takes it, or breaks."""
         told = json.loads(self._get("2013-06-13T00:00:00")[1])
         self.kormitel.save(told)
         return told
@@ -142,7 +142,7 @@ def test_a_date_time_is_no_date(exchange):
     exchange.post(badges=[flat(BADGE)])
     exchange.post(arrivals=[flat(ARRIVAL, **stay(BADGE, first="2026-11-20T00:00:00"))])
     assert exchange.asked()["arrivals"] == []
-    assert "arrival_date is no date" in exchange.aside()[0]
+    assert "arrival_date is not a valid date" in exchange.aside()[0]
 
 
 # "a badge that does not exist"
@@ -204,7 +204,7 @@ def test_a_badge_comes_with_its_changed_arrival(exchange):
     exchange.post(badges=[flat(BADGE, name="A")], arrivals=[flat(ARRIVAL, **stay(BADGE))])
     exchange.poll()
     exchange.put("arrivals", ARRIVAL, status="LEFT")
-    exchange.poll()  # it would break if it came alone
+    exchange.poll()  # an arrival alone would break the client
     assert exchange.kormitel.known["arrivals"][ARRIVAL]["status"] == "LEFT"
 
 

@@ -1,6 +1,6 @@
-"""Kormitel and the hub agree in the end, whatever was changed, lost and repeated before.
+"""Kormitel and the hub agree at the end, whatever was changed, lost and repeated before.
 
-The seed of a failure is in its name; `long/test_kormitel_long.py` tries others.
+A failed test has its seed in its name; `long/test_kormitel_long.py` tries other seeds.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""The one door: what is sent and what operators write become objects, or are set aside."""
+"""The service: items and operators' changes become objects, or items are quarantined."""
 
 import re
 
@@ -22,7 +22,7 @@ EARLY, LATE = "2026-11-20T10:00:00.000001Z", "2026-11-20T10:00:00.000002Z"
 
 
 def everything(database):
-    """Return all objects as they are stored."""
+    """Return the rows of all objects."""
     columns = KormitelObject.__table__.columns
     with database.snapshot() as session:
         return [tuple(row) for row in session.execute(select(*columns).order_by(columns.id))]
@@ -53,7 +53,7 @@ def micros(clock):
     return int(clock() * 1_000_000)
 
 
-# What is sent
+# Items
 
 
 def test_both_shapes_come_to_the_same(database):
@@ -79,7 +79,7 @@ def test_the_example_of_the_seed_is_taken(database):
         "deleted": [{"id": "guid", "badge": "guid"}],
     }
     counts = send(database, from_date="2024-01-01T12:12:00Z", badges=items, arrivals=items)
-    # In either group: made, the same again, deleted.
+    # In either group: added, repeated, deleted.
     assert counts == (6, 4, 2, 0)
     with pytest.raises(NotFound):
         known(database, "arrivals", "guid")
@@ -116,7 +116,7 @@ def test_what_comes_again_without_a_date_does_not_undo_what_was_changed_since(da
     put(database, "badges", BADGE, name="B")
     assert send(database, **first).applied == 0
     assert known(database, "badges", BADGE).fields["name"] == "B"
-    # Sent anew, of a later date as a whole, it is another change.
+    # In a document of a later date the same item is another change.
     assert send(database, **{**first, "from_date": "2026-11-20T11:00:00Z"}).applied == 1
 
 
@@ -167,25 +167,29 @@ def test_a_further_group_is_kept_as_it_is(database):
         ("badges", {"date": EARLY, "data": {"is_vegan": True}}, "there is no id"),
         ("badges", {"data": {"id": ""}}, "there is no id"),
         ("badges", {"data": {"id": True}}, "there is no id"),
-        ("badges", "text", "no JSON object"),
-        ("badges", {"data": []}, "data is no JSON object"),
-        ("badges", flat(BADGE, feed="LUNCH"), "feed is none of FREE"),
-        ("badges", flat(BADGE, feed_type=5), "feed_type is none of 1"),
+        ("badges", "text", "not a JSON object"),
+        ("badges", {"data": []}, "data is not a JSON object"),
+        ("badges", flat(BADGE, feed="LUNCH"), "feed is not one of FREE"),
+        ("badges", flat(BADGE, feed_type=5), "feed_type is not one of 1"),
         ("badges", flat(BADGE, is_blocked="no"), "is_blocked is neither true nor false"),
-        ("badges", flat(BADGE, qr=5), "qr is no text"),
+        ("badges", flat(BADGE, qr=5), "qr is not text"),
         ("badges", flat(BADGE, name="\0"), "name: it has a character"),
         ("badges", flat(BADGE, other=["\ud800"]), "other: it has a character"),
         ("badges", flat(BADGE, other=1 << 70), "more than 64 bits"),
         ("badges", flat(BADGE, deleted=1), "deleted is neither true nor false"),
-        ("badges", flat(BADGE, date=EARLY[:9]), "is no date"),
-        ("badges", {"id": BADGE, "data": {"id": OTHER}}, "not the same"),
+        ("badges", flat(BADGE, date=EARLY[:9]), "is not a valid date"),
+        ("badges", {"id": BADGE, "data": {"id": OTHER}}, "differ"),
         ("arrivals", flat(ARRIVAL, **stay(OTHER)), "badge .* is not known here"),
         ("arrivals", flat(ARRIVAL, **stay(None)), "badge is null"),
-        ("arrivals", flat(ARRIVAL, status="LEFT"), "does not say whose it is"),
-        ("arrivals", flat(ARRIVAL, **stay(BADGE, "GONE")), "status is none of"),
-        ("arrivals", flat(ARRIVAL, **stay(BADGE, first="2026-11-31")), "arrival_date is no date"),
+        ("arrivals", flat(ARRIVAL, status="LEFT"), "names no badge"),
+        ("arrivals", flat(ARRIVAL, **stay(BADGE, "GONE")), "status is not one of"),
+        (
+            "arrivals",
+            flat(ARRIVAL, **stay(BADGE, first="2026-11-31")),
+            "arrival_date is not a valid date",
+        ),
         ("arrivals", flat(ARRIVAL, **stay(BADGE, last="2026-11-20T00:00:00")), "departure_date"),
-        ("b/d", flat(BADGE), "no group"),
+        ("b/d", flat(BADGE), "not a valid group"),
         ("paid_arrivals", flat(ARRIVAL, badge=OTHER), "is not known here"),
     ],
 )
@@ -212,7 +216,7 @@ def test_what_is_no_such_document_is_refused(body):
 
 
 def test_a_document_that_is_nested_too_deeply_is_refused():
-    with pytest.raises(InvalidRequest, match="no JSON that can be read"):
+    with pytest.raises(InvalidRequest, match="not valid JSON"):
         parse_document(b"[" * 200_000)
 
 
@@ -236,7 +240,7 @@ def test_what_can_just_be_read_of_nested_data_is_set_aside_too(database):
             service.apply_items(session, items, "kormitel")
         read_at_all += 1
     assert read_at_all > 1
-    assert set(aside(database)) == {("badges", "x: it is nested deeper than 20 times")}
+    assert set(aside(database)) == {("badges", "x: it is nested more than 20 levels deep")}
 
 
 def test_of_a_document_without_groups_nothing_comes():
@@ -244,7 +248,7 @@ def test_of_a_document_without_groups_nothing_comes():
     assert read_document({"badges": None, "arrivals": {}}).items == []
 
 
-# Set aside
+# Quarantine
 
 
 def test_what_waits_for_a_badge_is_applied_when_it_comes_in_the_order_of_its_dates(database):
@@ -261,14 +265,14 @@ def test_what_waits_for_a_badge_is_applied_when_it_comes_in_the_order_of_its_dat
 def test_an_operator_applies_what_was_set_aside_with_what_it_lacked(database):
     send(database, badges=[flat(BADGE, LATE, name="A"), {"date": EARLY, "data": {"name": "B"}}])
     with write_transaction(database, "anna") as session:
-        with pytest.raises(InvalidRequest, match="number 1 cannot be applied: there is no id"):
+        with pytest.raises(InvalidRequest, match="item 1 cannot be applied: there is no id"):
             service.apply_quarantined(session, 1, {})
         assert service.apply_quarantined(session, 1, {"id": OTHER}) == (1, 1, 0, 0)
     assert known(database, "badges", OTHER).fields == {"name": "B"}
     with write_transaction(database, "anna") as session:
         with pytest.raises(InvalidRequest, match="applied already"):
             service.apply_quarantined(session, 1, {})
-        with pytest.raises(NotFound, match="number 7"):
+        with pytest.raises(NotFound, match="item 7"):
             service.apply_quarantined(session, 7, {})
     assert aside(database, None)[0][1].startswith("there is no id")
 
@@ -277,7 +281,7 @@ def test_what_came_in_a_group_whose_name_is_none_is_never_applied(database):
     send(database, **{"a b": [flat(BADGE, name="A")]})
     with (
         write_transaction(database, "anna") as session,
-        pytest.raises(InvalidRequest, match="is no group"),
+        pytest.raises(InvalidRequest, match="is not a valid group"),
     ):
         service.apply_quarantined(session, 1, {"id": OTHER})
 
@@ -301,7 +305,7 @@ def test_what_was_dismissed_is_not_set_aside_again(database):
         assert (row.state, row.settled_by) == ("dismissed", "anna")
 
 
-# What operators write
+# Operators' changes
 
 
 def test_operators_write_by_the_same_door_and_it_is_audited(database):
@@ -310,7 +314,7 @@ def test_operators_write_by_the_same_door_and_it_is_audited(database):
     assert known(database, "badges", badge).by == "anna"
     with pytest.raises(InvalidRequest, match="already"):
         put(database, "badges", badge, new=True, name="B")
-    with pytest.raises(InvalidRequest, match="feed is none of"):
+    with pytest.raises(InvalidRequest, match="feed is not one of"):
         put(database, "badges", badge, feed="x")
     with pytest.raises(InvalidRequest, match="is not known here"):
         put(database, "arrivals", None, new=True, **stay(OTHER))
@@ -363,7 +367,7 @@ def test_lists_are_by_key_and_have_what_is_deleted_only_if_asked(database):
             service.find_object(session, "badges", uid(8))
 
 
-# Held back
+# Withheld objects
 
 
 def full_engagement(**more):
@@ -398,10 +402,10 @@ def test_an_arrival_that_lacks_something_is_held_back_also_when_it_is_deleted(
         (BADGE, {"batch": "12"}, None),
         (BADGE, {"batch": None, "role": None, "vegan": None}, None),
         (BADGE, {"gender": "X"}, "gender is 'X'"),
-        (7, {"name": "A"}, "no uuid"),
-        ("guid", {"name": "A"}, "no uuid"),
+        (7, {"name": "A"}, "not a uuid"),
+        ("guid", {"name": "A"}, "not a uuid"),
         (BADGE.replace("-", "").upper(), {}, None),
-        (BADGE, {"person": 17}, "person is no uuid"),
+        (BADGE, {"person": 17}, "person is not a uuid"),
     ],
 )
 def test_what_of_a_badge_the_client_cannot_take_is_held_back(database, key, given, reason):
@@ -453,7 +457,7 @@ def test_a_direction_stays_while_an_engagement_refers_to_it(database, clock):
     with database.snapshot() as session:
         dropped = select(KormitelObject.dropped).where(KormitelObject.key == DIRECTION)
         assert session.execute(dropped).scalar_one() == micros(clock)
-    # It is gone now: what comes to refer to it is not told.
+    # Deleted now: an engagement that refers to the direction is withheld.
     send(database, engagements=[flat(uid(7), **full_engagement())])
     assert "is deleted" in held(database, "engagements", uid(7))
 
@@ -487,7 +491,7 @@ def test_an_engagement_that_is_held_back_keeps_every_direction_that_it_was_told_
         directions=[flat(key, **FULL_DIRECTION) for key in (DIRECTION, *others)],
         engagements=[flat(ENGAGEMENT, **full_engagement())],
     )
-    # Some client may not have been told of the second one yet.
+    # A client may not have been sent the second direction yet.
     send(database, engagements=[flat(ENGAGEMENT, direction=others[0])])
     send(database, engagements=[flat(ENGAGEMENT, direction=others[1], role=None)])
     gone = [DIRECTION, *others]
@@ -508,5 +512,5 @@ def test_an_engagement_that_is_held_back_keeps_every_direction_that_it_was_told_
 
 
 def test_a_group_cannot_be_called_as_what_stands_beside_the_groups(database):
-    with pytest.raises(InvalidRequest, match="no group"):
+    with pytest.raises(InvalidRequest, match="not a valid group"):
         put(database, "from_date", BADGE, new=True)

@@ -1,4 +1,4 @@
-"""A hub that asks another one, or an integrator, over real sockets; and its command."""
+"""A hub that asks another hub, or an integrator, over real sockets; and its command."""
 
 import json
 import random
@@ -45,7 +45,7 @@ HOUR = 3600
 
 
 class TrueTime:
-    """The time of both hubs: a millisecond later each time that somebody asks."""
+    """The time of both hubs: each call is a millisecond later."""
 
     def __init__(self):
         self._now = time.time()
@@ -58,7 +58,7 @@ class TrueTime:
 
 
 class SetClock:
-    """A computer's clock, and what somebody has set it wrong by."""
+    """A computer's clock. wrong: the seconds by which it is set wrong."""
 
     def __init__(self, true):
         self._true = true
@@ -69,7 +69,7 @@ class SetClock:
 
 
 class Hub:
-    """A hub, what its operators do, and what it knows."""
+    """A hub, with its operators' changes and its objects."""
 
     def __init__(self, database, clock=None):
         self.database = database
@@ -110,7 +110,7 @@ def _hashes_cost_little(monkeypatch):
 @pytest.fixture
 def true(monkeypatch):
     clock = TrueTime()
-    # What an answer took is taken off: it has to be of the same time.
+    # A pull subtracts the time that an answer took: it has to be of the same clock.
     monkeypatch.setattr("requests.sessions.preferred_clock", clock)
     return clock
 
@@ -174,12 +174,12 @@ def ids_in(body):
     return [item["data"]["id"] for group in json.loads(body).values() for item in group]
 
 
-# What goes where
+# Both ways
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_everything_goes_both_ways_at_first_and_then_what_is_new(here, there, url, base):
-    address = f"{url}{base.removesuffix('/')}"  # the / at its end is added
+    address = f"{url}{base.removesuffix('/')}"  # the hub adds a / at the end
     here.put("badges", 1, name="Anna", qr="aaa", is_blocked=True, vegan=None)
     there.put("badges", 2, name="Boris", kitchen=2)
     there.put("arrivals", 3, **stay(uid(2)))
@@ -190,7 +190,7 @@ def test_everything_goes_both_ways_at_first_and_then_what_is_new(here, there, ur
     assert abs(pulled.ahead) <= 1
     assert pulled.taken.set_aside == 0
     assert here.all[("badges", uid(2))] == (False, {"name": "Boris", "kitchen": 2})
-    # Those that were made and deleted before it asked are nothing to it in the grouped shape.
+    # The grouped shape has no objects that were added and deleted before the request.
     assert {key for key in there.all if key[1] != uid(4)} == {
         key for key in here.all if key[1] != uid(4)
     }
@@ -307,7 +307,7 @@ def test_two_hubs_agree_after_some_rounds_of_random_changes(here, there, url, ba
                 )
         exchange(here, url + base)
     exchange(here, url + base)
-    # What was made and deleted between two exchanges is nothing to the other side.
+    # An object that was added and deleted between two exchanges is not sent.
     ours, theirs = here.all, there.all
     assert {key: one for key, one in ours.items() if not one[0]} == {
         key: one for key, one in theirs.items() if not one[0]
@@ -316,7 +316,7 @@ def test_two_hubs_agree_after_some_rounds_of_random_changes(here, there, url, ba
     assert [one.error for one in here.log if one.error] == []
 
 
-# Batches, and what is broken off
+# Batches and interruptions
 
 
 def test_what_is_sent_is_in_the_clients_shape(here):
@@ -342,7 +342,7 @@ def test_what_is_sent_is_in_the_clients_shape(here):
     assert list(groups) == ["badges", "persons", "arrivals"]
     anna = {"id": uid(1), "name": "Anna", "role": None, "deleted": False}
     assert groups["badges"] == [{"actor_badge": None, "date": arrived, "data": anna}]
-    # Of each write what is not written again since; but whose it is, is said with the first.
+    # Of each write the fields that were not written again since; the first write has the badge.
     first, moved, gone = groups["arrivals"]
     names = ("arrival_date", "departure_date", "arrival_transport", "departure_transport")
     dates = {name: stay(uid(1))[name] for name in names}
@@ -369,7 +369,7 @@ def test_batches_have_a_hundred_items_and_go_on_where_they_were_broken_off(here)
     failed, sent = here.log
     assert (failed.way, failed.counts, sent.error) == ("push", {"badges": 100}, None)
     assert "status 500" in failed.error
-    # Another time it is at another port, and the same peer to the hub.
+    # The next server has another port, but is the same peer to the hub.
     with scripted(Script([EMPTY, EMPTY, EMPTY])) as (peer, url):
         with write_transaction(here.database) as session:
             session.scalars(select(KormitelPeer)).one().url = url
@@ -393,8 +393,8 @@ FAILING = {
     "cut": (Script(reply(GOOD), after=len(reply(GOOD)) - 9), "broke off after"),
     "silent": (Script(hang=True), "did not answer in time"),
     "stuck": (Script(reply(GOOD), after=len(reply(GOOD)) - 9, hang=True), "broke off after"),
-    "not-json": (Script(reply(b"<html>Welcome")), "no document of the exchange"),
-    "no-object": (Script(reply(b"[1]")), "no document of the exchange"),
+    "not-json": (Script(reply(b"<html>Welcome")), "not a document of the exchange"),
+    "no-object": (Script(reply(b"[1]")), "not a document of the exchange"),
     "no-content": (Script(reply(b"", "204 No Content")), "status 204"),
     "unknown": (
         Script(reply(b'{"error": "the password is wrong"}', "401 Unauthorized")),
@@ -409,7 +409,7 @@ FAILING = {
     "page": (Script(reply(b"<html>Oh", "404 Not Found")), "answered status 404: check"),
     "elsewhere": (
         Script(reply(b"", "301 Moved", ("Location: https://elsewhere.example/sync",))),
-        "elsewhere, at https://elsewhere.example/sync: write that address",
+        "redirects to https://elsewhere.example/sync: write that address",
     ),
 }
 
@@ -451,7 +451,7 @@ def test_the_peers_clock_says_from_when_to_ask_next(here):
         before = here.clock()
         pull(here.database, url, "hub", SECRET)
         assert "from_date=2026-11-22T09%3A59%3A58&" in peer.requests[1][0]
-        # This one says no date.
+        # This answer has no date.
         assert here.peer[0] <= int((before - 0.9) * 1_000_000)
 
 
@@ -479,11 +479,11 @@ def test_a_certificate_is_verified_and_a_sites_own_ca_may_be_given(here, tmp_pat
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("hub.example/sync", "no URL"),
-        ("ftp://hub.example/", "no URL"),
-        ("http:///sync", "no URL"),
-        ("http://hub.example:port/", "no URL"),
-        ("http://[hub.example/", "no URL"),
+        ("hub.example/sync", "not a peer.s URL"),
+        ("ftp://hub.example/", "not a peer.s URL"),
+        ("http:///sync", "not a peer.s URL"),
+        ("http://hub.example:port/", "not a valid URL"),
+        ("http://[hub.example/", "not a valid URL"),
         ("http://hub.example/?a=b", "more than a path"),
         (f"http://hub:{SECRET}@hub.example/", "leave the name and the password out"),
         ("http://hub.example/" + "a" * 500, "longer than"),
@@ -530,7 +530,7 @@ kormitel_pull.register(APP)
 
 @APP.callback()
 def _group():
-    """Make it a group of commands, as it is in `kalitka hub`."""
+    """Make the app a group of commands, as in `kalitka hub`."""
 
 
 def command(hub, url, *words, **options):

@@ -1,4 +1,4 @@
-"""The REST API of the exchange with Kormitel: its objects, what is stuck, who eats and why."""
+"""The REST API of the exchange with Kormitel: objects, quarantine, and why a person eats."""
 
 import pytest
 
@@ -13,7 +13,7 @@ KORMITEL_API = f"{API}/kormitel"
 
 
 class Api:
-    """Requests of an operator's program, or of a viewer's."""
+    """The requests of an operator's or a viewer's program."""
 
     def __init__(self, site, role):
         self.client = site.client
@@ -39,7 +39,7 @@ class Api:
         return self.ask("DELETE", path, status)
 
     def pages(self, path, **params):
-        """Return all items of a list, got one by one."""
+        """Return all items of a list, fetched one by one."""
         items = []
         while True:
             page = self.get(path, limit=1, **params)
@@ -72,14 +72,14 @@ def test_a_badge_is_added_listed_shown_changed_and_removed(api, viewer, site):
     assert viewer.get("/badges", blocked=True)["items"] == [made]
     assert viewer.get("/badges", blocked=False)["items"] == [anna]
 
-    # Whole: what is left out is nothing from now on, but for fields that are not named here.
+    # PUT replaces: a field that is left out becomes null, except the fields in `other`.
     changed = api.put(f"/badges/{made['id']}", name="Boris")
     assert (changed["name"], changed["is_blocked"]) == ("Boris", None)
     assert changed["other"] == {"ticket": [1]}
     assert api.put(f"/badges/{made['id']}", name="Boris", id=made["id"], other={})["other"] == {
         "ticket": None
     }
-    assert "stays as it is" in api.put(f"/badges/{made['id']}", 422, id=ANNA)
+    assert "an id cannot change" in api.put(f"/badges/{made['id']}", 422, id=ANNA)
 
     viewer.delete(f"/badges/{ANNA}", 403)
     viewer.post("/badges", 403)
@@ -88,7 +88,7 @@ def test_a_badge_is_added_listed_shown_changed_and_removed(api, viewer, site):
     api.put(f"/badges/{ANNA}", 404)
     api.delete(f"/badges/{ANNA}", 404)
     assert [view["id"] for view in viewer.pages("/badges")] == [made["id"]]
-    # Who comes back has nothing of before.
+    # A badge that comes back has none of its old fields.
     assert api.post("/badges", id=ANNA, name="Anna")["qr"] is None
     assert known(site.database, "badges", ANNA).fields["qr"] is None
 
@@ -125,16 +125,16 @@ def test_persons_engagements_and_directions_go_the_same_way(api):
     ("group", "data", "said"),
     [
         ("badges", {"feed": "SOME"}, "feed: "),
-        ("badges", {"gender": "male"}, "gender: it is none of MALE, FEMALE, OTHER"),
+        ("badges", {"gender": "male"}, "gender: 'male' is not one of MALE, FEMALE, OTHER"),
         ("badges", {"vegan": "yes"}, "vegan: "),
         ("badges", {"name": 7}, "name: "),
         ("badges", {"number": True}, "number: it is neither"),
         ("badges", {"name": "a\0"}, "name: "),
         ("badges", {"id": " "}, "id: "),
         ("badges", {"rule": 1}, "rule is not known"),
-        ("badges", {"other": {"qr": "Q"}}, "other: qr has a place"),
-        ("badges", {"other": {"feed_type": 2}}, "other: feed has a place"),
-        ("badges", {"other": {"deleted": True}}, "other: deleted has a place"),
+        ("badges", {"other": {"qr": "Q"}}, "other: qr is a field of its own"),
+        ("badges", {"other": {"feed_type": 2}}, "other: feed is a field of its own"),
+        ("badges", {"other": {"deleted": True}}, "other: deleted is a field"),
         ("arrivals", {"badge": ANNA, "arrival_date": "2026-02-30"}, "arrival_date: "),
         ("arrivals", {"badge": ANNA, "arrival_transport": "ROCKET"}, "arrival_transport: "),
         ("directions", {"type": "BAR"}, "type: "),
@@ -147,7 +147,7 @@ def test_what_is_wrong_is_refused_by_its_field(api, group, data, said):
 
 
 def test_what_an_operator_does_not_touch_is_not_written(api, site):
-    # A value of old that no operator may write stays, and so does what Kormitel wrote later.
+    # An old value that no operator may write stays, and so do later values from Kormitel.
     date = "2026-11-21T10:00:00Z"
     send(site.database, badges=[flat(ANNA, date, name="A", gender="X", feed="FREE")])
     api.put(f"/badges/{ANNA}", 422, name="B", gender="Y")
@@ -176,8 +176,8 @@ def test_further_groups_have_objects_too(api, viewer):
     api.delete(f"{path}/5")
     assert viewer.get(f"{path}/5")["deleted"]
     assert [one["id"] for one in viewer.pages(path, deleted=False)] == ["6"]
-    assert "no field" in api.put(f"{path}/6", 422, fields={"id": "7"})
-    assert "no group" in api.put("/kormitel/objects/1x/6", 422, fields={})
+    assert "not a field" in api.put(f"{path}/6", 422, fields={"id": "7"})
+    assert "not a valid group" in api.put("/kormitel/objects/1x/6", 422, fields={})
     viewer.put(f"{path}/6", 403, fields={})
 
 
@@ -217,7 +217,7 @@ def test_exchanges_are_listed_and_the_last_of_each_way_is_shown(api, site):
 
 
 def test_what_is_held_back_is_listed_with_its_reason(api, site):
-    # Ids are the same in two groups.
+    # Two groups with the same ids.
     send(site.database, badges=[flat(1, name="Anna"), flat(2)], persons=[flat(1), flat(uid(1))])
     held = api.pages("/kormitel/held")
     assert [(one["group"], one["id"]) for one in held] == [
@@ -226,7 +226,7 @@ def test_what_is_held_back_is_listed_with_its_reason(api, site):
         ("persons", "1"),
     ]
     assert held[0]["name"] == "Anna"
-    assert "no uuid" in held[0]["reason"]
+    assert "not a uuid" in held[0]["reason"]
 
 
 def test_what_was_set_aside_is_applied_or_dismissed(api, viewer, site):
@@ -287,6 +287,6 @@ def test_all_of_it_is_described(site):
         assert {f"/{name}", f"/{name}/{{id}}"} <= described["paths"].keys()
     written = described["components"]["schemas"]["BadgeSetting"]["properties"]["gender"]
     assert written["anyOf"][0]["enum"] == ["MALE", "FEMALE", "OTHER"]
-    # What was sent may be another.
+    # A stored value may be another.
     read = described["components"]["schemas"]["BadgeView"]["properties"]["gender"]
     assert "enum" not in read["anyOf"][0]

@@ -1,4 +1,4 @@
-"""How changes of one object become its state: whatever their order, however often they come."""
+"""The state of an object after changes, in whatever order and however often they come."""
 
 from itertools import permutations
 
@@ -16,7 +16,7 @@ def change(date, deleted=None, **fields):
 
 
 def state_of(changes, *, at=NOW, step=1):
-    """Return the state after changes that came one after the other, each by itself."""
+    """Return the state after changes that came one by one."""
     state = State("badges", "B")
     for item in changes:
         at += step
@@ -42,7 +42,7 @@ def test_the_order_in_which_changes_come_makes_no_difference(drawn):
     ends = [state_of(order) for order in permutations(items)]
     assert all(end.fields == ends[0].fields for end in ends)
     if all(deleted is not None for _, deleted, _ in drawn):
-        # Without a word on its life, the first change to come lets it be.
+        # If no change says `deleted`, the first change to come brings the object to life.
         assert len({end.deleted for end in ends}) == 1
 
 
@@ -54,7 +54,7 @@ def test_what_comes_again_changes_nothing(drawn):
     again = state.copy()
     source = Source("kormitel", NOW + 1000)
     assert not any(again.apply_change(item, source) for item in items)
-    # It may be told anew, and is no other.
+    # The object may be sent again, but is the same.
     again.finalize(state, source)
     again.changed = state.changed
     assert again == state
@@ -66,7 +66,7 @@ def test_who_sends_an_older_change_is_told_the_newer_one_anew():
     for sent, is_told in (
         ([change(20, feed="FREE")], True),
         ([change(20, feed="NO")], False),
-        # The same portion again.
+        # The same portion, repeated.
         ([change(10, False, feed="FREE"), change(30, feed="NO")], False),
     ):
         again = before.copy()
@@ -104,7 +104,7 @@ def test_what_is_changed_at_the_hub_is_newer_even_if_its_clock_went_back():
     before = state.copy()
     assert state.apply_change(change(None, feed="NO"), own)
     assert state.finalize(before, own)
-    assert state.changed == before.changed  # never before it was last told
+    assert state.changed == before.changed  # never before it was last sent
     assert not state.apply_change(change(NOW - 1, feed="CHILD"), Source("kormitel", NOW + 9))
 
 

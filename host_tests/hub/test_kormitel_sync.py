@@ -1,7 +1,7 @@
-"""What `sync` tells: selection by date, exact under writers, in both shapes; and its log.
+"""The answers of `sync`: selection by date, exact under writers, in both shapes; and their log.
 
-Objects are put into the table with the times that a test is about; what makes those times is in
-`test_kormitel_objects`.
+The tests insert objects with the times that they need; `test_kormitel_objects` tests how those
+times arise.
 """
 
 import json
@@ -37,7 +37,7 @@ def uuid(number: int) -> str:
 
 
 def fill(database, kind, number, born, **more: Any) -> str:
-    """Put an object into the table: alive since `born`, and last changed then."""
+    """Insert an object that is alive since `born`, and last changed then; return its key."""
     key = uuid(number)
     ends = [time for time in (born, more.get("died")) if time is not None]
     columns = {"fields": {"name": f"{kind} {number}"}, "changed": max(ends), **more}
@@ -57,7 +57,7 @@ def answered(database, shape, from_date=None, user="kormitel", whole=False) -> d
 
 
 def flat(database, from_date=None, **more):
-    """Return the objects of a flat answer that are told: by kind, those that have any."""
+    """Return the objects of a flat answer by kind, each with whether it is deleted."""
     told = answered(database, "flat", from_date, **more)
     return {
         kind: {one["id"]: one["deleted"] for one in found} for kind, found in told.items() if found
@@ -65,7 +65,7 @@ def flat(database, from_date=None, **more):
 
 
 def grouped(database, from_date=None, **more):
-    """Return the ids of a grouped answer: by kind and by what became of them, if there are any."""
+    """Return the ids of a grouped answer by kind and verb, without empty ones."""
     told = answered(database, "grouped", from_date, **more)
     ids = {
         kind: {
@@ -82,7 +82,7 @@ def now_of(clock) -> int:
     return int(clock() * SECOND)
 
 
-# What is there
+# Existing objects
 
 
 @pytest.mark.parametrize(("shape", "kinds"), [("flat", KINDS), ("grouped", GROUPED_KINDS)])
@@ -126,7 +126,7 @@ def test_a_badge_goes_along_with_its_changed_arrivals_once(database):
     told = answered(database, "flat", 500)
     assert [one["id"] for one in told["badges"]] == [badge, uuid(2)]
     assert [one["id"] for one in told["arrivals"]] == arrivals
-    # Of a deletion the grouped shape tells the id alone, and nothing is held back there.
+    # The grouped shape has only the id of a deleted object, and withholds nothing.
     told = grouped(database, 500)
     assert told["badges"] == {"updated": [badge, held]}
     assert told["arrivals"] == {"inserted": [*arrivals[:2], uuid(5)], "deleted": [arrivals[2]]}
@@ -134,7 +134,7 @@ def test_a_badge_goes_along_with_its_changed_arrivals_once(database):
 
 
 def test_what_an_engagement_refers_to_goes_along_with_it(database):
-    # The client may never have been told of it: its clock may be ahead, which is not known yet.
+    # The client may never have been sent them: its clock may be ahead, which is not known yet.
     person, direction = fill(database, "persons", 1, 100), fill(database, "directions", 2, 100)
     fill(database, "persons", 3, 100)
     refers = {"person": person, "direction": direction}
@@ -186,7 +186,7 @@ def test_what_became_of_an_object_is_as_seen_from_the_bound(database, born, died
 
 
 def test_what_the_client_may_have_seen_since_the_bound_is_told_as_deleted(database, clock):
-    # It asks from before its last answer, in which it got what was made in between.
+    # The client asks from before its last answer, which had the object added in between.
     asked_at = now_of(clock)
     born = asked_at - SECOND
     key = fill(database, "persons", 1, born)
@@ -197,7 +197,7 @@ def test_what_the_client_may_have_seen_since_the_bound_is_told_as_deleted(databa
     from_date = asked_at - 2 * SECOND
     assert grouped(database, from_date, user="another") == {}
     assert grouped(database, from_date) == {"persons": {"deleted": [key]}}
-    # Whoever asks from after the deletion knows of it.
+    # A client that asks from after the deletion has it already.
     assert grouped(database, now_of(clock)) == {}
 
 
@@ -212,7 +212,7 @@ def test_who_writes_while_somebody_asks_is_in_this_answer_or_in_the_next(databas
     with ThreadPoolExecutor(1) as pool:
         with write_transaction(database) as session:
             service.put_object(session, "persons", uuid(1), {"name": "x"}, new=True)
-            # It waits for the lock, and so has what is written under it.
+            # The answer waits for the lock, and so has the object written under the lock.
             waiting = pool.submit(flat, database, now_of(clock) - MINUTE)
         assert waiting.result() == {"persons": {uuid(1): False}}
     begun = SyncAnswer(database, SyncQuery("kormitel", "flat", now_of(clock) - MINUTE))
@@ -264,7 +264,7 @@ def test_nothing_is_missed_while_many_write(where):
 
 
 def polls(ahead, lost=(), count=12, every=15 * MINUTE, answer_takes=SECOND // 3):
-    """Yield (A, L, taken) of a client whose clock is ahead; polls whose number is lost fail."""
+    """Yield (A, L, taken) of a client whose clock is ahead. lost: the numbers of failed polls."""
     begin = 1_800_000_000 * SECOND + 123_456
     from_date, asked = 0, []
     for number in range(count):
@@ -276,7 +276,7 @@ def polls(ahead, lost=(), count=12, every=15 * MINUTE, answer_takes=SECOND // 3)
 
 
 def uncovered(exchanged):
-    """Return the times, of the answers and around them, whose changes no taken answer has told."""
+    """Return the times, of the answers and around them, whose changes no taken answer has."""
     exchanged = list(exchanged)
     taken = [(at, lower) for at, lower, is_taken in exchanged if is_taken]
     times = [at + off for at, _, _ in exchanged for off in range(0, 15 * MINUTE, 7 * SECOND)]
@@ -292,7 +292,7 @@ def uncovered(exchanged):
 def test_a_change_is_told_whether_the_clients_clock_is_right_or_ahead(seconds, lost):
     exchanged = list(polls(seconds * SECOND, lost, 24))
     assert uncovered(exchanged) == []
-    # And from then on little is told twice.
+    # And from then on little is sent twice.
     at, lower, _ = exchanged[-1]
     assert lower > at - 15 * MINUTE - 4 * SECOND + min(seconds, 0) * SECOND
 
@@ -321,7 +321,7 @@ def test_a_way_that_takes_longer_at_times_hides_no_client_that_is_ahead():
 
 
 def test_answers_shortly_before_a_client_was_ahead_are_gone_back_over():
-    # The first of those that are ahead were asked for within a minute: these give no difference.
+    # The first requests of the clock ahead are within a minute: these give no difference.
     ahead, times = 9 * MINUTE, [15, 30, 30.5, 31, 45, 60, 75, 90]
     asked, exchanged, from_date = [], [], 0
     for at in (int(minutes * MINUTE) for minutes in times):
@@ -336,11 +336,11 @@ def test_a_date_that_a_person_asks_from_is_taken_as_it_is():
     for asked in (
         [],
         [DateAsked(now, now - MINUTE)],
-        # Three are alike, but asked at once.
+        # Three are alike, but in quick succession.
         [DateAsked(now + number, now + number - 1) for number in range(5)],
-        # Three are ahead, but by something else each time.
+        # Three are ahead, but by a different time each.
         [DateAsked(now + number * 5 * MINUTE, now + number * MINUTE) for number in range(4)],
-        # By days: that is no clock.
+        # Ahead by days: that is not a clock's error.
         [DateAsked(now * 2 + number * MINUTE, now + number * MINUTE) for number in range(5)],
     ):
         assert lower_bound(now + 30 * MINUTE, now + 20 * MINUTE, asked) == now + 30 * MINUTE
@@ -374,19 +374,19 @@ def test_a_direction_is_deleted_after_its_engagement_was(database, clock, droppe
     clock.minute += 1
     first = now_of(clock)
     told = flat(database, first - 10 * MINUTE)
-    # Who has neither needs both.
+    # A client that has neither needs both.
     assert told == {"engagements": {uuid(2): True}, "directions": {dropped_direction: False}}
     clock.minute += 15
-    # It did not take the answer.
+    # The client did not take the answer.
     assert flat(database, first - 10 * MINUTE) == told
-    # It took the second one, but for an hour its clock may be ahead and nobody knows.
+    # The client took the second answer, but for an hour its clock may be ahead unknown to the hub.
     second = now_of(clock)
     for _ in range(3):
         clock.minute += 15
         assert flat(database, second) == {}
         second = now_of(clock)
     clock.minute += 15
-    # It does not take this one at once.
+    # The client takes this answer only the second time.
     for _ in range(2):
         assert flat(database, second) == {"directions": {dropped_direction: True}}
     third = now_of(clock)
@@ -404,7 +404,7 @@ def test_a_direction_waits_for_each_client_by_itself(database, clock, dropped_di
     clock.minute += 15
     assert flat(database, asked_at, user="another") == {}
     assert flat(database, asked_at, user="one") == {"directions": {dropped_direction: True}}
-    # Who asks for everything has nothing that could refer to it.
+    # A client that asks for everything has no engagement that could refer to the direction.
     assert dropped_direction in flat(database, user="a new one")["directions"]
 
 
@@ -419,14 +419,14 @@ def test_who_never_had_a_direction_is_told_it_along_with_what_refers_to_it(datab
     first = now_of(clock)
     clock.minute += 1
     send(database, directions=[item(direction, deleted=True)])
-    # Its deletion waits for the engagement, and so it is there to whoever has neither.
+    # The deletion waits for the engagement: so a client that has neither is sent the direction.
     for from_date in (None, 0, first):
         assert flat(database, from_date) == told | {"persons": {person: False}}
     clock.minute += 1
     send(database, engagements=[item(engagement, deleted=True)])
     later = {"directions": {direction: False}, "engagements": {engagement: True}}
     assert flat(database, 0) == later | {"persons": {person: False}}
-    # Its deletion waits for an hour, see `client_clock`.
+    # The deletion waits for an hour, see `client_clock`.
     for _ in range(5):
         last = now_of(clock)
         clock.minute += 20
@@ -446,7 +446,7 @@ def test_a_direction_that_is_there_again_is_told_as_what_it_is(database, clock, 
     assert flat(database, asked_at) == {"directions": {dropped_direction: False}}
 
 
-# What comes back
+# Back-sync
 
 
 def test_what_no_database_keeps_is_set_aside(database):

@@ -1,4 +1,4 @@
-"""Why somebody eats or does not, as an operator is told."""
+"""Why a person eats or does not, in words for an operator."""
 
 from datetime import datetime
 
@@ -54,38 +54,38 @@ def test_the_code_is_that_of_the_badge_that_has_it(eaters, ask, clock):
     clock.minute += 1
     eaters.badge("2", name="Other", qr="AB12")
     assert ask("AB-12").badge == "2"
-    assert ask().because == "its code is that of the badge Other (2) now, which came to it later"
+    assert ask().because == "its code belongs to the badge Other (2) now, which got it later"
 
 
 def test_several_that_are_meant_are_named_and_nobody_is_said(eaters, ask):
     for number in range(8):
         eaters.badge(str(number), name=f"Ivan {number}")
     with pytest.raises(
-        InvalidRequest, match=r"'ivan' is Ivan 0 \(0\), .*Ivan 4 \(4\) and 3 more: name"
+        InvalidRequest, match=r"'ivan' matches Ivan 0 \(0\), .*Ivan 4 \(4\) and 3 more: name"
     ):
         ask("ivan")
-    with pytest.raises(NotFound, match="no badge 'Boris'"):
+    with pytest.raises(NotFound, match="number or name 'Boris'"):
         ask("Boris")
     with pytest.raises(NotFound):
         ask("?" * 300)
-    with pytest.raises(InvalidRequest, match="nobody is named"):
+    with pytest.raises(InvalidRequest, match="no badge is named"):
         ask(" ")
 
 
 @pytest.mark.parametrize(
     ("change", "because"),
     [
-        (lambda eaters: None, "there is no arrival of somebody who is there"),
-        (lambda eaters: eaters.arrival(status="LEFT"), "there is no arrival of somebody"),
+        (lambda eaters: None, "there is no arrival that counts"),
+        (lambda eaters: eaters.arrival(status="LEFT"), "there is no arrival that counts"),
         (
             lambda eaters: eaters.arrival(arrival_date="2026-11-22"),
-            "no arrival is of this day: the next one begins 2026-11-22T07:00",
+            "no arrival covers this day: the next one begins 2026-11-22T07:00",
         ),
         (
             lambda eaters: eaters.arrival(departure_date="2026-11-20"),
-            "no arrival is of this day: the last one ended 2026-11-21T06:59",
+            "no arrival covers this day: the last one ended 2026-11-21T06:59",
         ),
-        (lambda eaters: eaters.badge(feed="NO"), "feed is NO: it is not fed"),
+        (lambda eaters: eaters.badge(feed="NO"), "feed is NO: the badge is not fed"),
         (lambda eaters: eaters.badge(is_blocked=True), "the badge is blocked"),
         (lambda eaters: eaters.badge(feed="PAID"), "feed is PAID, and there is no paid arrival"),
         (lambda eaters: eaters.badge(qr="a" * 256), "the badge has no code"),
@@ -111,15 +111,15 @@ def test_each_arrival_says_why_it_counts_or_not(eaters, ask):
     said = ask()
     assert [(one.id, one.counts, one.said) for one in said.arrivals] == [
         ("1", True, "it counts now"),
-        ("2", False, "PLANNED does not eat"),
+        ("2", False, "its status is PLANNED: not present"),
         ("3", False, "it begins 2026-11-22T07:00"),
         ("4", False, "it is deleted"),
         ("5", False, "it counts for feed PAID only"),
-        ("6", False, "its dates are not both known"),
+        ("6", False, "a date is missing or invalid"),
     ]
     assert said.arrivals[4].paid
     eaters.badge(feed="PAID")
-    assert ask().arrivals[0].said == "of PAID only paid arrivals count"
+    assert ask().arrivals[0].said == "for PAID only paid arrivals count"
 
 
 def test_the_meal_that_is_on_and_the_next_one(eaters, ask):
@@ -149,7 +149,7 @@ def test_the_reader_that_is_asked_about_is_the_one_that_counts(eaters, ask):
     eaters.arrival()
     assert ask(reader="GATE-1").eats
     said = ask(reader="GATE-2")
-    assert (said.eats, said.because) == (False, "GATE-2 is no reader of its kitchen")
+    assert (said.eats, said.because) == (False, "GATE-2 is not a reader of its kitchen")
     assert [one.reader for one in said.readers] == ["GATE-2"]
     with pytest.raises(NotFound):
         ask(reader="GATE-9")
@@ -202,8 +202,8 @@ def test_what_is_held_back_or_set_aside_and_the_pause_are_told(eaters, ask):
         set_paused(session, True)
     assert ask().notes == (
         "the exchange with Kormitel is paused since 2026-11-21T18:59:38.250000Z",
-        "arrivals 2 is not told to Kormitel: status is missing",
-        "set aside, number 3: deleted is wrong",
-        "set aside, number 2: updated is wrong",
-        "set aside, number 1: flat is wrong",
+        "arrivals 2 is withheld from Kormitel: status is missing",
+        "quarantined item 3: deleted is wrong",
+        "quarantined item 2: updated is wrong",
+        "quarantined item 1: flat is wrong",
     )

@@ -1,1 +1,1 @@
-"""The exchange with Kormitel, measured beside a plain integrator."""
+"""Benchmark of the exchange with Kormitel, against a plain integrator."""

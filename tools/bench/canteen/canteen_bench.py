@@ -1,7 +1,7 @@
-"""`kalitka bench canteen`: the exchange with Kormitel, beside a plain integrator.
+"""`kalitka bench canteen`: the exchange with Kormitel, measured against a plain integrator.
 
-A festival is sent to each, then asked for: all of it in both shapes, and what changed. Client and
-server share this computer's processors. Writes build/bench-canteen.md.
+The benchmark sends a festival to each server, then asks for all of it and for changes, in both
+shapes. Client and server share this computer's processors. Writes build/bench-canteen.md.
 """
 
 import base64
@@ -45,7 +45,7 @@ _MIB = 1 << 20
 
 @dataclass
 class Times:
-    """Answers of one kind: seconds to the first and the last byte, and bytes of the last one."""
+    """Answers of one kind: seconds to the first and last byte of each; size: bytes of the last."""
 
     first: list[float] = field(default_factory=list)
     last: list[float] = field(default_factory=list)
@@ -54,7 +54,10 @@ class Times:
 
 @dataclass
 class ExchangeTimes:
-    """What one server did. memory: bytes that it grew by in a full sync."""
+    """The times of one server. filling: seconds of the POST with everything.
+
+    memory: bytes by which the server grew during its first full sync.
+    """
 
     filling: float = 0
     full: dict[str, Times] = field(default_factory=dict)
@@ -64,7 +67,7 @@ class ExchangeTimes:
 
 
 def run(console: Console | None = None) -> None:
-    """Measure, print, write the file."""
+    """Measure the servers, print the sheets, and write the file."""
     console = console or Console(highlight=False)
     began = time.monotonic()
     with (
@@ -137,26 +140,26 @@ def _kalitka_hub(where: str) -> Iterator[Server]:
 
 
 def _password() -> str:
-    # The plain one knows one secret; here it has to be long enough.
+    # The plain integrator takes SECRET itself, which is too short for a password of the hub.
     return SECRET * 3
 
 
-# What is asked
+# The requests
 
 
 def _measure_exchange(start: Callable, progress: Callable[[str], None]) -> ExchangeTimes:
     found = ExchangeTimes()
     with start() as server:
-        progress(f"is sent {festival.BADGES} badges and {festival.ARRIVALS} arrivals")
+        progress(f"sending {festival.BADGES} badges and {festival.ARRIVALS} arrivals")
         body = {"badges": [*festival.badges()], "arrivals": [*festival.arrivals()]}
         found.filling = _time_post(server, body).last[0]
-        progress("is asked for everything")
-        # The first one: what it takes once may be there for the next.
+        progress("asking for everything")
+        # The first sync: memory that it takes may be reused by the next.
         found.memory = _growth(server, _FLAT)
         for shape, path in (("flat", _FLAT), ("grouped", _GROUPED)):
             found.full[shape] = _time_get(server, path, RUNS)
             found.full[f"{shape}, gzip"] = _time_get(server, path, RUNS, packed=True)
-        progress("is sent and asked for changes")
+        progress("sending changes, and asking for them")
         for run in range(SMALL_RUNS):
             _add_sample(found.back_sync, _time_post(server, {"arrivals": festival.changes(run)}))
         since = _now()
@@ -222,7 +225,7 @@ def _request(
     return Times([first_at], [last_at], size)
 
 
-# What came of it
+# The sheets
 
 
 def _full_sheet(found: dict[str, ExchangeTimes]) -> Sheet:
@@ -234,11 +237,11 @@ def _full_sheet(found: dict[str, ExchangeTimes]) -> Sheet:
             rows.append(
                 (name, f"all asked for, {shape}", last, first, f"{times.size / _MIB:,.1f}")
             )
-        rows.append((name, "memory it grew by, MiB", f"{one.memory / _MIB:,.1f}", "", ""))
+        rows.append((name, "memory growth, MiB", f"{one.memory / _MIB:,.1f}", "", ""))
     note = (
         f"{festival.BADGES:,} badges with {festival.ARRIVALS:,} arrivals; medians of {RUNS} runs. "
-        "Ours also makes the readers' rules of what it is sent, with two kitchens. gzip: if the "
-        "client takes it, and the server has it."
+        "Kalitka also compiles the readers' rules, for two kitchens. gzip: the client accepts it; "
+        "a server without it answers uncompressed."
     )
     columns = ("server", "what", "seconds", "to the first byte", "MiB")
     return Sheet("Everything", note, columns, rows, text_columns=2)
@@ -252,8 +255,8 @@ def _small_sheet(found: dict[str, ExchangeTimes]) -> Sheet:
             rows.append((name, f"sync of {festival.CHANGED}, {shape}", *_milliseconds(times)))
     note = (
         f"{festival.CHANGED} arrivals of a festival as above have changed; medians of "
-        f"{SMALL_RUNS} runs. With them ours tells their badges, and a back-sync changes the "
-        "rules of their readers."
+        f"{SMALL_RUNS} runs. Kalitka also sends their badges, and a back-sync changes the "
+        "readers' rules."
     )
     columns = ("server", "what", "milliseconds", "KiB")
     return Sheet("Changes", note, columns, rows, text_columns=2)

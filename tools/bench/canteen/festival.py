@@ -1,4 +1,4 @@
-"""A festival in numbers: badges and arrivals as Kormitel sends them, the same at every run."""
+"""A synthetic festival: badges and arrivals as Kormitel sends them, the same in every run."""
 
 from collections.abc import Iterator
 from random import Random
@@ -7,7 +7,7 @@ from uuid import UUID
 
 BADGES = 20_000
 ARRIVALS = 30_000
-CHANGED = 100  # of an increment, and of a back-sync
+CHANGED = 100  # arrivals in an incremental sync, and in a back-sync
 _FEEDS = ("FREE",) * 7 + ("PAID", "CHILD", "NO")
 _STATUSES = ("ARRIVED",) * 5 + ("STARTED", "JOINED", "PLANNED", "CONFIRMED", "LEFT")
 _DATE = "2026-11-20T10:{:02}:{:02}.{:06}Z"
@@ -26,7 +26,7 @@ def arrival_id(number: int) -> str:
 
 
 def badges() -> Iterator[Item]:
-    """Yield a badge each, as items of the flat shape."""
+    """Yield BADGES badges, as items of the flat shape."""
     chance = Random(1)
     for number in range(BADGES):
         data = {
@@ -53,7 +53,7 @@ def badges() -> Iterator[Item]:
 
 
 def arrivals() -> Iterator[Item]:
-    """Yield an arrival each; the badges take turns."""
+    """Yield ARRIVALS arrivals, as items of the flat shape; the badges take turns."""
     chance = Random(2)
     for number in range(ARRIVALS):
         first = 1 + chance.randrange(20)
@@ -70,7 +70,7 @@ def arrivals() -> Iterator[Item]:
 
 
 def changes(run: int) -> list[Item]:
-    """Return as many changes of arrivals as a back-sync has; others in each run."""
+    """Return CHANGED changes of arrivals, as items of the flat shape; different in each run."""
     return [
         {
             "actor_badge": badge_id(0),

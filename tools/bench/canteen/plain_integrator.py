@@ -1,9 +1,9 @@
-"""An integrator as one would write it in an evening, to be measured beside ours.
+"""A plain integrator, as written in an evening, to measure Kalitka against.
 
-FastAPI and SQLAlchemy as their tutorials have them: one table of objects, a session a request,
-the changed ones read as objects and answered as JSON; a posted item is looked up, merged and
-written. It does both shapes for good requests, and nothing for the rest: no dates of fields, no
-rules for readers, nothing held back, no change that must not be passed over.
+FastAPI and SQLAlchemy as in their tutorials: one table of objects and a session per request.
+Changed objects are read as models and answered as JSON; a posted item is looked up, merged and
+written. The integrator supports both shapes for valid requests, and nothing else: no dates of
+fields, no rules for readers, no withheld objects, no promise that no change is missed.
 """
 
 import secrets
@@ -24,7 +24,7 @@ GROUPS = ("badges", "arrivals", "engagements", "persons", "directions")
 
 
 class Base(DeclarativeBase):
-    """The metadata."""
+    """The base of the models, with their metadata."""
 
 
 class Thing(Base):
@@ -46,7 +46,7 @@ basic = HTTPBasic()
 def session(
     request: Request, credentials: Annotated[HTTPBasicCredentials, Depends(basic)]
 ) -> Iterator[Session]:
-    """Open a session for a request of somebody who may ask."""
+    """Open a session for an authenticated request. Raises 401."""
     if not secrets.compare_digest(credentials.password, request.app.state.secret):
         raise HTTPException(401)
     with Session(request.app.state.engine) as opened:
@@ -58,7 +58,7 @@ Db = Annotated[Session, Depends(session)]
 
 @app.get("/api/v1/feeder/sync")
 def flat(db: Db, from_date: datetime | None = None) -> dict[str, Any]:
-    """Answer in the flat shape."""
+    """Return the changes in the flat shape."""
     answer: dict[str, Any] = {group: [] for group in GROUPS}
     for thing in _changed(db, from_date):
         answer[thing.group].append({**thing.data, "id": thing.id, "deleted": thing.deleted})
@@ -67,7 +67,7 @@ def flat(db: Db, from_date: datetime | None = None) -> dict[str, Any]:
 
 @app.get("/sync")
 def grouped(db: Db, from_date: datetime | None = None) -> dict[str, Any]:
-    """Answer in the grouped shape."""
+    """Return the changes in the grouped shape."""
     since = from_date.timestamp() if from_date else 0
     answer: dict[str, Any] = {
         group: {"inserted": [], "updated": [], "deleted": []} for group in GROUPS
@@ -83,7 +83,7 @@ def grouped(db: Db, from_date: datetime | None = None) -> dict[str, Any]:
 
 @app.post("/api/v1/feeder/back-sync")
 def back_sync(db: Db, groups: Annotated[dict[str, Any], Body()]) -> dict[str, int]:
-    """Take changes."""
+    """Apply changes; return their number by group."""
     taken: dict[str, int] = defaultdict(int)
     for group, items in groups.items():
         for item in items:

@@ -1,1 +1,1 @@
-"""The exchange with Kormitel, a festival's canteen system: who eats, told both ways."""
+"""The exchange with Kormitel, a festival's canteen system: badges and arrivals, both ways."""

@@ -1,8 +1,8 @@
-"""From a badge and its arrivals to token codes and rule texts, as the canteen's scanner decides.
+"""Token codes and rule texts of a badge and its arrivals, as the canteen's scanner decides.
 
-Pure: fields of objects that are not deleted in, texts out. A badge's day at the canteen is from
-07:00 local time to 06:59 of the next date; an arrival feeds from its first such day to its last.
-What cannot be understood opens nothing. Source: kormitel.md, "From badges and arrivals to a
+Pure: fields of objects that are not deleted in, texts out. A canteen day runs from 07:00 local
+time to 06:59 on the next date; an arrival feeds its badge from the first such day to the last.
+Values that cannot be understood open nothing. Source: kormitel.md, "From badges and arrivals to a
 reader's rules".
 """
 
@@ -20,10 +20,10 @@ from kalitka_hub.kormitel.fields import CHILD, FREE, NO, PAID, is_date
 from kalitka_hub.site.local_time import minutes_of_local
 from kalitka_hub.site.schedule_rules import FOREVER, Span, local_day, merge_spans
 
-PRESENT = ("ARRIVED", "STARTED", "JOINED")  # statuses of who is there, and eats
+PRESENT = ("ARRIVED", "STARTED", "JOINED")  # arrival statuses of people who are present, and eat
 
 _DAY = rules.DAY_MINUTES
-_DAY_BEGINS = 7 * 60  # the minute of the local day at which the canteen's begins
+_DAY_BEGINS = 7 * 60  # the minute of the local day at which the canteen's day begins
 _EPOCH = date(1970, 1, 1)
 _LAST_DAY = FOREVER // _DAY + 1
 _OTHER = re.compile(r"[^A-Za-z0-9]+")
@@ -33,11 +33,12 @@ Fields = Mapping[str, Any]
 
 
 class Meal(NamedTuple):
-    """Hours of a meal: minutes of the local day, 0 to 1439, both inclusive.
+    """The hours of a meal: minutes of the local day, 0 to 1439, both inclusive.
 
-    start above end runs over midnight. night: it is not for feed PAID.
+    start above end runs over midnight. night: the meal is not for feed PAID.
     """
 
+    # Do not rename: stored with the site.
     name: str
     start: int
     end: int
@@ -45,22 +46,22 @@ class Meal(NamedTuple):
 
 
 class RuleTexts(NamedTuple):
-    """The rules of a token. omitted: the number of later windows that did not fit yet."""
+    """The rules of a token. omitted: the number of later windows that do not fit yet."""
 
     texts: tuple[str, ...]
     omitted: int
 
 
 def canonical_code(text: str) -> str:
-    """Return what counts of a code as it is printed or scanned: its letters and digits (ASCII)."""
+    """Return the significant part of a printed or scanned code: its ASCII letters and digits."""
     return _OTHER.sub("", text)
 
 
 def badge_codes(key: str, fields: Fields) -> tuple[str, ...]:
-    """Return the token codes of a badge, the canonical one first; none if that is too long.
+    """Return the token codes of a badge, the canonical code first; none if that is too long.
 
-    It is that of the last known `qr`, else that of the id. A reader compares bytes, so the others
-    are how it may be printed: a uuid with dashes, a `qr` with what does not count.
+    The canonical code is that of the last known `qr`, else that of the id. A reader compares
+    bytes, so the other codes are printed forms of it: a uuid with dashes, a `qr` as it stands.
     """
     printed = str(fields.get("qr") or "").strip()
     code = canonical_code(printed) or canonical_code(key)
@@ -81,7 +82,7 @@ def _is_code(text: str) -> bool:
 
 
 def badge_name(key: str, fields: Fields) -> str:
-    """Return what people call a badge: its name, else the names of its owner, else its id."""
+    """Return the display name of a badge: its name, else the names of its owner, else its id."""
     parts = (fields.get("first_name"), fields.get("last_name"))
     names = (fields.get("name"), " ".join(str(part) for part in parts if part))
     printable = ("".join(filter(str.isprintable, str(name or ""))).strip() for name in names)
@@ -89,35 +90,35 @@ def badge_name(key: str, fields: Fields) -> str:
 
 
 def never_fed_reason(fields: Fields) -> str | None:
-    """Return why a badge has no rules whatever its arrivals, in words; None if they decide."""
+    """Return why a badge has no rules whatever its arrivals, in words; None if arrivals decide."""
     if fields.get("is_blocked"):
         return "the badge is blocked"
     feed = fields.get("feed")
     if feed == NO:
-        return "feed is NO: it is not fed"
+        return "feed is NO: the badge is not fed"
     if feed and feed not in (FREE, CHILD, PAID):
         return f"feed is {feed!r}, which is not known here"
     return None
 
 
 def not_counted_reason(arrival: Fields, *, paid: bool) -> str | None:
-    """Return why an arrival opens nothing, in words; None if it does, in its time.
+    """Return why an arrival opens nothing, in words; None if the arrival feeds its badge.
 
-    paid: it is a paid arrival, whose status is looked at only if it has one.
+    paid: whether this is a paid arrival, whose status matters only if there is one.
     """
     status = arrival.get("status")
     if status not in PRESENT and not (paid and status is None):
-        return "it has no status" if status is None else f"{status} does not eat"
+        return "it has no status" if status is None else f"its status is {status}: not present"
     first, last = _days(arrival)
     if first is None or last is None:
-        return "its dates are not both known"
+        return "a date is missing or invalid"
     return "it ends before it begins" if last < first else None
 
 
 def fed_windows(
     fields: Fields, arrivals: Iterable[Fields], paid_arrivals: Iterable[Fields], zone: Zone
 ) -> list[Span]:
-    """Return when a badge is fed, in order; what overlaps or meets is merged."""
+    """Return the windows in which a badge is fed, in order; adjoining ones are merged."""
     if never_fed_reason(fields):
         return []
     paid = fields.get("feed") == PAID
@@ -128,7 +129,7 @@ def fed_windows(
 
 
 def arrival_span(arrival: Fields, zone: Zone) -> Span:
-    """Return the time of an arrival that has both dates, cut to 1970 to 2099."""
+    """Return the time of an arrival, cut to 1970 to 2099. Raises ValueError without both dates."""
     first, last = _days(arrival)
     if first is None or last is None:
         raise ValueError("an arrival without both dates has no time")
@@ -140,9 +141,9 @@ def rule_texts(
 ) -> RuleTexts:
     """Return the rules of windows: all day without meals, else at the hours of the meals.
 
-    windows: as `fed_windows` returns them. now: any minute of today, since 1970 UTC. What was over
-    before today is left out. A reader holds RULE_SET_MAX bytes of one code: the nearest windows
-    come first, and those that do not fit come in as others are over.
+    windows: from `fed_windows`. now: any minute of today, since 1970 UTC. Windows that ended
+    before today are left out. A reader holds RULE_SET_MAX bytes per code: the nearest windows come
+    first, and those that do not fit are added as others expire.
     """
     hours = [f"{meal.start}_{meal.end}_1111111" for meal in meals_for(meals, feed)]
     if meals and not hours:
@@ -161,18 +162,18 @@ def rule_texts(
 
 
 def expired_texts(texts: Iterable[str], now: int, zone: Zone) -> list[str]:
-    """Return the rules, of those that `rule_texts` makes, that expired before today."""
+    """Return the rules among `texts`, from `rule_texts`, that expired before today."""
     today_at = _today_at(now, zone)
     return [text for text in texts if int(text.rpartition("_")[2]) < today_at]
 
 
 def meals_for(meals: Sequence[Meal], feed: str | None) -> list[Meal]:
-    """Return the meals that are for this feed: a night meal is not for PAID."""
+    """Return the meals for this feed: a night meal is not for PAID."""
     return [meal for meal in meals if not (meal.night and feed == PAID)]
 
 
 def _days(arrival: Fields) -> tuple[int | None, int | None]:
-    """Return the local days of both dates; None for what is none."""
+    """Return the local days of both dates, since 1970; None for a missing or invalid date."""
     dates = arrival.get("arrival_date"), arrival.get("departure_date")
     first, last = (_day(text) if isinstance(text, str) else None for text in dates)
     return first, last
@@ -188,19 +189,22 @@ def _day(text: str) -> int | None:
 
 @lru_cache(maxsize=1024)
 def _begin(day: int, zone: str) -> int:
-    """Return the minute since 1970 UTC at which the canteen's day of a local date begins."""
+    """Return the minute since 1970 UTC at which the canteen's day of a local date begins.
+
+    day: days since 1970.
+    """
     if day < 1:
         return 0
     return _first_minute(min(day, _LAST_DAY) * _DAY + _DAY_BEGINS, Zone(zone))
 
 
 def _today_at(now: int, zone: Zone) -> int:
-    """Return the minute since 1970 UTC at which the local date of a minute begins."""
+    """Return the minute since 1970 UTC at which the local date of minute `now` begins."""
     return _first_minute(local_day(zone, now) * _DAY, zone)
 
 
 def _first_minute(local: int, zone: Zone) -> int:
-    # Where the clocks are put forward over it, the first minute behind that.
+    # If the clocks skip this local minute, the first one after the gap.
     while not (minutes := minutes_of_local(local, zone)):
         local += 1
     return minutes[0]

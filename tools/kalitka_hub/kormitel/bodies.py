@@ -1,8 +1,7 @@
-"""The documents of the exchange as OpenAPI describes them, with the documents' own examples.
+"""OpenAPI models of the exchange's documents, with the documents' own examples.
 
-They describe what is answered, and what is sent by whoever keeps to them. What is read of a
-document is in `documents`, which takes much more: so nothing is checked by these models.
-Source: the seed and kormitel.md.
+They describe the answers, and the bodies that a client is expected to send. `documents` parses
+bodies and accepts much more, so these models validate nothing. Source: the seed and kormitel.md.
 """
 
 from typing import Annotated, Any, Generic, TypeVar
@@ -15,7 +14,7 @@ Id = Annotated[int | str, Field(description="A guid, or a number.")]
 Text = str | None
 TextOrNumber = str | int | None
 YesOrNo = bool | None
-Date = Annotated[str | None, Field(description="As 2026-11-21.")]
+Date = Annotated[str | None, Field(description="Like 2026-11-21.")]
 
 
 class _Open(BaseModel):
@@ -24,7 +23,7 @@ class _Open(BaseModel):
 
 
 class Badge(_Open):
-    """Somebody's badge, or that of a group."""
+    """The badge of a person or of a group."""
 
     id: Id
     name: Text = None
@@ -57,7 +56,7 @@ class Arrival(_Open):
 
 
 class Engagement(_Open):
-    """What a person does for a direction in a year."""
+    """The work of a person for a direction in a year."""
 
     id: Id
     year: int | None = None
@@ -97,31 +96,31 @@ class Direction(_Open):
 
 
 class _Deletable(_Open):
-    deleted: Annotated[bool, Field(description="Whether it is gone.")]
+    deleted: Annotated[bool, Field(description="Whether the object is deleted.")]
 
 
 class FlatBadge(Badge, _Deletable):
-    """A badge; of a deleted one the id alone."""
+    """A badge; if deleted, only its id."""
 
 
 class FlatArrival(Arrival, _Deletable):
-    """An arrival, which is told in full when it is deleted too."""
+    """An arrival, in full even if deleted."""
 
 
 class FlatEngagement(Engagement, _Deletable):
-    """An engagement, which is told in full when it is deleted too."""
+    """An engagement, in full even if deleted."""
 
 
 class FlatPerson(Person, _Deletable):
-    """A person; of a deleted one the id alone."""
+    """A person; if deleted, only the id."""
 
 
 class FlatDirection(Direction, _Deletable):
-    """A direction, which is told in full when it is deleted too."""
+    """A direction, in full even if deleted."""
 
 
 class FlatAnswer(_Open):
-    """What changed since `from_date`, inclusive; further groups look the same."""
+    """The changes since `from_date`, inclusive; further groups look the same."""
 
     persons: list[FlatPerson] = []
     directions: list[FlatDirection] = []
@@ -134,7 +133,7 @@ Object = TypeVar("Object")
 
 
 class Group(BaseModel, Generic[Object]):
-    """What became of objects, as seen from `from_date`. deleted: their ids."""
+    """The changed objects of a group, as seen from `from_date`. deleted: their ids."""
 
     inserted: list[Object] = []
     updated: list[Object] = []
@@ -142,7 +141,7 @@ class Group(BaseModel, Generic[Object]):
 
 
 class GroupedAnswer(_Open):
-    """What changed since `from_date`, inclusive; further groups look the same."""
+    """The changes since `from_date`, inclusive; further groups look the same."""
 
     badges: Group[Badge] = Group()
     arrivals: Group[Arrival] = Group()
@@ -152,15 +151,15 @@ class GroupedAnswer(_Open):
 
 
 class FlatItem(_Open):
-    """A change. data: the id and what changed; `{id, deleted: true}` is a deletion.
+    """A change. data: the id and the changed fields; `{id, deleted: true}` is a deletion.
 
-    actor_badge: who did it, null for a service user. date: when; what is older than what is known
-    already changes nothing.
+    actor_badge: the author's badge, null for a service user. date: the time of the change; a
+    change that is older than the stored value has no effect.
     """
 
     actor_badge: Id | None = None
     date: Annotated[
-        str | None, Field(description="As 2026-11-21T18:56:42.123456Z; without it, now.")
+        str | None, Field(description="Like 2026-11-21T18:56:42.123456Z; without it, now.")
     ] = None
     data: dict[str, Any]
 
@@ -173,7 +172,7 @@ class FlatBody(_Open):
 
 
 class GroupedItem(_Open):
-    """A change. badge: whose arrival it is. data: what changed."""
+    """A change. badge: the badge of an arrival. data: the changed fields."""
 
     id: Id
     badge: Id | None = None
@@ -197,7 +196,7 @@ class GroupedBody(_Open):
 
 
 class Taken(BaseModel):
-    """What became of the items. set_aside: for an operator of the hub to look at."""
+    """The numbers of items by outcome. set_aside: quarantined for an operator of the hub."""
 
     received: int
     applied: int
@@ -219,7 +218,7 @@ _SEEDS_CHANGES = {
 _BADGE = "0d3c2bbf-2f3e-4d0c-9d3a-3d1c5b0f1a01"
 _ARRIVAL = "7a1f6f0e-55a4-4a53-8f0e-0c2c6a6d9b02"
 
-# The seed's.
+# From the seed.
 GROUPED_ANSWER = {
     "badges": _SEEDS_GROUP,
     "arrivals": _SEEDS_GROUP,

@@ -1,10 +1,11 @@
 """Tokens and rules of the canteen's readers, compiled from badges and arrivals.
 
-The only writer of badge codes, `kormitel_tokens` and `kormitel_rules`; `badge_rules` says what a
-rule contains. A token exists as long as its badge has rules; one that people have given something,
-or blocked, stays. Of badges with the same code the one that got it last has it, and once that
-gives it up the one before has it again. Only differences are written, and a batch of badges at a
-time is in memory. Sessions come from `changes.write_transaction`.
+The only writer of badge codes, `kormitel_tokens` and `kormitel_rules`; `badge_rules` writes the
+rule texts. A token exists as long as its badge has rules; a token that an operator added, blocked,
+or gave a person or direct rules, stays. If several badges have the same code, the badge that got
+the code last owns it; once that badge gives the code up, the one before owns it again. Only
+differences are written, and memory holds one batch of badges at a time. Sessions come from
+`changes.write_transaction`.
 """
 
 import logging
@@ -40,38 +41,41 @@ from kalitka_hub.store.kormitel_models import (
 )
 from kalitka_hub.store.models import NAME_MAX, DirectRule, Site, Token
 
-OTHER_KITCHENS = "*"  # whose readers all kitchens have that are given none of their own
+OTHER_KITCHENS = "*"  # its readers serve every kitchen that has none of its own
 _log = logging.getLogger(__name__)
 
-GroupRule = tuple[int, str]  # the id of a group of readers, and what it is told
+GroupRule = tuple[int, str]  # the id of a reader group, and the rule text for it
 
 
 def recompute(session: Session, badge_ids: Iterable[int]) -> int:
-    """Bring codes, tokens and rules of these badges to what they and their arrivals say.
+    """Recompile the codes, tokens and rules of these badges.
 
-    badge_ids: of `KormitelObject`, deleted ones too. Returns of how many tokens the rules changed
-    that readers are told. Badges that gain or lose a code by this are seen to as well. Never
-    refuses: what a reader cannot hold is logged.
+    badge_ids: ids of `KormitelObject`, deleted badges included. Returns the number of tokens whose
+    rules changed for readers. Other badges with a code that changes hands are recompiled as well.
+    Never refuses: rules that a reader cannot hold are logged.
     """
     return _BadgeCompiler(session).run(set(badge_ids))
 
 
 def recompute_all(session: Session) -> int:
-    """Do the same for all badges, as another time zone asks for."""
+    """Recompute all badges, as after a change of the time zone; see `recompute`."""
     badges = select(KormitelObject.id).where(KormitelObject.kind == BADGES)
     return recompute(session, session.scalars(badges.where(is_alive())).all())
 
 
 def refresh_daily(database: Database) -> int | None:
-    """Refresh the holidays in the rules once a day, and with them the rules of badges."""
+    """Refresh the holidays in the rules once a day, and with them the rules of badges.
+
+    Returns the number of changed tokens, None if today's refresh is done already.
+    """
     return rule_compiler.refresh_horizon(database, recompute_expired)
 
 
 def recompute_expired(session: Session) -> int:
-    """Do the same for the badges that have a window which was over before today.
+    """Recompute the badges that have a window which ended before today; see `recompute`.
 
-    These alone are told something else as days pass: who has windows that there was no room for
-    is told of one as another is over.
+    As days pass only their rules change: a window that did not fit takes the place of one that
+    expired.
     """
     texts = session.scalars(select(KormitelRule.text).distinct())
     expired = expired_texts(texts, change_context(session).at // 60, zone_of(session))
@@ -92,13 +96,13 @@ def is_alive() -> ColumnElement[bool]:
 
 
 def meals_of(session: Session) -> list[Meal]:
-    """Return the site's meals; none: it feeds all day."""
+    """Return the site's meals; without meals the canteen feeds all day."""
     stored = session.execute(select(Site.kormitel_meals)).scalar_one()
     return [Meal(**meal) for meal in stored or ()]
 
 
 class Kitchens:
-    """Which groups of readers the kitchens have."""
+    """The reader groups of each kitchen."""
 
     def __init__(self, session: Session) -> None:
         self._groups: dict[str, list[int]] = defaultdict(list)
@@ -107,7 +111,7 @@ class Kitchens:
             self._groups[kitchen].append(group_id)
 
     def groups_of(self, fields: Mapping[str, Any]) -> list[int]:
-        """Return the ids of the groups of readers at which a badge is fed; often none."""
+        """Return the ids of the reader groups at which a badge is fed; may be empty."""
         named = fields.get("kitchen")
         own = None if named is None else self._groups.get(str(named).strip())
         return own or self._groups.get(OTHER_KITCHENS, [])
@@ -121,14 +125,14 @@ class _Badge(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    # A token that a badge is to have.
+    # A token that a badge should have.
     badge_id: int
     name: str
     rules: frozenset[GroupRule]
 
 
 class _BadgeCompiler:
-    # One run over badges, with what it knows of the site.
+    # One recomputation of badges, with the site's settings that decide it.
 
     def __init__(self, session: Session) -> None:
         change = change_context(session)
@@ -140,7 +144,7 @@ class _BadgeCompiler:
         self._meals = meals_of(session)
         self._kitchens = Kitchens(session)
         self._texts_of: dict[tuple[tuple[Span, ...], str | None], RuleTexts] = {}
-        self._touched: set[int] = set()  # tokens whose rules differ
+        self._touched: set[int] = set()  # ids of tokens whose rules differ
         self._crowded = 0  # badges with more windows than a reader holds
 
     def run(self, badge_ids: set[int]) -> int:
@@ -149,14 +153,14 @@ class _BadgeCompiler:
             self._compile_batch(batch)
         if self._crowded:
             _log.warning(
-                "%d badges have more windows than a reader holds: the later ones are told once "
-                "earlier ones are over",
+                "%d badges have more windows than a reader holds: readers get the later ones "
+                "once earlier ones expire",
                 self._crowded,
             )
         return rule_compiler.recompute_unchecked(self._session, sorted(self._touched))
 
     def _update_codes(self, badge_ids: Iterable[int]) -> set[str]:
-        """Write down the codes of badges; return those that came to or went from one."""
+        """Store the codes of badges; return the codes that a badge gained or lost."""
         changed: set[str] = set()
         columns = (KormitelObject.id, KormitelObject.key, KormitelObject.fields)
         for batch in in_batches(sorted(badge_ids)):
@@ -204,7 +208,7 @@ class _BadgeCompiler:
         self._write_rules({ids[code]: token.rules for code, token in wanted.items()})
 
     def _owners(self, badge_ids: Collection[int]) -> list[_Badge]:
-        """Return those of these badges whose code is theirs."""
+        """Return the badges among these that own their code."""
         columns = [getattr(KormitelObject, name) for name in _Badge._fields]
         mine = in_values(self._session, KormitelObject.id, badge_ids)
         badges = [
@@ -218,6 +222,7 @@ class _BadgeCompiler:
             .where(in_values(self._session, KormitelObject.code, {badge.code for badge in badges}))
             .order_by(KormitelObject.code_since, KormitelObject.id)
         )
+        # Oldest claim first, so of each code the dict keeps the newest.
         owners = {row.code: row.id for row in claims}
         return [badge for badge in badges if owners[badge.code] == badge.id]
 
@@ -241,7 +246,7 @@ class _BadgeCompiler:
     def _arrivals(
         self, badges: Iterable[str]
     ) -> dict[tuple[str, str | None], list[dict[str, Any]]]:
-        """Return the arrivals of badges, by kind and badge."""
+        """Return the fields of the badges' arrivals, by kind and badge key."""
         found: dict[tuple[str, str | None], list[dict[str, Any]]] = defaultdict(list)
         for kind, badge, fields in self._session.execute(
             select(KormitelObject.kind, KormitelObject.badge, KormitelObject.fields).where(
@@ -256,7 +261,7 @@ class _BadgeCompiler:
     def _texts(
         self, badge: _Badge, arrivals: Iterable[dict[str, Any]], paid: Iterable[dict[str, Any]]
     ) -> tuple[str, ...]:
-        # Many stay for the same days.
+        # Many badges stay for the same days: each case is compiled once.
         windows = tuple(fed_windows(badge.fields, arrivals, paid, self._zone))
         case = windows, badge.fields.get("feed")
         if case not in self._texts_of:
@@ -275,7 +280,7 @@ class _BadgeCompiler:
         return list(found.all())
 
     def _name_tokens(self, wanted: Mapping[str, _Wanted], known: Iterable[Row[Any]]) -> None:
-        # A token that is there for the badge alone has its name; a removed one comes back as new.
+        # A token made for a badge has the badge's name; a removed token comes back as a new one.
         rows = [
             {"id": row.id, "name": wanted[row.code].name, "deleted": False}
             for row in known
@@ -304,7 +309,7 @@ class _BadgeCompiler:
         known: Mapping[str, Row[Any]],
         ids: Mapping[str, int],
     ) -> None:
-        """Write down whose tokens are, of those that were another badge's or none's."""
+        """Store the badge of each token that belonged to another badge or to none."""
         rows = []
         for code, token in wanted.items():
             row = known.get(code)
@@ -333,7 +338,7 @@ class _BadgeCompiler:
         self._touched.update(differing)
 
     def _release_tokens(self, tokens: Collection[Row[Any]]) -> None:
-        """Take the rules of badges off tokens, and remove those that are for nothing else."""
+        """Remove the badges' rules from tokens, and delete tokens without any other use."""
         if not tokens:
             return
         ids = [row.id for row in tokens]

@@ -1,14 +1,15 @@
-"""How far a client's clock is ahead of this computer's, and so from when on to answer it. Pure.
+"""The bound from which a client is answered, although its clock may be ahead of ours. Pure.
 
-What a client asks from is its own clock just before the last answer that it took, cut to the
-second. If its clock is right or behind, that is no later than when it was answered here: nothing
-that changed since is missed, some is told twice. If its clock is ahead, what changed here in
-between would never be told.
+A client asks from its own clock just before the last answer that it took, cut to the second. If
+its clock is right or behind, that date is no later than the time of the answer here: no change
+since then is missed, and some are sent twice. If its clock is ahead, the changes made here in
+between would never be sent.
 
-So each date asked from is compared with when this client was last answered before. A client that
-is ahead is so by much the same each time: three such differences within two seconds of each other
-are believed, and from then on it is answered from so much earlier. What it was not told until then
-it is told at the third. Other dates, such as those of a person with `curl`, are taken as they are.
+So each date asked from is compared with the time of the previous answer to this client. A client
+whose clock is ahead is ahead by much the same each time: three such differences within two seconds
+of each other are believed, and from then on the client is answered from that much earlier. The
+changes that it missed until then are sent with the third. Other dates, such as those of a person
+with `curl`, are taken as they are.
 """
 
 from collections.abc import Sequence
@@ -17,17 +18,17 @@ from typing import NamedTuple
 
 from kalitka_hub.kormitel.dates import SECOND
 
-AHEAD_MAX = 3600 * SECOND  # who is ahead by more is not believed
-LOOKED_BACK = 50  # dates asked from, of which as many differences are counted as can be
+AHEAD_MAX = 3600 * SECOND  # a clock that is ahead by more is not believed
+LOOKED_BACK = 50  # past dates to look up, some of which give no difference
 _ALIKE = 2 * SECOND
 _BELIEVED = 3  # differences
 _COUNTED = 10  # differences
-_APART = 60 * SECOND  # between two answers: who asks at once again may be somebody who tries
-_MARGIN = SECOND  # the date is cut to it
+_APART = 60 * SECOND  # between two answers: a client that asks sooner may be a person trying
+_MARGIN = SECOND  # dates are cut to the second
 
 
 class DateAsked(NamedTuple):
-    """A date that a client asked from, and when it was last answered so; microseconds."""
+    """A date that a client asked from, and the time of its last answer; microseconds."""
 
     from_date: int
     at: int
@@ -35,13 +36,13 @@ class DateAsked(NamedTuple):
 
 class _Difference(NamedTuple):
     ahead: int
-    after: int  # when the answer was that it is a difference from
+    after: int  # the time of the earlier of its two answers
 
 
 def lower_bound(from_date: int, now: int, before: Sequence[DateAsked]) -> int:
-    """Return from when on to tell changes to a client that asks from `from_date`, inclusive.
+    """Return the inclusive lower bound of the changes to send for `from_date`.
 
-    now: of this answer. before: what it asked from until now, oldest answer first. All in
+    now: the time of this answer. before: the client's earlier dates, oldest answer first. All in
     microseconds.
     """
     asked = [*(one for one in before if one.from_date != from_date), DateAsked(from_date, now)]
@@ -52,18 +53,19 @@ def lower_bound(from_date: int, now: int, before: Sequence[DateAsked]) -> int:
     believed = [group for group in groups if len(group) >= _BELIEVED]
     if not believed:
         return from_date
-    # The way here takes longer at times, and the client's clock may have been set: too much is
-    # told twice, too little never.
+    # The largest difference: delays vary and the client's clock may have been set. Too early a
+    # bound sends changes twice, too late a bound loses them.
     bound = from_date - max(one.ahead for one in found) - _MARGIN
+    # With the third difference, what was missed until now is sent too.
     if max(map(len, believed)) == _BELIEVED and found[-1] in max(believed, key=len):
         return min(bound, _begin(asked, min(one.after for one in found)))
     return bound
 
 
 def _begin(asked: Sequence[DateAsked], at: int) -> int:
-    """Return when the answers began that came shortly one after the other up to the one at `at`.
+    """Return the time of the first of the answers in quick succession up to the one at `at`.
 
-    They give no difference, and may have been the first to be asked for by a clock that is ahead.
+    These answers give no difference, and may be the first that a clock ahead of ours asked for.
     """
     for one in reversed(asked):
         if 0 < at - one.at < _APART:

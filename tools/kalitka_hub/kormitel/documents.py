@@ -1,9 +1,9 @@
-"""Documents of the exchange, in both shapes, as the items that they are made of. Pure.
+"""Documents of the exchange, in both shapes, parsed into items. Pure.
 
 Flat: a group is a list of `{actor_badge, date, data}`, where `data` has the id, the changed fields
-and `deleted`. Grouped: it is `{inserted, updated, deleted}`, lists of `{id, badge, data}`, or of
-ids. An item without `data` is the object itself: so the answers of `sync` are read too. What is
-wrong with an item is said by the item: a document is refused only if it is none at all.
+and `deleted`. Grouped: a group is `{inserted, updated, deleted}`, lists of `{id, badge, data}`, or
+of ids. An item without `data` is the object itself, so the answers of `sync` are parsed too. A
+faulty item carries its own `problem`: a document is refused only if it is not one at all.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ from kalitka_hub.kormitel.fields import (
 
 Shape = Literal["flat", "grouped"]
 Verb = Literal["flat", "inserted", "updated", "deleted"]
-VERBS: tuple[Verb, ...] = ("inserted", "updated", "deleted")
+VERBS: tuple[Verb, ...] = ("inserted", "updated", "deleted")  # do not change: stored in items
 ITEMS_MAX = 1_000_000
-_DEEPEST = 50  # times that an item is nested; its fields may be so much less, and are set aside
-_WRONG_KIND = "?"  # of what comes in a group whose name is none: it can never be applied
+_DEEPEST = 50  # stored nesting of an item; fields allow less, so a cut item is quarantined
+_WRONG_KIND = "?"  # the kind of items in a group with an invalid name: they are never applied
 _WRAPPING = ("actor_badge", "date")
 
 
@@ -37,10 +37,10 @@ _WRAPPING = ("actor_badge", "date")
 class Item:
     """A change of one object.
 
-    fields: those that it sets, as `fields.checked` has them. deleted: what becomes of the object
-    itself, None: it stays as it is. date: microseconds, None if it has none. actor: the key of
-    the badge of who did it. sent: the verb and what was sent, which `parse_item` reads again.
-    problem: why it cannot be applied; then nothing but `kind` and `sent` is sure.
+    fields: the fields to set, as `fields.check_fields` returns them. deleted: whether to delete
+    the object, or to bring it back; None: neither. date: microseconds, None without a date. actor:
+    the key of the author's badge. sent: the verb and the item as it was sent, which `parse_item`
+    parses again. problem: why the item cannot be applied; then only `kind` and `sent` are valid.
     """
 
     kind: str
@@ -54,14 +54,17 @@ class Item:
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex of what was sent: the same for the same."""
+        """The SHA-256 of the item as it was sent, in hex: equal for equal items.
+
+        Do not change the form: digests are stored, and a new form makes known items new.
+        """
         text = json.dumps([self.kind, self.sent], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Document:
-    """A document. shape: None of one without a group. from_date: microseconds, None: without."""
+    """A document. shape: None without a group. from_date: microseconds, None if not given."""
 
     shape: Shape | None
     from_date: int | None
@@ -69,9 +72,9 @@ class Document:
 
 
 def parse_document(body: bytes) -> Document:
-    """Return what a body of JSON says.
+    """Return the document in a JSON body.
 
-    Raises InvalidRequest for one that is no such document at all.
+    Raises InvalidRequest if the body is not a document of the exchange at all.
     """
     try:
         parsed = json.loads(
@@ -79,17 +82,17 @@ def parse_document(body: bytes) -> Document:
         )
     except (ValueError, RecursionError) as fault:
         raise InvalidRequest(
-            "the body is no JSON that can be read: send an object with groups such as badges and "
-            "arrivals, in UTF-8"
+            "the body is not valid JSON: send an object with groups such as badges and arrivals, "
+            "in UTF-8"
         ) from fault
     return read_document(parsed)
 
 
 def read_document(parsed: object) -> Document:
-    """Return what parsed JSON says. Raises InvalidRequest for what is no such document at all."""
+    """Return the document in parsed JSON. Raises InvalidRequest as `parse_document` does."""
     if not isinstance(parsed, dict):
         raise InvalidRequest(
-            "the body is no document of the exchange: send a JSON object with groups such as "
+            "the body is not a document of the exchange: send a JSON object with groups such as "
             "badges and arrivals"
         )
     groups = {name: value for name, value in parsed.items() if name != FROM_DATE}
@@ -104,7 +107,7 @@ def read_document(parsed: object) -> Document:
 
 
 def parse_item(kind: str, sent: Any, /, **edits: Any) -> Item:
-    """Return the item that `Item.sent` was of, with these edits of its id and fields."""
+    """Return the item parsed from `Item.sent`, with these edits of its id and fields."""
     verb, given = sent
     if not edits:
         return _parse_item(kind, verb, given)
@@ -120,7 +123,7 @@ def parse_item(kind: str, sent: Any, /, **edits: Any) -> Item:
 
 
 def _parse_float(text: str) -> float | str:
-    # What is too large for a number here must not become one that no JSON has.
+    # 1e999 would become infinity, which JSON cannot express: kept as text.
     number = float(text)
     return number if math.isfinite(number) else text
 
@@ -129,11 +132,11 @@ def _parse_int(text: str) -> int | str:
     try:
         return int(text)
     except ValueError:
-        return text  # of thousands of digits
+        return text  # more digits than Python converts
 
 
 def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _parse_group(name: str, group: object) -> Iterator[Item]:
@@ -167,7 +170,7 @@ def _parse_item(kind: str, verb: Verb, given: object) -> Item:
 
 
 def _is_deep(value: object, depth_left: int) -> bool:
-    """Tell whether a value is nested so deeply that what could be read may not be written."""
+    """Tell whether a value is nested so deeply that, though it was parsed, dumping it may fail."""
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, list):
@@ -179,7 +182,7 @@ def _cut(value: object, depth_left: int) -> object:
     if not isinstance(value, dict | list):
         return value
     if not depth_left:
-        return "what is nested more deeply was left out"
+        return "what is nested more deeply was left out"  # do not change: part of stored digests
     if isinstance(value, list):
         return [_cut(one, depth_left - 1) for one in value]
     return {name: _cut(one, depth_left - 1) for name, one in value.items()}
@@ -189,12 +192,12 @@ def _parse_fields(kind: str, verb: Verb, given: object, sent: Any) -> Item:
     if verb == "deleted" and not isinstance(given, dict):
         return Item(kind, object_key(given), {}, deleted=True, sent=sent)
     if not isinstance(given, dict):
-        raise InvalidRequest("it is no JSON object: send an item with an id and its fields")
+        raise InvalidRequest("it is not a JSON object: send an item with an id and its fields")
     data = given["data"] if "data" in given else _unwrapped(given)
     if data is None and verb == "deleted":
         data = {}
     if not isinstance(data, dict):
-        raise InvalidRequest("its data is no JSON object: send the id and the changed fields")
+        raise InvalidRequest("its data is not a JSON object: send the id and the changed fields")
     data = dict(data)
     key = _matching_key(given.get("id"), data.pop("id", None))
     deleted = data.pop("deleted", None)
@@ -219,7 +222,7 @@ def _matching_key(outer: object, inner: object) -> str:
         return object_key(inner)
     key = object_key(outer)
     if inner is not None and object_key(inner) != key:
-        raise InvalidRequest("its id and the one in its data are not the same: send one")
+        raise InvalidRequest("its id and the id in its data differ: send one")
     return key
 
 
@@ -228,12 +231,12 @@ def _item_date(given: dict[str, Any]) -> int | None:
     if date is None:
         return None
     if not isinstance(date, str):
-        raise InvalidRequest("its date is no text: send it like 2026-11-21T18:56:42.123456Z")
+        raise InvalidRequest("its date is not text: send it like 2026-11-21T18:56:42.123456Z")
     return micros_of(date)
 
 
 def _parse_from_date(given: object) -> int | None:
-    # Nothing depends on it: for the log.
+    # For the log, and to tell a repeated document (`Ingest`): an invalid date counts as none.
     try:
         return micros_of(given) if isinstance(given, str) else None
     except InvalidRequest:

@@ -1,11 +1,11 @@
-"""The log of the exchange: who asked and sent what, how much that was, and what went wrong.
+"""The exchange log: the requests of clients and of this hub, their sizes, counts and errors.
 
-It is also what `export` knows of a client: what it asked for, and when it was answered. Kept
-are 90 days, so that a festival can be looked back at when it is over, and at most 10,000 entries,
-a hundred days of a client that asks every quarter of an hour, so that one that asks all the time
-does not fill the database; and the newest few of each client whatever their age, since one that
-comes back after a winter is answered by what it had last. Who came with a wrong password is in
-the server's log.
+The log is also what `export` knows of a client: the dates it asked from, and the times it was
+answered. Entries are kept for 90 days, to look back at a festival when it is over, and at most
+10,000 of them, a hundred days of a client that asks every quarter of an hour, so that a client
+that asks all the time does not fill the database. The newest few of each client stay whatever
+their age, since a client that comes back after a winter is answered by what it had last. Failed
+logins are in the server's log.
 """
 
 from typing import Literal, NamedTuple
@@ -22,16 +22,16 @@ from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.kormitel_models import KormitelExchange
 from kalitka_hub.store.models import Site
 
-Way = Literal["sync", "back-sync", "pull", "push"]
+Way = Literal["sync", "back-sync", "pull", "push"]  # do not change: stored
 KEPT_MICROS = 90 * 24 * 60 * 60 * SECOND
 KEPT_MAX = 10_000
 _KEPT_OF_EACH = 10
-_PRUNED_EVERY = 100  # entries; that many more than KEPT_MAX there may be
+_PRUNED_EVERY = 100  # entries; the log may exceed KEPT_MAX by as many
 _ERROR_MAX = 1000  # characters
 
 
 class Paused(InvalidRequest):
-    """An operator has paused the exchange. seconds: how long to wait before another try."""
+    """An operator has paused the exchange. seconds: the time to wait before another try."""
 
     def __init__(self) -> None:
         super().__init__("the exchange is paused by an operator of the hub: ask again later")
@@ -39,7 +39,7 @@ class Paused(InvalidRequest):
 
 
 class ExchangeOutcome(NamedTuple):
-    """What became of an exchange. counts: of objects or items, by kind or by what became of them.
+    """The outcome of an exchange. counts: of objects by kind, or of items by kind or outcome.
 
     size: bytes of the body. took: microseconds. error: a sentence, None if nothing went wrong.
     """
@@ -51,11 +51,12 @@ class ExchangeOutcome(NamedTuple):
 
 
 class ExchangeView(BaseModel):
-    """An exchange as it is shown.
+    """An entry of the exchange log.
 
-    at, from_date: as `2026-11-21T18:56:42.123456Z`. way: sync and back-sync were asked of this
-    hub by `user`; with pull and push it asked the peer whose URL `user` is. bytes, seconds: null
-    while it has not ended. waiting: how many deletions were left for the next answer.
+    at, from_date: UTC, as `2026-11-21T18:56:42.123456Z`. way: sync and back-sync are requests of
+    `user` to this hub; pull and push are requests of this hub to the peer whose URL is `user`.
+    bytes, seconds: null until the exchange ends. waiting: the number of deletions left for a later
+    answer.
     """
 
     id: int
@@ -72,7 +73,7 @@ class ExchangeView(BaseModel):
 
 
 def check_not_paused(session: Session) -> None:
-    """Raise Paused if no exchange is to be answered now."""
+    """Raise Paused while the exchange is paused."""
     if session.scalars(select(Site.kormitel_paused)).one() is not None:
         raise Paused()
 
@@ -87,7 +88,7 @@ def begin(
     at: int | None = None,
     left_out: list[int] | None = None,
 ) -> int:
-    """Write down that an exchange has begun, and return its number; see models.KormitelExchange.
+    """Add an exchange that begins to the log; return its number. See models.KormitelExchange.
 
     at: microseconds, None for now. Requires a session from `write_transaction`.
     """
@@ -109,11 +110,11 @@ def begin(
 
 
 def finish(session: Session, number: int, outcome: ExchangeOutcome) -> None:
-    """Write down what became of an exchange. Requires a session from `write_transaction`."""
+    """Store the outcome of an exchange. Requires a session from `write_transaction`."""
     change_context(session)
     exchange = session.get(KormitelExchange, number)
     if exchange is None:
-        return  # it lasted longer than it is kept
+        return  # pruned before the exchange ended
     exchange.counts = outcome.counts
     exchange.bytes = outcome.size
     exchange.took = outcome.took
@@ -130,7 +131,7 @@ def record(
     shape: Shape | None = None,
     from_date: int | None = None,
 ) -> None:
-    """Write down an exchange that has begun and ended; see `begin` and `finish`."""
+    """Add an exchange that has ended to the log; see `begin` and `finish`."""
     finish(session, begin(session, user, way, shape=shape, from_date=from_date), outcome)
 
 
@@ -143,9 +144,9 @@ def list_exchanges(
     way: Way | None = None,
     failed: bool = False,
 ) -> list[ExchangeView]:
-    """Return up to `limit` exchanges, newest first, those before the one numbered `after`.
+    """Return up to `limit` exchanges, newest first, with numbers below `after`.
 
-    user, way: only these. failed: only those in which something went wrong.
+    user, way: only exchanges of these. failed: only exchanges with an error.
     """
     wanted = select(KormitelExchange).order_by(KormitelExchange.id.desc()).limit(limit)
     if after is not None:
@@ -175,7 +176,7 @@ def _view_of(exchange: KormitelExchange) -> ExchangeView:
     )
 
 
-# What is known of a client
+# The history of a client
 
 
 def dates_asked(session: Session, user: str, limit: int) -> list[DateAsked]:
@@ -192,7 +193,7 @@ def dates_asked(session: Session, user: str, limit: int) -> list[DateAsked]:
 
 
 def left_out_since(session: Session, user: str, since: int) -> set[int]:
-    """Return the objects left out of what a user was answered at `since` or later: their ids."""
+    """Return the ids of the objects left out of a user's answers at `since` or later."""
     wanted = select(KormitelExchange.left_out).where(
         *_syncs_of(user),
         KormitelExchange.at >= since,
@@ -204,7 +205,7 @@ def left_out_since(session: Session, user: str, since: int) -> set[int]:
 def answered_between(
     session: Session, user: str, first: int, last: int, from_date: int
 ) -> list[int]:
-    """Return when a user was answered who asked from before `from_date`; both inclusive."""
+    """Return the times of a user's answers to dates before `from_date`; both bounds inclusive."""
     wanted = select(KormitelExchange.at).where(
         *_syncs_of(user),
         KormitelExchange.at.between(first, last),
@@ -227,6 +228,7 @@ def _prune(session: Session, now: int) -> None:
     )
     placed = select(KormitelExchange.id, place.label("place")).subquery()
     kept = select(placed.c.id).where(placed.c.place <= _KEPT_OF_EACH)
+    # The newest few of each client stay: `export` answers by them (see the module text).
     first_gone = session.scalars(newest).one_or_none() or 0
     session.execute(
         delete(KormitelExchange)

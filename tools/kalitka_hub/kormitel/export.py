@@ -1,36 +1,38 @@
 """The export of changes since a date (`sync`), and why no change is ever missed.
 
 A client asks from its own clock just before the last answer that it took (kormitel.md). The site
-holds `kormitel_answered`, and three rules hold, as they do for readers in `store.changes`:
+stores `kormitel_answered`, and three rules hold, as they do for readers in `store.changes`:
 
 1. An answer first takes the site's lock, raises `kormitel_answered` to A, the computer's time if
-   that is later, begins its snapshot, and only then gives the lock back.
-2. A writer takes the same lock first, holds it to its commit, and stamps what it changes with
-   max(computer's time, `kormitel_answered`).
-3. The answer tells everything that changed at its bound L or later, as its snapshot has it. L is
-   the date that was asked from, less what the client's clock is ahead (`client_clock`).
+   that is later, begins its snapshot, and only then releases the lock.
+2. A writer takes the same lock first, holds it until its commit, and stamps every changed object
+   with max(computer's time, `kormitel_answered`).
+3. The answer sends every object that changed at its bound L or later, as its snapshot has it. L is
+   the date that the client asked from, less the time by which its clock is ahead (`client_clock`).
 
-Let a change be missing from an answer that was given at A and taken. Its writer had the lock
-either before that answer or after it. Before is impossible: it would have committed before the
-snapshot began. So it was after, it read `kormitel_answered` >= A and stamped the change with A or
-more. The client asks next from a time no later than A, so with L <= A, and gets it. Also, what an
-answer has is stamped with at most its A: so it is known later what a client can have seen.
+Suppose that a change is missing from an answer that was given at A and taken. Its writer had the
+lock either before that answer or after it. Before is impossible: the writer would have committed
+before the snapshot began. So the writer came after, read `kormitel_answered` >= A, and stamped the
+change with A or more. The client asks next from a time no later than A, so with L <= A, and gets
+the change. Also, every stamp in an answer is at most the answer's A: so it is known later what a
+client can have seen.
 
-Whoever asks with L has therefore taken all that changed before L. The client cannot take the
-deletion of a direction while it still has an engagement that refers to it. When an engagement last
-ceased to, as it is told, the direction was stamped with that (`dropped`): the deletion is left out
-as long as `dropped` >= L - 1 hour, since a clock may be ahead by that much before it is known, and
-the exchange says so (`left_out`). With a later L what was left out
-of this user's answers at L or later is told. None is lost: the answer that was taken last was
-given at A >= L, and if it did not tell the deletion it has written down that it left it out, since
-it was to tell it, by its stamp or by what was written down before in the same way. That is so of
-dates only: who asks for everything has nothing yet that could be referred to, and is told it at
-once. To another hub, which minds nothing of this, everything is told as it is (`SyncQuery.whole`).
+A client that asks with L has therefore taken every change before L. The client cannot take the
+deletion of a direction while the client has an engagement that refers to that direction. `dropped`
+of a direction is the stamp with which an engagement, as sent, last ceased to refer to it.
+The deletion is left out as long as `dropped` >= L - 1 hour, since a clock may be ahead by that
+much before this is known, and the exchange log says so (`left_out`). An answer with a later L
+sends the deletions that were left out of this user's answers at L or later. None is lost: the
+answer that was taken last was given at A >= L. If that answer did not send the deletion, the log
+says that the deletion was left out, because it was due in that answer, either by its stamp or by
+an earlier `left_out`. This applies to answers from a date only: a client that asks for everything
+has no engagement yet, and gets the deletion at once. Another hub has no such restriction, and is
+sent everything as it is (`SyncQuery.whole`).
 
-The grouped shape tells what is inserted, updated and deleted as seen from L. Since L is earlier
-than the last answer, the client may have an object that was made after L and is gone now. Its
-deletion is told if this user was answered while the object was there, shortly after L and to an
-earlier date: that may have been the answer that it took.
+The grouped shape sends inserted, updated and deleted objects as seen from L. Since L is earlier
+than the last answer, the client may have an object that was created after L and is deleted now.
+Its deletion is sent if this user was answered while the object existed, shortly after L and for an
+earlier date: that may have been the answer that the client took.
 
 An answer is streamed, and takes the memory of a few hundred objects, however long it is.
 """
@@ -68,17 +70,17 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.models import Site
 
-PART_BYTES = 1 << 16  # about so much is sent at a time
+PART_BYTES = 1 << 16  # approximate size of a sent part
 _ROWS = 500  # objects in memory at a time
 _EVERYTHING = -(1 << 62)  # a bound before every change
-# What goes along with whom, by the name of the column.
+# Kinds whose unchanged objects are sent along with changed ones that refer to them, by column.
 _REFERRED = {
     BADGES: (ARRIVALS, "badge"),
     PERSONS: (ENGAGEMENTS, "person"),
     DIRECTIONS: (ENGAGEMENTS, "direction"),
 }
-_OVERLAP = 15 * 60 * SECOND  # how long after L an answer may be that was taken
-# As the seed's example has them.
+_OVERLAP = 15 * 60 * SECOND  # the answer that was taken is at most this long after L
+# In the order of the seed's example.
 _GROUPED_KINDS = (BADGES, ARRIVALS, ENGAGEMENTS, PERSONS, DIRECTIONS)
 _LOG = logging.getLogger(__name__)
 
@@ -89,16 +91,16 @@ _ROW = (
     KormitelObject.died,
     KormitelObject.lives,
 )
-# What was deleted before it was known is not told.
+# An object that was deleted before it was known here is never sent.
 _WAS_THERE = or_(KormitelObject.born.is_not(None), KormitelObject.lives.is_not(null()))
 _IS_THERE = and_(KormitelObject.born.is_not(None), KormitelObject.died.is_(None))
 
 
 @dataclass(frozen=True)
 class SyncQuery:
-    """A request. from_date: microseconds, None for everything. whole: for another hub.
+    """A request of `sync`. from_date: microseconds, None for everything. whole: for another hub.
 
-    With `whole` objects have Kormitel's own fields too, which its client must not be told.
+    With `whole` objects have Kormitel's own fields too, which its client must not be sent.
     """
 
     user: str
@@ -108,8 +110,8 @@ class SyncQuery:
 
 
 class _View(NamedTuple):
-    # What an answer sees. lower: L. whole: see `SyncQuery`. left_out_before: ids of
-    # directions that were left out. seen: when the client may have been answered after L.
+    # The data of one answer. lower: L. whole: see `SyncQuery`. left_out_before: ids of directions
+    # left out of earlier answers. seen: times of answers after L that the client may have taken.
     session: Session
     lower: int
     whole: bool
@@ -126,10 +128,10 @@ class _View(NamedTuple):
 
 
 class SyncAnswer:
-    """An answer under way: its `parts`, in order, and then `close`, however it ended."""
+    """An answer in progress: send its `parts` in order, then call `close`, however it ends."""
 
     def __init__(self, database: Database, query: SyncQuery) -> None:
-        """Begin it. Raises exchange_log.Paused."""
+        """Begin the answer. Raises exchange_log.Paused."""
         self._database = database
         self._query = query
         self._begun = time.perf_counter_ns()
@@ -139,12 +141,14 @@ class SyncAnswer:
         self._is_whole = False
         with ExitStack() as stack:
             session = stack.enter_context(database.snapshot())
-            # Before the lock is taken, or all connections might be of those who wait for it.
+            # A connection before the lock: otherwise those that wait for the lock might hold all
+            # connections.
             session.connection()
             with write_transaction(database, query.user) as writing:
                 exchange_log.check_not_paused(writing)
+                # Rule 1: this order, all under the site's lock. The snapshot begins with its first
+                # statement.
                 at = _raise_answered(writing)
-                # With its first statement the snapshot begins.
                 session.execute(select(Site.id)).all()
                 self._view = _view_of(session, writing, query, at)
                 self._number = exchange_log.begin(
@@ -160,7 +164,7 @@ class SyncAnswer:
         self.parts = self._parts()
 
     def close(self) -> None:
-        """End the snapshot, and write down what became of the answer."""
+        """End the snapshot, and log the outcome of the answer."""
         self.parts.close()
         self._snapshot.close()
         if not self._is_whole and self._error is None:
@@ -171,8 +175,8 @@ class SyncAnswer:
             with write_transaction(self._database, self._query.user) as session:
                 exchange_log.finish(session, self._number, outcome)
         except OperationalError as fault:
-            # It was answered all the same: nothing but the log depends on this.
-            logs.handled_error(_LOG, "an exchange was not written down", fault)
+            # The answer stands: its entry in the log has lost only the outcome.
+            logs.handled_error(_LOG, "the outcome of an exchange was not stored", fault)
 
     def _parts(self) -> Generator[bytes, None, None]:
         shaped = _flat if self._query.shape == "flat" else _grouped
@@ -192,6 +196,7 @@ class SyncAnswer:
             raise
 
 
+# Requires the site's lock (rule 1). Never back, even if the clock here is put back.
 def _raise_answered(writing: Session) -> int:
     site = writing.scalars(select(Site)).one()
     site.kormitel_answered = at = max(change_context(writing).micros, site.kormitel_answered or 0)
@@ -225,7 +230,7 @@ def _flat(view: _View, whole: bool, counts: Counter[str]) -> Iterator[str]:
 
 
 def _flat_rows(view: _View, kind: str, counts: Counter[str]) -> Iterator[tuple[Row, bool]]:
-    """Yield the rows of a kind to send, and whether the client is to see each as alive."""
+    """Yield the rows of a kind to send, each with whether the client should see it as alive."""
     for row in _counted(_changed(view, kind), kind, counts):
         yield row, row.died is None
     if kind == DIRECTIONS and not view.whole:
@@ -234,8 +239,9 @@ def _flat_rows(view: _View, kind: str, counts: Counter[str]) -> Iterator[tuple[R
 
 
 def _still_there(view: _View) -> Iterator[Row]:
-    # Deleted, but that is not told as yet. Who never had it, as everybody at first, cannot save an
-    # engagement that refers to it: to them it is there, until its deletion is told.
+    # Deleted directions whose deletion is not sent yet. A client that never had one, as every
+    # client at first, cannot save an engagement that refers to it: so it is sent as alive, until
+    # its deletion is sent.
     referred = select(KormitelObject.direction).where(
         KormitelObject.kind == ENGAGEMENTS,
         KormitelObject.changed >= view.lower,
@@ -264,6 +270,7 @@ def _was_left_out(view: _View) -> ColumnElement[bool]:
 
 def _is_left_out(view: _View) -> ColumnElement[bool]:
     dropped = func.coalesce(KormitelObject.dropped, _EVERYTHING)
+    # AHEAD_MAX: a clock may be ahead by an hour before that is known (see the module text).
     return and_(KormitelObject.died.is_not(None), dropped >= view.lower - AHEAD_MAX)
 
 
@@ -322,7 +329,7 @@ def _gone(view: _View, kind: str) -> Iterator[Row]:
 
 
 def _was_there_at(row: Row, lower: int) -> bool:
-    # A change at the bound itself is one that comes after it.
+    # A change at the bound itself counts as after it.
     return any(born < lower and (died is None or died >= lower) for born, died in _lives_of(row))
 
 
@@ -336,14 +343,14 @@ def _lives_of(row: Row) -> Iterator[tuple[int, int | None]]:
         yield row.born, row.died
 
 
-# Both
+# Both shapes
 
 
 def _kinds(view: _View, first: tuple[str, ...]) -> list[str]:
-    """Return the kinds of an answer: those that are always there, then others by name."""
+    """Return the kinds of an answer: the fixed ones first, then others that changed, by name."""
     session = view.session
     others = []
-    # From one to the next by the index: there are few kinds, and many objects of some.
+    # From one kind to the next by the index: there are few kinds, and many objects of some.
     kind = session.scalar(select(func.min(KormitelObject.kind)))
     while kind is not None:
         changed = KormitelObject.kind == kind, KormitelObject.changed >= view.lower
@@ -355,14 +362,14 @@ def _kinds(view: _View, first: tuple[str, ...]) -> list[str]:
 
 
 def _referred_unchanged(view: _View, kind: str, is_sent: ColumnElement[bool]) -> Iterator[Row]:
-    # Unchanged objects that changed ones refer to. The scanners see arrivals with their
-    # badges alone; and the client cannot save what refers to something that it was not told, as
-    # it may be until it is known by how much its clock is ahead.
+    # Unchanged objects that changed ones refer to. The scanners see arrivals only with their
+    # badges. And the client cannot save an object that refers to one it was not sent, which may
+    # happen until the lead of its clock is known.
     if view.is_everything:
         return
     by_kind, name = _REFERRED[kind]
     key = getattr(KormitelObject, name)
-    # The condition means those that refer within, and what they refer to around.
+    # `is_sent` applies twice: to the referring objects here, and to the referred ones below.
     referred = select(key).where(
         KormitelObject.kind == by_kind,
         KormitelObject.changed >= view.lower,
@@ -371,9 +378,9 @@ def _referred_unchanged(view: _View, kind: str, is_sent: ColumnElement[bool]) ->
     )
     wanted = and_(is_sent, KormitelObject.key.in_(referred.correlate(None)))
     if kind == DIRECTIONS:
-        # Of the deletion of one `_is_left_out` decides.
+        # Whether to send the deletion of a direction is up to `_is_left_out`.
         wanted = and_(wanted, _IS_THERE)
-    # By the keys of a few, not by the dates of all: those no index is to find.
+    # `+ 0` keeps the planner off the index of `changed`: a few keys are faster than all dates.
     unchanged = KormitelObject.changed + 0 < view.lower
     yield from _rows(view, kind, unchanged, wanted)
 

@@ -1,8 +1,8 @@
-"""What Kormitel's objects are made of: kinds, fields and their types, ids. Pure.
+"""The kinds, fields, field types and ids of Kormitel's objects. Pure.
 
-What comes in is checked by the types here: strictly where rules are made of it, and elsewhere so
-far that it can be kept. Fields that are not known here are kept as they are. A few come under two
-names: `feed_type` (a number) is `feed`, `is_vegan` is `vegan`. What may go out is in `wire`.
+Incoming fields are checked by the types here: strictly where rules depend on them, elsewhere only
+so far that they can be stored. Unknown fields are stored as they are. A few fields come under two
+names: `feed_type` (a number) is `feed`, `is_vegan` is `vegan`. `wire` decides what may be sent.
 Source: kormitel.md, "Fields" and "What it sends that surprises".
 """
 
@@ -17,12 +17,12 @@ from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX
 
 PERSONS, DIRECTIONS, ENGAGEMENTS = "persons", "directions", "engagements"
 BADGES, ARRIVALS, PAID_ARRIVALS = "badges", "arrivals", "paid_arrivals"
-# In the order in which the client saves them: what is referred to comes first.
+# In the order in which the client saves them: referred kinds come first.
 KINDS = (PERSONS, DIRECTIONS, ENGAGEMENTS, BADGES, ARRIVALS)
 
 FREE, PAID, CHILD, NO = "FREE", "PAID", "CHILD", "NO"
 Feed = Literal["FREE", "PAID", "CHILD", "NO"]
-FEEDS: tuple[Feed, ...] = get_args(Feed)  # `feed_type` counts them, from 1
+FEEDS: tuple[Feed, ...] = get_args(Feed)  # do not reorder: `feed_type` counts them from 1
 Status = Literal[
     "PLANNED",
     "CANCELLED",
@@ -43,7 +43,7 @@ DIRECTION_TYPES = (
     *("GRANT_LOCATION", "COMMERCIAL_LOCATION", "LATERAL_LOCATION", "RESPONSIBILITY_AREA"),
 )
 
-FROM_DATE = "from_date"  # what stands beside the groups, and is none
+FROM_DATE = "from_date"  # stands beside the groups of a document, and is not a group
 FIELDS_MAX = 200  # of one object
 TEXT_MAX = 10_000  # characters of a text anywhere in a field
 _NESTED_MAX = 20
@@ -55,17 +55,17 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def check_kind(kind: str) -> str:
-    """Return the name of a group of objects. Raises InvalidRequest for what is none."""
+    """Return the name of a group of objects. Raises InvalidRequest if the name is not valid."""
     if not _KIND.fullmatch(kind) or kind == FROM_DATE:
         raise InvalidRequest(
-            f"{kind[:40]!r} is no group: it has up to {KIND_MAX} letters, digits and _, a letter "
-            "first"
+            f"{kind[:40]!r} is not a valid group: use up to {KIND_MAX} letters, digits and _, a "
+            "letter first"
         )
     return kind
 
 
 def object_key(given: object) -> str:
-    """Return an object's id, a number or text, as text: a uuid with dashes and in small letters.
+    """Return the key of an object's id, a number or text: a uuid in lower case and with dashes.
 
     Raises InvalidRequest.
     """
@@ -75,7 +75,7 @@ def object_key(given: object) -> str:
         raise InvalidRequest("there is no id: send a uuid")
     text = given.strip()
     if len(text) > KEY_MAX or not text.isprintable():
-        raise InvalidRequest(f"{text[:40]!r} is no id: send a uuid")
+        raise InvalidRequest(f"{text[:40]!r} is not a valid id: send a uuid")
     match = _UUID.fullmatch(text.lower())
     if match is None:
         return text
@@ -84,7 +84,7 @@ def object_key(given: object) -> str:
 
 
 def wire_id(key: str) -> int | str:
-    """Return an id as it is sent: one of digits alone is a number."""
+    """Return an id as it is sent: a number if it consists of digits alone."""
     return int(key) if _NUMBER.fullmatch(key) else key
 
 
@@ -94,7 +94,7 @@ def is_uuid(key: str) -> bool:
 
 
 def is_date(text: str) -> bool:
-    """Tell whether a text is an ISO date, `2026-11-21`, of the calendar."""
+    """Tell whether a text is a calendar date in ISO form, `2026-11-21`."""
     if not _DATE.fullmatch(text):
         return False
     try:
@@ -105,9 +105,9 @@ def is_date(text: str) -> bool:
 
 
 def check_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an object of a kind in the one form in which they are kept.
+    """Return the fields of an object of a kind in the form in which they are stored.
 
-    Raises InvalidRequest for one of a wrong type, and for what no database keeps.
+    Raises InvalidRequest for a value of a wrong type, or one that a database cannot store.
     """
     if len(fields) > FIELDS_MAX:
         raise InvalidRequest(f"there are more than {FIELDS_MAX} fields: send fewer")
@@ -115,20 +115,20 @@ def check_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if not name or len(name) > KEY_MAX or not name.isprintable():
-            raise InvalidRequest(f"{name[:40]!r} is no name of a field")
+            raise InvalidRequest(f"{name[:40]!r} is not a valid field name")
         for wrong in _value_problems(value, 0):
             raise InvalidRequest(f"{name}: {wrong}")
         to, type_of = _ALIASES.get((kind, name)) or (name, known.get(name))
         if value is not None and type_of is not None:
             value = type_of(name, value)  # noqa: PLW2901
-        # Where both names are sent, the own one counts.
+        # If both names are sent, the field's own name wins.
         if to == name or to not in fields:
             found[to] = value
     return found
 
 
 def reference_key(fields: Mapping[str, Any], name: str) -> str | None:
-    """Return the key of what an object refers to by its field `name`; None if it does not."""
+    """Return the key of the object that the field `name` refers to, None without a valid one."""
     value = fields.get(name)
     try:
         return None if value is None else object_key(value)
@@ -138,14 +138,14 @@ def reference_key(fields: Mapping[str, Any], name: str) -> str | None:
 
 def _value_problems(value: Any, depth: int) -> Iterator[str]:
     if depth > _NESTED_MAX:
-        yield f"it is nested deeper than {_NESTED_MAX} times"
+        yield f"it is nested more than {_NESTED_MAX} levels deep"
     elif isinstance(value, str):
         if len(value) > TEXT_MAX:
             yield f"it is longer than {TEXT_MAX} characters"
         elif not _is_text(value):
-            yield "it has a character that cannot be kept: leave out number 0 and halves"
+            yield "it has a character that cannot be stored: leave out NUL and lone surrogates"
     elif isinstance(value, float) and not math.isfinite(value):
-        yield "it is no finite number"
+        yield "it is not a finite number"
     elif isinstance(value, int) and abs(value) >= 1 << 63:
         yield "it is a number of more than 64 bits"
     elif isinstance(value, dict):
@@ -167,19 +167,19 @@ def _is_text(text: str) -> bool:
 
 def _text(name: str, value: object) -> object:
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name} is no text")
+        raise InvalidRequest(f"{name} is not text")
     return value
 
 
 def _text_or_number(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InvalidRequest(f"{name} is neither a text nor a number")
+        raise InvalidRequest(f"{name} is neither text nor a number")
     return value
 
 
 def _number(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequest(f"{name} is no whole number")
+        raise InvalidRequest(f"{name} is not a whole number")
     return value
 
 
@@ -191,7 +191,7 @@ def _yes_or_no(name: str, value: object) -> object:
 
 def _date(name: str, value: object) -> object:
     if not isinstance(value, str) or not is_date(value):
-        raise InvalidRequest(f"{name} is no date: send it like 2026-11-21")
+        raise InvalidRequest(f"{name} is not a valid date: send it like 2026-11-21")
     return value
 
 
@@ -205,7 +205,7 @@ def _id(name: str, value: object) -> object:
 def _one_of_type(*allowed: str) -> Callable[[str, object], object]:
     def check(name: str, value: object) -> object:
         if value not in allowed:
-            raise InvalidRequest(f"{name} is none of {', '.join(allowed)}")
+            raise InvalidRequest(f"{name} is not one of {', '.join(allowed)}")
         return value
 
     return check
@@ -213,7 +213,7 @@ def _one_of_type(*allowed: str) -> Callable[[str, object], object]:
 
 def _feed_of_type(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= len(FEEDS):
-        raise InvalidRequest(f"{name} is none of 1 (FREE), 2 (PAID), 3 (CHILD), 4 (NO)")
+        raise InvalidRequest(f"{name} is not one of 1 (FREE), 2 (PAID), 3 (CHILD), 4 (NO)")
     return FEEDS[value - 1]
 
 

@@ -1,12 +1,12 @@
 """The exchange over HTTP: `GET sync` and `POST back-sync`, in both shapes.
 
-`/sync` and `/back-sync` are the seed's and answer in the grouped shape, the same pair below PREFIX
-is the contract's of today and answers in the flat one; what is posted may have either shape. Users
-of the role integration ask, with HTTP Basic. There is never a redirect: it would turn the client's
-POST into a GET. Errors are JSON, `{"error": "..."}`. The description is below PREFIX, at
-`openapi.json` and to be read at `docs`.
+`/sync` and `/back-sync` are the seed's and answer in the grouped shape; the same pair below PREFIX
+is today's contract and answers in the flat shape. A posted body may have either shape. Clients log
+in with HTTP Basic, as users of the role integration. There is never a redirect, which would turn
+the client's POST into a GET. Errors are JSON, `{"error": "..."}`. The OpenAPI document is at
+`openapi.json` below PREFIX, its page at `docs`.
 
-Work is done in few threads of its own, so that those of the readers stay free.
+The work is done in a few threads of its own, so that the readers' threads stay free.
 """
 
 import logging
@@ -46,11 +46,12 @@ from kalitka_hub.web.snapshot_response import SnapshotResponse
 PREFIX = "/api/v1/feeder"
 SYNC, BACK_SYNC = "/sync", "/back-sync"
 PATHS = (SYNC, BACK_SYNC, PREFIX + SYNC, PREFIX + BACK_SYNC)
-BODY_MAX = 32 << 20  # bytes of what is posted
+BODY_MAX = 32 << 20  # bytes of a posted body
 _ZIPPED_MIN = 1000  # bytes of an answer
-_ZIPPED_LEVEL = 4  # of 9, the slowest: it is done between answers to readers
+_ZIPPED_LEVEL = 4  # of 9, the slowest: compressing runs between answers to readers
 _ANSWERING = CapacityLimiter(4)
-_RECEIVING = CapacityLimiter(1)  # each is in memory, and has the site's lock for most of its time
+# A memory bound: each body is in memory as a whole, and holds the site's lock most of the time.
+_RECEIVING = CapacityLimiter(1)
 _BASIC = "Basic"
 _UNKNOWN_LOGIN = {"WWW-Authenticate": 'Basic realm="kalitka"'}
 _LOG = logging.getLogger(__name__)
@@ -68,10 +69,10 @@ def create_api(state: HubState) -> FastAPI:
     api = _Api(
         title="Kalitka: the exchange with Kormitel",
         description=(
-            "What a canteen system and this hub know of badges and arrivals, told both ways. "
-            "Send the name and password of a user of the role integration: HTTP Basic. Ask with "
-            "from_date, the time just before the last answer that arrived whole: what changed at "
-            "that time or later is answered, some of it twice."
+            "The exchange of badges and arrivals between a canteen system and this hub. Log in "
+            "with HTTP Basic as a user of the role integration. Ask with from_date, the time just "
+            "before the last answer that arrived whole: the answer has every change at that time "
+            "or later, some of them twice."
         ),
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
@@ -93,7 +94,7 @@ def create_api(state: HubState) -> FastAPI:
     api.state.logins = BasicLogins(state.database)
     api.add_middleware(BoundedBody, most=BODY_MAX)
     api.add_middleware(GZipMiddleware, minimum_size=_ZIPPED_MIN, compresslevel=_ZIPPED_LEVEL)
-    # As they are, not made anew for each application: see `rest.api`.
+    # The same routes, not copies for each application: see `rest.api`.
     api.router.routes.extend(_router.routes)
     api.add_api_route(f"{PREFIX}/docs", _docs, include_in_schema=False)
     return api
@@ -103,8 +104,8 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             described = super().openapi()
-            # What is posted is read part by part, so FastAPI knows nothing of it; and nothing is
-            # checked by it, so it refuses nothing.
+            # Endpoints read the body themselves, so FastAPI does not know its models; and FastAPI
+            # validates nothing here, so there is no 422.
             _, found = models_json_schema(
                 [(model, "validation") for model in (bodies.FlatBody, bodies.GroupedBody)],
                 ref_template=_REFERENCE,
@@ -120,29 +121,29 @@ class _Api(FastAPI):
 
 
 class _Basic(SecurityBase):
-    """Whoever asks, by HTTP Basic; which OpenAPI is told of."""
+    """The login of a client with HTTP Basic, as a security scheme of OpenAPI."""
 
     def __init__(self) -> None:
         self.model = HTTPBase(scheme="basic")
         self.scheme_name = _BASIC
 
     async def __call__(self, request: Request) -> str:
-        """Return the user's name. Raises 403 for one who may not exchange."""
+        """Return the user's name. Raises 403 for a user of another role."""
         logins: BasicLogins = request.app.state.logins
         address = request.client.host if request.client else "unknown"
         user = await logins.authenticate(request.headers.get("authorization"), address)
         if user.role != INTEGRATION:
             raise HTTPException(
-                403, f"this takes a user of the role {INTEGRATION}, and {user.name} is {user.role}"
+                403, f"{user.name} has the role {user.role}: log in with the role {INTEGRATION}"
             )
         return user.name
 
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "What was sent is wrong, and why."},
+    400: {"model": ErrorBody, "description": "The request is invalid; the error says why."},
     401: {"model": ErrorBody, "description": "The name or the password is wrong."},
-    403: {"model": ErrorBody, "description": "The user is not one of another system."},
+    403: {"model": ErrorBody, "description": "The user does not have the role integration."},
     429: {"model": ErrorBody, "description": "Too many failed attempts: wait."},
     503: {"model": ErrorBody, "description": "Paused, or busy: ask again later."},
 }
@@ -176,7 +177,7 @@ FromDate = Annotated[
     str | None,
     Query(
         description="Like 2026-11-21T18:56:42, in UTC; a fraction, Z and an offset such as "
-        "+03:00 are taken too. Without it, everything is answered.",
+        "+03:00 are accepted too. Without it, the answer has everything.",
         examples=["2024-01-01T12:12:00Z", "2013-06-13T00:00:00"],
         json_schema_extra={"format": "date-time"},
     ),
@@ -184,8 +185,8 @@ FromDate = Annotated[
 Fields = Annotated[
     str | None,
     Query(
-        description="`all`: with Kormitel's own fields too. For another hub; Kormitel's client "
-        "must not ask for it.",
+        description="`all`: with Kormitel's own fields too. Only for another hub, never for "
+        "Kormitel's client.",
         json_schema_extra={"enum": ["all"]},
     ),
 ]
@@ -193,7 +194,7 @@ Fields = Annotated[
 
 def _sync_responses(model: type, example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
     content = {"application/json": {"example": example}}
-    response = {"model": model, "description": "What changed.", "content": content}
+    response = {"model": model, "description": "The changes.", "content": content}
     return {200: response, **_ERRORS}
 
 
@@ -201,7 +202,7 @@ def _sync_responses(model: type, example: dict[str, Any]) -> dict[int | str, dic
 async def sync(
     request: Request, user: User, from_date: FromDate = None, fields: Fields = None
 ) -> Response:
-    """Answer what changed, in the grouped shape: inserted, updated and deleted."""
+    """Return the changes in the grouped shape: inserted, updated and deleted."""
     return await _answer(request, user, "grouped", from_date, fields)
 
 
@@ -209,14 +210,14 @@ async def sync(
 async def flat_sync(
     request: Request, user: User, from_date: FromDate = None, fields: Fields = None
 ) -> Response:
-    """Answer what changed, in the flat shape: every object says whether it is deleted."""
+    """Return the changes in the flat shape: every object says whether it is deleted."""
     return await _answer(request, user, "flat", from_date, fields)
 
 
 @_router.post(BACK_SYNC, name="take", responses=_RECEIVING_ERRORS, openapi_extra=_POSTED)
 @_router.post(PREFIX + BACK_SYNC, name="take", responses=_RECEIVING_ERRORS, openapi_extra=_POSTED)
 async def receive_changes(request: Request, user: User) -> bodies.Taken:
-    """Take changes, all of them at once. What cannot be applied is set aside, and no error."""
+    """Apply changes in one transaction; items that cannot be applied are quarantined."""
     state: HubState = request.app.state.hub
     try:
         body = await request.body()
@@ -247,7 +248,7 @@ async def _answer(
 
 def _parse_query(user: str, shape: Shape, from_date: str | None, fields: str | None) -> SyncQuery:
     if fields not in (None, "all"):
-        raise InvalidRequest("fields: send `all`, or leave it out")
+        raise InvalidRequest("fields: send `all`, or leave fields out")
     since = None if from_date is None else micros_of(from_date)
     return SyncQuery(user, shape, since, fields == "all")
 
@@ -273,7 +274,7 @@ async def _http_error(request: Request, fault: Exception) -> JSONResponse:
     if fault.status_code == 404:
         text = f"there is no such path: {PREFIX}/docs shows them all"
     elif fault.status_code == 405:
-        text = f"{request.method} is not for this path: {PREFIX}/docs shows what is"
+        text = f"{request.method} is not a method of this path: {PREFIX}/docs shows them all"
     return _error_response(fault.status_code, str(text), fault.headers)
 
 
@@ -299,7 +300,7 @@ async def _database_error(_request: Request, fault: Exception) -> JSONResponse:
 
 
 async def _disconnected(_request: Request, _fault: Exception) -> JSONResponse:
-    # Nobody is there to read it.
+    # The client is gone and cannot read this.
     return _error_response(400, "the request was cut off")
 
 

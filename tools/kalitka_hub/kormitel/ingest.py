@@ -1,6 +1,6 @@
-"""Applies items to their objects, hundreds at a time, kind by kind.
+"""Applies items to their objects, kind by kind and hundreds at a time.
 
-Referred kinds come first, so that an arrival finds a badge that came with it. Callers go through
+Referred kinds come first, so that an arrival finds a badge that came along. Callers go through
 `service`.
 """
 
@@ -34,15 +34,15 @@ from kalitka_hub.kormitel.state import Source, State
 from kalitka_hub.store.bulk import force_custom_plans, in_batches, in_values
 from kalitka_hub.store.kormitel_models import KormitelObject
 
-# Nothing of these is told or counts without a badge.
+# Objects of these kinds neither are sent nor count without a badge.
 _NEED_BADGE = (ARRIVALS, PAID_ARRIVALS)
 
 
 class Ingest:
-    """One ingest of items. since: the date that they were sent with, if any.
+    """One ingest of items. since: the date of their document, None without one.
 
     received: the number of items; applied: the number that made a difference. new_objects: the
-    objects that became known, as kind/key; the caller that handles them clears it.
+    objects that became known, as kind/key; the caller that handles them clears the set.
     """
 
     def __init__(self, session: Session, source: Source, since: int | None = None) -> None:
@@ -52,7 +52,7 @@ class Ingest:
         self._session = session
         self._source = source
         self._since = since
-        self._badges: set[str] = set()  # keys of those whose rules may be others now
+        self._badges: set[str] = set()  # keys of badges whose rules may have changed
         force_custom_plans(session)
 
     def for_sender(self, by: str) -> "Ingest":
@@ -108,10 +108,10 @@ class Ingest:
         return rejected
 
     def _digests(self, items: Iterable[Item]) -> dict[str, str]:
-        """Return by key a digest of what is sent of it without dates that count.
+        """Return by key a digest of the object's items without a valid date.
 
-        What was the last that was sent of it before, of the same date as a whole, is the same
-        again. A change of this hub's own never is, nor is what it asked for.
+        If the digest equals that of the last such items, with the same date of the document, they
+        are a repetition. Changes made at this hub, and answers that it asked for, never are.
         """
         if self._source.own or self._source.unsent is not None:
             return {}
@@ -125,13 +125,14 @@ class Ingest:
         }
 
     def _is_dated(self, item: Item) -> bool:
-        # A date that is still to come is not believed: such a change has that of its coming too.
+        # A date in the future is not believed: such a change is dated at its arrival, as one
+        # without a date is.
         return item.date is not None and item.date <= self._source.at
 
     def _save_changed(
         self, kind: str, states: Mapping[str, State], before: Mapping[str, State]
     ) -> None:
-        """Save the objects that differ from before, and recheck what depends on them."""
+        """Save the objects that differ from before, and recheck their dependents."""
         changed, written, moved = [], [], []
         pairs = [(before.get(key) or State(kind, key), state) for key, state in states.items()]
         for old, new in pairs:
@@ -141,6 +142,7 @@ class Ingest:
                 written.append(new)
             if old.born is None and new.born is not None:
                 self.new_objects.add(f"{kind}/{new.key}")
+        # Holds before saving, dependents after it: they read the saved objects.
         dropped = update_holds(self._session, [new for _, new in changed], self._source)
         save(self._session, written)
         for old, new in changed:
@@ -154,7 +156,7 @@ class Ingest:
 
 
 def _by_object(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield items in batches, each with all that there are of its objects, in their order."""
+    """Yield items in batches, each with all items of its objects, in order."""
     of_each: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         of_each[item.key].append(item)
@@ -163,19 +165,17 @@ def _by_object(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _rejection(item: Item, state: State, badges: set[str]) -> Rejected | None:
-    """Return why an item cannot be applied to its object, None if it can."""
+    """Return the item with the reason why it cannot be applied to its object; None if it can."""
     badge = reference_key(item.fields, "badge")
     if badge is not None and badge not in badges and item.kind != BADGES:
         return Rejected(item, f"its badge {badge} is not known here", f"{BADGES}/{badge}")
     if item.kind not in _NEED_BADGE or item.deleted or badge is not None:
         return None
     if "badge" in item.fields:
-        return Rejected(item, "its badge is null: it must be somebody's")
+        return Rejected(item, "its badge is null: send the id of its badge")
     if not state.fields.get("badge"):
         waits = f"{item.kind}/{item.key}"
-        return Rejected(
-            item, f"there is no {item.key} here, and it does not say whose it is", waits
-        )
+        return Rejected(item, f"{item.key} is not known here, and the item names no badge", waits)
     return None
 
 

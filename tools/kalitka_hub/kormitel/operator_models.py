@@ -1,9 +1,10 @@
 """Badges, arrivals and the other known kinds as operators read and write them: typed, whole.
 
-What an operator writes is checked more strictly than what comes in: a value that today's client
-does not know is refused, though one that is there already may stay. Only fields that differ from
-what is there are written, so that what an operator did not touch is not newer than Kormitel's.
-Each kind is a `Resource`, from which REST and CSV are made. All goes through `service`.
+An operator's values are checked more strictly than incoming items: a value that today's client
+does not know is refused, though a stored value of that kind may stay. Only fields that differ from
+the stored ones are written, so that a field that the operator did not touch is not dated newer
+than Kormitel's. Each kind is a `Resource`, from which REST and CSV are built. All changes go
+through `service`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -52,17 +53,17 @@ from kalitka_hub.site.resources import Resource
 from kalitka_hub.store.bulk import in_batches, in_values
 from kalitka_hub.store.kormitel_models import KormitelObject
 
-# Fields that are yes or no, and those that are whole numbers.
+# Boolean fields, and fields of whole numbers.
 FLAGS = ("infant", "vegan", "is_blocked")
 NUMBERS = ("year", "first_year", "last_year")
-_BESIDE = ("id", "other")  # what a setting has that is no field
+_BESIDE = ("id", "other")  # of a setting, besides the fields of its object
 _RESERVED = ("id", "deleted")
 _ANY_BADGE = "0"
 _NO_TRANSPORT = "UNDEFINED"
 
 
 class _StoredValue(str):
-    """A stored value that no operator may write."""
+    """A stored value, exempt from the checks of what operators write."""
 
 
 def _one_of(allowed: tuple[str, ...]) -> WrapValidator:
@@ -71,30 +72,30 @@ def _one_of(allowed: tuple[str, ...]) -> WrapValidator:
             return value
         text = handler(value)
         if text not in allowed:
-            raise InvalidRequest(f"it is none of {', '.join(allowed)}")
+            raise InvalidRequest(f"{text[:40]!r} is not one of {', '.join(allowed)}")
         return text
 
     return WrapValidator(check)
 
 
 def _enum_schema(allowed: tuple[str, ...]) -> WithJsonSchema:
-    # Of what is written: what is read may be another.
+    # For requests only: a stored value may be another one.
     return WithJsonSchema({"type": "string", "enum": list(allowed)}, mode="validation")
 
 
 def _text_or_number(value: object, handler: ValidatorFunctionWrapHandler) -> int | str:
-    # One sentence, where pydantic has one for each of the two.
+    # One sentence, where pydantic gives one for each of the two types.
     try:
         return handler(value)
     except ValidationError as fault:
         raise InvalidRequest(
-            f"it is neither a text of up to {TEXT_MAX} nor a whole number"
+            f"it is neither text of up to {TEXT_MAX} characters nor a whole number"
         ) from fault
 
 
 def _checked_date(text: str) -> str:
     if not is_date(text):
-        raise InvalidRequest("it is no date: write it like 2026-11-21")
+        raise InvalidRequest(f"{text[:40]!r} is not a valid date: write it like 2026-11-21")
     return text
 
 
@@ -113,9 +114,9 @@ DirectionType = Annotated[str, _one_of(DIRECTION_TYPES), _enum_schema(DIRECTION_
 
 
 class BaseObjectSetting(InputModel):
-    """What one is to be. id: None of a new one gets a uuid; it never changes.
+    """The setting of an object. id: None for a new uuid; an id never changes.
 
-    other: the fields besides those here, Kormitel's own; None: they stay as they are.
+    other: Kormitel's own fields besides those here; None: they stay as they are.
     """
 
     kind: ClassVar[str]
@@ -127,13 +128,13 @@ class BaseObjectSetting(InputModel):
         check_fields(self.kind, {name: getattr(self, name) for name in _field_names(type(self))})
         for name in check_fields(self.kind, self.other or {}):
             if name in _RESERVED or name in _field_names(type(self)):
-                raise InvalidRequest(f"other: {name} has a place of its own: write it there")
+                raise InvalidRequest(f"other: {name} is a field of its own: write it beside other")
         return self
 
 
 class _StoredInfo(BaseModel):
-    # created, changed: UTC, as in the exchange. by: whose the last change was. held: why today's
-    # client is not told of it, None if it is.
+    # created, changed: UTC, as in the exchange. by: the author of the last change. held: why the
+    # object is withheld from today's client, None if it is sent.
     id: str
     created: str
     changed: str
@@ -142,7 +143,7 @@ class _StoredInfo(BaseModel):
 
 
 class BadgeSetting(BaseObjectSetting):
-    """What a badge is to be. qr: its code as it is scanned; kitchen: where it is fed."""
+    """The setting of a badge. qr: its code as it is scanned; kitchen: where the badge is fed."""
 
     kind = BADGES
     name: Text | None = None
@@ -166,13 +167,13 @@ class BadgeSetting(BaseObjectSetting):
 
 
 class BadgeView(_StoredInfo, BadgeSetting):
-    """A badge, and since when it is known and was changed (UTC), by whom, and why it is held."""
+    """A badge, with its times of creation and last change (UTC), author and why it is withheld."""
 
 
 class ArrivalSetting(BaseObjectSetting):
-    """What an arrival is to be. Dates are local, the departure's included. badge: whose it is.
+    """The setting of an arrival. Dates are local, both inclusive. badge: the id of its badge.
 
-    Today's client takes none without a status, both dates and both transports.
+    Today's client takes no arrival without a status, both dates and both transports.
     """
 
     kind = ARRIVALS
@@ -185,11 +186,11 @@ class ArrivalSetting(BaseObjectSetting):
 
 
 class ArrivalView(_StoredInfo, ArrivalSetting):
-    """An arrival, since when it is known and was changed (UTC), by whom, and why it is held."""
+    """An arrival, with its creation and last change (UTC), author and why it is withheld."""
 
 
 class EngagementSetting(BaseObjectSetting):
-    """What an engagement of a person in a direction is to be."""
+    """The setting of an engagement: a person's work for a direction."""
 
     kind = ENGAGEMENTS
     year: StrictInt | None = None
@@ -201,11 +202,11 @@ class EngagementSetting(BaseObjectSetting):
 
 
 class EngagementView(_StoredInfo, EngagementSetting):
-    """An engagement, since when it is known and was changed (UTC), by whom, why it is held."""
+    """An engagement, with its creation and last change (UTC), author and why it is withheld."""
 
 
 class KormitelPersonSetting(BaseObjectSetting):
-    """What a person of Kormitel is to be."""
+    """The setting of a person of Kormitel."""
 
     kind = PERSONS
     name: Text | None = None
@@ -223,11 +224,11 @@ class KormitelPersonSetting(BaseObjectSetting):
 
 
 class KormitelPersonView(_StoredInfo, KormitelPersonSetting):
-    """A person of Kormitel, since when known and changed (UTC), by whom, and why held back."""
+    """A person of Kormitel, with creation and last change (UTC), author and why withheld."""
 
 
 class DirectionSetting(BaseObjectSetting):
-    """What a direction, such as a location or a service, is to be."""
+    """The setting of a direction, such as a location or a service."""
 
     kind = DIRECTIONS
     name: Text | None = None
@@ -237,11 +238,11 @@ class DirectionSetting(BaseObjectSetting):
 
 
 class DirectionView(_StoredInfo, DirectionSetting):
-    """A direction, since when it is known and was changed (UTC), by whom, and why it is held."""
+    """A direction, with its creation and last change (UTC), author and why it is withheld."""
 
 
 def write_objects(session: Session, kind: str, settings: Iterable[BaseObjectSetting]) -> int:
-    """Make objects of a kind exactly these, also those that there are; return how many changed."""
+    """Create or replace objects of a kind; return how many changed."""
     changed = 0
     for batch in in_batches(settings):
         given = {setting.id: setting for setting in batch if setting.id is not None}
@@ -261,7 +262,7 @@ def write_objects(session: Session, kind: str, settings: Iterable[BaseObjectSett
 def find_objects(
     session: Session, kind: str, keys: Iterable[str], *, deleted: bool | None = False
 ) -> dict[str, StoredObject]:
-    """Return those of these objects of a kind that there are, by key; see `list_objects`."""
+    """Return the existing objects of a kind with these keys, by key; see `list_objects`."""
     wanted = list(keys)
     mine = in_values(session, KormitelObject.key, wanted)
     found = service.list_objects(session, kind, "", len(wanted), deleted=deleted, where=[mine])
@@ -269,17 +270,17 @@ def find_objects(
 
 
 def checked_fields(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return some fields of an object of any kind, as an operator gives them, in their one form.
+    """Return some fields of an object of any kind, given by an operator, in their stored form.
 
-    Raises InvalidRequest for what an operator may not write.
+    Raises InvalidRequest for a field or value that an operator may not write.
     """
     resource = KORMITEL.get(kind)
     if resource is None:
         for name in _RESERVED:
             if name in given:
-                raise InvalidRequest(f"{name} is no field: leave it out")
+                raise InvalidRequest(f"{name} is not a field: leave it out")
         return check_fields(kind, given)
-    # What a whole one needs may be left out here.
+    # Required only of a whole arrival.
     needed = {"badge": _ANY_BADGE} if kind == ARRIVALS else {}
     setting = _setting(resource, needed | dict(given))
     known = {
@@ -289,9 +290,10 @@ def checked_fields(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_object(session: Session, kind: str, key: str | None, given: Mapping[str, Any]) -> str:
-    """Add an object of any kind with these fields; return its key. None: a new uuid.
+    """Add an object of any kind with these fields; return its key. key: None for a new uuid.
 
-    Raises InvalidRequest for what an operator may not write, and for one that there is.
+    Raises InvalidRequest for a field or value that an operator may not write, and for a key that
+    exists.
     """
     resource = KORMITEL.get(kind)
     if resource is None:
@@ -300,7 +302,7 @@ def add_object(session: Session, kind: str, key: str | None, given: Mapping[str,
 
 
 def view_of(known: StoredObject) -> Any:
-    """Return what is shown of an object of a kind that is known here."""
+    """Return the view of an object of a known kind."""
     view = KORMITEL[known.kind].view
     named = _field_names(view)
     fields = {name: known.fields.get(name) for name in named}
@@ -326,9 +328,9 @@ def list_badges(
     name: str | None = None,
     blocked: bool | None = None,
 ) -> list[BadgeView]:
-    """Return badges by id, those behind the id `after`, at most `limit`.
+    """Return at most `limit` badges with ids after `after`, by id.
 
-    name: only those that have it as a part of a name. blocked: only those that are, or are not.
+    name: only badges with this text in a name. blocked: only badges that are blocked, or are not.
     """
     fields = KormitelObject.fields
     conditions: list[ColumnElement[bool]] = []
@@ -349,9 +351,9 @@ def list_arrivals(
     badge: str | None = None,
     status: Status | None = None,
 ) -> list[ArrivalView]:
-    """Return arrivals by id, those behind the id `after`, at most `limit`.
+    """Return at most `limit` arrivals with ids after `after`, by id.
 
-    badge: only those of the badge of this id. status: only those that have it.
+    badge: only arrivals of the badge with this id. status: only arrivals with this status.
     """
     conditions: list[ColumnElement[bool]] = []
     if badge is not None:
@@ -376,12 +378,12 @@ def _list_views(
 
 
 def _field_names(model: type[BaseModel]) -> list[str]:
-    """Return the names of the fields of an object that a setting or view of it has."""
+    """Return the names of an object's fields in a setting or view of its kind."""
     return [name for name in model.model_fields if name not in _NOT_FIELDS]
 
 
 def _changed_fields(was: Mapping[str, Any], setting: BaseObjectSetting) -> dict[str, Any]:
-    """Return what a whole setting changes of the fields that an object has."""
+    """Return the fields that differ between a whole setting and an object's stored fields."""
     known = _field_names(type(setting))
     values = {name: getattr(setting, name) for name in known}
     if setting.other is not None:
@@ -403,7 +405,7 @@ def _resource(
     kind = setting.kind
 
     def add(session: Session, given: Any) -> str:
-        # One that was deleted comes back, with nothing that it had.
+        # A deleted object comes back, without any of its old fields.
         was = find_objects(session, kind, filter(None, [given.id]), deleted=True)
         fields = was[given.id].fields if given.id in was else {}
         return service.put_object(
@@ -419,7 +421,7 @@ def _resource(
     def change(session: Session, key: str, given: Any) -> bool:
         found = known(session, key)
         if given.id not in (None, found.key):
-            raise InvalidRequest(f"an id stays as it is: send {found.key}, or leave it out")
+            raise InvalidRequest(f"an id cannot change: send {found.key}, or leave it out")
         fields = _changed_fields(found.fields, given)
         if fields:
             service.put_object(session, kind, key, fields)

@@ -1,8 +1,8 @@
-"""An integrator, or another hub, over HTTP, as Kormitel's client asks it.
+"""An HTTP client of an integrator or another hub, which asks as Kormitel's client does.
 
 HTTP Basic with the first request; certificates are verified; a redirect is not followed, since it
-would turn a POST into a GET. No wait is for ever. Whatever goes wrong is a PeerFailed, one
-sentence without the password; the peer's own words in it are cut short.
+would turn a POST into a GET. Every wait has an end. Every failure is a PeerFailed, one sentence
+without the password; the peer's own words in that sentence are cut short.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-# By its parts: the type stubs of MicroPython have a `requests` that is another one.
+# By its submodules: the type stubs of MicroPython have another `requests`.
 from requests.exceptions import RequestException, SSLError, Timeout
 from requests.models import Response
 from requests.sessions import Session
@@ -23,25 +23,25 @@ from kalitka_hub.kormitel.dates import SECOND, utc_text
 from kalitka_hub.store.kormitel_models import URL_MAX
 
 CONNECT_SECONDS = 10
-READ_SECONDS = 120  # for each piece of an answer, the first one too
-_ANSWER_SECONDS = 3600  # for all of it
-_ANSWER_MAX = 512 << 20  # bytes; it is read whole
+READ_SECONDS = 120  # for each piece of an answer, the first piece too
+_ANSWER_SECONDS = 3600  # for a whole answer
+_ANSWER_MAX = 512 << 20  # bytes; a memory bound: an answer is read whole
 _PART = 1 << 16
-_QUOTED_MAX = 200  # characters of what a peer says
-_EVER = "2013-06-13T00:00:00"  # what the client asks from at first
+_QUOTED_MAX = 200  # characters of a peer's words or of a URL
+_EVER = "2013-06-13T00:00:00"  # the date that the client asks from at first
 
-# Told of bytes that came, and None: nobody knows of how many.
+# Called with the bytes received, and None: the total is unknown.
 Progress = Callable[[int, int | None], None]
 
 
 class PeerFailed(NotFound):
-    """The peer was not reached, or did not answer as it should. Nothing of it was taken."""
+    """The peer could not be reached, or its answer was not as expected; nothing was applied."""
 
 
 class PeerAnswer(NamedTuple):
-    """An answer that came whole. date: the peer's clock, cut to the second; None: it said none.
+    """A complete answer. date: the peer's clock, cut to the second; None if it sent no date.
 
-    took: until it began. Both in microseconds.
+    took: the time until the answer began. Both in microseconds.
     """
 
     body: bytes
@@ -50,7 +50,7 @@ class PeerAnswer(NamedTuple):
 
 
 def normalize_url(url: str) -> str:
-    """Return a peer's URL in the one form in which it is stored: it ends in /.
+    """Return a peer's URL in the form in which it is stored: with a / at the end.
 
     Raises InvalidRequest.
     """
@@ -58,14 +58,14 @@ def normalize_url(url: str) -> str:
         parts = urlsplit(url)
         is_whole = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        raise InvalidRequest(f"{url[:_QUOTED_MAX]!r} is no URL: {_URL_HINT}") from None
+        raise InvalidRequest(f"{url[:_QUOTED_MAX]!r} is not a valid URL: {_URL_HINT}") from None
     if "@" in parts.netloc:
-        # Not quoted: there may be a password in it.
+        # Not quoted: the URL may contain a password.
         raise InvalidRequest(
-            "leave the name and the password out of the URL: they are asked for apart"
+            "leave the name and the password out of the URL: they are asked for separately"
         )
     if parts.scheme not in ("http", "https") or not is_whole or not url.isprintable():
-        raise InvalidRequest(f"{url[:_QUOTED_MAX]!r} is no URL of a peer: {_URL_HINT}")
+        raise InvalidRequest(f"{url[:_QUOTED_MAX]!r} is not a peer's URL: {_URL_HINT}")
     if parts.query or parts.fragment or " " in url:
         raise InvalidRequest(f"{url[:_QUOTED_MAX]!r} has more than a path: {_URL_HINT}")
     base = url if url.endswith("/") else f"{url}/"
@@ -78,10 +78,11 @@ _URL_HINT = "write it like https://hub.example/api/v1/feeder/, without sync"
 
 
 class Peer:
-    """An HTTP client of a peer. base: from `normalize_url`. Close it in the end.
+    """An HTTP client of a peer, as a context manager. base: from `normalize_url`.
 
-    ca: a file in PEM of who signed its certificate, None for the authorities that are usual.
-    read_seconds: how long to wait for each piece of an answer. Raises InvalidRequest.
+    ca: a PEM file with the CA of the peer's certificate, None for the usual authorities.
+    read_seconds: how long to wait for each piece of an answer. Raises InvalidRequest if there is
+    no such file.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Peer:
         self.base = base
         self._timeout = (CONNECT_SECONDS, read_seconds)
         self._session = Session()
-        # In UTF-8: by itself it takes Latin-1, which not every name has.
+        # In UTF-8: by default requests encodes Latin-1, which has not every letter of a name.
         self._session.auth = (user.encode(), password.encode())  # type: ignore[assignment]
         self._session.headers["User-Agent"] = "kalitka-hub"
         self._verify: bool | str = True if ca is None else str(ca)
@@ -109,7 +110,7 @@ class Peer:
         self._session.close()
 
     def post(self, groups: Mapping[str, list[Any]]) -> dict[str, int]:
-        """Send a document to `back-sync`; return the counts that a hub answers, if it is one."""
+        """Send a document to `back-sync`; return the counts of a hub's answer, {} of another's."""
         body = json.dumps(groups, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         answer = self._ask("POST", "back-sync", lambda *_: None, data=body, headers=headers)
@@ -122,8 +123,8 @@ class Peer:
         return {name: value for name, value in counts.items() if type(value) is int}
 
     def get(self, from_date: int | None, progress: Progress) -> PeerAnswer:
-        """Ask `sync` what changed since `from_date`, in microseconds; None for everything."""
-        # To the second and without a zone, as the client does: others may take nothing else.
+        """Ask `sync` for the changes since `from_date`, in microseconds; None for everything."""
+        # To the second and without a zone, as the client does: a peer may accept nothing else.
         since = _EVER if from_date is None else utc_text(from_date)[: len(_EVER)]
         return self._ask("GET", "sync", progress, params={"from_date": since, "fields": "all"})
 
@@ -168,7 +169,7 @@ def _read(url: str, response: Response, progress: Progress) -> bytes:
             if len(body) > _ANSWER_MAX or time.monotonic() > until:
                 raise PeerFailed(
                     f"{url} answered more than {_ANSWER_MAX} bytes, or for longer than "
-                    f"{_ANSWER_SECONDS} seconds: look at what it is"
+                    f"{_ANSWER_SECONDS} seconds: check the address"
                 )
     except RequestException as fault:
         raise PeerFailed(
@@ -178,23 +179,23 @@ def _read(url: str, response: Response, progress: Progress) -> bytes:
 
 
 def _status_error(url: str, response: Response) -> str:
-    """Return what a status says that is no success."""
+    """Return a sentence about a status other than success."""
     status = response.status_code
     to = response.headers.get("Location")
     if status < 400 and to is not None:
-        return f"{url} is elsewhere, at {_excerpt(to)}: write that address, without the last word"
+        return f"{url} redirects to {_excerpt(to)}: write that address, without the last word"
     words = _peer_message(response)
     if status == 401:
         return f"{url} does not know this name and password{words}: check both"
     if status == 403:
-        return f"{url} does not let this user exchange{words}: take another, or give it the role"
+        return f"{url} does not let this user exchange{words}: give it the role, or use another"
     if status in (429, 503):
         return f"{url} does not answer now{words}: try again later"
     return f"{url} answered status {status}{words}: check the address, and the peer's log"
 
 
 def _peer_message(response: Response) -> str:
-    """Return the peer's own words of a refusal, in brackets; nothing if it has none."""
+    """Return the peer's own words in a refusal, in brackets; an empty text without any."""
     try:
         text = next(response.iter_content(_PART), b"").decode(errors="replace")
     except RequestException:
@@ -215,9 +216,9 @@ def _excerpt(text: str) -> str:
 
 
 def _system_reason(fault: BaseException) -> str:
-    """Return the words of the system for what is beneath a fault of the HTTP library.
+    """Return the system's words for the cause of an error of the HTTP library.
 
-    Its own have the whole request in them.
+    The library's own words contain the whole request.
     """
     reason_text = type(fault).__name__
     beneath: BaseException | None = fault

@@ -1,18 +1,18 @@
-"""This hub plays the client: it sends a peer what is written here, then takes what is new there.
+"""The hub as a client: it sends a peer the writes made here, then takes the changes made there.
 
-What is sent are the fields that others than the peer wrote, each with its date. `KormitelPeer`
-holds a mark: the stamp of a write, and the object. Up to it everything was sent. Let a pull begin
-at A: it takes the site's lock, makes A later than every write there is, raises
-`kormitel_answered` to it, and looks up what is behind the mark. A write that is not among that
-takes the lock later, and gets a stamp of A or more (`service.object_stamp`), whatever the clock
-says. So the mark may go forward, write by write, as the peer answers, and in the end to A itself,
-where every later write is behind it: none is lost, and a pull that is broken off is taken up
-there. If an answer is lost, what it was to is sent again, which changes nothing.
+A pull sends the fields that were written by others than the peer, each with its date.
+`KormitelPeer` holds a mark, the stamp of a write and the object: every write up to the mark was
+sent. Let a pull begin at A: it takes the site's lock, makes A later than every write so far,
+raises `kormitel_answered` to A, and looks up the writes after the mark. Any other write takes the
+lock later, and gets a stamp of A or more (`service.object_stamp`), whatever the clock says. So the
+mark may advance, write by write, as the peer answers, and in the end to A itself, since every
+later write is after that: none is lost, and an interrupted pull is resumed at the mark. If an
+answer is lost, the same writes are sent again, which changes nothing.
 
-The answer is taken whole and in one transaction, or not at all. It is what the peer knows, and
-undoes what is written here; but what is written at A or later was not told to the peer yet, and
-stays (`state.Source.unsent`). Next time is asked from the peer's own clock as it was when it began
-to answer, so it does not matter how wrong the clock here is.
+The answer is applied as a whole, in one transaction, or not at all. It has the peer's state, and
+overrides writes made here; but the peer has not been sent the writes at A or later, and these stay
+(`state.Source.unsent`). The next pull asks from the peer's own clock at the time when it began to
+answer, so the error of the clock here does not matter.
 """
 
 import time
@@ -39,19 +39,19 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelPeer
 from kalitka_hub.store.models import NAME_MAX, Site
 
-BATCH_MAX = 100  # items, as of Kormitel's own client
+BATCH_MAX = 100  # items, as in the batches of Kormitel's own client
 _AT_ONCE = 500  # rows in memory
 _GROUP_ORDER = (BADGES, *(kind for kind in KINDS if kind != BADGES))  # in the order of a batch
 
-# Told of changes that were sent, and of how many; then of bytes that came, and None.
+# Called with the writes sent, and their total; then with the bytes received, and None.
 Progress = Callable[[int, int | None], None]
 
 
 class PullResult(NamedTuple):
-    """What a pull did. sent: items; refused: how many of them the peer set aside, if it says so.
+    """The result of a pull. sent: items; refused: how many the peer quarantined, if it says so.
 
-    taken: of its answer. ahead: seconds that the peer's clock is ahead of the one here, None if
-    it does not say what it shows.
+    taken: the counts of its answer. ahead: seconds by which the peer's clock is ahead of the clock
+    here, None if the peer sent no date.
     """
 
     sent: int
@@ -61,20 +61,21 @@ class PullResult(NamedTuple):
 
 
 class _Write(NamedTuple):
-    # Fields of an object that were written at one time; in the order in which they are sent.
+    # A write of an object's fields at one time. Ordered as writes are sent, and as the mark is.
     at: int
     object: int
 
 
 class _PullStart(NamedTuple):
-    # What a pull begins with. begun: A. unsent: what is behind the mark.
+    # The state in which a pull begins. begun: A. unsent: the writes after the mark.
     begun: int
     from_date: int | None
     unsent: list[_Write]
 
 
 class _PullAnswer(NamedTuple):
-    # An answer. asked: when it was asked for, microseconds of the clock here. took: all of it.
+    # An answer. asked_at: the time of the request by the clock here; took: the time until the end
+    # of the answer; both in microseconds.
     answer: PeerAnswer
     document: Document
     asked_at: int
@@ -88,7 +89,8 @@ class _PullAnswer(NamedTuple):
 
     @property
     def next_date(self) -> int:
-        # The peer looked after it was asked, and before it said what its clock shows.
+        # The peer read its data after the request, and before it sent its date: so asking from
+        # the date less the time until the answer began misses nothing.
         date, took = self.answer.date, self.answer.took
         return (self.asked_at if date is None else date - took) - SECOND
 
@@ -103,10 +105,9 @@ def pull(
     read_seconds: float = READ_SECONDS,
     progress: Progress = lambda *_: None,
 ) -> PullResult:
-    """Exchange with the peer at `url` once, both ways. See `peer.Peer` for what is not said here.
+    """Exchange with the peer at `url` once, both ways. For the other arguments see `peer.Peer`.
 
-    Raises InvalidRequest for what is wrong with what is given, peer.PeerFailed, and
-    exchange_log.Paused.
+    Raises InvalidRequest for an invalid argument, peer.PeerFailed, and exchange_log.Paused.
     """
     base = normalize_url(url)
     with Peer(base, user, password, ca, read_seconds) as peer:
@@ -117,7 +118,7 @@ def pull(
 
 
 def _author(base: str) -> str:
-    """Return who writes what comes from a peer."""
+    """Return the author of the writes that come from a peer."""
     return f"pull {base}"[:NAME_MAX]
 
 
@@ -125,7 +126,8 @@ def _begin(database: Database, base: str) -> _PullStart:
     with write_transaction(database, _author(base)) as session:
         check_not_paused(session)
         last = session.scalars(select(func.max(KormitelObject.changed))).one()
-        # A clock that was put back shows less than what it stamped before.
+        # A is later than every write so far: a clock that was put back shows less than its own
+        # earlier stamps.
         begun = max(service.object_stamp(session), (last or 0) + 1)
         session.scalars(select(Site)).one().kormitel_answered = begun
         peer = session.get(KormitelPeer, base)
@@ -138,11 +140,11 @@ def _begin(database: Database, base: str) -> _PullStart:
         return _PullStart(begun, peer.from_date, unsent)
 
 
-# What is sent
+# Sending
 
 
 def _unsent(session: Session, by: str, mark: _Write) -> set[_Write]:
-    # What changed a field has stamped the object too.
+    # Every write of a field has stamped its object too.
     wanted = select(KormitelObject.id, KormitelObject.writes).where(
         KormitelObject.changed >= mark.at
     )
@@ -161,13 +163,14 @@ def _send_all(
             refused += _send(database, peer, items)
         done += len(writes)
         is_last = done == len(known.unsent)
+        # Only after the peer has answered: an interrupted pull sends from the mark again.
         _advance_mark(database, peer.base, _Write(known.begun, 0) if is_last else writes[-1])
         progress(done, len(known.unsent))
     return sent, refused
 
 
 def _items(database: Database, by: str, writes: Iterable[_Write]) -> Iterator[tuple[str, Any]]:
-    """Yield the kinds and items of writes. What was written again since is not among them."""
+    """Yield the kinds and items of writes, without fields that were written again since."""
     with database.snapshot() as session:
         ids = {write.object for write in writes}
         wanted = select(KormitelObject).where(in_values(session, KormitelObject.id, ids))
@@ -185,13 +188,14 @@ def _item(row: KormitelObject, write: list[Any]) -> dict[str, Any]:
         data[name] = row.died is not None if name == DELETED else row.fields[name]
         date = utc_text(written.date)
     if row.kind == ARRIVALS and write is row.writes[0] and row.fields.get("badge"):
-        # Its first, and nobody takes one of nobody; its badge may have been written later.
+        # The first write of an arrival: a peer takes none without a badge, which may have been
+        # written later.
         data["badge"] = row.fields["badge"]
     return {"actor_badge": None, "date": date, "data": data}
 
 
 def _send(database: Database, peer: Peer, items: list[tuple[str, Any]]) -> int:
-    """Send a batch; return how many of it the peer set aside, as far as it says so."""
+    """Send a batch; return how many of its items the peer quarantined, 0 if it does not say."""
     groups: dict[str, list[Any]] = {kind: [] for kind in _GROUP_ORDER}
     for kind, item in items:
         groups.setdefault(kind, []).append(item)
@@ -210,11 +214,11 @@ def _send(database: Database, peer: Peer, items: list[tuple[str, Any]]) -> int:
 def _advance_mark(database: Database, base: str, mark: _Write) -> None:
     with write_transaction(database, _author(base)) as session:
         peer = _peer(session, base)
-        # Another pull at the same time may be further.
+        # Never back: another pull at the same time may be further.
         peer.sent, peer.sent_id = max(mark, (peer.sent, peer.sent_id))
 
 
-# What is taken
+# Receiving
 
 
 def _get(database: Database, peer: Peer, known: _PullStart, progress: Progress) -> _PullAnswer:
@@ -234,13 +238,13 @@ def _document_of(peer: Peer, body: bytes) -> Document:
         return parse_document(body)
     except InvalidRequest as fault:
         raise PeerFailed(
-            f"{peer.base}sync answered {len(body)} bytes that are no document of the exchange: "
+            f"{peer.base}sync answered {len(body)} bytes that are not a document of the exchange: "
             "check the address, and try again"
         ) from fault
 
 
 def _apply_answer(database: Database, base: str, known: _PullStart, got: _PullAnswer) -> Counts:
-    # An answer tells what there is: what it has without a word on that is not deleted.
+    # An answer describes existing objects: an item without `deleted` is not deleted.
     items = (
         replace(item, deleted=False) if item.deleted is None else item
         for item in got.document.items
@@ -248,6 +252,7 @@ def _apply_answer(database: Database, base: str, known: _PullStart, got: _PullAn
     with write_transaction(database, _author(base)) as session:
         check_not_paused(session)
         counts = service.apply_items(session, items, _author(base), unsent=known.begun)
+        # In the same transaction: a failure leaves the old date, and the next pull asks again.
         _peer(session, base).from_date = got.next_date
         exchange_log.record(
             session,
@@ -260,7 +265,7 @@ def _apply_answer(database: Database, base: str, known: _PullStart, got: _PullAn
     return counts
 
 
-# Both
+# Both ways
 
 
 def _peer(session: Session, base: str) -> KormitelPeer:

@@ -1,7 +1,7 @@
 """The quarantine of items that were sent and could not be applied: each once, for an operator.
 
-The sender is not told, since it could do nothing about it but send them again for ever. One that
-waits for an object to become known is tried again by itself once it is. `service` applies them.
+The sender gets no error, since it could only send the items again for ever. An item that waits for
+an unknown object is retried by itself once the object becomes known. `service` applies items.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -19,15 +19,15 @@ from kalitka_hub.store.bulk import in_values
 from kalitka_hub.store.changes import change_author
 from kalitka_hub.store.kormitel_models import KormitelQuarantined
 
-KIND = "kormitel set aside"  # in the audit
+KIND = "kormitel set aside"  # in the audit log; do not change: stored
 THE_HUB = "the hub: what it waited for came"
-QuarantineState = Literal["open", "applied", "dismissed"]
+QuarantineState = Literal["open", "applied", "dismissed"]  # do not change: stored
 STATES: tuple[QuarantineState, ...] = get_args(QuarantineState)
 _FLAT, _CHANGED = "flat", "changed"
 
 
 class Rejected(NamedTuple):
-    """An item that was not applied. waits: the object that it waits for, as kind/key."""
+    """An item that was not applied. waits: the object that the item waits for, as kind/key."""
 
     item: Item
     reason: str
@@ -35,7 +35,7 @@ class Rejected(NamedTuple):
 
 
 class SetAsideView(BaseModel):
-    """An item that was set aside. at, settled: UTC, as in the exchange. item: as it was sent."""
+    """A quarantined item. at, settled: UTC, as in the exchange. item: as it was sent."""
 
     id: int
     at: str
@@ -50,7 +50,7 @@ class SetAsideView(BaseModel):
 
 
 def store_rejected(session: Session, rejected: Iterable[Rejected], by: str, at: int) -> int:
-    """Quarantine items; return how many of them are new. at: microseconds."""
+    """Quarantine items; return how many of them are new. at: microseconds since 1970 UTC."""
     by_digest = {one.item.digest: one for one in rejected}
     known = set(
         session.scalars(
@@ -78,7 +78,7 @@ def store_rejected(session: Session, rejected: Iterable[Rejected], by: str, at: 
 
 
 def waiting_for(session: Session, known: Collection[str]) -> list[KormitelQuarantined]:
-    """Return the open ones that wait for these, kind/key, in the order in which they came."""
+    """Return the open items that wait for these objects, kind/key, oldest first."""
     wanted = select(KormitelQuarantined).where(
         KormitelQuarantined.state == "open", in_values(session, KormitelQuarantined.waits, known)
     )
@@ -86,7 +86,7 @@ def waiting_for(session: Session, known: Collection[str]) -> list[KormitelQuaran
 
 
 def resolve(row: KormitelQuarantined, state: QuarantineState, who: str, at: int) -> None:
-    """Close an item. at: microseconds."""
+    """Close an item. at: microseconds since 1970 UTC."""
     row.state, row.settled, row.settled_by, row.waits = state, at, who, None
 
 
@@ -95,24 +95,21 @@ def find_item(session: Session, number: int) -> KormitelQuarantined:
     row = session.get(KormitelQuarantined, number)
     if row is None:
         raise NotFound(
-            f"nothing with the number {number} was set aside: `kalitka hub kormitel aside list` "
-            "shows what is"
+            f"there is no quarantined item {number}: `kalitka hub kormitel aside list` shows all"
         )
     return row
 
 
 def find_open_item(session: Session, number: int) -> KormitelQuarantined:
-    """Return an open one. Raises NotFound, and InvalidRequest if it is settled."""
+    """Return an open item. Raises NotFound, and InvalidRequest if the item is settled."""
     row = find_item(session, number)
     if row.state != "open":
-        raise InvalidRequest(
-            f"number {number} is {row.state} already: there is nothing left to do"
-        )
+        raise InvalidRequest(f"item {number} is {row.state} already: there is nothing left to do")
     return row
 
 
 def dismiss(session: Session, number: int, at: int) -> None:
-    """Put one away for good. The same one sent again stays so. Raises NotFound, InvalidRequest."""
+    """Dismiss an item for good, even if it is sent again. Raises NotFound, InvalidRequest."""
     row = find_open_item(session, number)
     resolve(row, "dismissed", change_author(session), at)
     audit.record(session, "dismiss", KIND, str(number), {"reason": row.reason}, None)
@@ -125,9 +122,9 @@ def list_items(
     *,
     state: QuarantineState | None = "open",
 ) -> list[SetAsideView]:
-    """Return what was set aside, newest first, those before the number `after`.
+    """Return at most `limit` quarantined items, newest first, with numbers below `after`.
 
-    state: only those; None: all.
+    state: only items in this state; None: all.
     """
     wanted = select(KormitelQuarantined).order_by(KormitelQuarantined.id.desc()).limit(limit)
     if after is not None:
@@ -138,13 +135,13 @@ def list_items(
 
 
 def count_open(session: Session) -> int:
-    """Return how many there are that nobody has settled."""
+    """Return the number of open items."""
     wanted = select(func.count()).where(KormitelQuarantined.state == "open")
     return session.execute(wanted).scalar_one()
 
 
 def view_of(row: KormitelQuarantined) -> SetAsideView:
-    """Return what is shown of one."""
+    """Return the view of an item."""
     verb, sent = row.item
     return SetAsideView(
         id=row.id,
@@ -161,5 +158,5 @@ def view_of(row: KormitelQuarantined) -> SetAsideView:
 
 
 def parse_again(row: KormitelQuarantined, edits: Mapping[str, Any] | None = None) -> Item:
-    """Return the item, with these edits of its fields or its id."""
+    """Return the item of a row, parsed again with these edits of its fields or its id."""
     return parse_item(row.kind, row.item, **(edits or {}))

@@ -1,10 +1,10 @@
-"""Objects in the database, hundreds at a time, and which of them are held back.
+"""Loads and saves objects, hundreds at a time, and decides which of them are withheld.
 
-Whether an object may be sent depends on what it refers to. So after a save the objects that refer
-to it are rechecked (`recheck_dependents`), and so are the directions that engagements no longer
-refer to (`record_dropped_directions`). An object that is released is stamped, since it was not
-sent before. Each client may know a different older state of a withheld engagement: while it is
-held back, no direction of any of these states is reported as deleted.
+Whether an object may be sent depends on the objects that it refers to. So after a save its
+dependents are rechecked (`recheck_dependents`), and so are the directions that engagements no
+longer refer to (`record_dropped_directions`). An object that is released is stamped, since it was
+not sent before. Each client may have a different older state of a withheld engagement: as long as
+the engagement is withheld, no direction of any of these states is sent as deleted.
 """
 
 from collections import defaultdict
@@ -20,7 +20,7 @@ from kalitka_hub.kormitel.state import Source, State, stored_writes, writes_by_f
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSentDirection
 
-# What each kind that others refer to is called in their fields.
+# Of each kind that others refer to: the name of the referring field.
 _REFERENCE_FIELDS = {BADGES: "badge", PERSONS: "person", DIRECTIONS: "direction"}
 _PLAIN_COLUMNS = (
     *("created", "born", "died", "lives", "changed", "by", "held", "told_direction", "dropped"),
@@ -37,7 +37,7 @@ _STATE = select(
 
 
 def load(session: Session, kind: str, keys: Collection[str]) -> dict[str, State]:
-    """Return those of these objects of a kind that are known, by key."""
+    """Return the known objects of a kind with these keys, by key."""
     found = _states(
         session, KormitelObject.kind == kind, in_values(session, KormitelObject.key, keys)
     )
@@ -45,7 +45,7 @@ def load(session: Session, kind: str, keys: Collection[str]) -> dict[str, State]
 
 
 def known_keys(session: Session, kind: str, keys: Collection[str]) -> set[str]:
-    """Return those of these keys that are of a known object of the kind."""
+    """Return the keys among these that belong to a known object of the kind."""
     wanted = select(KormitelObject.key).where(KormitelObject.kind == kind)
     return {
         key
@@ -55,7 +55,7 @@ def known_keys(session: Session, kind: str, keys: Collection[str]) -> set[str]:
 
 
 def save(session: Session, states: Collection[State]) -> None:
-    """Write objects of one kind as they are."""
+    """Insert or update objects of one kind."""
     new = [_row(state) for state in states if state.id is None]
     insert_rows(session, KormitelObject, new)
     known = [{"id": state.id, **_row(state)} for state in states if state.id is not None]
@@ -65,9 +65,9 @@ def save(session: Session, states: Collection[State]) -> None:
 def update_holds(
     session: Session, states: Collection[State], source: Source
 ) -> dict[str, int | None]:
-    """Set why objects of one kind are held back, or that they no longer are.
+    """Set or clear the reason for which each of these objects of one kind is withheld.
 
-    Returns the directions to pass to `record_dropped_directions`.
+    Returns the directions to pass to `record_dropped_directions`, after a save.
     """
     if not states:
         return {}
@@ -79,6 +79,7 @@ def update_holds(
         if state.kind == DIRECTIONS and not state.alive and state.held is None:
             state.held = missing.reason_to_stay(state)
         if was_held and state.held is None:
+            # Never sent until now: without a stamp a client's next date would miss the object.
             state.changed = max(source.at, state.changed)
         if state.kind == ENGAGEMENTS:
             freed.add(state, was_held)
@@ -86,12 +87,12 @@ def update_holds(
 
 
 def recheck_dependents(session: Session, kind: str, keys: Iterable[str], source: Source) -> None:
-    """Update the holds of the objects that refer to these objects of a kind."""
+    """Update the holds of the objects that refer to these objects of a kind, and save them."""
     name = _REFERENCE_FIELDS.get(kind)
     if name is None:
         return
     column = getattr(KormitelObject, name)
-    # A badge refers to a person without harm.
+    # A badge may refer to an unknown person.
     of_kind = KormitelObject.kind != BADGES
     for batch in in_batches(keys):
         ids = session.scalars(
@@ -103,7 +104,7 @@ def recheck_dependents(session: Session, kind: str, keys: Iterable[str], source:
 def record_dropped_directions(
     session: Session, dropped: Mapping[str, int | None], source: Source
 ) -> None:
-    """Record when directions lost their last engagement; None: only update the hold."""
+    """Store when directions lost an engagement, and update their holds; None: holds only."""
     for batch in in_batches(dropped):
         states = [*load(session, DIRECTIONS, batch).values()]
         for state in states:
@@ -113,7 +114,7 @@ def record_dropped_directions(
 
 
 def reference_state(state: State) -> tuple[bool, ...]:
-    """Return the part of an object that its dependents depend on: if it changes, recheck them."""
+    """Return the part of an object that decides its dependents: if changed, recheck them."""
     return state.born is not None, state.held is None, state.alive or state.kind != DIRECTIONS
 
 
@@ -159,7 +160,7 @@ def _row(state: State) -> dict[str, Any]:
 
 
 class _DroppedDirections:
-    """Collects the directions that engagements had when they were sent and have no longer."""
+    """A collector of the directions that engagements had as they were sent and have no longer."""
 
     def __init__(self, session: Session, states: Collection[State]) -> None:
         self._session = session
@@ -176,7 +177,7 @@ class _DroppedDirections:
         """Add the directions that an engagement has lost."""
         had = self._directions_of[state.key]
         if state.held is not None:
-            # From now on, whatever is told, some client may stay with any of them.
+            # As long as the engagement is withheld, some client may have it with any of these.
             self._dropped_at |= {} if was_held else dict.fromkeys(had)
             return
         before = state.told_direction
@@ -189,13 +190,16 @@ class _DroppedDirections:
             self._new_pairs.append(pair)
 
     def directions(self) -> dict[str, int | None]:
-        """Return when they were dropped last; None of those to which an engagement clings now."""
+        """Return when each direction was last dropped; None: now had by a withheld engagement.
+
+        Stores the directions with which the engagements are sent from now on.
+        """
         insert_rows(self._session, KormitelSentDirection, self._new_pairs)
         return self._dropped_at
 
 
 class _References:
-    """The objects that objects of one kind refer to, as a `wire.MissingReason`."""
+    """The objects to which objects of one kind refer, as a `wire.MissingReason`."""
 
     def __init__(self, session: Session, states: Collection[State]) -> None:
         self._reasons: dict[tuple[str, str], str | None] = {}
@@ -213,17 +217,17 @@ class _References:
         return self._reasons.get((kind, key), absent)
 
     def reason_to_stay(self, direction: State) -> str | None:
-        """Return why the deletion of a direction must not be told, None if it may."""
+        """Return why the deletion of a direction must not be sent, None if it may."""
         engagement = self._engagement_of.get(direction.key)
         if engagement is None:
             return None
         return (
-            f"it is deleted, but engagement {engagement} still refers to it, or did when it was "
-            "last told: change that one, or complete it, first"
+            f"it is deleted, but engagement {engagement} still refers to it, or did when that was "
+            "last sent: change or complete the engagement first"
         )
 
     def _look_up(self, session: Session, kind: str, keys: Collection[str]) -> None:
-        # Of directions, which are few, it matters what they are.
+        # Only directions, which are few, need their fields here: see `_why_unreferable`.
         fields = KormitelObject.fields if kind == DIRECTIONS else null()
         wanted = select(
             KormitelObject.key,
@@ -239,18 +243,18 @@ class _References:
 def _why_unreferable(kind: str, row: Row[*tuple[Any, ...]]) -> str | None:
     what = f"its {_REFERENCE_FIELDS[kind]} {row.key}"
     if row.born is None:
-        return f"{what} is deleted, and was never told"
+        return f"{what} is deleted, and was never sent"
     if kind != DIRECTIONS or row.died is None:
-        return None if row.held is None else f"{what} is held back: {row.held}"
+        return None if row.held is None else f"{what} is withheld: {row.held}"
     if row.held is None:
         return f"{what} is deleted"
-    # It is still there to the client, unless it never was.
+    # A withheld deletion: the client still has the direction, if it could ever take it.
     why = wire.why_held(kind, row.key, row.fields, True, lambda *_: None)
-    return None if why is None else f"{what} is held back: {why}"
+    return None if why is None else f"{what} is withheld: {why}"
 
 
 def _referring(session: Session, directions: Collection[str]) -> dict[str, str]:
-    """Return by direction an engagement that a client may have with it, and will keep so."""
+    """Return by direction an engagement with which a client may have it, now and later."""
     had = KormitelSentDirection
     wanted = (
         select(had.direction, had.engagement)

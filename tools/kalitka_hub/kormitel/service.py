@@ -1,15 +1,14 @@
 """The service of badges, arrivals and all other shared objects: every change goes through it.
 
-A change of a field has a date, and an older one never undoes a newer one, whichever comes first:
-so what is repeated changes nothing. A date is not believed to be later than now; what comes
-without one happened as it came, and counts once if the same comes again. A change made at this
-hub is newer than all before it. Whether an object is deleted is dated like a field.
+A change of a field has a date, and an older change never undoes a newer one, whichever comes
+first: so a repeated change has no effect. A date in the future is cut to now. A change without a
+date is dated at its arrival, and counts once if the same comes again. A change made at this hub is
+newer than every change before it. The deletion of an object is dated like a field.
 
-A deleted object stays, so that its deletion can be told. Whatever changes what is told of an
-object stamps it with `object_stamp`; `export` says why no change is then ever missed. An object
-that is no longer held back (see `wire`) is stamped too, since it was not told until then. In the
-end what readers are told is made of it all, by `canteen`. Sessions come from
-`changes.write_transaction`.
+A deleted object stays, so that its deletion can be sent. Every change of the sent form of an
+object stamps the object with `object_stamp`; `export` proves why no change is then ever missed. An
+object that is no longer withheld (see `wire`) is stamped too, since it was not sent until then. At
+the end `canteen` recompiles the readers' rules. Sessions come from `changes.write_transaction`.
 """
 
 import uuid
@@ -40,9 +39,9 @@ from kalitka_hub.store.models import Site
 
 
 class Counts(NamedTuple):
-    """What became of items. unchanged: what they say was so, is older, or was said before.
+    """The outcome of items. unchanged: the same as stored, older than stored, or repeated.
 
-    set_aside: for an operator; the same one counts once.
+    set_aside: newly quarantined for an operator; the same item counts once.
     """
 
     received: int
@@ -65,7 +64,10 @@ class StoredObject(NamedTuple):
 
 
 def object_stamp(session: Session) -> int:
-    """Return the microsecond to stamp a change of objects with."""
+    """Return the stamp for a change of objects: microseconds, not before any answer.
+
+    Rule 2 of `export`.
+    """
     answered = session.execute(select(Site.kormitel_answered)).scalar_one()
     return max(change_context(session).micros, answered or 0)
 
@@ -78,10 +80,10 @@ def apply_items(
     since: int | None = None,
     unsent: int | None = None,
 ) -> Counts:
-    """Apply what was sent, set aside what cannot be applied; nothing that is sent is an error.
+    """Apply items, and quarantine the ones that cannot be applied; no item is an error.
 
-    by: who sent it. since: the date that the whole was sent with: what has no date of its own
-    counts once for each. unsent: see `state.Source`.
+    by: the sender. since: the date of the whole document: a repeated item without a date of its
+    own counts once per date. unsent: see `state.Source`.
     """
     source = Source(by, object_stamp(session), unsent=unsent)
     run = Ingest(session, source, since)
@@ -97,15 +99,15 @@ def apply_items(
 
 
 def apply_quarantined(session: Session, number: int, edits: Mapping[str, Any]) -> Counts:
-    """Apply an item that was set aside, with these edits of its fields and its id.
+    """Apply a quarantined item, with these edits of its fields and its id.
 
-    Raises NotFound, and InvalidRequest with the reason if it still cannot be applied.
+    Raises NotFound, and InvalidRequest with the reason if the item still cannot be applied.
     """
     row = quarantine.find_open_item(session, number)
     stamp = object_stamp(session)
     run = Ingest(session, Source(row.by, stamp))
     for one in run.apply_all([quarantine.parse_again(row, edits)]):
-        raise InvalidRequest(f"number {number} cannot be applied: {one.reason}")
+        raise InvalidRequest(f"item {number} cannot be applied: {one.reason}")
     applied = run.applied
     quarantine.resolve(row, "applied", change_author(session), stamp)
     audit_fields = {"reason": row.reason}, {"edits": dict(edits)} if edits else None
@@ -118,10 +120,10 @@ def apply_quarantined(session: Session, number: int, edits: Mapping[str, Any]) -
 def put_object(
     session: Session, kind: str, key: object, fields: Mapping[str, Any], *, new: bool = False
 ) -> str:
-    """Set fields of an object, as an operator; return its key. Its other fields stay.
+    """Set fields of an object as an operator; return its key. Its other fields stay.
 
-    new: it must not be there yet; key: None for one of a new uuid. Raises InvalidRequest for what
-    is wrong, and NotFound for one to be changed that is not there.
+    new: add the object, which must not exist; else change it. key: None for a new uuid. Raises
+    InvalidRequest for a wrong value, and NotFound for an object to change that does not exist.
     """
     key = str(uuid.uuid4()) if key is None and new else object_key(key)
     put_objects(session, kind, {key: fields}, new=new)
@@ -135,9 +137,9 @@ def put_objects(
     *,
     new: bool | None = None,
 ) -> int:
-    """Set fields of objects by key, as `put`; return how many of them that changed.
+    """Set fields of objects by key, as `put_object` does; return how many objects changed.
 
-    new: None: whether they are there makes no difference.
+    new: None to add or change each, whether it exists or not.
     """
     check_kind(kind)
     items = [
@@ -148,15 +150,15 @@ def put_objects(
 
 
 def remove_object(session: Session, kind: str, key: str) -> None:
-    """Delete an object, as an operator.
+    """Delete an object as an operator.
 
-    Raises NotFound, InvalidRequest while it is referred to.
+    Raises NotFound, and InvalidRequest for a direction while an engagement refers to it.
     """
     remove_objects(session, kind, [key])
 
 
 def remove_objects(session: Session, kind: str, keys: Iterable[str]) -> int:
-    """Delete objects as `remove` does; return how many."""
+    """Delete objects as `remove_object` does; return how many."""
     items = [Item(kind, object_key(key), {}, True) for key in keys]
     if kind == DIRECTIONS:
         _check_unreferred(session, [item.key for item in items])
@@ -164,7 +166,7 @@ def remove_objects(session: Session, kind: str, keys: Iterable[str]) -> int:
 
 
 def find_object(session: Session, kind: str, key: object) -> StoredObject:
-    """Return an object, also one that is deleted. Raises NotFound."""
+    """Return an object, even a deleted one. Raises NotFound."""
     wanted = _OBJECTS.where(KormitelObject.kind == kind, KormitelObject.key == object_key(key))
     row = session.execute(wanted).one_or_none()
     if row is None:
@@ -183,10 +185,11 @@ def list_objects(
     badge: str | None = None,
     where: Iterable[ColumnElement[bool]] = (),
 ) -> list[StoredObject]:
-    """Return objects of a kind by key, those behind the key `after`, at most `limit`.
+    """Return at most `limit` objects of a kind with keys after `after`, by key.
 
-    kind: None: of all kinds. deleted, held: only those that are, or are not; None: all. badge:
-    only those that refer to this one. where: conditions besides, of `KormitelObject`.
+    kind: None for all kinds. deleted, held: only objects that are deleted or withheld, or that are
+    not; None for all. badge: only objects that refer to this badge. where: further conditions on
+    `KormitelObject`.
     """
     wanted = _OBJECTS.where(KormitelObject.key > after).limit(limit)
     if kind is not None:
@@ -202,7 +205,7 @@ def list_objects(
     return [_stored_object(row) for row in found]
 
 
-# What was deleted before it was known is nothing to anybody.
+# Without objects that were deleted before they were known: nobody has ever seen those.
 _OBJECTS = select(
     KormitelObject.kind,
     KormitelObject.key,
@@ -256,7 +259,7 @@ def _retry_quarantined(session: Session, run: Ingest, at: int) -> None:
 
 
 def _apply_own_changes(session: Session, kind: str, items: list[Item], new: bool | None) -> int:
-    """Apply changes of this hub's own: all of them, or none; return of how many objects."""
+    """Apply changes made at this hub, all or none; return how many objects changed."""
     source = Source(change_author(session), object_stamp(session), own=True)
     run = Ingest(session, source)
     changed = 0

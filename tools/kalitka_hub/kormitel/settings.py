@@ -1,6 +1,6 @@
-"""What people set of the canteen: which readers a kitchen has, the meals, and the pause.
+"""The canteen's settings: the readers of each kitchen, the meals, and the pause.
 
-What readers are told of badges follows at once. Sessions that change something come from
+The readers' rules are recompiled at once. Sessions that change settings come from
 `changes.write_transaction`.
 """
 
@@ -24,9 +24,9 @@ from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.kormitel_models import KEY_MAX, KormitelKitchen
 from kalitka_hub.store.models import EVERY_READER, ReaderGroup, Site
 
-KORMITEL = "kormitel"  # the kind, in the audit
+KORMITEL = "kormitel"  # the kind in the audit log
 KITCHENS_MAX = 1000
-MEALS_MAX = 24  # what a reader holds of one code has room for these
+MEALS_MAX = 24  # a reader's memory for one code has room for their rules
 ALL_READERS = "*"
 
 
@@ -37,8 +37,8 @@ def _checked_clock(text: str) -> str:
 def _checked_readers(readers: list[str]) -> list[str]:
     if not readers:
         raise InvalidRequest(
-            f"a kitchen has a reader at least: name one, or leave the kitchen out, which then has "
-            f"those of {OTHER_KITCHENS}"
+            f"a kitchen needs at least one reader: name one, or leave the kitchen out, to use the "
+            f"readers of {OTHER_KITCHENS}"
         )
     return sorted(set(readers))
 
@@ -49,9 +49,9 @@ Clock = Annotated[str, AfterValidator(_checked_clock)]
 
 
 class MealSetting(InputModel):
-    """Hours of a meal on every day, local, both inclusive: `08:00`.
+    """The hours of a meal on every day, local time, both inclusive: `08:00`.
 
-    start above end runs over midnight. night: it is not for who pays.
+    start above end runs over midnight. night: the meal is not for feed PAID.
     """
 
     name: Name
@@ -61,11 +61,12 @@ class MealSetting(InputModel):
 
 
 class CanteenSetting(InputModel):
-    """Which readers let eat, and when.
+    """The readers of the kitchens, and the meals.
 
-    kitchens: of a kitchen, as badges name it, the codes of its readers and names of their groups;
-    `*` as a reader is all of them, `*` as a kitchen each that is not named, and that of badges
-    without one. A badge whose kitchen has no readers opens nothing. meals: none is all day.
+    kitchens: by kitchen, as badges name it, the codes of its readers and names of reader groups.
+    `*` as a reader means all readers; `*` as a kitchen means every kitchen that is not listed, and
+    badges without a kitchen. A badge whose kitchen has no readers opens nothing. meals: without
+    meals the canteen feeds all day.
     """
 
     kitchens: Annotated[
@@ -78,12 +79,12 @@ class CanteenSetting(InputModel):
         names = [meal.name for meal in self.meals]
         for name in names:
             if names.count(name) > 1:
-                raise InvalidRequest(f"there are two meals {name}: give each a name of its own")
+                raise InvalidRequest(f"there are two meals {name!r}: give each its own name")
         return self
 
 
 def find_settings(session: Session) -> CanteenSetting:
-    """Return what is set."""
+    """Return the current settings."""
     kitchens: dict[str, list[str]] = {}
     for kitchen, kind, name in session.execute(
         select(KormitelKitchen.kitchen, ReaderGroup.kind, ReaderGroup.name)
@@ -107,9 +108,9 @@ def find_settings(session: Session) -> CanteenSetting:
 
 
 def change_settings(session: Session, setting: CanteenSetting) -> bool:
-    """Make the settings exactly this; return whether that is a change.
+    """Replace the settings; return whether that is a change.
 
-    Raises NotFound for a reader that there is not.
+    Raises NotFound for an unknown reader or group of readers.
     """
     change_context(session)
     before, after = find_settings(session).model_dump(), setting.model_dump()
@@ -134,12 +135,12 @@ def change_settings(session: Session, setting: CanteenSetting) -> bool:
 
 
 def paused_since(session: Session) -> int | None:
-    """Return since when the exchange is paused, microseconds since 1970 UTC; None if it is not."""
+    """Return since when the exchange is paused, microseconds since 1970 UTC; None: not paused."""
     return session.execute(select(Site.kormitel_paused)).scalar_one()
 
 
 def set_paused(session: Session, paused: bool) -> bool:
-    """Pause the exchange, or go on with it; return whether that is a change."""
+    """Pause or resume the exchange; return whether that is a change."""
     now = change_context(session).micros
     if (paused_since(session) is not None) is paused:
         return False

@@ -1,8 +1,8 @@
-"""The state of one object, and how a change becomes part of it. Pure.
+"""The state of one object, and how a change is merged into it. Pure.
 
-Of each field it is known when it was last written: its date, by which older changes are told from
-newer ones; when that came to this hub; and from whom. In which order changes come makes no
-difference to what they come to, if their dates differ, and what comes again changes nothing.
+Each field has its last write: the date, which orders changes; the time at which the write came to
+this hub; and its author. If their dates differ, changes give the same state in whatever order they
+come, and a repeated change has no effect.
 """
 
 import json
@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 from kalitka_hub.kormitel.documents import Item
 from kalitka_hub.store.models import NAME_MAX
 
-DELETED = "deleted"  # whether it is: dated beside the fields
+DELETED = "deleted"  # whether the object is deleted: dated as a field is
 
 
 class Write(NamedTuple):
-    """When a field was last written: its date, and when that came here; microseconds. By whom."""
+    """The last write of a field. date: of the change; at: of its arrival here; microseconds.
+
+    by: the author. Do not reorder: stored as a list by `stored_writes`.
+    """
 
     date: int
     at: int
@@ -25,11 +28,11 @@ class Write(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a change comes from. at: the stamp that it gets.
+    """The origin of a change. at: the stamp that the change gets.
 
-    own: it is made at this hub, and so newer than all there is. unsent: of a peer that this hub
-    asks: what was written here at or after this, by others than the peer, it does not know yet,
-    and its answer does not undo that; None: of nobody whom this hub asks.
+    own: made at this hub, and so newer than every change before it. unsent: only for the answer of
+    a peer that this hub asks: the peer does not know yet what others wrote here at this time or
+    later, so its answer does not override those writes; None: not such an answer.
     """
 
     by: str
@@ -40,9 +43,9 @@ class Source(NamedTuple):
 
 @dataclass
 class State:
-    """An object; see models.KormitelObject. id: None of one that is not stored yet.
+    """An object; see models.KormitelObject. id: None until the object is stored.
 
-    deleted: what the newest change says of its life, which `finalize` dates.
+    deleted: the object's deletion by its newest change, which `finalize` stamps.
     """
 
     kind: str
@@ -61,17 +64,17 @@ class State:
     told_direction: str | None = None
     dropped: int | None = None
     taken: str | None = None
-    # Whether who sent changes of a field since it was loaded knows its value; see `finalize`.
+    # By field, of the changes since loading: whether the sender knows the value; see `finalize`.
     known_to_sender: dict[str, bool] = field(default_factory=dict, compare=False)
 
     @property
     def is_recorded(self) -> bool:
-        """Whether anything is known of it, be it that it was deleted."""
+        """Whether anything is known of the object, if only that it was deleted."""
         return bool(self.written)
 
     @property
     def alive(self) -> bool:
-        """Whether it is there."""
+        """Whether the object exists and is not deleted."""
         return self.born is not None and self.died is None
 
     def copy(self) -> "State":
@@ -81,28 +84,30 @@ class State:
         )
 
     def apply_change(self, item: Item, source: Source) -> bool:
-        """Apply a change; return whether it made a difference. Call `finalize` afterwards."""
+        """Apply a change; return whether the change had an effect. Call `finalize` afterwards."""
         values = dict(item.fields)
         if item.deleted is not None:
             values[DELETED] = item.deleted
         elif not self.is_recorded:
-            # That it came to be: no older deletion undoes it.
+            # The object comes to exist with this change: no older deletion undoes that.
             values[DELETED] = False
+        # A date in the future is not believed: it would win over every change until then.
         date = source.at if item.date is None else min(item.date, source.at)
         by = source.by if item.actor is None else f"{source.by} (badge {item.actor})"
         write = Write(date, source.at, by[:NAME_MAX])
-        # All of them, whichever makes the difference.
+        # A sum, not `any`: every field must be written.
         return sum(self._write(name, value, write, source) for name, value in values.items()) > 0
 
     def finalize(self, before: "State", source: Source) -> bool:
         """Stamp the changes since `before`; return whether the object has to be sent again.
 
-        It is, too, if nothing but an older change of a field came, which is not made: whoever sent
-        that does not know the newer one, or took its own for newer.
+        It has to even if the only changes were older than the stored values and so had no effect:
+        their sender does not know the newer value, or took its own for newer.
         """
         if not self.is_recorded:
             return False
         is_there = not self.deleted
+        # Never back: see the rules in `export`.
         stamp = max(source.at, before.changed)
         if is_there and not before.alive:
             if before.born is not None and before.died is not None:
@@ -120,6 +125,7 @@ class State:
         prior = self.written.get(name)
         if prior is not None:
             if source.own:
+                # Newer than a stored write even if that is dated ahead of the clock here.
                 write = write._replace(date=max(write.date, prior.date))
             is_same = same_json(self.deleted if name == DELETED else self.fields[name], value)
             if write.date < prior.date:
@@ -130,7 +136,7 @@ class State:
             self.known_to_sender[name] = True
             if is_same:
                 if source.unsent is None:
-                    # An older change that comes later must not pass for a newer one.
+                    # The same value, written later: a change dated in between must not win.
                     self.written[name] = prior._replace(date=write.date)
                 return False
         if name == DELETED:
@@ -143,9 +149,9 @@ class State:
 
 
 def stored_writes(state: State) -> list[list[Any]]:
-    """Return when the fields of an object were written, as it is stored.
+    """Return the writes of an object's fields in their stored form.
 
-    Those that were written at once are one: [date, at, by, names]. In the order of `at`.
+    Fields of the same write share an entry: [date, at, by, names]. In the order of `at`.
     """
     names: dict[Write, list[str]] = defaultdict(list)
     for name, write in state.written.items():
@@ -160,7 +166,7 @@ def writes_by_field(writes: list[list[Any]]) -> dict[str, Write]:
 
 
 def same_json(one: Any, other: Any) -> bool:
-    """Tell whether two values are the same in JSON: true is not 1."""
+    """Tell whether two values are equal as JSON: true is not 1."""
     if isinstance(one, str) or isinstance(other, str):
         return one == other
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The exchange at a glance, for an operator: what is known, what is stuck, and who asked when."""
+"""The status of the exchange, for an operator: objects, problems, and the last exchanges."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,15 +22,15 @@ from kalitka_hub.store.models import User
 
 
 class LastExchange(ExchangeView):
-    """The last exchange of a way with a user or peer. ago: seconds since it began."""
+    """The last exchange of a way with a user or peer. ago: seconds since its beginning."""
 
     ago: int
 
 
 class Unserved(BaseModel):
-    """Badges whose kitchen has no readers, so that they open nothing.
+    """The number of badges that open nothing, since their kitchen has no readers.
 
-    kitchen: as the badges name it, null of those that name none.
+    kitchen: as the badges name it; null: badges without a kitchen.
     """
 
     kitchen: str | None
@@ -38,12 +38,13 @@ class Unserved(BaseModel):
 
 
 class Status(BaseModel):
-    """The exchange at a glance.
+    """The status of the exchange.
 
-    paused: since when it is, UTC; null: it goes on. objects: of each group, how many are not
-    deleted. held: how many today's client is not told of. set_aside: how many items wait for an
-    operator. last: of each user and way. silent: users of other systems that never asked.
-    unserved: badges that open nothing for want of a reader.
+    paused: since when the exchange is paused, UTC; null: not paused. objects: by group, the number
+    that is not deleted. held: the number of objects withheld from today's client. set_aside: the
+    number of quarantined items that wait for an operator. last: the last exchange of each user and
+    way. silent: users of the role integration that never asked. unserved: badges that open nothing
+    for want of a reader.
     """
 
     paused: str | None
@@ -56,7 +57,7 @@ class Status(BaseModel):
 
 
 class HeldView(BaseModel):
-    """An object that today's client is not told of, since it could not take it."""
+    """An object that is withheld from today's client, which could not take it."""
 
     group: str
     id: str
@@ -66,12 +67,12 @@ class HeldView(BaseModel):
 
     @property
     def place(self) -> str:
-        """Where it stands in the list."""
+        """The place of the object in the list."""
         return f"{self.group}/{self.id}"
 
 
 class ObjectView(BaseModel):
-    """An object of any group. created, changed: UTC. by: whose the last change was."""
+    """An object of any group. created, changed: UTC. by: the author of the last change."""
 
     group: str
     id: str
@@ -84,7 +85,7 @@ class ObjectView(BaseModel):
 
 
 def status_of(session: Session, now: int) -> Status:
-    """Return the exchange at a glance. now: microseconds since 1970 UTC."""
+    """Return the status of the exchange. now: microseconds since 1970 UTC."""
     paused = paused_since(session)
     counts = select(KormitelObject.kind, func.count()).where(is_alive())
     held = select(func.count()).where(
@@ -106,7 +107,7 @@ def status_of(session: Session, now: int) -> Status:
 
 
 def list_held(session: Session, after: str = "", limit: int = 100) -> list[HeldView]:
-    """Return what is held back, deleted or not, behind the place `after`; see `HeldView`."""
+    """Return at most `limit` withheld objects, deleted or not, after the place `after`."""
     first, _, key = after.partition("/")
     kinds = select(KormitelObject.kind).where(
         KormitelObject.held.is_not(None), KormitelObject.kind >= first
@@ -122,7 +123,7 @@ def list_held(session: Session, after: str = "", limit: int = 100) -> list[HeldV
 
 
 def object_view(known: StoredObject) -> ObjectView:
-    """Return what is shown of an object."""
+    """Return the view of an object."""
     return ObjectView(
         group=known.kind,
         id=known.key,
@@ -164,7 +165,7 @@ def _unserved_kitchens(session: Session) -> Iterator[Unserved]:
     unserved: Counter[str | None] = Counter()
     for kitchen, badges in session.execute(counts.group_by(named)):
         if not kitchens.groups_of({"kitchen": kitchen}):
-            # SQLite tells a number from a text, and readers are set for both alike.
+            # SQLite groups a number and a text apart, but both name the same kitchen.
             unserved[None if kitchen is None else str(kitchen)] += badges
     for kitchen in sorted(unserved, key=lambda one: one or ""):
         yield Unserved(kitchen=kitchen, badges=unserved[kitchen])

@@ -1,7 +1,7 @@
-"""Why somebody eats now or does not, in words for an operator at the counter.
+"""Why a person eats now or does not, in words for an operator at the counter.
 
-The badge, its arrivals, the meals and the kitchen are looked at as `canteen` does, and what its
-readers say is what their own firmware decides; see `explain`. Nothing is written.
+The badge, its arrivals, the meals and the kitchen are judged as `canteen` does, and the readers'
+verdicts are those of their own firmware; see `explain`. Nothing is written.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,17 +33,17 @@ from kalitka_hub.site.tokens import find_token
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelQuarantined
 from kalitka_hub.store.models import EVERY_READER, Reader, ReaderGroupMember
 
-READERS_MAX = 20  # of a kitchen, that are asked; they mostly say the same
-_SHOWN = 5  # badges that are named where several are meant
-_ITEMS = 10  # that were set aside, and are told
+READERS_MAX = 20  # of a kitchen; their verdicts are mostly the same
+_SHOWN = 5  # badges to name if several match
+_ITEMS = 10  # quarantined items to mention
 _BATCH = 500
 
 
 @dataclass(frozen=True)
 class ArrivalReason:
-    """An arrival of the badge, paid or not. counts: it lets eat at the time asked for.
+    """An arrival of the badge, paid or not. counts: whether it feeds at the time asked for.
 
-    said: in words, why it does or does not.
+    said: why it does or does not, in words.
     """
 
     id: str
@@ -57,7 +57,7 @@ class ArrivalReason:
 
 @dataclass(frozen=True)
 class ReaderReason:
-    """What a reader decides of the badge's code; see `explain.Explanation`."""
+    """The verdict of a reader on the badge's code; see `explain.Explanation`."""
 
     reader: str
     allowed: bool
@@ -71,10 +71,10 @@ class ReaderReason:
 class Why:
     """Whether a badge is let in at a minute, and why.
 
-    eats: a reader of its kitchen, or the one that was asked about, lets it in. because: the first
-    reason, in words. at: the local time asked for. code: what is scanned, None of a badge without
-    one. meal: the one that is on; next_meal: when the next one begins. notes: what else is to be
-    known.
+    eats: whether a reader of its kitchen, or the reader asked about, lets the badge in. because:
+    the first reason, in words. at: the local time asked for. code: the scanned code, None of a
+    badge without one. meal: the current meal; next_meal: the one that begins next. notes: further
+    facts, such as withheld objects and quarantined items.
     """
 
     badge: str
@@ -94,18 +94,18 @@ class Why:
 def explain_eating(
     session: Session, query: str, minute: int, now: int, reader: str | None = None
 ) -> Why:
-    """Say whether somebody eats at a minute, and why.
+    """Return whether the holder of a badge eats at a minute, and why.
 
-    query: the id of a badge, its code as it is printed or scanned, its number, or a part of a
-    name. minute, now: since 1970 UTC. reader: the code of the one to ask; None: those of the
-    kitchen. Raises NotFound, and InvalidRequest where several badges are meant.
+    query: the id of a badge, its code as printed or scanned, its number, or a part of a name.
+    minute, now: since 1970 UTC. reader: the code of the reader to ask, None for the readers of the
+    kitchen. Raises NotFound, and InvalidRequest if several badges match.
     """
     badge = _find_badge(session, query)
     return _EatingExplainer(session, badge, minute, now, reader).answer()
 
 
 class _EatingExplainer:
-    # A badge and a minute, and what is to be looked up for them.
+    # A badge and a minute, with the rows that decide.
 
     def __init__(
         self, session: Session, badge: KormitelObject, minute: int, now: int, reader: str | None
@@ -171,9 +171,7 @@ class _EatingExplainer:
         owner = _owner_of(self._session, badge.code)
         if owner is not None and owner.id != badge.id:
             name = badge_name(owner.key, owner.fields)
-            return (
-                f"its code is that of the badge {name} ({owner.key}) now, which came to it later"
-            )
+            return f"its code belongs to the badge {name} ({owner.key}) now, which got it later"
         token = find_token(self._session, badge.code)
         if token is not None and token.blocked:
             return f"its token {badge.code} is blocked at the hub"
@@ -183,10 +181,10 @@ class _EatingExplainer:
 
     def _no_reader(self) -> str:
         if self._groups and self._readers:
-            return f"{self._readers[0]} is no reader of its kitchen"
+            return f"{self._readers[0]} is not a reader of its kitchen"
         kitchen = _kitchen(self._badge.fields)
         named = "the badge names no kitchen" if kitchen is None else f"its kitchen is {kitchen}"
-        return f"{named}, and no reader is set for that: see `kalitka hub kormitel kitchen`"
+        return f"{named}, and no reader is set for it: see `kalitka hub kormitel kitchen`"
 
     def _not_now(self, arrivals: Sequence[ArrivalReason]) -> str:
         feed = self._badge.fields.get("feed")
@@ -197,7 +195,7 @@ class _EatingExplainer:
         on, coming = _meals_at(self._minute, meals_for(self._meals, feed), self._zone)
         if self._meals and on is None:
             return f"no meal is on: the next one is {coming}"
-        return "its readers know nothing of that time as yet, or no longer"
+        return "its readers do not have the rules of that time yet, or no longer"
 
     def _no_stay(self, feed: str | None) -> str:
         kind = "paid arrival" if feed == PAID else "arrival"
@@ -206,8 +204,8 @@ class _EatingExplainer:
         of = {kind: [one.fields for one in alive if one.kind == kind] for kind in _KINDS}
         windows = fed_windows(self._badge.fields, of[ARRIVALS], of[PAID_ARRIVALS], self._zone)
         if not windows:
-            return f"{only}there is no {kind} of somebody who is there"
-        return f"{only}no {kind} is of this day: {self._nearest(windows)}"
+            return f"{only}there is no {kind} that counts"
+        return f"{only}no {kind} covers this day: {self._nearest(windows)}"
 
     def _nearest(self, windows: Sequence[Span]) -> str:
         for first, _ in windows:
@@ -234,7 +232,7 @@ class _EatingExplainer:
         if badge_rules.never_fed_reason(self._badge.fields):
             return "the badge is not fed"
         if paid is not (self._badge.fields.get("feed") == PAID):
-            return "it counts for feed PAID only" if paid else "of PAID only paid arrivals count"
+            return "it counts for feed PAID only" if paid else "for PAID only paid arrivals count"
         reason = badge_rules.not_counted_reason(arrival.fields, paid=paid)
         if reason is not None:
             return reason
@@ -258,10 +256,10 @@ class _EatingExplainer:
         if paused is not None:
             yield f"the exchange with Kormitel is paused since {dates.utc_text(paused)}"
         if readers and len(self._readers) > READERS_MAX:
-            yield f"the kitchen has {len(self._readers)} readers: these are the first of them"
+            yield f"the kitchen has {len(self._readers)} readers: only the first are shown"
         for one in (self._badge, *self._all):
             if one.held is not None:
-                yield f"{one.kind} {one.key} is not told to Kormitel: {one.held}"
+                yield f"{one.kind} {one.key} is withheld from Kormitel: {one.held}"
         yield from self._set_aside()
 
     def _set_aside(self) -> Iterator[str]:
@@ -277,7 +275,7 @@ class _EatingExplainer:
         for row in rows:
             if mine.isdisjoint(_named_in(row.kind, row.item[-1])):
                 continue
-            yield f"set aside, number {row.id}: {row.reason}"
+            yield f"quarantined item {row.id}: {row.reason}"
             shown += 1
             if shown == _ITEMS:
                 return
@@ -287,11 +285,11 @@ _KINDS = (ARRIVALS, PAID_ARRIVALS)
 
 
 def _find_badge(session: Session, query: str) -> KormitelObject:
-    """Return the badge that is meant. Raises NotFound, InvalidRequest."""
+    """Return the only badge that matches the query. Raises NotFound, InvalidRequest."""
     query = query.strip()
     if not query:
         raise InvalidRequest(
-            "nobody is named: write a badge's id, code, number or a part of a name"
+            "no badge is named: write a badge's id, code, number or a part of a name"
         )
     badges = select(KormitelObject).where(KormitelObject.kind == BADGES)
     for _, key in _named_object(BADGES, query):
@@ -304,7 +302,7 @@ def _find_badge(session: Session, query: str) -> KormitelObject:
     numbered: list[tuple[int, str]] = []
     named: list[tuple[int, str]] = []
     columns = select(KormitelObject.id, KormitelObject.key, KormitelObject.fields)
-    # Databases know the case of no letters but the Latin ones.
+    # Matched here: databases fold the case of Latin letters only.
     for id, key, fields in session.execute(
         columns.where(KormitelObject.kind == BADGES, is_alive()).order_by(KormitelObject.id),
         execution_options={"yield_per": _BATCH},
@@ -317,13 +315,13 @@ def _find_badge(session: Session, query: str) -> KormitelObject:
     matches = numbered or named
     if not matches:
         raise NotFound(
-            f"there is no badge {query[:40]!r}, by its id, code, number or name: see whether it "
+            f"there is no badge with the id, code, number or name {query[:40]!r}: look whether it "
             "was sent, `kalitka hub kormitel exchanges`"
         )
     if len(matches) > 1:
         more = f" and {len(matches) - _SHOWN} more" if len(matches) > _SHOWN else ""
         shown = ", ".join(text for _, text in matches[:_SHOWN])
-        raise InvalidRequest(f"{query[:40]!r} is {shown}{more}: name one by its id")
+        raise InvalidRequest(f"{query[:40]!r} matches {shown}{more}: name one by its id")
     return session.get_one(KormitelObject, matches[0][0])
 
 
@@ -334,7 +332,7 @@ def _owner_of(session: Session, code: str) -> KormitelObject | None:
 
 
 def _codes_of_readers(session: Session, groups: Sequence[int]) -> list[str]:
-    """Return the codes of the readers in these groups, in order."""
+    """Return the codes of the readers in these groups, sorted."""
     wanted = select(Reader.code).order_by(Reader.code)
     if EVERY_READER not in groups:
         members = select(ReaderGroupMember.reader_id)
@@ -355,7 +353,7 @@ def _reader_reason(reader: str, explanation: Explanation) -> ReaderReason:
 
 
 def _meals_at(minute: int, meals: Iterable[Meal], zone: Zone) -> tuple[str | None, str | None]:
-    """Return the meal that is on, and the one that begins next, in words."""
+    """Return the current meal, and the meal that begins next, in words."""
     zone.update(minute)
     now = zone.day_minute
     on, coming = None, None
@@ -370,7 +368,7 @@ def _meals_at(minute: int, meals: Iterable[Meal], zone: Zone) -> tuple[str | Non
 
 
 def _named_in(kind: str, sent: Any) -> set[tuple[str, str]]:
-    """Return kind and key of what an item of a kind names: itself, and its badge."""
+    """Return kind and key of the objects that an item names: its own, and its badge."""
     if not isinstance(sent, dict):
         return _named_object(kind, sent)
     found = _named_object(kind, sent.get("id")) | _named_object(BADGES, sent.get("badge"))

@@ -1,8 +1,8 @@
 """The wire form of an object in both shapes, and which objects today's client must not get.
 
-One object that the client cannot take undoes the whole answer, and every later one until it is
-restarted. So what the flat shape cannot say is held back, with a reason for the operator. Pure.
-Source: kormitel.md, "What breaks the client, so what we never emit".
+One object that the client cannot take undoes the whole answer, and every later answer until the
+client is restarted. So such an object is withheld from the flat shape, with a reason for the
+operator. Pure. Source: kormitel.md, "What breaks the client, so what we never emit".
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from kalitka_hub.kormitel.fields import (
     wire_id,
 )
 
-# The contract's fields of today. Others are Kormitel's own: it does not expect them back.
+# The fields of today's contract. Others are Kormitel's own, which does not expect them back.
 CONTRACT = {
     PERSONS: (
         *("name", "first_name", "last_name", "nickname", "other_names", "gender", "birth_date"),
@@ -42,10 +42,10 @@ CONTRACT = {
         *("arrival_transport", "departure_transport"),
     ),
 }
-# Told whole, also when they are deleted.
+# Sent in full, even if deleted.
 _FULL = (DIRECTIONS, ENGAGEMENTS, ARRIVALS)
 _NEVER_NULL = {BADGES: ("role", "vegan")}
-_NEVER = ("qr",)  # one that is as it was breaks the client too
+_NEVER = ("qr",)  # even an unchanged one breaks the client
 _ALLOWED = {
     (BADGES, "feed"): FEEDS,
     (BADGES, "gender"): GENDERS,
@@ -57,14 +57,14 @@ _ALLOWED = {
 }
 _REFERENCES = {ENGAGEMENTS: ("person", "direction"), ARRIVALS: ("badge",)}
 
-# Why something cannot be referred to; None: it can. Takes the kind and the key.
+# Returns why an object cannot be referred to, by kind and key; None: it can.
 MissingReason = Callable[[str, str], str | None]
 
 
 def flat_object(
     kind: str, key: str, fields: Mapping[str, Any], alive: bool, *, whole: bool = False
 ) -> dict[str, Any]:
-    """Return an object as the flat shape tells it. It must not be one that is held back.
+    """Return an object in the flat shape. Requires an object that is not withheld, or `whole`.
 
     whole: with Kormitel's own fields, for another hub.
     """
@@ -77,14 +77,14 @@ def flat_object(
 def grouped_object(
     kind: str, key: str, fields: Mapping[str, Any], *, whole: bool = False
 ) -> dict[str, Any]:
-    """Return an object as the grouped shape tells it, if it is not deleted."""
+    """Return an object in the grouped shape. Requires an object that is not deleted."""
     return {"id": wire_id(key)} | _fields(kind, fields, whole)
 
 
 def why_held(
     kind: str, key: str, fields: Mapping[str, Any], alive: bool, missing: MissingReason
 ) -> str | None:
-    """Return why an object is held back from the flat shape, in words; None if it is not.
+    """Return why an object is withheld from the flat shape, in words; None if it is sent.
 
     missing: see `MissingReason`; called for each reference.
     """
@@ -92,7 +92,7 @@ def why_held(
         badge = reference_key(fields, "badge")
         return None if badge is None else missing(BADGES, badge)
     if not is_uuid(key):
-        return "its id is no uuid, and the client takes no other"
+        return "its id is not a uuid, and the client takes no other"
     if not alive and kind not in _FULL:
         return None
     return (
@@ -132,10 +132,10 @@ def _invalid_field(kind: str, fields: Mapping[str, Any]) -> str | None:
         if allowed and value not in allowed:
             return f"its {name} is {str(value)[:40]!r}, and the client knows {', '.join(allowed)}"
         if name.endswith("_date") and not is_date(str(value)):
-            return f"its {name} is no date"
+            return f"its {name} is not a valid date"
     person = reference_key(fields, "person") if kind == BADGES else None
     if person is not None and not is_uuid(person):
-        return "the id of its person is no uuid"
+        return "the id of its person is not a uuid"
     batch = fields.get("batch") if kind == BADGES else None
     if batch is not None and not (str(batch).isascii() and str(batch).isdigit()):
         return f"its batch is {str(batch)[:40]!r}, and the client takes only a number"
