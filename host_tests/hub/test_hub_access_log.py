@@ -135,7 +135,7 @@ def test_of_a_flash_that_was_put_back_nothing_is_missing(site, caplog):
     # It goes on behind the second entry; an exit button is known by its time alone.
     later = f"{DAY + 6}_C_0_8_0_3,{DAY + 8}_btn-exit_1_0_1_4"
     assert sent(site, later, LOG) == "ok,2"
-    assert "GATE-1: 1 entries have the numbers of others" in caplog.text
+    assert "GATE-1: 1 entries reuse the numbers of other entries" in caplog.text
     assert sent(site, later, LOG) == "ok,0"
     again = f"{2 * DAY + 9}_btn-exit_1_0_1_3,0_D_1_7_0_4,6_B_1_7_0_2"
     assert sent(site, again, LOG) == "ok,2"
