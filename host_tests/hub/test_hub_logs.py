@@ -125,12 +125,12 @@ def test_the_same_error_again_is_only_counted_for_a_minute(configure, monkeypatc
             logs.handled_error(LOG, name, OperationalError("SELECT", {"secret": "s3cret"}, lost))
 
     fails(5)
-    fails(2, "the calendar was not looked at")
+    fails(2, "the daily refresh of the rules failed")
     LOG.warning("told as often as it comes")
     LOG.warning("told as often as it comes")
     assert [event["event"] for event in events(stream)] == [
         "the database failed",
-        "the calendar was not looked at",
+        "the daily refresh of the rules failed",
         "told as often as it comes",
         "told as often as it comes",
     ]

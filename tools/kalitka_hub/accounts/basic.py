@@ -29,7 +29,7 @@ class NoCredentials(InvalidRequest):
     """The request has no valid Basic credentials."""
 
     def __init__(self) -> None:
-        super().__init__("no credentials: send a user's name and password with HTTP Basic")
+        super().__init__("send a user's name and password with each request: HTTP Basic")
 
 
 class BasicLogins:
