@@ -1,4 +1,4 @@
-"""Tables as CSV: what comes out goes in again, and every wrong line is told of, by its number."""
+"""CSV tables: an export imports again unchanged, and each wrong line is reported by its number."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def counts(report):
 
 @pytest.fixture
 def full(database):
-    """Fill a site with one of everything, and with names that are hard to write."""
+    """A site with one of everything, and with names that need quoting."""
     with write_transaction(database, "the test") as session:
         for name in ("Kitchen", "a|b", ODD):
             people.add_group(session, PersonGroupSetting(name=name, note="-1\nline two"))
@@ -154,7 +154,7 @@ def test_a_holiday_without_an_id_is_that_of_its_date_and_schedule(full):
         first, second = schedules.list_holidays(session)
     assert (first.id, first.name, len(first.hours)) == (1, "New year", 1)
     assert (second.date, second.schedule, second.hours) == ("2027-01-02", None, [])
-    # One after the other: the date is free once the first is another day's.
+    # In file order: the date is free once the first holiday has moved to another day.
     text = f"id,date\n1,2027-01-03\n{second.id},2027-01-01\n,2027-01-02\n"
     assert counts(put(full, "holidays", text)) == (3, 1, 2, 0, 0)
 
@@ -162,7 +162,7 @@ def test_a_holiday_without_an_id_is_that_of_its_date_and_schedule(full):
 def test_a_file_that_says_what_is_so_is_read_once_and_nobody_waits(full):
     text, rows = text_of(full, "tokens"), []
     with write_transaction(full, "another"):
-        # Who has the site's lock is not waited for.
+        # An import without changes does not wait for the site's lock.
         assert put(full, "tokens", text, progress=rows.append).written
     assert rows[-1] == 2 * 4
 
@@ -174,7 +174,7 @@ def test_people_come_with_their_groups_and_tokens(full):
         eve, adam = people.list_people(session, 2)
         assert (eve.name, eve.groups, eve.tokens) == ("Eve", ["Kitchen"], ["01", "02"])
         assert (adam.name, adam.groups, adam.tokens) == ("Adam", [], [])
-    # What a column says that the file leaves out stays: groups; so does a token that is given up.
+    # A column missing from the file keeps its values (groups); a token taken from a person stays.
     report = put(full, "people", f"id,name,tokens\n{eve.id},Eve,02|03\n{adam.id},Adam,\n")
     assert counts(report) == (2, 0, 1, 1, 0)
     with full.snapshot() as session:
@@ -336,7 +336,7 @@ def test_any_list_comes_back_as_it_was_written(texts):
     assert csv_text.split_items(csv_text.join_items(texts)) == texts
 
 
-# By REST and on the command line
+# REST and command line
 
 
 def test_by_rest_operators_import_and_viewers_export(full, site):
@@ -388,7 +388,7 @@ def test_on_the_command_line_a_table_goes_out_and_in(full, where, tmp_path):
     file.write_text("code,rules\n0D,\x1b[31m\n")
     failed = run("import", "tokens", str(file), status=2)
     assert "line 2, rules" in failed.stderr
-    assert failed.stdout == ""  # no counts of what is not so
+    assert failed.stdout == ""  # no counts of changes that were not made
     assert "\x1b" not in failed.output
     run("import", "tokens", str(tmp_path / "none.csv"), status=1)
     run("import", "doors", str(file), status=1)

@@ -1,4 +1,4 @@
-"""`kalitka hub certificate`, and what the hub and the readers take of what it makes."""
+"""`kalitka hub certificate`, and which certificates the hub and the readers accept."""
 
 import ipaddress
 import ssl
@@ -44,7 +44,7 @@ def contents(folder):
 
 
 def handshake(folder, name, ca=None):
-    """Shake hands with what lies in the folder, as a client that wants `name`."""
+    """Do a TLS handshake with the certificate in the folder, as a client of the host `name`."""
     context, _ = server_context(folder / "hub.pem", folder / "hub.key")
     client = ssl.create_default_context(cafile=ca or folder / "ca.pem")
     client.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -142,7 +142,7 @@ def test_at_least_one_name_is_wanted(folder):
 
 
 def damages(folder):
-    """Yield (what happens to the CA, the complaint about it)."""
+    """Yield (files of the CA to replace, the error message about it)."""
     other = of_the_tests.authority("other")
     pem = other.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     locked = other.key.private_bytes(

@@ -1,4 +1,4 @@
-"""The time endpoints, and the zones that the hub takes."""
+"""The time endpoints, and the time zones that the hub accepts."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -29,7 +29,7 @@ def times(database, zone):
         ("GMT-5:45", "5"),
         ("NST3:30NDT", "-3"),
         ("AAA+12", "-12"),
-        # It is November: summer in the south.
+        # In November it is summer in the south.
         ("AEST-10AEDT,M10.1.0,M4.1.0/3", "11"),
         ("NZST-12:45NZDT,M9.5.0/2:45,M4.1.0/3:45", "13"),
     ],
