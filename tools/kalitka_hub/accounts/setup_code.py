@@ -75,6 +75,8 @@ def set_up(database: Database, code: str, name: str, password: Password, address
     with database.snapshot() as session:
         login_attempts.check(session, keys, now)
         _check_open(session)
+    # Counted and committed before the code is checked: concurrent attempts cannot exceed the
+    # limit.
     with write_transaction(database, SETUP) as session:
         attempt = login_attempts.record_attempt(session, keys, now)
     with write_transaction(database, SETUP) as session:

@@ -54,7 +54,9 @@ def _pieces(session: Session, reader_id: int, request: SyncRequest) -> Iterator[
         # This database never answered that minute. Minute 0 tells the reader to do a full sync.
         yield unchanged_answer(0)
         return
-    # A reader whose groups changed after `since` cannot catch up from changed tokens alone.
+    # A reader whose groups changed after `since` cannot catch up from changed tokens alone. The
+    # comparison is strict: `store.changes` stamps the reader with the highest minute answered
+    # before its change.
     known = configured < since and was_answered(session, since, acknowledged)
     yield b"%d%%" % (0 if since and not known else acknowledged)
     if since:
@@ -111,7 +113,7 @@ TokenRows = Sequence[Row[*tuple[Any, ...]]]  # rows with `id` and `code`, in cod
 def _changed(
     session: Session, minute: int, keys: tuple[bytes, ...] | None
 ) -> Callable[[], Iterable[TokenRows]]:
-    """Return a function that yields the tokens changed since a minute; call it repeatedly."""
+    """Return a function that yields the tokens changed since a minute, anew at each call."""
     if keys is not None:
         found = [
             session.execute(_CHANGED_OF_SOME, {"keys": some, "minute": minute}).all()

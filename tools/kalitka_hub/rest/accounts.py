@@ -77,14 +77,17 @@ class MadeApiToken(ApiTokenView):
 
 @router.get("/setup")
 def setup_state(state: State) -> SetupState:
-    """Show whether the hub waits for its first admin."""
+    """Show whether the hub waits for its first admin. Needs no authentication."""
     with state.database.snapshot() as session:
         return SetupState(open=setup_code.is_open(session))
 
 
 @router.post("/setup", status_code=201)
 async def setup(request: Request, state: State, data: Setup) -> UserView:
-    """Create the first admin with the code that the server printed when it started."""
+    """Create the first admin, with the one-time code that the server printed when it started.
+
+    Needs no authentication.
+    """
     check_no_other_page(request)
     return await run_hashing(
         setup_code.set_up,
@@ -98,7 +101,10 @@ async def setup(request: Request, state: State, data: Setup) -> UserView:
 
 @router.post("/login")
 async def log_in(request: Request, response: Response, state: State, data: Login) -> Me:
-    """Log in with name and password. Sets a session cookie that is valid for 12 hours."""
+    """Log in with name and password. Sets a session cookie that is valid for 12 hours.
+
+    Needs no authentication.
+    """
     check_no_other_page(request)
     made = await run_hashing(
         login.log_in,
@@ -120,7 +126,10 @@ async def log_in(request: Request, response: Response, state: State, data: Login
 
 @router.post("/logout", status_code=204)
 def log_out(response: Response, state: State, caller: Viewer) -> None:
-    """Log out: end the caller's log-in and delete its cookie."""
+    """Log out: end the caller's log-in and delete its cookie.
+
+    Requires a log-in with the role viewer; not for API tokens.
+    """
     with write_transaction(state.database, caller.who) as session:
         login.log_out(session, _cookie_of(caller))
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
@@ -136,7 +145,10 @@ def me(caller: Viewer) -> Me:
 async def change_password(
     request: Request, state: State, caller: Viewer, data: PasswordChange
 ) -> None:
-    """Change the caller's own password. Ends the caller's other log-ins."""
+    """Change the caller's own password. Ends the caller's other log-ins.
+
+    Requires a log-in with the role viewer; not for API tokens.
+    """
     try:
         await run_hashing(
             login.change_password,
@@ -153,7 +165,7 @@ async def change_password(
 
 @router.get("/users")
 def list_users(state: State, _caller: Admin, paging: Paged) -> Page[UserView]:
-    """List the users, by name."""
+    """List the users, by name. Requires the role admin."""
     with state.database.snapshot() as session:
         found = users.list_users(session, paging.after, paging.limit + 1)
         return paging.page([users.view_of(user) for user in found], lambda user: user.name)
@@ -161,28 +173,31 @@ def list_users(state: State, _caller: Admin, paging: Paged) -> Page[UserView]:
 
 @router.post("/users", status_code=201)
 def add_user(state: State, caller: Admin, data: NewUser) -> UserView:
-    """Add a user."""
+    """Add a user. Requires the role admin."""
     with write_transaction(state.database, caller.who) as session:
         return users.view_of(users.add_user(session, data))
 
 
 @router.get("/users/{name}")
 def show_user(state: State, _caller: Admin, name: Name) -> UserView:
-    """Show a user."""
+    """Show a user. Requires the role admin."""
     with state.database.snapshot() as session:
         return users.view_of(users.existing_user(session, name))
 
 
 @router.patch("/users/{name}")
 def change_user(state: State, caller: Admin, name: Name, data: UserChange) -> UserView:
-    """Change the given fields of a user. A new password, or disabling, ends the user's log-ins."""
+    """Change the given fields of a user. A new password, or disabling, ends the user's log-ins.
+
+    Requires the role admin.
+    """
     with write_transaction(state.database, caller.who) as session:
         return users.view_of(users.change_user(session, name, data))
 
 
 @router.delete("/users/{name}", status_code=204)
 def remove_user(state: State, caller: Admin, name: Name) -> None:
-    """Remove a user together with the user's log-ins and API tokens."""
+    """Remove a user together with the user's log-ins and API tokens. Requires the role admin."""
     with write_transaction(state.database, caller.who) as session:
         users.remove_user(session, name)
 
@@ -205,7 +220,7 @@ def list_tokens(
 def add_token(state: State, caller: Viewer, data: NewApiToken) -> MadeApiToken:
     """Create an API token for the caller; admins also for others. The secret is shown only once.
 
-    Requires a log-in: an API token cannot create another one.
+    Requires a log-in with the role viewer: an API token cannot create another one.
     """
     _cookie_of(caller)  # a leaked token must not outlive its revocation by creating others
     whose = data.user or caller.name
@@ -220,7 +235,7 @@ def add_token(state: State, caller: Viewer, data: NewApiToken) -> MadeApiToken:
 def revoke_token(
     state: State, caller: Viewer, token_id: Annotated[int, Path(ge=1, lt=1 << 62)]
 ) -> None:
-    """Revoke an API token of the caller; admins also those of others."""
+    """Revoke an API token of the caller; admins also those of others. Requires the role viewer."""
     whose = None if caller.role == "admin" else caller.name
     with write_transaction(state.database, caller.who) as session:
         api_tokens.revoke_token(session, token_id, whose)
@@ -232,8 +247,10 @@ def list_audit(
     _caller: Viewer,
     paging: Paged,
     who: Annotated[str | None, Query(max_length=NAME_MAX, description="By author.")] = None,
-    kind: Annotated[str | None, Query(max_length=40, description="By kind: `users`.")] = None,
-    object: Annotated[str | None, Query(max_length=NAME_MAX, description="By object.")] = None,
+    kind: Annotated[str | None, Query(max_length=40, description="By kind: `users`, ...")] = None,
+    object: Annotated[
+        str | None, Query(max_length=NAME_MAX, description="By object's key.")
+    ] = None,
 ) -> Page[AuditView]:
     """List the audit entries: who changed what, newest first."""
     with state.database.snapshot() as session:

@@ -105,7 +105,9 @@ def create_api(state: HubState, routers: Iterable[APIRouter]) -> FastAPI:
             "People, tokens, groups, schedules, grants and holidays of a site, its readers and "
             "their access log. Authenticate with an API token (`Authorization: Bearer kal_...`), "
             "or log in and send the session cookie; changes made with the cookie also need the "
-            "header `X-Kalitka-CSRF: 1`. Lists are paged: to continue, send a page's `next` as "
+            "header `X-Kalitka-CSRF: 1`. Unless an operation says otherwise, reading requires the "
+            "role viewer, changing the role operator, and PUT replaces the whole object: fields "
+            "left out get their defaults. Lists are paged: to continue, send a page's `next` as "
             '`after`. Errors are `{"error": "..."}`. Times are seconds since 1970 UTC unless '
             "stated otherwise."
         ),

@@ -120,7 +120,7 @@ def explain_pass(
 
 @router.put("/readers/{code}/secret", tags=["readers"], operation_id="make_reader_secret")
 def make_reader_secret(state: State, caller: Admin, code: ReaderCode) -> ReaderSecret:
-    """Create or replace a reader's own secret. The secret is shown only once."""
+    """Create or replace a reader's own secret. It is shown only once. Requires the role admin."""
     secret = new_secret()
     with write_transaction(state.database, caller.who) as session:
         set_reader_secret(session, code, secret)
@@ -134,7 +134,10 @@ def make_reader_secret(state: State, caller: Admin, code: ReaderCode) -> ReaderS
     operation_id="remove_reader_secret",
 )
 def remove_reader_secret(state: State, caller: Admin, code: ReaderCode) -> None:
-    """Remove a reader's own secret: the reader then uses the site's secret again."""
+    """Remove a reader's own secret: the reader then uses the site's secret again.
+
+    Requires the role admin.
+    """
     with write_transaction(state.database, caller.who) as session:
         set_reader_secret(session, code, None)
 

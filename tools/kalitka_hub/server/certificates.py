@@ -238,7 +238,8 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def _save(folder: Path, issued: Issued, certificate: str, key: str) -> None:
     # Both files are complete on the disk before either is renamed: a power cut during the writes
-    # leaves the old pair in use.
+    # leaves the old pair in use. A cut between the two renames leaves files that do not match,
+    # which is reported when they are loaded.
     pem = serialization.Encoding.PEM
     own = issued.key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

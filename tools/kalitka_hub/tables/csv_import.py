@@ -38,7 +38,7 @@ Progress = Callable[[int], None]  # called with the number of rows done
 class Problem(BaseModel):
     """A problem in a file.
 
-    line: counted from 1, null if the whole file is concerned. column: null if the whole row is.
+    line: counted from 1, null for the whole file. column: null for the whole row.
     """
 
     line: int | None
@@ -224,6 +224,8 @@ class _FileImport:
                     self._import_batch(columns, batch)
                     self._flush_problems()
                     self._progress(report.rows)
+                # With problems everything is rolled back anyway: the test only avoids further
+                # error messages that would follow from them.
                 if self._replace and self._is_valid:
                     self._remove(before - self._lines.keys())
         except InvalidRequest as fault:
