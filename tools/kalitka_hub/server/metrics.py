@@ -170,7 +170,7 @@ def _version() -> str:
 
 
 def _check_access(request: Request, state: auth.State) -> None:
-    """Allow this computer, and others with an API token or log-in. Raises 401."""
+    """Allow this computer, and others with an API token. Raises 401, or 403 for an integration."""
     if not (request.app.state.metrics_for_all or _is_local(request)):
         auth.viewer(auth.caller(request, state))
 
