@@ -1,6 +1,6 @@
-"""The simplest possible token reader: a dictionary, updated by the rules of the sync protocol.
+"""A token reader as plain as can be: a dictionary, and the sync protocol's rules for applying.
 
-The oracle of the hub's tests. It knows only the protocol: deletes first, then rule lines, then
+The oracle of the hub's tests. It knows the protocol only: deletes first, then rule lines, then
 the minute.
 """
 
@@ -10,7 +10,7 @@ Poll = Callable[[str], str]  # body of a request -> body of the answer
 
 
 def parse(answer: str) -> tuple[int, list[str], list[tuple[str, str]]]:
-    """Return (minute, deletes, rule lines) of an answer, in their order."""
+    """Return minute, deletes and rule lines of an answer, in their order."""
     head, newline, rest = answer.partition("\n")
     minute, deletes, nothing = head.split("%")
     assert newline == "\n"
@@ -21,9 +21,9 @@ def parse(answer: str) -> tuple[int, list[str], list[tuple[str, str]]]:
 
 
 class PlainReader:
-    """A reader with a table of rules by code, and the minute of the last answer.
+    """Holds the rules by code, and the minute of the last answer.
 
-    codes: the only codes that it polls for, as a reader of a small gate; None for all.
+    codes: the reader of a small gate is limited to these; None for all.
     """
 
     def __init__(self, poll: Poll, codes: Collection[str] | None = None) -> None:
@@ -33,21 +33,21 @@ class PlainReader:
         self._codes = None if codes is None else frozenset(codes)
 
     def poll(self, percent: str = "") -> None:
-        """Poll for changes, and do a full sync at once if the answer demands one.
+        """Ask once what changed, and at once for everything where the answer asks for that.
 
-        percent: appended to the minute; the protocol allows a `%` there, without a meaning.
+        percent: written behind the minute, where it may stand and says nothing.
         """
         self._ask(percent)
         if self.minute == 0:
             self._ask(percent)
 
     def poll_all(self) -> None:
-        """Do a full sync, as after a start."""
+        """Ask for everything, as after a start."""
         self.minute = 0
         self._ask()
 
     def ask_about(self, codes: Collection[str]) -> None:
-        """Request the current rules of these codes. The minute stays."""
+        """Ask for all that these codes have now. The minute stays."""
         _, deletes, lines = parse(self._poll("%" + ",".join(codes)))
         assert set(deletes) == set(codes)
         self._apply(deletes, lines, set(codes))
