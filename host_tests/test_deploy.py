@@ -360,8 +360,8 @@ def test_a_doubt_about_the_ca_is_told_where_there_is_one(values, ca, doubt):
 @pytest.mark.parametrize(
     ("data", "complaint"),
     [
-        (b"hello", "is no certificate"),
-        (certificates.served("good")[0].pem, "is no CA's certificate"),
+        (b"hello", "is not a certificate"),
+        (certificates.served("good")[0].pem, "is not a CA certificate"),
         (None, "No such file"),
     ],
     ids=["nonsense", "server", "none"],

@@ -255,7 +255,7 @@ def test_a_kept_folder_keeps_the_flash(tmp_path):
         (["--reader", "no spaces"], "reader: must be"),
         (["--server", "https://127.0.0.1:8443"], "needs the site's CA: --ca FILE"),
         (["--server", "https://127.0.0.1:x", "--ca", __file__], "https://HOST:PORT"),
-        (["--server", "https://127.0.0.1", "--ca", __file__], "is no certificate"),
+        (["--server", "https://127.0.0.1", "--ca", __file__], "is not a certificate"),
         (["--server", "http://127.0.0.1", "--ca", __file__], "--ca is for"),
         (["--pty", "--ca", __file__], "--pty goes with"),
         (["--zone", "Moscow/Europe"], "zone: "),

@@ -1,8 +1,8 @@
-"""Gates that poll at random: plain readers in a process, each a thread, over real sockets.
+"""Gates that poll at random: plain readers in one process, a thread each, over real sockets.
 
-Each asks now one hub, now another, in all four forms. After every answer it looks whether it holds
-what was written before it asked; see `busy_office`. It also sends its access log, over and over
-until it hears an answer, as the firmware does.
+Each polls one hub or the other, in all four forms. After every answer it checks that it holds
+everything that was written before its request; see `busy_office`. It also sends its access log
+again and again until it gets an answer, as the firmware does.
 """
 
 import http.client
@@ -19,24 +19,24 @@ from hub.plain_reader import PlainReader
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 LOGS = "/api/v1/token-reader/access-logs"
-LOG = "0badcafe"  # what the log of a reader is called that numbers its entries
+LOG = "0badcafe"  # the id of the log of a reader that numbers its entries
 FORMS = ("minute",) * 8 + ("minute%", "codes", "codes", "codes", "everything")
 
 
 class Unreached(Exception):
-    """No whole answer came, or the hub said to come again."""
+    """There was no complete answer, or the hub answered 503."""
 
 
 class Removed(Exception):
-    """This reader may not ask, at the time."""
+    """The hub does not know this reader at the time."""
 
 
 @dataclass
 class Report:
-    """What one reader holds and has seen.
+    """The table of one reader, and its counts and faults.
 
-    limited: the codes that it is limited to; then it sends its log in the plain form. uploaded:
-    the numbers of the entries that were acknowledged.
+    limited: the only codes that it polls for; such a reader sends its log in the plain form.
+    uploaded: the numbers of the acknowledged entries.
     """
 
     code: str
@@ -50,10 +50,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Task:
-    """Who polls where. codes: of the readers. versioned: the tokens with a version, by place.
+    """The task of one process of gates.
 
-    limited: the codes to which every third reader is limited. gentle: hubs die now and then, and
-    a poll without an answer is none.
+    codes: the codes of its readers. ports: of the hubs. versioned: the tokens with a version, by
+    place. limited: the only codes that every third reader polls for. gentle: hubs are killed now
+    and then, so a poll without an answer is not a fault.
     """
 
     codes: Sequence[str]
@@ -64,9 +65,9 @@ class Task:
 
 
 def poll(task: Task, seed: int, said: Said, orders: Connection) -> None:
-    """Poll from each `True` of the orders to the next `False`; end at `None`.
+    """Poll from each `True` received from `orders` to the next `False`; return at `None`.
 
-    After each False, polls once more, and answers with the Reports.
+    After each False, poll once more, and send the Reports.
     """
     gates = [
         _Gate(task, code, number, random.Random(seed * 100 + number), said)
@@ -101,20 +102,20 @@ class _Gate:
             if limited is None or name in limited
         ]
         self._next_entry = 0
-        self._waiting = range(0)  # numbers of entries that no answer has come to
+        self._waiting = range(0)  # numbers of entries sent without an answer yet
         self._connections = [
             http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_TIMEOUT_S)
             for port in task.ports
         ]
 
     def run(self, stopped: threading.Event) -> None:
-        """Poll until `stopped`, and then once more: that one has to succeed."""
+        """Poll until `stopped`, and then once more: that last poll has to succeed."""
         while not stopped.is_set():
             self._once(self._chance.choice(FORMS), must=not self._task.gentle)
             if self._chance.random() < 0.3:
                 self._send_log()
             stopped.wait(self._chance.choice((0, 0.01, 0.03, 0.2)))
-        # Connections may be left that a killed hub had.
+        # There may still be connections to a hub that was killed.
         tries = 2 * len(self._connections) if self._task.gentle else 1
         while tries and not self._once("minute", must=tries == 1):
             tries -= 1
@@ -124,9 +125,9 @@ class _Gate:
         return self._report
 
     def _once(self, form: str, must: bool) -> bool:
-        """Poll in a form, and look at what the reader holds then; return whether it was reached.
+        """Poll in a form, and check the reader's table then; return whether a hub was reached.
 
-        must: that it is not is a fault.
+        must: an unreachable hub is a fault.
         """
         before = list(self._said.written)
         try:
@@ -152,7 +153,7 @@ class _Gate:
         return True
 
     def _poll(self, form: str) -> set[str] | None:
-        """Poll in a form; return of which codes the answer spoke, None for all."""
+        """Poll in a form; return the codes that the answer is about, None for all."""
         reader = self._reader
         if form == "codes":
             known = sorted(self._report.limited or {*self._task.versioned, *NOISE})
@@ -167,7 +168,7 @@ class _Gate:
         return None
 
     def _send_log(self) -> None:
-        """Send the entries that are waiting, new ones if there are none."""
+        """Resend the waiting entries, or send new ones if there are none."""
         again = bool(self._waiting)
         if not again:
             first = self._next_entry

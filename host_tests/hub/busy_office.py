@@ -1,12 +1,13 @@
-"""People who change a site at random, each in a process of their own, as a command would.
+"""Writers that change a site at random, each in its own process, as a command would.
 
-What one of them has changed can be told from what a reader holds: some tokens have a version,
-the first minute of their rules, and nobody but their own writer changes them. A writer says
-which version it begins to write, and which one it was told to be written; so a reader that asks
-in between must hold one of few versions exactly. Everything else they do is theirs together:
-groups, grants, schedules, holidays, readers.
+Some tokens have a version, the first minute of their rules, and only their own writer changes
+them: so a reader's table shows which change it has seen. A writer publishes the version that it
+begins to write, and the version whose commit succeeded, so a reader that polls in between must
+hold exactly one of a few versions. Everything else is shared by all writers: groups, grants,
+schedules, holidays, readers.
 
-Killed at any moment, a writer leaves what it said in shared memory, and another goes on there.
+A writer killed at any moment leaves what it published in shared memory, and another goes on from
+there.
 """
 
 import random
@@ -28,15 +29,15 @@ from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database, open_database
 
-HANDED = 6  # tokens with a version of each writer that are set, blocked and removed by hand
-GATES = [f"GATE-{number}" for number in range(1, 7)]  # whose groups change: from the fourth on
+HANDED = 6  # of each writer's tokens with a version: those set, blocked and removed directly
+GATES = [f"GATE-{number}" for number in range(1, 7)]  # from the fourth on, their groups change
 STEADY = 3
 SOLD = ["SOLD-1", "SOLD-2"]  # readers that are removed and added again
 NOISE = [f"N{number}" for number in range(30)]  # tokens without a version
 PEOPLE_GROUPS = ["Kitchen", "Guards", "Guests", "Band"]
 READER_GROUPS = ["Gates", "Cellar", "Roof"]
 SCHEDULES = ["Always", "Day", "Night", "Fair"]
-LAST = 60_000_000  # minute; the end of every rule with a version
+LAST = 60_000_000  # minute; the last one of every rule with a version
 
 Op = Callable[[Session, random.Random], object]
 
@@ -50,35 +51,36 @@ def versioned(writers: int) -> list[str]:
 
 
 def versioned_of(writer: int) -> list[str]:
-    """Return those of one writer: handed out, granted by a schedule, and its marker."""
+    """Return the codes of one writer: HANDED ones, one granted by a schedule, and its marker."""
     return [*(f"V{writer}-{i}" for i in range(HANDED)), f"S{writer}", f"M{writer}"]
 
 
 def is_told(code: str, version: int) -> bool:
-    """Tell whether a reader that has this version holds rules: version 0 was never written."""
+    """Return whether a reader with this version has rules: version 0 was never written."""
     return version > 0 and not (code.startswith("V") and version % 4 == 0)
 
 
 def version_in(rules: Collection[str]) -> int | None:
-    """Return the version that a reader holds, None without rules.
+    """Return the version of a reader's rules of a token, None without rules.
 
-    A holiday parts the dates of a rule, and the first part has the version.
+    A holiday splits the dates of a rule, and the first part has the version.
     """
     return min((int(text.split("_")[-2]) for text in rules), default=None)
 
 
 @dataclass(frozen=True)
 class Said:
-    """What the writers said of each token with a version, in memory that processes share.
+    """The versions of each token as published by the writers, in shared memory.
 
-    begun: the version that is being written or was last. written: the one that was told to be.
+    begun: the version that is being written, or was written last. written: the last version whose
+    commit succeeded.
     """
 
     begun: Any
     written: Any
 
     def expected(self, place: int, code: str, before: int) -> set[int | None]:
-        """Return what a reader may hold by now that asked when `before` had been written."""
+        """Return the versions that a reader may hold now, if `before` was written at its poll."""
         versions = range(before, self.begun[place] + 1)
         return {version if is_told(code, version) else None for version in versions}
 
@@ -87,7 +89,7 @@ class Said:
 
 
 def furnish(database: Database, writers: int) -> None:
-    """Make what the writers change."""
+    """Create the readers, groups and people that the writers change."""
     with write_transaction(database) as session:
         for code in (*GATES, *SOLD):
             readers.add_or_update_reader(session, code)
@@ -107,7 +109,7 @@ def furnish(database: Database, writers: int) -> None:
 
 
 def _furnish_desk(session: Session, number: int) -> None:
-    """Make the person whose token shows the version of this writer's schedule."""
+    """Create the person whose token shows the version of this writer's schedule."""
     name = _desk(number)
     people.add_group(session, people.PersonGroupSetting(name=name))
     person = people.add_person(session, people.PersonSetting(name=name, groups=[name]))
@@ -127,9 +129,9 @@ def _desk(number: int) -> str:
 def write(
     where: str, clock: FastClock, number: int, seed: int, said: Said, orders: Connection
 ) -> None:
-    """Change things from each `True` of the orders to the next `False`; end at `None`.
+    """Change things from each `True` received from `orders` to the next `False`; return at `None`.
 
-    After each False, answers with a Counter of what was done, and with what the database gave up.
+    After each False, send a Counter of what was done, and the transactions the database gave up.
     """
     database = open_database(where, clock)
     writer = _Writer(database, number, random.Random(seed), said)
@@ -157,7 +159,7 @@ class _Writer:
         self._first = number * len(self._codes)  # place
 
     def change(self) -> None:
-        """Do one transaction, which may be refused, or be given up by the database."""
+        """Do one transaction; the hub may refuse it, or the database give it up."""
         chance = self.chance
         codes = {self._codes[-1], *chance.sample(self._codes, chance.choice((0, 1, 2)))}
         begun = {code: self._begin(code) for code in sorted(codes)}
@@ -168,7 +170,7 @@ class _Writer:
                     self._set_version(session, code, version)
                 for name in names:
                     _OPS[name](session, chance)
-                # Now and then a transaction spans a minute or two.
+                # Now and then a transaction spans one or two minutes of the fast clock.
                 time.sleep(chance.choice((*[0] * 10, 0.1, 0.5)))
         except (InvalidRequest, NotFound):
             self.done["refused"] += 1
@@ -200,7 +202,8 @@ class _Writer:
         elif version % 8:
             people.assign_tokens(session, [people.TokenAssignment(code, None, None, blocked=True)])
         else:
-            # The version before may have been refused, or not survived: it is there, or not.
+            # The previous version may have been refused or lost, so the token may not exist: first
+            # make sure that it does.
             people.assign_tokens(session, [people.TokenAssignment(code, None)])
             remove_token(session, code)
 
@@ -210,7 +213,7 @@ def _text_of(minute: int) -> str:
     return f"{time_:%Y-%m-%dT%H:%M}Z"
 
 
-# What they do together
+# Changes shared by all writers
 
 
 def _some(chance: random.Random, names: Sequence[str]) -> list[str]:

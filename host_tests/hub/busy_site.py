@@ -1,7 +1,7 @@
-"""A site under load: hubs, writers and gates, each in processes of their own, on one database.
+"""A site under load: hubs, writers and gates in their own processes, on one database.
 
-It runs in rounds. At the end of each the writers stand still, every gate polls once more, and what
-it holds is compared with what is so: by SQL of our own, and by a reader that never asked before.
+It runs in rounds. At the end of each round the writers stop, every gate polls once more, and its
+table is compared with the truth in two ways: a separate SQL query, and a new reader's full sync.
 """
 
 import multiprocessing
@@ -30,10 +30,10 @@ from kalitka_hub.store.database import Database, open_database
 from kalitka_hub.store.last_seen import LastSeen
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
-# Clean processes, forked from one that has imported what they need.
+# Clean processes, forked from a server process that has imported what they need.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    # Of what is installed: that process does not know where tests are.
+    # Installed modules only: that process cannot import the tests.
     [
         "fastapi.testclient",
         "pytest",
@@ -62,10 +62,10 @@ class _Worker:
 
 
 class BusySite:
-    """Two hubs, so many writers, and two processes of gates, on a new database at `where`.
+    """Two hubs, a number of writers, and two processes of gates, on a new database at `where`.
 
-    killed: hubs will be killed, and the gates forgive it. faults: what went wrong, a line each.
-    given_up: what the database said of transactions that it did not do. counts: what was done.
+    killed: hubs will be killed, so gates tolerate unanswered polls. faults: problems, a line each.
+    given_up: the database's errors for transactions that it gave up. counts: of what was done.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class BusySite:
         with write_transaction(self.database) as session:
             set_secret(session, secret)
         busy_office.furnish(self.database, writers)
-        # Until a minute was answered once, full syncs may be answered with 0: nobody is misled,
-        # but it is no state to stay in.
+        # Until a minute has been acknowledged, full syncs may be answered with minute 0: harmless,
+        # but the gates count it as a fault.
         acknowledge(self.database, LastSeen())
         self._chance = random.Random(seed)
         self._codes = busy_office.versioned(writers)
@@ -104,7 +104,7 @@ class BusySite:
             task = Task(readers, self.ports, self._codes, limited, killed)
             self._gates.append(_started(busy_gates.poll, task, self._seed(), self._said))
 
-    # What happens
+    # Rounds
 
     def begin(self) -> None:
         """Let the writers write, and the gates poll."""
@@ -112,7 +112,7 @@ class BusySite:
             worker.orders.send(True)
 
     def end(self) -> None:
-        """Have all stand still, the gates after a last poll; compare what they hold."""
+        """Stop the writers, and the gates after a last poll; compare the gates' tables."""
         for worker in self._writers:
             worker.orders.send(False)
         for worker in self._writers:
@@ -129,22 +129,22 @@ class BusySite:
         self._compare()
 
     def polls(self) -> int:
-        """Return how often the gates were answered."""
+        """Return the number of answered polls."""
         forms = set(busy_gates.FORMS)
         return sum(report.counts[form] for report in self.reports.values() for form in forms)
 
     def start_hub(self, number: int) -> None:
-        """Start one of the hubs; returns when it takes requests."""
+        """Start one of the hubs; return once it accepts requests."""
         clock, port = self._clocks[number], self.ports[number]
         self.hubs[number] = _started(fast_hub.serve, self.where, clock, port).process
 
     def kill_hub(self, number: int) -> None:
-        """End one of the hubs at whatever it is doing."""
+        """Kill one of the hubs, whatever it is doing."""
         _kill(self.hubs[number])
         self.counts["hubs killed"] += 1
 
     def kill_writer(self, number: int) -> None:
-        """End a writer at whatever it is doing; another one goes on there."""
+        """Kill a writer, whatever it is doing; a new one takes its place."""
         _kill(self._writers[number].process)
         self.counts["writers killed"] += 1
         self._writers[number] = self._new_writer(number)
@@ -159,10 +159,10 @@ class BusySite:
             held.close()
         self.database.close()
 
-    # What has to be so
+    # Comparison
 
     def truth(self, code: str, limited: Collection[str] | None = None) -> dict[str, set[str]]:
-        """Return what a reader is to hold: by SQL, not by what answers it."""
+        """Return the table that a reader must have: by SQL, not by the code that answers it."""
         with self.database.snapshot() as session:
             told: dict[str, set[str]] = {}
             for token, rule in session.execute(_TOLD, {"code": code}):
@@ -174,7 +174,7 @@ class BusySite:
         for report in self.reports.values():
             self.faults += report.faults
             report.faults.clear()
-        # They may have died with their server.
+        # Pooled connections may have died with their server.
         self.database.close()
         frozen = Database(self.database._engine, _stopped(self._clocks[1]))
         acknowledge(frozen, LastSeen())
@@ -183,7 +183,7 @@ class BusySite:
         for code, report in self.reports.items():
             if code in ids:
                 self._compare_reader(frozen, ids[code], report)
-        # Every change was followed by what it means for the rules: anew they are the same.
+        # Every change has updated the rules incrementally: recomputing all must change nothing.
         with write_transaction(frozen) as session:
             stale = rule_compiler.recompute_all(session)
             if stale:
@@ -213,7 +213,7 @@ class BusySite:
         self.counts["tokens compared"] += len(truth)
         self.counts["entries compared"] += len(report.uploaded)
 
-    # Its processes
+    # Processes
 
     def _new_writer(self, number: int) -> _Worker:
         clock = self._clocks[2 + number]
@@ -230,7 +230,7 @@ class BusySite:
 
 @contextmanager
 def busy_site(where: str, secret: str, seed: int, **options: Any) -> Iterator[BusySite]:
-    """Open a BusySite, and end its processes afterwards."""
+    """Yield a BusySite, and end its processes afterwards."""
     site = BusySite(where, secret, seed, **options)
     try:
         yield site
@@ -239,7 +239,7 @@ def busy_site(where: str, secret: str, seed: int, **options: Any) -> Iterator[Bu
 
 
 def _started(work: Any, *arguments: Any) -> _Worker:
-    """Start a process; returns when it is ready."""
+    """Start a process; return once it is ready."""
     here, there = PROCESSES.Pipe()
     process = PROCESSES.Process(target=work, args=(*arguments, there), daemon=True)
     process.start()

@@ -1,7 +1,7 @@
-"""A process that changes tokens while the minute passes, as a person with the command line would.
+"""A process that changes tokens while the minute passes, as an operator's commands would.
 
 Its clock is a number that all processes share. It moves the clock between its transactions and
-inside of them, while it holds the lock and before it commits; now and then backwards.
+within them, while it holds the lock and before it commits; now and then backwards.
 """
 
 import random
@@ -15,7 +15,7 @@ from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
 class SharedClock:
-    """Unix seconds that several processes read and move."""
+    """A clock in Unix seconds that several processes read and move."""
 
     def __init__(self, minute: Synchronized) -> None:
         self._minute = minute
@@ -31,11 +31,11 @@ class SharedClock:
 def write(
     path: str, minute: Synchronized, seed: int, transactions: int, turns: Semaphore | None
 ) -> None:
-    """Set one new token in every transaction, and remove every third again, for good.
+    """Set one new token in every transaction, and later remove every third one for good.
 
-    turns: given for each transaction, if they are given one by one.
+    turns: acquired before each transaction; None to run freely.
 
-    No token is set twice with the same meaning, so a change that a reader missed stays missed.
+    No token is set twice with the same rules, so a change that a reader missed stays missed.
     """
     clock = SharedClock(minute)
     database = open_database(path, clock)

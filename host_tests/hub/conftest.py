@@ -1,7 +1,6 @@
-"""A hub on a database of its own, SQLite and PostgreSQL in turn, with a clock that only the test
-moves.
+"""Fixtures: a hub on its own database, SQLite and PostgreSQL in turn, with a clock moved by hand.
 
-A test that touches no database, or whose subject is not the database, runs once: it overrides
+A test that uses no database, or whose subject is not the database, runs once: it overrides
 `dialect` (`hub_site.ON_SQLITE`).
 """
 
@@ -25,19 +24,19 @@ from kalitka_hub.store.database import Database, open_database
 from kalitka_sim.postgresql_server import PostgresqlServer
 
 NEW_SITE = "new_site"
-# Where it matters most which database it is: these run on both of them each time. The others run
-# on PostgreSQL where KALITKA_EVERY_DATABASE is set, as `make test-long` does.
+# The files in which the database matters most always run on both. The others run on PostgreSQL
+# only if KALITKA_EVERY_DATABASE is set, as `make test-long` does.
 _ON_BOTH = {
     "test_bad_days.py",
     "test_hub_changes.py",
     "test_hub_database.py",
     "test_hub_sync.py",
 }
-MADE = START - 24 * 60  # minutes; when the site was made: the readers' own minute is past
+MADE = START - 24 * 60  # minutes; creation of the site, so the readers' configured minute is past
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what need not run on PostgreSQL each time; see _ON_BOTH."""
+    """Deselect the tests that need not run on PostgreSQL each time; see _ON_BOTH."""
     if os.environ.get("KALITKA_EVERY_DATABASE"):
         return
     here = Path(__file__).parent
@@ -53,14 +52,14 @@ def _is_for_another_time(item: pytest.Item) -> bool:
 
 
 def _is_alone(item: pytest.Item) -> bool:
-    # Marked as about PostgreSQL only.
+    # Marked for PostgreSQL only.
     marks = [mark.args for mark in item.iter_markers("parametrize")]
     return ("dialect", ["postgresql"]) in marks
 
 
 @pytest.fixture(autouse=True)
 def _hashes_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    # 70 ms each as they are. Tests of that take `hub_accounts.HASHER`.
+    # The real parameters cost 70 ms a hash. Tests of those use `hub_accounts.HASHER`.
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(passwords, "_HASHER", cheap)
 
@@ -72,23 +71,23 @@ def clock() -> HandClock:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def dialect(request: pytest.FixtureRequest) -> str:
-    """Which kind of database a test runs on: each in turn."""
+    """The kind of database that a test runs on: each in turn."""
     return request.param
 
 
 def make_site(where: str | Path) -> None:
-    """Make a site with a secret and two readers: copying it is fast."""
+    """Create a site with a secret and two readers; tests copy it, which is fast."""
     made = open_database(where, HandClock(MADE))
     with write_transaction(made) as session:
         set_secret(session, SECRET)
         add_or_update_reader(session, "GATE-1", "North gate")
         add_or_update_reader(session, "GATE-2")
-    made.close()  # of SQLite it leaves one file: the log is merged into it
+    made.close()  # SQLite merges its write-ahead log, so that one file remains
 
 
 @pytest.fixture(scope="session")
 def new_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the SQLite file of a new site."""
+    """The SQLite file of a new site."""
     path = tmp_path_factory.mktemp("hub") / "new.sqlite"
     make_site(path)
     return path
@@ -96,9 +95,9 @@ def new_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresqlServer]:
-    """Start a server, with the database NEW_SITE of a new site."""
-    # Not in pytest's folder: if root runs the tests, the server is another user's process, and
-    # each run of pytest shuts others out of that folder.
+    """A PostgreSQL server with the database NEW_SITE of a new site."""
+    # Not in pytest's folder: if root runs the tests, the server runs as another user, and pytest
+    # makes its folder accessible to its own user only.
     with TemporaryDirectory(prefix="kalitka-postgresql-") as folder:
         server = PostgresqlServer(Path(folder) / "data")
         make_site(server.create(NEW_SITE))
@@ -108,7 +107,7 @@ def postgresql() -> Iterator[PostgresqlServer]:
 
 @pytest.fixture
 def where(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Make the database of a new site: its path or URL."""
+    """The path or URL of the database of a new site."""
     if dialect == "sqlite":
         yield str(shutil.copy(request.getfixturevalue("new_site"), tmp_path / "hub.sqlite"))
         return
@@ -118,7 +117,7 @@ def where(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 
 @pytest.fixture
 def nowhere(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Name the path or URL of a database that is still to be made, or is empty."""
+    """The path of a database that does not exist yet, or the URL of an empty one."""
     if dialect == "sqlite":
         yield str(tmp_path / "nothing.sqlite")
         return

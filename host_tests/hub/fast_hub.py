@@ -1,7 +1,7 @@
-"""A real hub in a process of its own whose clock runs fast, stands apart, and is put back.
+"""A real hub in its own process, whose clock runs fast, is skewed, and jumps backwards.
 
-Nothing of it is in the product: a hub takes any clock. It serves as `kalitka hub serve` does, one
-process of uvicorn on a socket, until it is killed.
+The product needs no change for it: a hub takes any clock. It serves as `kalitka hub serve` does,
+one uvicorn process on a socket, until it is killed.
 """
 
 import logging
@@ -15,15 +15,15 @@ from kalitka_hub.server import http_server
 from kalitka_hub.server.app import create_app
 from kalitka_hub.store.database import open_database
 
-SPEED = 120  # two minutes a second: many boundaries of a minute, and little time between
-_BACK_SECONDS = 200  # so much is a clock put back, for a second of every seventh
+SPEED = 120  # two minutes a second: many minute boundaries, close together
+_BACK_SECONDS = 200  # a clock is set back by this for one second in seven
 
 
 @dataclass(frozen=True)
 class FastClock:
-    """Unix seconds of one computer; those of several differ by their skews.
+    """The clock of one computer, in Unix seconds; the clocks of several differ by their skews.
 
-    start: what it shows at `began`, a time of this computer's monotonic clock.
+    start: its value at `began`, a time of this computer's monotonic clock.
     """
 
     began: float
@@ -37,9 +37,9 @@ class FastClock:
 
 
 def reserved_port() -> socket.socket:
-    """Return a socket with a port that nobody else is given while it is open, but may listen at.
+    """Return a socket that reserves a port while it is open: the system gives it to nobody else.
 
-    Nobody is reached there as long as nobody does.
+    A hub can listen on the port meanwhile; until it does, connections are refused.
     """
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -48,8 +48,8 @@ def reserved_port() -> socket.socket:
 
 
 def serve(where: str, clock: FastClock, port: int, ready: Connection) -> None:
-    """Serve the database at `where`; say so to `ready` when requests are taken."""
-    # As a hub does it, but not each reader that was removed, each time that it asks.
+    """Serve the database at `where`; send to `ready` once requests are accepted."""
+    # Logs as a hub does, but no warning for every request of a removed reader.
     logs.configure("text", "warning")
     logging.getLogger("kalitka_hub").setLevel(logging.ERROR)
     database = open_database(where, clock)

@@ -1,4 +1,4 @@
-"""Users of a hub for the tests, and the requests of a browser and of a program."""
+"""Test helpers for users of a hub, and for requests of a browser and of a program."""
 
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -10,7 +10,7 @@ from kalitka_hub.store.models import Base
 
 API = "/api/v1/hub"
 PASSWORD = "correct horse battery staple"
-# What passwords are hashed with where it is not made to cost little.
+# The hasher with the product's parameters; `conftest` replaces it by a cheap one.
 HASHER = passwords._HASHER
 OWN_PAGE = {"X-Kalitka-CSRF": "1"}
 
@@ -22,7 +22,7 @@ def add_user(database: Database, name: str, role: users.Role, password: str = PA
 
 
 def program(database: Database, name: str, role: users.Role) -> dict[str, str]:
-    """Make a user with an API token, and return the headers of its program's requests."""
+    """Create a user with an API token; return the headers for its program's requests."""
     with write_transaction(database, "the test") as session:
         users.add_user(session, users.NewUser(name=name, role=role))
         _, secret = api_tokens.add_token(session, name, "a program")
@@ -34,7 +34,7 @@ def log_in(client: TestClient, name: str, password: str = PASSWORD):
 
 
 def error_of(answer) -> str:
-    """Return the sentence of an error, which is all there is."""
+    """Return the sentence of a JSON error, asserting that the body has nothing else."""
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert list(body) == ["error"]
@@ -43,7 +43,7 @@ def error_of(answer) -> str:
 
 
 def everything_in(database: Database) -> str:
-    """Return all rows of all tables, as text."""
+    """Return all rows of all tables as text."""
     with database.snapshot() as session:
         return "\n".join(
             str(tuple(row))

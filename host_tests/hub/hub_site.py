@@ -1,4 +1,4 @@
-"""A hub in this process, driven as its people and its readers do, and a clock moved by hand."""
+"""A hub in this process, driven as by its operators and readers, and a clock moved by hand."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,14 +10,14 @@ from kalitka_hub.store.database import Database
 
 SECRET = "the-secret-of-this-site"
 START = 29921459  # minutes; the minute of the recorded vectors
-# Marks a test for one kind of database; also what is the same on both: SQLite costs less.
+# Mark a test for one kind of database. Tests that are the same on both use SQLite, the faster.
 ON_SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 SYNC = "/api/v1/token-reader/access-tokens/sync"
 
 
 class HandClock:
-    """Unix seconds, moved by hand."""
+    """A clock in Unix seconds, moved by hand."""
 
     def __init__(self, minute: int) -> None:
         self.minute = minute
@@ -28,7 +28,7 @@ class HandClock:
 
 
 class Site:
-    """A hub in this process, and what its people do there."""
+    """A hub in this process, with the actions of its operators and readers."""
 
     def __init__(self, database: Database, clock: HandClock, client: TestClient) -> None:
         self.database = database
@@ -49,7 +49,7 @@ class Site:
             remove_token(session, code)
 
     def ask(self, body: str | bytes, reader: str = "GATE-1") -> str:
-        """Return the answer to a sync request that is good."""
+        """Return the answer to a valid sync request."""
         response = self.client.post(SYNC, content=body, headers=headers(reader))
         assert response.status_code == 200, response.text
         return response.content.decode()

@@ -1,4 +1,4 @@
-"""New and empty databases for what runs for minutes: of both kinds, as durable as a site's own."""
+"""New, empty databases for long tests: of both kinds, as durable as a site's own."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
 class MortalPostgresql(PostgresqlServer):
-    """A server that keeps what it promised over its own death."""
+    """A PostgreSQL server with durable settings, which survives being killed."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self._run("ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
 
     def kill(self) -> None:
-        """End it without any order, and start it again: it recovers from its log."""
+        """Kill the server and start it again: it recovers from its write-ahead log."""
         process = self._server.get_postmaster_info().process
         os.kill(process.pid, signal.SIGQUIT)
         process.wait(HANG_TIMEOUT_S)
@@ -30,7 +30,7 @@ class MortalPostgresql(PostgresqlServer):
                 self._server.ensure_postgres_running()
                 return
             except Exception:
-                # Its last processes may still be ending.
+                # Its last child processes may still be exiting.
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.2)
@@ -38,7 +38,7 @@ class MortalPostgresql(PostgresqlServer):
 
 @contextmanager
 def new_database(dialect: str) -> Iterator[tuple[str, MortalPostgresql | None]]:
-    """Make a database that goes with the block; yield its path or URL, and its server if any."""
+    """Create a database for the block; yield its path or URL, and its server if any."""
     # Not in pytest's folder; see `conftest.postgresql`.
     with TemporaryDirectory(prefix="kalitka-load-") as folder:
         if dialect == "sqlite":

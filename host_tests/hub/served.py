@@ -1,4 +1,4 @@
-"""A hub on a real socket in this process, for clients that speak HTTP by themselves."""
+"""A hub on a real socket in this process, for clients with their own HTTP code."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from kalitka_hub.store.database import Database
 
 @contextmanager
 def served(database: Database, zone: str = "MSK-3") -> Iterator[str]:
-    """Serve a database; yield the hub's address, `http://127.0.0.1:PORT`."""
+    """Serve a database; yield the hub's URL, `http://127.0.0.1:PORT`."""
     listener = http_server.listen("127.0.0.1", 0)
     app = create_app(database, zone)
     running = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))

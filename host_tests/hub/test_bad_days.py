@@ -1,5 +1,5 @@
-"""A full disk, and a database that others keep locked: readers are told to come again, nothing
-that was acknowledged is lost, and afterwards everything works.
+"""A full disk, and a database locked by others: readers are told to try again, nothing
+acknowledged is lost, and afterwards everything works.
 """
 
 import resource
@@ -30,7 +30,7 @@ LOGS = "/api/v1/token-reader/access-logs"
 
 @pytest.fixture
 def site(where, clock, monkeypatch):
-    """A hub that waits a fifth of a second for a lock, not half a minute."""
+    """A hub that waits for a lock for a fifth of a second instead of half a minute."""
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.2)
     opened = open_database(where, clock)
     with TestClient(create_app(opened)) as client:
@@ -57,7 +57,7 @@ def codes_in_log(site):
 
 @contextmanager
 def full_disk(size):
-    """Let no file of this process become longer than `size` bytes."""
+    """Limit every file of this process to `size` bytes, as a full disk would."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -68,7 +68,7 @@ def full_disk(size):
 
 @contextmanager
 def full_database(site):
-    """Let the database have no more pages than now."""
+    """Limit the database to its current number of pages."""
 
     def limit(connection, _record, _proxy):
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -105,7 +105,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(site, kind, where):
             if refused == 3:
                 break
         assert refused == 3
-        # Who only reads is served as before.
+        # Requests that only read are served as before.
         assert reader.poll() is None
         assert site.client.get("/healthz").status_code == 200
     assert set(acknowledged) <= set(codes_in_log(site))
@@ -128,7 +128,7 @@ def test_readers_are_answered_with_the_older_minute_while_another_writes(site, w
         set_tokens(session, [TokenSetting("SLOW", ("9_1",))])
         session.flush()
         for _ in range(3):
-            # The minute cannot be raised: then it stays, and no change is passed over.
+            # The minute cannot be raised: it stays, and no change is missed.
             site.clock.minute += 1
             reader.poll()
             assert reader.minute == before
@@ -170,7 +170,7 @@ def test_of_many_long_logs_a_few_are_in_memory_at_a_time(where, clock, monkeypat
 
     def store(opened, sent):
         together.append(len(sent))
-        time.sleep(0.2 / len(together))  # so that the others could come together
+        time.sleep(0.2 / len(together))  # so that the other requests can gather in a batch
         return store_all(opened, sent)
 
     monkeypatch.setattr(access_log, "store_batches", store)
@@ -198,12 +198,12 @@ def test_the_calendar_is_looked_at_again_after_any_fault(where, clock, monkeypat
         for _ in range(2):
             assert looked.acquire(timeout=HANG_TIMEOUT_S)
     opened.close()
-    assert "the calendar was not looked at" in caplog.text
+    assert "the daily refresh of the rules failed" in caplog.text
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 def test_a_server_that_ends_its_connections_is_asked_again(site):
-    """As PostgreSQL does when it is restarted."""
+    """PostgreSQL ends its connections when it is restarted."""
     site.set("A", "9_1")
     reader = site.reader()
     reader.poll()

@@ -230,19 +230,19 @@ WRONG = [
     ("people", "", (1, None, "the file is empty")),
     ("people", b"name\nGood\n\xcf\xf0\n", (3, None, "byte 1 of the line is not UTF-8")),
     ("people", "name\nA".encode("utf-16"), (1, None, "UTF-16")),
-    ("people", b"name\nA\0B\n", (2, None, "character of the number 0")),
-    ("people", "name,phone\n", (1, "phone", "'phone' is no column of people: there are id, na")),
+    ("people", b"name\nA\0B\n", (2, None, "a NUL character (U+0000)")),
+    ("people", "name,phone\n", (1, "phone", "unknown column 'phone' of people: use id, name")),
     ("people", "name,NAME\n", (1, "name", "is there twice")),
     ("people", "id,note\n", (1, "name", "the column name is missing")),
     ("people", PEOPLE + "\n,Good,,\n,A,\n", (4, None, "the row has 3 cells and the header 4")),
     ("people", PEOPLE + ',"Good\nx",,\n', (2, "name", "neither line ends")),
-    ("people", 'name,note\nA,"1\n2"\nB,"x"y\nC,\n', (4, None, "is written twice")),
+    ("people", 'name,note\nA,"1\n2"\nB,"x"y\nC,\n', (4, None, "within a quoted cell twice")),
     ("people", 'name,note\nA,"1\n2"\nB,"cut\nC,\nD,\n', (4, None, "is not closed")),
     ("people", "name\nA\n" + "B" * 70000 + "\nC\n", (3, None, "longer than 65536 bytes")),
     ("people", 'name\n"A\n' + "B\n" * 40000, (2, None, "longer than 65536 bytes")),
     ("people", PEOPLE + ",,Kitchen,\n", (2, "name", "it is missing")),
     ("people", PEOPLE + f",{'A' * 201},,\n", (2, "name", "at most 200 characters")),
-    ("people", PEOPLE + "x,A,,\n", (2, "id", "'x' is no number")),
+    ("people", PEOPLE + "x,A,,\n", (2, "id", "invalid number 'x'")),
     ("people", PEOPLE + "77,A,,\n", (2, "id", "there is no person 77")),
     ("people", PEOPLE + "1,A,,\n1,B,,\n", (3, "id", "1 stands in line 2 too")),
     ("people", PEOPLE + ",A,Kitchen|Cooks,\n", (2, "groups", "no group of people Cooks")),
@@ -298,7 +298,7 @@ def test_every_wrong_line_is_told_and_of_very_many_the_number(full):
     only_header = csv("tokens", "code\r\n", import_table)(full)
     assert (only_header.rows, only_header.written) == (0, True)
     assert "no rows" in csv("tokens", "code\n", replace=True)(full).problems[0].error
-    with pytest.raises(NotFound, match="no table"):
+    with pytest.raises(NotFound, match="not a CSV table"):
         csv("doors", "code\n")(full)
 
 

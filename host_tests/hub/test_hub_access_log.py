@@ -1,4 +1,4 @@
-"""The access log: both forms of a body, each entry once, and `kalitka hub log list`."""
+"""The access log: both forms of a body, each entry stored once, and `kalitka hub log list`."""
 
 import http.client
 import json
@@ -25,7 +25,7 @@ from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 LOGS = "/api/v1/token-reader/access-logs"
 LOG = "0badcafe"
-NOW = START * 60 + 38  # what the clock of the tests says, in seconds
+NOW = START * 60 + 38  # Unix seconds, by the clock of the tests
 HOURS = decision.REASONS.index("outside its hours")
 
 
@@ -38,7 +38,7 @@ def post(site, body, log=None, reader="GATE-1"):
 
 
 def sent(site, body, log=None, reader="GATE-1"):
-    """Return the answer to a body that is good."""
+    """Return the answer to a valid body."""
     answer = post(site, body, log, reader)
     assert answer.status_code == 200, answer.text
     return answer.text
@@ -132,10 +132,11 @@ DAY = 86400
 
 def test_of_a_flash_that_was_put_back_nothing_is_missing(site, caplog):
     sent(site, "5_A_1_7_0_1,6_B_1_7_0_2,7_btn-exit_1_0_1_3", LOG)
-    # It goes on behind the second entry; an exit button is known by its time alone.
+    # The reader's flash was restored to the state after the second entry, so number 3 comes again;
+    # presses of the exit button differ only in their times.
     later = f"{DAY + 6}_C_0_8_0_3,{DAY + 8}_btn-exit_1_0_1_4"
     assert sent(site, later, LOG) == "ok,2"
-    assert "GATE-1: 1 entries have the numbers of others" in caplog.text
+    assert "GATE-1: 1 entries reuse the numbers of other entries" in caplog.text
     assert sent(site, later, LOG) == "ok,0"
     again = f"{2 * DAY + 9}_btn-exit_1_0_1_3,0_D_1_7_0_4,6_B_1_7_0_2"
     assert sent(site, again, LOG) == "ok,2"
@@ -267,7 +268,7 @@ def test_a_wrong_entry_is_named_and_nothing_of_its_body_is_stored(site, wrong, n
     assert "entry 2, '" in line_of(answer)
     assert named in answer.text
     assert kept(site.database) == []
-    # It was not taken for the reader's last body either.
+    # Nor was it recorded as the reader's last body.
     assert sent(site, "0_A_1") == "ok,1"
 
 

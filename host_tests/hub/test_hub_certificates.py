@@ -1,4 +1,4 @@
-"""`kalitka hub certificate`, and what the hub and the readers take of what it makes."""
+"""`kalitka hub certificate`, and which certificates the hub and the readers accept."""
 
 import ipaddress
 import ssl
@@ -44,7 +44,7 @@ def contents(folder):
 
 
 def handshake(folder, name, ca=None):
-    """Shake hands with what lies in the folder, as a client that wants `name`."""
+    """Do a TLS handshake with the certificate in the folder, as a client of the host `name`."""
     context, _ = server_context(folder / "hub.pem", folder / "hub.key")
     client = ssl.create_default_context(cafile=ca or folder / "ca.pem")
     client.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -142,7 +142,7 @@ def test_at_least_one_name_is_wanted(folder):
 
 
 def damages(folder):
-    """Yield (what happens to the CA, the complaint about it)."""
+    """Yield (files of the CA to replace, the error message about it)."""
     other = of_the_tests.authority("other")
     pem = other.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     locked = other.key.private_bytes(
@@ -151,13 +151,13 @@ def damages(folder):
     own = contents(folder)
     yield {"ca.key": None}, "but no"
     yield {"ca.pem": None}, "but no"
-    yield {"ca.key": b""}, "is no private key, or a damaged one"
-    yield {"ca.pem": own["ca.pem"][:-60]}, "is no certificate, or a damaged one"
-    yield {"ca.pem": own["ca.pem"].replace(b"M", b"N", 1)}, "is no certificate, or a damaged one"
-    yield {"ca.pem": b""}, "is no certificate, or a damaged one"
+    yield {"ca.key": b""}, "is not a private key, or is damaged"
+    yield {"ca.pem": own["ca.pem"][:-60]}, "is not a certificate, or is damaged"
+    yield {"ca.pem": own["ca.pem"].replace(b"M", b"N", 1)}, "is not a certificate, or is damaged"
+    yield {"ca.pem": b""}, "is not a certificate, or is damaged"
     yield {"ca.key": pem}, "is not the key of"
     yield {"ca.key": locked}, "is encrypted"
-    yield {"ca.pem": own["hub.pem"], "ca.key": own["hub.key"]}, "is no CA's certificate"
+    yield {"ca.pem": own["hub.pem"], "ca.key": own["hub.key"]}, "is not a CA certificate"
 
 
 def test_a_damaged_ca_is_told_and_left_as_it_is(folder):
@@ -201,15 +201,15 @@ def test_a_server_that_no_reader_would_accept_does_not_start(folder, tmp_path):
     assert "No such file" in serve(certificate, tmp_path / "none")
     assert "go together" in serve(certificate, None)
     assert "go together" in serve(None, key)
-    assert "is no certificate" in serve(key, key)
-    assert "is no private key" in serve(certificate, certificate)
+    assert "is not a certificate" in serve(key, key)
+    assert "is not a private key" in serve(certificate, certificate)
     assert "is not the key of" in serve(certificate, folder / "ca.key")
-    assert "is a CA's own certificate" in serve(folder / "ca.pem", folder / "ca.key")
+    assert "is a CA certificate" in serve(folder / "ca.pem", folder / "ca.key")
     renew(tmp_path / "old", ["hub.local"], now - SERVER_LIFE)
     told = serve(tmp_path / "old/hub.pem", tmp_path / "old/hub.key")
     assert f"expired on {now:%Y-%m-%d}" in told
     renew(tmp_path / "early", ["hub.local"], now + 3 * DAY)
-    assert "is it now?" in serve(tmp_path / "early/hub.pem", tmp_path / "early/hub.key")
+    assert "is not valid before" in serve(tmp_path / "early/hub.pem", tmp_path / "early/hub.key")
 
 
 def test_the_server_speaks_tls_1_2_or_later(folder):
@@ -232,7 +232,7 @@ def test_several_cas_are_taken_if_all_are_some(tmp_path):
     (tmp_path / "ca").write_bytes(b"of the site\n" + site + b"\n" + other)
     assert check_ca(tmp_path / "ca") == (tmp_path / "ca").read_bytes()
     (tmp_path / "ca").write_bytes(site + of_the_tests.served("good")[0].pem)
-    with pytest.raises(InvalidRequest, match="no CA's certificate"):
+    with pytest.raises(InvalidRequest, match="not a CA certificate"):
         check_ca(tmp_path / "ca")
 
 
@@ -246,13 +246,13 @@ def test_what_is_no_ca_for_a_reader_is_refused(folder, tmp_path):
     builder = builder.add_extension(x509.BasicConstraints(True, None), critical=True)
     own = contents(folder)
     for data, complaint in (
-        (own["hub.pem"], "no CA's certificate"),
+        (own["hub.pem"], "not a CA certificate"),
         (own["ca.key"], "private key"),
         (own["ca.pem"] + own["ca.key"], "private key"),
-        (own["ca.pem"][:300], "no certificate"),
-        (b"", "no certificate"),
-        (ca.certificate.public_bytes(Encoding.DER)[:-1], "no certificate"),
-        (builder.sign(strange, None).public_bytes(Encoding.PEM), "no reader knows"),
+        (own["ca.pem"][:300], "not a certificate"),
+        (b"", "not a certificate"),
+        (ca.certificate.public_bytes(Encoding.DER)[:-1], "not a certificate"),
+        (builder.sign(strange, None).public_bytes(Encoding.PEM), "readers do not support"),
     ):
         (tmp_path / "file").write_bytes(data)
         with pytest.raises(InvalidRequest, match=complaint):

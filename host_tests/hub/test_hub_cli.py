@@ -1,4 +1,4 @@
-"""`kalitka hub` as a person uses it, and the server as a process behind a real socket."""
+"""`kalitka hub` on the command line, and the server as a process behind a real socket."""
 
 import http.client
 import json
@@ -36,7 +36,7 @@ def path(tmp_path, monkeypatch):
 
 @pytest.fixture
 def named(nowhere, monkeypatch):
-    """Have the environment name a database that is still to be made."""
+    """Name a database that does not exist yet in the environment."""
     monkeypatch.setenv("KALITKA_DATABASE_URL", nowhere)
 
 
@@ -156,7 +156,7 @@ def test_an_address_of_another_computer_is_refused():
 
 
 class Served:
-    """A hub in a process of its own, started by its command."""
+    """A hub in its own process, started by its command."""
 
     def __init__(self, *options, ca=None):
         command = "from kalitka_hub.cli.main import hub; hub()"
@@ -183,7 +183,7 @@ class Served:
         return connection.getresponse()
 
     def stop(self, sign=signal.SIGINT):
-        """Return exit status, what else was printed, and stderr."""
+        """Stop the hub; return (exit status, rest of stdout, stderr)."""
         self.process.send_signal(sign)
         out, err = self.process.communicate(timeout=HANG_TIMEOUT_S)
         return self.process.returncode, out, err
@@ -231,7 +231,7 @@ def test_a_long_answer_is_chunked_whole_and_never_compressed(served, served_path
 
 
 def set_many(path):
-    """Set 2000 tokens: an answer with them is streamed."""
+    """Set 2000 tokens, enough for a streamed answer."""
     database = open_database(path)
     with write_transaction(database) as session:
         set_tokens(session, (TokenSetting(f"{i:08X}", ("9_1",)) for i in range(2000)))
@@ -239,7 +239,7 @@ def set_many(path):
 
 
 def assert_kept(connection):
-    """Assert that answers of all kinds come over one connection, and say how long it is kept."""
+    """Assert that one connection serves answers of all kinds, which name its keep-alive time."""
     lengths = []
     for body, more, status in (
         ("0", {}, 200),
@@ -281,7 +281,7 @@ def test_the_same_over_tls(new_site, path, tmp_path):
     idle = hub_process.connect()
     idle.connect()
     assert_kept(hub_process.connect())
-    # A connection that is only kept does not keep the server from stopping.
+    # An idle connection does not keep the server from stopping.
     status, out, err = hub_process.stop()
     assert (status, out) == (0, "")
     assert "fault" not in err
@@ -311,7 +311,7 @@ def test_ctrl_c_ends_the_server_quietly_and_keeps_who_was_seen(new_site, path):
     hub_process.post("0").read()
     status, said, told = hub_process.stop()
     assert (status, said) == (0, "")
-    # One line, and no code in it: this is no terminal.
+    # One line, without a set-up code: stderr is not a terminal.
     assert told == (
         "kalitka hub: the hub has no users yet: `kalitka hub setup-code` shows how to make the "
         "first\n"

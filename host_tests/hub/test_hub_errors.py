@@ -1,4 +1,4 @@
-"""Requests that are wrong: each is answered with one clear line of plain text."""
+"""Invalid requests: each is answered with one clear line of plain text."""
 
 import pytest
 from sqlalchemy import update

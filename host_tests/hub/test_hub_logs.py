@@ -1,4 +1,4 @@
-"""The hub's log: events in lines, and what never stands there."""
+"""The hub's log: one line for each event, and never a secret."""
 
 import io
 import json
@@ -23,7 +23,7 @@ TIMES = "/api/v2/token-reader/time"
 
 @pytest.fixture
 def configure():
-    """Return a function that begins to log in a form; it returns where to."""
+    """Return a function that starts logging in a form, and returns the stream of the log."""
     handlers, level = list(logging.root.handlers), logging.root.level
     ours = logging.getLogger("kalitka_hub")
 
@@ -125,12 +125,12 @@ def test_the_same_error_again_is_only_counted_for_a_minute(configure, monkeypatc
             logs.handled_error(LOG, name, OperationalError("SELECT", {"secret": "s3cret"}, lost))
 
     fails(5)
-    fails(2, "the calendar was not looked at")
+    fails(2, "the daily refresh of the rules failed")
     LOG.warning("told as often as it comes")
     LOG.warning("told as often as it comes")
     assert [event["event"] for event in events(stream)] == [
         "the database failed",
-        "the calendar was not looked at",
+        "the daily refresh of the rules failed",
         "told as often as it comes",
         "told as often as it comes",
     ]
@@ -143,7 +143,7 @@ def test_the_same_error_again_is_only_counted_for_a_minute(configure, monkeypatc
     assert "untold" not in second
 
 
-# What the server says
+# The server's events
 
 
 @ON_SQLITE

@@ -1,4 +1,4 @@
-"""The hub under systemd: its unit, and what the server tells systemd."""
+"""The hub under systemd: its unit file, and the server's notifications."""
 
 import asyncio
 import configparser
@@ -21,7 +21,7 @@ from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 @contextmanager
 def systemd(address):
-    """Listen as systemd does; yields a function that waits for the next thing it is told."""
+    """Listen as systemd does; yield a function that waits for the next notification."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address)
         listener.settimeout(HANG_TIMEOUT_S)
@@ -124,7 +124,7 @@ def test_signs_of_life_are_sent_twice_as_often_as_they_are_wanted(monkeypatch, t
 
 @contextmanager
 def serving(app, monkeypatch):
-    """Serve an ASGI application in a thread; yields its port."""
+    """Serve an ASGI application in a thread; yield its port."""
     made = []
 
     class Kept(http_server._Server):
@@ -144,7 +144,7 @@ def serving(app, monkeypatch):
 
 
 def has_ended(connection):
-    """Return whether the other side has ended a connection over which nothing has come."""
+    """Return whether the peer has closed a connection on which nothing was received."""
     try:
         return connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b""
     except BlockingIOError:
@@ -173,7 +173,8 @@ def test_a_connection_that_asks_nothing_is_ended_and_one_that_is_answered_is_not
             return closing(connection)
 
         def heard():
-            # A busy server may not have got to it in its time: then once more.
+            # On a busy machine the server may close a connection as silent before it has read the
+            # request: then try again.
             asking = connected(whole)
             while not begun.wait(0.05):
                 if has_ended(asking.thing):

@@ -1,6 +1,6 @@
 """Long answers: streamed from one snapshot, which is closed however the stream ends.
 
-The application is called as a server calls it (ASGI), to see every message that it sends.
+The tests call the application as a server does (ASGI), to see every message that it sends.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ def test_a_reader_that_goes_away_ends_the_snapshot(database):
     async def leave(exchange, _message):
         if len(exchange.chunks()) == 2:
             exchange.disconnect()
-            await asyncio.sleep(60)  # a socket that takes nothing more
+            await asyncio.sleep(60)  # a socket that accepts no more data
 
     exchange = Exchange(database, leave)
     asyncio.run(exchange.run())
@@ -125,7 +125,7 @@ def test_a_reader_that_stands_still_is_cut_off_and_its_source_closed():
 
     sent = asyncio.run(run())
     assert closed == [True]
-    # The end of the body was never told: the reader sees that it is incomplete.
+    # The end of the body was never sent, so the reader can tell that it is incomplete.
     assert sent[-1]["more_body"] is True
 
 
@@ -178,9 +178,9 @@ def test_memory_does_not_grow_with_the_number_of_tokens(database):
         finally:
             tracemalloc.stop()
 
-    small_size, _ = peak_of(1500)  # also fills the caches of what is used
+    small_size, _ = peak_of(1500)  # also warms up the caches
     small_size, small = peak_of(1500)
     large_size, large = peak_of(18_000)
     assert large_size > 10 * small_size
-    # Rows come in batches, whose size is a step: so much more, and no more with more tokens.
+    # Rows are fetched in batches: the peak does not grow with the number of tokens.
     assert large < small + 200_000

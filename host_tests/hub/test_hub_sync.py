@@ -1,4 +1,4 @@
-"""What the sync endpoint answers: the request's four forms, the wire, who sees which token."""
+"""The sync endpoint: the four forms of a request, the answer's bytes, and who gets which token."""
 
 import pytest
 
@@ -176,7 +176,7 @@ def test_a_token_whose_only_reader_was_removed_is_for_none(site):
     with write_transaction(site.database) as session:
         assert remove_reader(session, "GATE-2") == 1
     assert site.ask("0") == f"{START + 5}%%\n"
-    # Added again, it is another reader with the same code.
+    # Added again, it is a new reader with the same code.
     with write_transaction(site.database) as session:
         add_or_update_reader(session, "GATE-2")
     second.poll()
@@ -203,7 +203,7 @@ def test_a_minute_that_was_never_answered_asks_for_a_full_sync(site):
     stranger.poll()
     assert stranger.table == {"A": {"9_1"}, "B": {"9_1"}}
     assert stranger.minute == START + 60
-    # One that was only away has a minute that was answered.
+    # A reader that was only offline has a minute that was answered.
     assert site.ask(str(START)) == f"{START + 60}%A,B%\nA_/9_1\nB_/9_1"
 
 

@@ -1,4 +1,4 @@
-"""Two hubs, writers and gates in processes of their own: for seconds here, for minutes in
+"""Two hubs, writers and gates in their own processes: for seconds here, for minutes in
 `long/test_hub_soak.py`.
 """
 
@@ -16,7 +16,7 @@ WHAT = ("versions", "entries compared")
 @ON_SQLITE
 def test_gates_that_ask_two_hubs_while_people_write_miss_nothing(nowhere):
     with busy_site(nowhere, SECRET, seed=1) as site:
-        # As many rounds as it takes: how much is done in one, depends on the computer.
+        # As many rounds as needed: how much is done in a round depends on the computer.
         while site.polls() < 50 or min(site.counts[what] for what in WHAT) < 20:
             site.begin()
             time.sleep(ROUND_SECONDS)

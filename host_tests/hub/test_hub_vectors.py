@@ -1,10 +1,9 @@
-"""The answers recorded from a public server of this API (see `source` in the file), asked of our
-hub.
+"""Our hub against the answers recorded from a public server of this API (`source` in the file).
 
-Made equal before comparing, since the protocol leaves them to a server: the order of codes and
-rules (ours is code order), and the minute where that server answered 0 to a minute it knew (ours
-answers its own). Where that server fails on a good request or hides a reason, ours does not; and
-ours stores the access log of unknown codes too.
+The protocol leaves two things to a server, so they are normalized before the comparison: the order
+of codes and rules (ours is code order), and the minute where that server answered 0 to a minute
+that it knew (ours answers its own). Where that server fails on a valid request or hides a reason,
+ours does not; and ours also stores access log entries of unknown codes.
 """
 
 import json
@@ -29,7 +28,7 @@ SYNCS = [
 ]
 FUTURE = "a minute of the future"
 SYNCS_WITH_RULES = [vector for vector in SYNCS if "_/" in vector["answer"]]
-# What ours answers to the others.
+# Our answers to the vectors of other kinds.
 LOGS = {
     "logs of all kinds": VECTORS["logs of all kinds"]["answer"],
     "log of an unknown tag": "ok,1",
@@ -40,7 +39,7 @@ TIMES = ["time v1", "time v2"]
 
 
 def set_up(site, vector):
-    """Have the hub know what the recorded server knew, and the minute that it was asked with."""
+    """Give the hub the rules that the recorded server had, and the minute of the request."""
     minute, deletes, lines = parse(vector["answer"])
     site.clock.minute = minute or int(vector["request"])
     site.ask("0")
@@ -60,7 +59,7 @@ def test_every_recorded_answer_is_looked_at():
 def test_the_hub_gives_the_recorded_answer(site, vector):
     minute, deletes, lines = parse(vector["answer"])
     if vector["name"] == FUTURE:
-        # That server believed the reader, and forgot its pending changes over it.
+        # That server believed the reader's minute, and lost the changes pending for it.
         assert site.ask(vector["request"]) == "0%%\n"
         return
     set_up(site, vector)
@@ -72,7 +71,7 @@ def test_the_hub_gives_the_recorded_answer(site, vector):
     assert our_minute == (minute or int(vector["request"]))
     assert sorted(our_deletes) == sorted(deletes)
     assert sorted(our_lines) == sorted(lines)
-    # Rules of a code stay together, codes come in one order in both parts.
+    # The rules of a code are adjacent, and both parts have the codes in the same order.
     in_lines = list(dict.fromkeys(code for code, _ in our_lines))
     assert in_lines == [code for code in our_deletes if code in in_lines]
 

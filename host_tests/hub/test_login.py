@@ -1,4 +1,4 @@
-"""Logging in, setting up and API tokens: who comes in, for how long, and how often one may try."""
+"""Log-in, set-up and API tokens: who gets access, for how long, and after how many attempts."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -146,7 +146,7 @@ def test_a_hash_of_old_parameters_is_made_anew(database, anna, monkeypatch):
     login.log_in(database, "anna", PASSWORD, HERE)
 
 
-# How often one may try
+# Limited attempts
 
 
 def test_unknown_disabled_and_wrong_are_told_alike(site, anna, database):
@@ -179,7 +179,7 @@ def test_after_five_failures_a_name_waits_wherever_the_tries_come_from(database,
     assert wrong_from(database, "198.51.100.8").seconds == 60
     clock.minute += 1
     login.log_in(database, "anna", PASSWORD, "203.0.113.9")
-    # It came in, so its failures are forgotten.
+    # The log-in succeeded, so the failures of its address were forgiven.
     assert isinstance(wrong_from(database, "203.0.113.9"), login.WrongLogin)
 
 
@@ -261,7 +261,7 @@ def test_too_many_tries_are_told_when_to_come_again(site, anna):
         assert log_in(another_process, "anna").status_code == 429
 
 
-# Pages from elsewhere
+# Other sites' pages
 
 
 @ON_SQLITE
@@ -298,7 +298,7 @@ def test_another_sites_page_logs_nobody_in(site, anna, path):
     for sent in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         answer = site.client.post(f"{API}/{path}", json=data, headers=sent)
         assert answer.status_code == 403
-    # What a form can send without asking is no JSON to the hub.
+    # A form can send this cross-site without a preflight; the hub does not accept it as JSON.
     body = '{"name": "anna", "password": "x"}'
     sent = {"Content-Type": "text/plain"}
     assert site.client.post(f"{API}/{path}", content=body, headers=sent).status_code == 422

@@ -1,4 +1,4 @@
-"""What watches over a hub sees: /healthz and /metrics."""
+"""Monitoring of a hub: /healthz and /metrics."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ LOCAL, REMOTE = ("127.0.0.1", 50000), ("192.0.2.7", 50000)
 
 @pytest.fixture
 def site(database, clock):
-    """A hub that is asked from its own computer."""
+    """A hub with a client on its own computer."""
     with TestClient(create_app(database), client=LOCAL) as client:
         yield Site(database, clock, client)
 
@@ -121,7 +121,7 @@ def test_what_the_database_knows_is_looked_up(site):
     site.remove("B")
     minute = int(site.ask("0").partition("%")[0])
     site.clock.minute += 1
-    site.ask("0")  # writes down who was seen before
+    site.ask("0")  # writes the `last_seen` of the earlier polls
     found = figures(site.client)
     assert found["kalitka_log_entries_lost"] == 0
     assert found["kalitka_readers"] == 2
@@ -160,7 +160,7 @@ def test_a_long_answer_counts_while_it_is_under_way_and_if_it_is_cut(site, gone,
 
     async def receive():
         if not bodies:
-            await asyncio.Event().wait()  # the reader stays
+            await asyncio.Event().wait()  # the reader stays connected
         return {"type": "http.request", "body": bodies.pop(), "more_body": False}
 
     async def send(message):
@@ -195,7 +195,7 @@ def test_figures_name_no_reader_and_no_code(site):
         assert text_ not in found
 
 
-# Who may read them
+# Access to /metrics
 
 
 @ON_SQLITE
@@ -265,7 +265,7 @@ def test_a_database_that_is_gone_is_told_and_figures_go_on(site, postgresql):
 
 @contextmanager
 def broken(database):
-    """Have the server of a database refuse this computer."""
+    """Make every connection to the database fail."""
     engine = database._engine
     connect = engine.pool._creator
     engine.dispose()

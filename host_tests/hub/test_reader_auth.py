@@ -1,5 +1,5 @@
-"""Who asks is looked up for many at a time, and what is answered at once is what the whole answer
-would have been.
+"""Batched authentication: many requests in one look-up, and an "unchanged" answer is the same as
+the full answer would have been.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def whole_answer(database, reader_id, since):
 
 
 def an_event(rng, database, clock):
-    """Let something happen that may make a difference to a poll."""
+    """Do a random change that may make a difference to a poll."""
     kind = rng.randrange(8)
     if kind < 3:
         clock.minute += rng.choice((1, 1, 2, 5, 90, -3))
@@ -134,7 +134,7 @@ def test_what_comes_together_is_looked_up_together(database):
 
     found = asyncio.run(ask())
     assert [asker and asker.code for asker in found[:4]] == ["GATE-1", "GATE-2", None, "GATE-1"]
-    # The first alone or with whoever came along, then as many as are taken at once.
+    # The first batch has one or more requests; the rest come in full batches.
     assert 2 <= len(snapshots) <= 3
 
 

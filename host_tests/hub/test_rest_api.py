@@ -1,4 +1,4 @@
-"""The frame of the REST API: its errors, its bounds, its pages, and who may ask what."""
+"""The frame of the REST API: its errors, its limits, its paging, and the roles it requires."""
 
 import re
 
@@ -208,7 +208,7 @@ def test_users_are_added_changed_and_removed(site, database):
     assert (answer.status_code, "last admin" in error_of(answer)) == (422, True)
 
 
-# What other paths get of the frame
+# The frame around other paths
 
 
 @pytest.fixture

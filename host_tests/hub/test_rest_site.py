@@ -1,4 +1,4 @@
-"""The REST API of what a site is made of, of its log, and of why somebody may pass."""
+"""The REST API of the site's resources, its access log, and explanations of verdicts."""
 
 from dataclasses import asdict
 from datetime import date
@@ -28,9 +28,10 @@ MARKED = "<b>'; DROP TABLE people; --"
 
 
 class Example(NamedTuple):
-    """Three of a kind to be added, in the order of their keys, and what the first becomes.
+    """An example of a resource: three settings to add, in the order of their keys.
 
-    found: by a filter, how many of the three. wrong: what is refused, and what is said.
+    changed: the later setting of the first. found: filters, and how many of the three match.
+    wrong: a setting that is refused, and the error.
     """
 
     settings: tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
@@ -135,7 +136,7 @@ def viewer(database):
 
 @pytest.fixture
 def furnished(site):
-    """Make one person, and what else the examples name."""
+    """A site with one person, and the resources that the examples name."""
     with write_transaction(site.database) as session:
         add_group(session, PersonGroupSetting(name="Kitchen"))
         add_person(session, PersonSetting(name="Olga", groups=["Kitchen"]))
@@ -153,7 +154,7 @@ def written_in(view, resource):
 
 
 def listed(client, path, sent, **params):
-    """Return all items of a list, of which two come at a time."""
+    """Return all items of a list, read in pages of two."""
     items = []
     while True:
         answer = client.get(path, params={"limit": 2} | params, headers=sent)
@@ -202,7 +203,7 @@ def test_one_is_added_listed_shown_changed_and_removed(furnished, operator, view
         assert len([view for view in found if view in added]) == count, params
         assert all(view in everything for view in found)
 
-    # Change, whole: what is not sent is as if it were new.
+    # Replace: fields left out get their defaults.
     answer = client.put(path_of(name, keys[0]), json=example.changed, headers=operator)
     assert answer.status_code == 200, answer.text
     changed = answer.json()
@@ -214,14 +215,14 @@ def test_one_is_added_listed_shown_changed_and_removed(furnished, operator, view
     same = client.put(path_of(name, key), json=example.changed, headers=operator)
     assert same.json() == changed
 
-    # What is wrong in what is sent.
+    # Refuse invalid bodies.
     for data, said in (example.wrong, (example.changed | {"rule": 1}, "rule is not known")):
         for method, where in (("POST", path), ("PUT", path_of(name, keys[1]))):
             answer = client.request(method, where, json=data, headers=operator)
             assert answer.status_code == 422
             assert said in error_of(answer)
 
-    # Who only looks changes nothing.
+    # Refuse changes by a viewer.
     for method, where in (
         ("POST", path),
         ("PUT", path_of(name, key)),
@@ -319,7 +320,7 @@ def test_no_number_is_taken_that_a_database_does_not(site, operator):
 @ON_SQLITE
 def test_no_date_is_taken_that_is_not_of_the_calendar(site, operator):
     for path, data in (
-        ("holidays", {"date": "2026-W01-1"}),  # which Python reads, and no reader would be told
+        ("holidays", {"date": "2026-W01-1"}),  # Python would accept it as an ISO date
         ("schedules", {"name": "A", "windows": [{"first": "0001-01-01T00:00+23:59"}]}),
         ("schedules", {"name": "A", "windows": [{"last": "9999-12-31T23:59-23:59"}]}),
     ):
@@ -379,7 +380,7 @@ def test_a_readers_own_secret_is_made_by_an_admin_shown_once_and_taken_back(site
     assert (missing.status_code, "GATE-9" in error_of(missing)) == (404, True)
 
 
-# What happened, and why
+# The access log and explanations
 
 
 def send_log(site, body, log=None, reader="GATE-1"):
@@ -396,7 +397,7 @@ def test_the_log_is_paged_from_its_newest_entry_while_others_arrive(site, viewer
     send_log(site, "50_A_1,40_B_1,40_C_0,30_D_1,20_E_1")
     first = page()
     assert [entry["code"] for entry in first["items"]] == ["A", "C"]
-    # One is newer than what was seen, one belongs behind it.
+    # One entry is newer than the first page, one belongs after it.
     send_log(site, "60_F_1,25_G_1", reader="GATE-2")
     second = page(after=first["next"])
     assert [entry["code"] for entry in second["items"]] == ["B", "D"]
@@ -510,7 +511,7 @@ def test_the_site_tells_what_it_has_and_who_is_late(furnished, viewer):
     told = shown()
     assert (told["readers"], told["people"], told["tokens"]) == (2, 1, 1)
     assert [reader["code"] for reader in told["late"]] == ["GATE-1", "GATE-2"]
-    # What is known of a reader is up to a minute late.
+    # `last_seen` is written up to a minute late.
     for reader in ("GATE-1", "GATE-2") * 2:
         site.ask("0", reader)
         site.clock.minute += reader == "GATE-2"

@@ -1,4 +1,4 @@
-"""Users and their passwords: what is taken for one, who may what, and that an admin remains."""
+"""Users: accepted names and passwords, roles, and the last admin, who always remains."""
 
 import pytest
 from argon2 import PasswordHasher

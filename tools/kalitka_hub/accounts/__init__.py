@@ -1,1 +1,1 @@
-"""Who may use the hub: users and their passwords, log-ins and API tokens."""
+"""The hub's accounts: users and their passwords, log-ins and API tokens."""

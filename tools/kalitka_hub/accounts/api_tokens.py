@@ -1,7 +1,7 @@
-"""API tokens: what a program sends, in `Authorization: Bearer kal_...`, to speak for a user.
+"""API tokens: credentials with which a program acts for a user (`Authorization: Bearer kal_...`).
 
-A token is shown once, when it is made; only its SHA-256 is kept. It may what its user may, until
-it expires or is revoked, or its user is disabled.
+A token is shown once, when it is created; only its SHA-256 is stored. It has the rights of its
+user until it expires or is revoked, or its user is disabled.
 """
 
 from typing import Annotated, NamedTuple
@@ -17,12 +17,12 @@ from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.models import ApiToken, User
 
-PREFIX = "kal_"  # so that a token is known as one wherever it turns up
+PREFIX = "kal_"  # makes leaked tokens recognizable, for example to secret scanners
 KIND = "api-tokens"
 TOKEN_NAME_MAX = 64
 TOKENS_MAX = 100  # of one user
 DAYS_MAX = 3650
-USED_SECONDS = 60  # how exact `last_used` is
+USED_SECONDS = 60  # resolution of `last_used`
 _DAY = 24 * 60 * 60
 
 TokenName = Annotated[
@@ -37,7 +37,10 @@ TokenName = Annotated[
 
 
 class NewApiToken(BaseModel):
-    """A token to be made. days: until it expires, null for never. user: whose, null: one's own."""
+    """A new API token.
+
+    days: its lifetime, null if it never expires. user: the name of its user, null for the caller.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,7 +50,10 @@ class NewApiToken(BaseModel):
 
 
 class ApiTokenView(BaseModel):
-    """A token as it is shown. Times are seconds since 1970 UTC."""
+    """An API token without its secret. Times are seconds since 1970 UTC.
+
+    last_used: null if never used. expires: null if it never expires.
+    """
 
     id: int
     user: str
@@ -58,7 +64,7 @@ class ApiTokenView(BaseModel):
 
 
 class TokenLogin(NamedTuple):
-    """The user that an API token stands for. is_use_due: `last_used` is stale, record the use."""
+    """A valid API token and its user. is_use_due: `last_used` is stale, record the use."""
 
     user: User
     token: ApiToken
@@ -68,19 +74,17 @@ class TokenLogin(NamedTuple):
 def add_token(
     session: Session, user_name: str, name: str, days: int | None = None
 ) -> tuple[ApiTokenView, str]:
-    """Make a token for a user; return it and the text to be shown once.
+    """Create a token for a user; return it and its secret text, to be shown once.
 
     Requires a session from `write_transaction`. Raises InvalidRequest, NotFound.
     """
     now = change_context(session).at
     if days is not None and not 1 <= days <= DAYS_MAX:
-        raise InvalidRequest(f"days: a token lives 1 to {DAYS_MAX} days, or for ever with null")
+        raise InvalidRequest(f"days: use 1 to {DAYS_MAX}, or null for a token that never expires")
     user = existing_user(session, user_name)
     count = select(func.count()).select_from(ApiToken).where(ApiToken.user_id == user.id)
     if session.execute(count).scalar_one() >= TOKENS_MAX:
-        raise InvalidRequest(
-            f"{user.name} has {TOKENS_MAX} API tokens: revoke those that nobody uses"
-        )
+        raise InvalidRequest(f"{user.name} has {TOKENS_MAX} API tokens: revoke unused ones first")
     text = new_secret(PREFIX)
     token = ApiToken(
         user_id=user.id,
@@ -99,7 +103,10 @@ def add_token(
 def list_tokens(
     session: Session, user_name: str | None = None, after: int = 0, limit: int = 100
 ) -> list[ApiTokenView]:
-    """Return up to `limit` tokens by id, those behind `after`; of one user, or None for all."""
+    """Return up to `limit` tokens with ids above `after`, by id.
+
+    user_name: only the tokens of this user; None for all.
+    """
     wanted = select(ApiToken, User).join(User, User.id == ApiToken.user_id)
     wanted = wanted.where(ApiToken.id > after).order_by(ApiToken.id).limit(limit)
     if user_name is not None:
@@ -108,24 +115,24 @@ def list_tokens(
 
 
 def revoke_token(session: Session, token_id: int, user_name: str | None = None) -> None:
-    """Take a token back; of one user alone if its name is given. Raises NotFound.
+    """Revoke a token. Requires a session from `write_transaction`. Raises NotFound.
 
-    Requires a session from `write_transaction`.
+    user_name: only if it is a token of this user; None for any.
     """
     change_context(session)
     token = session.get(ApiToken, token_id)
     user = session.get(User, token.user_id) if token else None
     if token is None or user is None or user_name not in (None, user.name):
         raise NotFound(
-            f"there is no API token {token_id}: `kalitka hub api-token list` shows them, and "
-            "GET /api/v1/hub/api-tokens"
+            f"there is no API token {token_id}: `kalitka hub api-token list` shows them all, as "
+            "does GET /api/v1/hub/api-tokens"
         )
     audit.record(session, "remove", KIND, str(token_id), _audited(_view_of(token, user)), None)
     session.execute(delete(ApiToken).where(ApiToken.id == token_id))
 
 
 def authenticate(session: Session, text: str, now: int) -> TokenLogin | None:
-    """Return the login of this token; None if it is unknown, expired, or its user is disabled."""
+    """Return the login of a token; None if it is unknown or expired, or its user is disabled."""
     if not text.startswith(PREFIX):
         return None
     found = session.execute(
@@ -142,7 +149,7 @@ def authenticate(session: Session, text: str, now: int) -> TokenLogin | None:
 
 
 def record_use(session: Session, token_id: int) -> None:
-    """Write down that a token was used. Requires a session from `write_transaction`."""
+    """Set a token's `last_used` to now. Requires a session from `write_transaction`."""
     now = change_context(session).at
     session.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used=now))
 

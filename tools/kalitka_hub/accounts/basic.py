@@ -1,9 +1,10 @@
-"""HTTP Basic, with which other systems send a name and a password along with each request.
+"""HTTP Basic authentication, for systems that send a name and a password with each request.
 
-It is checked as a log-in is. What was right once is known again in this process: the next request
-costs neither a password's hash nor a write, and does not wait because of the failures of others.
-The user's stored hash is read each time, so a changed password, a disabled user and a removed one
-count at once. What is remembered is a keyed hash alone, of which this process has the key.
+The first request is checked like a log-in. This process then caches valid credentials: further
+requests cost neither a password hash nor a write, and are not delayed by the failed attempts of
+others. The user's stored hash is read each time, so a changed password, a disabled user and a
+removed user take effect at once. The cache holds only keyed hashes, and only this process has the
+key.
 """
 
 import base64
@@ -25,26 +26,26 @@ _CACHE_MAX = 100
 
 
 class NoCredentials(InvalidRequest):
-    """No name and password came along."""
+    """The request has no valid Basic credentials."""
 
     def __init__(self) -> None:
-        super().__init__("send the name and the password of a user with the request: HTTP Basic")
+        super().__init__("send a user's name and password with each request: HTTP Basic")
 
 
 class BasicLogins:
-    """Who sends requests with HTTP Basic to this process. Threads may share it."""
+    """The Basic authentication of one server process, with its cache. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._key = secrets.token_bytes(32)
-        # The latest last.
+        # A bounded FIFO: the latest entry is the last.
         self._cache: OrderedDict[bytes, None] = OrderedDict()
         self._lock = Lock()
 
     async def authenticate(self, authorization: str | None, address: str) -> VerifiedUser:
-        """Return whom this header Authorization, as of Starlette, is from.
+        """Return the user of an Authorization header, as Starlette decodes it.
 
-        address: where the request comes from. Raises NoCredentials, WrongLogin, TooManyAttempts.
+        address: the client's. Raises NoCredentials, WrongLogin, TooManyAttempts.
         """
         name, password = credentials_of(authorization)
         known = await run_in_threadpool(self._cached_user, name, password)
@@ -71,15 +72,15 @@ class BasicLogins:
                 self._cache.popitem(last=False)
 
     def _cache_key(self, name: str, password: str, stored: str) -> bytes:
-        # Of a hash of its own each, so that no two of them can be divided in another way.
+        # Name and password are hashed separately: their plain concatenation would be ambiguous.
         parts = (hmac.digest(self._key, text.encode(), "sha256") for text in (name, password))
         return hmac.digest(self._key, b"".join(parts) + stored.encode(), "sha256")
 
 
 def credentials_of(authorization: str | None) -> tuple[str, str]:
-    """Return the name and the password that a header says. Raises NoCredentials.
+    """Return the name and the password of an Authorization header. Raises NoCredentials.
 
-    They are UTF-8 (RFC 7617) or else Latin-1, in which python-requests writes them.
+    They are UTF-8 (RFC 7617), or else Latin-1, which python-requests sends.
     """
     scheme, _, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":

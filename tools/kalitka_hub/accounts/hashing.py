@@ -1,6 +1,6 @@
-"""Where passwords are hashed: in two threads of their own, for all that a server is asked.
+"""Password hashing for the server, limited to two threads of its own.
 
-Otherwise those who guess passwords would take all the threads in which readers are answered, and
+Otherwise an attacker who guesses passwords could occupy all the threads that serve readers, and
 19 MiB of memory for each.
 """
 
@@ -19,15 +19,18 @@ Result = TypeVar("Result")
 
 
 class HashingBusy(TooManyAttempts):
-    """Too many other passwords wait to be hashed."""
+    """Too many passwords are waiting to be hashed."""
 
     def __init__(self) -> None:
-        InvalidRequest.__init__(self, "too many people log in just now: try again in a moment")
+        InvalidRequest.__init__(self, "too many people are logging in: try again in a moment")
         self.seconds = _BUSY_SECONDS
 
 
 async def run_hashing(work: Callable[..., Result], *arguments: object) -> Result:
-    """Return what `work`, which hashes a password, returns. Raises HashingBusy."""
+    """Run `work`, which hashes a password, in one of the threads; return its result.
+
+    Raises HashingBusy.
+    """
     if _HASHING.statistics().tasks_waiting >= _WAITING_MAX:
         raise HashingBusy()
     return await to_thread.run_sync(work, *arguments, limiter=_HASHING)

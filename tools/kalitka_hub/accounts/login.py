@@ -1,8 +1,8 @@
-"""Logging in with a name and a password: a cookie for 12 hours, of which the hash is kept.
+"""Log-in with name and password: a session cookie for 12 hours, stored as its hash.
 
-Whatever is wrong is told in the same words and after the same work, so that nobody learns which
-names there are; `login_attempts` says how often one may try. The password is looked at outside of
-a transaction: its hash takes longer than others should wait for the site's lock.
+Every failure has the same message and takes the same work, so that nobody learns which names
+exist; `login_attempts` limits the attempts. The password is verified outside of a transaction:
+hashing takes longer than others should wait for the site's lock.
 """
 
 import logging
@@ -25,7 +25,7 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import LoginSession, User
 
 SESSION_SECONDS = 12 * 60 * 60
-ANONYMOUS = "log-in"  # who changes what nobody is logged in for yet
+ANONYMOUS = "log-in"  # the author of changes before anybody is logged in
 _LOG = logging.getLogger(__name__)
 
 
@@ -37,7 +37,7 @@ class WrongLogin(InvalidRequest):
 
 
 class NewLogin(NamedTuple):
-    """A new log-in. cookie: what the browser is to send from now on."""
+    """A new log-in. cookie: the value that the browser sends from now on."""
 
     name: str
     role: Role
@@ -45,7 +45,7 @@ class NewLogin(NamedTuple):
 
 
 class VerifiedUser(NamedTuple):
-    """A user whose password was right."""
+    """A user whose password was verified."""
 
     name: str
     role: Role
@@ -53,9 +53,9 @@ class VerifiedUser(NamedTuple):
 
 
 def log_in(database: Database, name: str, password: str, address: str) -> NewLogin:
-    """Log a user in. Raises WrongLogin and TooManyAttempts.
+    """Log a user in. Raises WrongLogin, TooManyAttempts.
 
-    It takes as long as a password's hash: call it in a thread.
+    Hashes a password, which takes long: call it in a thread.
     """
     with _login_transaction(database, name, password, address) as (session, user):
         audit.record(session, "log-in", KIND, user.name, None, None)
@@ -65,7 +65,7 @@ def log_in(database: Database, name: str, password: str, address: str) -> NewLog
 def check_login(database: Database, name: str, password: str, address: str) -> VerifiedUser:
     """Verify a name and a password without a log-in; return the user.
 
-    Raises WrongLogin and TooManyAttempts, and takes as long, as `log_in` does.
+    Raises WrongLogin, TooManyAttempts. Takes as long as `log_in`.
     """
     with _login_transaction(database, name, password, address) as (_, user):
         return VerifiedUser(user.name, user.role, user.password_hash or "")  # type: ignore[arg-type]
@@ -74,10 +74,10 @@ def check_login(database: Database, name: str, password: str, address: str) -> V
 def change_password(
     database: Database, name: str, old: str, new: SecretStr, address: str, keep_sha256: str
 ) -> None:
-    """Change a user's own password, and end all its log-ins but that of the SHA-256 `keep_sha256`.
+    """Change a user's own password; end all log-ins except the one whose cookie has `keep_sha256`.
 
-    Raises WrongLogin if the old one is wrong, TooManyAttempts, and InvalidRequest for a bad new
-    one.
+    Raises WrongLogin for a wrong old password, InvalidRequest for an unacceptable new one, and
+    TooManyAttempts.
     """
     verified = _verify_password(database, name, old, address)
     with write_transaction(database, name) as session:
@@ -91,7 +91,7 @@ def log_out(session: Session, cookie_sha256: str) -> None:
 
 
 def user_of_cookie(session: Session, cookie: str, now: int) -> User | None:
-    """Return who is logged in with this cookie; None if nobody is, or no longer."""
+    """Return the user who is logged in with this cookie; None if it is unknown or expired."""
     return session.scalars(
         select(User)
         .join(LoginSession, LoginSession.user_id == User.id)
@@ -104,7 +104,7 @@ def user_of_cookie(session: Session, cookie: str, now: int) -> User | None:
 
 
 class _VerifiedPassword(NamedTuple):
-    """A password that was right. attempt: the counted attempt, to be forgiven."""
+    """A password that was verified. attempt: the counted attempt, to be forgiven."""
 
     name: str
     password_hash: str
@@ -129,10 +129,12 @@ def _verify_password(
     now = int(database.clock())
     keys = (login_attempts.key_of_name(name), login_attempts.key_of_address(address))
     with database.snapshot() as session:
-        # Those who have to wait take no lock.
+        # In a snapshot: an attempt that has to wait takes no lock.
         login_attempts.check(session, keys, now)
         user = find_user(session, name)
         stored = user.password_hash if user and not user.disabled else None
+    # Counted and committed before the password is verified: concurrent attempts in any process
+    # cannot exceed the limit.
     with write_transaction(database, ANONYMOUS) as session:
         attempt = login_attempts.record_attempt(session, keys, now)
     if not verify_password(stored, password) or stored is None:
@@ -144,7 +146,7 @@ def _verify_password(
 def _confirm_login(session: Session, verified: _VerifiedPassword) -> User:
     user = find_user(session, verified.name)
     if user is None or user.disabled or user.password_hash != verified.password_hash:
-        raise WrongLogin()  # it was changed meanwhile
+        raise WrongLogin()  # the user was changed since the snapshot
     login_attempts.forgive(session, verified.attempt)
     login_attempts.reset(session, login_attempts.key_of_name(verified.name))
     return user

@@ -1,11 +1,11 @@
-"""How often somebody may try to log in: the failures of each user name and of each address.
+"""Rate limiting of log-ins by user name and by address.
 
-A try is counted as failed before its password is looked at, and given back when it was right: so
-tries at the same time, in whichever process, never are more than those counted. After FREE
-failures in a row each further one costs a wait, of FIRST_WAIT seconds and then double, up to
-LONGEST_WAIT. They are forgotten a day after the last one.
+An attempt is counted as failed before its password is verified, and forgiven if the password was
+right: so concurrent attempts, in any process, never exceed the count. After FREE_ATTEMPTS failures
+in a row each further failure costs a wait: FIRST_WAIT seconds, then twice as long each time, up to
+LONGEST_WAIT. Failures are forgotten FORGOTTEN_AFTER seconds after the last wait ended.
 
-Of a user name only a hash is kept: people type their password there by mistake.
+User names are stored only as hashes: people type their password there by mistake.
 """
 
 import unicodedata
@@ -21,13 +21,13 @@ from kalitka_hub.store.models import LoginAttempt
 
 FREE_ATTEMPTS = 5
 FIRST_WAIT = 30  # seconds
-LONGEST_WAIT = 15 * 60
-FORGOTTEN_AFTER = 24 * 60 * 60
-_DOUBLINGS = 5  # until FIRST_WAIT has become LONGEST_WAIT
+LONGEST_WAIT = 15 * 60  # seconds
+FORGOTTEN_AFTER = 24 * 60 * 60  # seconds
+_DOUBLINGS = 5  # from FIRST_WAIT to LONGEST_WAIT
 
 
 class TooManyAttempts(InvalidRequest):
-    """No try is taken for now. seconds: how long to wait."""
+    """Further attempts are refused for now. seconds: how long to wait."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"too many failed attempts: wait {seconds} seconds, then try again")
@@ -36,12 +36,12 @@ class TooManyAttempts(InvalidRequest):
 
 def key_of_name(name: str) -> str:
     """Return the key under which the failures of a user name are counted."""
-    # However the letters were composed, it is one user.
+    # All Unicode compositions of a name count as the same user.
     return "name " + sha256_of(unicodedata.normalize("NFC", name))
 
 
 def key_of_address(address: str) -> str:
-    """Return the key of an address; the /64 of an IPv6 one, of which a computer has them all."""
+    """Return the key of an address; of its /64 for IPv6, since one computer may use all of it."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -54,25 +54,25 @@ def key_of_address(address: str) -> str:
 
 
 def wait_after(failures: int) -> int:
-    """Return how many seconds to wait after so many failures in a row."""
+    """Return the seconds to wait after this number of failures in a row."""
     if failures < FREE_ATTEMPTS:
         return 0
     return min(FIRST_WAIT << min(failures - FREE_ATTEMPTS, _DOUBLINGS), LONGEST_WAIT)
 
 
 def check(session: Session, keys: tuple[str, ...], now: int) -> None:
-    """Raise TooManyAttempts if any of the keys has to wait. now: seconds."""
+    """Raise TooManyAttempts if any of the keys has to wait. now: Unix time in seconds."""
     waits = (row.until - now for key in keys if (row := session.get(LoginAttempt, key)))
-    # A longer wait is of a time when the computer's clock was wrong.
+    # A longer wait was recorded while the computer's clock was wrong: ignore it.
     longest = max((wait for wait in waits if wait <= LONGEST_WAIT), default=0)
     if longest > 0:
         raise TooManyAttempts(longest)
 
 
 def record_attempt(session: Session, keys: tuple[str, ...], now: int) -> dict[str, int]:
-    """Count a failure for each key; return until when each has to wait, for `forgive`.
+    """Count a failure for each key; return the end of each wait (Unix seconds), for `forgive`.
 
-    Requires a session from `write_transaction`. Raises TooManyAttempts, and counts nothing then.
+    Requires a session from `write_transaction`. Raises TooManyAttempts without counting.
     """
     change_context(session)
     check(session, keys, now)
@@ -90,7 +90,7 @@ def record_attempt(session: Session, keys: tuple[str, ...], now: int) -> dict[st
 
 
 def forgive(session: Session, attempt: dict[str, int]) -> None:
-    """Undo `record_attempt` after the right password. Failures of others at the same time stay."""
+    """Undo `record_attempt` after the right password. Other, concurrent failures still count."""
     now = change_context(session).at
     for key, until in attempt.items():
         row = session.get(LoginAttempt, key)

@@ -1,9 +1,10 @@
-"""People's passwords: what is taken for one, and the argon2id hash that is kept of it.
+"""User passwords: the requirements, and argon2id hashes for storage.
 
-A hash takes 19 MiB and two rounds, as OWASP's Password Storage Cheat Sheet has it: about 70 ms of
-a server's core, and little enough memory for a Raspberry Pi. Hashes of other parameters stay good,
-and are made anew when their owner logs in. Length is what is asked of a password, not kinds of
-characters (NIST SP 800-63B). How a keyboard composes a letter in Unicode makes no difference.
+A hash takes 19 MiB and two passes, as recommended by OWASP's Password Storage Cheat Sheet: about
+70 ms of a server core, and little enough memory for a Raspberry Pi. Hashes with other parameters
+stay valid, and are renewed when their user logs in. A password needs length, not particular kinds
+of characters (NIST SP 800-63B). Passwords are normalized (NFKC): how a keyboard composes a letter
+in Unicode makes no difference.
 """
 
 import secrets
@@ -22,7 +23,7 @@ _HASHER = PasswordHasher(
     time_cost=2, memory_cost=19 * 1024, parallelism=1, hash_len=32, salt_len=16
 )
 
-# What is tried first, of those that are long enough, and what this product suggests.
+# The most common passwords that are long enough, and those that this product's name suggests.
 _TRIED = """
 0123456789 0987654321 1029384756 1122334455 12345678910 1234567890 1234567891 123456789a
 123456789q 1234554321 1234512345 123123123123 147258369a 1q2w3e4r5t 1q2w3e4r5t6y 1qaz2wsx3edc
@@ -38,7 +39,7 @@ _COMMON = frozenset(_TRIED.split())
 
 
 def check_password(password: str, user_name: str) -> None:
-    """Raise InvalidRequest, with the reason, if this is no password for a user of this name."""
+    """Raise InvalidRequest, with the reason, if a user of this name may not have this password."""
     text = _normalize(password)
     if len(text) < LENGTH_MIN:
         raise InvalidRequest(f"the password is too short: use at least {LENGTH_MIN} characters")
@@ -47,23 +48,21 @@ def check_password(password: str, user_name: str) -> None:
     folded = text.casefold()
     if len(folded.replace(_normalize(user_name).casefold(), "")) < _BESIDES_NAME_MIN:
         raise InvalidRequest(
-            "the password is little more than the user's name: think of another one"
+            "the password is little more than the user's name: choose another one"
         )
     if folded in _COMMON or len(set(folded)) < 3:
-        raise InvalidRequest(
-            "the password is one of those that everybody tries: think of another one"
-        )
+        raise InvalidRequest("the password is too easy to guess: choose another one")
 
 
 def hash_of(password: str) -> str:
-    """Return what to keep of a password: its hash with salt and parameters, as text."""
+    """Return the hash of a password to store, as text with its salt and parameters."""
     return _HASHER.hash(_normalize(password))
 
 
 def verify_password(stored: str | None, password: str) -> bool:
-    """Tell whether a hash is that of this password.
+    """Return whether a stored hash is that of this password.
 
-    It takes as long without a hash (None): the time does not tell who may log in.
+    Without a hash (None) it takes just as long, so that timing does not reveal which users exist.
     """
     try:
         return _HASHER.verify(stored or _DUMMY_HASH, _normalize(password)) and stored is not None
@@ -72,12 +71,12 @@ def verify_password(stored: str | None, password: str) -> bool:
 
 
 def is_outdated(stored: str) -> bool:
-    """Tell whether a hash was made with other parameters than those of today."""
+    """Return whether a hash has other parameters than the current ones."""
     return _HASHER.check_needs_rehash(stored)
 
 
 def _normalize(text: str) -> str:
-    # Keyboards differ in how they compose one and the same letter.
+    # Keyboards compose the same letter in different ways.
     return unicodedata.normalize("NFKC", text)
 
 
@@ -85,7 +84,7 @@ def _random_base64(length: int) -> str:
     return b64encode(secrets.token_bytes(length)).decode().rstrip("=")
 
 
-# A hash of today's parameters that is of no password.
+# A hash with the current parameters that no password matches.
 _DUMMY_HASH = (
     f"$argon2id$v=19$m={_HASHER.memory_cost},t={_HASHER.time_cost},p={_HASHER.parallelism}"
     f"${_random_base64(_HASHER.salt_len)}${_random_base64(_HASHER.hash_len)}"

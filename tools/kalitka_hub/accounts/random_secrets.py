@@ -1,7 +1,7 @@
-"""Secrets that this computer makes, gives away once and knows again: of log-ins, of programs.
+"""Random secrets for log-in cookies and API tokens, shown once and stored as hashes.
 
-Only the SHA-256 is kept. A plain hash is enough: they are 256 random bits, so there is nothing to
-guess, and looking one up by its hash tells nothing by its time.
+Only the SHA-256 is stored. A plain hash suffices: a secret has 256 random bits, so it cannot be
+guessed, and the timing of a look-up by hash reveals nothing about it.
 """
 
 import hashlib
@@ -16,5 +16,5 @@ def new_secret(prefix: str = "") -> str:
 
 
 def sha256_of(secret: str) -> str:
-    """Return what is kept of a secret, in hex. Any text may be asked for."""
+    """Return the hash of a secret to store, in hex. Accepts any text, even lone surrogates."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

@@ -1,8 +1,8 @@
-"""The one-time code with which the first admin of a new hub is made.
+"""The one-time code for creating the first admin of a new hub.
 
-While there is no user, each start of the server makes a code, shows it and keeps its hash for an
-hour, so that every process on this database knows it. There is no default password: whoever sees
-the server's terminal says what the first one is. A code has 80 random bits.
+While there are no users, each start of the server creates a code, shows it and stores its hash for
+an hour, so that every process on this database accepts it. There is no default password: the
+person who sees the server's terminal sets the first one. A code has 80 random bits.
 """
 
 import logging
@@ -21,29 +21,29 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import LoginAttempt
 
 CODE_SECONDS = 60 * 60
-SETUP = "setup"  # who makes the first admin
-_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # nothing to be taken for 1 or 0
+SETUP = "setup"  # the author of the first admin's creation
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 characters, without l, o, 0 and 1
 _GROUPS = 4
 _GROUP = 4  # characters
-# A code's row lives among those of the log-in, until it expires: its key has the hash.
+# A code is stored as a row of the log-in attempts until it expires; the row's key has the hash.
 _KEY = "setup "
 _LOG = logging.getLogger(__name__)
 
 
 class WrongCode(InvalidRequest):
-    """The code is wrong, or too old."""
+    """The code is wrong or has expired."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the code is wrong or too old: take the one that `kalitka hub serve` printed last, or "
-            "start it again for another"
+            "the code is wrong or too old: use the last one that `kalitka hub serve` printed, or "
+            "restart it for a new one"
         )
 
 
 def make_code(session: Session) -> str | None:
-    """Return a new code, to be shown and never logged; None if there are users already.
+    """Create a code, to be shown and never logged; return None if there are users already.
 
-    Codes of other starts stay good for their hour. Requires a session from `write_transaction`.
+    Codes of other starts stay valid for their hour. Requires a session from `write_transaction`.
     """
     now = change_context(session).at
     if has_users(session):
@@ -57,23 +57,26 @@ def make_code(session: Session) -> str | None:
 
 
 def is_open(session: Session) -> bool:
-    """Tell whether the hub waits for its first admin."""
+    """Return whether the hub waits for its first admin."""
     return not has_users(session)
 
 
 def set_up(database: Database, code: str, name: str, password: Password, address: str) -> UserView:
-    """Make the first admin.
+    """Create the first admin.
 
-    name: checked. Codes are case-blind, and blanks and dashes in them do not count. Raises
-    WrongCode, TooManyAttempts, and InvalidRequest if there are users.
+    name: a valid user name. Codes are case-insensitive; blanks and dashes in them are ignored.
+    Raises WrongCode, TooManyAttempts, and InvalidRequest for an unacceptable password or if there
+    are users already.
     """
-    # A code that is right must not be spent on a password that is not.
+    # Checked first: an unacceptable password must cost neither the code nor an attempt.
     check_password(password.get_secret_value(), name)
     now = int(database.clock())
     keys = (login_attempts.key_of_address(address),)
     with database.snapshot() as session:
         login_attempts.check(session, keys, now)
         _check_open(session)
+    # Counted and committed before the code is checked: concurrent attempts cannot exceed the
+    # limit.
     with write_transaction(database, SETUP) as session:
         attempt = login_attempts.record_attempt(session, keys, now)
     with write_transaction(database, SETUP) as session:

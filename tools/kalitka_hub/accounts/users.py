@@ -1,10 +1,10 @@
-"""The users of the hub, and what each may do.
+"""The users of the hub, and their roles.
 
-An integration is another system: it exchanges with this one (`kormitel`), as nobody else may, and
-may nothing else. A viewer reads; an operator also changes people, tokens, groups, schedules,
-grants and holidays; an admin also users, the readers' secrets, backups and the site. One admin who
-can log in always remains. What changes here is written in sessions of `changes.write_transaction`
-and audited, never with a password or its hash.
+An integration is another system: it may use the exchange (`kormitel`), which no other role may,
+and nothing else. A viewer reads; an operator also changes people, tokens, groups, schedules,
+grants and holidays; an admin also changes users, the readers' secrets, backups and the site. At
+least one admin who can log in always remains. Every change requires a session from
+`changes.write_transaction` and is audited, never with a password or its hash.
 """
 
 import re
@@ -25,19 +25,19 @@ USER_NAME_MAX = 64
 KIND = "users"
 Role = Literal["integration", "viewer", "operator", "admin"]
 INTEGRATION: Role = "integration"
-ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
+ROLES: tuple[Role, ...] = get_args(Role)  # in ascending order; see `has_role`
 
-# Neither a colon, which ends the name in HTTP Basic, nor a slash, which ends it in a path.
+# No colon, which ends the name in HTTP Basic, and no slash, which ends it in a path.
 _NAME = re.compile(r"\w[\w.@+-]*")
 
 
 def check_user_name(name: str) -> str:
-    """Return the name of a user in the one form in which it is stored. Raises InvalidRequest."""
+    """Return a user name normalized (NFC) as it is stored. Raises InvalidRequest."""
     name = unicodedata.normalize("NFC", name)
     if not _NAME.fullmatch(name) or len(name) > USER_NAME_MAX:
         raise InvalidRequest(
-            f"use 1 to {USER_NAME_MAX} letters, digits, dots, dashes, underscores, @ and + as a "
-            "user's name, a letter or digit first"
+            f"use 1 to {USER_NAME_MAX} letters, digits, dots, dashes, underscores, @ and + for a "
+            "user name, beginning with a letter, digit or underscore"
         )
     return name
 
@@ -47,7 +47,7 @@ Password = Annotated[SecretStr, Field(max_length=LENGTH_MAX)]
 
 
 class NewUser(BaseModel):
-    """A user to be added. Without a password it can be spoken for by API tokens alone."""
+    """A new user. Without a password the user cannot log in and is used by API tokens only."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,7 +58,7 @@ class NewUser(BaseModel):
 
 
 class UserChange(BaseModel):
-    """What to change of a user: what is not given stays. A password of null takes it away."""
+    """Changes to a user: fields left out keep their values. password: null removes it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,7 +69,7 @@ class UserChange(BaseModel):
 
 
 class UserView(BaseModel):
-    """A user as others see it. created: seconds since 1970 UTC."""
+    """A user, without the password. created: seconds since 1970 UTC."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -86,7 +86,7 @@ def has_role(role: str, needed: Role) -> bool:
 
 
 def view_of(user: User) -> UserView:
-    """Return what may be shown of a user."""
+    """Return the public view of a user."""
     return UserView(
         name=user.name,
         role=user.role,  # type: ignore[arg-type]
@@ -97,12 +97,12 @@ def view_of(user: User) -> UserView:
 
 
 def has_users(session: Session) -> bool:
-    """Tell whether there is any user yet."""
+    """Return whether there is any user yet."""
     return session.execute(select(User.id).limit(1)).first() is not None
 
 
 def find_user(session: Session, name: str) -> User | None:
-    """Return the user of this name, if there is one."""
+    """Return the user of this name, or None."""
     try:
         name = check_user_name(name)
     except InvalidRequest:
@@ -115,13 +115,13 @@ def existing_user(session: Session, name: str) -> User:
     user = find_user(session, name)
     if user is None:
         raise NotFound(
-            f"there is no user {name[:USER_NAME_MAX]}: `kalitka hub user list` shows all"
+            f"there is no user {name[:USER_NAME_MAX]}: `kalitka hub user list` shows them all"
         )
     return user
 
 
 def list_users(session: Session, after: str | None = None, limit: int = 100) -> list[User]:
-    """Return up to `limit` users by name, those behind the name `after`."""
+    """Return up to `limit` users with names after `after`, by name."""
     wanted = select(User).order_by(User.name).limit(limit)
     if after is not None:
         wanted = wanted.where(User.name > after)
@@ -129,7 +129,7 @@ def list_users(session: Session, after: str | None = None, limit: int = 100) -> 
 
 
 def add_user(session: Session, data: NewUser) -> User:
-    """Add a user. Raises InvalidRequest for a name that is taken and for a bad password."""
+    """Add a user. Raises InvalidRequest for a name in use and for an unacceptable password."""
     now = change_context(session).at
     if find_user(session, data.name):
         raise InvalidRequest(f"there is a user {data.name} already: choose another name")
@@ -143,7 +143,7 @@ def add_user(session: Session, data: NewUser) -> User:
 
 
 def change_user(session: Session, name: str, data: UserChange) -> User:
-    """Change a user. A new password, and disabling, end its log-ins.
+    """Change a user. A new password, or disabling, ends the user's log-ins.
 
     Raises InvalidRequest, NotFound.
     """
@@ -175,7 +175,7 @@ def change_user(session: Session, name: str, data: UserChange) -> User:
 def set_password(
     session: Session, user: User, password: SecretStr, keep_sha256: str | None = None
 ) -> None:
-    """Set a user's password, and end all log-ins but the one of `keep_sha256`."""
+    """Set a user's password; end all log-ins except the one whose cookie has `keep_sha256`."""
     change_context(session)
     user.password_hash = _checked_hash(password, user.name)
     session.flush()
@@ -184,7 +184,7 @@ def set_password(
 
 
 def remove_user(session: Session, name: str) -> None:
-    """Remove a user, and with it its log-ins and API tokens. Raises InvalidRequest, NotFound."""
+    """Remove a user with all log-ins and API tokens. Raises InvalidRequest, NotFound."""
     change_context(session)
     user = existing_user(session, name)
     if _is_admin_who_logs_in(user):
@@ -195,7 +195,7 @@ def remove_user(session: Session, name: str) -> None:
 
 
 def end_log_ins(session: Session, user: User, keep_sha256: str | None = None) -> None:
-    """End all log-ins of a user but the one whose cookie has the SHA-256 `keep_sha256`."""
+    """End all log-ins of a user except the one whose cookie has the SHA-256 `keep_sha256`."""
     session.execute(
         delete(LoginSession).where(
             LoginSession.user_id == user.id, LoginSession.sha256 != (keep_sha256 or "")

@@ -1,1 +1,1 @@
-"""What readers ask: the token-reader API, its sync answers and access log."""
+"""The token-reader API: authentication, sync answers, the access log and the time."""

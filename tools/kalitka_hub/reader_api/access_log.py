@@ -1,16 +1,16 @@
-"""The access log: what happened at the doors, as the readers tell it, and each entry once.
+"""The access log: the entries that readers send, each stored once.
 
-A reader sends its entries again until it has heard an answer, so a body may come any number of
-times. Of our firmware an entry is known by its log and its number in it; of another one by reader,
-time, code and state. An entry without a time has nothing to be known by: there a body that equals
-the reader's last one counts as that one again, for REPEAT_SECONDS after it was stored. A reader
-whose flash was put back to an older state gives its numbers again: what is another entry than the
-one that has its number is kept all the same, and known by its time.
+A reader resends its entries until it gets an answer, so a body may arrive any number of times. An
+entry of our firmware is identified by its log and its number there, an entry of other firmware by
+reader, time, code and state. An entry without a time has no such identity: a plain body equal to
+the reader's last one counts as a repeat for REPEAT_SECONDS after that one was stored. A reader
+whose flash was restored to an older state reuses numbers: an entry that differs from the stored
+one with its number is kept without the number, and identified by its time.
 
-Entries are committed before the answer, and are no change of the rules. So they are written
-without the site's lock: nobody asks with a minute for them, and where writers can work side by
-side (PostgreSQL) neither polls nor changes of tokens wait for a log. SQLite has one writer, whose
-lock is held for the insert alone: the body is read and checked before it.
+Entries are committed before the answer. They change no rules and no poll depends on them, so they
+are written without the site's lock: on PostgreSQL, where writers work side by side, neither polls
+nor changes of tokens wait for a log. SQLite has one writer, whose lock is held for the insert
+alone: the body is parsed before.
 Source: the protocol's "Access logs".
 """
 
@@ -35,13 +35,13 @@ from kalitka_hub.store.models import AccessBatch, AccessEntry
 
 REPEAT_SECONDS = 15 * 60
 NUMBER_MAX = (1 << 30) - 1  # of an entry in its log; see the firmware's journal/FORMAT.md
-REASON_MAX = 255  # a later firmware may have more than are known here
+REASON_MAX = 255  # later firmware may have reasons that this hub does not know
 _DIGITS_MAX = 10
 BATCHES_MAX = 32  # batches in one transaction
-# The time of an entry that was made before the clock was set may come differently each time, by
-# what the clock was put right meanwhile.
+# An entry recorded before the reader's clock was set may be resent with a different time, if the
+# clock was corrected in between.
 _SAME_SECONDS = 24 * 3600
-_ROWS = 1000  # entries; what is made ready for the database at a time
+_ROWS = 1000  # entries in one statement
 
 _LOG = re.compile(r"[0-9a-f]{8}")
 _PLAIN_FORM = "SEC_CODE_STATE"
@@ -54,7 +54,7 @@ _logger = logging.getLogger(__name__)
 
 
 class LogEntry(NamedTuple):
-    """One entry of a body. What the plain form does not have is None.
+    """One entry of a body. Fields missing from the plain form are None.
 
     seconds: Unix time in UTC, 0 if the reader's clock was not set. state: 1 allowed or on, 0
     denied or off. source, reason: numbers of `kalitka.journal.entries`.
@@ -71,8 +71,8 @@ class LogEntry(NamedTuple):
 class EntryBatch(NamedTuple):
     """The entries of one body, oldest first.
 
-    log: what the reader's log is called, 8 hex digits; None if they came in the plain form.
-    sha256: of the body, in hex.
+    log: the id of the reader's log, 8 hex digits; None for the plain form. sha256: of the body,
+    in hex.
     """
 
     log: str | None
@@ -81,17 +81,17 @@ class EntryBatch(NamedTuple):
 
 
 def parse(body: bytes, log: str | None = None) -> EntryBatch:
-    """Return the entries of a body: in the long form with a `log`, else in the plain one.
+    """Parse the entries of a body: in the long form with a `log`, else in the plain form.
 
-    Blanks and line ends after the last entry are forgiven. Raises InvalidRequest for a body
-    without entries, and for the first entry that is wrong.
+    Blanks and line ends after the last entry are ignored. Raises InvalidRequest for a body without
+    entries, and for the first invalid entry.
     """
     if log is not None and not _LOG.fullmatch(log):
-        raise InvalidRequest("the header X-Kalitka-Log is no log: send 8 lower-case hex digits")
+        raise InvalidRequest("invalid header X-Kalitka-Log: send 8 lower-case hex digits")
     text = body.rstrip(b" \t\r\n")
     form = _LONG_FORM if log else _PLAIN_FORM
     if not text:
-        raise InvalidRequest(f"the body has no entry: send {form}, several with a comma between")
+        raise InvalidRequest(f"the body has no entry: send {form}, entries separated by commas")
     read = _parse_long if log else _parse_plain
     found = []
     for position, piece in enumerate(text.split(b","), 1):
@@ -99,7 +99,7 @@ def parse(body: bytes, log: str | None = None) -> EntryBatch:
             found.append(read(piece))
         except ValueError as fault:
             raise InvalidRequest(
-                f"entry {position}, {_excerpt(piece)}, is wrong: {fault}; send {form}, nothing of "
+                f"invalid entry {position}, {_excerpt(piece)}: {fault}; send {form}; no entry of "
                 "this body was stored"
             ) from fault
     return EntryBatch(log, tuple(found), hashlib.sha256(body).hexdigest())
@@ -115,26 +115,26 @@ class ReceivedBatch(NamedTuple):
 def store_batches(database: Database, batches: Sequence[ReceivedBatch]) -> list[int | Exception]:
     """Store the new entries of these batches, and commit them.
 
-    Returns for each batch the number of new entries, or the error for which none was stored.
+    Returns for each batch the number of new entries, or the error that kept all of them out.
     """
     try:
         return _store_in_reader_order(database, batches)
     except OperationalError as fault:
-        # The database is busy, full or away, which is nobody's fault, and one after the other
-        # they would wait for it as often as there are batches.
+        # The database is busy, full or unreachable, which no batch caused. Storing them one by
+        # one would wait for it once per batch.
         return [fault] * len(batches)
     except DBAPIError as fault:
         if len(batches) == 1:
             return [fault]
-    # One of them may be what the database does not take: the others do not suffer from it.
+    # The database may have rejected one batch: storing each alone saves the others.
     return [one for each in batches for one in store_batches(database, [each])]
 
 
 def _store_in_reader_order(
     database: Database, batches: Sequence[ReceivedBatch]
 ) -> list[int | Exception]:
-    # Several processes take the locks of PostgreSQL in the same order: none waits for another
-    # that waits for it. Equal ones stay in the order in which they came.
+    # Lock order: every process takes PostgreSQL's row locks in the order of the readers' codes,
+    # so that no two deadlock. The sort is stable: a reader's batches stay in order of arrival.
     order = sorted(range(len(batches)), key=lambda at: batches[at].reader)
     counts: list[int | Exception] = [0] * len(batches)
     with database.write_session() as session:
@@ -162,15 +162,16 @@ def _store_batch(session: Session, reader: str, batch: EntryBatch, now: int) -> 
 
 
 def _insert_new(session: Session, rows: list[dict[str, Any]]) -> list[int | None]:
-    # Returns the numbers of those that were not there.
-    # Into the table, not as objects: that takes a third of the time.
+    # Returns the numbers of the new entries. Inserting into the table instead of through ORM
+    # objects takes a third of the time.
     table = AccessEntry.__table__
     insert_new = _dialect_insert(session)(table).on_conflict_do_nothing().returning(table.c.number)
     return list(session.scalars(insert_new, rows))
 
 
 def _conflicting_rows(session: Session, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    # Of these, whose numbers were taken: those that are not what has their number, without it.
+    # Of these rows, whose numbers were already there, returns those that differ from the stored
+    # entry, without log and number.
     reader, log = rows[0]["reader"], rows[0]["log"]
     taken = select(AccessEntry).where(
         AccessEntry.reader == reader,
@@ -185,8 +186,8 @@ def _conflicting_rows(session: Session, rows: list[dict[str, Any]]) -> list[dict
     ]
     if others:
         _logger.warning(
-            "reader %s: %d entries have the numbers of others: has its flash been put back to an "
-            "older state?",
+            "reader %s: %d entries reuse the numbers of other entries: was its flash restored to "
+            "an older state?",
             reader,
             len(others),
         )
@@ -210,10 +211,10 @@ def list_entries(
     denied: bool = False,
     before: int | None = None,
 ) -> list[AccessEntry]:
-    """Return the newest `limit` entries of those asked for, newest last.
+    """Return the newest `limit` matching entries, newest last.
 
-    since: at this time or later, until: before it; Unix seconds. denied: only refused passes.
-    before: only those older than the entry of this id. Raises NotFound if there is none.
+    since: inclusive, until: exclusive; Unix seconds. denied: only denied passes. before: only
+    entries older than the entry with this id. Raises NotFound if there is no such entry.
     """
     wanted: list[ColumnElement[bool]] = []
     if before is not None:
@@ -236,15 +237,15 @@ def list_entries(
 
 
 def existing_entry(session: Session, entry_id: int) -> AccessEntry:
-    """Return the entry of this id. Raises NotFound."""
+    """Return the entry with this id. Raises NotFound."""
     entry = session.get(AccessEntry, entry_id)
     if entry is None:
-        raise NotFound(f"there is no entry {entry_id} in the log: look for the number in the list")
+        raise NotFound(f"there is no log entry {entry_id}: take an id from the list")
     return entry
 
 
 def state_text(entry: AccessEntry) -> EntryState:
-    """Return an entry's state in a word: allowed or denied, of a contact on or off."""
+    """Return an entry's state as a word: allowed or denied; on or off for a contact."""
     if entry.source in _CONTACT_SOURCES:
         return "on" if entry.state else "off"
     return "allowed" if entry.state else "denied"
@@ -297,7 +298,7 @@ def _parse_number(text: bytes, least: int, most: int, name: str) -> int:
 
 @lru_cache(maxsize=1024)
 def _parse_code(code: bytes) -> str:
-    # Checking is slow, and a site has few codes a day.
+    # Cached: checking a code is slow, and a site sees few different codes a day.
     fault = codes.check(code)
     if fault:
         raise InvalidRequest(fault)
@@ -305,8 +306,8 @@ def _parse_code(code: bytes) -> str:
 
 
 def _is_new_body(session: Session, reader: str, sha256: str, now: int) -> bool:
-    # One statement, which locks the reader's row: of two equal bodies at the same time the
-    # second one sees the first.
+    # One statement, which locks the reader's row: of two equal bodies that arrive at the same
+    # time, the second sees the first.
     last = _dialect_insert(session)(AccessBatch).values(reader=reader, sha256=sha256, at=now)
     different = (AccessBatch.sha256 != sha256) | (func.abs(AccessBatch.at - now) > REPEAT_SECONDS)
     last = last.on_conflict_do_update(
@@ -333,11 +334,11 @@ def _row(reader: str, log: str | None, entry: LogEntry, now: int) -> dict[str, A
 
 
 def _dialect_insert(session: Session) -> Any:
-    # ON CONFLICT is spelt alike in both, but is no part of SQLAlchemy's common language.
+    # Both dialects spell ON CONFLICT alike, but SQLAlchemy has no common construct for it.
     name = session.get_bind().dialect.name
     return sqlite.insert if name == "sqlite" else postgresql.insert
 
 
 def _excerpt(text: bytes) -> str:
-    # A text that is all ASCII and short, whatever was sent.
+    # Always short and pure ASCII, whatever bytes were sent.
     return repr(text[:40])[1:] + ("..." if len(text) > 40 else "")

@@ -1,7 +1,8 @@
 """Micro-batching: requests that arrive during a transaction share the next one.
 
-One transaction for dozens of requests costs little more than one for each. A request to an idle
-hub runs at once; one that arrives while a batch runs waits for the next batch, in order.
+One transaction for dozens of requests costs little more than one transaction for a single one. A
+request to an idle hub runs at once; a request that arrives while a batch runs waits for the next
+batch, in order of arrival.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Batches items for one event loop.
+    """A queue that hands the items of one event loop to `work` in batches.
 
     work: called in a thread, one call at a time, with at most `batch_max` items in order; returns
     for each a result, or the exception to raise.
@@ -30,7 +31,7 @@ class Batcher(Generic[Item, Result]):
         self._runner: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
-        """Return the result of an item, or raise its exception."""
+        """Queue an item; return its result, or raise its exception."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if self._runner is None:
@@ -46,15 +47,17 @@ class Batcher(Generic[Item, Result]):
             try:
                 answers = await run_in_threadpool(self._work, [item for item, _ in some])
             except Exception as fault:
-                # It is for those who wait, and the next have their turn all the same.
+                # Passed to the requests of this batch; later batches must still run.
                 answers = [fault] * len(some)
             for (_, waiting), answer in zip(some, answers, strict=True):
                 _resolve(waiting, answer)
+        # No await between the last `while` test and this line: within one event loop no `submit`
+        # can append an item that nobody would run.
         self._runner = None
 
 
 def _resolve(waiting: "asyncio.Future[Result]", answer: Result | Exception) -> None:
-    # Who went away meanwhile is not waiting any more.
+    # A request that was cancelled meanwhile no longer waits.
     if waiting.done():
         return
     if isinstance(answer, Exception):

@@ -1,4 +1,4 @@
-"""The access log as people read it: in words, and with the names of readers, tokens, people."""
+"""The access log in words, with the names of readers, tokens and people."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -17,10 +17,11 @@ from kalitka_hub.store.models import AccessEntry, Person, Reader, Token
 class LogView(BaseModel):
     """An entry of the access log.
 
-    at: seconds since 1970 UTC; not timed: the reader's clock was not set, it is `received`, when
-    the hub heard of it. state: of a contact it is on or off. reason, source: null if the reader
-    did not say. What the reader and the token are called, and whose the token is (person: the
-    number), is as it is now; null if the hub does not know.
+    at: when it happened, seconds since 1970 UTC. timed: false if the reader's clock was not set;
+    `at` then equals `received`, when the entry reached the hub. state: allowed or denied for a
+    pass, on or off for a contact. reason, source: null if the reader did not send them.
+    reader_name, token_name, person (an id) and person_name are current values, not those of the
+    time of the entry; null if the hub does not know them.
     """
 
     id: int
@@ -58,10 +59,10 @@ def list_log(
     until: int | None = None,
     denied: bool = False,
 ) -> list[LogView]:
-    """Return up to `limit` entries, newest first, those older than the one numbered `after`.
+    """Return up to `limit` entries, newest first, older than the entry with the id `after`.
 
-    The rest is as of `access_log.list_entries`. What comes late, of a reader that was cut off,
-    stands where its time belongs. Raises NotFound if there is no entry `after`.
+    The filters are those of `access_log.list_entries`. Entries that arrive late, from a reader
+    that was offline, are ordered by their own time. Raises NotFound if there is no entry `after`.
     """
     found = list_entries(
         session,
@@ -129,7 +130,7 @@ def _token_key(code: str) -> bytes:
     try:
         return token_key(code)
     except InvalidRequest:
-        # A reader may write of its own what is no token's, and no key is empty.
+        # Readers also log texts that are not token codes. No token has an empty key.
         return b""
 
 

@@ -1,9 +1,9 @@
-"""The minute that readers are answered, raised once a minute: rule 1 of `changes`, for a server.
+"""Rule 1 of `store.changes` for a server: raise the acknowledged minute once a minute.
 
 One poll a minute does it for all. It takes the lock that every writer takes, and a writer may be
-at a long import: then polls are answered with the minute as it is, which is right as well, and
-only makes the next ones hear again what changed since. So no reader waits for a writer for longer
-than WAIT_SECONDS.
+in a long import: then polls are answered with the old minute. That is safe, because it only makes
+the next polls repeat the changes since then. So no reader waits for a writer longer than
+WAIT_SECONDS.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class MinuteUpdater:
-    """Raises the minute of one server process. For one event loop."""
+    """The updater of the acknowledged minute in one server process. For one event loop."""
 
     def __init__(self, database: Database, last_seen: LastSeen) -> None:
         self._database = database
@@ -33,9 +33,9 @@ class MinuteUpdater:
         self._started = 0.0
 
     async def update_if_due(self) -> bool:
-        """Update the minute before a poll is answered, unless the lock takes too long.
+        """Raise the minute before a poll is answered, waiting at most WAIT_SECONDS for the lock.
 
-        Returns False if nothing was due: what was read before still holds.
+        Returns False if no update was due: whatever the caller read before still holds.
         """
         minute = current_minute(self._database.clock)
         if minute == self._updated_minute:
@@ -51,12 +51,13 @@ class MinuteUpdater:
 
     async def _update(self) -> None:
         try:
-            # Of a clock that went backwards it is another minute, and there is more to do.
+            # The minute acknowledged, not the clock's: if the clock went backwards they differ,
+            # and the next poll has to look again.
             self._updated_minute = await run_in_threadpool(
                 acknowledge, self._database, self._last_seen
             )
         except DBAPIError as fault:
-            # Readers are answered all the same, as far as the database can be read.
+            # Polls are still answered, with the old minute, while the database can be read.
             logs.handled_error(_LOG, "the minute could not be written", fault)
         finally:
             self._task = None

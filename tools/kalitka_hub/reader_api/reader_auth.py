@@ -1,9 +1,8 @@
 """Batched authentication of readers, and the change check for their polls.
 
-The readers of a site poll about once a minute each, and mostly nothing has changed: three short
-statements then tell so to dozens of them. Nothing is remembered from one look-up to the next, so a
-secret that was changed, a reader that was removed and a rule that was added count at once,
-whichever process did it.
+Each reader of a site polls about once a minute, and mostly nothing has changed: three short
+statements then serve dozens of polls. Nothing is cached between look-ups, so a changed secret, a
+removed reader and an added rule take effect at once, whichever process wrote them.
 """
 
 import hmac
@@ -20,15 +19,15 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import Reader, Site, Token, UnansweredRange
 
 REQUESTS_MAX = 250  # requests in one look-up
-# Who asks with an older minute is seldom one of those to whom nothing happened, and the silences
-# since then may be many.
+# Minutes. A poll with an older minute seldom finds nothing changed, and there may be many
+# unanswered ranges to load since then.
 _RECENT = 24 * 60
 
 
 class ReaderRequest(NamedTuple):
     """The credentials of a request, and the minute of a poll.
 
-    since: minutes since 1970 UTC; None if the request is not a poll of all codes.
+    since: minutes since 1970 UTC; None unless the request is a poll for all codes.
     """
 
     code: str
@@ -37,10 +36,10 @@ class ReaderRequest(NamedTuple):
 
 
 class AuthenticatedReader(NamedTuple):
-    """A reader whose credentials are right.
+    """A reader with valid credentials.
 
-    unchanged_minute: the minute to answer a poll with if nothing changed; None if that is not
-    known, and the answer has to be read from the database.
+    unchanged_minute: the minute of the answer if nothing changed since the poll's minute; None if
+    that is not known, and the answer has to be read from the database.
     """
 
     id: int
@@ -51,9 +50,9 @@ class AuthenticatedReader(NamedTuple):
 def authenticate(
     database: Database, requests: Sequence[ReaderRequest]
 ) -> list[AuthenticatedReader | None]:
-    """Return the reader of each request; None for an unknown reader or a wrong secret alike.
+    """Return the reader of each request, or None for an unknown reader or a wrong secret.
 
-    All of it is read in one snapshot.
+    Everything is read in one snapshot: rule 3 of `store.changes`.
     """
     with database.snapshot() as session:
         site = session.execute(
@@ -66,13 +65,15 @@ def authenticate(
     found: list[AuthenticatedReader | None] = []
     for request in requests:
         reader = readers.get(request.code)
-        # Both are always looked at, so that neither the answer nor its time tells which of them
-        # was wrong.
+        # The secret is compared even for an unknown reader, so that neither the answer nor its
+        # timing reveals which of the two was wrong.
         expected = (reader and reader.secret_sha256) or site.secret_sha256 or ""
         trusted = hmac.compare_digest(expected, sha256_of(request.secret))
         if reader is None or not trusted:
             found.append(None)
             continue
+        # Strict comparisons: rule 3 of `store.changes` repeats changes at or after the minute of
+        # the request, so a change stamped with that very minute is not "unchanged".
         unchanged = (
             request.since is not None
             and site.acknowledged - _RECENT < request.since <= site.acknowledged
@@ -97,7 +98,7 @@ def _readers_of(session: Session, codes: Iterable[str]) -> dict[str, Reader]:
 
 
 def _is_reader_code(code: str) -> bool:
-    # Others may hold what a database does not take as text.
+    # Other texts may hold characters that a database rejects.
     try:
         return bool(check_reader_code(code))
     except InvalidRequest:

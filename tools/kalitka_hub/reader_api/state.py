@@ -1,4 +1,4 @@
-"""What the handlers of one running hub share."""
+"""The state that the request handlers of one server process share."""
 
 from asyncio import Semaphore
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from kalitka_hub.reader_api.reader_auth import AuthenticatedReader, ReaderReques
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.last_seen import LastSeen
 
-LONG_LOGS_MAX = 2  # long logs in memory at a time
-ANSWER_SECONDS = 600  # for a reader to take its answer; its snapshot is held as long
+LONG_LOGS_MAX = 2  # long logs in memory at a time: a memory bound
+ANSWER_SECONDS = 600  # for a reader to receive its answer; the snapshot is held as long
 
 
 @dataclass(frozen=True)
 class HubState:
-    """The parts of one server process. `zone` is a POSIX TZ string that was checked.
+    """The parts of one server process. zone: a valid POSIX TZ string.
 
     authenticator: batches the authentication of requests. log_writer: batches the storing of
     access logs. long_logs: limits how many long logs are in memory at a time.

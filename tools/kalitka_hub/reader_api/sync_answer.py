@@ -1,9 +1,10 @@
 r"""The answer to a sync request, as a stream read from one snapshot of the database.
 
 `MINUTE%code,code%\n`, then rule lines `CODE_/RULE` with `\n` between and none after the last,
-all in code order. Every code whose rules are sent is also named among the deletes: applying an
-answer replaces what the reader had of it. Memory is bounded: rows come in batches, bytes go out
-in chunks. A reader is told the rules of all groups that it is in. See `changes` for the minute.
+all in code order. The list of codes to delete includes every code whose rules follow: applying an
+answer replaces the reader's rules of that code. Memory is bounded: rows are fetched in batches,
+bytes are sent in chunks. A reader gets the rules of all its groups. For the minute see
+`store.changes`.
 """
 
 from collections import defaultdict
@@ -28,7 +29,7 @@ from kalitka_hub.store.models import (
 )
 
 CHUNK_BYTES = 8192  # of body sent at a time; also the longest answer with a Content-Length
-_ROWS = 500  # rows, or asked codes, fetched at a time
+_ROWS = 500  # rows fetched, or requested codes looked up, at a time
 _IN_BATCHES = {"yield_per": _ROWS}
 
 
@@ -42,7 +43,7 @@ def stream_answer(database: Database, reader_id: int, request: SyncRequest) -> G
 
 
 def unchanged_answer(minute: int) -> bytes:
-    """Return the body of an answer by which nothing has changed up to a minute."""
+    """Return the body of an answer that says that nothing has changed up to `minute`."""
     return b"%d%%%%\n" % minute
 
 
@@ -50,16 +51,18 @@ def _pieces(session: Session, reader_id: int, request: SyncRequest) -> Iterator[
     since = request.since or 0
     acknowledged, configured, groups = _sync_state(session, reader_id)
     if since > acknowledged:
-        # Not a minute of ours. Minute 0 asks for a full sync.
+        # This database never answered that minute. Minute 0 tells the reader to do a full sync.
         yield unchanged_answer(0)
         return
-    # What a reader got before it was put into other groups is not brought up to date by the
-    # changes of tokens.
+    # A reader whose groups changed after `since` cannot catch up from changed tokens alone. The
+    # comparison is strict: `store.changes` stamps the reader with the highest minute answered
+    # before its change.
     known = configured < since and was_answered(session, since, acknowledged)
     yield b"%d%%" % (0 if since and not known else acknowledged)
     if since:
         changed = _changed(session, since, request.keys)
-        # To every reader, whoever the token is for: who it is for may be what changed.
+        # Every reader is told of every changed token: the change may be that it no longer opens
+        # this reader.
         yield from _joined(b",", (token.code.encode() for some in changed() for token in some))
         yield b"%\n"
         lines = (_rules_of(session, groups, some) for some in changed())
@@ -79,15 +82,15 @@ _SYNC_STATE = (
 
 
 def _sync_state(session: Session, reader_id: int) -> tuple[int, int, list[int]]:
-    """Return the minute, that of the reader's configuration, and the groups that it is in."""
+    """Return the acknowledged minute, the reader's configured minute, and its groups."""
     rows = session.execute(_SYNC_STATE, {"reader": reader_id}).all()
     groups = [row.group_id for row in rows if row.group_id is not None]
-    # One that was removed since it was let in is told what everybody is told.
+    # A reader removed since its authentication gets the rules that every reader gets.
     return rows[0].acknowledged, rows[0].configured_minute or 0, [EVERY_READER, *groups]
 
 
-# Made first, and then sorted: to save the sorting of the few that changed, databases would walk
-# through all tokens in code order.
+# Materialized and then sorted: otherwise databases walk through all tokens in code order to avoid
+# sorting the few that changed.
 _CHANGED_TOKENS = (
     select(Token.id, Token.code, Token.key)
     .where(Token.changed >= bindparam("minute"))
@@ -110,14 +113,14 @@ TokenRows = Sequence[Row[*tuple[Any, ...]]]  # rows with `id` and `code`, in cod
 def _changed(
     session: Session, minute: int, keys: tuple[bytes, ...] | None
 ) -> Callable[[], Iterable[TokenRows]]:
-    """Return what yields, as often as it is called, the tokens that changed since a minute."""
+    """Return a function that yields the tokens changed since a minute, anew at each call."""
     if keys is not None:
         found = [
             session.execute(_CHANGED_OF_SOME, {"keys": some, "minute": minute}).all()
             for some in _key_batches(keys)
         ]
         return lambda: found
-    # Mostly they are few, and no cursor has to be opened for them.
+    # Mostly they are few, and fit into one fetch without a server-side cursor.
     few = session.execute(_FIRST_CHANGED, {"minute": minute}).all()
     if len(few) <= _ROWS:
         return lambda: [few] if few else []
@@ -133,7 +136,7 @@ _RULES_OF = select(TokenRule.token_id, TokenRule.text).where(
 
 
 def _rules_of(session: Session, groups: list[int], tokens: TokenRows) -> Iterator[tuple[str, str]]:
-    """Yield code and rule text of these tokens, in their order, the texts sorted."""
+    """Yield (code, rule text) of these tokens in their order, sorted by text for each token."""
     ids = [token.id for token in tokens]
     texts: dict[int, list[str]] = defaultdict(list)
     for token_id, text in session.execute(_RULES_OF, {"tokens": ids, "groups": groups}):
@@ -145,7 +148,7 @@ def _rules_of(session: Session, groups: list[int], tokens: TokenRows) -> Iterato
 
 def _codes(session: Session, groups: list[int], keys: tuple[bytes, ...] | None) -> Iterator[bytes]:
     if keys is not None:
-        # Also the codes that nobody knows: the reader asks what it is to have of them.
+        # Unknown codes too: the reader must delete whatever rules it has of them.
         yield from map(codes.unpack, keys)
         return
     has_rules = exists().where(TokenRule.token_id == Token.id, TokenRule.group_id.in_(groups))
@@ -171,14 +174,14 @@ def _all_rules(
 
 
 def _lines(rules: Iterable[Any]) -> Iterator[bytes]:
-    # A token may have the same rule by several groups. Equal rows come one after the other.
+    # A token may have the same rule in several groups. Equal rows are adjacent.
     for (code, text), _ in groupby(rules):
         yield f"{code}_/{text}".encode()
 
 
 def _key_batches(keys: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
-    # A database takes so many parameters in one statement, so a long list of codes goes in
-    # several. The keys are sorted, so that the rows stay in code order.
+    # Databases limit the parameters of one statement, so a long list of codes takes several. The
+    # keys are sorted, so the rows stay in code order.
     for at in range(0, len(keys), _ROWS):
         yield keys[at : at + _ROWS]
 

@@ -1,7 +1,7 @@
 """The body of a sync request, in its four forms: `MINUTE`, `MINUTE%`, `%code,code` and
 `MINUTE%code,code`. Source: the protocol's "Sync rules".
 
-Pure: bytes in, a request or a clear refusal out.
+Pure: bytes in, a request or InvalidRequest out.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ DIGITS_MAX = 10
 
 @dataclass(frozen=True)
 class SyncRequest:
-    """What a reader asks for.
+    """A parsed sync request.
 
     since: minutes since 1970 UTC, 0 for everything; None if only the codes matter.
-    keys: the packed codes asked for, in code order and each once; None for all codes.
+    keys: the packed codes requested, in code order without repeats; None for all codes.
     """
 
     since: int | None
@@ -25,7 +25,7 @@ class SyncRequest:
 
 
 def parse(body: bytes) -> SyncRequest:
-    """Return what a request body asks for. Raises InvalidRequest."""
+    """Parse a request body. Raises InvalidRequest."""
     minute, _, listed = body.partition(b"%")
     if not minute and not listed:
         raise InvalidRequest(
@@ -39,7 +39,7 @@ def parse(body: bytes) -> SyncRequest:
 def _parse_minute(text: bytes) -> int:
     if not text.isdigit() or len(text) > DIGITS_MAX:
         raise InvalidRequest(
-            f"{_excerpt(text)} is no minute: send 1 to {DIGITS_MAX} digits, the minute of the "
+            f"invalid minute {_excerpt(text)}: send 1 to {DIGITS_MAX} digits, the minute of the "
             "last answer, or 0 for everything"
         )
     return int(text)
@@ -52,12 +52,12 @@ def _parse_keys(listed: bytes) -> tuple[bytes, ...]:
             keys.add(codes.pack(code))
         except codes.CodeError as fault:
             raise InvalidRequest(
-                f"{_excerpt(code)} is no token code: {fault}; send codes with a comma between, "
-                "and nothing after the last"
+                f"invalid token code {_excerpt(code)}: {fault}; send codes separated by commas, "
+                "with nothing after the last"
             ) from fault
     return tuple(sorted(keys))
 
 
 def _excerpt(text: bytes) -> str:
-    # A text that is all ASCII and short, whatever was sent.
+    # Always short and pure ASCII, whatever bytes were sent.
     return repr(text[:40])[1:] + ("..." if len(text) > 40 else "")

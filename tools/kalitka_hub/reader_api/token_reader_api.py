@@ -1,12 +1,12 @@
-"""The token-reader API over HTTP: the endpoints of sync, of the access log and of the time.
+"""The token-reader API over HTTP: the endpoints for sync, the access log and the time.
 
 Source: the protocol, "The token-reader API". Requests carry X-AuthToken (the site's secret, or
-the reader's own if it has one) and X-AuthReader (the reader's code). Whatever is wrong is
-answered with one line of text. Answers are never compressed; a short one has a Content-Length, a
-longer one is chunked.
+the reader's own if it has one) and X-AuthReader (the reader's code). Errors are answered with one
+line of plain text. Answers are never compressed; a short answer has a Content-Length, a longer one
+is chunked.
 
-It is an application of its own, without the layers of a web framework around each request: a poll
-to which nothing changed, which is most of them, costs half as much.
+A separate ASGI application, without a web framework's layers around each request: that halves the
+cost of a poll without changes, and most polls are such.
 """
 
 from asyncio import timeout
@@ -30,16 +30,16 @@ from kalitka_hub.web.plain_errors import HANDLED_ERRORS, error_response, method_
 from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 BODY_MAX = 1 << 20  # bytes of a request
-_LONG_LOG = 1 << 16  # bytes of a log that takes much memory: ten times its length, once read
-_POLL_MAX = 64  # bytes of a body that is read before it is known who asks
-_DIGITS_MAX = 10  # of how many entries a reader lost
-BODY_SECONDS = 30  # for the whole request to arrive
+_LONG_LOG = 1 << 16  # bytes; a parsed log takes ten times its length in memory
+_POLL_MAX = 64  # bytes of a body that is read before authentication
+_DIGITS_MAX = 10  # of the number in X-Kalitka-Lost
+BODY_SECONDS = 30  # for the whole request body to arrive
 SYNC = "/api/v1/token-reader/access-tokens/sync"
 ACCESS_LOGS = "/api/v1/token-reader/access-logs"
 TIME_WITH_ZONE = "/api/v2/token-reader/time"
 TIME_WITH_HOURS = "/api/v1/token-reader/time"
 _NO_STORE = {"Cache-Control": "no-store"}
-_FAILED = PlainTextResponse("the hub failed at this, and its log says how\n", 500)
+_FAILED = PlainTextResponse("internal error: see the hub's log\n", 500)
 
 
 class TokenReaderApi:
@@ -59,15 +59,15 @@ class TokenReaderApi:
         except HANDLED_ERRORS as fault:
             response = error_response(fault, scope["method"])
         except Exception:
-            # Whoever called this logs it.
+            # The server logs the exception.
             await _FAILED(scope, receive, send)
             raise
         await response(scope, receive, send)
 
 
 async def _sync(state: HubState, request: Request) -> Response:
-    # Refused before the body if the headers say so. A poll is looked up once with its minute;
-    # for what is longer, and takes long to read, it is known before who sends it.
+    # Missing headers are refused before the body is read. A poll is authenticated once, together
+    # with its minute; a longer body takes long to read, so its sender is authenticated before.
     credentials = _reader_request(request)
     if not _is_short(request):
         await _authenticate(state, credentials)
@@ -82,6 +82,8 @@ async def _sync(state: HubState, request: Request) -> Response:
         raise HTTPException(400, str(query))
     if query.since is not None:
         state.last_seen.record_poll(reader.id, query.since)
+    # Rule 1 of `store.changes`: the minute is raised before the answer is read. If that was due,
+    # the look-up above is older than the raise, and has to be repeated.
     if await state.minute_updater.update_if_due():
         reader = await _authenticate(state, credentials)
     if reader.unchanged_minute is not None:
@@ -94,6 +96,7 @@ async def _access_logs(state: HubState, request: Request) -> Response:
     body = await _read_body(request)
     log = request.headers.get("X-Kalitka-Log")
     lost = _lost_count(request)
+    # A memory bound: few long logs are parsed at a time.
     async with state.long_logs if len(body) > _LONG_LOG else nullcontext():
         try:
             batch = await run_in_threadpool(access_log.parse, body, log)
@@ -105,13 +108,13 @@ async def _access_logs(state: HubState, request: Request) -> Response:
 
 
 async def _time_with_zone(state: HubState, request: Request) -> Response:
-    """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the zone of the site."""
+    """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the site's time zone."""
     await _authenticate(state, _reader_request(request))
     return _time_response(state, state.zone)
 
 
 async def _time_with_hours(state: HubState, request: Request) -> Response:
-    """Answer `MINUTE,HOURS,SECONDS`: as above, instead of the zone the whole hours east of UTC."""
+    """Answer `MINUTE,HOURS,SECONDS`: as above, with whole hours east of UTC for the zone."""
     await _authenticate(state, _reader_request(request))
     return _time_response(
         state, str(whole_hours(state.zone, current_minute(state.database.clock)))
@@ -134,32 +137,32 @@ def _reader_request(request: Request) -> ReaderRequest:
         raise HTTPException(401, "the header X-AuthToken is missing: send the site's secret")
     if not code:
         raise HTTPException(401, "the header X-AuthReader is missing: send the reader's code")
-    # Header bytes come decoded as Latin-1.
+    # Starlette decodes header bytes as Latin-1.
     return ReaderRequest(code, token.encode("latin-1"))
 
 
 async def _authenticate(state: HubState, credentials: ReaderRequest) -> AuthenticatedReader:
-    """Return the reader that asks, and note that it lives. Raises 403."""
+    """Return the reader that sent the request, and record that it was seen. Raises 403."""
     reader = await state.authenticator.submit(credentials)
     if reader is None:
         raise HTTPException(
             403,
-            "wrong secret or unknown reader: send the secret that `kalitka hub secret` gave, "
-            "and a code that `kalitka hub reader list` shows",
+            "wrong secret or unknown reader: send the secret from `kalitka hub secret` and a code "
+            "from `kalitka hub reader list`",
         )
     state.last_seen.record_seen(reader.id, current_minute(state.database.clock))
     return reader
 
 
 def _lost_count(request: Request) -> int | None:
-    # Entries are worth more than this number: what is none of it is not refused.
+    # An invalid number is ignored, not refused: the entries matter more.
     text = request.headers.get("X-Kalitka-Lost", "")
     return int(text) if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX else None
 
 
 def _time_response(state: HubState, zone: str) -> Response:
-    # The computer's time as it is, corrections backwards included: readers set their clocks
-    # by it. Only the minute of a sync answer never goes back.
+    # The computer's clock as it is, even after a correction backwards, because readers set their
+    # clocks by it. Only the minute of a sync answer never goes back.
     seconds = int(state.database.clock())
     return PlainTextResponse(f"{seconds // 60},{zone},{seconds}", headers=_NO_STORE)
 
@@ -197,7 +200,7 @@ async def _read_body(request: Request) -> bytes:
                 if len(body) > BODY_MAX:
                     raise _too_large()
     except TimeoutError as fault:
-        raise HTTPException(408, "the request did not arrive in time: send it again") from fault
+        raise HTTPException(408, "the body did not arrive in time: send it again") from fault
     return bytes(body)
 
 

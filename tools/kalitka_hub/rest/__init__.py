@@ -1,1 +1,1 @@
-"""The REST API for programs and for the hub's page."""
+"""The REST API, for programs and for the hub's own pages."""

@@ -1,4 +1,4 @@
-"""The REST API of those who use the hub: set-up, log-in, users, API tokens and the audit."""
+"""The REST API of the hub's accounts: set-up, log-in, users, API tokens and the audit."""
 
 from typing import Annotated
 
@@ -34,7 +34,7 @@ class _Strict(BaseModel):
 
 
 class Setup(_Strict):
-    """The first admin. code: what `kalitka hub serve` printed."""
+    """The first admin's account. code: the one-time code that `kalitka hub serve` printed."""
 
     code: Annotated[str, Field(max_length=100)]
     name: UserName
@@ -42,27 +42,27 @@ class Setup(_Strict):
 
 
 class SetupState(BaseModel):
-    """open: the hub waits for its first admin."""
+    """The state of the set-up. open: the hub has no users yet and waits for its first admin."""
 
     open: bool
 
 
 class Login(_Strict):
-    """Who logs in."""
+    """The credentials of a log-in."""
 
     name: Annotated[str, Field(max_length=NAME_MAX)]
     password: Password
 
 
 class PasswordChange(_Strict):
-    """One's own password."""
+    """A change of the caller's own password, from `old` to `new`."""
 
     old: Password
     new: Password
 
 
 class Me(BaseModel):
-    """Who asks. token: the name of the API token, null of a person who is logged in."""
+    """The caller. token: the name of the API token, null for a person who is logged in."""
 
     name: str
     role: Role
@@ -70,21 +70,24 @@ class Me(BaseModel):
 
 
 class MadeApiToken(ApiTokenView):
-    """A new token. secret: what a program sends; it is never shown again."""
+    """A new API token. secret: the text that a program sends; it is never shown again."""
 
     secret: str
 
 
 @router.get("/setup")
 def setup_state(state: State) -> SetupState:
-    """Tell whether the hub waits for its first admin."""
+    """Show whether the hub waits for its first admin. Needs no authentication."""
     with state.database.snapshot() as session:
         return SetupState(open=setup_code.is_open(session))
 
 
 @router.post("/setup", status_code=201)
 async def setup(request: Request, state: State, data: Setup) -> UserView:
-    """Make the first admin, with the code that the server printed when it started."""
+    """Create the first admin, with the one-time code that the server printed when it started.
+
+    Needs no authentication.
+    """
     check_no_other_page(request)
     return await run_hashing(
         setup_code.set_up,
@@ -98,7 +101,10 @@ async def setup(request: Request, state: State, data: Setup) -> UserView:
 
 @router.post("/login")
 async def log_in(request: Request, response: Response, state: State, data: Login) -> Me:
-    """Log in by name and password. The cookie that is set counts for 12 hours."""
+    """Log in with name and password. Sets a session cookie that is valid for 12 hours.
+
+    Needs no authentication.
+    """
     check_no_other_page(request)
     made = await run_hashing(
         login.log_in,
@@ -120,7 +126,10 @@ async def log_in(request: Request, response: Response, state: State, data: Login
 
 @router.post("/logout", status_code=204)
 def log_out(response: Response, state: State, caller: Viewer) -> None:
-    """End one's own log-in."""
+    """Log out: end the caller's log-in and delete its cookie.
+
+    Requires a log-in with the role viewer; not for API tokens.
+    """
     with write_transaction(state.database, caller.who) as session:
         login.log_out(session, _cookie_of(caller))
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
@@ -128,7 +137,7 @@ def log_out(response: Response, state: State, caller: Viewer) -> None:
 
 @router.get("/me")
 def me(caller: Viewer) -> Me:
-    """Tell who asks."""
+    """Show the caller's name, role and API token."""
     return Me(name=caller.name, role=caller.role, token=caller.token)
 
 
@@ -136,7 +145,10 @@ def me(caller: Viewer) -> Me:
 async def change_password(
     request: Request, state: State, caller: Viewer, data: PasswordChange
 ) -> None:
-    """Change one's own password. It ends one's other log-ins."""
+    """Change the caller's own password. Ends the caller's other log-ins.
+
+    Requires a log-in with the role viewer; not for API tokens.
+    """
     try:
         await run_hashing(
             login.change_password,
@@ -153,7 +165,7 @@ async def change_password(
 
 @router.get("/users")
 def list_users(state: State, _caller: Admin, paging: Paged) -> Page[UserView]:
-    """List the users, by name."""
+    """List the users, by name. Requires the role admin."""
     with state.database.snapshot() as session:
         found = users.list_users(session, paging.after, paging.limit + 1)
         return paging.page([users.view_of(user) for user in found], lambda user: user.name)
@@ -161,28 +173,31 @@ def list_users(state: State, _caller: Admin, paging: Paged) -> Page[UserView]:
 
 @router.post("/users", status_code=201)
 def add_user(state: State, caller: Admin, data: NewUser) -> UserView:
-    """Add a user."""
+    """Add a user. Requires the role admin."""
     with write_transaction(state.database, caller.who) as session:
         return users.view_of(users.add_user(session, data))
 
 
 @router.get("/users/{name}")
 def show_user(state: State, _caller: Admin, name: Name) -> UserView:
-    """Show a user."""
+    """Show a user. Requires the role admin."""
     with state.database.snapshot() as session:
         return users.view_of(users.existing_user(session, name))
 
 
 @router.patch("/users/{name}")
 def change_user(state: State, caller: Admin, name: Name, data: UserChange) -> UserView:
-    """Change a user: what is not sent stays. A new password ends the user's log-ins."""
+    """Change the given fields of a user. A new password, or disabling, ends the user's log-ins.
+
+    Requires the role admin.
+    """
     with write_transaction(state.database, caller.who) as session:
         return users.view_of(users.change_user(session, name, data))
 
 
 @router.delete("/users/{name}", status_code=204)
 def remove_user(state: State, caller: Admin, name: Name) -> None:
-    """Remove a user, with its log-ins and API tokens."""
+    """Remove a user together with the user's log-ins and API tokens. Requires the role admin."""
     with write_transaction(state.database, caller.who) as session:
         users.remove_user(session, name)
 
@@ -192,9 +207,9 @@ def list_tokens(
     state: State,
     caller: Viewer,
     paging: Paged,
-    user: Annotated[str | None, Query(max_length=NAME_MAX, description="Only this one's.")] = None,
+    user: Annotated[str | None, Query(max_length=NAME_MAX, description="By user name.")] = None,
 ) -> Page[ApiTokenView]:
-    """List the API tokens: to an admin everybody's, to others their own."""
+    """List API tokens: everybody's for an admin, the caller's own for others."""
     whose = user if caller.role == "admin" else caller.name
     with state.database.snapshot() as session:
         found = api_tokens.list_tokens(session, whose, paging.after_id or 0, paging.limit + 1)
@@ -203,11 +218,14 @@ def list_tokens(
 
 @router.post("/api-tokens", status_code=201)
 def add_token(state: State, caller: Viewer, data: NewApiToken) -> MadeApiToken:
-    """Make an API token: for oneself, as an admin for anybody. Its secret is shown this once."""
-    _cookie_of(caller)  # one that ends must not leave others behind
+    """Create an API token for the caller; admins also for others. The secret is shown only once.
+
+    Requires a log-in with the role viewer: an API token cannot create another one.
+    """
+    _cookie_of(caller)  # a leaked token must not outlive its revocation by creating others
     whose = data.user or caller.name
     if whose != caller.name and caller.role != "admin":
-        raise HTTPException(403, "only an admin makes API tokens for others: leave out `user`")
+        raise HTTPException(403, "only an admin creates API tokens for others: leave out `user`")
     with write_transaction(state.database, caller.who) as session:
         shown, secret = api_tokens.add_token(session, whose, data.name, data.days)
     return MadeApiToken(**shown.model_dump(), secret=secret)
@@ -217,7 +235,7 @@ def add_token(state: State, caller: Viewer, data: NewApiToken) -> MadeApiToken:
 def revoke_token(
     state: State, caller: Viewer, token_id: Annotated[int, Path(ge=1, lt=1 << 62)]
 ) -> None:
-    """Revoke an API token: one's own, as an admin anybody's."""
+    """Revoke an API token of the caller; admins also those of others. Requires the role viewer."""
     whose = None if caller.role == "admin" else caller.name
     with write_transaction(state.database, caller.who) as session:
         api_tokens.revoke_token(session, token_id, whose)
@@ -228,11 +246,13 @@ def list_audit(
     state: State,
     _caller: Viewer,
     paging: Paged,
-    who: Annotated[str | None, Query(max_length=NAME_MAX, description="Whose changes.")] = None,
-    kind: Annotated[str | None, Query(max_length=40, description="Of what: `users`.")] = None,
-    object: Annotated[str | None, Query(max_length=NAME_MAX, description="Of which.")] = None,
+    who: Annotated[str | None, Query(max_length=NAME_MAX, description="By author.")] = None,
+    kind: Annotated[str | None, Query(max_length=40, description="By kind: `users`, ...")] = None,
+    object: Annotated[
+        str | None, Query(max_length=NAME_MAX, description="By object's key.")
+    ] = None,
 ) -> Page[AuditView]:
-    """List who changed what, newest first."""
+    """List the audit entries: who changed what, newest first."""
     with state.database.snapshot() as session:
         found = audit_trail.list_audit(
             session, paging.after_id, paging.limit + 1, who=who, kind=kind, object=object

@@ -1,9 +1,9 @@
-"""The frame of the hub's REST API: what every path of it has in common.
+"""The frame of the hub's REST API: errors, body limits, paging and documentation of every path.
 
-It is an application of its own, mounted at PREFIX: its errors are JSON, `{"error": "..."}`, one
-sentence that says what is wrong and what to do, while those of the token-reader API beside it stay
-plain text. Lists come in pages. Its description is at `openapi.json`, and to be read at `docs`,
-a page without a script.
+A separate application, mounted at PREFIX: its errors are JSON, `{"error": "..."}` with one
+sentence that says what is wrong and what to do, while those of the token-reader API beside it are
+plain text. Lists are paged. The OpenAPI description is at `openapi.json`, and as a page without
+scripts at `docs`.
 """
 
 import logging
@@ -31,54 +31,54 @@ from kalitka_hub.web.error_body import ErrorBody
 from kalitka_hub.web.plain_errors import RETRY_SECONDS
 
 PREFIX = "/api/v1/hub"
-BODY_MAX = 1 << 20  # bytes of a request; for a path that takes more see `bounded_body`
-PAGE = 100  # items of a list, unless asked for otherwise
+BODY_MAX = 1 << 20  # bytes of a request; for paths that accept more see `bounded_body`
+PAGE = 100  # items of a list unless `limit` is given
 PAGE_MAX = 1000
 _AFTER_MAX = 300  # characters
 _UNREAD = "There was an error parsing the body"  # FastAPI's words
-_FIELDS_SHOWN = 3  # of those that are wrong
+_FIELDS_SHOWN = 3  # invalid fields in one message; further ones are counted
 
 _LOG = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
 def _checked_text(text: str) -> str:
-    # PostgreSQL takes none, and SQLite ends texts there in places.
+    # PostgreSQL rejects NUL, and SQLite truncates texts there in places.
     if "\0" in text:
-        raise InvalidRequest("there is nothing with the character of the number 0: leave it out")
+        raise InvalidRequest("the text has a NUL character (U+0000): leave it out")
     return text
 
 
-# A text by which something is looked for, in a path or a query.
+# A text to search by, in a path or a query.
 SearchText = Annotated[str, AfterValidator(_checked_text)]
-# A number of what the hub numbers, or a time: both databases take it.
+# An id or a time, within the range that both databases accept.
 Number = Annotated[int, Field(ge=0, lt=1 << 62)]
 
 
 class Page(BaseModel, Generic[Item]):
-    """Some items of a list. next: what to send as `after` to get more, null at the end."""
+    """A page of a list. next: the value to send as `after` for the next page, null at the end."""
 
     items: list[Item]
     next: str | None
 
 
 class Paging(NamedTuple):
-    """Which items of a list: at most `limit` behind the one of the key `after`."""
+    """A requested page: at most `limit` items after the item with the key `after`."""
 
     after: str | None
     limit: int
 
     @property
     def after_id(self) -> int | None:
-        """`after` of a list whose keys are numbers. Raises InvalidRequest."""
+        """`after` as a number, for lists with numeric keys. Raises InvalidRequest."""
         if self.after is None:
             return None
         if not self.after.isascii() or not self.after.isdigit() or len(self.after) > 18:
-            raise InvalidRequest("after: send the `next` of the page before")
+            raise InvalidRequest("invalid `after`: send the `next` of the previous page")
         return int(self.after)
 
     def page(self, found: Sequence[Item], key: Callable[[Item], object]) -> Page[Item]:
-        """Return the page of what was found with a limit of one more than `limit`."""
+        """Return the page of items that were found with a limit of `limit` + 1."""
         items = list(found[: self.limit])
         more = len(found) > self.limit
         return Page(items=items, next=str(key(items[-1])) if more else None)
@@ -86,11 +86,11 @@ class Paging(NamedTuple):
 
 def paging(
     after: Annotated[
-        SearchText | None, Query(max_length=_AFTER_MAX, description="`next` of the page before.")
+        SearchText | None, Query(max_length=_AFTER_MAX, description="`next` of the previous page.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="At most so many items.")] = PAGE,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="Maximum number of items.")] = PAGE,
 ) -> Paging:
-    """Return which items a request for a list wants (a FastAPI dependency)."""
+    """Return the requested page of a list (a FastAPI dependency)."""
     return Paging(after, limit)
 
 
@@ -102,9 +102,14 @@ def create_api(state: HubState, routers: Iterable[APIRouter]) -> FastAPI:
     api = FastAPI(
         title="Kalitka hub",
         description=(
-            "People, tokens and what they may, the readers and their log. Send "
-            "`Authorization: Bearer kal_...`, an API token, or log in. Times are seconds since "
-            "1970 UTC unless they say otherwise."
+            "People, tokens, groups, schedules, grants and holidays of a site, its readers and "
+            "their access log. Authenticate with an API token (`Authorization: Bearer kal_...`), "
+            "or log in and send the session cookie; changes made with the cookie also need the "
+            "header `X-Kalitka-CSRF: 1`. Unless an operation says otherwise, reading requires the "
+            "role viewer, changing the role operator, and PUT replaces the whole object: fields "
+            "left out get their defaults. Lists are paged: to continue, send a page's `next` as "
+            '`after`. Errors are `{"error": "..."}`. Times are seconds since 1970 UTC unless '
+            "stated otherwise."
         ),
         openapi_url="/openapi.json",
         docs_url=None,
@@ -128,27 +133,27 @@ def create_api(state: HubState, routers: Iterable[APIRouter]) -> FastAPI:
     api.add_middleware(BoundedBody, most=BODY_MAX)
     api.add_middleware(_PrivateHeaders)
     for router in routers:
-        # As they are: `include_router` makes each path anew, at its first request to this
-        # application, which takes a fifth of a second of all of them.
+        # Added directly: `include_router` would build each route again at the first request,
+        # which takes a fifth of a second for all of them.
         api.router.routes.extend(router.routes)
     api.add_api_route("/docs", _docs, include_in_schema=False)
     return api
 
 
 def create_router() -> APIRouter:
-    """Return a router for paths of this API, whose errors are described."""
+    """Return a router for paths of this API, with its error responses described."""
     return APIRouter(responses=_ERRORS)
 
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorBody, "description": "What is wrong with the request."},
-    422: {"model": ErrorBody, "description": "What is wrong with what was sent."},
+    "4XX": {"model": ErrorBody, "description": "The request is refused."},
+    422: {"model": ErrorBody, "description": "A parameter or a field of the body is invalid."},
     503: {"model": ErrorBody, "description": "The database is busy: ask again later."},
 }
 
 
 class _PrivateHeaders:
-    # What people have on their screens is for nobody's cache, and nothing but what it says it is.
+    # Middleware: answers about people must not be cached, nor have their content type guessed.
     _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
     def __init__(self, app: ASGIApp) -> None:
@@ -164,7 +169,7 @@ class _PrivateHeaders:
 
 
 def _docs(request: Request) -> HTMLResponse:
-    # Made when it is asked for: describing all paths takes a tenth of a second.
+    # Rendered on request: describing all paths takes a tenth of a second.
     page = docs.render_page(request.app.openapi(), PREFIX)
     return HTMLResponse(page, headers={"Content-Security-Policy": docs.POLICY})
 
@@ -179,11 +184,11 @@ async def _http_error(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)
     text = str(fault.detail)
     if fault.status_code == 404 and text == "Not Found":
-        text = f"there is no such path: {PREFIX}/docs shows them all"
+        text = f"no such path: see {PREFIX}/docs"
     elif fault.status_code == 400 and text == _UNREAD:
-        text = "the body is no JSON that can be read: send it in UTF-8, and not nested as deeply"
+        text = "the body cannot be read as JSON: send it in UTF-8, and nested less deeply"
     elif fault.status_code == 405:
-        text = f"{request.method} is not for this path: {PREFIX}/docs shows what is"
+        text = f"{request.method} is not allowed for this path: see {PREFIX}/docs"
     return _error_response(fault.status_code, text, fault.headers)
 
 
@@ -196,10 +201,10 @@ async def _validation_error(_request: Request, fault: Exception) -> JSONResponse
 
 
 def _sentence(error: dict[str, Any]) -> str:
-    # What was sent is never repeated: it may be a password.
+    # Never repeats the value that was sent: it may be a password.
     where = error["loc"]
     if error["type"] == "json_invalid":
-        return f"the body is no JSON: {error['ctx']['error']} at character {where[-1]}"
+        return f"the body is not valid JSON: {error['ctx']['error']} at character {where[-1]}"
     if len(where) < 2 and error["type"] != "value_error":
         return "the body must be a JSON object, sent as Content-Type: application/json"
     return error_sentence(error, skipped=1)
@@ -223,10 +228,10 @@ async def _not_found(_request: Request, fault: Exception) -> JSONResponse:
 
 
 async def _unstorable(_request: Request, _fault: Exception) -> JSONResponse:
-    # PostgreSQL takes no character of the number 0, and no number of more than 64 bits; neither
-    # takes half of a character, which JSON can write as \ud800.
+    # PostgreSQL rejects NUL characters and numbers of more than 64 bits; both databases reject
+    # lone surrogates, which JSON can write as \ud800.
     return _error_response(
-        422, "the database cannot keep one of these values: look for odd characters"
+        422, "the database cannot store one of these values: look for odd characters"
     )
 
 
@@ -239,12 +244,10 @@ async def _database_error(_request: Request, fault: Exception) -> JSONResponse:
 
 
 async def _disconnected(_request: Request, _fault: Exception) -> JSONResponse:
-    # Nobody is there to read it.
+    # The client is gone: nobody reads this.
     return _error_response(400, "the request was cut off")
 
 
 async def _internal_error(_request: Request, _fault: Exception) -> JSONResponse:
-    # The server logs it.
-    return _error_response(
-        500, "the hub failed at this, and its log says how: nothing was changed"
-    )
+    # The server logs the exception.
+    return _error_response(500, "internal error, nothing was changed: see the hub's log")

@@ -1,15 +1,16 @@
-"""Who asks by the REST API, and whether they may.
+"""Authentication and authorization of the REST API's callers, and its CSRF protection.
 
-A program sends `Authorization: Bearer kal_...`, and that counts if it is there; a browser sends
-the cookie of its log-in. A browser sends it for every page, though: so a request that changes
-something and has only the cookie must show that it is of the hub's own page, by one of
+A program sends `Authorization: Bearer kal_...`, which takes precedence; a browser sends the cookie
+of its log-in. A browser also sends the cookie with requests that another site's page makes, so a
+request that changes something with the cookie alone must prove that the hub's own page sent it,
+by one of
 
-- the header X-Kalitka-CSRF, with any value. A page from elsewhere cannot add a header without
+- the header X-Kalitka-CSRF, with any value. Another site's page cannot add a header without
   asking the hub first (CORS), and the hub never allows it;
-- `Sec-Fetch-Site: same-origin`, which browsers write themselves and no page can forge;
-- an Origin of this very host, where browsers leave that one out: they do over plain HTTP.
+- `Sec-Fetch-Site: same-origin`, which browsers set themselves and no page can forge;
+- an Origin of this very host, where browsers leave Sec-Fetch-Site out: over plain HTTP.
 
-The cookie is SameSite=Strict besides, which does not help between ports of one host.
+The cookie is also SameSite=Strict, which does not help between ports of one host.
 """
 
 from threading import Lock
@@ -34,15 +35,16 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 State = Annotated[HubState, Depends(state_of)]
 
-# They describe the two ways in OpenAPI; what is wrong with a request is said below.
+# For the OpenAPI description only; `caller` does the authentication.
 _bearer = HTTPBearer(auto_error=False, scheme_name="API token")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="Log-in")
 
 
 class Caller(NamedTuple):
-    """Who asks. token: the name of the API token, None of a person who is logged in.
+    """An authenticated caller.
 
-    log_in: SHA-256 of the cookie; None with a token.
+    token: the name of the API token, None for a person who is logged in. cookie_sha256: the
+    SHA-256 of the log-in cookie in hex, None for a token.
     """
 
     name: str
@@ -52,7 +54,7 @@ class Caller(NamedTuple):
 
     @property
     def who(self) -> str:
-        """Whose changes these are, for `changes.write_transaction` and the audit."""
+        """The author of the caller's changes, for `changes.write_transaction` and the audit."""
         return self.name if self.token is None else f"{self.name} (token {self.token})"
 
 
@@ -62,13 +64,13 @@ def caller(
     _token: Annotated[object, Depends(_bearer)] = None,
     cookie: Annotated[str | None, Depends(_cookie)] = None,
 ) -> Caller:
-    """Return who asks. Raises 401 if nobody known does, 403 if another site's page does."""
+    """Return the caller. Raises 401 without valid credentials, 403 for another site's page."""
     authorization = request.headers.get("authorization")
     if authorization is not None:
         scheme, _, credentials = authorization.partition(" ")
         if scheme.lower() == "bearer":
             return _by_token(state, credentials.strip())
-        raise _unauthorized("the header Authorization must be Bearer and an API token")
+        raise _unauthorized("invalid header Authorization: send `Bearer` and an API token")
     if cookie is None:
         raise _unauthorized("log in, or send an API token in the header Authorization")
     if request.method not in _READING:
@@ -77,14 +79,15 @@ def caller(
 
 
 def address_of(request: Request) -> str:
-    """Return the address that a request comes from."""
+    """Return the client's network address."""
     return request.client.host if request.client else "unknown"
 
 
 def check_no_other_page(request: Request) -> None:
-    """Raise 403 if a browser says that a page from elsewhere sends this, cookie or not.
+    """Raise 403 if a browser's headers say that another site's page sent this request.
 
-    For the log-in: no page from elsewhere is to log somebody in under another name.
+    For requests without a cookie, such as the log-in: another site's page must not log somebody in
+    under a different name.
     """
     origin = request.headers.get("sec-fetch-site") or request.headers.get("origin")
     if origin is not None and CSRF_HEADER not in request.headers:
@@ -113,15 +116,15 @@ def _by_cookie(state: HubState, cookie: str) -> Caller:
 
 
 def _record_use(state: HubState, token_id: int) -> None:
-    # Where others write for long, one request waits for them here, and no thread more: readers
-    # need the others.
+    # While a long write holds the site's lock, at most one request thread waits here for it: the
+    # readers need the other threads.
     if not _USE_LOCK.acquire(blocking=False):
         return
     try:
         with write_transaction(state.database) as session:
             api_tokens.record_use(session, token_id)
     except OperationalError:
-        # The next request will do, this one may only want to read.
+        # The next request records the use; this one may only read.
         return
     finally:
         _USE_LOCK.release()
@@ -139,13 +142,13 @@ def _check_own_page(request: Request) -> None:
     if site is not None:
         is_own = site == "same-origin"
     else:
-        # Both leave out the port that goes with the scheme.
+        # Both headers omit the scheme's default port.
         is_own = origin == f"{request.url.scheme}://{request.headers.get('host')}"
     if not is_own:
         raise HTTPException(
             403,
-            f"this may come from another site's page: send the header {CSRF_HEADER}: 1, or an "
-            "API token instead of the cookie",
+            f"the request may come from another site's page: send the header {CSRF_HEADER}: 1, or "
+            "an API token instead of the cookie",
         )
 
 
@@ -160,7 +163,9 @@ def _with_role(needed: Role):
     def dependency(somebody: AnyCaller) -> Caller:
         if not has_role(somebody.role, needed):
             raise HTTPException(
-                403, f"this takes the role {needed}, and {somebody.name} is {somebody.role}"
+                403,
+                f"this requires the role {needed}, but {somebody.name} has the role "
+                f"{somebody.role}: ask an admin",
             )
         return somebody
 

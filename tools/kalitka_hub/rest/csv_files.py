@@ -1,4 +1,4 @@
-"""The REST API of CSV: tables come out as files, and files go in, after a look at what they do."""
+"""The REST API of CSV: exporting tables, and importing files with an optional preview."""
 
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, BinaryIO, Literal, cast
@@ -15,7 +15,7 @@ from kalitka_hub.web.bounded_body import allow_body_size
 from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 FILE_MAX = 32 << 20  # bytes of a file
-_IN_MEMORY = 1 << 20  # bytes of a file, more is kept in a temporary one
+_IN_MEMORY = 1 << 20  # bytes of a file in memory; a longer one goes to a temporary file
 _SEPARATORS = {"comma": ",", "semicolon": ";"}
 
 router = create_router()
@@ -23,7 +23,7 @@ Table = Annotated[SearchText, Path(max_length=40, description=", ".join(csv_tabl
 
 
 class Refusal(Report):
-    """A report of a file in which something is wrong. error: how many problems there are."""
+    """The report on a file with problems: nothing was written. error: a sentence that sums up."""
 
     error: str
 
@@ -31,7 +31,7 @@ class Refusal(Report):
 @router.post(
     "/import/{name}",
     dependencies=[Depends(allow_body_size(FILE_MAX))],
-    responses={422: {"model": Refusal, "description": "What is wrong: nothing was written."}},
+    responses={422: {"model": Refusal, "description": "The problems: nothing was written."}},
     openapi_extra={
         "requestBody": {"content": {"text/csv": {"schema": {"type": "string"}}}, "required": True}
     },
@@ -41,12 +41,12 @@ async def import_table(
     state: State,
     caller: Operator,
     name: Table,
-    preview: Annotated[bool, Query(description="Tell what it would do, and do nothing.")] = False,
-    replace: Annotated[bool, Query(description="Also remove what the file lacks.")] = False,
+    preview: Annotated[bool, Query(description="Report the changes, write nothing.")] = False,
+    replace: Annotated[bool, Query(description="Also remove rows not in the file.")] = False,
 ) -> Report:
-    """Import a file of CSV: all of it, or nothing if anything in it is wrong.
+    """Import a CSV file: all of it, or nothing if any row has a problem.
 
-    A preview with problems is answered with 200, they are what was asked for.
+    A preview answers 200 even if the file has problems.
     """
     with SpooledTemporaryFile(_IN_MEMORY) as spooled:
         file = cast(BinaryIO, spooled)
@@ -68,10 +68,10 @@ def export_table(
     _caller: Viewer,
     name: Table,
     separator: Annotated[
-        Literal["comma", "semicolon"], Query(description="Between cells.")
+        Literal["comma", "semicolon"], Query(description="Separator of cells.")
     ] = "comma",
 ) -> Response:
-    """Export a table as CSV, which can be imported again."""
+    """Export a table as a CSV file that can be imported again."""
     csv_tables.table_of(name)
     parts = csv_tables.export(state.database, name, _SEPARATORS[separator])
     response = SnapshotResponse(parts, parts.close, state.answer_seconds)

@@ -1,6 +1,6 @@
-"""The REST API of the exchange with Kormitel: how it goes, what is stuck, who eats and why.
+"""The REST API of the exchange with Kormitel: status, withheld and quarantined items, objects.
 
-Badges, arrivals and the other known groups have paths of their own, as all `resources`; objects
+Badges, arrivals and the other known groups have their own paths, as all `resources` do; objects
 of any group are below `/kormitel/objects`. Viewers read, operators write.
 """
 
@@ -37,33 +37,33 @@ _TAG = "kormitel"
 
 router = create_router()
 GroupName = Annotated[
-    SearchText, Path(max_length=KIND_MAX, description="Such as `paid_arrivals`.")
+    SearchText, Path(max_length=KIND_MAX, description="A group, such as `paid_arrivals`.")
 ]
 ObjectId = Annotated[SearchText, Path(alias="id", max_length=KEY_MAX)]
 QuarantineNumber = Annotated[Number, Path(alias="id")]
 
 
 class Pause(BaseModel):
-    """Since when the exchange is paused, UTC; null: it goes on."""
+    """The pause of the exchange. paused: its beginning, UTC; null if the exchange is running."""
 
     paused: str | None
 
 
 class Edits(InputModel):
-    """What to write otherwise in an item before it is applied: its fields, and its `id`."""
+    """Corrections to an item before it is applied. edits: new values of fields, and of `id`."""
 
     edits: Annotated[dict[str, Any], Field(default_factory=dict, max_length=FIELDS_MAX)]
 
 
 class ObjectSetting(InputModel):
-    """Fields of an object; those that are left out stay as they are."""
+    """Fields of an object to set; fields left out keep their values."""
 
     fields: Annotated[dict[str, Any], Field(max_length=FIELDS_MAX)]
 
 
 @router.get("/kormitel", tags=[_TAG], operation_id="show_kormitel")
 def show_kormitel(state: State, _caller: Viewer) -> Status:
-    """Show the exchange at a glance."""
+    """Show the status of the exchange."""
     now = int(state.database.clock() * 1_000_000)
     with state.database.snapshot() as session:
         return status.status_of(session, now)
@@ -76,10 +76,10 @@ def list_exchanges(
     paging: Paged,
     user: Annotated[
         SearchText | None,
-        Query(max_length=URL_MAX, description="Only with this user, or the peer of this URL."),
+        Query(max_length=URL_MAX, description="By user name, or by the URL of a peer."),
     ] = None,
-    way: Annotated[Way | None, Query(description="Only of this way.")] = None,
-    failed: Annotated[bool, Query(description="Only those that went wrong.")] = False,
+    way: Annotated[Way | None, Query(description="By kind of exchange.")] = None,
+    failed: Annotated[bool, Query(description="Only failed exchanges.")] = False,
 ) -> Page[ExchangeView]:
     """List the exchanges, newest first."""
     with state.database.snapshot() as session:
@@ -91,7 +91,7 @@ def list_exchanges(
 
 @router.get("/kormitel/held", tags=[_TAG], operation_id="list_kormitel_held")
 def list_held(state: State, _caller: Viewer, paging: Paged) -> Page[HeldView]:
-    """List what today's client is not told of, and why."""
+    """List the objects withheld from Kormitel's current client, with the reasons."""
     with state.database.snapshot() as session:
         found = status.list_held(session, paging.after or "", paging.limit + 1)
     return paging.page(found, lambda view: view.place)
@@ -103,10 +103,10 @@ def list_set_aside(
     _caller: Viewer,
     paging: Paged,
     of_state: Annotated[
-        QuarantineState | None, Query(alias="state", description="Only those in this state.")
+        QuarantineState | None, Query(alias="state", description="By state.")
     ] = None,
 ) -> Page[SetAsideView]:
-    """List items that were sent and could not be applied, newest first."""
+    """List the quarantined items, which were received but could not be applied, newest first."""
     with state.database.snapshot() as session:
         found = quarantine.list_items(session, paging.after_id, paging.limit + 1, state=of_state)
     return paging.page(found, lambda view: view.id)
@@ -114,7 +114,7 @@ def list_set_aside(
 
 @router.get("/kormitel/set-aside/{id}", tags=[_TAG], operation_id="show_kormitel_set_aside")
 def show_set_aside(state: State, _caller: Viewer, number: QuarantineNumber) -> SetAsideView:
-    """Show an item that was set aside."""
+    """Show a quarantined item."""
     with state.database.snapshot() as session:
         return quarantine.view_of(quarantine.find_item(session, number))
 
@@ -125,7 +125,7 @@ def show_set_aside(state: State, _caller: Viewer, number: QuarantineNumber) -> S
 def apply_set_aside(
     state: State, caller: Operator, number: QuarantineNumber, data: Edits
 ) -> SetAsideView:
-    """Apply an item that was set aside, with other fields or another id if need be."""
+    """Apply a quarantined item, with corrected fields or another id if necessary."""
     with write_transaction(state.database, caller.who) as session:
         service.apply_quarantined(session, number, data.edits)
         return quarantine.view_of(quarantine.find_item(session, number))
@@ -135,7 +135,7 @@ def apply_set_aside(
     "/kormitel/set-aside/{id}/dismiss", tags=[_TAG], operation_id="dismiss_kormitel_set_aside"
 )
 def dismiss_set_aside(state: State, caller: Operator, number: QuarantineNumber) -> SetAsideView:
-    """Put an item away for good."""
+    """Dismiss a quarantined item for good."""
     with write_transaction(state.database, caller.who) as session:
         quarantine.dismiss(session, number, change_context(session).micros)
         return quarantine.view_of(quarantine.find_item(session, number))
@@ -143,14 +143,14 @@ def dismiss_set_aside(state: State, caller: Operator, number: QuarantineNumber) 
 
 @router.get("/kormitel/settings", tags=[_TAG], operation_id="show_kormitel_settings")
 def show_settings(state: State, _caller: Viewer) -> CanteenSetting:
-    """Show which readers a kitchen has, and the meals."""
+    """Show the readers of each kitchen, and the meals."""
     with state.database.snapshot() as session:
         return settings.find_settings(session)
 
 
 @router.put("/kormitel/settings", tags=[_TAG], operation_id="change_kormitel_settings")
 def change_settings(state: State, caller: Operator, data: CanteenSetting) -> CanteenSetting:
-    """Say which readers a kitchen has, and the meals: all of it."""
+    """Replace the readers of each kitchen, and the meals."""
     with write_transaction(state.database, caller.who) as session:
         with not_found_as_invalid():
             settings.change_settings(session, data)
@@ -159,13 +159,13 @@ def change_settings(state: State, caller: Operator, data: CanteenSetting) -> Can
 
 @router.post("/kormitel/pause", tags=[_TAG], operation_id="pause_kormitel")
 def pause(state: State, caller: Operator) -> Pause:
-    """Pause the exchange: Kormitel is told to come again later, and keeps what it has to say."""
+    """Pause the exchange: Kormitel is told to try again later, and keeps its changes."""
     return _set_paused(state, caller, True)
 
 
 @router.post("/kormitel/resume", tags=[_TAG], operation_id="resume_kormitel")
 def resume(state: State, caller: Operator) -> Pause:
-    """Go on with the exchange."""
+    """Resume the exchange."""
     return _set_paused(state, caller, False)
 
 
@@ -178,16 +178,16 @@ def why_eats(
         Query(
             min_length=1,
             max_length=NAME_MAX,
-            description="A badge: its id, code, number or a part of a name.",
+            description="A badge, by its id, code, number or a part of the name.",
         ),
     ],
     reader: Annotated[
         SearchText | None,
-        Query(max_length=NAME_MAX, description="At this reader; else at those of its kitchen."),
+        Query(max_length=NAME_MAX, description="A reader; by default those of the kitchen."),
     ] = None,
     at: At = None,
 ) -> Why:
-    """Tell whether somebody eats at a time, and why."""
+    """Explain whether a badge gets a meal at a time, and why."""
     now = int(state.database.clock()) // 60
     with state.database.snapshot() as session:
         minute = now if at is None else parse_minute(session, at)
@@ -201,7 +201,7 @@ def list_objects(
     paging: Paged,
     group: GroupName,
     deleted: Annotated[
-        bool | None, Query(description="With true only deleted ones, with false only others.")
+        bool | None, Query(description="true: only deleted objects; false: only others.")
     ] = None,
 ) -> Page[ObjectView]:
     """List the objects of a group, by id."""
@@ -217,7 +217,7 @@ def list_objects(
     "/kormitel/objects/{group}/{id:path}", tags=[_TAG], operation_id="show_kormitel_object"
 )
 def show_object(state: State, _caller: Viewer, group: GroupName, key: ObjectId) -> ObjectView:
-    """Show an object, also one that is deleted."""
+    """Show an object, even a deleted one."""
     with state.database.snapshot() as session:
         return status.object_view(service.find_object(session, group, key))
 
@@ -228,7 +228,7 @@ def show_object(state: State, _caller: Viewer, group: GroupName, key: ObjectId) 
 def change_object(
     state: State, caller: Operator, group: GroupName, key: ObjectId, data: ObjectSetting
 ) -> ObjectView:
-    """Set fields of an object, which is added if it is not there."""
+    """Set the given fields of an object; add the object if there is none."""
     with write_transaction(state.database, caller.who) as session:
         fields = operator_models.checked_fields(check_kind(group), data.fields)
         service.put_objects(session, group, {key: fields})
@@ -242,7 +242,7 @@ def change_object(
     operation_id="remove_kormitel_object",
 )
 def remove_object(state: State, caller: Operator, group: GroupName, key: ObjectId) -> None:
-    """Delete an object, of which Kormitel is told."""
+    """Delete an object; Kormitel is told of the deletion."""
     with write_transaction(state.database, caller.who) as session:
         service.remove_object(session, group, key)
 

@@ -1,8 +1,7 @@
-"""The REST API of what a site is made of: the same five requests for each of `resources`.
+"""The REST API of a site's resources: the same five operations for each of `resources`.
 
-Viewers read, operators write. What is written is whole: PUT sets what it leaves out to its
-default. A thing in the body that there is not is a fault of the body (422), one in the path is not
-found (404).
+Viewers read, operators write. PUT replaces the whole resource: fields left out are set to their
+defaults. An unknown name in the body is an invalid body (422), one in the path is not found (404).
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,22 +21,22 @@ from kalitka_hub.store.models import NAME_MAX
 
 _KEY_MAX = 300  # characters
 _FILTERS = {
-    "badge": "Only those of the badge of this id.",
-    "blocked": "Only those that are blocked, or with false those that are not.",
-    "group": "Only those in the group of this name.",
-    "name": "Only those that have this in their name.",
-    "people": "Only those to the group of people of this name.",
-    "person": "Only those of the person of this number.",
-    "readers": "Only those at this reader or group of readers, `*` for those at all readers.",
-    "schedule": "Only those of the schedule of this name.",
-    "since": "Only from this date on, such as `2026-12-31`.",
-    "status": "Only those of this status.",
-    "until": "Only to this date, inclusive.",
+    "badge": "By the id of the badge.",
+    "blocked": "true: only blocked ones; false: only others.",
+    "group": "By the name of a group.",
+    "name": "By a part of the name.",
+    "people": "By the name of the group of people.",
+    "person": "By the id of the person.",
+    "readers": "By reader or group of readers; `*` for those at all readers.",
+    "schedule": "By the name of the schedule.",
+    "since": "First date, such as `2026-12-31`; inclusive.",
+    "status": "By status.",
+    "until": "Last date, such as `2026-12-31`; inclusive.",
 }
 
 
 def router_of(resources: Iterable[Resource]) -> APIRouter:
-    """Return the paths of these resources."""
+    """Return a router with the paths of these resources."""
     router = create_router()
     for resource in resources:
         _add_paths(router, resource)
@@ -78,7 +77,7 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
     show.__annotations__["key"] = key
     change.__annotations__ |= {"key": key, "data": resource.setting}
     remove.__annotations__["key"] = key
-    # A name may hold a slash, which a path has as %2F and yet is given decoded.
+    # A name may contain a slash, sent as %2F; the server passes the path decoded.
     of_all = f"/{resource.name}"
     of_one = f"{of_all}/{{{resource.key}{'' if resource.is_numbered else ':path'}}}"
     plural, word = (name.replace("-", " ") for name in (resource.name, resource.word))
@@ -118,7 +117,8 @@ def _key_of(resource: Resource) -> Any:
 
 
 class _FilterQuery:
-    # A dependency with the query parameters that a resource's list function takes.
+    # A dependency with the query parameters of a resource's list function. FastAPI reads them
+    # from `__signature__`.
     def __init__(self, resource: Resource) -> None:
         taken = signature(resource.list).parameters
         self.__signature__ = Signature(

@@ -1,6 +1,6 @@
-"""The REST API of the site as a whole: how it is, what happened at its doors, and why.
+"""The REST API of the site as a whole: its status, the access log, and explanations of verdicts.
 
-Also the secret that a reader has for itself, which is for admins alone.
+Also the readers' own secrets, for admins only.
 """
 
 from typing import Annotated
@@ -24,45 +24,44 @@ from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import NAME_MAX
 
-_CODE_MAX = 4 * 255  # characters: of what is not UTF-8 the log has four for a byte
+_CODE_MAX = 4 * 255  # characters: the log writes a byte that is not UTF-8 as four, `\xff`
 _SECONDS_MAX = len(str(FOREVER * 60))  # digits
 
-# The secrets stand before what `rest.resources` has for /readers/{code}, which takes slashes.
+# Route order: this router comes before `rest.resources`, whose /readers/{code} also matches
+# slashes and would swallow /readers/{code}/secret.
 router = create_router()
 ReaderCode = Annotated[SearchText, Path(max_length=NAME_MAX)]
 OfReader = Annotated[
-    SearchText | None, Query(max_length=NAME_MAX, description="Only at this reader, by its code.")
+    SearchText | None, Query(max_length=NAME_MAX, description="By the code of the reader.")
 ]
-OfCode = Annotated[
-    SearchText | None, Query(max_length=_CODE_MAX, description="Only of this token code.")
-]
+OfCode = Annotated[SearchText | None, Query(max_length=_CODE_MAX, description="By token code.")]
 Since = Annotated[
-    Number | None, Query(description="Only at this time or later, in seconds since 1970 UTC.")
+    Number | None, Query(description="From this time on (inclusive), seconds since 1970 UTC.")
 ]
 Until = Annotated[
-    Number | None, Query(description="Only before this time, in seconds since 1970 UTC.")
+    Number | None, Query(description="Before this time (exclusive), seconds since 1970 UTC.")
 ]
 At = Annotated[
     SearchText | None,
     Query(
         max_length=40,
         description=(
-            "When: seconds since 1970 UTC, or a local time of the site such as "
-            "`2026-11-01T08:00`; without it now."
+            "The time: seconds since 1970 UTC, or local time of the site such as "
+            "`2026-11-01T08:00`. By default now."
         ),
     ),
 ]
 
 
 class ReaderSecret(BaseModel):
-    """A reader's own secret, for its settings. It is never shown again."""
+    """A reader's own secret, to be put into its settings. It is never shown again."""
 
     secret: str
 
 
 @router.get("/site", tags=["site"], operation_id="show_site")
 def show_site(state: State, _caller: Viewer) -> SiteView:
-    """Show the site at a glance."""
+    """Show the status of the site."""
     with state.database.snapshot() as session:
         return site_view.view_of_site(session, int(state.database.clock()))
 
@@ -76,9 +75,9 @@ def list_log(
     code: OfCode = None,
     since: Since = None,
     until: Until = None,
-    denied: Annotated[bool, Query(description="Only passes that were refused.")] = False,
+    denied: Annotated[bool, Query(description="Only denied passes.")] = False,
 ) -> Page[LogView]:
-    """List what happened at the doors, newest first."""
+    """List the entries of the access log, newest first."""
     with state.database.snapshot() as session:
         found = log_views.list_log(
             session,
@@ -112,7 +111,7 @@ def explain_pass(
     code: Annotated[SearchText, Query(max_length=_CODE_MAX, description="The token code.")],
     at: At = None,
 ) -> Explanation:
-    """Tell whether a reader would let a token in at a time, and why."""
+    """Explain a reader's verdict on a token at a time: whether it is allowed, and why."""
     now = int(state.database.clock()) // 60
     with state.database.snapshot() as session:
         minute = now if at is None else parse_minute(session, at)
@@ -121,7 +120,7 @@ def explain_pass(
 
 @router.put("/readers/{code}/secret", tags=["readers"], operation_id="make_reader_secret")
 def make_reader_secret(state: State, caller: Admin, code: ReaderCode) -> ReaderSecret:
-    """Make a secret for a reader alone, in the place of the one it has. It is shown this once."""
+    """Create or replace a reader's own secret. It is shown only once. Requires the role admin."""
     secret = new_secret()
     with write_transaction(state.database, caller.who) as session:
         set_reader_secret(session, code, secret)
@@ -135,13 +134,19 @@ def make_reader_secret(state: State, caller: Admin, code: ReaderCode) -> ReaderS
     operation_id="remove_reader_secret",
 )
 def remove_reader_secret(state: State, caller: Admin, code: ReaderCode) -> None:
-    """Have a reader ask with the site's secret again."""
+    """Remove a reader's own secret: the reader then uses the site's secret again.
+
+    Requires the role admin.
+    """
     with write_transaction(state.database, caller.who) as session:
         set_reader_secret(session, code, None)
 
 
 def parse_minute(session: Session, at: str) -> int:
-    """Return the minute since 1970 UTC of what `At` takes. Raises InvalidRequest."""
+    """Parse a time in a form that `At` takes; return minutes since 1970 UTC.
+
+    Raises InvalidRequest.
+    """
     if at.isascii() and at.isdigit() and len(at) <= _SECONDS_MAX and int(at) // 60 <= FOREVER:
         return int(at) // 60
     return minutes_of(at, zone_of(session))[0]

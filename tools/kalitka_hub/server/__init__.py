@@ -1,1 +1,1 @@
-"""The server process: its application, its certificates, and how one sees that it is well."""
+"""The server process: application, certificates, health check, metrics and systemd service."""

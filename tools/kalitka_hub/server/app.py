@@ -1,9 +1,9 @@
-"""The hub as an ASGI application: its routes, and what every error looks like.
+"""The hub as an ASGI application: its routes and its error responses.
 
 Errors are one line of plain text, for a person with `curl` and for the log of a reader; those of
-the REST API, an application of its own below `api.PREFIX`, and of the exchange with Kormitel are
-JSON. Every answer says in a
-header that it is this hub's: then a reader of ours sends what others would not understand.
+the REST API, a separate application below `api.PREFIX`, and of the exchange with Kormitel are
+JSON. Every answer has the header `X-Kalitka: 1`: with it, our firmware uses forms that other
+servers would not understand.
 """
 
 import logging
@@ -28,20 +28,20 @@ from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.web import plain_errors
 
-_CALENDAR_SECONDS = 60  # between two looks at the date
+_CALENDAR_SECONDS = 60  # between checks for a new local day
 _LOG = logging.getLogger(__name__)
 _THIS_IS_US = (b"x-kalitka", b"1")
 _UNKNOWN = (
-    f"no such path: readers ask {', '.join(token_reader_api.PATHS)}; programs ask what "
-    f"{api.PREFIX}/docs shows"
+    f"no such path: readers use {', '.join(token_reader_api.PATHS)}; for programs see "
+    f"{api.PREFIX}/docs"
 )
 
 
 class _Hub(FastAPI):
-    readers: ASGIApp  # that answers the readers' paths
-    exchange: ASGIApp  # that answers Kormitel's
+    readers: ASGIApp  # for the token-reader API's paths
+    exchange: ASGIApp  # for Kormitel's paths
 
-    # Not a middleware: those do not see the answer to a fault that nobody handled.
+    # Not a middleware: middleware does not see the answer to an unhandled exception.
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -59,12 +59,12 @@ class _Hub(FastAPI):
 def create_app(
     database: Database, zone: str = "UTC0", *, metrics_for_all: bool = False
 ) -> FastAPI:
-    """Return the application that serves this database. Raises InvalidRequest for a bad zone.
+    """Return the application for this database. Raises InvalidRequest for an invalid zone.
 
-    zone: the name of the site's time zone, or a POSIX TZ string. metrics_for_all: whoever reaches
-    the hub may read its figures, not only this computer and those with an API token.
-    On shutdown it writes the readers' `last_seen`, and each day it refreshes the rules; the caller
-    calls `canteen.refresh_daily` for the first day, and closes the database.
+    zone: the name of the site's time zone, or a POSIX TZ string. metrics_for_all: every client may
+    read /metrics, not only this computer and API tokens. The application refreshes the rules each
+    day and writes the readers' `last_seen` at shutdown; the caller calls `canteen.refresh_daily`
+    for the first day, and closes the database.
     """
     state = HubState(database, check_zone(zone))
 
@@ -75,7 +75,7 @@ def create_app(
         calendar.cancel()
         await run_in_threadpool(_write_last_seen, state)
 
-    # What is beside the REST API is for readers: its description is the protocol.
+    # No OpenAPI outside the REST API: the token-reader API is described by the protocol.
     app = _Hub(
         title="Kalitka hub",
         lifespan=lifespan,
@@ -86,7 +86,7 @@ def create_app(
     app.state.hub = state
     app.include_router(health.router)
     app.include_router(metrics.router)
-    # The site's come before those of resources, whose paths take slashes.
+    # Route order: `site` comes before `resources`, whose paths also match slashes.
     rooms = (accounts, site, csv_files, kormitel, resources)
     app.mount(api.PREFIX, api.create_api(state, [room.router for room in rooms]))
     app.state.metrics = figures = metrics.Metrics(database)
@@ -98,15 +98,15 @@ def create_app(
 
 
 async def _refresh_calendar(database: Database) -> None:
-    # Each local day another one comes within the horizon of the holidays. Whoever starts the
-    # server has seen to today.
+    # With each local day another day comes within the horizon of the holidays. The caller of
+    # `create_app` has refreshed today's rules.
     while True:
         await sleep(_CALENDAR_SECONDS)
         try:
             await run_in_threadpool(refresh_daily, database)
         except Exception:
-            # Whatever it is, this goes on: without it gates would stay open on holidays.
-            _LOG.exception("the calendar was not looked at")
+            # The loop must survive any error: without it gates would stay open on holidays.
+            _LOG.exception("the daily refresh of the rules failed")
 
 
 def _write_last_seen(state: HubState) -> None:

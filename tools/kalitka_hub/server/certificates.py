@@ -1,9 +1,9 @@
-"""A site's own certificates: its CA, and the hub's certificate that this CA signs.
+"""A site's own certificates: its CA, and the hub's certificate signed by it.
 
-The readers trust the site's CA and nobody else, so whoever has `ca.key` can be the hub: it stays
-in its folder, readable by its owner alone, and is never overwritten. The hub's certificate is
-made anew each time, with a new key. ECDSA P-256 with SHA-256: the readers' chips check that
-faster than RSA. What is wrong is InvalidRequest, and then nothing was written.
+The readers trust only the site's CA, so anybody with `ca.key` can impersonate the hub: the key
+stays in its folder, readable by its owner alone, and is never overwritten. The hub's certificate
+is issued anew each time, with a new key. ECDSA P-256 with SHA-256: the readers' chips verify it
+faster than RSA. Errors are InvalidRequest, and then nothing was written.
 """
 
 import ipaddress
@@ -25,12 +25,12 @@ from kalitka_hub.errors import InvalidRequest
 
 CA, CA_KEY = "ca.pem", "ca.key"
 SERVER, SERVER_KEY = "hub.pem", "hub.key"
-CA_LIFE = timedelta(days=3652)  # ten years: a new one has to be carried to every reader
+CA_LIFE = timedelta(days=3652)  # ten years: a new CA has to be installed on every reader
 SERVER_LIFE = timedelta(days=730)
-# A reader's clock may be behind, by its zone if somebody set it by hand.
+# Before now: a reader's clock may be behind, by its zone's offset if it was set by hand.
 _EARLY = timedelta(days=1)
 
-_BEGIN = b"-----BEGIN CERTIFICATE-----"  # what the readers look for, too
+_BEGIN = b"-----BEGIN CERTIFICATE-----"  # the readers recognize PEM by it, too
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _HOST_MAX = 253
 
@@ -38,7 +38,7 @@ _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class Issued(NamedTuple):
-    """A certificate with its key. made: whether it was made just now."""
+    """A certificate with its private key. made: it was issued just now."""
 
     certificate: x509.Certificate
     key: _Key
@@ -46,22 +46,22 @@ class Issued(NamedTuple):
 
     @property
     def until(self) -> datetime:
-        """The moment (aware) at which it ends."""
+        """The expiry time of the certificate (aware)."""
         return self.certificate.not_valid_after_utc
 
 
 def renew(
     folder: Path, names: Iterable[str], now: datetime | None = None
 ) -> tuple[Issued, Issued]:
-    """Make the hub's certificate for these host names and IP addresses; return (CA, server).
+    """Issue the hub's certificate for these host names and IP addresses; return (CA, server).
 
-    Both lie in `folder` afterwards, the CA made if there was none. Raises InvalidRequest.
+    Both are saved in `folder`; the CA is created if there is none. Raises InvalidRequest.
     """
     now = now or datetime.now(UTC)
     alternatives = [_general_name(name) for name in dict.fromkeys(n.lower() for n in names)]
     if not alternatives:
         raise InvalidRequest(
-            "a certificate needs a name: the host name or address in the readers' URL"
+            "a certificate needs a name: give the host name or address in the readers' server_url"
         )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,20 +76,20 @@ def renew(
 def server_context(
     certificate: Path, key: Path, now: datetime | None = None
 ) -> tuple[ssl.SSLContext, datetime]:
-    """Return (what a server shows itself with, the moment (aware) at which that ends).
+    """Return (the server's TLS context, the expiry time (aware) of its certificate).
 
-    TLS 1.2 or later: MicroPython does not always speak 1.3. Raises InvalidRequest for files that
-    no reader would accept, whatever CA it trusts.
+    TLS 1.2 or later: not every MicroPython supports 1.3. Raises InvalidRequest for files that no
+    reader would accept, whatever CA it trusts.
     """
     shown = _certificates(certificate, _read(certificate))[0]
     _check_time(certificate, shown, now)
     if _is_ca(shown):
         raise InvalidRequest(
-            f"{certificate} is a CA's own certificate: take the one that it signed"
+            f"{certificate} is a CA certificate: give the server certificate that the CA signed"
         )
     if _public_bytes(_load_key(key)) != _public_bytes(shown):
         raise InvalidRequest(
-            f"{key} is not the key of {certificate}: give two that were made together"
+            f"{key} is not the key of {certificate}: give a certificate and its own key"
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -101,22 +101,24 @@ def server_context(
 
 
 def check_ca(path: Path, now: datetime | None = None) -> bytes:
-    """Return the contents of a file with a CA's certificate, as it is fit for a reader.
+    """Return the contents of a CA certificate file that a reader can use, PEM or DER.
 
-    PEM or DER; as PEM there may be several, all of which a reader would trust. Raises
-    InvalidRequest.
+    PEM may hold several certificates; a reader would trust all of them. Raises InvalidRequest.
     """
     data = _read(path)
     if b"PRIVATE KEY" in data:
-        raise InvalidRequest(f"{path} has a private key in it, which belongs on no reader")
+        raise InvalidRequest(
+            f"{path} contains a private key, which must not be copied to a reader: give the "
+            "certificate alone"
+        )
     for certificate in _certificates(path, data):
         if not _is_ca(certificate):
             raise InvalidRequest(
-                f"{path} is no CA's certificate: take that of the CA that signed it"
+                f"{path} is not a CA certificate: give that of the CA that signed it"
             )
         if not isinstance(certificate.public_key(), ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
             raise InvalidRequest(
-                f"{path} is for a key that no reader knows: take one of ECDSA or RSA"
+                f"{path} has a key type that readers do not support: use ECDSA or RSA"
             )
         _check_time(path, certificate, now)
     return data
@@ -132,11 +134,11 @@ def _load_authority(folder: Path, now: datetime) -> Issued | None:
         return None
     if len(there) < 2:
         lost = next(path for path in paths if path not in there)
-        raise InvalidRequest(f"there is a {there[0]} but no {lost}: put it back, {_OR_A_NEW_ONE}")
+        raise InvalidRequest(f"there is {there[0]} but no {lost}: put it back, {_OR_A_NEW_ONE}")
     certificate = _certificates(paths[0], _read(paths[0]))[0]
     key = _load_key(paths[1])
     if not _is_ca(certificate):
-        raise InvalidRequest(f"{paths[0]} is no CA's certificate: put the right one there")
+        raise InvalidRequest(f"{paths[0]} is not a CA certificate: put the right one there")
     if _public_bytes(key) != _public_bytes(certificate):
         raise InvalidRequest(
             f"{paths[1]} is not the key of {paths[0]}: put it back, {_OR_A_NEW_ONE}"
@@ -146,13 +148,11 @@ def _load_authority(folder: Path, now: datetime) -> Issued | None:
     return Issued(certificate, key, made=False)
 
 
-_OR_A_NEW_ONE = (
-    f"or move {CA} and {CA_KEY} away to begin with a new CA, which every reader then needs"
-)
+_OR_A_NEW_ONE = f"or move {CA} and {CA_KEY} away to create a new CA, which every reader then needs"
 
 
 def _new_authority(folder: Path, now: datetime) -> Issued:
-    # The number tells the CAs of two sites apart for whoever looks at them.
+    # The serial number in the name tells the CAs of two sites apart.
     key = ec.generate_private_key(ec.SECP256R1())
     number = x509.random_serial_number()
     name = _common_name(f"Kalitka site CA {number:x}"[:24])
@@ -183,7 +183,7 @@ def _issue_server(authority: Issued, names: list[x509.GeneralName], now: datetim
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _EARLY)
-        # Behind the CA's end nobody would believe it.
+        # After the CA's expiry no reader would accept it.
         .not_valid_after(min(now + SERVER_LIFE, authority.until))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
@@ -220,7 +220,7 @@ def _general_name(name: str) -> x509.GeneralName:
     except ValueError:
         pass
     labels = name.split(".")
-    # With digits at its end it would be an address, and was refused as one.
+    # A last label of digits means an IP address, and a valid one has returned above.
     if (
         len(name) > _HOST_MAX
         or not all(_LABEL.fullmatch(label) for label in labels)
@@ -237,7 +237,9 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 def _save(folder: Path, issued: Issued, certificate: str, key: str) -> None:
-    # Both are whole on the disk before either gets its name.
+    # Both files are complete on the disk before either is renamed: a power cut during the writes
+    # leaves the old pair in use. A cut between the two renames leaves files that do not match,
+    # which is reported when they are loaded.
     pem = serialization.Encoding.PEM
     own = issued.key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -267,7 +269,7 @@ def _certificates(path: Path, data: bytes) -> list[x509.Certificate]:
             return x509.load_pem_x509_certificates(data)
         return [x509.load_der_x509_certificate(data)]
     except ValueError as fault:
-        raise InvalidRequest(f"{path} is no certificate, or a damaged one") from fault
+        raise InvalidRequest(f"{path} is not a certificate, or is damaged") from fault
 
 
 def _load_key(path: Path) -> _Key:
@@ -276,12 +278,14 @@ def _load_key(path: Path) -> _Key:
         key = serialization.load_pem_private_key(data, password=None)
     except TypeError as fault:
         raise InvalidRequest(
-            f"{path} is encrypted, and nobody is there to type its password"
+            f"{path} is encrypted with a password: give a key without one"
         ) from fault
     except (ValueError, UnsupportedAlgorithm) as fault:
-        raise InvalidRequest(f"{path} is no private key, or a damaged one") from fault
+        raise InvalidRequest(f"{path} is not a private key, or is damaged") from fault
     if not isinstance(key, _Key):
-        raise InvalidRequest(f"{path} is a key that no reader knows: take one of ECDSA or RSA")
+        raise InvalidRequest(
+            f"{path} has a key type that readers do not support: use ECDSA or RSA"
+        )
     return key
 
 
@@ -289,12 +293,12 @@ def _check_time(path: Path, certificate: x509.Certificate, now: datetime | None)
     now = now or datetime.now(UTC)
     if certificate.not_valid_after_utc <= now:
         raise InvalidRequest(
-            f"{path} {_expiry_text(certificate)}: `kalitka hub certificate` makes a new one"
+            f"{path} {_expiry_text(certificate)}: `kalitka hub certificate` issues a new one"
         )
     if certificate.not_valid_before_utc > now:
         begin = certificate.not_valid_before_utc
         raise InvalidRequest(
-            f"{path} is valid from {begin:%Y-%m-%d %H:%M} UTC on only: is it now?"
+            f"{path} is not valid before {begin:%Y-%m-%d %H:%M} UTC: check this computer's clock"
         )
 
 

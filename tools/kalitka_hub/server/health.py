@@ -1,4 +1,4 @@
-"""Whether the hub can do its work: `/healthz`, for what watches over it, and without a secret."""
+"""The health check `/healthz`, for monitoring; it needs no credentials."""
 
 from typing import Annotated
 
@@ -17,12 +17,12 @@ from kalitka_hub.web.plain_errors import RETRY_SECONDS
 SECONDS = 5  # for the database to answer
 
 router = APIRouter()
-# Of its own: when all other threads wait for the database, this is to say so.
+# A limiter of its own: when all other threads wait for the database, the health check still runs.
 _THREADS = CapacityLimiter(2)
 
 
 def database_problem(database: Database) -> str | None:
-    """Return why the hub cannot work, in one line; None if it can."""
+    """Return why the hub cannot work with the database, in one line; None if it can."""
     try:
         with database.snapshot() as session:
             if not migrations.is_current(session.get_bind()):  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ def database_problem(database: Database) -> str | None:
 
 @router.get("/healthz")
 async def healthz(state: Annotated[HubState, Depends(state_of)]) -> PlainTextResponse:
-    """Answer `ok`, or 503 and why not."""
+    """Answer `ok`, or 503 with the problem."""
     fault: str | None = f"the database did not answer in {SECONDS} seconds"
     with move_on_after(SECONDS):
         fault = await to_thread.run_sync(

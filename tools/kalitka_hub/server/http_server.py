@@ -1,9 +1,9 @@
-"""The hub's server process: one listening socket, and uvicorn until a signal.
+"""The hub's HTTP server: one listening socket, and uvicorn until a signal.
 
-The socket is opened before anything else, so that a port that is taken is one clear sentence.
-Connections are kept, and the answers say for how long: for a reader's chip a TLS handshake is
-hard work, and it polls once a minute. systemd, where it started the hub, is told when requests
-are taken, and that the loop still turns.
+The socket is opened before anything else, so that a port in use is reported in one clear sentence.
+Connections are kept alive, and answers say for how long: a TLS handshake is expensive for a
+reader's chip, and it polls once a minute. If systemd started the hub, it is notified when the
+server is ready, and as long as the event loop runs.
 """
 
 import asyncio
@@ -21,25 +21,25 @@ from kalitka_hub import logs
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.server import service
 
-SHUTDOWN_SECONDS = 5  # for answers under way when the server is told to stop
-LEAVE_SECONDS = 1  # for readers with an idle connection to take leave
-KEEP_ALIVE_SECONDS = 75  # of an idle connection: longer than a reader's poll interval
-SILENT_SECONDS = 100  # a connection without a request for longer ends; above KEEP_ALIVE_SECONDS
-_BACKLOG = 128  # connections waiting; all readers of a site ask at once after a power cut
+SHUTDOWN_SECONDS = 5  # for answers under way when the server stops
+LEAVE_SECONDS = 1  # for clients with an idle connection to close TLS in order
+KEEP_ALIVE_SECONDS = 75  # for an idle connection: longer than a reader's poll interval
+SILENT_SECONDS = 100  # without a request before a connection is closed; above KEEP_ALIVE_SECONDS
+_BACKLOG = 128  # waiting connections: after a power cut all readers of a site connect at once
 
 _LOG = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 takes a free one. Raises InvalidRequest."""
+    """Return a listening socket; port 0 takes a free port. Raises InvalidRequest."""
     try:
-        # The first address of a name: a server on two of them would need two ports named.
+        # Only the first address of a name: with port 0 two addresses would get two ports.
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (socket.gaierror, OverflowError) as fault:
         raise InvalidRequest(
-            f"{host} port {port} is no address of this computer: {fault}"
+            f"cannot listen on {host} port {port}: invalid address: {fault}"
         ) from fault
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,14 +49,14 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as fault:
         listener.close()
         raise InvalidRequest(
-            f"cannot listen on {host} port {port}: {fault.strerror}; stop what uses it, or "
-            "choose another --port (0 takes a free one)"
+            f"cannot listen on {host} port {port}: {fault.strerror}; choose another --port (0 "
+            "takes a free one) or stop the program that uses it"
         ) from fault
     return listener
 
 
 def address_of(listener: socket.socket, secure: bool) -> str:
-    """Return the URL under which a listening socket is reached. secure: over TLS."""
+    """Return the URL of a listening socket. secure: over TLS."""
     host, port = listener.getsockname()[:2]
     scheme = "https" if secure else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
@@ -68,10 +68,9 @@ def serve(
     on_ready: Callable[[], None],
     tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM; call `on_ready` once requests are taken.
+    """Serve until Ctrl-C or SIGTERM; call `on_ready` once requests are accepted.
 
-    tls: what the server shows itself with, None to speak plain HTTP. Where the log goes is left
-    to the caller, see `logs`.
+    tls: the server's TLS context, None for plain HTTP. The caller sets up logging, see `logs`.
     """
     config = uvicorn.Config(
         app,
@@ -85,7 +84,7 @@ def serve(
         headers=[("Keep-Alive", f"timeout={KEEP_ALIVE_SECONDS}")],
         ssl_context_factory=(lambda *_: tls) if tls else None,
     )
-    # uvicorn stops in order at Ctrl-C, and then raises it once more.
+    # uvicorn shuts down cleanly at Ctrl-C, and then raises KeyboardInterrupt again.
     with contextlib.suppress(KeyboardInterrupt):
         _Server(config, on_ready).run(sockets=[listener])
 
@@ -108,13 +107,14 @@ class _Server(uvicorn.Server):
         for task in self._tasks:
             task.cancel()
         service.notify(service.STOPPING)
-        # TLS wants both sides to take leave, and a reader looks at its connection when it polls.
+        # A TLS close waits for the other side, and a reader looks at its connection only when it
+        # polls.
         late = asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._abort_idle)
         try:
             await super().shutdown(sockets)
         finally:
             late.cancel()
-            # Here, as a SIGTERM ends the process before `run` returns.
+            # Logged here, because a SIGTERM ends the process before `run` returns.
             logs.event(_LOG, logging.INFO, "hub stopped")
 
     def _abort_idle(self) -> None:
@@ -123,8 +123,8 @@ class _Server(uvicorn.Server):
                 connection.transport.abort()  # type: ignore[union-attr]
 
     async def _close_silent(self) -> None:
-        # uvicorn waits for ever for a first request, and for the rest of a head: a reader that
-        # loses its power just then would leave a connection behind, and a stranger any number.
+        # uvicorn waits for ever for a first request, and for the rest of a header: a reader that
+        # loses power just then would leave a connection behind, and an attacker any number.
         before: dict[object, object] = {}
         while True:
             await asyncio.sleep(SILENT_SECONDS)
@@ -136,7 +136,7 @@ class _Server(uvicorn.Server):
 
 
 def _last_request(connection: object) -> Any:
-    """Return the last request of a connection, as uvicorn has it; None before the first."""
+    """Return the last request of a connection, uvicorn's `cycle`; None before the first."""
     return getattr(connection, "cycle", None)
 
 

@@ -1,10 +1,10 @@
-"""Middleware that records metrics and logs of the hub's HTTP requests.
+"""ASGI middleware that records metrics and logs of the hub's HTTP requests.
 
-A layer of ASGI around the application. It passes everything on as it comes, and looks at the
-first bytes alone of what is asked and of what is answered: so no handler has to tell what it did.
-A request of a reader that is refused is logged once a minute for each reader and status, one that
-is answered at level debug only. Of what was sent, a line has the reader's code, and that only if
-it is one of the site's: else it may be anything, such as a secret in the wrong header.
+It passes everything through unchanged, and looks only at the first bytes of each request and
+answer, so no handler has to report what it did. A reader's refused request is logged once a minute
+for each reader and status, an answered one at level debug only. Of the request, a line contains
+only the reader's code, and only if the site has that reader: otherwise the header may hold
+anything, such as a secret sent in the wrong header.
 """
 
 import logging
@@ -39,15 +39,15 @@ _READER_PATHS = {
 _KORMITEL = "kormitel"
 _OTHER_PATHS = {"/healthz": "healthz", "/metrics": "metrics", f"{api.PREFIX}/login": _LOGIN}
 _LOGIN_REFUSED = (401, 429)
-_LOGGED_MAX = 200  # refusals logged a minute; of more the number is
-_HEAD = 64  # bytes of a body that are looked at
+_LOGGED_MAX = 200  # refusals logged a minute; further ones are only counted
+_HEAD = 64  # bytes of a body that are looked at: a memory bound
 _STORED = re.compile(rb"ok,([0-9]+)")
 _UNCHANGED = re.compile(rb"[0-9]+%%\n?")
 _LOG = logging.getLogger(__name__)
 
 
 class Instrumentation:
-    """Middleware for metrics and the log. timer: monotonic seconds."""
+    """The middleware for metrics and request logs. timer: returns monotonic seconds."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Instrumentation:
             metrics.entries.labels("doubled").inc(exchange.commas + 1 - int(stored[1]))
 
     def _collectors(self, path: str, status: int) -> tuple[Counter, Histogram]:
-        # Kept, since to look them up takes as long as all the rest here.
+        # Cached: looking them up takes as long as all the rest of this middleware.
         if (path, status) not in self._collectors_by_label:
             requests = self._metrics.requests.labels(path, str(status))
             self._collectors_by_label[path, status] = requests, self._metrics.seconds.labels(path)
@@ -132,7 +132,7 @@ class Instrumentation:
 
 
 class _ObservedRequest:
-    """A request and its answer while they pass. status: 500 until an answer has begun."""
+    """A request and its answer as they pass through. status: 500 until the answer begins."""
 
     def __init__(self, receive: Receive, send: Send, metrics: Metrics) -> None:
         self._receive = receive
@@ -185,7 +185,7 @@ class _ObservedRequest:
 
 
 class _RefusalLimiter:
-    """Limits the log lines of refused requests to one a minute per reader and status."""
+    """A limiter of log lines: one a minute for each reader and status of refused requests."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -194,7 +194,7 @@ class _RefusalLimiter:
         self._suppressed = 0
 
     def claim_line(self, who: str, status: int) -> int | None:
-        """Return None to suppress this line, else the number of lines suppressed before it."""
+        """Claim this minute's line: return None to suppress it, else how many were suppressed."""
         minute = current_minute(self._clock)
         if minute != self._minute:
             self._minute = minute

@@ -1,8 +1,8 @@
-"""Figures of a running hub for Prometheus: `/metrics`.
+"""Metrics of a running hub for Prometheus: `/metrics`.
 
-What is counted is counted by this process since its start; of several processes on one database
-each answers for itself, and is to be asked at an address of its own. What the database knows
-(readers, minute) is looked up when somebody asks. No figure names a reader or a token.
+Counters cover this process since its start; of several processes on one database each reports only
+its own, and has to be scraped at its own address. Values from the database (readers, minute) are
+looked up at each scrape. No metric names a reader or a token.
 Source: the text format of Prometheus, https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
@@ -34,23 +34,23 @@ from kalitka_hub.store.changes import acknowledged_minute
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.models import Reader, Token
 
-CONNECTED_MINUTES = 15  # a reader that was not heard of for longer is not connected: protocol
-# Seconds: from a poll without changes to a full sync over a slow line.
+CONNECTED_MINUTES = 15  # since a reader was last seen, to count as connected: the protocol
+# Upper bounds in seconds: from a poll without changes to a full sync over a slow line.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 600)
 
 router = APIRouter()
 
 
 class Metrics:
-    """The figures of one server process. Threads may share it."""
+    """The metrics of one server process. Thread-safe."""
 
     def __init__(self, database: Database) -> None:
         disable_created_metrics()
         self._registry = registry = CollectorRegistry()
         self.polls = Counter(
             "kalitka_polls",
-            "Syncs that were answered. none: nothing had changed; reset: told to do a full one; "
-            "codes: asked for some codes only.",
+            "Sync requests answered. none: nothing had changed; reset: the reader was told to do "
+            "a full sync; codes: only the rules of some codes.",
             ["kind"],
             registry=registry,
         )
@@ -58,37 +58,37 @@ class Metrics:
             self.polls.labels(kind)
         self.requests = Counter(
             "kalitka_requests",
-            "Requests, by what they asked.",
+            "Requests, by path and status.",
             ["path", "status"],
             registry=registry,
         )
         self.seconds = Histogram(
             "kalitka_request_seconds",
-            "From a request's head to the end of its answer.",
+            "Time from a request's header to the end of its answer.",
             ["path"],
             buckets=_BUCKETS,
             registry=registry,
         )
         self.entries = Counter(
             "kalitka_log_entries",
-            "Entries of access logs that came. doubled: they were here already.",
+            "Access log entries received. doubled: already stored.",
             ["result"],
             registry=registry,
         )
         for result in ("stored", "doubled"):
             self.entries.labels(result)
         self.login_failures = Counter(
-            "kalitka_login_failures", "Log-ins that were refused.", registry=registry
+            "kalitka_login_failures", "Log-ins refused.", registry=registry
         )
         self.answers_cut = Counter(
-            "kalitka_answers_cut", "Answers that ended before their end.", registry=registry
+            "kalitka_answers_cut", "Answers cut off before their end.", registry=registry
         )
         self.answers_streaming = Gauge(
-            "kalitka_answers_streaming", "Long answers under way.", registry=registry
+            "kalitka_answers_streaming", "Long answers being sent.", registry=registry
         )
         build = Gauge(
             "kalitka_build_info",
-            "What runs here; always 1.",
+            "Versions of the running hub, as labels; always 1.",
             ["version", "python", "schema", "database"],
             registry=registry,
         )
@@ -99,9 +99,9 @@ class Metrics:
         ProcessCollector(registry=registry)
 
     def render(self) -> bytes:
-        """Return all figures as Prometheus reads them.
+        """Return all metrics in the Prometheus text format.
 
-        It asks the database: call it in a thread.
+        Queries the database: call it in a thread.
         """
         return generate_latest(self._registry)
 
@@ -111,13 +111,13 @@ class _DatabaseCollector(Collector):
         self._database = database
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        # Without this the database would be asked at once.
+        # Without this, registering would query the database.
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         yield _gauge(
             "kalitka_database_connections",
-            "Connections in use: transactions, answers under way.",
+            "Database connections in use: transactions and answers being sent.",
             self._database.open_connections(),
         )
         try:
@@ -139,20 +139,22 @@ class _DatabaseCollector(Collector):
             )
             lost = session.scalar(select(func.sum(Reader.lost)))
             tokens = session.scalar(select(func.count(Token.id)).where(Token.deleted.is_(False)))
-        yield _gauge("kalitka_readers", "Readers that may ask.", readers)
+        yield _gauge("kalitka_readers", "Readers of the site.", readers)
         yield _gauge(
             "kalitka_readers_connected",
-            f"Readers that were heard of in the last {CONNECTED_MINUTES} minutes.",
+            f"Readers seen in the last {CONNECTED_MINUTES} minutes.",
             connected,
         )
         yield _gauge(
             "kalitka_log_entries_lost",
-            "Entries that readers lost before they could send them, as they say.",
+            "Log entries that readers reported as lost before they could send them.",
             int(lost or 0),
         )
-        yield _gauge("kalitka_tokens", "Tokens that are not removed.", tokens)
+        yield _gauge("kalitka_tokens", "Tokens, without removed ones.", tokens)
         yield _gauge(
-            "kalitka_acknowledged_minute", "The highest minute answered, since 1970 UTC.", minute
+            "kalitka_acknowledged_minute",
+            "The highest minute answered to a reader, since 1970 UTC.",
+            minute,
         )
 
 
@@ -168,14 +170,14 @@ def _version() -> str:
 
 
 def _check_access(request: Request, state: auth.State) -> None:
-    """Let this computer read, and others with an API token. Raises 401."""
+    """Allow this computer, and others with an API token. Raises 401, or 403 for an integration."""
     if not (request.app.state.metrics_for_all or _is_local(request)):
         auth.viewer(auth.caller(request, state))
 
 
 def _is_local(request: Request) -> bool:
-    # What a proxy on this computer passes on comes from elsewhere, also where it does not say
-    # from whom.
+    # A request through a proxy on this computer comes from elsewhere, even if the proxy does not
+    # name the client.
     forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "via"))
     if request.client is None or forwarded:
         return False
@@ -187,6 +189,6 @@ def _is_local(request: Request) -> bool:
 
 @router.get("/metrics", dependencies=[Depends(_check_access)])
 def show_metrics(request: Request) -> Response:
-    """Answer all figures of this process, and of the database."""
+    """Answer all metrics of this process and of the database."""
     figures: Metrics = request.app.state.metrics
     return Response(figures.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,7 +1,7 @@
-"""The hub as a service of systemd: its unit, and what the server tells systemd while it runs.
+"""The hub as a systemd service: its unit file, and notifications while the server runs.
 
-Source: systemd.service(5), and sd_notify(3): datagrams of `NAME=value` to the socket that
-NOTIFY_SOCKET names. Without systemd nothing is sent.
+Source: systemd.service(5), and sd_notify(3): datagrams of `NAME=value` to the socket named by
+NOTIFY_SOCKET. Without systemd nothing is sent.
 """
 
 import os
@@ -18,18 +18,18 @@ _COMMAND = "@KALITKA@"
 
 
 def unit(command: str) -> str:
-    """Return the unit that runs this command, an absolute path. Raises InvalidRequest."""
-    # systemd splits at blanks, and takes % and $ for the beginning of something.
+    """Return the unit file for this command, an absolute path. Raises InvalidRequest."""
+    # systemd splits at blanks, and expands % and $.
     if not command.startswith("/") or any(char in command for char in " \t\n\"'\\%$;"):
         raise InvalidRequest(
-            f"systemd cannot start {command!r}: install kalitka where the path has no blanks, "
-            "quotes, % and $"
+            f"systemd cannot start {command!r}: install kalitka in an absolute path without "
+            "blanks, quotes, backslashes, %, $ and ;"
         )
     return _UNIT.read_text().replace(_COMMAND, command)
 
 
 def notify(state: str) -> None:
-    """Tell systemd, if it started this process."""
+    """Send a notification to systemd, if it started this process."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -39,12 +39,15 @@ def notify(state: str) -> None:
             sender.connect(name)
             sender.send(state.encode())
         except OSError:
-            # It restarts itself at times; it is told again.
+            # systemd may be restarting itself; the next notification reaches it.
             return
 
 
 def watchdog_interval() -> float | None:
-    """Return how often to send ALIVE: twice as often as systemd wants it; None if it does not."""
+    """Return the seconds between two WATCHDOG notifications; None if systemd expects none.
+
+    Half of systemd's own interval.
+    """
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = os.environ.get("WATCHDOG_USEC", "")

@@ -1,1 +1,1 @@
-"""The site as tables of CSV."""
+"""Export and import of the site's resources as CSV tables."""

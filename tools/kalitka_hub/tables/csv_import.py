@@ -1,10 +1,10 @@
-"""Importing a table of CSV: what a file would change, all that is wrong with it, the change.
+"""Import of CSV tables: preview of the changes, report of all problems, and the import itself.
 
-A file is read twice. First in a snapshot, for which nobody waits: a file with anything wrong is
-told of line by line, and nothing is written; one that says what is so already is done with. Then
-once more in one transaction, which writes what differs: all of it, or nothing. Writers and the
-first poll of a minute wait for that; 50,000 new tokens take some seconds. What is not in the file
-stays, unless it is to be replaced.
+A file is read twice. The first pass runs in a snapshot, which blocks nobody: if there are problems
+they are reported line by line and nothing is written; if there are no changes, the import ends
+there. The second pass runs in one transaction that writes the differences: all of them, or
+nothing. Writers and the first poll of a minute wait for it; 50,000 new tokens take some seconds.
+Rows that are not in the file stay, unless the import replaces the table.
 """
 
 import sys
@@ -31,12 +31,15 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.tables import csv_text
 from kalitka_hub.tables.csv_tables import PAGE, Column, CsvTable, table_of
 
-PROBLEMS_MAX = 200  # of a file; of more only the number
-Progress = Callable[[int], None]  # rows done
+PROBLEMS_MAX = 200  # problems reported for a file; further ones are only counted
+Progress = Callable[[int], None]  # called with the number of rows done
 
 
 class Problem(BaseModel):
-    """What is wrong in a line, counted from 1, and a column; null: with the file, with the row."""
+    """A problem in a file.
+
+    line: counted from 1, null for the whole file. column: null for the whole row.
+    """
 
     line: int | None
     column: str | None
@@ -44,10 +47,10 @@ class Problem(BaseModel):
 
 
 class Report(BaseModel):
-    """What an import did, or would do: numbers of rows, and what is wrong.
+    """The result of an import or a preview: numbers of rows, and problems.
 
-    left: rows that say what is so already. removed: those that the file does not have, if it was
-    to replace all. more: problems besides those told. written: the change is made.
+    left: unchanged rows. removed: with `replace`, rows that the file does not have. more: number
+    of further problems, not listed. written: the changes were made.
     """
 
     rows: int = 0
@@ -61,17 +64,17 @@ class Report(BaseModel):
 
     @property
     def is_valid(self) -> bool:
-        """Nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
     @property
     def has_changes(self) -> bool:
-        """Something is not so already."""
+        """Whether the file differs from the database."""
         return bool(self.added or self.changed or self.removed)
 
     @property
     def error_message(self) -> str:
-        """The sentence on a file that was not imported."""
+        """One sentence on a file with problems, which was not imported."""
         count = len(self.problems) + self.more
         first = self.problems[0]
         where = "the file: " if first.line is None else f"line {first.line}: "
@@ -83,14 +86,14 @@ class Report(BaseModel):
         return f"nothing was written: {detail}"
 
     def add_problems(self, found: Sequence[Problem]) -> None:
-        """Add problems, in the order of their lines."""
+        """Add problems in the order of their lines; beyond PROBLEMS_MAX only count them."""
         free = PROBLEMS_MAX - len(self.problems)
         self.problems += sorted(found, key=lambda problem: problem.line or sys.maxsize)[:free]
         self.more += max(0, len(found) - free)
 
 
 class _Rollback(Exception):
-    """Rolls the transaction back."""
+    """Raised to roll back the transaction."""
 
 
 def preview(
@@ -101,7 +104,10 @@ def preview(
     replace: bool = False,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Tell what `import_table` would do; write nothing. Raises NotFound for no such table."""
+    """Return the report of what `import_table` would do; write nothing.
+
+    Raises NotFound for an unknown table.
+    """
     table = table_of(name)
     with database.snapshot() as session:
         return _FileImport(session, table, replace, progress, writing=False).run(source)
@@ -116,17 +122,18 @@ def import_table(
     replace: bool = False,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Write a file, which can be read again from its beginning, if nothing in it is wrong.
+    """Import a file if it has no problems, and return the report.
 
-    replace: also remove what is not in it. who: see `changes.write_transaction`. progress is
-    called with the rows done, of twice as many as the file has. Raises NotFound for no such table.
+    source: seekable. replace: also remove rows that the file does not have. who: see
+    `changes.write_transaction`. progress: counts up to twice the rows of the file. Raises NotFound
+    for an unknown table.
     """
     found = preview(database, name, source, replace=replace, progress=progress)
     if not found.is_valid:
         return found
     rows, table = found.rows, table_of(name)
     if not found.has_changes:
-        # It was so when it was read: nobody has to wait for a second time.
+        # Nothing differed in the snapshot: no writer has to wait for a second pass.
         progress(2 * rows)
         found.written = True
         return found
@@ -135,6 +142,7 @@ def import_table(
             run = _FileImport(
                 session, table, replace, lambda done: progress(rows + done), writing=True
             )
+            # Checked again under the lock: another writer may have come after the snapshot.
             found = run.run(source)
             if not found.is_valid:
                 raise _Rollback
@@ -145,7 +153,11 @@ def import_table(
 
 
 class _Row(NamedTuple):
-    """A row: what is so (None: there is none), what is to be; tokens: of a person, if said."""
+    """A row of the file.
+
+    key, view: of the existing resource, None for a new one. setting: what the row sets. tokens: of
+    a person; None if the file does not say.
+    """
 
     line: int
     key: Key | None
@@ -180,15 +192,15 @@ class _FileImport:
         self._progress = progress
         self._writing = writing
         self._report = Report()
-        self._pending_problems: list[Problem] = []  # as yet not in the report
-        self._lines: dict[Key, int] = {}  # of what the file has, by key
-        self._token_lines: dict[str, int] = {}  # lines of the tokens that people are given
+        self._pending_problems: list[Problem] = []  # not yet in the report
+        self._lines: dict[Key, int] = {}  # line of each key in the file
+        self._token_lines: dict[str, int] = {}  # line of each token given to a person
         self._views_by_key: dict[Key, Any] | None = None
         self._names_by_kind: dict[str, set[str]] = {}
         self._unique_owners: dict[tuple[Any, ...], _Owner] = {}
 
     def run(self, source: BinaryIO) -> Report:
-        """Read the file from its beginning, and return the report."""
+        """Process the file from its beginning; return the report."""
         source.seek(0)
         self._read(source)
         self._flush_problems()
@@ -212,10 +224,12 @@ class _FileImport:
                     self._import_batch(columns, batch)
                     self._flush_problems()
                     self._progress(report.rows)
+                # With problems everything is rolled back anyway: the test only avoids further
+                # error messages that would follow from them.
                 if self._replace and self._is_valid:
                     self._remove(before - self._lines.keys())
         except InvalidRequest as fault:
-            # What the tokens come to is only known at the end.
+            # The rules of the tokens are compiled only at the end, for all rows together.
             self._add_problem(None, None, str(fault))
 
     def _add_problem(self, line: int | None, column: str | None, error: str) -> None:
@@ -235,10 +249,10 @@ class _FileImport:
         known = ", ".join(column.name for column in self._table.columns)
         for at, (name, column) in enumerate(zip(names, columns, strict=True)):
             if column is None:
-                text = f"{name[:40]!r} is no column of {self._resource.name}: there are {known}"
+                text = f"unknown column {name[:40]!r} of {self._resource.name}: use {known}"
                 self._add_problem(line, name[:40], text)
             elif name in names[:at]:
-                self._add_problem(line, name, f"the column {name} is there twice: leave one out")
+                self._add_problem(line, name, f"the column {name} is there twice: remove one")
         for name in self._table.needed:
             if name not in names:
                 self._add_problem(line, name, f"the column {name} is missing: add it")
@@ -259,10 +273,10 @@ class _FileImport:
             self._write(changed)
 
     def _cells(self, columns: list[Column], line: int, row: list[str]) -> dict[str, Any] | None:
-        """Return what a row says, by columns; None if it is wrong."""
+        """Return the values of a row by column; None, and add problems, if any are invalid."""
         if len(row) != len(columns):
-            text = f"the row has {len(row)} cells and the header {len(columns)}: look for a "
-            self._add_problem(line, None, text + "separator too many or too few")
+            text = f"the row has {len(row)} cells and the header {len(columns)}: look for an "
+            self._add_problem(line, None, text + "extra or missing separator")
             return None
         found: dict[str, Any] = {self._table.key: None}
         good = True
@@ -283,7 +297,7 @@ class _FileImport:
     def _is_first(self, line: int, key: Key) -> bool:
         first = self._lines.setdefault(key, line)
         if first != line:
-            text = f"{key} stands in line {first} too: leave one of them out"
+            text = f"{key} stands in line {first} too: remove one of them"
             self._add_problem(line, self._table.key, text)
         return first == line
 
@@ -296,7 +310,7 @@ class _FileImport:
         view = None if key is None else views.get(key)
         if view is None and key is not None and self._resource.is_numbered:
             word = self._resource.word
-            text = f"there is no {word} {key}: leave the id empty to add one"
+            text = f"there is no {word} {key}: leave the id empty to add a new one"
             self._add_problem(line, self._table.key, text)
             return None
         fields = self._resource.setting.model_fields.keys()
@@ -317,14 +331,17 @@ class _FileImport:
         return row if self._is_unique(row) else None
 
     def _is_unchanged(self, name: str, value: Any, present: Any) -> bool:
-        """Return whether a cell equals the stored value, as it is exported."""
+        """Return whether a cell equals the stored value, compared as exported."""
         if value == present:
             return True
         column = self._table.column(name)
         return column is not None and column.write(value) == column.write(present)
 
     def _matching_key(self, cells: dict[str, Any]) -> Key | None:
-        """Match a row without a key to an existing one by its unique columns; None: it is new."""
+        """Match a row without a key to an existing one by its unique columns; None for a new row.
+
+        An owner with a line comes from this file, and is not a match.
+        """
         owner = self._unique_owners.get(tuple(cells.get(name) for name in self._table.unique))
         return owner.key if owner and owner.line is None else None
 
@@ -341,7 +358,7 @@ class _FileImport:
             if owner.line is None:
                 text += f" is that of the {self._resource.word} {owner.key}: change that one"
             else:
-                text += f" stands in line {owner.line} too: leave one of them out"
+                text += f" stands in line {owner.line} too: remove one of them"
             self._add_problem(row.line, self._table.unique[0], text)
         return owner == own
 
@@ -417,7 +434,7 @@ class _FileImport:
         return {getattr(view, resource.key) for view in self._pages(resource)}
 
     def _check_owners(self, rows: list[_Row]) -> None:
-        """Report tokens that are given to two people or belong to somebody else."""
+        """Add problems for tokens that are given to two people or belong to another person."""
         given = [(row, code) for row in rows for code in row.tokens or ()]
         if not given:
             return
@@ -426,15 +443,15 @@ class _FileImport:
             first = self._token_lines.setdefault(code, row.line)
             owner = records[code].person if code in records else None
             if first != row.line:
-                text = f"the token {code} is in line {first} too: it is one person's"
+                text = f"the token {code} is in line {first} too: give it to one person only"
             elif owner not in (None, row.key):
-                text = f"the token {code} is that of person {owner}: take it from them first"
+                text = f"the token {code} is that of person {owner}: remove it there first"
             else:
                 continue
             self._add_problem(row.line, "tokens", text)
 
     def _count_change(self, row: _Row) -> bool:
-        """Count a row; return whether it is a change."""
+        """Count a row as added, changed or unchanged; return whether it is a change."""
         if row.view is None:
             self._report.added += 1
             return True
@@ -461,7 +478,7 @@ class _FileImport:
                 for row in rows:
                     self._write_one(row)
         except (InvalidRequest, NotFound) as fault:
-            self._add_problem(rows[0].line, None, f"from here to line {rows[-1].line}: {fault}")
+            self._add_problem(rows[0].line, None, f"in lines up to {rows[-1].line}: {fault}")
 
     def _write_one(self, row: _Row) -> None:
         try:
@@ -490,7 +507,7 @@ class _FileImport:
     def _remove(self, keys: set[Key]) -> None:
         report = self._report
         if not report.rows:
-            text = "the file has no rows: with it all would be removed, which is refused"
+            text = "the file has no rows: replacing would remove everything, which is refused"
             self._add_problem(None, None, text)
             return
         report.removed = len(keys)
@@ -507,15 +524,15 @@ class _FileImport:
                 for key in keys:
                     self._resource.remove(self._session, key)
         except (InvalidRequest, NotFound) as fault:
-            self._add_problem(None, None, f"what the file does not have is not removed: {fault}")
+            self._add_problem(None, None, f"cannot remove the rows not in the file: {fault}")
 
 
 def _column_and_sentence(error: Any) -> tuple[str | None, str]:
-    """Return the column and the sentence of what pydantic says."""
+    """Return the column and the sentence for a pydantic error."""
     where = error["loc"]
     text = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
     if error["type"] == "missing" or error.get("input") is None:
-        text = "it is missing: write one"
+        text = "it is missing: write a value"
     return (str(where[0]) if where else None), f"{text[:1].lower()}{text[1:]}"
 
 

@@ -1,10 +1,9 @@
-"""The tables that are exported and imported as CSV: their columns, and how a cell is written.
+"""The CSV tables: their columns, and the text form of each cell.
 
-A column is a field of what is written of a `resources.Resource`. One that a file leaves out stays
-as it is, and so does one that a cell says as it is exported; an empty cell is none: no note, no
-groups, all readers, closed all day. Windows are
-written as on the command line, see `window_texts`. Whatever a table exports it imports again
-without a change.
+A column is a field of a resource's setting. A column missing from the file keeps its values, and
+so does a cell equal to its export; an empty cell means none: no note, no groups, all readers,
+closed all day. Time windows are written as on the command line, see `window_texts`. An exported
+table can be imported again without a change.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -37,11 +36,12 @@ _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0"
 
 
 class Column(NamedTuple):
-    """A column. read: a cell to what the field takes, raises InvalidRequest; write: the other way.
+    """A column of a table.
 
-    refers_to: the kind of thing that the cell names, as in `csv_import`; None: nothing. normalize:
-    a value that was read to the value that the view has once it is written; raises InvalidRequest,
-    is not called with None; without it both are the same.
+    read: parses a cell to the field's value; raises InvalidRequest. write: formats a value as a
+    cell. refers_to: the kind of resource that the cell names, see `csv_import`; None if it names
+    none. normalize: turns a parsed value, never None, into the value that the view will have once
+    it is stored; raises InvalidRequest; None if both are the same.
     """
 
     name: str
@@ -53,9 +53,10 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A table: the resource it is of, and its columns. A file must have those `needed`.
+    """A table of one kind of resource.
 
-    unique: columns that name the one that a row without an id is of; none of them: it is new.
+    needed: columns that a file must have. unique: columns that identify the existing resource for
+    a row without an id; empty: such a row is always new.
     """
 
     resource: Resource
@@ -65,11 +66,11 @@ class CsvTable:
 
     @property
     def key(self) -> str:
-        """The column that names the one that a row is of."""
+        """The column with the key of the row's resource."""
         return self.resource.key
 
     def column(self, name: str) -> Column | None:
-        """Return the column of this name, if there is one."""
+        """Return the column of this name, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
 
@@ -77,14 +78,14 @@ def table_of(name: str) -> CsvTable:
     """Return the table of this name. Raises NotFound."""
     table = TABLES.get(name)
     if table is None:
-        raise NotFound(f"{name[:40]!r} is no table of CSV: there are {', '.join(TABLES)}")
+        raise NotFound(f"{name[:40]!r} is not a CSV table: the tables are {', '.join(TABLES)}")
     return table
 
 
 def export(database: Database, name: str, separator: str = ",") -> Generator[bytes, None, None]:
-    """Yield a table as CSV in UTF-8 with its mark, by which spreadsheets know it, in parts.
+    """Yield a table as CSV, in parts; in UTF-8 with a byte order mark for spreadsheets.
 
-    It is one state of the database; nobody waits for whoever reads it. Raises NotFound.
+    The export is one snapshot of the database and blocks no writer. Raises NotFound.
     """
     table = table_of(name)
     header = MARK + format_row((column.name for column in table.columns), separator)
@@ -116,14 +117,14 @@ def _parse_number(cell: str) -> int | None:
     if not cell.strip():
         return None
     if not (cell.strip().isascii() and cell.strip().isdigit()) or len(cell) > 18:
-        raise InvalidRequest(f"{cell[:40]!r} is no number: write digits")
+        raise InvalidRequest(f"invalid number {cell[:40]!r}: write digits")
     return int(cell)
 
 
 def _parse_flag(cell: str) -> bool:
     known = _FLAGS.get(cell.strip().lower())
     if known is None:
-        raise InvalidRequest(f"{cell[:40]!r} is neither yes nor no: write one of them")
+        raise InvalidRequest(f"{cell[:40]!r} is neither yes nor no: write yes or no")
     return known
 
 
@@ -141,8 +142,8 @@ def _parse_object_id(cell: str) -> str | None:
 
 def _parse_code(cell: str) -> str:
     if cell != cell.strip():
-        # No scanner reads one, and nobody sees it.
-        raise InvalidRequest(f"{cell[:40]!r} has blanks around a code: take them away")
+        # No scanner reads blanks, and people do not see them.
+        raise InvalidRequest(f"{cell[:40]!r} has blanks around a code: remove them")
     token_key(cell)
     return cell
 

@@ -1,13 +1,15 @@
-"""CSV as text: rows with the numbers of their lines, lists in a cell, cells that are no formulas.
+"""CSV text: rows with their line numbers, lists within a cell, and protection against formulas.
 
-UTF-8 with or without its mark, comma, semicolon or tab, whichever the header has. What is wrong
-is told by its line and reading goes on behind it. Memory is bounded by the longest row.
+UTF-8 with or without a byte order mark; separated by comma, semicolon or tab, whichever is most
+frequent in the header. Problems are reported with their lines, and reading goes on after them.
+Memory is bounded by the longest row, ROW_MAX.
 
-Items of a list are separated by `|`, without blanks around them; what a backslash stands before,
-one of these, is of an item.
+Items of a list are separated by `|`, and blanks around them are ignored; a backslash before a `|`,
+a backslash or a blank makes it part of the item.
+
 A spreadsheet would run a cell that begins with = + - @, a tab or a carriage return as a formula:
-such a cell is written with an apostrophe before it, as spreadsheets themselves have it for text,
-and read without.
+such a cell is written with an apostrophe in front, as spreadsheets themselves mark text, and read
+without it.
 """
 
 import csv
@@ -15,19 +17,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-ROW_MAX = 1 << 16  # bytes of a row, also of one of several lines
-MARK = "\ufeff"
+ROW_MAX = 1 << 16  # bytes of a row, even if it spans several lines: the memory bound
+MARK = "\ufeff"  # byte order mark
 _SEPARATORS = ",;\t"
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ITEM = re.compile(r"(?:[^\\|]|\\.|\\$)*", re.DOTALL)
 _BLANKS = re.compile(r"^\s+|(?<!\\)\s+$")
 _MARKED = re.compile(r"[\\|]|^\s|\s$")
 
-OnError = Callable[[int, str], None]  # is called with the line and the problem
+OnError = Callable[[int, str], None]  # called with the line and the problem
 
 
 def read_rows(source: BinaryIO, on_error: OnError) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not empty, the header first, with the lines they begin in."""
+    """Yield (first line, cells) of each row that is not empty, the header first."""
     text = _LineReader(source, on_error)
     lines = iter(text)
     first = next(lines, None)
@@ -51,12 +53,12 @@ def read_rows(source: BinaryIO, on_error: OnError) -> Iterator[tuple[int, list[s
 
 
 def format_row(cells: Iterable[str], separator: str = ",") -> str:
-    """Return a row as a line of CSV."""
+    """Format a row as a line of CSV."""
     return separator.join(map(_quoted, map(_guarded, cells))) + "\r\n"
 
 
 def split_items(cell: str) -> list[str]:
-    """Return the items of a list in a cell, without blanks around them; an empty cell has none."""
+    """Split a cell into the items of a list, without blanks around; an empty cell has no items."""
     if not cell.strip():
         return []
     found: list[str] = []
@@ -71,17 +73,17 @@ def split_items(cell: str) -> list[str]:
 
 
 def join_items(texts: Iterable[str]) -> str:
-    """Return the cell of a list."""
+    """Join the items of a list to a cell, escaped for `split_items`."""
     return "|".join(_MARKED.sub(r"\\\g<0>", text) for text in texts)
 
 
 class _LineReader:
-    """Yields the lines of a file. row_line: where the current row begins; row_size: its bytes."""
+    """The lines of a file, decoded. row_line: first line of the current row; row_size: bytes."""
 
     def __init__(self, source: BinaryIO, on_error: OnError) -> None:
         self.row_line = 1
         self.row_size = 0
-        self.ended = False  # with what is told already
+        self.ended = False  # after a problem that has already been reported
         self._source = source
         self._on_error = on_error
 
@@ -111,9 +113,7 @@ class _LineReader:
                 raw = self._source.readline(ROW_MAX)
             return "\n"
         if b"\0" in raw:
-            self._on_error(
-                number, "the line has a character of the number 0: save the file as text"
-            )
+            self._on_error(number, "the line has a NUL character (U+0000): save the file as text")
             return "\n"
         try:
             text = raw.decode()
@@ -135,10 +135,10 @@ def _sentence(fault: str) -> str:
     if "end of data" in fault:
         return 'the quote (") that opens in this row is not closed: close it'
     if "expected after" in fault:
-        return 'a quote (") within quotes is written twice, and a quoted cell ends with one'
+        return 'write a quote (") within a quoted cell twice, and end the cell with a quote'
     if "new-line" in fault:
-        return "a line ends with a carriage return alone: save the file with other line ends"
-    return f"the row is no CSV: {fault}"
+        return "a line ends with a carriage return alone: save the file with LF or CRLF line ends"
+    return f"the row is not valid CSV: {fault}"
 
 
 def _guarded(cell: str) -> str:

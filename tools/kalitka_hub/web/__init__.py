@@ -1,1 +1,1 @@
-"""Parts of the HTTP side that every API of the hub shares."""
+"""HTTP parts shared by every API of the hub."""

@@ -1,7 +1,7 @@
-"""Bodies of requests that end: bounded in length, and in the time that their parts may take.
+"""Request bodies bounded in length, and in the time for each part to arrive.
 
-A path that takes more than others depends on `allow_body_size(...)`, and reads the body itself,
-part by part (`Request.stream`): what FastAPI reads for it comes before its dependencies.
+A path that accepts longer bodies depends on `allow_body_size(...)`, and reads the body itself,
+part by part (`Request.stream`): a body that FastAPI parses is read before the dependencies run.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _LIMIT = "kalitka_body_max"
 
 
 class BoundedBody:
-    """Middleware: whoever reads more than `most` bytes of a body gets a 413, a late one a 408."""
+    """Middleware: 413 for a body of more than `most` bytes, 408 for a part that comes too late."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
@@ -35,7 +35,7 @@ class BoundedBody:
         async def receive_bounded() -> Message:
             nonlocal read, more
             if not more:
-                # The wait for the end of the connection, which may be long.
+                # The body is complete: this waits for a disconnect, which may take long.
                 return await receive()
             most = scope.get(_LIMIT, self._most)
             if length > most:
@@ -44,7 +44,9 @@ class BoundedBody:
                 with fail_after(PART_SECONDS):
                     message = await receive()
             except TimeoutError as fault:
-                raise HTTPException(408, "the body did not arrive: send it again") from fault
+                raise HTTPException(
+                    408, "the body did not arrive in time: send it again"
+                ) from fault
             read += len(message.get("body", b""))
             more = message.get("more_body", False)
             if read > most:
@@ -55,7 +57,7 @@ class BoundedBody:
 
 
 def allow_body_size(size: int) -> Callable[[Request], None]:
-    """Return a FastAPI dependency with which a path takes bodies of up to `size` bytes."""
+    """Return a FastAPI dependency that lets a path accept bodies of up to `size` bytes."""
 
     def dependency(request: Request) -> None:
         request.scope[_LIMIT] = size

@@ -1,7 +1,7 @@
-"""The page that shows an API to a person, from its OpenAPI description.
+"""The documentation page of an API, rendered from its OpenAPI description.
 
-Plain HTML, without a script and without anything from another site: it has the origin of those
-who are logged in, and a site's hub may be where no internet is.
+Plain HTML without scripts or external resources: the page shares its origin with log-in cookies,
+and a site's hub may have no internet.
 """
 
 import json
@@ -22,13 +22,13 @@ def render_page(description: dict[str, Any], prefix: str) -> str:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>",
         f"<style>{_STYLE}</style><h1>{escape(info['title'])}</h1>",
         f"<p>{escape(info['description'])}",
-        "<p>For programs: <a href=openapi.json>openapi.json</a>",
+        "<p>OpenAPI description: <a href=openapi.json>openapi.json</a>",
     ]
     for path, operations in description["paths"].items():
         for method, operation in operations.items():
             parts.append(f"<h2>{method.upper()} {escape(prefix + path)}</h2>")
             parts.extend(_operation(operation))
-    parts.append("<h1>What is sent and answered</h1>")
+    parts.append("<h1>Schemas</h1>")
     for name, schema in description.get("components", {}).get("schemas", {}).items():
         parts.append(f"<h2 id='{escape(name)}'>{escape(name)}</h2>{_json(schema)}")
     return "\n".join(parts)
@@ -40,10 +40,10 @@ def _operation(operation: dict[str, Any]) -> list[str]:
         description = escape(parameter.get("description", ""))
         parts.append(f"<p><b>{escape(parameter['name'])}</b> ({parameter['in']}): {description}")
     if "requestBody" in operation:
-        parts.append(f"<p>Sent: {_content(operation['requestBody'])}")
+        parts.append(f"<p>Request body: {_content(operation['requestBody'])}")
     for status, response in operation["responses"].items():
         if status.startswith("2"):
-            parts.append(f"<p>{status}: {_content(response)}")
+            parts.append(f"<p>Response {status}: {_content(response)}")
     return parts
 
 
@@ -54,7 +54,7 @@ def _content(body: dict[str, Any]) -> str:
         name = schema.get("$ref", "").rpartition("/")[2]
         link = f"<a href='#{escape(name)}'>{escape(name)}</a>" if name else _json(schema)
         shown.append(f"{escape(kind)} {link}")
-    return ", ".join(shown) or "nothing"
+    return ", ".join(shown) or "no content"
 
 
 def _json(schema: dict[str, Any]) -> str:

@@ -4,6 +4,6 @@ from pydantic import BaseModel
 
 
 class ErrorBody(BaseModel):
-    """What is wrong, and what to do."""
+    """An error. error: one sentence that says what is wrong and what to do."""
 
     error: str

@@ -1,6 +1,6 @@
-"""What every error looks like beside the REST API: one line of plain text.
+"""Error responses outside the REST API: one line of plain text.
 
-For a person with `curl`, and for the log of a reader: it says what is wrong and what to do.
+For a person with `curl` and for the log of a reader: the line says what is wrong and what to do.
 """
 
 import logging
@@ -12,22 +12,22 @@ from starlette.requests import ClientDisconnect
 
 from kalitka_hub import logs
 
-RETRY_SECONDS = 10  # before asking a busy database again
+RETRY_SECONDS = 10  # in Retry-After, while the database is busy
 _LOG = logging.getLogger(__name__)
-# Which are answered; others are a fault of the hub.
+# Exceptions that `error_response` answers; any other is a bug of the hub.
 HANDLED_ERRORS = (HTTPException, OperationalError, ClientDisconnect)
 
 
 def error_response(
     fault: Exception, method: str, unknown: str = "no such path"
 ) -> PlainTextResponse:
-    """Return the answer to a fault of one of KINDS. unknown: what a 404 is told."""
+    """Return the response to one of HANDLED_ERRORS. unknown: the text of a 404."""
     if isinstance(fault, OperationalError):
         logs.handled_error(_LOG, "the database failed", fault)
         text = "the database is busy or unavailable: ask again later"
         return _line(text, 503, {"Retry-After": str(RETRY_SECONDS)})
     if isinstance(fault, ClientDisconnect):
-        # Nobody is there to read it.
+        # The client is gone: nobody reads this.
         return _line("the request was cut off", 400)
     assert isinstance(fault, HTTPException)
     text = fault.detail
@@ -35,12 +35,12 @@ def error_response(
         text = unknown
     elif fault.status_code == 405:
         allowed = (fault.headers or {}).get("Allow", "another method")
-        text = f"{method} is not for this path: use {allowed}"
+        text = f"{method} is not allowed for this path: use {allowed}"
     return _line(text, fault.status_code, fault.headers)
 
 
 def method_not_allowed(method: str, *allowed: str) -> HTTPException:
-    """Return what to raise at a method that a path is not for."""
+    """Return the exception to raise for a method that a path does not allow."""
     return HTTPException(405, method, headers={"Allow": ", ".join(allowed)})
 
 

@@ -1,7 +1,7 @@
-"""A streamed response that ends its source however the stream ends.
+"""A streamed response that closes its source however the stream ends.
 
-The source of a sync answer is a snapshot of the database, and SQLite's log grows for as long as
-one is open: a reader that goes away or stands still must not hold it.
+The source of a sync answer is a snapshot of the database, and SQLite's write-ahead log grows as
+long as a snapshot is open: a reader that disconnects or stalls must not keep it open.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,9 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class SnapshotResponse(StreamingResponse):
-    """Streams `chunks` as plain text and calls `close` at the end, a fault or a disconnect.
+    """A stream of `chunks` as plain text; `close` is called at its end, error or disconnect.
 
-    After `seconds` the answer is cut off without its last chunk, so that the reader can tell.
+    After `seconds` the stream is cut off without its last chunk, so that the client can tell that
+    it is incomplete.
     """
 
     def __init__(self, chunks: Iterator[bytes], close: Callable[[], None], seconds: float) -> None:
@@ -29,6 +30,7 @@ class SnapshotResponse(StreamingResponse):
             with move_on_after(self._seconds):
                 await super().__call__(scope, receive, send)
         finally:
-            # No thread is inside the source any more: cancelling waits for it.
+            # Cancelling waits for the worker thread, so no thread is inside the source here. The
+            # shield keeps a cancelled server from leaving the snapshot open.
             with CancelScope(shield=True):
                 await run_in_threadpool(self._close)
