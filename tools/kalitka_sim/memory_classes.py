@@ -1,34 +1,34 @@
-"""The memory of the chips that a virtual one can stand for, by class.
+"""The memory classes of a virtual chip: each describes the chips that it stands for.
 
-Each says what it stands for. A chip's figures are bytes of 32 bits: what the IDF has before
-Python's heap is made, and how large that heap is at first. The process that plays the chip has
-objects of 64 bits and a heap that cannot grow: `process` bytes for the firmware, which is all
-that its heap could come to on the chip. None of it was seen on a chip: the regions of an ESP32 are
-those of MicroPython's documentation (`esp32.idf_heap_info`), the rest is a model.
+A chip's figures are in bytes of a 32-bit machine: the IDF's memory before Python's heap is made,
+and the initial size of that heap. The process that plays the chip has 64-bit objects and a heap
+that cannot grow: `process` bytes for the firmware, the most that its heap could grow to on the
+chip. None of this was measured on a chip: the regions of an ESP32 are those of MicroPython's
+documentation (`esp32.idf_heap_info`), the rest is a model.
 """
 
 from dataclasses import dataclass
 
 _KIB = 1024
-WIFI = 44_000  # bytes that the radio takes: 38,000 to 50,000, by its settings and the air
-ETHERNET = 15_000  # and the driver of a cable: 10 KB of buffers, and an estimate for the rest
+WIFI = 44_000  # bytes that the radio takes: 38,000 to 50,000, by its settings and the traffic
+ETHERNET = 15_000  # and the Ethernet driver: 10 KB of buffers, and an estimate for the rest
 _ESP32 = ((240, 0), (7288, 0), (16648, 4), (79912, 35512), (15072, 15036), (113840, 113840))
 
-# Bytes of this process's heap for 100 of a chip's, by how the firmware is installed: what the idle
-# reader takes on 64 bits, over what it takes on 32. Bytecode is as large on both, objects are not:
-# 160 KiB for 80 of the frozen firmware, 151.5 KiB for 107,824 bytes of .mpy files.
+# Bytes of this process's heap for 100 of a chip's, by how the firmware is installed: the idle
+# reader's memory with 64 bits over that with 32. Bytecode has the same size, objects have not:
+# 160 KiB for 80 with frozen firmware, 151.5 KiB for 107,824 bytes with .mpy files.
 _FROZEN = 200
 _FILES = 144
 
 
 @dataclass(frozen=True)
 class MemoryClass:
-    """A chip's memory, and what plays it.
+    """The memory of a chip, and of the process that plays it.
 
-    board: the folder of boards/ that it is. machine, build: what MicroPython says that it runs on.
-    regions: (bytes, free bytes) of each region that the IDF has, PSRAM last. heap: bytes of
-    Python's heap at first. flash: bytes of the flash chip. process: bytes of heap that the
-    firmware gets here; percent: bytes here for 100 of the chip's.
+    board: its folder of boards/. machine, build: as in `sys.implementation` on such a chip.
+    regions: (bytes, free bytes) of each of the IDF's regions, PSRAM last. heap: bytes of Python's
+    heap at first. flash: bytes of the flash chip. process: bytes of heap for the firmware here.
+    percent: bytes here for 100 of the chip's.
     """
 
     name: str
@@ -44,7 +44,7 @@ class MemoryClass:
     flash: int = 4 * _KIB * _KIB
 
     def as_dict(self) -> dict:
-        """Return the description that the chip reads at its start (chip/idf.py)."""
+        """Return the description for the chip, which reads it when it starts (chip/idf.py)."""
         return {
             "machine": self.machine,
             "build": self.build,
