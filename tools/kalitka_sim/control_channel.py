@@ -62,7 +62,10 @@ class ControlChannel:
             connection.close()
 
     def request(self, message: dict, timeout: float = HANG_TIMEOUT_S) -> object:
-        """Send a request to the chip and return its answer. Raises ReaderError."""
+        """Send a request to the chip and return its answer. Raises ReaderError.
+
+        From one thread at a time: an answer does not name its request.
+        """
         with self._changed:
             connection = self._socket
             before = len(self._answers)

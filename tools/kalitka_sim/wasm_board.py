@@ -163,5 +163,5 @@ def _machine() -> tuple[Engine, Module]:
     kept.parent.mkdir(exist_ok=True)
     new = kept.with_suffix(f".{os.getpid()}")
     new.write_bytes(module.serialize())
-    new.replace(kept)
+    new.replace(kept)  # in one step: another process may be loading it
     return engine, module
