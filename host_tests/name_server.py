@@ -129,7 +129,7 @@ class NameServer(DatagramServer):
             except TimeoutError:
                 continue
             except OSError:
-                # That an earlier answer reached nobody.
+                # An earlier answer found no open socket.
                 continue
             query = _parsed(data, sender)
             if query:

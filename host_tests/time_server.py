@@ -95,7 +95,7 @@ class TimeServer(DatagramServer):
             try:
                 request, sender = self._socket.recvfrom(4096)
             except OSError:
-                # That an earlier reply reached nobody.
+                # An earlier reply found no open socket.
                 continue
             if len(request) < _SIZE or request[0] & 7 != _FROM_CLIENT:
                 continue

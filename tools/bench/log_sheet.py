@@ -29,7 +29,7 @@ _NOTE = (
     f"erase takes longest. Years: calculated until a block has been erased {ERASES:,} times, with "
     f"{PASSES_A_DAY:,} entries a day on the log's {SIZE // KIB} KiB only and the most worn block "
     f"at {SPREADS[KALITKA_LOG]:g} times the mean (JSON lines: {SPREADS[PLAIN_LOG]:g}), the ratio "
-    f"after 160,000 entries; the table has the ratio after {COUNTED:,}, which goes on falling. "
+    f"after 160,000 entries; the table has the ratio after {COUNTED:,}, which keeps falling. "
     "Uploads: Kalitka in batches with all the fields that our hub takes, in a heap of "
     f"{HEAP[:-1]} KiB; JSON lines as one string, in {PLENTY[:-1]} MiB."
 )

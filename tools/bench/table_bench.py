@@ -35,7 +35,7 @@ def run(console: Console | None = None) -> int:
     show(sheets, console)
     tables = ROOT / "build" / "bench.md"
     tables.parent.mkdir(exist_ok=True)
-    tables.write_text(markdown("What the table and the access log cost", sheets))
+    tables.write_text(markdown("Costs of the rule table and the access log", sheets))
     draw(measured, PICTURE)
     written = " and ".join(str(path.relative_to(ROOT)) for path in (tables, PICTURE))
     console.print(f"written to {written}, after {time.monotonic() - began:.0f} s")

@@ -58,8 +58,8 @@ class MemoryClass:
 
 FROZEN_80K = MemoryClass(
     "frozen-80K",
-    "an ESP32 without PSRAM whose MicroPython has the firmware frozen in and a heap of 80 KiB at "
-    "first, which it does not outgrow; from ROM on 64 bits the same takes 160 KiB",
+    "an ESP32 without PSRAM, with the firmware frozen into its MicroPython and a heap of 80 KiB "
+    "that does not need to grow; here, from ROM on 64 bits, 160 KiB",
     "ESP32_GENERIC",
     "Kalitka reader on ESP32 with ESP32",
     "KALITKA_ESP32",
@@ -71,8 +71,8 @@ FROZEN_80K = MemoryClass(
 )
 PSRAM = MemoryClass(
     "psram",
-    "an ESP32 with PSRAM (WROVER) and the stock image for it, the firmware as .mpy files; the "
-    "smallest PSRAM that is sold, 2 MiB",
+    "an ESP32 with PSRAM (WROVER, the smallest one of 2 MiB), the stock image for it and the "
+    "firmware as .mpy files",
     "ESP32_GENERIC_SPIRAM",
     "Generic ESP32 module with SPIRAM with ESP32",
     "ESP32_GENERIC-SPIRAM",
@@ -83,8 +83,9 @@ PSRAM = MemoryClass(
 )
 MPY_ON_S3 = MemoryClass(
     "mpy-on-S3",
-    "an ESP32-S3 without PSRAM and the stock image, the firmware as .mpy files; it has some 100 "
-    "KB more than an ESP32. Its heap may come to 144 KiB beside Wi-Fi and TLS: to 208 here",
+    "an ESP32-S3 without PSRAM, the stock image and the firmware as .mpy files; it has some 100 "
+    "KB more memory than an ESP32. Beside Wi-Fi and TLS its heap can grow to 144 KiB; here, on 64 "
+    "bits, 208 KiB",
     "ESP32_GENERIC_S3",
     "Generic ESP32S3 module with ESP32-S3",
     "ESP32_GENERIC_S3",
@@ -96,8 +97,9 @@ MPY_ON_S3 = MemoryClass(
 )
 PLAIN_STOCK = MemoryClass(
     "plain-stock",
-    "an ESP32 without PSRAM and the stock image, the firmware as .mpy files: it does not fit. Its "
-    "heap takes what Wi-Fi and TLS need; here it is as large as if it got all of the chip",
+    "an ESP32 without PSRAM, the stock image and the firmware as .mpy files, which do not fit: "
+    "the heap takes the memory that Wi-Fi and TLS need. Here the heap is as large as if it could "
+    "take all of the chip's memory",
     "ESP32_GENERIC",
     "Generic ESP32 module with ESP32",
     "ESP32_GENERIC",

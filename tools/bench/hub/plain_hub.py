@@ -1,4 +1,4 @@
-"""A plain hub, as one would write it in an evening, to be measured beside ours.
+"""A plain hub, written in an evening, to be measured beside ours.
 
 FastAPI and SQLAlchemy as in their tutorials: a session per request, in which the reader is looked
 up, and the changes read as objects and joined to one string. It has the same API for valid
