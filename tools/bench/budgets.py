@@ -136,8 +136,8 @@ def _flash(large: Figures) -> Budget:
 def _entries(measured: Measurements) -> Budget:
     held = measured.logs[KALITKA_LOG].held
     return Budget(
-        f"entries of the access log in {_kib(SIZE)} of flash (8-digit codes), at the fewest once "
-        "it is full",
+        f"entries of the access log in {_kib(SIZE)} of flash (8-digit codes), minimum once it is "
+        "full",
         f"at least {_ENTRIES:,}",
         f"{held:,}",
         held >= _ENTRIES,

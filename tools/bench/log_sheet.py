@@ -43,7 +43,7 @@ def log_sheet(logs: dict[str, LogFigures]) -> Sheet:
     def row(what: str, cell: Callable[[str, LogFigures], str]) -> None:
         rows.append((what, *(cell(program, figures) for program, figures in found)))
 
-    row("entries held, the fewest", lambda _, f: f"{f.held:,}")
+    row("entries held, minimum", lambda _, f: f"{f.held:,}")
     row("per entry: programs / bytes / erases", lambda _, f: _work(f.entry))
     row("the acknowledgement alone", lambda _, f: _work(f.mark))
     row("an entry, acknowledged", lambda _, f: _work(f.passed))

@@ -7,7 +7,7 @@ TLS connection while it is open. An allocation that fails raises the chip's own 
 `kalitka_sim.memory_classes` describes the regions. This process has a 64-bit heap of a fixed size;
 how full the chip's heap would be is derived from it only at certain moments: when the firmware
 collects, switches the radio on, opens a connection, or asks. In between the heap of a chip may
-have grown more. And a region has no fragmentation here. In both a chip is less kind.
+have grown more, and a chip's regions fragment: in both respects this model is too kind.
 """
 
 import errno
