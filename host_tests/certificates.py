@@ -1,7 +1,7 @@
-"""Certificates of a site, right ones and wrong ones, for servers of the tests on loopback.
+"""Certificates of a site, right ones and wrong ones, for the tests' servers on loopback.
 
-Each kind is made once a session, when it is first asked for, with dates relative to now. Keys
-exist in memory only, but for the moment in which `ssl` reads them: it takes nothing but files.
+Each kind is made once per session, at its first use, with dates relative to now. Keys are in
+memory only, except while `ssl` loads them: it reads files only.
 """
 
 import functools
@@ -35,7 +35,7 @@ _DAY = timedelta(days=1)
 
 
 class Issued(NamedTuple):
-    """A certificate with its key: a CA's or a server's."""
+    """A certificate with its key, of a CA or a server."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -52,17 +52,17 @@ class Issued(NamedTuple):
 
 
 def authority(which: str = "site", algorithm: str = "ecdsa") -> Issued:
-    """Return a CA. Every `which` gives another one, "site" the one that a reader trusts."""
+    """Return a CA, another one for every `which`. A reader trusts "site"."""
     return _authority(which, algorithm)
 
 
 def served(
     kind: str, algorithm: str = "ecdsa", names: tuple[str, ...] = NAMES
 ) -> tuple[Issued, ...]:
-    """Return what a server of this kind shows: its certificate, then those that follow it.
+    """Return the certificate chain of a server of this kind, its own certificate first.
 
-    kind: one of KINDS. names: host names and IPv4 addresses that the certificate is for, unless
-    it is for another name by its kind.
+    kind: one of KINDS. names: the certificate's host names and IPv4 addresses, unless its kind
+    means another name.
     """
     return _served(kind, algorithm, names)
 
@@ -70,11 +70,11 @@ def served(
 def server_context(
     kind: str, algorithm: str = "ecdsa", names: tuple[str, ...] = NAMES
 ) -> ssl.SSLContext:
-    """Return the context of a server that shows a certificate of this kind; see `served`."""
+    """Return the context of a server with a certificate of this kind; see `served`."""
     return _server_context(kind, algorithm, names)
 
 
-# A cache tells calls apart by how their arguments are written: these have one way only.
+# A cache distinguishes calls by the form of their arguments: these functions allow one form only.
 
 
 @functools.cache
@@ -119,7 +119,7 @@ def _server_context(kind, algorithm, names):
 
 
 def _issue(common_name, issuer, algorithm, names=(), days=(-2, 90), is_ca=False):
-    # Without an issuer it signs itself.
+    # Without an issuer the certificate is self-signed.
     key = _key(common_name, algorithm)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     signer = issuer.key if issuer else key
@@ -148,7 +148,7 @@ def _issue(common_name, issuer, algorithm, names=(), days=(-2, 90), is_ca=False)
 
 @functools.cache
 def _key(_owner, algorithm):
-    # All certificates of one owner are for the same key: those of RSA take long to make.
+    # All certificates of an owner share a key: RSA keys take long to make.
     if algorithm == "rsa":
         return rsa.generate_private_key(65537, 2048)
     return ec.generate_private_key(ec.SECP256R1())

@@ -1,6 +1,6 @@
-"""Readers with their servers; and figures: what a test prints as a line `# ...`.
+"""Fixtures of readers with their servers, and the display of figures.
 
-Figures are shown at the end of the run.
+A line `# ...` that a test prints is a figure; figures are shown at the end of the run.
 """
 
 import gc
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from world import World
 
-# The same examples every time, however long they take.
+# The same examples in every run, without a deadline.
 settings.register_profile(
     "kalitka",
     deadline=None,
@@ -25,9 +25,10 @@ settings.load_profile("kalitka")
 
 @pytest.fixture(autouse=True)
 def _freeze_garbage():
-    """Have the collector look at what the test makes, not at all that was imported and is kept.
+    """Let the collector visit the test's own objects only, not all that was imported before.
 
-    The firmware collects before each poll: a tenth of a second each time after some hundred tests.
+    The firmware collects before each poll, which would take a tenth of a second each time after a
+    few hundred tests.
     """
     gc.freeze()
     yield
@@ -36,9 +37,9 @@ def _freeze_garbage():
 
 @pytest.fixture(autouse=True)
 def _restore_logging():
-    """Have whatever a command did to this process's log end with the test.
+    """Undo a command's changes to this process's logging at the end of the test.
 
-    A handler that stayed would write to a stream that was closed with the command.
+    A remaining handler would write to a stream that was closed with the command.
     """
     loggers = [logging.root, *map(logging.getLogger, ("kalitka_hub", "kalitka_cli"))]
     kept = [(logger, logger.handlers[:], logger.level) for logger in loggers]
@@ -50,10 +51,10 @@ def _restore_logging():
 
 @pytest.fixture(autouse=True)
 def _restore_modules():
-    """Have the firmware's modules be those again that the tests know by name.
+    """Restore the firmware's modules that the tests have imported.
 
-    It forgets some of them after use and loads them anew: what a later test replaces in the
-    module that it imported would be replaced where nobody looks any more.
+    The firmware unloads some modules after use and imports them again: a later test would then
+    patch a module object that is no longer in use.
     """
     kept = [(name, module) for name, module in sys.modules.items() if name.startswith("kalitka.")]
     yield
@@ -78,12 +79,12 @@ def secure_world(tmp_path):
 
 @pytest.fixture(params=["http", "https"])
 def world(request, tmp_path):
-    """Each of them in turn."""
+    """The plain and the secure world in turn."""
     return World(tmp_path, request.param == "https")
 
 
-# Of several processes each takes a file at a time: those that take longest are taken first, so
-# that none is still at one when the others have nothing to do.
+# Several processes each take a file at a time: the slowest files come first, so that at the end no
+# process is still busy with one while the others are idle.
 _FIRST = (
     "test_on_micropython.py",
     "test_native_property.py",
@@ -108,17 +109,17 @@ _FIRST = (
 
 
 def pytest_collection_modifyitems(items):
-    """Put the files first that take longest."""
+    """Put the slowest files first."""
     order = {name: number for number, name in enumerate(_FIRST)}
     items.sort(key=lambda item: order.get(item.path.name, len(_FIRST)))
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Show the figures of all tests, whichever process they ran in."""
+    """Show the figures of all tests, from all processes."""
     lines = []
     for reports in terminalreporter.stats.values():
         for report in reports:
-            # Each report of a test repeats what the ones before it had.
+            # Each report of a test repeats the output of the earlier ones.
             output = getattr(report, "capstdout", "").splitlines()
             lines.extend(line for line in output if line.startswith("# ") and line not in lines)
     for line in lines:

@@ -1,20 +1,20 @@
-"""What servers of datagrams on loopback have in common: their sockets, thread and script."""
+"""The base of the datagram servers on loopback: their sockets, thread and script."""
 
 import itertools
 import socket
 import threading
 from collections.abc import Callable
 
-_SILENCE_S = 0.25  # that pass at once, of the clock of a reader that hears nothing
+_SILENCE_S = 0.25  # seconds of silence by which a reader's clock advances in one step
 
 
 class DatagramServer:
-    """Serves from its making until it is left as a context, at `port`.
+    """A server at `port`, from its creation until its context ends.
 
-    script: what to answer with: one for all, one a datagram (the last one for all that follow), or
-    a callable that is given what came. pass_time: lets seconds pass for clients that have a clock
-    of their own (see reader_clock.py). A kind of server has `_serve`, which runs in the
-    thread until `_stop` is set.
+    script: an answer for all datagrams, a list with one per datagram (the last for all further
+    ones), or a function of the request. pass_time: called with seconds to advance a client's own
+    clock by (see reader_clock.py). A subclass has `_serve`, which runs in the thread until `_stop`
+    is set.
     """
 
     def __init__(self, script, pass_time: Callable[[float], None] | None = None):
@@ -22,7 +22,7 @@ class DatagramServer:
         self._pass_time = pass_time
         self._stop = threading.Event()
         self._socket = self._bound()
-        self._stranger = self._bound()  # another port, for answers that come from elsewhere
+        self._stranger = self._bound()  # another port, for answers of a stranger
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -32,14 +32,14 @@ class DatagramServer:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        # A packet of nothing wakes the thread.
+        # An empty packet wakes the thread up.
         self._stranger.sendto(b"", ("127.0.0.1", self.port))
         self._thread.join()
         self._socket.close()
         self._stranger.close()
 
     def follow(self, script) -> None:
-        """Answer like this from now on; what is to come late comes as it was."""
+        """Follow this script from now on; delayed answers of the old one still come."""
         self._choose: Callable = script
         if not callable(script):
             listed = script if isinstance(script, list) else [script]
@@ -47,7 +47,7 @@ class DatagramServer:
             self._choose = lambda _: next(following)
 
     def _send(self, data: bytes, answer, receiver: tuple[str, int]) -> None:
-        # So often, and from where, the answer says.
+        # As often, and from the port, that the answer says.
         sending = self._stranger if answer.stranger else self._socket
         for _ in range(0 if answer.silent else answer.times):
             sending.sendto(data, receiver)

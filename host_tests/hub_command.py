@@ -12,15 +12,15 @@ _COMMAND = get_command(hub)
 
 
 def invoke(*words, **options):
-    """Run `kalitka hub`: what its commands are is made out once, not anew for each of them."""
+    """Run `kalitka hub`. Its command tree is built once, not again for each call."""
     with patch("typer.testing._get_command", return_value=_COMMAND):
         return CliRunner().invoke(hub, list(words), **options)
 
 
 def runner(where, *before, **always):
-    """Return what runs `kalitka hub ...` on the database there.
+    """Return a function that runs `kalitka hub ...` on the database `where`.
 
-    before: words that are always the first. always: what is always in the environment.
+    before: the first words of every command. always: variables of the environment.
     """
     always = {"KALITKA_HUB_DB": where, "KALITKA_DATABASE_URL": None, "COLUMNS": "180", **always}
 
@@ -33,12 +33,13 @@ def runner(where, *before, **always):
 
 
 class Hub(HubProcess):
-    """A hub in a process of its own, whose commands run in this one: Python takes longer to start
-    than they do.
+    """A hub in a process of its own, whose commands run in this process.
+
+    Starting Python takes longer than running them.
     """
 
     def command(self, *words, **environment):
-        """Run `kalitka hub ...` on its database; return what it printed. Raises HubError."""
+        """Run `kalitka hub ...` on the hub's database; return its output. Raises HubError."""
         result = invoke(*words, env={"KALITKA_DATABASE_URL": str(self.database), **environment})
         if result.exit_code:
             raise HubError(f"kalitka hub {' '.join(words)}: {result.output}")

@@ -1,8 +1,8 @@
-"""MicroPython for the tests: how it is started, and one that stays and answers.
+"""MicroPython for the tests: its command line, and a process that runs check after check.
 
-A check is a function of a module in device/, named as "module.function", that returns nothing
-and raises where something is wrong. `Here` runs it on CPython and `Peer` in one MicroPython
-process for all examples, so that hypothesis drives the very same checks in both.
+A check is a function of a module in device/, named as "module.function", that returns nothing and
+raises if something is wrong. `InProcess` runs it on CPython and `MicropythonProcess` in a single
+MicroPython process for all examples, so that hypothesis drives the same checks in both.
 """
 
 import functools
@@ -24,12 +24,12 @@ _COMPILED = tempfile.TemporaryDirectory(prefix="kalitka-tests-")  # until this p
 _FOLDER = Path(_COMPILED.name)
 
 # A board gives the firmware about 160 KiB. Here objects are twice as large, and importing the
-# tests' sources leaves some 100 KiB of bytecode and compiler's scraps in the heap.
+# tests' sources leaves some 100 KiB of bytecode and compiler garbage in the heap.
 HEAP = "384K"
-# Others have a disk in the heap, too, and the dictionary that is the table's oracle.
+# Some scripts also have a disk in the heap, and the dictionary that is the table's oracle.
 HEAPS = {
     "case_request": "1M",  # a list of thousands of pieces
-    "case_wifi": "1M",  # of all calls of the radio for hours
+    "case_wifi": "1M",  # a list of all calls of the radio for hours
     "case_log": "8M",  # a disk
     "case_access_log_power": "8M",  # a disk
     "case_anti_passback": "8M",  # the same
@@ -37,22 +37,22 @@ HEAPS = {
     "case_uploader": "8M",  # the same
     "case_gate": "8M",  # the same
     "case_memory": "8M",  # the same
-    "case_native": "4M",  # lists of all that a check expects
+    "case_native": "4M",  # lists of all expected results
     "native_oracle": "1M",
     "case_stored_bytes": "8M",  # 512 blocks of 4 KiB
     "case_table": "8M",  # the same
     "case_table_damage": "8M",
     "case_table_failures": "8M",
     "case_table_power": "6M",
-    "case_table_syncs": "16M",  # a disk, thousands of codes and what they have
-    "timezone_oracle": "1M",  # lists of all minutes and what is expected of them
+    "case_table_syncs": "16M",  # a disk, thousands of codes and their rules
+    "timezone_oracle": "1M",  # lists of all minutes and the expected results
     "table_plan": "12M",  # the same, after thousands of examples
-    "sync_runner": "4M",  # a table, a client and a poller, all from sources, and what they held
+    "sync_runner": "4M",  # a table, a client and a poller from sources, and the tables to report
     "upload_runner": "4M",  # the same without a table
     "busy_gate": "8M",  # the same, and a disk
     "week_runner": "8M",  # a flash, and the rest
     "case_table_limits": "1M",  # at most 80 blocks
-    # Of the long tests:
+    # The long tests:
     "log_power": "8M",
     "access_log_power": "8M",
     "anti_passback_power": "8M",
@@ -65,8 +65,10 @@ HEAPS = {
 
 @functools.cache
 def environment():
-    """Return the environment that scripts of device/ run in: they find the firmware, compiled as
-    for a board once in this process, and each other. What is frozen comes last.
+    """Return the environment for scripts of device/.
+
+    They import each other and the firmware, which is compiled as for a board once per process.
+    Frozen modules come last.
     """
     for name, data in compile_firmware("ESP32_GENERIC", HOST_ARCH).items():
         path = _FOLDER / name
@@ -76,16 +78,16 @@ def environment():
 
 
 def command(subject, script, *arguments):
-    """Return the command line that runs a script of this folder, with the heap it needs."""
+    """Return the command line that runs a script of this folder, with the subject's heap."""
     heap = HEAPS.get(subject, HEAP)
     return [micropython(), "-X", f"heapsize={heap}", str(TESTS / script), *arguments]
 
 
 def run_script(runner, options, clock, **process):
-    """Run a script of device/ in MicroPython with these options; return what came of it.
+    """Run a script of device/ in MicroPython with these options; return its outcome.
 
-    runner: such as "sync_runner", whose time passes (see `device/piped_time.py`) by `clock`,
-    a ReaderClock. process: arguments of Popen.
+    runner: such as "sync_runner". clock: the ReaderClock by which its time passes (see
+    `device/piped_time.py`). process: arguments of Popen.
     """
     output = []
     with (
@@ -115,7 +117,7 @@ def run_script(runner, options, clock, **process):
 
 
 class InProcess:
-    """Runs checks on CPython."""
+    """A runtime that runs checks on CPython, in this process."""
 
     examples = 200
 
@@ -127,11 +129,11 @@ class InProcess:
         getattr(self._module, name)(*arguments)
 
     def close(self):
-        """Nothing was started."""
+        """Do nothing: no process was started."""
 
 
 class MicropythonProcess:
-    """Runs checks in a MicroPython process, which is sent one line a check."""
+    """A runtime that runs checks in a MicroPython process, which gets one line per check."""
 
     examples = 50
 
@@ -146,7 +148,7 @@ class MicropythonProcess:
 
     def check(self, name, *arguments):
         """Run one check. Raises AssertionError with the traceback from there."""
-        # What repr makes of numbers, bytes, texts, lists and tuples is an expression there too.
+        # The repr of numbers, bytes, texts, lists and tuples is an expression there, too.
         self._process.stdin.write(f"{name}{arguments!r}\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
@@ -164,17 +166,17 @@ RUNTIMES = {"cpython": InProcess, "micropython": MicropythonProcess}
 
 
 def open_runtime(name, subject):
-    """Yield the runtime of that name for the checks of one module: the body of a fixture."""
+    """Yield the runtime of that name for the checks of one module. The body of a fixture."""
     runtime = RUNTIMES[name](subject)
     yield runtime
     runtime.close()
 
 
 def examples(runtime, factor=1, shrink=True):
-    """Return hypothesis settings: so many examples, the same ones every time.
+    """Return hypothesis settings with a fixed set of examples, scaled by `factor`.
 
-    Two fifths of them, but for KALITKA_EVERY_EXAMPLE in the environment (`make test-long`).
-    Without `shrink` a failure comes as it was met: for checks that take long.
+    Two fifths of them run unless KALITKA_EVERY_EXAMPLE is in the environment (`make test-long`).
+    shrink: without it a failing example is not minimised, for checks that take long.
     """
     share = 1 if os.environ.get("KALITKA_EVERY_EXAMPLE") else 0.4
     phases = [Phase.explicit, Phase.generate]

@@ -1,4 +1,4 @@
-"""A name server on loopback that answers as a test tells it to: rightly, wrongly, late or never.
+"""A name server on loopback that follows a test's answers: right, wrong, late or none.
 
 Source: RFC 1035, sections 4.1 and 4.1.4 (compression).
 """
@@ -22,7 +22,7 @@ _IS_ANSWER, _IS_CUT, _RECURSION_WANTED, _RECURSION_HAD = 0x8000, 0x0200, 0x0100,
 
 
 class Query(NamedTuple):
-    """What was asked. name: without a final dot. type: 1 is an address. sender: (host, port)."""
+    """A query. name: without a final dot. type: 1 for an address. sender: (host, port)."""
 
     id: int
     name: str
@@ -33,22 +33,22 @@ class Query(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer to one query. Without an address it is an empty answer.
+    """The answer to a query; an empty one without addresses.
 
     addresses: IPv4 addresses, a record each, of the last name.
-    aliases: a chain of CNAMEs: the asked name is an alias of the first, that one of the next.
-    compressed: names that stood before are written as pointers.
+    aliases: a chain of CNAMEs: the name of the query is an alias of the first, and so on.
+    compressed: repeated names are written as pointers.
     code: NO_ERROR, SERVER_FAILURE, NAME_ERROR (no such name) or REFUSED.
-    ttl: seconds for which the answer may be kept.
+    ttl: seconds for which the answer may be cached.
 
     truncated: the TC bit is set, though nothing is cut.
     cut: only so many bytes are sent.
     loop: the owners' names are a label and a pointer back to that label.
-    wrong_id, wrong_question: it is the answer to something else.
-    stranger: it comes from another port.
-    raw: sent instead of all that, behind the id.
+    wrong_id, wrong_question: the answer is to another query.
+    stranger: the answer comes from another port.
+    raw: bytes that follow the id instead of all that.
 
-    silent: never sent. delay: sent after so many seconds. times: sent so many times.
+    silent: never sent. delay: seconds before it is sent. times: how often it is sent.
     """
 
     addresses: tuple[str, ...] = ()
@@ -69,16 +69,16 @@ class Answer:
 
     @property
     def is_heard(self) -> bool:
-        """Whether who asked takes it for an answer, be it a wrong one."""
+        """Whether the client takes it for an answer, right or wrong."""
         return not (self.silent or self.stranger or self.wrong_id)
 
 
-# One for every query, one a query (the last one for all that follow), or one for what is asked.
+# One for every query, a list with one per query (the last for all further ones), or a function.
 Answers = Answer | list[Answer] | Callable[[Query], Answer]
 
 
 def packet(query: Query, answer: Answer) -> bytes:
-    """Return the answer to a query as it is sent."""
+    """Return the bytes of the answer to a query."""
     number = query.id ^ 0x5555 if answer.wrong_id else query.id
     if answer.raw is not None:
         return (number.to_bytes(2, "big") + answer.raw)[: answer.cut]
@@ -106,7 +106,7 @@ def packet(query: Query, answer: Answer) -> bytes:
 
 
 class NameServer(DatagramServer):
-    """Answers queries by UDP on loopback, at `port`. Records them in `queries`."""
+    """A name server by UDP on loopback, at `port`. queries: all queries so far."""
 
     def __init__(self, answers: Answers, pass_time: Callable[[float], None] | None = None):
         self.queries: list[Query] = []
@@ -129,7 +129,7 @@ class NameServer(DatagramServer):
             except TimeoutError:
                 continue
             except OSError:
-                # That an earlier answer reached nobody.
+                # An earlier answer found no open socket.
                 continue
             query = _parsed(data, sender)
             if query:
@@ -146,7 +146,7 @@ class NameServer(DatagramServer):
 
 
 def _parsed(data, sender):
-    # The query, or None if this is none that a resolver would send.
+    # Return the query, or None if it is not one that a resolver would send.
     if len(data) < _HEAD.size + 5:
         return None
     number, flags, questions, *_ = _HEAD.unpack_from(data)
@@ -171,7 +171,7 @@ def _put_owner(out, name, known, answer):
 
 
 def _put_name(out, name, known):
-    # known: where each name stands that was written before, or None without compression.
+    # known: {name: its offset in the packet} of the names so far, or None without compression.
     while name:
         if known is not None and name in known:
             out += struct.pack(">H", 0xC000 | known[name])

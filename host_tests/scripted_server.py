@@ -1,8 +1,8 @@
-"""A server that does exactly what a test tells it to, over a real socket, with TLS or without.
+"""A server that follows a test's scripts exactly, over a real socket, with TLS or without.
 
-Each connection is given the next script: bytes that are sent as they are, and what happens then.
-What runs out of scripts is answered by the last one again. Every connection has a thread of its
-own, so that one that hangs blocks nobody; all of them end with the server, whatever they do.
+Each connection gets the next script: bytes that are sent as they are, and the way the connection
+ends. Further connections get the last script again. Every connection has a thread of its own, so
+that a hanging one does not block the others; all of them end with the server.
 """
 
 import contextlib
@@ -18,39 +18,39 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_LINGER = 0.05  # seconds without a byte after which the other side has nothing more to say
-_STEP = 0.25  # seconds of silence that pass at once
+_LINGER = 0.05  # seconds without a byte after which the peer is done sending
+_STEP = 0.25  # seconds of silence that pass in one step
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
 @dataclass
 class Script:
-    """What to send to one connection, and how it ends: by a close, if nothing else is said.
+    """The script of one connection: the bytes to send, and its end, a close by default.
 
-    Seconds are those of the other side's clock, where the server tells it of them.
+    Seconds are those of the client's clock, if the server can advance it (`pass_time`).
 
-    data: the answer, or several of them: each is sent after one more request has been read.
+    data: the answer, or several: each is sent after another request has been read.
 
     How the answers are sent:
-    repeat: further requests get the last answer again, for as long as they come.
-    greet: the first answer comes at once, before the first request is read.
+    repeat: all further requests get the last answer again.
+    greet: the first answer is sent at once, before the first request is read.
     delay: seconds before each answer.
-    piece: how many bytes are sent at once; in TLS each piece is a record.
+    piece: bytes sent at once; in TLS each piece is a record.
     pause: seconds between two pieces.
     after: the connection ends after so many bytes of all answers together.
 
-    What comes after them (or after `after` bytes):
-    hang: the connection stays open without a word; requests are still read and recorded.
-    idle: it stays open like that for so many seconds, and then ends.
-    reset: it ends by RST, not by FIN.
-    close_notify: in TLS, the end is told before the connection is closed; not with `reset`.
+    After the answers (or after `after` bytes):
+    hang: the connection stays open and silent; requests are still read and recorded.
+    idle: the connection stays open and silent for so many seconds, and then ends.
+    reset: the connection ends by RST, not by FIN.
+    close_notify: in TLS, a close_notify precedes the close; not with `reset`.
 
-    What goes wrong before:
-    accept_only: nothing is read and nothing is sent, not even of a handshake; stays open.
-    never_read: no request is read, but a TLS handshake is; stays open. Answers: see `greet`.
-    (Both end at once with `reset`, and after `idle` seconds with `idle`.)
-    handshake: "half": only half of the server's first words of TLS are sent, then as above;
-    "plain": the answers come without TLS, to what should have been a handshake; "whole".
+    Failures before the answers:
+    accept_only: nothing is read or sent, not even a handshake; the connection stays open.
+    never_read: a TLS handshake is done, but no request is read; the connection stays open. See
+    `greet` for answers. (Both end at once with `reset`, and after `idle` seconds with `idle`.)
+    handshake: "half": only half of the server's first TLS flight is sent, then as above;
+    "plain": the answers come without TLS, in place of a handshake; "whole": a normal handshake.
     """
 
     data: bytes | list[bytes] = b""
@@ -76,7 +76,7 @@ class Script:
 
     @property
     def answers(self) -> list[bytes]:
-        """The answers, also where there is one."""
+        """The answers as a list, even if there is only one."""
         return [self.data] if isinstance(self.data, bytes) else self.data
 
     @property
@@ -104,11 +104,11 @@ def chunked(body: bytes, size: int) -> bytes:
 
 
 class ScriptedServer:
-    """Listens on loopback at `port`; `requests` holds (head, body) of what was asked.
+    """A server on loopback at `port`. requests: (head, body) of each request so far.
 
     tls: the context of a TLS server, such as `certificates.server_context` returns.
-    pass_time: lets seconds pass for a client that has a clock of its own (see reader_clock.py);
-    returns when they have.
+    pass_time: called with seconds to advance a client's own clock by (see reader_clock.py);
+    returns when they have passed there.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class ScriptedServer:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._listener.shutdown(socket.SHUT_RDWR)
-        # Only then no connection is added any more.
+        # After the thread's end no further connection is added.
         self._thread.join()
         self._listener.close()
         for one in self._connections:
@@ -147,19 +147,19 @@ class ScriptedServer:
 
     @property
     def connections(self) -> int:
-        """How many connections were accepted so far."""
+        """The number of connections accepted so far."""
         return len(self._connections)
 
     @property
     def carried(self) -> list[int]:
-        """How many requests each connection carried, in the order of the connections."""
+        """The number of requests over each connection, in the order of the connections."""
         return [one.carried for one in self._connections]
 
     @property
     def faults(self) -> list[str]:
-        """What ended each connection before its script did, in words; "" where nothing did.
+        """The failure that ended each connection before its script did, "" if none.
 
-        A TLS alert of the client is among them.
+        A TLS alert of the client counts as a failure.
         """
         return [one.fault for one in self._connections]
 
@@ -194,7 +194,7 @@ class _Connection:
         self._thread = threading.Thread(target=self._run, daemon=True)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if script.accept_only or script.never_read:
-            # The kernel should not take in for us what we do not read.
+            # The kernel should not buffer bytes that the server does not read.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 
     def start(self):
@@ -210,7 +210,7 @@ class _Connection:
         try:
             self._play()
         except OSError as e:
-            # The other side went away or refused the handshake, or the server is stopped.
+            # The client went away or refused the handshake, or the server is being stopped.
             self.fault = "" if self._stop.is_set() else str(e)
         finally:
             with contextlib.suppress(OSError):
@@ -255,14 +255,14 @@ class _Connection:
             (self._tls or self._socket).sendall(piece)
 
     def _wait(self, seconds):
-        # Lets them pass; returns whether the server has been stopped.
+        # Let the seconds pass; return whether the server has been stopped.
         if self._pass_time and seconds:
             self._pass_time(seconds)
             seconds = 0
         return self._stop.wait(seconds)
 
     def _hold(self):
-        # Keeps the connection open without a word, until its time is over or nobody is there.
+        # Keep the connection open and silent, until its time is over or the client is gone.
         script = self._script
         left = script.held
         reads = not (script.accept_only or script.never_read)
@@ -280,25 +280,25 @@ class _Connection:
                 left -= self._poll(min(left, _STEP), select.POLLIN if reads else 0)
 
     def _has_more(self):
-        # Whether something has been taken in that no request was made of yet.
+        # Whether there are received bytes that are not part of a recorded request yet.
         return bool(self._unread) or bool(self._tls and self._tls.pending)
 
     def _events(self, wanted, seconds=0.0):
-        # What there is to know of the socket now or within so many seconds: POLLIN, _GONE.
+        # Return the events of the socket within so many seconds: POLLIN, _GONE.
         looking = select.poll()
         looking.register(self._socket, wanted | select.POLLRDHUP)
         return next((events for _, events in looking.poll(seconds * 1000)), 0)
 
     def _poll(self, seconds, wanted):
-        # Looks for something new for so many seconds at most; returns how many it were.
+        # Wait for an event for at most so many seconds; return the seconds waited.
         began = time.monotonic()
         self._events(wanted, seconds)
         return time.monotonic() - began
 
     def _request(self):
-        # Reads and records one request; returns whether there was a whole one.
+        # Read and record a request; return whether there was a whole one.
         if self._plain_words:
-            # The other side speaks TLS: what it says first is taken for the request.
+            # The client speaks TLS: its first bytes are taken for the request.
             self._plain_words = False
             return bool(self._socket.recv(4096))
         while b"\r\n\r\n" not in self._unread:
@@ -317,7 +317,7 @@ class _Connection:
         return True
 
     def _fill(self):
-        # Takes in what comes next; returns whether something came.
+        # Receive the next bytes; return whether there were any.
         data = (self._tls or self._socket).recv(4096)
         self._unread += data
         return bool(data)
@@ -333,13 +333,13 @@ class _Connection:
         if self._tls and self._script.close_notify:
             self._tls.close_notify()
         self._socket.shutdown(socket.SHUT_WR)
-        # Unread bytes of the other side would turn the close into a reset.
+        # Unread bytes of the client would turn the close into a reset.
         self._socket.settimeout(_LINGER)
         while self._socket.recv(4096):
             pass
 
     def _wait_until_sent(self):
-        # A reset throws away what has not reached the other side yet.
+        # A reset discards bytes that have not reached the client yet.
         while not self._stop.wait(0.002):
             left = fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0\0\0\0")
             if left == b"\0\0\0\0":
@@ -347,7 +347,7 @@ class _Connection:
 
 
 class _Tls:
-    # The server's side of TLS over a socket that stays ours, so that it can be cut anywhere.
+    # The server's end of TLS, over a socket of our own that can be cut at any byte.
 
     def __init__(self, connection, context):
         self._socket = connection
@@ -369,7 +369,7 @@ class _Tls:
             return
 
     def half_handshake(self):
-        # As far as the first words, the longest ones: the certificate is among them.
+        # Up to the server's first flight, the longest one: it has the certificate.
         while not self._outgoing.pending:
             self._receive()
             with contextlib.suppress(ssl.SSLWantReadError):
@@ -395,7 +395,7 @@ class _Tls:
         self._flush()
 
     def close_notify(self):
-        # Without waiting for that of the other side.
+        # Without waiting for the client's close_notify.
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
         self._flush()

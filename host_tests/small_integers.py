@@ -1,8 +1,8 @@
-"""Integers as they are where small ones have 31 bits: a larger one would be an allocation."""
+"""Integers as on ports with 31-bit small ints, where a larger one is an allocation."""
 
 
 class Small(int):
-    """An integer whose sums, quotients and shifts are small where those have 31 bits."""
+    """An integer that asserts that its sums, quotients and shifts are 31-bit small ints."""
 
     def _kept(name):
         def operation(self, other):

@@ -1,6 +1,6 @@
-"""A reader whose chip is at a TLS handshake, for as long as a chip is: what becomes of the cards.
+"""Cards at a reader whose chip is busy with a TLS handshake, for as long as on a real chip.
 
-The chip's ticks stand still but for what a test lets pass, so no computer is too slow for them.
+Only the test advances the chip's ticks, so no computer is too slow for these tests.
 """
 
 import re
@@ -43,7 +43,7 @@ class Site:
         self.server.__exit__()
 
     def wait_requests(self, count):
-        """Return when the server has had so many requests."""
+        """Wait until the server has had `count` requests."""
         end = time.monotonic() + HANG_TIMEOUT_S
         while len(self.server.requests) < count:
             assert time.monotonic() < end, (self.server.requests, self.reader.console)
@@ -51,11 +51,11 @@ class Site:
 
 
 def stamp(line):
-    """Return the seconds that the chip says it has been running."""
+    """Return a console line's seconds since the chip's start."""
     return float(line.split()[0])
 
 
-# Each of these ends its connection, so that every poll has to shake hands.
+# Each of these scripts ends its connection, so that every poll has a handshake.
 POLLS = [Script([TIME, table(29921460)]), Script(table(29921461)), Script(table(29921462))]
 
 
@@ -71,7 +71,7 @@ def test_a_card_that_is_held_up_during_a_handshake_is_told_with_the_cause(tmp_pa
         assert f"scanner: {cause} (1 frames read, 1 bad, 1 of these incomplete)" in line
         reader.wait_line("sync: incremental", since=seen)
         assert not [line for line in reader.console[seen:] if re.search("card .* denied", line)]
-        # It is over: what is lost now is not put down to it.
+        # The handshake is over: a frame lost now is not blamed on it.
         seen = len(reader.console)
         reader.send_pulses(wiegand_bits(CARD), busy=(1, 30))
         line = reader.wait_line("scanner: ", since=seen)
@@ -88,14 +88,14 @@ def test_no_handshake_begins_within_two_seconds_of_a_card(tmp_path):
         reader.advance_time(HOUR)
         card = reader.wait_line(f"card {CARD}", since=seen)
         sync = reader.wait_line("sync: incremental", since=seen)
-        # The last pulse came at most 40 ms before the card was told.
+        # The last pulse came at most 40 ms before the card's line.
         assert stamp(sync) - stamp(card) - HOUR > 1.9
 
 
 def test_a_connection_is_kept_between_polls_that_are_far_apart(tmp_path):
     script = Script([TIME, table(29921460, *KEPT), TIME], repeat=True)
     with Site(tmp_path / "reader", [script]) as site:
-        # Ten seconds before the server would end it.
+        # Ten seconds before the server would end the connection.
         site.reader.advance_time(65)
         site.wait_requests(3)
         assert site.server.carried == [3]

@@ -1,6 +1,6 @@
 """Cards are decided in the middle of a sync of 50,000 rules, from the old table, within a slice.
 
-The slice is the budget's: at most 64 lines, or a 4 KiB block, between two turns of the gate.
+A slice is at most 64 lines or a 4 KiB block between two turns of the gate, as in the budgets.
 """
 
 import json
@@ -15,7 +15,7 @@ from scripted_server import Script, ScriptedServer, reply
 RULES = 50_000
 LINES_MAX = 64
 BLOCK = 4096
-OWN = 64  # bytes of LittleFS's own beside a block
+OWN = 64  # bytes of LittleFS's metadata beside a block
 
 
 def answer(minute: int, codes: list[str]) -> Script:
@@ -30,7 +30,7 @@ def test_cards_are_decided_in_the_middle_of_a_large_sync(order):
     new = ["B07BB07B", *(f"{dice.getrandbits(32):08X}" for _ in range(RULES))]
     if order == "code order":
         new.sort()
-    # Out of order it does not fit the sort's memory: it is asked for twice.
+    # Out of order the answer does not fit the sort's memory: it is requested twice.
     large = answer(29921461, new)
     with ScriptedServer([answer(29921460, old), large, large]) as server:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The memory of the virtual chips: each class adds up, and behaves as its chip would."""
+"""The memory classes of the virtual chip: their figures add up and behave as on the chip."""
 
 import json
 import subprocess
@@ -24,11 +24,11 @@ def test_each_class_says_what_it_stands_for_and_its_parts_are_no_more_than_the_w
     assert known.description
     assert all(0 <= free <= size for size, free in known.regions)
     assert known.heap <= max(free for _, free in known.regions)
-    # What this process gives to the firmware, in bytes of the chip.
+    # The firmware's heap in this process, in bytes of the chip.
     python = known.process * 100 // known.percent
     assert python >= known.heap
     if known is PLAIN_STOCK:
-        # All that there is: nothing would be left for the radio.
+        # At most all of the chip's memory, which would leave nothing for the radio.
         assert python <= before_heap(known)
     elif known is PSRAM:
         assert python <= 2 * MIB
@@ -51,8 +51,8 @@ def test_the_memory_of_the_frozen_reader_is_what_the_tests_always_gave():
     assert FROZEN_80K.process == 160 * 1024
 
 
-# On the chip: {living} bytes of Python's heap are in use there; then what the firmware does at a
-# start, and what came of each step.
+# Run on the chip: fills {living} bytes of Python's heap, then does the steps of the firmware's
+# start, and prints the result of each.
 PROGRAM = """
 import gc, json, socket
 import idf
@@ -80,7 +80,11 @@ print(json.dumps([told, before, idf.info(), idf._heap]))
 
 
 def start(known, living):
-    """Start a chip in whose heap so many bytes live: ({step: what came of it}, regions, heap)."""
+    """Start a chip with `living` bytes of heap in use.
+
+    Return ({step: its result}, the regions with one connection, those at the end, the heap's
+    size).
+    """
     done = subprocess.run(
         [micropython(), "-X", "heapsize=8M", "-c", PROGRAM.replace("{living}", str(living))],
         env={"MICROPYPATH": f"{CHIP}:.frozen", "KALITKA_CHIP_MEMORY": json.dumps(known.as_dict())},
@@ -105,11 +109,11 @@ def test_a_frozen_reader_gets_the_radio_and_one_tls_connection_at_a_time():
     free = sum(region[1] for region in before)
     taken = memory_classes.WIFI + LWIP.most + 24_000
     assert free == before_heap(FROZEN_80K) - FROZEN_80K.heap - taken
-    # What the handshake took for a while, or another connection, is the least that was free.
+    # The least that was free includes the memory of the handshake or of the other connection.
     assert sum(region[3] for region in before) <= free - 3500
 
 
-# What was seen of the firmware of an earlier day (in a ROM, as files), which took so many bytes.
+# Bytes that earlier firmware took (in ROM, as files), for which these outcomes were seen.
 IN_ROM, AS_FILES = 60_784, 112_768
 
 
@@ -132,7 +136,7 @@ def test_where_nothing_is_left_a_right_certificate_is_called_a_wrong_one():
 
 
 def test_a_handshake_that_finds_no_room_says_so_in_the_words_of_the_chip():
-    # Two connections and a half, to the byte.
+    # Memory for two and a half connections, to the byte.
     told, _, _, _ = start(replace(FROZEN_80K, regions=((200_000, 81_920 + 49_000 + 26_000),)), 100)
     assert told["connection"] == [-0x2880, "MBEDTLS_ERR_X509_ALLOC_FAILED"]
 
@@ -154,7 +158,7 @@ def test_an_s3_takes_files_as_long_as_its_heap_doubles_once():
 
 @pytest.mark.parametrize("known", CLASSES.values(), ids=CLASSES)
 def test_what_the_arithmetic_refuses_fails_on_the_chip(known):
-    """A refusal and the chip agree; the arithmetic may know of a full sync that is to come."""
+    """The arithmetic refuses exactly where the virtual chip fails, at the peak of a full sync."""
     for how in INSTALLS.values():
         told = start(known, how.heap)[0]
         regions = tuple((size, free, free) for size, free in known.regions)

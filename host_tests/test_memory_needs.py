@@ -1,4 +1,4 @@
-"""What a board's memory is enough for: the arithmetic, and what it says."""
+"""The memory that the reader needs of a board: the arithmetic and its messages."""
 
 import pytest
 
@@ -26,7 +26,7 @@ from kalitka_cli.suitability import (
 
 KIB = 1024
 NETWORK = LWIP.least + TLS.least
-# As in MicroPython's documentation, the largest region whole.
+# As in MicroPython's documentation, with the largest region all free.
 INSIDE = ((240, 0, 0), (79912, 35512, 35512), (15072, 15036, 15036), (113840, 113840, 113840))
 
 
@@ -81,7 +81,7 @@ def test_a_heap_that_grows_counts_as_large_as_it_gets():
 
 
 def test_a_network_that_is_on_has_its_share_already():
-    # 164,400 bytes before the heap, of which radio and lwIP have taken 49,000.
+    # 164,400 bytes before the heap, without and with the 49,000 of radio and lwIP.
     off = chip(164_400 - 56 * KIB, heap=56 * KIB)
     on = chip(164_400 - 49_000 - 56 * KIB, heap=56 * KIB)
     assert not off.network_on
@@ -90,7 +90,7 @@ def test_a_network_that_is_on_has_its_share_already():
         sums = [memory_budget(memory, how) for memory in (off, on)]
         assert {"Wi-Fi", "lwIP"} <= set(sums[0].need)
         assert not {"Wi-Fi", "lwIP"} & set(sums[1].need)
-        # The same answer before and after.
+        # The same result before and after.
         assert sums[0].fits == sums[1].fits
 
 

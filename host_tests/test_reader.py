@@ -1,4 +1,4 @@
-"""The unmodified firmware on the virtual chip: pins in, pins out, and what the console says."""
+"""The unmodified firmware on the virtual chip: pins in, pins out, and the console's lines."""
 
 import re
 
@@ -91,23 +91,23 @@ def test_the_lock_opens_for_its_seconds_and_shuts_again(hub, tmp_path, kind, out
     with at_the_hub(hub, tmp_path, **settings) as reader:
         lock = reader.board["LOCK"]
         reader.power_on()
-        # From the first moment on: not even a blink at the start.
+        # From power on: not even a short pulse at the start.
         assert {level for pin, level, _ in reader.pin_changes if pin == lock} == {locked}
         reader.wait_line("sync: full")
         before = len(reader.pin_changes)
         reader.send_pulses(wiegand_bits("04A1B2C3"))
         reader.wait_line("card 04A1B2C3 allowed")
-        reader.request({"do": "pins"})  # every change of a pin before this answer has come, too
+        reader.request({"do": "pins"})  # after its answer all earlier pin changes have come
         reader.wait_pin(lock, locked)
         changes = [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
         assert [level for level, _ in changes] == [1 - locked, locked]
-        # The chip's own clock: a busy computer may wake it late, never early.
+        # By the chip's own clock: a busy computer may wake it up late, never early.
         assert changes[1][1] - changes[0][1] >= 500
 
 
 def test_a_second_card_begins_the_locks_time_anew(hub, tmp_path):
     hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
-    # Both cards have to come within that time: a busy computer gets more of it.
+    # Both cards have to come within that time: a busy computer gets several tries with more.
     for seconds in (1, 5, 25, 125):
         with at_the_hub(hub, tmp_path / str(seconds), lock_seconds=seconds) as reader:
             lock = reader.board["LOCK"]
@@ -177,7 +177,7 @@ def test_after_a_power_cut_it_decides_from_flash_and_needs_the_clock_for_hours(h
         reader.power_on()
         assert reader.present("04A1B2C3").opened
         assert reader.present("DEADBEEF").reason == "clock not set"
-        # The zone that the server told last was kept.
+        # The server's last zone was saved.
         reader.set_clock(MONDAY_0930_MSK)
         assert reader.present("DEADBEEF").opened
         seen = len(reader.console)
@@ -217,7 +217,7 @@ def test_wrong_settings_are_named_and_the_defaults_hold(tmp_path):
 
 def test_settings_whose_names_are_no_texts_do_not_stop_the_reader(tmp_path):
     with VirtualReader(tmp_path / "reader", {}) as reader:
-        # MicroPython's JSON takes them.
+        # MicroPython's JSON accepts such keys.
         littlefs_image.update(
             reader.flash_file, {"settings.json": b'{1: 2, "zone": "MSK-3", null: 3}'}
         )
@@ -301,7 +301,7 @@ def test_a_damaged_table_denies_with_its_reason_and_is_healed_by_a_full_sync(hub
 
 def test_a_code_without_a_rule_it_understands_is_denied_with_that_reason(tmp_path):
     body = b"29921460%%\n04A1B2C3_/5_1_2\n04A1B2C3_/3_0_1439_111111\nDEADBEEF_/9_1"
-    # The first requests ask for the time, in the newer and in the older way.
+    # The first two requests are for the time, in the newer and in the older form.
     missing = Script(reply(b"no", "404 Not Found"))
     with ScriptedServer([missing, missing, Script(reply(body))]) as server:
         where = ("127.0.0.1", server.port)
@@ -317,7 +317,7 @@ def test_a_code_without_a_rule_it_understands_is_denied_with_that_reason(tmp_pat
 
 def test_the_application_fits_its_heap(alone):
     memory = alone.memory()
-    # The fakes have a part of the heap to themselves, no larger than they need.
+    # The fakes have a share of the heap of their own, no larger than they need.
     assert memory["used"] + memory["free"] <= 160 * 1024 + FAKES + ROM_FAKE
     assert memory["fakes"] > FAKES + ROM_FAKE
 
@@ -333,7 +333,7 @@ def test_a_reader_works_from_files_as_well_and_rom_saves_it_the_heap_of_its_byte
     assert files["fakes"] > FAKES
     rom = alone.memory()
     assert rom["used"] <= files["used"] - 24 * 1024
-    # What is left to the firmware of the heap is the same for both, but for what 64 bits take.
+    # The heap that is left to the firmware differs by the two memory classes only.
     heaps = [memory["used"] + memory["free"] - memory["fakes"] for memory in (rom, files)]
     assert abs(heaps[0] - heaps[1] + MPY_ON_S3.process - FROZEN_80K.process) < 512
 
@@ -344,7 +344,7 @@ BUSY = "scanner: a card was held up while the chip was busy"
 @pytest.mark.parametrize("code", ["A0B1C2", "04A1B2C3"])
 def test_a_card_held_up_while_the_chip_is_busy_is_told_and_no_code(alone, code):
     bits = wiegand_bits(code)
-    # Before it, in its middle, at its end; and so that what is left has the length of a code.
+    # Before the frame, in its middle, at its end; and so that the rest has the length of a code.
     for busy in ((0, len(bits)), (2, len(bits) - 2), (len(bits) - 14, len(bits)), (0, 16)):
         seen = len(alone.console)
         alone.send_pulses(bits, busy=busy)

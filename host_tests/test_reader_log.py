@@ -1,4 +1,4 @@
-"""The access log in the whole reader: from the pins to the hub's database, over power cuts."""
+"""The access log of the whole reader: from the pins to the hub's database, over power cuts."""
 
 import json
 import sqlite3
@@ -34,7 +34,7 @@ def at_the_hub(hub, tmp_path, **settings):
 
 
 def wait_for_log(hub, count):
-    """Return what the hub lists once it has so many entries."""
+    """Wait until the hub has `count` entries; return its list."""
     deadline = time.monotonic() + HANG_TIMEOUT_S
     while entries_at(hub) < count and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -43,7 +43,7 @@ def wait_for_log(hub, count):
 
 
 def entries_at(hub):
-    """Return how many entries the hub's database has."""
+    """Return the number of entries in the hub's database."""
     with closing(sqlite3.connect(f"file:{hub.database}?mode=ro", uri=True)) as database:
         return database.execute("SELECT COUNT(*) FROM access_entries").fetchone()[0]
 
@@ -73,14 +73,14 @@ def test_exit_button_door_and_alarm_by_kind(hub, tmp_path):
         lock = reader.board["LOCK"]
         reader.set_switch("EXIT_BUTTON", True)
         reader.wait_pin(lock, 1)
-        # Whom the lock lets through has not forced the door; it is open for too long then.
+        # The door was opened with the lock open: not forced, but later open for too long.
         reader.set_switch("DOOR_CONTACT", True)
         reader.set_switch("EXIT_BUTTON", False)
         reader.wait_line(" door held open")
         reader.set_switch("DOOR_CONTACT", False)
         reader.wait_line(" door shut, it was held open")
         reader.wait_pin(lock, 0)
-        time.sleep(1.3)  # a door that is opened in the second after that is not forced
+        time.sleep(1.3)  # a door opened within a second after that does not count as forced
         reader.set_switch("DOOR_CONTACT", True)
         reader.wait_line(" door forced")
         reader.set_switch("DOOR_CONTACT", False)
@@ -139,7 +139,7 @@ def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_
         before = time.time()
         assert reader.present("04A1B2C3").when == "clock not set"
         after = time.time()
-        # Over another power cut, too: the first of them keeps no time.
+        # Over another power cut, after which the first entry can no longer get a time.
         reader.power_cut()
         reader.power_on()
         assert reader.present("DEADBEEF").reason == "never allowed"
@@ -151,7 +151,8 @@ def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_
         first, second = sorted(listed, key=lambda row: row["number"])
         assert (first["code"], second["code"]) == ("04A1B2C3", "DEADBEEF")
         assert (first["timed"], second["timed"]) == (False, True)
-        # Behind by at most: whole seconds of the server and of the reader, and the way between.
+        # The clock is behind by at most a whole second of the server's and of the reader's, and
+        # the network's delay.
         assert before <= after <= second["at"] + 3 + way
         assert second["at"] <= between + 1
 

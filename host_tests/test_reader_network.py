@@ -1,4 +1,4 @@
-"""The whole reader in the networks that sites have: several, gone, slow, without names or time."""
+"""The whole reader in the networks of sites: several, gone, slow, without names or time."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ NOTHING = reply(b"29921460%%\n")
 
 
 def site(tmp_path, scripts, pass_time=None, **settings):
-    """A server, and a reader of it that is off yet."""
+    """Return a server, and its reader, which is still off."""
     server = ScriptedServer(scripts, pass_time=pass_time)
     where = ("127.0.0.1", server.port)
     return server, VirtualReader(tmp_path / "reader", settings, server=where)
@@ -29,7 +29,7 @@ def site(tmp_path, scripts, pass_time=None, **settings):
 def test_a_card_in_the_middle_of_a_sync_is_decided_from_the_old_table(tmp_path):
     lines = [f"{n:08X}_/9_1" for n in range(4000)]
     new = reply("\n".join(["29921461%04A1B2C3%", *lines]).encode())
-    # Its second half comes when two cards have been decided.
+    # The answer's second half comes when two cards have been decided.
     decided = threading.Event()
     slow = Script(new, piece=len(new) // 2 + 1, pause=1)
     settings = {"poll_seconds": 1, "zone": "MSK-3"}
@@ -47,7 +47,7 @@ def test_a_card_in_the_middle_of_a_sync_is_decided_from_the_old_table(tmp_path):
             time.sleep(0.02)
         assert reader.present("04A1B2C3").opened
         assert reader.present("00000001").reason == "unknown code"
-        # All that while the answer was coming.
+        # Both cards were decided while the answer was arriving.
         assert reader.relay.bytes_down < before + len(new)
         assert not [line for line in reader.console[seen:] if "sync:" in line]
         decided.set()
@@ -60,7 +60,7 @@ def test_of_several_networks_the_one_that_is_there_is_joined(tmp_path):
     wifi = [["home", "first"], ["site", "second"], ["yard", "third"]]
     server, reader = site(tmp_path, [Script(TIME), Script(OLD), Script(NOTHING)], wifi=wifi)
     with server, reader:
-        # The first is not there, of the second the password is another one.
+        # The first network is missing, the second one has another password.
         reader.power_on()
         VirtualChip.set_network(reader, True, {"site": "not-that", "yard": "third"})
         reader.wait_line("wifi: connected to yard")
@@ -72,7 +72,7 @@ def test_of_several_networks_the_one_that_is_there_is_joined(tmp_path):
 
 
 def test_a_reader_that_was_without_a_network_polls_as_soon_as_it_has_one(tmp_path):
-    # By its interval alone it would come in an hour.
+    # By its interval alone the next poll would come in an hour.
     scripts = [Script(TIME), Script(OLD), Script(NOTHING)]
     server, reader = site(tmp_path, scripts, poll_seconds=3600)
     with server, reader:
@@ -131,7 +131,7 @@ FIXED = {"address": "192.168.9.20/24", "gateway": "192.168.9.1"}
 
 
 def at_a_cable(tmp_path, scripts, **settings):
-    """A server, and a reader with an Ethernet socket, off yet."""
+    """Return a server, and its reader with an Ethernet socket, which is still off."""
     server = ScriptedServer(scripts)
     where = ("127.0.0.1", server.port)
     return server, VirtualReader(tmp_path / "reader", settings, where, OLIMEX)
@@ -145,7 +145,7 @@ def test_a_reader_at_a_cable_gets_its_address_and_its_table_and_opens_the_door(t
         reader.wait_line("sync: full")
         assert reader.present("04A1B2C3").opened
         assert not [line for line in reader.console if "wifi" in line]
-        # The power of the PHY, which nobody else switches.
+        # The PHY has its power, which only the firmware switches.
         assert reader.pins[reader.board["ETHERNET"]["power"]] == 1
 
 
@@ -182,7 +182,7 @@ def test_a_cable_that_is_out_is_told_and_found_again_while_the_gate_decides(tmp_
 
 
 def test_the_hardware_of_the_network_is_on_before_the_firmware_is_imported(tmp_path):
-    # The PHY gets its power from boot.py; the lock's pin is set when everything is imported.
+    # boot.py switches the PHY's power on; the lock's pin is set after all imports.
     _, reader = at_a_cable(tmp_path, [])
     with reader:
         reader.power_on()

@@ -22,7 +22,7 @@ SIM = [sys.executable, "-m", "kalitka_cli", "sim"]
 
 
 class Sim:
-    """`kalitka sim` with its input and output on pipes."""
+    """A process of `kalitka sim` with its input and output on pipes."""
 
     def __init__(self, *options, **environment):
         self._process = subprocess.Popen(
@@ -32,7 +32,7 @@ class Sim:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, **environment},
-            # A shell that runs the tests in the background lets them ignore Ctrl-C.
+            # A shell that runs the tests in the background makes them ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         self._lines = queue.Queue()
@@ -142,7 +142,7 @@ def test_a_wrong_command_gets_one_line_and_the_reader_goes_on():
             sim.expect(complaint)
         sim.type("card 010203")
         sim.expect("010203: denied, unknown code")
-        assert sim.end() == 0  # the end of the input is an end, too
+        assert sim.end() == 0  # the end of the input ends the command, too
 
 
 def test_a_reader_at_a_hub_syncs_and_opens(tmp_path):
@@ -331,7 +331,7 @@ def test_a_running_program_is_taken_over_and_starts_again_at_a_reset(board, tmp_
     mpremote(board.port, "fs", "cp", str(tmp_path / "boot.py"), str(tmp_path / "main.py"), ":")
     seen = len(board.console)
     mpremote(board.port, "exec", "import machine; machine.RTC().datetime((2026,1,1,3,0,0,0,0))")
-    # In the raw REPL a soft reset runs boot.py alone.
+    # In the raw REPL a soft reset runs boot.py only.
     board.wait_line("booted", since=seen)
     assert not any(line.startswith("count") for line in board.console)
     for _ in range(3):

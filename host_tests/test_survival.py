@@ -1,8 +1,8 @@
-"""A sync survives everything between the reader and its server, over real sockets and real TLS.
+"""A sync survives every failure between the reader and its server, over real sockets and TLS.
 
-The firmware in real MicroPython polls servers that do all that servers, proxies and networks do
-wrong. In each case: cards are decided meanwhile, the table is the old one or the new one, the
-reason is told in words, and the next good poll heals it. The number of cases is printed.
+The firmware in real MicroPython polls servers with all the failures of servers, proxies and
+networks. In each case: cards are decided meanwhile, the table is the old one or the new one, the
+reason is reported in words, and the next good poll succeeds. The number of cases is printed.
 """
 
 import os
@@ -25,7 +25,7 @@ def count():
 
 
 def survived(world, bad, words, **options):
-    """One bad poll between two good ones."""
+    """Assert that a bad poll between two good ones fails with these words."""
     outcome, server = world.polls([Script(OLD), bad, Script(NEW)], **options)
     first, second, third = outcome["polls"]
     worked(first, OLD_TABLE)
@@ -38,8 +38,8 @@ def survived(world, bad, words, **options):
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("answer", [NEW, CHUNKED], ids=["length", "chunks"])
 def test_a_connection_that_ends_at_any_byte(world, answer, reset):
-    # Each handshake takes its time: over TLS it is at every seventh byte, unless `make test-long`
-    # asks for each.
+    # A handshake takes time: over TLS only every seventh byte is tried, unless `make test-long`
+    # asks for every one.
     step = 7 if world.secure and (reset or not os.environ.get("KALITKA_EVERY_BYTE")) else 1
     ends = [Script(answer, after=n, reset=reset) for n in range(0, len(answer), step)]
     outcome, _ = world.polls([Script(OLD), *ends, Script(NEW)], same=True)
@@ -94,7 +94,7 @@ def test_a_body_longer_than_it_said_ends_where_it_said(world):
     longer = Script([NEW + b"\nD4_/9_1", reply(b"29921462%%")])
     outcome, server = world.polls([Script(OLD), longer, Script(reply(b"29921462%%"))], same=True)
     worked(outcome["polls"][1], NEW_TABLE)
-    # What came behind the body is not taken for the beginning of the next answer.
+    # Bytes behind the body are not taken for the beginning of the next answer.
     worked(outcome["polls"][2], [29921462, NEW_TABLE[1]])
     assert server.carried == [1, 1, 1]
     cases["kinds"] += 1
@@ -106,7 +106,7 @@ def test_a_403_keeps_the_table_and_is_followed_by_a_full_sync(world):
     outcome, server = world.polls([Script(OLD), refused, refused, everything], same=True)
     assert server.bodies == ["0", "29921460", "0", "0"]
     failed(outcome["polls"][1], "does not accept this reader's code or token")
-    # The same fault again is not told again.
+    # The same failure is not reported again.
     assert outcome["polls"][2][4] == []
     worked(outcome["polls"][3], [29921490, {"A1": ["9_1"]}])
     _, server = world.polls(
@@ -149,7 +149,7 @@ def test_a_connection_is_used_again_where_the_server_keeps_it(world):
 @pytest.mark.parametrize(
     ("headers", "seconds", "carried"),
     [
-        ((), 1, [3]),  # nothing said: only soon after
+        ((), 1, [3]),  # not announced: kept for a short time only
         ((), 60, [1, 1, 1]),
         (("Connection: close",), 1, [1, 1, 1]),
         (("Keep-Alive: timeout=5, max=100",), 60, [1, 1, 1]),
@@ -187,7 +187,7 @@ def test_nobody_at_the_address(world):
     outcome = world.reader(url=url)
     failed(outcome["polls"][0], "refused while")
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        # Further connections wait for ever.
+        # Fill the backlog: further connections wait for ever.
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
             one.setblocking(False)
@@ -195,7 +195,7 @@ def test_nobody_at_the_address(world):
         address = f"http://127.0.0.1:{full.getsockname()[1]}"
         outcome = world.reader(url=address, polls=4, same=True, silent=True)
         failed(outcome["polls"][0], "no answer in 1 s while")
-        # Nothing was heard three times in a row: it may be the link.
+        # No reply three times in a row: the link itself may be down.
         assert outcome["distrusted"] == 1
         for one in waiting:
             one.close()
@@ -224,7 +224,7 @@ def test_a_wrong_certificate_is_not_accepted(secure_world, kind, algorithm):
         result = world.reader(url=world.url(server))["polls"][0]
         failed(result, CERTIFICATES[kind])
         assert "certificate not accepted" in result[1]
-        # Nothing was asked: the secret went to nobody.
+        # There was no request: the secret was not sent.
         assert not server.requests
     with world.server([Script(NEW)], algorithm=algorithm) as server:
         worked(world.reader(url=world.url(server))["polls"][0], NEW_TABLE)
@@ -289,7 +289,7 @@ def test_a_handshake_that_stops_in_the_middle(secure_world, ending):
 
 def test_a_server_that_speaks_plainly_where_tls_is_wanted(secure_world):
     _, server = survived(secure_world, Script(NEW, handshake="plain"), "while the handshake with")
-    # What was sent to the one in the middle was no request that could be read.
+    # The man in the middle got no request that it could read.
     assert len(server.requests) == 2
 
 

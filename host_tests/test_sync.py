@@ -1,6 +1,6 @@
 """The poll loop against real sockets: the same cases in CPython and in real MicroPython.
 
-What is checked is what the reader is left with: the table, the minute, the reason in words.
+The checks are of the reader's state afterwards: the table, the minute, the reason in words.
 """
 
 import json
@@ -22,7 +22,7 @@ AFTER_FULL = {"A1": ["3_480_1200_1111100"], "B2": ["9_1"]}
 
 
 class Runner:
-    """Runs `sync_runner` in one of the two runtimes."""
+    """A runner of `sync_runner` in one of the two runtimes."""
 
     def __init__(self, runtime: str, folder: Path):
         self.runtime = runtime
@@ -34,12 +34,12 @@ class Runner:
         if self.runtime == "cpython":
             with self.clock.running():
                 outcome = sync_runner.run(self.clock, **options)
-            # Through JSON as well, so that both give the same types.
+            # Through JSON as well, so that both runtimes return the same types.
             return json.loads(json.dumps(outcome))
         return micropython_peer.run_script("sync_runner", options, self.clock)
 
     def polls(self, scripts: list[Script], polls: int | None = None, **options):
-        """Poll once a script; return (the results of each poll, the server)."""
+        """Poll once for each script; return (the result of each poll, the server)."""
         with ScriptedServer(scripts, pass_time=self.clock.advance) as server:
             results = self(server, polls=polls or len(scripts), **options)["polls"]
         return results, server
@@ -73,7 +73,7 @@ def test_the_request_carries_what_the_protocol_asks_for(runner):
 
 
 def test_every_recorded_answer_is_applied_as_the_server_meant_it(runner):
-    # As answers to minute 0 they replace each other, whatever the framing.
+    # As answers to minute 0 the vectors replace each other, whatever the framing.
     scripts, expected = [], []
     for vector in SYNCS:
         body = vector["answer"].encode()
@@ -85,7 +85,7 @@ def test_every_recorded_answer_is_applied_as_the_server_meant_it(runner):
                     code, rule = line.split("_/")
                     held.setdefault(code, set()).add(rule)
             expected.append({code: sorted(held[code]) for code in held})
-    # Minute 0 of each: the table is put back before every poll.
+    # Minute 0 for each: the table is reset before every poll.
     for script, wanted in zip(scripts, expected, strict=True):
         empty = Script(reply(b"0%%"))
         # The second poll is incremental if the first answered a minute; 0 keeps it full.
@@ -152,10 +152,10 @@ def test_the_minute_is_the_servers_word_also_where_it_goes_back(runner):
 def test_an_answer_cut_at_any_byte_is_never_believed(runner):
     change = b"29921461%A1,B2%\nC3_/9_1\nC3_/1_29921461_29929999"
     whole = [reply(change), chunked(change, 9)]
-    # At each byte where `make test-long` asks for it.
+    # At every byte if `make test-long` asks for it.
     step = 1 if os.environ.get("KALITKA_EVERY_BYTE") else 5
     cuts = [Script(data[:n]) for data in whole for n in range(0, len(data), step)]
-    # Of the chunked one the last bytes only end the trailers.
+    # The last bytes of the chunked answer only end the trailers.
     results, _ = runner.polls([good(), *cuts, good(change)])
     for worked, error, minute, table, _ in results[1:-1]:
         assert (worked, minute, table) == (False, 29921460, AFTER_FULL)

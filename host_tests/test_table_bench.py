@@ -1,4 +1,4 @@
-"""The table's bench says of what does not get through why, and goes on."""
+"""The table's benchmark reports why a program failed, and goes on."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from bench.figures import Figures
 from bench.runtime import PLAIN, PLENTY, Runtime
 
 TOKENS = 500
-SMALL = "32K"  # less than these tokens take in the plain client
+SMALL = "32K"  # too small for these tokens in the plain client
 
 
 @pytest.fixture(scope="module")

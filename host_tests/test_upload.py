@@ -1,9 +1,10 @@
-"""The access log reaches the server through everything between them, over real sockets and TLS.
+"""The access log reaches the server through every failure on the way, over real sockets and TLS.
 
-The firmware in real MicroPython uploads to servers that do all that servers, proxies and networks
-do wrong. What arrived is read from the server's own record of requests. Each time: every entry at
-least once, the first arrivals in order, nothing again after a good answer, and so many duplicates
-as the batches had that came whole and got no good answer: no more, no fewer.
+The firmware in real MicroPython uploads to servers with all the failures of servers, proxies and
+networks. The server's own record of requests says which entries arrived. In each case: every entry
+arrives at least once, first arrivals are in order, an entry with a good answer is not sent again,
+and there are exactly as many duplicates as entries in batches that arrived whole and got no good
+answer.
 """
 
 import math
@@ -30,7 +31,7 @@ POLL = reply(b"29923590%%", headers=("X-Kalitka: 1",))
 GOOD = (OK, OLDER, CHUNKED, HUB)
 BODY_MAX = 4096
 
-# Answers of the sync endpoint that mean nothing here, and what is said of a batch: see REFUSED.
+# Answers that are wrong for the sync endpoint only, and refusals of a batch: see REFUSED.
 _NOT_HERE = (
     "a wrong minute",
     "a minute of 30 digits",
@@ -65,7 +66,7 @@ WRONG_UPLOADS = {
     "an ok of a partial content": (reply(b"ok,3", "206 Partial Content"), "answered 206"),
     "501": (reply(b"", "501 Not Implemented"), "answered 501"),
 }
-# What the sync asks for instead: the words of these are others here.
+# The words for these answers differ from those of a sync.
 for what in ("a portal's page with 200", "JSON with 200", "an empty body"):
     WRONG_UPLOADS[what] = (WRONG[what][0], "not an answer of the access-logs endpoint")
 
@@ -82,10 +83,10 @@ def count():
 
 
 class Story:
-    """What a reader is told to do, and the entries that are noted on the way.
+    """The steps of a reader, and the entries that it logs on the way.
 
-    world: the servers, and a folder for the log. scripts: of the server, one for each upload.
-    outcome: what `device/upload_runner.py` printed.
+    world: the servers, and a folder for the log. scripts: the server's, one for each upload.
+    outcome: the printed result of `device/upload_runner.py`.
     """
 
     def __init__(self, world):
@@ -96,16 +97,16 @@ class Story:
         self._steps = []
 
     def do(self, *step):
-        """Take a step of `device/upload_runner.py`."""
+        """Add a step of `device/upload_runner.py`."""
         self._steps.append(step)
 
     def append(self, count=1):
-        """Note as many passes, each with a code of its own."""
+        """Log `count` passes, each with a code of its own."""
         for _ in range(count):
             self._steps.append(("append", *self._entry(b"%08X" % (len(self.truth) + 1))))
 
     def append_entry(self, code, source=entries.SCANNER, state=1, reason=decision.ALLOWED):
-        """Note an entry."""
+        """Log an entry."""
         self._steps.append(("append", *self._entry(code, source, state, reason)))
 
     def _entry(self, code, source=entries.SCANNER, state=1, reason=decision.ALLOWED):
@@ -113,13 +114,13 @@ class Story:
         return source, state, reason, code.hex()
 
     def upload(self, script, meanwhile=0):
-        """Send once, answered so; `meanwhile` as many passes are noted."""
+        """Upload once, answered by the script. meanwhile: passes to log during the upload."""
         self.scripts.append(script)
         passes = [self._entry(b"%08X" % (len(self.truth) + 1)) for _ in range(meanwhile)]
         self._steps.append(("send", *passes))
 
     def run(self, url):
-        """Let the reader do all that; what came of it is in `outcome` afterwards."""
+        """Let the reader do all steps; the result is in `outcome` afterwards."""
         options = {
             "folder": str(self.world._folder / "journal"),
             "url": url,
@@ -133,9 +134,9 @@ class Story:
         counted["entries"] += len(self.truth)
 
     def upload_all(self, last):
-        """Do all that, and upload until nothing is left, answered by `last`; return the batches.
+        """Run all steps, then upload until nothing is left, answered by `last`.
 
-        A batch is (head, body, whether a good answer went out whole).
+        Return the batches: (head, body, whether a good answer was sent whole) of each.
         """
         self.scripts.append(last)
         self._steps.append(("send_all", 700))
@@ -144,7 +145,7 @@ class Story:
         return _batches(server, self.scripts)
 
     def texts(self):
-        """Return what a plain server should be told of each entry."""
+        """Return the text of each entry in the form for a plain server."""
         told = zip(self.outcome["noted"], self.truth, strict=True)
         return [f"{at}_{code.decode()}_{state}" for at, (_, state, _, code) in told]
 
@@ -172,12 +173,12 @@ def _batches(server, scripts):
 
 
 def codes_of(bodies):
-    """Return the codes of entries in either form."""
+    """Return the codes of the entries in these bodies, in either form."""
     return [re.split("[_,]", text)[1] for text in bodies]
 
 
 def arrived(story, batches, expected, key=list):
-    """Assert that these entries (texts) arrived, as the head of this file says."""
+    """Assert that these entries (texts) arrived, as this module's docstring says."""
     first, done = [], set()
     duplicates = unanswered = 0
     for _, body, good in batches:
@@ -206,7 +207,7 @@ def story(world):
 
 @pytest.fixture
 def plain_story(plain_world):
-    """The same over HTTP alone, where TLS makes no difference."""
+    """The same over HTTP only, for tests in which TLS makes no difference."""
     return _story(plain_world)
 
 
@@ -219,7 +220,7 @@ def _story(world):
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("answer", [OK, OLDER, CHUNKED], ids=["ok,N", "ok", "chunks"])
 def test_a_connection_that_ends_at_any_byte(world, story, answer, reset):
-    # Each handshake takes its time: over TLS they end at every seventh byte only.
+    # A handshake takes time: over TLS only every seventh byte is tried.
     for n in range(0, len(answer), 7 if world.secure else 1):
         story.append()
         story.upload(Script(answer, after=n, reset=reset))
@@ -259,7 +260,7 @@ def test_a_server_that_never_answers(story, silence):
 
 def test_a_server_that_trickles_for_ever_is_given_up(plain_story):
     story = plain_story
-    # No good answer, since it does not come to its end in two minutes.
+    # Not a good answer, because it does not end within two minutes.
     endless = reply(b"ok,3", headers=("X: " + "y" * 200,))
     story.append(3)
     story.upload(Script(endless, piece=1, pause=1), meanwhile=5)
@@ -277,7 +278,7 @@ def test_a_server_that_only_is_slow_is_waited_for(story):
 
 
 def test_wrong_answers_lose_nothing_and_are_told_in_words(world, story):
-    # Above TLS nothing is different: some of them are enough.
+    # TLS makes no difference to the answers: a few of them are enough.
     kinds = list(WRONG_UPLOADS.items())[:: 5 if world.secure else 1]
     for _, (data, _) in kinds:
         story.append(2)
@@ -343,7 +344,7 @@ def test_a_kept_connection_that_ends_after_it_took_a_batch_repeats_that_batch_al
     with story.world.server([Script(kept, idle=6)]) as server:
         story.run(story.world.url(server))
     texts = story.texts()
-    # The first of a connection is answered. What comes next over it is taken, but not answered.
+    # The first request of a connection is answered, the next one is received but not answered.
     pairs = [",".join(texts[n : n + 2]) for n in range(0, 8, 2)]
     assert server.bodies == [pairs[0], pairs[1], pairs[1], pairs[2], pairs[2], pairs[3], pairs[3]]
     counted["kinds"] += 1
@@ -351,7 +352,7 @@ def test_a_kept_connection_that_ends_after_it_took_a_batch_repeats_that_batch_al
 
 
 def test_a_connection_that_gave_no_answer_in_time_is_not_used_again(plain_story):
-    # What comes over it late would be taken for the answer to something else.
+    # A late answer over the connection would be taken for the answer to another request.
     story = plain_story
     kept = reply(b"ok,3", headers=("Keep-Alive: timeout=900",))
     for _ in range(3):
@@ -407,13 +408,13 @@ def test_a_restart_at_any_time_repeats_at_most_what_was_not_answered(story):
     arrived(story, story.upload_all(Script(OK)), story.texts())
 
 
-# What it refuses
+# Refusals
 
 
 class Judging:
-    """A server that answers `judge(texts)`, a status, to the entries of each body.
+    """A server that answers each body with the status `judge(texts)` of its entries.
 
-    requests: [(texts, status)].
+    requests: [(texts, status)] so far.
     """
 
     def __init__(self, judge):
@@ -421,7 +422,7 @@ class Judging:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            wbufsize = 1024  # an answer goes out in one piece
+            wbufsize = 1024  # an answer is sent in one piece
 
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -458,7 +459,7 @@ class Judging:
 
 
 def failing_at_first(count, status):
-    """Return a judge that answers so to the first bodies; `bodies` of it are all."""
+    """Return a judge that gives the first `count` bodies this status. `bodies`: all of them."""
 
     def judge(texts):
         judge.bodies.append(texts)
@@ -469,9 +470,9 @@ def failing_at_first(count, status):
 
 
 def judged(story, judge, most=300, polls=False):
-    """Upload everything to a judge; return what it took, in its order, and the lines told.
+    """Upload everything to a judge; return the accepted entries in order, and the console's lines.
 
-    polls: whether polls are answered between.
+    polls: poll, successfully, between the uploads.
     """
     story.do("send_all", most, polls)
     with Judging(judge) as server:
@@ -526,7 +527,7 @@ def test_the_last_entry_is_given_up_only_when_a_later_one_is_taken(plain_story):
     with Judging(judge) as server:
         story.run(server.url)
         assert story.outcome["mark"] == 2
-        # It may have been the server: after a start it is asked again.
+        # The server may have been at fault: after a restart the entry is sent again.
         assert [texts for texts, status in server.requests if status == 400][-1] == [
             story.texts()[2]
         ]
@@ -546,7 +547,7 @@ def test_more_refused_in_a_row_than_can_be_told_from_a_server_in_trouble_block_f
     codes = [f"{n:08X}" for n in range(11, 51)]
     taken, lines = judged(story, lambda texts: 400 if set(codes_of(texts)) & set(codes) else 200)
     assert codes_of(taken) == [f"{n:08X}" for n in (*range(1, 11), *range(51, 61))]
-    # After 16, after 32; then 64 would be too many.
+    # After 16 refusals and after 32; 64 would be too many.
     assert lines.count("log: the server refuses every entry; again in an hour") == 2
     assert story.outcome["lost"] == 40
 
@@ -557,7 +558,7 @@ def test_a_server_that_refuses_everything_loses_nothing(plain_story):
     alone = []
 
     def judge(texts):
-        # It is in order again when a third round begins.
+        # The server recovers when a third round begins.
         if texts == alone or not alone:
             judge.rounds += len(texts) == 1
             if len(texts) == 1:
@@ -581,7 +582,7 @@ def test_a_server_that_recovers_while_its_refusals_are_counted_loses_nothing(
     taken, lines = judged(story, failing_at_first(refusals, 400))
     texts = story.texts()
     refused = refusals - 4  # 30, 15, 7 and 3 entries were refused before
-    # Those that were refused are asked for again, behind the first that was taken.
+    # The refused entries are sent again, after the first accepted one.
     assert taken == texts[refused : refused + 1] + texts[:refused] + texts[refused + 1 :]
     assert len([line for line in lines if "refuses" in line]) == refused
     assert not [line for line in lines if "passed over" in line]
@@ -662,7 +663,7 @@ def test_a_server_that_answers_everything_with_500_for_a_while_loses_nothing(
     assert (story.outcome["lost"], story.outcome["mark"]) == (0, 30)
 
 
-# In which form
+# The form of the entries
 
 _KINDS = (
     (b"04A1B2C3", entries.SCANNER, 1, decision.ALLOWED, "04A1B2C3", "04A1B2C3"),
@@ -692,7 +693,7 @@ def test_our_hub_is_told_everything_once_it_has_said_who_it_is(world):
     story.scripts.append(Script(POLL))
     for number, (code, source, state, reason, _, _) in enumerate(_KINDS):
         if number == 4:
-            # What time it was is a record of its own, with a number that no entry has.
+            # Setting the clock is a record of its own, so its number belongs to no entry.
             story.do("set_clock")
         story.append_entry(code, source, state, reason)
     (head, body, _), *more = story.upload_all(Script(HUB))
@@ -715,7 +716,7 @@ def test_our_hub_is_told_everything_once_it_has_said_who_it_is(world):
     ids=["cut", "refused", "cut, of a plain server"],
 )
 def test_who_the_server_is_shows_in_a_sync_that_fails(plain_story, answer, knows):
-    # A reader that never gets through with a sync sends its log all the same.
+    # A reader whose syncs always fail uploads its log all the same.
     story = plain_story
     story.do("poll", True)
     story.scripts.append(Script(answer))
@@ -739,7 +740,7 @@ def test_the_form_follows_the_server(plain_story):
 
 
 def test_a_hub_that_was_met_is_told_everything_also_after_an_answer_that_was_cut(story):
-    # A batch that the hub stored in one form must not come in the other: it would be there twice.
+    # A batch that the hub stored must not be sent in the other form: it would be stored twice.
     for n in range(0, len(HUB), 3):
         story.append()
         story.upload(Script(HUB))
@@ -811,7 +812,7 @@ def test_where_it_never_became_known_the_server_is_told_0(plain_world):
             story.do("set_clock")
         known += [is_set] * 2
     story.do("send")
-    # Those of this start wait, since they may get their time yet.
+    # Entries of this start wait, because they may still get a time.
     batches = story.upload_all(Script(OK))
     texts = story.texts()
     expected = [
@@ -819,7 +820,7 @@ def test_where_it_never_became_known_the_server_is_told_0(plain_world):
         for text, is_set in zip(texts, known, strict=True)
     ]
     arrived(story, batches, expected)
-    # One session without a time is in a body at most: it is known whose entries they are.
+    # A body has entries of at most one session without a time, so that their session is known.
     assert [len(body.split(",")) for _, body, _ in batches][-1] == 2
 
 
@@ -892,7 +893,7 @@ def test_a_code_that_is_none_harms_nothing(plain_world, from_hub):
     assert [entry.state for entry in parsed[1::2]] == [0] * len(ODD)
     if from_hub:
         assert [entry.number for entry in parsed] == list(range(1, len(parsed) + 1))
-        # What can be told in the hub's form is told as it was scanned.
+        # In the hub's form such codes arrive as scanned.
         assert {"1_2_3_4_5", "a b", "\u00fc\u20ac\U0001f512"} <= {entry.code for entry in parsed}
     else:
         assert all(re.fullmatch("[!-~]+", body) for _, body, _ in batches)

@@ -1,4 +1,4 @@
-"""The 32-bit MicroPython: that its runner can be believed, and what runs the same there."""
+"""The 32-bit MicroPython: its runner, and the firmware's cases that pass there."""
 
 import shutil
 from pathlib import Path
@@ -10,8 +10,7 @@ from kalitka_sim import wasm_board
 
 TESTS = Path(__file__).parent
 
-# Nothing is ever collected there: what a case says about memory is not seen, and one of those
-# takes minutes.
+# That runtime never collects: cases about memory show nothing, and one of them takes minutes.
 CASES = """
 import device.{name} as cases
 names = sorted(name for name in dir(cases) if name.startswith("test_"))
@@ -99,8 +98,8 @@ def test_viper_code_runs_as_bytecode_and_means_the_same(tmp_path):
 
 
 def test_garbage_frees_nothing_that_is_in_use(tmp_path):
-    # A frame of so many variables lies in the heap, where the runtime's own collector would
-    # free it under the function that it belongs to.
+    # The frame of a function with so many variables is on the heap, where the runtime's own
+    # collector would free it while the function runs.
     names = [f"v{i}" for i in range(30)]
     script = (
         "import gc\ndef work():\n    " + " = ".join(names) + " = 1\n"
@@ -128,7 +127,7 @@ def root(tmp_path_factory):
     return root
 
 
-# No loop: what needs one is not among these cases.
+# There is no asyncio: cases that need it are not among these.
 NO_LOOP = """
 import sys
 class asyncio:
@@ -137,7 +136,7 @@ sys.modules["asyncio"] = asyncio
 """
 
 
-# Nothing is ever collected there, and these cases make much garbage: in as many parts as it takes.
+# The parts in which each file's cases run: nothing is ever collected, and they make much garbage.
 PARTS = {"case_rules": 1, "case_codes": 1, "case_answer": 4, "case_native": 4, "case_clock": 1}
 
 

@@ -1,8 +1,8 @@
-"""Days at busy doors against a real hub, and what was signalled there compared with its log.
+"""Days at busy doors with a real hub, whose log is compared with the events at the doors.
 
 The reader (device/week_runner.py) runs in virtual time; relay, hub and power fail at random
-moments: those of virtual time come again with the same seed, those in the middle of a request or
-of a flash operation do not.
+moments. Moments in virtual time are the same with the same seed; those in the middle of a request
+or of a flash operation are not.
 """
 
 import contextlib
@@ -27,23 +27,23 @@ from kalitka_sim.tcp_relay import TcpRelay
 
 MONDAY = 1795392000  # 2026-11-23 00:00 UTC
 DAY = 86400
-PASSES = 5000  # a day
-# Of the people, by hour: nights are calm, and there are three rushes.
+PASSES = 5000  # per day
+# The share of passes by hour: nights are calm, and there are three rushes.
 HOURS = (1, 1, 0, 0, 1, 5, 20, 60, 90, 30, 15, 20, 70, 60, 20, 15, 30, 80, 60, 25, 15, 8, 4, 2)
 LENGTHS = (10, 300, 1000)  # entries between two power cuts, at most
-LENGTHS_ALONE = (100,)  # while the hub is off
-DARK = (5, 60)  # seconds without power: nobody passes then
-TIME_WAIT = 500  # an entry gets its time if the clock is set so soon
+LENGTHS_ALONE = (100,)  # the same while the hub is off
+DARK = (5, 60)  # seconds without power, when nobody passes
+TIME_WAIT = 500  # an entry gets its time if the clock is set within so many seconds
 KINDS = ("fails", "dropped", "half")
-OPERATIONS = 2.3  # of the flash, an entry
+OPERATIONS = 2.3  # flash operations per entry
 CODES = {entries.EXIT_BUTTON: "btn-exit", entries.ALARM: "alarm"}
 DOOR_CODES = ("door-forced", "door-held")
 
 
 class DoorEvent(NamedTuple):
-    """What happened at a door. signalled: it was told there, so it may not be missing.
+    """An event at a door. signalled: the door showed it, so the log must have it.
 
-    timed: True, False, or None where the power went before it was clear.
+    timed: whether its entry has a time; None if the power was cut before that was decided.
     """
 
     at: int
@@ -57,11 +57,11 @@ class DoorEvent(NamedTuple):
 
 @dataclass
 class Doors:
-    """What happened, and how often what failed."""
+    """The events at the doors, and the counts of failures."""
 
     happened: list[DoorEvent] = field(default_factory=list)
     power_cuts: int = 0
-    flash_cuts: int = 0  # of these
+    flash_cuts: int = 0  # power cuts at a flash operation
     link_cuts: int = 0
     outages: int = 0
     hub_starts: int = 0
@@ -69,7 +69,7 @@ class Doors:
 
 
 class _Start:
-    # One start of the reader, from power on to power off: reads what it says.
+    # One start of the reader, from power on to power off, and its output.
 
     def __init__(self):
         self.entries = []  # [words of M, signalled]
@@ -105,7 +105,7 @@ class _Start:
 
 
 class _Faults(threading.Thread):
-    # Cuts the relay for a moment at random, so also in the middle of requests.
+    # Cuts the relay for short times at random, and so also in the middle of requests.
 
     def __init__(self, relay, dice):
         super().__init__(daemon=True)
@@ -129,7 +129,7 @@ class _Faults(threading.Thread):
 
 
 class Week:
-    """So many days at a reader in `folder`."""
+    """A number of days at a reader in `folder`."""
 
     def __init__(self, folder: Path, days: int, seed: int):
         self.doors = Doors()
@@ -146,7 +146,7 @@ class Week:
         self._changes.sort()
 
     def _plan(self, midnight):
-        # One after the other, all of them before midnight.
+        # The outages follow one another and end before midnight.
         dice = self._dice
         begin = midnight + dice.randrange(6 * 3600, 10 * 3600)
         for what, longest in (("hub", 6 * 3600), ("relay", 300), ("restart", 2), ("relay", 300)):
@@ -155,7 +155,7 @@ class Week:
             begin = end + dice.randrange(600, 6000)
 
     def run(self):
-        """Let them pass; what happened is in `doors` afterwards. Returns the hub's rows."""
+        """Let the days pass; the events are in `doors` afterwards. Return the hub's rows."""
         with Hub(self._folder / "hub") as hub:
             hub.command("reader", "add", "GATE-1")
             hub.start()
@@ -176,12 +176,12 @@ class Week:
         now = MONDAY
         while True:
             start = _Start()
-            # By an operation of the flash, or by a kill; soon after the last one, or later. The
-            # clock is set at once, within minutes, so late that it is not waited for, or never.
+            # The power is cut at a flash operation or by a kill, soon after the last cut or later.
+            # The clock is set at once, within minutes, after the wait for it has ended, or never.
             soon = dice.randrange(20, 400)
             lengths, clocks = LENGTHS, (0, 0, 0, soon, soon, soon, 2000, 10 * DAY)
             if self._changes and self._changes[0][1] == "hub on":
-                # Nothing can be sent: each start has to leave behind what time it was.
+                # Nothing can be sent: each start has to leave its time in the log.
                 lengths, clocks = LENGTHS_ALONE, (soon,)
             length = dice.choice(lengths) * dice.random()
             cut = dice.choice((0, 1 + int(OPERATIONS * length)))
@@ -227,12 +227,12 @@ class Week:
         return process
 
     def _power_on(self, options, start, kill_after, change):
-        # Returns the exit status.
+        # Return the reader's exit status.
         process = self._reader(options)
         with process.stdout:
             for line in process.stdout:
                 if not line.endswith("\n"):
-                    break  # its power went in the middle of a word
+                    break  # the power was cut in the middle of a line
                 if line == "W\n":
                     change()
                     with contextlib.suppress(BrokenPipeError):  # it has been killed
@@ -275,9 +275,9 @@ def _rows(hub):
 
 
 def check(doors: Doors, rows: list[AccessEntry]) -> int:
-    """Assert that the hub has what happened, once, in its order; return how many were unsignalled.
+    """Assert that the hub has each event once, in order; return the number of unsignalled ones.
 
-    Of what was not signalled there is at most one a power cut, and it may be there.
+    There is at most one unsignalled event per power cut, and the hub may or may not have it.
     """
     mark, last, lost, damaged, dropped = doors.drained
     assert (mark, lost, damaged, dropped) == (last, 0, 0, 0)
@@ -312,7 +312,7 @@ def _describe(row):
 
 
 def summary(doors: Doors, rows: list[AccessEntry], found: int) -> str:
-    """Return in words what there was."""
+    """Return a summary of the days in words."""
     untimed = sum(not row.timed for row in rows)
     return (
         f"{len(doors.happened)} entries, {doors.power_cuts} power cuts ({doors.flash_cuts} at an "

@@ -1,4 +1,4 @@
-"""A reader in MicroPython and its servers on loopback, and what has to hold of its polls."""
+"""A reader in MicroPython and its servers on loopback, and assertions about its polls."""
 
 import resource
 
@@ -13,13 +13,13 @@ OLD_TABLE = [29921460, {"A1": ["3_480_1200_1111100"], "B2": ["9_1"]}]
 NEW = reply(CHANGE)
 NEW_TABLE = [29921461, {"A1": ["3_480_1200_1111100"], "C3": ["1_29921461_29929999", "9_1"]}]
 
-DESCRIPTORS = 16  # of all files and sockets of the reader
+DESCRIPTORS = 16  # the limit of the reader's open files and sockets
 
 cases = {"polls": 0, "kinds": 0, "decisions": 0}
 
 
 def print_counts():
-    """Print what was tried since it was asked last."""
+    """Print the counts of cases since the last call."""
     print(
         f"\n# {cases['kinds']} kinds of misbehaviour, {cases['polls']} polls against them, "
         f"{cases['decisions']} cards decided meanwhile"
@@ -28,14 +28,14 @@ def print_counts():
 
 
 def _few_descriptors():
-    # A chip has some ten sockets: whoever loses one at each failure is soon without.
+    # A chip has some ten sockets: a reader that loses one at each failure soon has none left.
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
 
 
 class World:
     """Servers on loopback, and a reader in MicroPython that polls them.
 
-    clock: the reader's; whoever is silent on purpose tells it that time passes.
+    clock: the reader's clock, which a deliberately silent server advances.
     """
 
     def __init__(self, folder, secure):
@@ -46,7 +46,7 @@ class World:
         self._ca.write_bytes(certificates.authority().pem)
 
     def reader(self, **options):
-        """Run the reader to its end; return what came of it."""
+        """Run the reader to its end and return its outcome."""
         options = {
             "folder": str(self._folder / "table"),
             "ca": str(self._ca),
@@ -72,14 +72,14 @@ class World:
         return ScriptedServer(scripts, tls, self.clock.advance)
 
     def polls(self, scripts, **options):
-        """Poll once a script; return what came of it, and the server."""
+        """Poll once for each script; return the outcome and the server."""
         with self.server(scripts) as server:
             outcome = self.reader(**{"url": self.url(server), "polls": len(scripts), **options})
         return outcome, server
 
 
 def failed(result, words, state=OLD_TABLE):
-    """Assert that a poll failed for this reason, told once, and left the table."""
+    """Assert that a poll failed for this reason, reported once, and did not change the table."""
     worked, error, minute, table, lines = result
     assert (worked, [minute, table]) == (False, state)
     assert words in error
@@ -88,5 +88,5 @@ def failed(result, words, state=OLD_TABLE):
 
 
 def worked(result, state):
-    """Assert that a poll worked."""
+    """Assert that a poll succeeded and left this state."""
     assert (result[0], result[1], result[2:4]) == (True, "", state), result

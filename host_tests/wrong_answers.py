@@ -1,4 +1,4 @@
-"""What servers and proxies say instead of an answer, and the words in which a reader tells it."""
+"""Wrong answers of servers and proxies, and the words in which a reader reports them."""
 
 from scripted_server import reply
 

@@ -1,7 +1,7 @@
-"""A token reader as plain as can be: a dictionary, and the sync protocol's rules for applying.
+"""A minimal token reader: a dictionary, and the sync protocol's rules for applying an answer.
 
-The oracle of the hub's tests. It knows the protocol only: deletes first, then rule lines, then
-the minute.
+The oracle of the hub's tests. It knows the protocol only: deletes first, then rule lines, then the
+minute.
 """
 
 from collections.abc import Callable, Collection
@@ -10,7 +10,7 @@ Poll = Callable[[str], str]  # body of a request -> body of the answer
 
 
 def parse(answer: str) -> tuple[int, list[str], list[tuple[str, str]]]:
-    """Return minute, deletes and rule lines of an answer, in their order."""
+    """Return the minute, the deletes and the rule lines of an answer, in their order."""
     head, newline, rest = answer.partition("\n")
     minute, deletes, nothing = head.split("%")
     assert newline == "\n"
@@ -21,9 +21,9 @@ def parse(answer: str) -> tuple[int, list[str], list[tuple[str, str]]]:
 
 
 class PlainReader:
-    """Holds the rules by code, and the minute of the last answer.
+    """A reader with its rules by code, and the minute of the last answer.
 
-    codes: the reader of a small gate is limited to these; None for all.
+    codes: the only codes of a small gate's reader; None for all.
     """
 
     def __init__(self, poll: Poll, codes: Collection[str] | None = None) -> None:
@@ -33,21 +33,21 @@ class PlainReader:
         self._codes = None if codes is None else frozenset(codes)
 
     def poll(self, percent: str = "") -> None:
-        """Ask once what changed, and at once for everything where the answer asks for that.
+        """Poll once, and do a full sync at once if the answer requests one.
 
-        percent: written behind the minute, where it may stand and says nothing.
+        percent: a "%" behind the minute, which is allowed and means nothing.
         """
         self._ask(percent)
         if self.minute == 0:
             self._ask(percent)
 
     def poll_all(self) -> None:
-        """Ask for everything, as after a start."""
+        """Do a full sync, as after a start."""
         self.minute = 0
         self._ask()
 
     def ask_about(self, codes: Collection[str]) -> None:
-        """Ask for all that these codes have now. The minute stays."""
+        """Request the rules that these codes have now. The minute stays."""
         _, deletes, lines = parse(self._poll("%" + ",".join(codes)))
         assert set(deletes) == set(codes)
         self._apply(deletes, lines, set(codes))

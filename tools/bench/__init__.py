@@ -1,1 +1,1 @@
-"""What the table costs, beside what one would write instead. `make bench`."""
+"""Benchmarks of rule table, access log and hub, beside plain programs. `make bench`."""

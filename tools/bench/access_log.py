@@ -1,7 +1,7 @@
-"""The access log beside JSON lines in a file: what an entry costs, and what an upload takes.
+"""The access log beside JSON lines in a file: the costs of an entry and of an upload.
 
 Times and flash operations are those of a real LittleFS in memory, of 160 blocks of which the log
-may take 128. An upload reads a flash in a file, so that all the memory is the program's.
+may take 128. An upload reads a flash in a file, so that all of the heap is the program's.
 """
 
 import shutil
@@ -21,7 +21,7 @@ SIZE = 512 * KIB  # of flash for the log
 SENT = 20_000  # entries of an upload
 FEW = 1000
 COUNTED = 20_000  # entries whose flash operations are counted
-_MORE = 6000  # entries after the first has given way: it happens again
+_MORE = 6000  # entries after the first eviction, which cause further ones
 _TIMED = 2000
 _FLASH = 640 * KIB
 _IN_MEMORY = "4M"
@@ -30,22 +30,22 @@ _SCRIPT = "measure_log"
 _SEARCH = (500, 2, 1.05)
 
 PASSES_A_DAY = 5000
-ERASES = 100_000  # that a block of the flash is good for
-# The most worn block's erases over the mean, with COUNTED at 160,000, which takes minutes. It
-# becomes less with time: LittleFS leaves a folder's blocks only after so many erases.
+ERASES = 100_000  # the endurance of a flash block
+# The most worn block's erases over the mean, with COUNTED at 160,000, which takes minutes. The
+# ratio falls with time: LittleFS moves a folder to other blocks only after many erases.
 SPREADS = {KALITKA_LOG: 4.0, PLAIN_LOG: 2.3}
 _BLOCK = 4096
 
 
 @dataclass
 class LogFigures:
-    """What one program did with its log, which takes SIZE bytes of flash.
+    """The figures of one program's log, which takes SIZE bytes of flash.
 
-    held: the fewest entries in it once it is full. times: microseconds an entry, of each run.
-    entry: flash operations of an entry; passed: of one that the server has at once; mark: of what
-    keeps that. uploads: heap over idle and bytes read, by the number of entries sent; those of
-    Kalitka with the heap of a reader, where the plain program gets all that it wants. most:
-    entries that the plain one sends with the heap of a reader.
+    held: the fewest entries in the log once it is full. times: microseconds per entry, of each
+    run. entry: flash operations per entry; passed: per entry that is acknowledged at once; mark:
+    per acknowledgement. uploads: heap on top of idle and bytes read, by the number of entries
+    sent; Kalitka has the heap of a reader there, the plain program as much as it wants. most: the
+    entries that the plain program sends with the heap of a reader.
     """
 
     held: int = 0
@@ -57,21 +57,21 @@ class LogFigures:
     most: Capacity | None = None
 
     def micros(self) -> float:
-        """Return the microseconds an entry, the median."""
+        """Return the median microseconds per entry."""
         return statistics.median(self.times)
 
 
 def years(program: str, counts: dict[str, float]) -> float:
-    """Return after how many years of such passes the most worn block has had ERASES.
+    """Return the years until the most worn block has had ERASES, at PASSES_A_DAY.
 
-    The erases lie on the log's own blocks alone, spread as SPREADS says.
+    All erases are on the log's own blocks, spread as in SPREADS.
     """
     worn = counts["erases"] * SPREADS[program] / (SIZE // _BLOCK)
     return ERASES / (worn * PASSES_A_DAY * 365)
 
 
 class LogBench:
-    """Measures both programs. `progress` is called with each step; figures: by program."""
+    """The measurements of both programs. progress: called with each step. figures: by program."""
 
     def __init__(self, runtime: Runtime, progress: Callable[[str], None]):
         self._runtime = runtime
@@ -79,7 +79,7 @@ class LogBench:
         self.figures = {program: LogFigures() for program in LOGS}
 
     def time(self, runs: int) -> None:
-        """Fill both logs, and time entries in them. Nothing else should go on meanwhile."""
+        """Fill both logs, and time entries in them. Nothing else should run meanwhile."""
         for program, figures in self.figures.items():
             self._runtime.new_flash(self._full(program).name, _FLASH)
             figures.held = self._on_full(program, "fill", _MORE)[0]["held"]

@@ -1,4 +1,4 @@
-"""The answers that every program is fed: files, made once a size and order.
+"""The sync answers that every program is fed: files, made once for each size and order.
 
 Tokens have random 8-digit hexadecimal codes and one of 200 different rules. `first` fills an
 empty table. `second` replaces it: of a hundred codes one is new, one gone, one has another rule.
@@ -16,8 +16,10 @@ _MINUTE = 29921460
 
 @dataclass(frozen=True)
 class Answers:
-    """Paths of the answers; `codes` has codes of both full ones to look up, in random order, and
-    `absent` as many of neither.
+    """The paths of the answers for one size and order.
+
+    codes: codes of both full answers to look up, in random order. absent: as many codes of
+    neither.
     """
 
     tokens: int

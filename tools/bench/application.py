@@ -1,7 +1,7 @@
-"""The whole application: the virtual reader with a table as large as it must hold.
+"""The whole application: the virtual reader with the largest table that it must hold.
 
 Everything that runs on a board runs here, with the same heap: scanner, lock, network, HTTP, table.
-The firmware runs from ROM, as it does on a board with a ROM partition or with it frozen in.
+The firmware runs from ROM, as on a board with a ROM partition or with frozen firmware.
 """
 
 import time
@@ -15,18 +15,18 @@ from bench.sync_server import SyncServer
 from kalitka_sim.control_channel import ReaderError
 from kalitka_sim.reader import VirtualReader
 
-_SYNC_S = 240  # what takes longer has failed
-_POLLS = 3  # that are watched
+_SYNC_S = 240  # a longer sync counts as failed
+_POLLS = 3  # polls whose flash operations are counted
 _SYNCED = r"sync: (full|failed)"
 
 
 @dataclass(frozen=True)
 class ReaderFigures:
-    """What a reader did with one table.
+    """The figures of a reader with one table.
 
-    fault: "" or what stood in the way. used: bytes of heap in use by the firmware, idle, with
-    the table it has got. poll_writes: flash programs and erases of some polls without changes;
-    erases: of one changed code; None if it did not get there.
+    fault: "" or why the reader failed. used: bytes of heap that the idle firmware uses, with the
+    table that it has by then. poll_writes: flash programs and erases of a few polls without
+    changes; erases: of one changed code; None if the reader failed before.
     """
 
     fault: str
@@ -42,9 +42,9 @@ def run(
     progress: Callable[[str], None],
     in_rom: bool = True,
 ) -> ReaderFigures:
-    """Let a reader with `flash` bytes take a full sync, replace it, poll, and take a change.
+    """Let a reader with `flash` bytes do a full sync, a second one, polls, and a change.
 
-    in_rom: whether its firmware runs from ROM; otherwise from .mpy files in its flash.
+    in_rom: run its firmware from ROM, otherwise from .mpy files in its flash.
     """
     progress(f"virtual reader, {answers.tokens} tokens")
     settings = {"reader": "GATE-1", "server_token": "bench", "poll_seconds": 1}
@@ -71,13 +71,13 @@ def run(
 
 
 def _heap_in_use(reader: VirtualReader) -> int:
-    # Without that of the fakes, which a board does not have.
+    # Without the fakes, which a board does not have.
     memory = reader.memory()
     return memory["used"] - memory["fakes"]
 
 
 def _sync_and_replace(reader: VirtualReader, server: SyncServer, answers: Answers) -> str:
-    # Returns "" or what stood in the way.
+    # Return "" or why the reader failed.
     try:
         fault = _wait_for_sync(reader, 0)
         if fault:

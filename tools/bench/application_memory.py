@@ -1,14 +1,14 @@
-"""What the whole application takes of a heap of 32 bits: started, against fakes, as a chip does.
+"""The heap of the whole application on 32 bits, started against fakes as a chip starts it.
 
-Measured: from .mpy files on 32 bits (wasm_board), and from .mpy files and from ROM on 64. That
-machine of 32 bits has no ROM: what ROM spares is the difference on 64 bits, less what the heap's
-larger pieces make of it there. A frozen image spares tables, constants and names on top: both are
-estimates, the second one from above. (Held against a private build of 32 bits that has both: the
-first 1 % too low, the second 5 % too high.) The bytecode of `native` and `sync_native` is not
-counted: on a chip it is machine code, outside of this heap.
+Measured: from .mpy files on 32 bits (wasm_board), and from .mpy files and from ROM on 64 bits. The
+32-bit machine has no ROM: the heap that ROM saves is estimated as the difference on 64 bits,
+corrected for the larger blocks of that heap. A frozen image also saves tables, constants and
+names: that estimate is an upper bound. (Compared with a private 32-bit build that has both, the
+first is 1 % too low and the second 5 % too high.) The bytecode of `native` and `sync_native` is
+not counted: on a chip it is machine code, outside of this heap.
 
-The fakes in device/chip are loaded before the firmware, and are not counted; neither is `asyncio`
-itself, which on a chip takes ASYNCIO more; nor the objects of TLS that are not ours, TLS bytes.
+Not counted either: the fakes in device/chip, which are loaded before the firmware; `asyncio`
+itself, another ASYNCIO bytes on a chip; and the objects of TLS that are not ours, TLS bytes.
 """
 
 import json
@@ -29,18 +29,18 @@ from kalitka_build.paths import BOARDS, FIRMWARE
 from kalitka_sim import wasm_board
 from kalitka_sim.virtual_chip import micropython
 
-ASYNCIO = 3936  # bytes of heap of a frozen `asyncio`, seen on that private build
-TLS = 2_640  # of an SSLContext and a connection; what mbedTLS allocates is in the heap beside
+ASYNCIO = 3936  # bytes of heap of a frozen `asyncio`, measured in that private build
+TLS = 2_640  # of an SSLContext and a connection; mbedTLS allocates from the heap of the IDF
 _CHIP = DEVICE / "chip"
 _APPLICATION = "application.py"
 _MODULES = "modules.py"
 _ROUNDS = "rounds.py"
-_HOT = ("kalitka.native", "kalitka.sync_native")  # all of them is viper code
-_HEAP = "8M"  # nothing is collected on 32 bits but where a script looks
+_HOT = ("kalitka.native", "kalitka.sync_native")  # modules of nothing but viper code
+_HEAP = "8M"  # on 32 bits the heap is collected only where a script measures it
 _TIMEOUT_S = 300
-# Of a module's first level: what it imports when it is loaded.
+# The imports at a module's top level, which run when it is loaded.
 _IMPORT = re.compile(r"^from (kalitka[\w.]*) import (.*)$", re.MULTILINE)
-# Run by name as on a chip, behind the fakes; viper's names are for bytecode.
+# Runs a script as on a chip, with the fakes in the path; viper code runs as bytecode.
 _STARTER = """
 import builtins, os, sys
 builtins.ptr8 = builtins.ptr16 = builtins.ptr32 = lambda target: target
@@ -68,9 +68,10 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class HeapUse:
-    """Bytes of heap: idle; a full sync over that; pools: of names, beside their letters.
+    """The heap use of the application, in bytes.
 
-    modules: what is loaded while it idles.
+    idle: when it idles. sync: a full sync on top of that. pools: the tables of names, without
+    their letters. modules: the names of the modules loaded while it idles.
     """
 
     idle: int
@@ -81,10 +82,10 @@ class HeapUse:
 
 @dataclass(frozen=True)
 class ModuleSize:
-    """What a module takes when it is imported from its .mpy file.
+    """The bytes of heap that importing a module from its .mpy file takes.
 
-    code: bytecode, tables, constants. names: letters and pools. objects: what its code makes:
-    functions, classes, dicts.
+    code: bytecode, tables, constants. names: letters and pools. objects: the functions, classes
+    and dicts that its code makes.
     """
 
     name: str
@@ -94,7 +95,10 @@ class ModuleSize:
 
 
 class ApplicationMemory:
-    """Measures in the folder `root`. progress: is called with what is being measured."""
+    """The measurements of the application's heap.
+
+    root: the folder for its files, emptied first. progress: called with each measurement's name.
+    """
 
     def __init__(self, root: Path, progress: Callable[[str], None]):
         self._root = root
@@ -106,7 +110,7 @@ class ApplicationMemory:
         shutil.copy(BOARDS / BOARD / "board.py", sources / "chip")
         self._compile(sources / "firmware", root / "lib")
         self._compile(sources / "chip", root / "chip")
-        # The 32-bit machine has one folder to import from.
+        # The 32-bit machine imports from a single folder.
         shutil.copytree(root / "chip", root / "lib", dirs_exist_ok=True)
         for script in (_APPLICATION, _MODULES, _ROUNDS):
             shutil.copy(DEVICE / script, root)
@@ -122,9 +126,9 @@ class ApplicationMemory:
                 compile_script(source, (folder / source.relative_to(sources)).parent)
 
     def use(self, answers: Answers, secure: bool = False) -> dict[tuple[int, str], HeapUse]:
-        """Return what is used by (bits, where the firmware is: "mpy", "rom" or "frozen").
+        """Return the heap use by (bits, where the firmware is: "mpy", "rom" or "frozen").
 
-        secure: whether the server is asked over TLS (the fake's, which takes nothing itself).
+        secure: poll the server over TLS (the fake's, which itself takes no memory).
         """
         small = self._on_32_bits(answers, secure)
         files = self._on_64_bits("mpy", answers, secure)
@@ -147,7 +151,7 @@ class ApplicationMemory:
         }
 
     def modules(self) -> list[ModuleSize]:
-        """Return what each module takes on 32 bits, each behind those that it imports."""
+        """Return the size of each module on 32 bits, each after the modules that it imports."""
         names: list[str] = []
         for path in sorted((self._root / "sources" / "firmware").rglob("*.py")):
             self._list(path, names)
@@ -164,7 +168,7 @@ class ApplicationMemory:
         return found
 
     def _list(self, path: Path, names: list[str]) -> None:
-        # Lists the module behind those that it imports when it is loaded.
+        # Append the module to `names`, after the modules that it imports when it is loaded.
         sources = self._root / "sources" / "firmware"
         name = ".".join(path.relative_to(sources).with_suffix("").parts)
         name = name.removesuffix(".__init__")
@@ -193,8 +197,9 @@ class ApplicationMemory:
         (self._root / "ca.pem").write_bytes(bytes(700))
 
     def largest_pieces(self, answers: Answers, rounds: int, heap: str) -> dict[int, list[int]]:
-        """Return the bytes of the largest free piece, before and after so many full syncs that
-        replace the table, by the bits of the machine; from .mpy files.
+        """Return {bits of the machine: [before, after]}: the largest free piece of heap in bytes.
+
+        Before and after `rounds` full syncs that replace the table; from .mpy files.
         """
         found = {}
         for bits, run in ((32, self._run_on_32_bits), (64, self._run_on_64_bits)):
@@ -202,7 +207,7 @@ class ApplicationMemory:
             output = run([_ROUNDS, str(rounds)], "mpy", heap)
             if not output.endswith(f"full syncs {rounds + 2}\n"):
                 raise RuntimeError(f"the application on {bits} bits: {output}")
-            # Of the heap's blocks of four words.
+            # MicroPython counts in blocks of four words.
             found[bits] = [int(n) * bits // 2 for n in re.findall(r"max free sz: (\d+)", output)]
         return found
 
@@ -224,7 +229,7 @@ class ApplicationMemory:
         return done.output
 
     def _run_on_64_bits(self, arguments: list[str], where: str, heap: str) -> str:
-        # The same files: without native code they are those of any machine.
+        # The same files as on 32 bits: without native code they fit any machine.
         image = ["rom.img"] if where == "rom" else []
         path = [str(self._root / ("lib" if where == "mpy" else "chip")), ".frozen"]
         done = subprocess.run(
@@ -243,7 +248,8 @@ class ApplicationMemory:
 
 
 def _parse_figures(output: str) -> list[tuple[str, int, int]]:
-    # (what, bytes in use, bytes of names) of each figure, which the names follow at once or last.
+    # Return (name, bytes in use, bytes of names) of each figure. The line of names follows its
+    # figure, or comes once, after the last figure.
     found: list[tuple[str, int, int]] = []
     for line in output.splitlines():
         words = line.split()

@@ -1,4 +1,4 @@
-"""The budgets, each beside what was measured, and whether it is met."""
+"""The budgets, each with the measured figure and whether it is met."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from bench.measurements import LARGEST, MIB, PIECE, SIZES, SYNCED, TARGETS, Meas
 from bench.runtime import KALITKA, KIB, PLAIN
 from kalitka_sim.virtual_chip import FAKES, FIRMWARE_HEAP, ROM_FAKE
 
-# By sync: so many times as fast as the plain client, at least, at each size.
+# By sync: the plain client takes at least so many times the instructions, at each size.
 _TIMES = {"first": 4, "second": 3, "again": 10}
 _WHAT = {
     "first": "into an empty table",
-    "second": "over another table",
-    "again": "over the table that it is",
+    "second": "replacing another table",
+    "again": "over an identical table",
 }
 _BLOCK = 4096
 _MISSING = "-"
@@ -25,7 +25,7 @@ _ENTRIES = 20_000
 
 @dataclass(frozen=True)
 class Budget:
-    """A line of the table. met: None if it is beside the budgets, to compare with."""
+    """A row of the table. met: None for a figure without a budget, for comparison."""
 
     what: str
     budget: str
@@ -42,7 +42,7 @@ def _order(in_code_order: bool) -> str:
 
 
 def budgets(measured: Measurements) -> list[Budget]:
-    """Return all of them."""
+    """Return all budgets of a run, in the table's order."""
     large = measured.figures[KALITKA, LARGEST, False]
     return [
         *(_held(measured, *target) for target in TARGETS),
@@ -76,8 +76,8 @@ def _held(measured: Measurements, tokens: int, flash: int) -> Budget:
     reader = measured.readers[tokens, flash]
     return Budget(
         f"tokens held by the whole application in {flash / MIB:g} MiB of flash, replaced in one "
-        f"step, in random order, the firmware in ROM, with a heap of {_kib(FIRMWARE_HEAP)}, and "
-        f"{_kib(FAKES + ROM_FAKE)} for the fakes of the hardware",
+        f"step, in random order, with the firmware in ROM, a heap of {_kib(FIRMWARE_HEAP)}, and "
+        f"another {_kib(FAKES + ROM_FAKE)} for the hardware's fakes",
         f"{tokens:,}",
         f"not {tokens:,}: {reader.fault}" if reader.fault else f"{tokens:,}",
         not reader.fault,
@@ -86,15 +86,15 @@ def _held(measured: Measurements, tokens: int, flash: int) -> Budget:
 
 def _idle(measured: Measurements) -> list[Budget]:
     what = (
-        "heap of the whole application, idle, everything imported, over that of a chip that has "
-        "started without it"
+        "heap of the whole application, idle, with everything imported, beyond that of a chip "
+        "without firmware"
     )
     used = max(reader.used for reader in measured.readers.values())
     files = measured.from_files
     return [
         _at_most(f"{what}; the firmware in ROM", 96 * KIB, used),
         Budget(
-            "the same, from .mpy files instead of ROM",
+            "the same, the firmware in .mpy files",
             "no budget",
             _kib(files.used) if files else "not measured",
             None,
@@ -103,7 +103,7 @@ def _idle(measured: Measurements) -> list[Budget]:
 
 
 def _on_32_bits(measured: Measurements) -> list[Budget]:
-    # As report.py has them: with asyncio, and with what TLS takes.
+    # With asyncio and the objects of TLS, as in report.py.
     plain, secure = measured.uses[False], measured.uses[True]
     idle = {place: plain[32, place].idle + ASYNCIO for place in ("mpy", "rom")}
     frozen = secure[32, "frozen"].idle + ASYNCIO + TLS
@@ -112,7 +112,7 @@ def _on_32_bits(measured: Measurements) -> list[Budget]:
         _bytes("heap on 32 bits, idle, from ROM (estimated)", 46_000, idle["rom"]),
         _bytes("heap on 32 bits, idle with TLS, frozen (estimated)", 34_000, frozen),
         _bytes(
-            "heap on 32 bits of a full sync over idle, from ROM (estimated)",
+            "heap on 32 bits, full sync on top of idle, from ROM (estimated)",
             20_000,
             plain[32, "rom"].sync,
         ),
@@ -126,7 +126,7 @@ def _bytes(what: str, most: int, figure: int) -> Budget:
 def _flash(large: Figures) -> Budget:
     each = large.used / large.tokens if large.used else None
     return Budget(
-        f"flash a token ({LARGEST:,} random 8-digit codes, {RULE_SETS} rule sets)",
+        f"flash per token ({LARGEST:,} random 8-digit codes, {RULE_SETS} rule sets)",
         "at most 4.5 bytes, aim 4",
         f"{each:.2f} bytes" if each else "not measured",
         each is not None and each <= 4.5,
@@ -136,8 +136,8 @@ def _flash(large: Figures) -> Budget:
 def _entries(measured: Measurements) -> Budget:
     held = measured.logs[KALITKA_LOG].held
     return Budget(
-        f"entries of the access log in {_kib(SIZE)} of flash (8-digit codes), the fewest once it "
-        "is full",
+        f"entries of the access log in {_kib(SIZE)} of flash (8-digit codes), minimum once it is "
+        "full",
         f"at least {_ENTRIES:,}",
         f"{held:,}",
         held >= _ENTRIES,
@@ -153,8 +153,8 @@ def _lookups(large: Figures) -> list[Budget]:
     heap = large.allocation or {"bytes": None, "locked": False}
     return [
         Budget(
-            "most reads a lookup, with one segment and with two",
-            "1 of at most 1 KiB a segment",
+            "most reads per lookup, with one segment and with two",
+            "1 of at most 1 KiB per segment",
             "; ".join(reads) or "not measured",
             good,
         ),
@@ -170,15 +170,15 @@ def _lookups(large: Figures) -> list[Budget]:
 
 
 def _speed(measured: Measurements, sync: str) -> Budget:
-    # By the clock: beside the budgets, since other work on the computer is in it.
+    # Without a budget: clock time depends on the computer's other work.
     found = []
     for size in SIZES:
         mine = measured.figures[KALITKA, size, False].lines_per_second(sync)
         plain = measured.figures[PLAIN, size, False].lines_per_second(sync)
         found.append(f"{mine / plain:.1f} ({mine:,.0f})" if mine and plain else _MISSING)
     return Budget(
-        f"{_full(sync)}: times the plain client's lines/s (lines/s), at {_sizes()}",
-        "beside the next ones",
+        f"{_full(sync)}: lines/s over the plain client's (lines/s), at {_sizes()}",
+        "none: see the instructions",
         " / ".join(found),
         None,
     )
@@ -197,8 +197,7 @@ def _work(measured: Measurements, sync: str) -> Budget:
     least = _TIMES[sync]
     known = [times for times in found if times]
     return Budget(
-        f"{_full(sync)}: instructions a line that the plain client takes, in times of Kalitka's, "
-        f"at {_sizes()}",
+        f"{_full(sync)}: the plain client's instructions per line over Kalitka's, at {_sizes()}",
         f"at least {least} at each",
         " / ".join(f"{times:.1f}" if times else _MISSING for times in found)
         if measured.counts
@@ -218,7 +217,7 @@ def _sizes() -> str:
 def _sync_heap(measured: Measurements, in_code_order: bool) -> Budget:
     peaks = _synced(measured, in_code_order).peaks
     return _at_most(
-        f"heap of a full sync of {SYNCED:,} lines {_order(in_code_order)}, over idle",
+        f"heap of a full sync of {SYNCED:,} lines {_order(in_code_order)}, on top of idle",
         40 * KIB,
         max(peak["over_idle"] for peak in peaks) if peaks else None,
     )
@@ -239,7 +238,7 @@ def _programmed(measured: Measurements, in_code_order: bool, most: float) -> Bud
 def _same_again(measured: Measurements, in_code_order: bool) -> Budget:
     writes = _synced(measured, in_code_order).writes("again")
     return _none(
-        f"flash writes of the same full answer again, {SYNCED:,} lines {_order(in_code_order)}",
+        f"flash writes of an unchanged full answer, {SYNCED:,} lines {_order(in_code_order)}",
         writes,
     )
 
@@ -250,7 +249,7 @@ def _none(what: str, writes: int | None) -> Budget:
 
 
 def _polls(measured: Measurements) -> list[Budget]:
-    # Of the whole application, if it got so far, else of the table alone.
+    # Of the whole application if it got so far, otherwise of the table alone.
     alone = _synced(measured, False)
     polls = [r.poll_writes for r in measured.readers.values() if r.poll_writes is not None]
     erases = [r.erases for r in measured.readers.values() if r.erases is not None]
@@ -276,13 +275,13 @@ def _slices(measured: Measurements) -> list[Budget]:
     flash = max((one["programmed"] for one in found), default=0)
     return [
         Budget(
-            f"lines parsed between two awaits (a piece of {PIECE} bytes)",
+            f"lines parsed between two awaits (a chunk of {PIECE} bytes)",
             "at most 64",
             str(measured.lines),
             measured.lines <= 64,
         ),
         Budget(
-            "bytes written to files between two awaits (programmed, with the file system's own)",
+            "bytes written to files between two awaits (programmed, metadata included)",
             f"at most {_BLOCK:,}",
             f"{written:,} ({flash:,})" if written is not None else "not measured",
             written is not None and written <= _BLOCK,

@@ -1,7 +1,7 @@
-"""How many tokens each program holds with a heap, kept through an atomic full sync.
+"""The number of tokens that each program holds with a given heap, through an atomic full sync.
 
-Tokens are held if the first full sync goes through, then a second one that replaces the table
-while the old one stays in force, and if after a restart the codes are found.
+Tokens are held if a first full sync succeeds, then a second one that replaces the table while the
+old one stays in force, and if the codes are found after a restart.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,17 @@ from bench.runtime import FILES, KALITKA, PLAIN, Runtime, steps
 
 HEAPS = ("96K", "160K", "256K")
 SIZES = (1000, 5000, 20_000, 50_000, 100_000)
-# Where a search begins, by what it goes on, and the factor between held and not held at which
-# it ends. A file a token takes a minute where the other two take a second.
+# The search's first number, its factor on the way up, and the factor between the numbers held and
+# not held at which it ends. A file per token takes a minute where the other two take a second.
 _SEARCH = {PLAIN: (100, 2, 1.05), FILES: (2000, 1.5, 1.5)}
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """tokens, or entries: the most that went through. first_failed: the fewest that were tried in
-    vain, 0 if none were; why: what stood in the way of these."""
+    """The largest number of tokens (or entries) that a program holds.
+
+    first_failed: the smallest number that failed, 0 if none did. why: the reason of that failure.
+    """
 
     tokens: int
     first_failed: int = 0
@@ -29,7 +31,7 @@ class Capacity:
 
 
 class Trial:
-    """Tries numbers of tokens with one program and heap."""
+    """A trial of one program and heap with different numbers of tokens."""
 
     def __init__(self, runtime: Runtime, program: str, heap: str, progress: Callable[[str], None]):
         self._runtime = runtime
@@ -57,13 +59,13 @@ class Trial:
 def measure_capacity(
     runtime: Runtime, program: str, heap: str, progress: Callable[[str], None]
 ) -> Capacity:
-    """Return how many tokens a program holds with this heap. Each trial goes to `progress`."""
+    """Return how many tokens a program holds with this heap. progress: called with each trial."""
     trial = Trial(runtime, program, heap, progress)
     return _largest(trial) if program == KALITKA else search_limit(trial.fault, *_SEARCH[program])
 
 
 def _largest(trial: Trial) -> Capacity:
-    # The greatest of the sizes that every table of the bench has.
+    # The largest of the benchmark's SIZES that is held.
     first_failed, why = 0, ""
     for count in reversed(SIZES):
         fault = trial.fault(count)
@@ -74,9 +76,10 @@ def _largest(trial: Trial) -> Capacity:
 
 
 def search_limit(fault: Callable[[int], str], start: int, step: float, close: float) -> Capacity:
-    """Return the greatest number without a fault: goes up, then halves the distance.
+    """Return the largest number without a fault: search upwards, then by bisection.
 
-    step: the factor on the way up. close: the one between that and a number with a fault.
+    step: the factor on the way up. close: the factor between the numbers with and without a fault
+    at which the search ends.
     """
     good, bad, why = 0, 0, ""
     count = start

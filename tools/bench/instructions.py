@@ -1,8 +1,8 @@
 """Machine instructions of syncs and lookups, native code included: the same in every run.
 
-Valgrind counts what one process executes. A step is counted as the difference of two processes,
-one that does it and one that does all but it, so that starts and imports cancel out. Times depend
-on the computer and on what else it does; these counts depend on the program alone.
+Valgrind counts the instructions of a process. The count of a step is the difference of two
+processes, one with the step and one without, so that starts and imports cancel out. Times depend
+on the computer and its other work; these counts depend on the program alone.
 """
 
 import re
@@ -15,25 +15,25 @@ from bench.answers import Answers
 from bench.runtime import Runtime, steps
 
 MISSING = (
-    "valgrind is not here, so instructions are not counted; it comes with "
-    "`apt install valgrind` or your system's like"
+    "instructions are not counted, because valgrind is not installed: use "
+    "`apt install valgrind` or your system's package manager"
 )
-LOOKUPS = ("present", "absent", "present 2", "absent 2")  # as Counts has them
+LOOKUPS = ("present", "absent", "present 2", "absent 2")  # the keys of Counts.lookups
 _TOOL = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
 _COUNT = re.compile(r"I\s+refs:\s+([\d,]+)")
-# Of one process; what takes longer is ended, and the tables say so. The plain client's first sync
-# of 50,000 tokens takes 170 s.
+# Of one process; a longer one is ended, and the tables say so. The plain client's first sync of
+# 50,000 tokens takes 170 s.
 _TIMEOUT_S = 300
-_TIMES = 3  # that lookups are counted
+_TIMES = 3  # repetitions of the lookups that are counted
 
 
 @dataclass
 class Counts:
-    """Instructions of one program with one table.
+    """The instructions of one program with one table.
 
-    lines: of a line of the answer, by the sync: `first` into an empty table, `second` over it,
-    `again` where nothing changed. lookups: of a lookup: of a code that is `present` or `absent`,
-    in one segment and, as `present 2` and `absent 2`, in two. end: "" or why it got no further.
+    lines: per line of the answer, by sync: `first` into an empty table, `second` replacing it,
+    `again` without changes. lookups: per lookup of a code that is `present` or `absent`, in one
+    segment and, as `present 2` and `absent 2`, in two. end: "" or why the counting stopped early.
     """
 
     lines: dict[str, float] = field(default_factory=dict)
@@ -42,15 +42,16 @@ class Counts:
 
 
 def available() -> bool:
-    """Tell whether instructions can be counted here."""
+    """Return whether instructions can be counted on this computer."""
     return shutil.which(_TOOL[0]) is not None
 
 
 class Counter:
-    """Counts with one program and heap.
+    """A counter of the instructions of one program with one heap.
 
-    The table lies in plain files of the computer: on a chip the file system is C code, of which
-    little is done a line, and a fake of the flash would be most of what is counted of it.
+    The table is in plain files of the computer: on a chip the file system is C code that does
+    little work per line, and most of the instructions counted for it here would be those of the
+    flash's fake.
     """
 
     def __init__(self, runtime: Runtime, program: str, heap: str):
@@ -59,11 +60,12 @@ class Counter:
         self._heap = heap
 
     def syncs(self, found: Answers) -> Counts:
-        """Return the instructions a line of all three full syncs, of lookups none."""
+        """Return the instructions per line of all three full syncs, and no lookups."""
         counts = Counts()
         answers = {"first": found.first, "second": found.second, "again": found.second}
         with tempfile.TemporaryDirectory(dir=self._runtime.folder) as folder:
-            # Each begins with what the one before has left, and after a poll, as in a reader.
+            # Each sync begins with the table that the previous one left, and after a poll, as in a
+            # reader.
             poll = ("change", found.nothing)
             for sync, answer in answers.items():
                 idle = self._measure(folder, counts, "bare", *steps([poll]))
@@ -74,7 +76,7 @@ class Counter:
         return counts
 
     def lookups(self, found: Answers, counts: Counts) -> None:
-        """Count lookups in the table of these answers, then with one code changed in it."""
+        """Add the lookups in the table of these answers, and again after a change of one code."""
         with tempfile.TemporaryDirectory(dir=self._runtime.folder) as folder:
             changes = ("full", found.second), ("change", found.one)
             for segments, change in zip(("", " 2"), changes, strict=True):
@@ -110,7 +112,7 @@ class Counter:
         )
         counts.end = result.end
         if counts.end:
-            log.unlink(missing_ok=True)  # what was ended from outside has counted nothing
+            log.unlink(missing_ok=True)  # a process that was killed leaves no count
             return 0
         match = _COUNT.search(log.read_text())
         log.unlink()

@@ -1,7 +1,7 @@
-"""All that one run measures, in the order in which it is measured.
+"""The measurements of one run, in their order.
 
-First what is timed, with nothing else going on. Then all that is counted, by some workers at
-once: counts of bytes and operations do not depend on what else the computer does.
+Times first, with nothing else running. Then the counts, by several workers at once: counts of
+bytes and operations do not depend on the computer's other work.
 """
 
 from collections.abc import Callable
@@ -20,23 +20,23 @@ from bench.runtime import FILES, FLASH, HEAP, KALITKA, KIB, PLAIN, PLENTY, Runti
 from bench.small_machine import Row, SmallMachine
 from bench.timing import time_once
 
-SYNCED = 50_000  # tokens of the figures that are about a sync
+SYNCED = 50_000  # tokens of the budgets for syncs
 LARGEST = SIZES[-1]
 MIB = 1024 * KIB
 
-PIECE = 1024  # bytes of an answer that are parsed between two awaits: the firmware's client
+PIECE = 1024  # bytes of an answer that the firmware parses between two awaits
 
-_RUNS = 3  # of what is timed
+_RUNS = 3  # of every timed measurement
 _WORKERS = 2
 
-# Whose instructions are counted, in which order of lines, with which heap: the slowest first.
+# The counts of instructions: (program, in code order, heap), the slowest first.
 _COUNTED = ((PLAIN, False, PLENTY), (KALITKA, False, HEAP), (KALITKA, True, HEAP))
 
-# What the application must hold: tokens, and bytes of flash.
+# Requirements of the whole application: (tokens held, bytes of flash).
 TARGETS = ((LARGEST, FLASH), (SYNCED, MIB))
 
-# (program, size, in code order, heap), each a line of the tables. A file a token is not given
-# the sizes where nothing but waiting would come of it.
+# (program, size, in code order, heap), each a row of the tables. A file per token is left out at
+# the sizes that it does not finish.
 _CASES = (
     *((KALITKA, size, order, HEAP) for size in SIZES for order in (False, True)),
     *((PLAIN, size, False, PLENTY) for size in SIZES),
@@ -46,13 +46,14 @@ _CASES = (
 
 @dataclass
 class Measurements:
-    """figures: by program, size and order. held: by program and heap. readers: by TARGETS.
+    """The results of a run.
 
-    from_files: the reader of the last target again, with its firmware in .mpy files, not in ROM.
-    counts: of instructions, by program, size and order; none without valgrind.
-    logs: of the access log, by program. small: of 32 bits. uses: of the whole application's heap,
-    without TLS and with it. modules: what each takes of it. lines: the most lines of an answer
-    in a piece that is parsed at once.
+    figures: by program, size and order. held: the capacity, by program and heap. readers: the
+    whole application, by TARGETS. from_files: the reader of the last target again, with its
+    firmware in .mpy files, not in ROM. counts: instructions, by program, size and order; none
+    without valgrind. logs: the access log, by program. small: the figures on 32 bits. uses: the
+    heap of the whole application, by whether with TLS. modules: the heap of each module. lines:
+    the most lines of an answer in a chunk of PIECE bytes.
     """
 
     figures: dict[tuple[str, int, bool], Figures] = field(default_factory=dict)
@@ -69,7 +70,8 @@ class Measurements:
 
 @dataclass(frozen=True)
 class _Timed:
-    # What is to be timed: so many runs, of so many full syncs, and with lookups the first ones.
+    # A timed measurement: `runs` runs of the first `syncs` full syncs; the first `lookups` runs
+    # also time lookups.
     figures: Figures
     runs: int
     syncs: int
@@ -77,7 +79,7 @@ class _Timed:
 
 
 class BenchRun:
-    """One run. `progress` is called with what is being measured."""
+    """A run of the benchmark. progress: called with the name of each measurement."""
 
     def __init__(self, runtime: Runtime, progress: Callable[[str], None]):
         self._runtime = runtime
@@ -103,19 +105,19 @@ class BenchRun:
         return measured
 
     def _time(self, size: int, order: bool) -> None:
-        # One run of each program after the other, so that a slow minute slows down all.
+        # The programs take turns, so that a slow minute slows all of them down.
         found = self._answers[size, order]
         for run in range(_RUNS):
             for timed in self._timed(size, order):
                 figures = timed.figures
-                # What did not get through once would only be waited for again.
+                # A program that failed once would only fail again.
                 if run < timed.runs and not figures.end:
                     self._progress(f"{figures.program}, {size} tokens: time")
                     lookups = run < timed.lookups
                     time_once(self._runtime, figures, found, timed.syncs, lookups)
 
     def _timed(self, size: int, order: bool) -> list[_Timed]:
-        # What takes minutes is timed less often, or not at all: the tables say so.
+        # Measurements of minutes are timed less often or not at all; the tables say so.
         known = self._measured.figures
         timed = [_Timed(known[KALITKA, size, order], _RUNS, 3, _RUNS)]
         if order:
@@ -123,15 +125,15 @@ class BenchRun:
         if size < SYNCED:
             timed.append(_Timed(known[PLAIN, size, False], _RUNS, 3, _RUNS))
         elif size == SYNCED:
-            # The second would end with the flash full, after as long again.
+            # The second sync would take as long again and end with the flash full.
             timed.append(_Timed(known[PLAIN, size, False], _RUNS, 1, 1))
         if size == SIZES[0]:
             timed.append(_Timed(known[FILES, size, False], 1, 2, 1))
         return timed
 
     def _count(self) -> None:
-        # The readers mostly wait for their network: they go beside the others. What takes
-        # longest is begun first.
+        # The virtual readers mostly wait for their network, so they run beside the others. The
+        # longest tasks begin first.
         with ThreadPoolExecutor() as readers, ThreadPoolExecutor(_WORKERS) as others:
             tasks = [readers.submit(self._read, *target) for target in TARGETS]
             tasks += [readers.submit(self._read_from_files, *TARGETS[-1])]
@@ -190,7 +192,7 @@ class BenchRun:
 
 
 def _wait(tasks: list[Future]) -> None:
-    # Raises what the first of them raised; the others are not begun any more.
+    # Wait for all tasks. An exception of one is raised, and the tasks not yet begun are cancelled.
     try:
         for task in tasks:
             task.result()
@@ -201,6 +203,6 @@ def _wait(tasks: list[Future]) -> None:
 
 
 def _most_lines(found: Answers) -> int:
-    # In any of the pieces in which an answer is parsed.
+    # In any of the chunks in which an answer is parsed.
     body = found.first.read_bytes()
     return max(body[at : at + PIECE].count(b"\n") for at in range(0, len(body), PIECE))

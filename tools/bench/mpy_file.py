@@ -1,32 +1,34 @@
-"""What a .mpy file takes of a heap of 32 bits once its module is there, beside what its code made.
+"""The heap that a loaded .mpy file takes on 32 bits, without the objects that its code makes.
 
-Counted from the file itself, for files without native code. In ROM bytecode and constants' bytes
-stay where they are; in a frozen image all that is counted here does. A module's own code, as
-against its functions', goes once it has run. Source: the documentation of MicroPython's .mpy
-files, version 6.
+Calculated from the file itself, for files without native code. In ROM, bytecode and the bytes of
+constants stay in flash; in a frozen image, all that is counted here does. A module's own code, as
+opposed to that of its functions, is freed after it has run. Source: the documentation of
+MicroPython's .mpy files, version 6.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_BLOCK = 16  # bytes: the heap's unit on a machine of 32 bits
+_BLOCK = 16  # bytes: the heap's unit on a 32-bit machine
 _POINTER = 4
-_NAME_NUMBER = 2  # in a module's table of names
-_STRING = 16  # a constant's object, beside its bytes
+_NAME_NUMBER = 2  # bytes of a name's number in a module's table of names
+_STRING = 16  # bytes of a constant's object, without the text itself
 _NONE_TO_ELLIPSIS = (1, 2, 3, 4)
 _TEXT, _BYTES, _INTEGER, _FLOAT, _COMPLEX, _TUPLE = 5, 6, 7, 8, 9, 10
 
 
 def blocks(size: int, block: int = _BLOCK) -> int:
-    """Return the bytes of heap that `size` bytes take."""
+    """Return the bytes of heap that an allocation of `size` bytes takes."""
     return -(-size // block) * block
 
 
 @dataclass
 class Loaded:
-    """tables: bytes of heap for names' numbers and for constants; constants: for the latters'
-    objects. pieces: the sizes of what comes on top from a file: each function's bytecode, each
-    constant's bytes.
+    """The heap of a loaded module, in bytes.
+
+    tables: the tables of names' numbers and of constants. constants: the constants' objects.
+    pieces: further allocations when it is loaded from a file: the bytecode of each function, the
+    bytes of each constant.
     """
 
     tables: int = 0
@@ -34,12 +36,15 @@ class Loaded:
     pieces: list[int] = field(default_factory=list)
 
     def from_file(self) -> int:
-        """Return the bytes of heap that are taken."""
+        """Return the bytes of heap that the module takes when it is loaded from a file."""
         return self.tables + self.constants + sum(map(blocks, self.pieces))
 
 
 def read(path: Path) -> Loaded:
-    """Return what the file takes. Raises ValueError for one of another version or native code."""
+    """Return the heap of a .mpy file's module.
+
+    Raises ValueError for a file of another version, or with native code.
+    """
     return _Reader(path.read_bytes()).read()
 
 
@@ -80,7 +85,7 @@ class _Reader:
 
     def _name(self) -> None:
         size = self._number()
-        if not size & 1:  # else it is the number of one that every MicroPython has
+        if not size & 1:  # otherwise the number of a name that every MicroPython has
             self._skip((size >> 1) + 1)
 
     def _constant(self) -> None:

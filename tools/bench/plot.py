@@ -1,4 +1,4 @@
-"""The picture of a run: how flash, heap and time grow with the number of tokens."""
+"""The plot of a run: flash, heap and time by the number of tokens."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +17,11 @@ from bench.measurements import FLASH, HEAP, KIB, SIZES, Measurements
 from bench.report import NAMES
 from bench.runtime import FILES, KALITKA, PLAIN
 
-# Okabe and Ito's colours, which everybody can tell apart; the markers tell it as well.
+# Okabe and Ito's colours, safe for colour blindness; the markers differ as well.
 _STYLES = {KALITKA: ("#0072B2", "o"), PLAIN: ("#D55E00", "s"), FILES: ("#009E73", "^")}
 _GREY = "#555555"
 SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "kalitka",  # the same picture of the same figures is the same file
+    "svg.hashsalt": "kalitka",  # the same figures give the same file
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.spines.top": False,
@@ -31,7 +31,7 @@ _Figure = Callable[[Figures], float | None]
 
 
 def draw(measured: Measurements, path: Path) -> None:
-    """Write the picture (SVG) to `path`."""
+    """Write the plot (SVG) to `path`."""
     with pyplot.rc_context(SETTINGS):
         picture, panels = pyplot.subplots(2, 2, figsize=(9.6, 7.8))
         flash, heap, lines, lookup = panels.flat
@@ -39,8 +39,8 @@ def draw(measured: Measurements, path: Path) -> None:
         _limit(flash, FLASH / KIB, f"flash: {FLASH / KIB:,g}", 4)
         _panel(heap, measured, "KiB of heap at the peak of a full sync", _peak)
         _limit(heap, int(HEAP[:-1]), f"heap of the reader: {HEAP[:-1]}", -13)
-        _panel(lines, measured, "lines parsed and applied a second", _lines)
-        _panel(lookup, measured, "microseconds a lookup", Figures.lookup_micros)
+        _panel(lines, measured, "lines parsed and applied per second", _lines)
+        _panel(lookup, measured, "microseconds per lookup", Figures.lookup_micros)
         handles, labels = flash.get_legend_handles_labels()
         picture.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False)
         picture.tight_layout(rect=(0, 0, 1, 0.95), h_pad=2, w_pad=2)
@@ -77,7 +77,7 @@ def _panel(axes: Axes, measured: Measurements, title: str, figure: _Figure) -> N
         found = [measured.figures.get((program, size, False)) for size in SIZES]
         _line(axes, program, name, [f for f in found if f], figure)
     low, high = axes.get_ylim()
-    axes.set_ylim(low / 3, high * 6)  # room for the words
+    axes.set_ylim(low / 3, high * 6)  # room for the labels
 
 
 def _line(axes: Axes, program: str, name: str, found: list[Figures], figure: _Figure) -> None:
@@ -89,7 +89,7 @@ def _line(axes: Axes, program: str, name: str, found: list[Figures], figure: _Fi
     axes.plot(tokens, values, marker=marker, lw=2, ms=7, color=color, label=name)
     ended = [f for f in found if f.tokens > points[-1][0]]
     if ended:
-        # Above one program's line and below the other's they are in nobody's way.
+        # Above the line of one program and below that of the other: out of the way of both.
         up = program == FILES
         axes.annotate(
             f"{ended[0].tokens:,}:\n{ended[0].end}",

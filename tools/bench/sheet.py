@@ -1,4 +1,4 @@
-"""A table of a report, and how it is written: as Markdown for a file, and for the console."""
+"""A table of a report, written as Markdown to a file and printed to the console."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Sheet:
-    """Texts only. The first columns, so many as `text_columns`, are not numbers."""
+    """A table of texts. text_columns: the number of leading columns without numbers."""
 
     title: str
     note: str

@@ -1,7 +1,7 @@
-"""Heap and instructions on a machine of 32 bits, as the ESP32 is one; see wasm_board.
+"""Heap and instructions on a 32-bit machine, as the ESP32 is; see wasm_board.
 
-There is no native code there: what Kalitka does in viper code runs as bytecode, so that its
-instructions are an upper bound. The table lies in plain files.
+The machine has no native code: Kalitka's viper code runs as bytecode, so its count of instructions
+is an upper bound. The table is in plain files.
 """
 
 import shutil
@@ -15,18 +15,17 @@ from bench.runtime import DEVICE, KALITKA, PLAIN, Runtime, compile_script, steps
 from kalitka_build.paths import FIRMWARE
 from kalitka_sim import wasm_board
 
-_SMALL = 1000  # tokens that both programs are measured with
+_SMALL = 1000  # tokens with which both programs are measured
 _SCRIPT = "on_wasm.py"
-# Nothing is collected but between two steps: the heap has room for a step's garbage, or for that
-# of all lines whose instructions are counted.
+# The heap is collected between two steps only: it has room for the garbage of a step, or of all
+# lines whose instructions are counted.
 _STEP_HEAP = "2M"
 _LINES_HEAP = "6M"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: what it is, and what it is for Kalitka and for the plain client (None: not
-    measured)."""
+    """A figure of Kalitka and of the plain client (None: not measured)."""
 
     what: str
     kalitka: int
@@ -34,7 +33,7 @@ class Row:
 
 
 class SmallMachine:
-    """Measures in the folder `root`, with tables made by the 64-bit runtime."""
+    """The measurements on the 32-bit machine, with tables that the 64-bit runtime makes."""
 
     def __init__(self, runtime: Runtime, progress: Callable[[str], None]):
         self._runtime = runtime
@@ -49,7 +48,7 @@ class SmallMachine:
         shutil.copy(DEVICE / _SCRIPT, self._root)
 
     def rows(self, sizes: tuple[int, int]) -> list[Row]:
-        """Return all figures; sizes: tokens that Kalitka takes in a full sync, and opens."""
+        """Return all figures. sizes: the tokens of Kalitka's full sync, and of its open table."""
         synced, opened = sizes
         small = self._answers(_SMALL)
         double = self._answers(2 * _SMALL)
@@ -63,14 +62,14 @@ class SmallMachine:
             Row("heap of the program, imported", *bare),
             Row(f"heap of the open table, {_SMALL:,} tokens", *table),
             Row(f"heap of the open table, {opened:,} tokens", large, None),
-            Row(f"heap of a full sync over that, {_SMALL:,} lines", *peak),
+            Row(f"heap of a full sync on top of that, {_SMALL:,} lines", *peak),
             Row(
-                f"heap of a full sync over that, {synced:,} lines",
+                f"heap of a full sync on top of that, {synced:,} lines",
                 self._peak(KALITKA, self._answers(synced)),
                 None,
             ),
-            Row("instructions a line, parsed and applied", *lines),
-            Row(f"instructions a lookup, {_SMALL:,} tokens", *lookups),
+            Row("instructions per line, parsed and applied", *lines),
+            Row(f"instructions per lookup, {_SMALL:,} tokens", *lookups),
         ]
 
     def _answers(self, count: int) -> Answers:
@@ -85,7 +84,7 @@ class SmallMachine:
         return done
 
     def _opened(self, program: str, found: Answers) -> tuple[int, int, int]:
-        # Bytes of heap of the program, and of its table of `found` over that.
+        # Return bytes of heap: the program's, and on top of it the open table's and the peak's.
         self._fill(program, found)
         bare, table, peak = self._run(program, "open", found.codes, _LINES_HEAP).output.split()
         return int(bare), int(table), int(peak)
@@ -95,7 +94,7 @@ class SmallMachine:
         return int(self._run(program, "peak", found.first, _STEP_HEAP).output.split()[2])
 
     def _instructions_a_line(self, program: str, small: Answers, double: Answers) -> int:
-        # Of the lines that one answer has more than the other.
+        # The difference of two answers cancels out the work that does not depend on the lines.
         fuel = []
         for found in (small, double):
             self._empty()
@@ -116,6 +115,6 @@ class SmallMachine:
         return data
 
     def _fill(self, program: str, found: Answers) -> None:
-        # The files are the same whatever machine writes them.
+        # The files do not depend on the machine that writes them.
         full = steps([("full", found.first)])
         self._runtime.measure(program, self._empty(), "heap", *full, heap="1M")

@@ -1,6 +1,6 @@
-"""A server for one virtual reader: hands out prepared sync answers, whole and at once.
+"""A server for one virtual reader, which sends prepared sync answers whole and at once.
 
-Not the hub, which answers in code order: here the order of the lines is the bench's.
+Unlike the hub, which answers in code order, it leaves the order of the lines to the benchmark.
 """
 
 import threading
@@ -8,13 +8,13 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _ZONE = "MSK-3"
-_ANOTHER_FULL = b"0%%\n"  # an answer that makes the reader ask for everything
+_ANOTHER_FULL = b"0%%\n"  # an answer that makes the reader do a full sync
 
 
 class SyncServer(ThreadingHTTPServer):
-    """Answers a request with minute 0 with `full`, the others with `pending`, if any, once.
+    """A server that answers minute 0 with `full`, and other polls with `pending` once, if any.
 
-    nothing: the answer for polls. polls: how many were answered with it.
+    nothing: the answer to all further polls. polls: the number of those.
     """
 
     daemon_threads = True
@@ -29,11 +29,11 @@ class SyncServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port."""
+        """The host and port of the server."""
         return "127.0.0.1", self.server_address[1]
 
     def replace_everything(self, full: bytes) -> None:
-        """Make the reader ask for everything at its next poll."""
+        """Make the reader do a full sync of `full` after its next poll."""
         self.full = full
         self.pending = _ANOTHER_FULL
 
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(self.server.answer(int(asked.split(b"%")[0] or 0)))
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _send(self, body: bytes) -> None:
         self.send_response(200)

@@ -1,9 +1,9 @@
-"""`kalitka bench table`: Kalitka's table and access log beside what one would write instead.
+"""`kalitka bench table`: Kalitka's table and access log beside plain programs for the same task.
 
-The plain client: readline, split, a dict, saved as JSON. A file a token: JSON files in a folder.
-JSON lines: a file that entries are appended to. All run in the same runtime. Writes the tables
-to build/bench.md and the picture for the README. Nothing is estimated: what did not get through
-says so.
+The plain client: readline, split, a dict, saved as JSON. A file per token: JSON files in a folder.
+JSON lines: a file to which entries are appended. All run in the same runtime. Writes the tables to
+build/bench.md and the plot for the README. No figure is extrapolated: where a program failed, the
+table says why.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ PICTURE = Path(__file__).parent / "costs.svg"
 
 
 def run(console: Console | None = None) -> int:
-    """Measure, print, write the files. Returns the exit status."""
+    """Measure, print the tables and write the files. Return the exit status."""
     console = console or Console(highlight=False)
     began = time.monotonic()
     with (
@@ -35,7 +35,7 @@ def run(console: Console | None = None) -> int:
     show(sheets, console)
     tables = ROOT / "build" / "bench.md"
     tables.parent.mkdir(exist_ok=True)
-    tables.write_text(markdown("What the table and the access log cost", sheets))
+    tables.write_text(markdown("Costs of the rule table and the access log", sheets))
     draw(measured, PICTURE)
     written = " and ".join(str(path.relative_to(ROOT)) for path in (tables, PICTURE))
     console.print(f"written to {written}, after {time.monotonic() - began:.0f} s")

@@ -1,22 +1,21 @@
-"""Times of syncs and lookups. Nothing else should go on meanwhile."""
+"""Times of syncs and lookups. Nothing else should run meanwhile."""
 
 from bench.answers import Answers
 from bench.figures import Figures
 from bench.runtime import Runtime, steps
 
 _FLASH = "timed.bin"
-# The plain client's longest takes 20 s on a computer with nothing else to do.
+# The plain client's longest step takes 20 s on an idle computer.
 _TIMEOUT_S = 180
 
 
 def time_once(
     runtime: Runtime, figures: Figures, answers: Answers, syncs: int, lookups: bool
 ) -> None:
-    """Time the first so many of: a full sync, one that replaces it, the same one again; then,
-    with `lookups`, lookups in the table that these have left.
+    """Add the times of syncs and, if `lookups`, of lookups in their table to `figures`.
 
-    Syncs that do not get through may leave no table: `figures.end` then says why, and no lookup
-    is timed.
+    syncs: how many of a full sync, one that replaces its table, and the same one again. A sync
+    that fails may leave no table: then `figures.end` says why, and lookups are not timed.
     """
     flash = runtime.new_flash(_FLASH)
     all_of_them = [("full", answers.first), ("full", answers.second), ("full", answers.second)]

@@ -1,7 +1,7 @@
 """The control channel of a virtual chip: requests in, answers and pin changes out.
 
-The chip connects when it starts (chip/state.py has the messages). A channel lives as long as its
-reader: every start of the chip connects again, and earlier pin changes stay on record.
+The chip connects when it starts; chip/state.py has the messages. A channel lives as long as its
+reader: the chip connects again at every start, and earlier pin changes are kept.
 """
 
 import json
@@ -18,14 +18,14 @@ _POLL_S = 0.2  # between two checks that the chip still runs
 
 
 class ReaderError(Exception):
-    """The virtual reader did not do what was requested; the message says what it did."""
+    """The virtual reader did not do as requested; the message says what it did instead."""
 
 
 class ControlChannel:
-    """The end of the control channel outside of the chip.
+    """The host's end of the control channel.
 
     pins: {pin: level} of the outputs. pin_changes: (pin, level, the chip's milliseconds).
-    on_reset: is called when the chip resets itself, and has to end it.
+    on_reset: called when the chip resets itself; it has to end the process.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class ControlChannel:
     def connect(self, start: Callable[[int], subprocess.Popen]) -> subprocess.Popen:
         """Start a chip with `start(port)` and return its process once it has connected.
 
-        Raises ReaderError, with what it said, if it does not; then it has been ended.
+        Raises ReaderError, with the chip's output, if it does not connect, and ends the process.
         """
         with socket.create_server(("127.0.0.1", 0)) as listener:
             process = start(listener.getsockname()[1])
@@ -62,7 +62,10 @@ class ControlChannel:
             connection.close()
 
     def request(self, message: dict, timeout: float = HANG_TIMEOUT_S) -> object:
-        """Send a request to the chip's inside and return its answer. Raises ReaderError."""
+        """Send a request to the chip and return its answer. Raises ReaderError.
+
+        From one thread at a time: an answer does not name its request.
+        """
         with self._changed:
             connection = self._socket
             before = len(self._answers)
@@ -99,7 +102,7 @@ class ControlChannel:
                 for line in lines:
                     self._dispatch(json.loads(line))
         except (OSError, ValueError):
-            pass  # cut off in the middle of a line: the power is gone
+            pass  # the power was cut in the middle of a line
         with self._changed:
             if self._socket is connection:
                 self._socket = None

@@ -1,6 +1,6 @@
 """A real hub for virtual readers: `kalitka hub serve` in a process of its own.
 
-Started, stopped and spoken to from outside, by the commands that its operator types.
+It is controlled from outside, by the commands that an operator types.
 """
 
 import os
@@ -25,14 +25,14 @@ _ADDRESS = re.compile(r"https?://([0-9.]+):([0-9]+)")
 
 
 class HubError(Exception):
-    """The hub did not start or refused a command; the message has what it said."""
+    """The hub did not start or a command failed; the message has its output."""
 
 
 class HubProcess:
     """The hub of a site whose database lies in `folder`.
 
-    tls: the files of (certificate, key), to speak https://; they may be made before it starts.
-    secret: the site's secret, made anew. address: (host, port), the same over restarts.
+    tls: the files of (certificate, key), for https://; they have to exist only when it starts.
+    secret: the site's secret, a new one. address: (host, port), the same over restarts.
     """
 
     def __init__(self, folder: Path, zone: str = "MSK-3", tls: tuple[Path, Path] | None = None):
@@ -48,7 +48,7 @@ class HubProcess:
             set_secret(session, self.secret)
 
     def command(self, *words: str, **environment: str) -> str:
-        """Run `kalitka hub ...` on this database; return what it printed. Raises HubError."""
+        """Run `kalitka hub ...` on this database and return its output. Raises HubError."""
         done = subprocess.run(
             [*self._kalitka(), *words],
             capture_output=True,
@@ -66,7 +66,7 @@ class HubProcess:
             set_tokens(session, settings)
 
     def start(self) -> None:
-        """Start it; returns when it answers. Raises HubError."""
+        """Start the hub; return when it listens. Raises HubError."""
         port = str(self.address[1])
         options = ["--port", port, "--zone", self._zone, "--db", str(self.database)]
         if self._tls:
@@ -87,7 +87,7 @@ class HubProcess:
         self.address = (match[1], int(match[2]))
 
     def stop(self) -> None:
-        """Switch it off."""
+        """Stop the hub; kill it if it hangs."""
         if self._process:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -107,7 +107,7 @@ class HubProcess:
 
     @contextmanager
     def _changing(self) -> Iterator[Session]:
-        # A transaction of this process, as a command's is of its own.
+        # A transaction in this process, beside those of the hub's process.
         database = open_database(self.database)
         try:
             with write_transaction(database) as session:

@@ -1,7 +1,7 @@
-"""A flash image: a file with a LittleFS, as the chip's file system partition.
+"""A flash image: a file that holds a LittleFS, as the chip's file system partition.
 
-Made and looked into from the computer while the chip is off; the chip itself mounts the same
-bytes with MicroPython's own LittleFS.
+The computer makes, changes and reads it while the chip is off; the chip mounts the same bytes
+with MicroPython's own LittleFS.
 """
 
 from pathlib import Path, PurePosixPath
@@ -10,11 +10,11 @@ from littlefs import LittleFS, LittleFSError
 
 BLOCK = 4096
 _ACCESS = 32  # bytes read or programmed at once, as the ESP32 port mounts it
-_FILE, _FOLDER = 1, 2  # LittleFS's types of what is in a folder
+_FILE, _FOLDER = 1, 2  # LittleFS's types of directory entries
 
 
 def create(path: Path, size: int, files: dict[str, bytes]) -> None:
-    """Make an image of `size` bytes (whole blocks) that holds `files` ({path: contents})."""
+    """Create an image of `size` bytes (whole blocks) that holds `files` ({path: contents})."""
     fs = _littlefs(size)
     fs.format()
     fs.mount()
@@ -49,10 +49,10 @@ def read(path: Path) -> dict[str, bytes]:
 
 
 def read_folder(data: bytes, folder: str) -> dict[str, bytes | None]:
-    """Return {path below a folder: contents} of its files; data: the bytes of an image.
+    """Return {path below `folder`: contents} of its files. data: the bytes of an image.
 
-    What the file system says to be damaged, a file or a folder in this one, is None. Raises
-    FileNotFoundError if there is no such folder, LittleFSError if it cannot be looked for.
+    The contents of a file or subfolder that LittleFS finds damaged are None. Raises
+    FileNotFoundError if there is no such folder, LittleFSError if LittleFS cannot look it up.
     """
     fs = _mounted(data)
     found: dict[str, bytes | None] = {}

@@ -1,34 +1,34 @@
-"""The memory of the chips that a virtual one can stand for, by class.
+"""The memory classes of a virtual chip: each describes the chips that it stands for.
 
-Each says what it stands for. A chip's figures are bytes of 32 bits: what the IDF has before
-Python's heap is made, and how large that heap is at first. The process that plays the chip has
-objects of 64 bits and a heap that cannot grow: `process` bytes for the firmware, which is all
-that its heap could come to on the chip. None of it was seen on a chip: the regions of an ESP32 are
-those of MicroPython's documentation (`esp32.idf_heap_info`), the rest is a model.
+A chip's figures are in bytes of a 32-bit machine: the IDF's memory before Python's heap is made,
+and the initial size of that heap. The process that plays the chip has 64-bit objects and a heap
+that cannot grow: `process` bytes for the firmware, the most that its heap could grow to on the
+chip. None of this was measured on a chip: the regions of an ESP32 are those of MicroPython's
+documentation (`esp32.idf_heap_info`), the rest is a model.
 """
 
 from dataclasses import dataclass
 
 _KIB = 1024
-WIFI = 44_000  # bytes that the radio takes: 38,000 to 50,000, by its settings and the air
-ETHERNET = 15_000  # and the driver of a cable: 10 KB of buffers, and an estimate for the rest
+WIFI = 44_000  # bytes that the radio takes: 38,000 to 50,000, by its settings and the traffic
+ETHERNET = 15_000  # and the Ethernet driver: 10 KB of buffers, and an estimate for the rest
 _ESP32 = ((240, 0), (7288, 0), (16648, 4), (79912, 35512), (15072, 15036), (113840, 113840))
 
-# Bytes of this process's heap for 100 of a chip's, by how the firmware is installed: what the idle
-# reader takes on 64 bits, over what it takes on 32. Bytecode is as large on both, objects are not:
-# 160 KiB for 80 of the frozen firmware, 151.5 KiB for 107,824 bytes of .mpy files.
+# Bytes of this process's heap for 100 of a chip's, by how the firmware is installed: the idle
+# reader's memory with 64 bits over that with 32. Bytecode has the same size, objects have not:
+# 160 KiB for 80 with frozen firmware, 151.5 KiB for 107,824 bytes with .mpy files.
 _FROZEN = 200
 _FILES = 144
 
 
 @dataclass(frozen=True)
 class MemoryClass:
-    """A chip's memory, and what plays it.
+    """The memory of a chip, and of the process that plays it.
 
-    board: the folder of boards/ that it is. machine, build: what MicroPython says that it runs on.
-    regions: (bytes, free bytes) of each region that the IDF has, PSRAM last. heap: bytes of
-    Python's heap at first. flash: bytes of the flash chip. process: bytes of heap that the
-    firmware gets here; percent: bytes here for 100 of the chip's.
+    board: its folder of boards/. machine, build: as in `sys.implementation` on such a chip.
+    regions: (bytes, free bytes) of each of the IDF's regions, PSRAM last. heap: bytes of Python's
+    heap at first. flash: bytes of the flash chip. process: bytes of heap for the firmware here.
+    percent: bytes here for 100 of the chip's.
     """
 
     name: str
@@ -44,7 +44,7 @@ class MemoryClass:
     flash: int = 4 * _KIB * _KIB
 
     def as_dict(self) -> dict:
-        """Return the description that the chip reads at its start (chip/idf.py)."""
+        """Return the description for the chip, which reads it when it starts (chip/idf.py)."""
         return {
             "machine": self.machine,
             "build": self.build,
@@ -58,8 +58,8 @@ class MemoryClass:
 
 FROZEN_80K = MemoryClass(
     "frozen-80K",
-    "an ESP32 without PSRAM whose MicroPython has the firmware frozen in and a heap of 80 KiB at "
-    "first, which it does not outgrow; from ROM on 64 bits the same takes 160 KiB",
+    "an ESP32 without PSRAM, with the firmware frozen into its MicroPython and a heap of 80 KiB "
+    "that does not need to grow; here, from ROM on 64 bits, 160 KiB",
     "ESP32_GENERIC",
     "Kalitka reader on ESP32 with ESP32",
     "KALITKA_ESP32",
@@ -71,8 +71,8 @@ FROZEN_80K = MemoryClass(
 )
 PSRAM = MemoryClass(
     "psram",
-    "an ESP32 with PSRAM (WROVER) and the stock image for it, the firmware as .mpy files; the "
-    "smallest PSRAM that is sold, 2 MiB",
+    "an ESP32 with PSRAM (WROVER, the smallest one of 2 MiB), the stock image for it and the "
+    "firmware as .mpy files",
     "ESP32_GENERIC_SPIRAM",
     "Generic ESP32 module with SPIRAM with ESP32",
     "ESP32_GENERIC-SPIRAM",
@@ -83,8 +83,9 @@ PSRAM = MemoryClass(
 )
 MPY_ON_S3 = MemoryClass(
     "mpy-on-S3",
-    "an ESP32-S3 without PSRAM and the stock image, the firmware as .mpy files; it has some 100 "
-    "KB more than an ESP32. Its heap may come to 144 KiB beside Wi-Fi and TLS: to 208 here",
+    "an ESP32-S3 without PSRAM, the stock image and the firmware as .mpy files; it has some 100 "
+    "KB more memory than an ESP32. Beside Wi-Fi and TLS its heap can grow to 144 KiB; here, on 64 "
+    "bits, 208 KiB",
     "ESP32_GENERIC_S3",
     "Generic ESP32S3 module with ESP32-S3",
     "ESP32_GENERIC_S3",
@@ -96,8 +97,9 @@ MPY_ON_S3 = MemoryClass(
 )
 PLAIN_STOCK = MemoryClass(
     "plain-stock",
-    "an ESP32 without PSRAM and the stock image, the firmware as .mpy files: it does not fit. Its "
-    "heap takes what Wi-Fi and TLS need; here it is as large as if it got all of the chip",
+    "an ESP32 without PSRAM, the stock image and the firmware as .mpy files, which do not fit: "
+    "the heap takes the memory that Wi-Fi and TLS need. Here the heap is as large as if it could "
+    "take all of the chip's memory",
     "ESP32_GENERIC",
     "Generic ESP32 module with ESP32",
     "ESP32_GENERIC",

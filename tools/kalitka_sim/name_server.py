@@ -1,7 +1,6 @@
-"""The name server of a virtual reader's network: it knows what this computer knows.
+"""The name server of a virtual reader's network, which answers with this computer's resolver.
 
-A datagram each way on loopback; only addresses of IPv4 are asked for and given. Source: RFC 1035,
-section 4.1.
+One datagram each way on loopback, for IPv4 addresses only. Source: RFC 1035, section 4.1.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ _DATAGRAM_MAX = 512
 
 
 class NameServer:
-    """Answers from its start until `close`; `address` is its `ADDRESS:PORT`."""
+    """A name server that answers from its creation until `close`. address: `ADDRESS:PORT`."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -27,8 +26,8 @@ class NameServer:
         self._thread.start()
 
     def close(self) -> None:
-        """End it."""
-        # Woken up by a datagram that is no question.
+        """Stop the server."""
+        # An empty datagram wakes the thread up.
         self._socket.sendto(b"", self._socket.getsockname())
         self._thread.join()
         self._socket.close()
@@ -49,7 +48,7 @@ class NameServer:
 
 
 def _answer(query: bytes) -> bytes:
-    # Raises IndexError, struct.error or UnicodeError for what is no question.
+    # Raises IndexError, struct.error or UnicodeError for an invalid query.
     number = _HEAD.unpack_from(query)[0]
     labels, at = [], _HEAD.size
     while size := query[at]:

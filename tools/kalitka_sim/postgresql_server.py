@@ -1,6 +1,6 @@
-"""A PostgreSQL server that needs no root, listens on a socket file, and goes when it is stopped.
+"""A PostgreSQL server for tests and measurements: it needs no root and listens on a socket file.
 
-For tests and measurements: its programs come in a wheel of the development dependencies.
+Its programs come in a wheel of the development dependencies.
 """
 
 import os
@@ -18,9 +18,9 @@ _DURABILITY_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "auto
 
 
 class PostgresqlServer:
-    """A running server with its data in `folder`, which is made.
+    """A running server with its data in `folder`, which it creates.
 
-    no_fsync: nothing in it survives a power cut, which makes it several times as fast.
+    no_fsync: several times as fast, but no data survives a power cut.
     """
 
     def __init__(self, folder: Path, no_fsync: bool = True) -> None:
@@ -33,9 +33,9 @@ class PostgresqlServer:
 
     @contextmanager
     def database(self, template: str = "template1") -> Iterator[str]:
-        """Make a database, equal to `template`, and yield its URL; drop it at the end.
+        """Create a database as a copy of `template`, yield its URL, and drop it at the end.
 
-        A database that somebody has open cannot be a template.
+        A database with an open connection cannot be a template.
         """
         name = f"hub{next(self._numbers)}"
         self.create(name, template)
@@ -43,7 +43,7 @@ class PostgresqlServer:
         self._run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def create(self, name: str, template: str = "template1") -> str:
-        """Make a database, and return its URL."""
+        """Create a database and return its URL."""
         made = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         self._run(made.format(sql.Identifier(name), sql.Identifier(template)))
         return self.url_of(name)
@@ -63,8 +63,8 @@ class PostgresqlServer:
 
 
 def _get_server() -> Callable:
-    # It looks for a place for its lock when it is imported: in a folder that only a person's
-    # desktop has, or else in one where another user's lock may stand in the way.
+    # The package chooses the folder of its lock file when it is imported: one that only a desktop
+    # session has, or else one where another user's lock file may be in the way.
     runtime = Path(gettempdir()) / f"kalitka-postgresql-{os.getuid()}"
     runtime.mkdir(mode=0o700, exist_ok=True)
     (runtime / "python_PostgresServer").mkdir(exist_ok=True)

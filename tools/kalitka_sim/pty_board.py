@@ -1,8 +1,8 @@
-"""A virtual chip as a serial board on a PTY: for unchanged `mpremote`, and for a terminal.
+"""A virtual chip as a serial board on a PTY: for an unchanged `mpremote`, and for a terminal.
 
-Behaves as a board does: Ctrl-C stops what runs, Ctrl-D at a prompt is a soft reset, a board in
-the raw REPL stays there over it and does not run main.py, `machine.reset()` starts as after
-power on but with the clock kept. The flash is a file in a folder: cutting the power at any
+Behaves as a board does: Ctrl-C stops the running program; Ctrl-D at a prompt is a soft reset,
+over which a board in the raw REPL stays there without running main.py; `machine.reset()` starts
+as after power on, but with the clock kept. The flash is a file in a folder: a power cut at any
 moment loses nothing that LittleFS promises to keep. Needs Linux (PTYs, /proc).
 """
 
@@ -32,21 +32,21 @@ _IN_FRIENDLY = b"for more information.\r\n>>> "
 _SOFT_RESET = b"\r\nMPY: soft reboot\r\n"
 _CHUNK = 4096
 _LISTENER_TIMEOUT_S = (
-    1  # how long output waits before it is looked whether any program has the port
+    1  # output that nobody reads for so long: check whether a program has the port open
 )
-_TICK_S = 0.01  # between two tries to deliver an interrupt
-_DOUBLE_INTERRUPT_S = 0.1  # a second Ctrl-C so soon would end the process, not what runs in it
+_TICK_S = 0.01  # between two attempts to deliver an interrupt
+_DOUBLE_INTERRUPT_S = 0.1  # a second Ctrl-C so soon would end the process, not its program
 
 
 class PtyBoard(VirtualChip):
     """A board whose flash lies in `folder`; blank, without MicroPython's files, when new.
 
-    `port` is the path for mpremote. It is another one after each `power_on`.
-    board_name: a folder of boards/, "" for that of the class. memory: the class of its chip; one
-    for frozen firmware has that in its MicroPython when new.
-    on_input: called with what comes over the cable, before the chip gets it; while it runs,
-    nothing goes over the cable, and an OSError pulls it out.
-    rom: bytes of a new one's ROM partition, blank as well; 0 is none, as a stock board has.
+    `port` is the path for mpremote, a new one after each `power_on`.
+    board_name: a folder of boards/, "" for the memory class's own. memory: the chip's memory
+    class; in a class for frozen firmware a new board has the firmware in its MicroPython.
+    on_input: called with the bytes from the cable before the chip gets them. The cable carries
+    nothing during the call, and an OSError raised there pulls it out.
+    rom: bytes of a new board's ROM partition, blank as well; 0: none, as a stock board has.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class PtyBoard(VirtualChip):
                 self.frozen_file.write_bytes(rom_image.build_image(firmware))
 
     def power_on(self) -> None:
-        """Plug it in. Raises ReaderError if it does not start."""
+        """Plug the board in. Raises ReaderError if it does not start."""
         self._begin_power()
         self._raw = False
         self._cable = _Cable()
@@ -83,7 +83,7 @@ class PtyBoard(VirtualChip):
         self._serving.start()
 
     def power_cut(self) -> None:
-        """Pull the cable, at whatever it is doing: power and port are gone."""
+        """Pull the cable, whatever the board is doing: power and port are gone."""
         self._powered = False
         if self._cable:
             self._cable.pull()
@@ -91,14 +91,14 @@ class PtyBoard(VirtualChip):
         if self._serving:
             self._serving.join()
             self._serving = None
-        # A start that was under way when the power went.
+        # The thread may have started the chip again after the first call.
         self._end_power()
         if self._cable:
             self._cable.close()
             self._cable = None
 
     def wait_end(self) -> None:
-        """Wait while it runs, for ever but for a fault. Raises ReaderError."""
+        """Wait until the board's power is cut. Raises ReaderError if the board fails."""
         if self._serving:
             self._serving.join()
         if self._fault:
@@ -137,7 +137,7 @@ class PtyBoard(VirtualChip):
             pass  # the cable was pulled
 
     def _run_until_exit(self, console: "_Console", cable: "_Cable") -> bool:
-        # Until the chip ends: True; until the cable is pulled: False.
+        # Return True when the chip ends, False when the cable is pulled.
         line = b""
         try:
             while self._powered:
@@ -159,7 +159,7 @@ class PtyBoard(VirtualChip):
                     if not data:
                         return self._powered
                     self._raw = console.raw
-                    # A board sends \r\n for what a program prints; mpremote does not mind.
+                    # A board ends a program's lines with \r\n. In raw mode mpremote reads either.
                     cable.send(data if self._raw else _with_crlf(data))
                     *lines, line = (line + data).split(b"\n")
                     for one in lines:
@@ -174,7 +174,7 @@ def _ignore(data_in: bytes) -> None:
 
 
 class _Console:
-    """The chip's REPL behind two pipes, and what mode it is in."""
+    """The chip's REPL behind two pipes, with its mode: raw or not."""
 
     def __init__(self, process: subprocess.Popen):
         assert process.stdin and process.stdout
@@ -188,7 +188,7 @@ class _Console:
         self._interrupted = 0.0
 
     def read(self) -> bytes:
-        """Return what the chip printed, b"" if it has ended."""
+        """Return the bytes that the chip printed, b"" if the chip has ended."""
         data = os.read(self.output, _CHUNK)
         seen = self._tail + data
         if max(seen.rfind(_IN_RAW), seen.rfind(_IN_FRIENDLY)) >= 0:
@@ -199,7 +199,7 @@ class _Console:
         return data
 
     def send(self, data: bytes) -> None:
-        """Pass on what came over the cable; Ctrl-C goes where it belongs."""
+        """Pass bytes from the cable on; Ctrl-C goes to the running program or to the prompt."""
         before, *after = data.split(_INTERRUPT)
         self._write(before)
         for part in after:
@@ -216,14 +216,14 @@ class _Console:
             self.interrupt_due = False
 
     def close(self) -> None:
-        """Let go of the pipes; the chip ends with them."""
+        """Close the pipes, which ends the chip."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.close()
         self.process.stdout.close()
 
     def _interrupt(self) -> bool:
-        # To a program as a signal. A prompt takes it as a character: there the signal would end
-        # the process. Which of them it is, says whether MicroPython catches the signal.
+        # A program gets Ctrl-C as a signal, a prompt as a character: there the signal would end
+        # the process. A program is running if MicroPython catches the signal.
         if not _handles_sigint(self.process.pid):
             return False
         if time.monotonic() - self._interrupted > _DOUBLE_INTERRUPT_S:
@@ -232,21 +232,21 @@ class _Console:
         return True
 
     def _write(self, data: bytes) -> None:
-        # The chip may have ended just now: then the typing is lost, as on a board.
+        # The chip may have ended just now: then the input is lost, as on a board.
         with contextlib.suppress(BrokenPipeError):
             while data:
                 data = data[os.write(self._input, data) :]
 
 
 class _Cable:
-    """The PTY, and a pipe that tells the relay of its end.
+    """A PTY, and a pipe that tells the board's thread when the cable is pulled.
 
-    near: the board's end. path: the computer's.
+    near: the board's end of the PTY. path: the computer's end.
     """
 
     def __init__(self) -> None:
         self.near, self._far = pty.openpty()
-        # Open at both ends, so that it does not hang up whenever a program lets go of it.
+        # Kept open at both ends: otherwise it would hang up whenever a program closes its end.
         tty.setraw(self._far)
         os.set_blocking(self.near, False)
         self.path = os.ttyname(self._far)
@@ -255,12 +255,12 @@ class _Cable:
         self._open = True
 
     def send(self, data: bytes) -> None:
-        """Send to the computer; without a program that reads, it is lost, as on a board."""
+        """Send to the computer; data that no program reads is lost, as on a board."""
         while data:
             patience = _LISTENER_TIMEOUT_S if self._has_listener else 0
             ready = select.select([self.pulled], [self.near], [], patience)
             if not any(ready) and self._has_listener and _is_open_elsewhere(self.path):
-                continue  # it is slow
+                continue  # the program is only slow
             if ready[0] or not ready[1]:
                 self._has_listener = False
                 return
@@ -268,11 +268,11 @@ class _Cable:
             self._has_listener = True
 
     def pull(self) -> None:
-        """Tell the relay to end."""
+        """Tell the board's thread to end."""
         os.write(self._pull, b"!")
 
     def close(self) -> None:
-        """Hang up: a program at the far end gets an error."""
+        """Close the PTY: a program at the far end gets an error."""
         if self._open:
             self._open = False
             for end in (self.near, self._far, self.pulled, self._pull):
@@ -284,7 +284,7 @@ def _with_crlf(data: bytes) -> bytes:
 
 
 def _is_open_elsewhere(path: str) -> bool:
-    # Whether another process than this one, of the same user, has a file open.
+    # Whether another process of the same user has a file open.
     for opened in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
             if os.readlink(opened) == path and opened.parts[2] != str(os.getpid()):

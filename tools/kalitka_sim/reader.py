@@ -1,8 +1,8 @@
 """A virtual reader: a chip with the firmware and its settings in flash, ready to be switched on.
 
-The chip is a MicroPython process with a heap as small as that of an ESP32 without PSRAM, running
-what lies in its flash file. Everything here acts from outside: pulses on pins, levels read back,
-power, network and time. What the firmware thinks is read from its console only, as a technician
+The chip is a MicroPython process that runs the firmware from its flash file, with a heap as small
+as that of an ESP32 without PSRAM. Everything here acts from outside: pulses on pins, levels read
+back, power, network and time. The firmware's state is read from its console only, as a technician
 would.
 """
 
@@ -27,16 +27,16 @@ __all__ = ["ReaderError", "ScanResult", "VirtualReader", "micropython", "wiegand
 class VirtualReader(VirtualChip):
     """A reader whose flash and NVS live in `folder`, so that it can be switched on again later.
 
-    server: (host, port) of its hub; it is reached through `relay`, which can be cut.
-    settings: what goes into the settings file besides the server's address.
-    on_line: is called with every line of the console, in a thread of its own.
-    in_rom: whether a new one has its firmware in ROM, much as a board into which it is frozen, and
-    the memory of that (`frozen-80K`); otherwise it loads .mpy files from the LittleFS in its
+    server: (host, port) of its hub, which the reader reaches through `relay`, which can be cut.
+    settings: the entries of the settings file besides the server's address.
+    on_line: called with every line of the console, in a thread of its own.
+    in_rom: a new reader has its firmware in ROM, much as a board with frozen firmware, and the
+    memory of such a board (`frozen-80K`). Without: it loads .mpy files from the LittleFS in its
     flash, with the memory of a chip that has enough for them (`mpy-on-S3`).
-    flash_size: bytes of a new one's LittleFS, what is left of the board's if it is not given.
-    files: more files for its flash, {path: contents}, such as the site's CA. secure: whether it
-    speaks TLS with its hub, whose certificate has to be for 127.0.0.1 then. name_server: what its
-    network gives as one, `ADDRESS:PORT`.
+    flash_size: bytes of a new reader's LittleFS; default: all of the board's that the ROM leaves.
+    files: more files for its flash, {path: contents}, such as the site's CA. secure: use TLS;
+    the hub's certificate has to be for 127.0.0.1 then. name_server: `ADDRESS:PORT` of the name
+    server that the network announces.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class VirtualReader(VirtualChip):
         )
 
     def _settings_file(self) -> bytes:
-        # Nobody in this network has the time but the hub.
+        # The hub is the only source of time in this network.
         values = {"wifi": [["site", ""]], "ntp_server": "", **self._settings}
         if "ETHERNET" in self.board and "wifi" not in self._settings:
             values["wifi"] = []
@@ -84,7 +84,7 @@ class VirtualReader(VirtualChip):
         return json.dumps(values).encode()
 
     def power_on(self, wait_ready: bool = True) -> None:
-        """Give it power. `wait_ready`: return when the application says that it is ready."""
+        """Switch the power on. wait_ready: return when the application reports it is ready."""
         self._begin_power()
         seen = len(self.console)
         self._start()
@@ -92,17 +92,17 @@ class VirtualReader(VirtualChip):
             self.wait_ready(since=seen)
 
     def power_cut(self) -> None:
-        """Take the power away, at whatever it is doing."""
+        """Cut the power, whatever the reader is doing."""
         self._end_power()
 
     def set_network(self, up: bool) -> None:
-        """Switch the air and the cable behind it on or off."""
+        """Switch the Wi-Fi network and the relay behind it on or off."""
         super().set_network(up)
         if self.relay:
             (self.relay.restore if up else self.relay.cut)()
 
     def close(self) -> None:
-        """Put it away."""
+        """Cut the power and stop the relay."""
         self.power_cut()
         if self.relay:
             self.relay.close()

@@ -1,7 +1,7 @@
 """A TCP relay between a virtual reader and its server, which can be cut like a cable.
 
-While it is cut it behaves as a dead network: connections stay open and nothing gets through.
-After `restore` the old connections are gone.
+While cut it behaves as a dead network: connections stay open and no data gets through.
+`restore` resets the old connections.
 """
 
 import contextlib
@@ -12,10 +12,11 @@ from .timeouts import HANG_TIMEOUT_S
 
 
 class TcpRelay:
-    """Relays connections to `port` on loopback to a server. `server` may be changed.
+    """A relay from `port` on loopback to `server`, (host, port), which may be changed.
 
-    connections: how many were relayed. requests: how often the reader sent data first in a
-    connection or after an answer (over TLS its handshakes, too). bytes_down: sent by the server.
+    connections: the number relayed. requests: how often the client sent data at the beginning of
+    a connection or after an answer (over TLS this counts handshakes, too). bytes_down: bytes that
+    the server sent.
     """
 
     def __init__(self, server: tuple[str, int]):
@@ -34,19 +35,19 @@ class TcpRelay:
         self._acceptor.start()
 
     def cut(self) -> None:
-        """Stop passing data on."""
+        """Stop passing data on, in both directions."""
         self._open.clear()
 
     def restore(self) -> None:
-        """Accept connections again; those of before the cut are reset."""
+        """Reset the connections from before the cut, and pass data on again."""
         self._close_connections()
         self._open.set()
 
     def close(self) -> None:
-        """End the relay."""
+        """Stop the relay."""
         self._open.set()
-        # A closed socket still waits in `accept`, and may get the connections of whichever
-        # socket has its number next: so it is woken up first and waited for.
+        # A thread in `accept` survives the close of its socket, and may then get the connections
+        # of the next socket with the same number: so wake the thread up and wait for its end.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
@@ -75,7 +76,7 @@ class TcpRelay:
         try:
             far = socket.create_connection(self.server, timeout=HANG_TIMEOUT_S)
         except OSError:
-            # What a host without a listening server answers.
+            # As a host without a listening server does.
             near.close()
             return
         far.settimeout(None)

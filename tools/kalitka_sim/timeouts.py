@@ -1,7 +1,7 @@
 """The timeout after which another process, thread or socket is taken for dead.
 
-It only ends what hangs and bounds no speed: it is far longer than a busy computer needs for
-anything that is awaited. KALITKA_PATIENCE_S in the environment overrides it.
+It only ends a hang and is not a limit of speed: it is far longer than a busy computer needs for
+anything awaited here. KALITKA_PATIENCE_S in the environment overrides it.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""A virtual chip: a MicroPython process, its flash, ROM and NVS in a folder, its console, pins.
+"""A virtual chip: a MicroPython process with its flash, ROM and NVS in a folder.
 
-What every kind of virtual reader has in common, and the hands that use it: a card held against
-the scanner, the clock, a look at the console. Everything acts from outside, on pins and levels.
-How its power comes and goes, and where its console ends, is for the kinds to say.
+The base of every kind of virtual reader, and the controls to use one: present a card, set the
+clock, read the console. All of them act from outside, on pins and levels. Subclasses say how
+power comes and goes, and where the console is connected.
 """
 
 import json
@@ -24,12 +24,12 @@ from .memory_classes import FROZEN_80K, MemoryClass
 from .timeouts import HANG_TIMEOUT_S
 
 CHIP = Path(__file__).parent / "chip"
-FIRMWARE_HEAP = FROZEN_80K.process  # bytes that the firmware gets in the class of most tests
-# What the fakes of pins, radio, flash chip, memory and clock hold of the heap, and the wire to the
-# world outside: on a chip they are machine code and take nothing. A test measures them.
+FIRMWARE_HEAP = FROZEN_80K.process  # bytes of heap for the firmware, in most tests' memory class
+# Bytes of heap held by the fakes of pins, radio, flash, memory and clock, and by the control
+# channel: on a chip these are machine code and take none of the heap. A test measures them.
 FAKES = 33 * 1024
-ROM_FAKE = 1536  # what the fake of a ROM that can be written to holds on top of that
-HOST_ARCH = "x64"  # what this computer's MicroPython takes as native code
+ROM_FAKE = 1536  # and by the fake of a writable ROM on top of that
+HOST_ARCH = "x64"  # the native code that this computer's MicroPython runs
 _CARD = re.compile(r"card (\S+) (allowed|denied)(?:: ([^(]+))? \(([^)]*)\)")
 
 
@@ -45,7 +45,7 @@ class ScanResult:
 
 
 def micropython() -> str:
-    """Return the path of the MicroPython of this environment. Raises ReaderError."""
+    """Return the path of this environment's MicroPython. Raises ReaderError."""
     path = shutil.which("micropython", path=str(Path(sys.executable).parent))
     if not path:
         raise ReaderError("no micropython beside this Python; run `make` for the set-up")
@@ -66,9 +66,9 @@ def wiegand_bits(code: str) -> str:
 def heap_with_rom(heap: int, rom: int) -> int:
     """Return the heap of a process in which `rom` bytes are ROM and `heap` those of a chip.
 
-    A chip maps its flash into memory, and none of its heap is spent on that. This process has no
-    other memory to map it to: its heap is so much larger, with what MicroPython takes to manage
-    it (three bits for each 32 bytes).
+    A chip maps its flash into memory, which costs no heap. This process can only hold the ROM in
+    its heap, so the heap is larger by the ROM and by MicroPython's tables for it (three bits for
+    each 32 bytes).
     """
     return heap + rom + rom * 3 // 256
 
@@ -76,9 +76,9 @@ def heap_with_rom(heap: int, rom: int) -> int:
 class VirtualChip:
     """A chip whose flash and NVS live in `folder`, so that it can be switched on again later.
 
-    It has a ROM if there is a file for one, `rom_file`; it may be blank. What is frozen into its
-    MicroPython is in `frozen_file`, if there is one. memory: how much it has.
-    console: the lines it printed. channel: to its pins, with their changes.
+    The chip has a ROM, perhaps a blank one, if `rom_file` exists, and modules frozen into its
+    MicroPython if `frozen_file` exists. memory: the chip's memory class.
+    console: the lines that the chip printed. channel: the control channel to its pins.
     """
 
     def __init__(self, folder: Path, board_name: str, memory: MemoryClass):
@@ -94,24 +94,25 @@ class VirtualChip:
         self._process: subprocess.Popen | None = None
         self._reset_process: subprocess.Popen | None = None
         self._powered = False
-        self._locked_level = 0  # the lock's level while nobody passes
+        self._locked_level = 0  # the lock output's level while the door is locked
         self._console_changed = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
 
-    # Hands
+    # Controls
 
     def present(self, code: str, timeout: float = HANG_TIMEOUT_S) -> ScanResult:
         """Present a card to the scanner; return the outcome. Raises ReaderError."""
         seen, changes = len(self.console), len(self.pin_changes)
         self.send_pulses(wiegand_bits(code))
         line = self.wait_line(rf"card {code.upper()} ", since=seen, timeout=timeout)
-        self.request({"do": "pins"})  # every change of a pin before this answer has come, too
+        # The channel keeps the order: after this answer every earlier pin change has come, too.
+        self.request({"do": "pins"})
         match = _CARD.search(line)
         if not match:
             raise ReaderError(f"the console said {line!r}")
         lock = self.board["LOCK"]
         levels = [level for pin, level, _ in self.pin_changes[changes:] if pin == lock]
-        # It may be open still from the card before, or shut again already.
+        # The lock may still be open from the card before, or already shut again.
         opened = any(level != self._locked_level for level in [*levels, self.pins[lock]])
         allowed, reason = match[2] == "allowed", (match[3] or "").strip()
         return ScanResult(match[1], opened, allowed, reason, match[4])
@@ -119,22 +120,22 @@ class VirtualChip:
     def send_pulses(self, bits: str, gap_ms: int = 2, busy: tuple[int, int] = (-1, -1)) -> None:
         """Send bits over the Wiegand wires.
 
-        busy: the chip is held up (it stays in C, see `chip/state.py`) from in front of the one
-        bit, counted from 0, until in front of the other.
+        busy: (first, end), counted from 0: from before bit `first` until before bit `end` the
+        chip is busy in C and runs no bytecode (see `chip/state.py`).
         """
         request = {"do": "pulses", "busy": busy, **self._wiegand(bits, gap_ms)}
         self.request(request)
 
     def delay_handshake(self, bits: str, gap_ms: int = 2, after_ms: int = 300) -> None:
-        """Let the next TLS handshake take a chip's time, in which these bits come."""
+        """Delay the next TLS handshake by `after_ms`, then send these bits during it."""
         self.request({"do": "handshake", "after_ms": after_ms, **self._wiegand(bits, gap_ms)})
 
     def freeze_time(self) -> None:
-        """Stop the chip's time; from now on only `advance_time` and pulses move it."""
+        """Stop the chip's ticks; from now on only `advance_time` and pulses move them."""
         self.request({"do": "stand still"})
 
     def advance_time(self, seconds: int) -> None:
-        """Advance the chip's ticks and clock by so many seconds at once, at most six days."""
+        """Advance the chip's ticks and clock by `seconds` at once, at most six days."""
         self.request({"do": "later", "seconds": seconds})
 
     def _wiegand(self, bits: str, gap_ms: int) -> dict:
@@ -142,7 +143,7 @@ class VirtualChip:
         return {"pins": wires, "bits": bits, "gap_ms": gap_ms}
 
     def set_switch(self, role: str, closed: bool) -> None:
-        """Close or open the switch at a pin; open at first. role: such as DOOR_CONTACT."""
+        """Close or open the switch at a pin (open at first). role: such as DOOR_CONTACT."""
         self.request({"do": "level", "pin": self.board[role], "level": 0 if closed else 1})
 
     def set_clock(self, utc: float) -> None:
@@ -156,39 +157,39 @@ class VirtualChip:
         deaf: bool = False,
         dhcp: bool = True,
     ) -> None:
-        """Switch the air on or off, or plug the cable of a board with Ethernet and pull it.
+        """Switch the Wi-Fi network on or off, or plug or pull the cable of a board with Ethernet.
 
-        networks: the passwords by their names, without it there is every network for everyone.
-        deaf: a link that is up stays up, until it is left, and the firmware cannot know. dhcp:
-        whether somebody at the cable gives addresses.
+        networks: {name: password}; without it every network exists and takes any password.
+        deaf: a link that is up keeps reporting so until the firmware leaves it, even though the
+        network is gone. dhcp: whether the cable's network gives addresses.
         """
         only = {} if networks is None else {"networks": networks}
         self.request({"do": "network", "up": up, "deaf": deaf, "dhcp": dhcp, **only})
 
     def flash_operations(self) -> dict[str, int]:
-        """Return the counts of flash reads, programs, erases since power on."""
+        """Return the counts of flash reads, programs and erases since power on."""
         return dict(self.request({"do": "flash"}))  # type: ignore[call-overload]
 
     def memory(self) -> dict[str, int]:
-        """Return the bytes of heap used and free, after a collection; the ROM is no heap.
+        """Return the bytes of heap "used" and "free" after a collection, without the ROM.
 
-        "fakes": those that were in use before the firmware ran: by the fakes, and by MicroPython.
+        "fakes": the bytes in use before the firmware ran, by the fakes and by MicroPython.
         """
         return dict(self.request({"do": "memory"}))  # type: ignore[call-overload]
 
     def flash_files(self) -> dict[str, bytes]:
-        """Return the files in the flash; only while it is off."""
+        """Return {path: contents} of the files in flash. Only while the chip is off."""
         return littlefs_image.read(self.flash_file)
 
     # Watching
 
     @property
     def powered(self) -> bool:
-        """Whether it was given power."""
+        """Whether the chip has power."""
         return self._powered
 
     def wait_ready(self, since: int = 0) -> None:
-        """Wait until the application says that it is ready. `since` as in `wait_line`."""
+        """Wait until the application reports that it is ready. `since` as in `wait_line`."""
         self.wait_line(r" ready$", since=since)
         self.request({"do": "pins"})
         self._locked_level = self.pins[self.board["LOCK"]]
@@ -229,7 +230,7 @@ class VirtualChip:
                     raise ReaderError(f"no line like {pattern!r}; the console's end:\n  {end}")
                 self._console_changed.wait(min(left, 0.5))
 
-    # For the kinds of readers
+    # For subclasses
 
     def _begin_power(self) -> None:
         # The clock is lost with the power; the NVS is not.
@@ -248,18 +249,18 @@ class VirtualChip:
         self.channel.disconnect()
 
     def _reset(self) -> None:
-        # A chip that resets itself says nothing more; a process that ends by itself would.
+        # A chip that resets itself prints nothing more; a process that ended by itself would.
         self._reset_process = self._process
         if self._process:
             self._process.kill()
 
     def _was_reset(self, process: subprocess.Popen) -> bool:
-        # Whether the chip, which has ended, wants to be started again.
+        # Whether the process, which has ended, was reset, so that the chip has to start again.
         process.wait()
         return process is self._reset_process
 
     def _start_chip(self, stdin: int, **environment: str) -> subprocess.Popen:
-        # Start the chip and open its control channel. Its console is the process's stdout.
+        # Start the chip and wait for its control channel. Its console is the process's stdout.
         heap = self._memory.process + FAKES
         if self.rom_file.exists():
             heap = heap_with_rom(heap + ROM_FAKE, self.rom_file.stat().st_size)
@@ -282,7 +283,7 @@ class VirtualChip:
         return self.channel.connect(start)
 
     def _environment(self, port: int) -> dict[str, str]:
-        # Without HOME the REPL keeps no history in the home of whoever runs this.
+        # Without HOME the REPL writes no history into the user's home.
         own = {name: value for name, value in os.environ.items() if name != "HOME"}
         return {
             **own,

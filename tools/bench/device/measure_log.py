@@ -2,9 +2,9 @@
 
     measure_log PROGRAM FLASH WHAT COUNT
 
-PROGRAM: a module with a class Program, whose `append` keeps an entry. FLASH: a file that is the
-flash, copied to memory and left as it is where nothing else is said; a blank one is formatted.
-Prints figures as `harness` says.
+PROGRAM: a module with a class Program, whose `append` saves an entry. FLASH: the file of the
+flash, which is copied to memory and changed by `fill` and `upload` only; a blank one is formatted.
+WHAT: a function of this module. Prints figures as `harness` describes.
 """
 
 import gc
@@ -16,7 +16,7 @@ from ram_flash import RamFlash
 
 _BEGAN = 1793100000  # seconds since 1970 UTC
 _EACH_S = 17  # between two entries: 5,000 a day
-_SCATTER = 2654435761  # any odd number makes other codes of each number
+_SCATTER = 2654435761  # any odd factor gives each number another code
 
 
 def _append(program, number):
@@ -24,9 +24,9 @@ def _append(program, number):
 
 
 def fill(program, chip, count):
-    """Fill the log until something gives way, go on for `count` entries, and keep the flash.
+    """Fill the log until entries are evicted, append `count` more, and save the flash.
 
-    held: the fewest entries that there were afterwards.
+    held: the fewest entries in the log since the first eviction.
     """
     number = 0
     while program.count() == number:
@@ -41,7 +41,7 @@ def fill(program, chip, count):
 
 
 def times(program, _chip, count):
-    """Print the microseconds an entry."""
+    """Print the microseconds per entry."""
     gc.collect()
     began = time.ticks_us()
     for number in range(count):
@@ -50,7 +50,7 @@ def times(program, _chip, count):
 
 
 def appends(program, chip, count):
-    """Print the flash operations of an entry, and the spread of the erases over the blocks."""
+    """Print the flash operations per entry, and the most worn block's erases over the mean."""
     before = chip.counts()
     for number in range(count):
         _append(program, number)
@@ -58,7 +58,7 @@ def appends(program, chip, count):
 
 
 def passes(program, chip, count):
-    """Print the same of an entry that is acknowledged at once, and of that alone."""
+    """Print the same per entry that is acknowledged at once, and per acknowledgement alone."""
     marks = {}
     before = chip.counts()
     for number in range(count):
@@ -82,9 +82,9 @@ def _print_counts(counts, count, chip):
 
 
 def upload(program, chip, count):
-    """Send so many entries. The flash stays in its file, since all the memory is watched.
+    """Send `count` entries. The flash stays in its file, because all memory is measured.
 
-    over_idle: the most heap in use meanwhile, over that before. read: bytes read from the flash.
+    over_idle: the peak heap of the upload, beyond that before. read: bytes read from the flash.
     """
     program.leave_unsent(count)
     seen = []
@@ -105,7 +105,7 @@ def upload(program, chip, count):
 
 
 def main():
-    """Measure as the command line says."""
+    """Run the measurement of the command line."""
     name, path, what, count = sys.argv[1:5]
     chip = Chip(path) if what == "upload" else RamFlash(path)
     mount(chip)

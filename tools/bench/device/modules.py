@@ -1,9 +1,9 @@
-"""Imports MODULE ... one after the other and prints what each takes of the heap.
+"""Imports MODULE ... one after the other and prints the heap in use after each.
 
     modules.py MODULE ...
 
-A line each: the module, bytes in use; then what MicroPython says of its names. Flat, as
-application.py, which has the fakes.
+A line each: the module and the bytes in use; then MicroPython's line of names. Flat code with the
+fakes imported first, as application.py.
 """
 
 import asyncio

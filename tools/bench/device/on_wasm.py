@@ -1,9 +1,9 @@
 """Measures one program on the 32-bit MicroPython: on_wasm.py PROGRAM WHAT PATH.
 
 WHAT: "open" opens the table in /data; "sync" applies the full answer PATH; "peak" does so and
-looks at the heap between any two steps; "lookups" finds the codes in PATH. Prints the bytes of
-heap in use: with the program imported, with its table open, at the peak. As wasm_board says,
-the heap may be looked at by flat module code only.
+measures the heap between any two steps; "lookups" looks up the codes in PATH. Prints the bytes of
+heap: of the imported program, of its open table on top of that, and of the peak on top of that. As
+wasm_board says, only flat module code may measure the heap.
 """
 
 import gc

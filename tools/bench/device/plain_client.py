@@ -1,8 +1,8 @@
 """The plain client: readline, split, a dict, saved as JSON.
 
-As one would write it who minds memory and power cuts: equal rule texts are held once, a new
-table is complete before it takes the place of the old one, the file is replaced by a rename,
-and what changes nothing is not saved.
+Written with care for memory and power cuts: equal rule texts are held once, a new table is
+complete before it replaces the old one, the file is replaced by a rename, and an answer without
+changes is not saved.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 
 
 class Program:
-    """The table in `folder`: {code: rules}, both str; several rules stand in one text."""
+    """The table in `folder`: {code: rules}, both str; a code's rules are joined to one text."""
 
     def __init__(self, folder):
         self._path = folder + "/table.json"
@@ -20,13 +20,13 @@ class Program:
             with open(self._path) as file:
                 self._minute, self._table = json.load(file)
         except OSError:
-            return  # the first start
+            return  # there is no table yet
         texts = {}
         for code, rules in self._table.items():
             self._table[code] = texts.setdefault(rules, rules)
 
     def full(self, path):
-        """Take an answer for the table; yields between the parts of the work."""
+        """Replace the table by a full answer; yields between the parts of the work."""
         with open(path) as body:
             minute = body.readline().split("%")[0]
             table = _rules_of(body)
@@ -55,11 +55,11 @@ class Program:
         self._minute = minute
 
     def find(self, code):
-        """Tell whether the code (bytes) has rules."""
+        """Return whether the code (bytes) has rules."""
         return str(code, "utf-8") in self._table
 
     def close(self):
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
     def _save(self, minute, table):
         with open(self._path + ".new", "w") as file:
@@ -73,7 +73,7 @@ def _rules_of(body):
     for line in body:
         code, rule = line.strip().split("_/")
         rule = texts.setdefault(rule, rule)
-        # One look at the dict for the first rule of a code, which mostly is the only one.
+        # A single dict access for the first rule of a code, which mostly is the only one.
         old = table.setdefault(code, rule)
         if old is not rule:
             table[code] = old + " " + rule

@@ -1,7 +1,7 @@
 """The plain access log: a JSON line for each entry, appended to a file.
 
-As one would write it who minds power cuts and a full flash: the file is closed after each entry,
-and when it is full it takes the place of the one before it.
+Written with care for power cuts and a full flash: the file is closed after each entry, and a full
+file replaces the older one.
 """
 
 import json
@@ -40,16 +40,19 @@ class Program:
             self._old_entries = 0
 
     def count(self):
-        """Return how many entries there are."""
+        """Return the number of entries."""
         return self._entries + self._old_entries
 
     def leave_unsent(self, count):
-        """Add so many entries that are to be sent."""
+        """Append `count` entries, which are unsent."""
         for number in range(count):
             self.append(1793100000 + number, b"%08X" % number)
 
     def upload(self, sample):
-        """Send all unsent entries; return how many. `sample` is called throughout, first idle."""
+        """Send all unsent entries and return their number.
+
+        sample: called before the upload and throughout.
+        """
         sample()
         body = ""
         for path in (self._old, self._path):
@@ -64,7 +67,7 @@ class Program:
         return body.count(",") + 1
 
     def close(self):
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 def _lines(path):
@@ -72,4 +75,4 @@ def _lines(path):
         with open(path) as file:
             return sum(1 for _ in file)
     except OSError:
-        return 0  # it is not there yet
+        return 0  # no such file yet

@@ -1,4 +1,4 @@
-"""A flash in memory, so that no system call is timed, and its wear can be looked at."""
+"""A flash in memory that counts its wear, and whose operations take no system call's time."""
 
 import os
 from array import array
@@ -18,11 +18,11 @@ class RamFlash:
         self._counts = {"programs": 0, "programmed": 0, "erases": 0}
 
     def counts(self):
-        """Return how often it was programmed (and how many bytes) and erased."""
+        """Return the counts of programs and erases, and the bytes programmed."""
         return self._counts.copy()
 
     def save(self, path):
-        """Write it to a file."""
+        """Write the flash to a file."""
         with open(path, "wb") as file:
             file.write(self._view)
 
@@ -39,7 +39,10 @@ class RamFlash:
         self._view[at : at + len(buf)] = buf
 
     def ioctl(self, op, arg):
-        """Answer the file system's questions; erase a block: counted, and left to programming."""
+        """Return the number of blocks or their size, or count an erase.
+
+        The bytes of an erased block stay: programming overwrites them.
+        """
         if op == 4:
             return len(self.wear)
         if op == 5:

@@ -1,8 +1,8 @@
-"""Replaces the table ROUNDS times and prints what MicroPython says of its heap, before and after.
+"""Replaces the table ROUNDS times and prints MicroPython's heap summary before and after.
 
     rounds.py ROUNDS
 
-Flat, as application.py, which has the fakes; the heap is collected at every step.
+Flat code with the fakes imported first, as application.py; the heap is collected at every step.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import network
 
 import micropython
 
-_ROUND_MS = 7_000  # a poll comes in it
+_ROUND_MS = 7_000  # long enough for a poll and its full sync
 
 look = gc.in_use if hasattr(gc, "in_use") else gc.collect
 _left = int(sys.argv[-1])

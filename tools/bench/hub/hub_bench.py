@@ -1,7 +1,7 @@
 """`kalitka bench hub`: the hub under load, beside a plain one, on this computer.
 
-Server and load share its processors, so all rates would be higher with the load elsewhere.
-Writes build/bench-hub.md, and the picture for the README.
+Server and load share the processors: all rates would be higher with the load on another computer.
+Writes build/bench-hub.md, and the plot for the README.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ SQLITE, POSTGRESQL, PLAIN = "Kalitka, SQLite", "Kalitka, PostgreSQL", "plain, SQ
 
 
 def run(console: Console | None = None) -> None:
-    """Measure, print, write the file."""
+    """Measure, print the tables and write the files."""
     console = console or Console(highlight=False)
     began = time.monotonic()
     codes = [f"{number * 7919:08X}" for number in range(TOKENS)]

@@ -1,8 +1,8 @@
-"""What is asked of each server, and what came of it.
+"""The load on each server, and its results.
 
-Polls without changes by as many readers as connections have room for, at a rate that is given and
-as fast as they are answered; polls after which one token of all has changed; full syncs; uploads
-of the access log. Rates are medians of RUNS; times are of all the answers of all runs.
+Polls without changes, as fast as they are answered and at a given rate; polls after a change of
+one token; full syncs; uploads of the access log. Rates are medians of RUNS; times are those of
+all answers of all runs.
 """
 
 import json
@@ -18,15 +18,20 @@ from bench.hub.servers import SECRET, WithTokens
 CONNECTIONS = 32
 RUNS = 3
 SECONDS = 3
-A_MINUTE = 10_000  # polls a minute of the given rate: so many readers that ask once a minute
-BATCH = 60  # entries of an upload: about as many as our firmware sends in its 4096 bytes
+A_MINUTE = 10_000  # the given rate, polls per minute: of so many readers with a poll each minute
+BATCH = 60  # entries of an upload: about as many as our firmware sends in 4096 bytes
 _SYNC = "POST /api/v1/token-reader/access-tokens/sync"
 _LOGS = "POST /api/v1/token-reader/access-logs"
 
 
 @dataclass
 class ResponseStats:
-    """Answers of one kind. rates: a second, of each run; cpu: microseconds of the server each."""
+    """The statistics of one kind of answers.
+
+    rates: answers per second, of each run. cpu: the server's processor time per answer in
+    microseconds, of each run. first, last: milliseconds to the first and the last byte, of each
+    answer. bad: answers with another status than 200.
+    """
 
     rates: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -35,7 +40,7 @@ class ResponseStats:
     bad: int = 0
 
     def add(self, result: LoadResult, cpu: float) -> None:
-        """Count the answers of a run in."""
+        """Add the answers of a run. cpu: the server's processor time in seconds."""
         self.rates.append(result.rate)
         if result.last:
             self.cpu.append(cpu / len(result.last) * 1e6)
@@ -45,22 +50,23 @@ class ResponseStats:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """The median answers per second."""
         return median(self.rates)
 
     def percentile(self, share: float, times: str = "last") -> float:
-        """Return the milliseconds that this share of the answers took at most."""
+        """Return the milliseconds within which this share of the answers came."""
         found = sorted(getattr(self, times))
         return found[min(len(found) - 1, int(share * len(found)))]
 
 
 @dataclass
 class Load:
-    """What one server did.
+    """The results of one server.
 
-    polls: without changes, by how many readers asked in turn. steady: at A_MINUTE. changed: polls
-    that one change is told. fulls: by how many were asked for at once. memory: bytes that the
-    server had more at its peak during these than before them. logs: uploads of BATCH entries.
+    polls: without changes, by the number of readers that take turns. steady: the same at
+    A_MINUTE. changed: polls that return one change. fulls: full syncs, by their number at once.
+    memory: bytes by which the server grew at its peak during these. logs: uploads of BATCH
+    entries.
     """
 
     polls: dict[int, ResponseStats] = field(default_factory=dict)
@@ -72,14 +78,14 @@ class Load:
 
 
 def measure_polls(server: WithTokens, readers: int, load: Load) -> None:
-    """Measure polls without changes of so many readers, taking turns."""
+    """Measure polls without changes of `readers` readers that take turns."""
     found = load.polls.setdefault(readers, ResponseStats())
     for _ in range(RUNS):
         _run(server, found, [_poll(i, _minute()) for i in range(readers)])
 
 
 def measure_the_rest(server: WithTokens, readers: int, code: str, load: Load) -> None:
-    """Measure everything else. code: a token that is changed."""
+    """Measure everything else. code: of the token to change."""
     minute = _minute()
     polls = [_poll(i, minute) for i in range(readers)]
     _run(server, load.steady, polls, rate=A_MINUTE / 60, seconds=2 * SECONDS)
@@ -100,7 +106,7 @@ def measure_the_rest(server: WithTokens, readers: int, code: str, load: Load) ->
 
 
 def warm_up(server: WithTokens) -> None:
-    """Let the server answer what it answers for the first time more slowly."""
+    """Warm the server up with two full syncs: its first answers are slower."""
     _run(server, ResponseStats(), [_poll(0, 0)] * 2, once=True, connections=1)
 
 
@@ -126,7 +132,7 @@ def _run(
     result = LoadResult(**json.loads(done.stdout))
     if result.bad:
         raise RuntimeError(f"{result.bad} answers were not 200, the first of them {result.fault}")
-    # That of the warm-up, too: the answers in it are as many a second.
+    # The processor time includes the warm-up, whose answers come at the same rate.
     whole = 1.0 if plan.get("once") else result.seconds / (result.seconds + 1)
     found.add(result, (server.cpu - before) * whole)
 

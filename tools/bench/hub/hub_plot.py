@@ -1,4 +1,4 @@
-"""The picture of the hub under load: polls by the number of readers, what full syncs take."""
+"""The plot of the hub under load: polls by the number of readers, and costs of full syncs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +11,12 @@ from bench.hub.hub_load import Load
 from bench.plot import SETTINGS
 
 _MIB = 1 << 20
-# Okabe and Ito's colours, in the order of the servers; the markers tell them apart as well.
+# Okabe and Ito's colours, in the order of the servers; the markers differ as well.
 _STYLES = (("#0072B2", "o"), ("#56B4E9", "D"), ("#D55E00", "s"))
 
 
 def draw(loads: Mapping[str, Load], path: Path) -> None:
-    """Write the picture (SVG) to `path`."""
+    """Write the plot (SVG) to `path`."""
     with pyplot.rc_context(SETTINGS):
         picture, (polls, first, memory) = pyplot.subplots(
             1, 3, figsize=(9.6, 3.4), width_ratios=(1.5, 1, 1)
@@ -26,7 +26,7 @@ def draw(loads: Mapping[str, Load], path: Path) -> None:
         wait = [load.fulls[at_once].percentile(0.5, "first") / 1000 for load in loads.values()]
         _bars(first, f"seconds to the first byte,\n{at_once} full syncs at once", wait)
         grown = [load.memory[at_once] / _MIB for load in loads.values()]
-        _bars(memory, f"MiB that {at_once} full syncs\nat once take", grown)
+        _bars(memory, f"MiB of memory for\n{at_once} full syncs at once", grown)
         handles, labels = polls.get_legend_handles_labels()
         picture.legend(handles, labels, loc="upper center", ncols=len(labels), frameon=False)
         picture.tight_layout(rect=(0, 0, 1, 0.9), w_pad=2)
@@ -35,7 +35,7 @@ def draw(loads: Mapping[str, Load], path: Path) -> None:
 
 
 def _polls(axes: Axes, loads: Mapping[str, Load]) -> None:
-    axes.set_title("polls without changes a second", loc="left")
+    axes.set_title("polls without changes per second", loc="left")
     axes.set_xscale("log")
     axes.set_xlabel("readers")
     axes.grid(True, axis="y", color="#dddddd", linewidth=0.8)

@@ -10,7 +10,7 @@ _MIB = 1 << 20
 
 
 def hub_sheets(loads: Mapping[str, Load], tokens: int) -> list[Sheet]:
-    """Return them. loads: by the name of the server. tokens: of the site."""
+    """Return the tables. loads: by the server's name. tokens: the number in the site."""
     return [_polls(loads, tokens), _others(loads, tokens), _fulls(loads, tokens)]
 
 
@@ -19,13 +19,13 @@ def _polls(loads: Mapping[str, Load], tokens: int) -> Sheet:
     for name, load in loads.items():
         for readers, answers in load.polls.items():
             rows.append((name, f"{readers:,}", *_rate(answers), *_times(answers)))
-        rows.append((name, f"{A_MINUTE:,} a minute", *_rate(load.steady), *_times(load.steady)))
+        rows.append((name, f"{A_MINUTE:,} per minute", *_rate(load.steady), *_times(load.steady)))
     note = (
         f"A site of {tokens:,} tokens; the readers take turns on {CONNECTIONS} connections, each "
-        f"of which asks as soon as it was answered; medians of {RUNS} runs. The last line of each "
-        "is of polls that come at an even rate, as those of so many readers once a minute do. "
-        "p50, p99: milliseconds from the request to the end of its answer. Server, database and "
-        "load share one computer."
+        f"of which polls again as soon as it is answered; medians of {RUNS} runs. The last row of "
+        "each server is polls at an even rate, as from so many readers that poll once a minute. "
+        "processor: the server's time per poll. p50, p99: milliseconds from the request to the "
+        "end of its answer. Server, database and load share one computer."
     )
     columns = ("server", "readers", "polls/s", "processor, µs", "p50", "p99")
     return Sheet("Polls without changes", note, columns, rows)
@@ -34,16 +34,16 @@ def _polls(loads: Mapping[str, Load], tokens: int) -> Sheet:
 def _others(loads: Mapping[str, Load], tokens: int) -> Sheet:
     rows = []
     for name, load in loads.items():
-        one = "polls that are told a change"
+        one = "polls that return a change"
         rows.append((name, one, *_rate(load.changed), *_times(load.changed)))
         logs = f"uploads of {BATCH} entries"
         rows.append((name, logs, *_rate(load.logs), *_times(load.logs)))
     note = (
         f"One of {tokens:,} tokens has changed; {CONNECTIONS} connections. Uploads: 8 "
-        "connections; the entries are on disk before the answer, and ours are not stored again "
-        "when they come again."
+        "connections; the entries are on disk before the answer, and Kalitka does not store "
+        "repeated entries again."
     )
-    columns = ("server", "what", "a second", "processor, µs", "p50", "p99")
+    columns = ("server", "requests", "per second", "processor, µs", "p50", "p99")
     return Sheet("Changes and logs", note, columns, rows, text_columns=2)
 
 
@@ -56,8 +56,8 @@ def _fulls(loads: Mapping[str, Load], tokens: int) -> Sheet:
             memory = f"{load.memory[at_once] / _MIB:,.1f}"
             rows.append((name, str(at_once), *first, *last, memory))
     note = (
-        f"{tokens:,} codes with a rule each. Milliseconds to the first and the last byte, and by "
-        "how much the server's memory grew at its peak."
+        f"{tokens:,} codes with a rule each. Milliseconds to the first and the last byte, and the "
+        "growth of the server's memory at its peak."
     )
     columns = ("server", "at once", "first, p50", "p99", "last, p50", "p99", "memory, MiB")
     return Sheet("Full syncs", note, columns, rows)

@@ -1,7 +1,7 @@
 """A load for a hub: connections that each send a request, wait for the answer, and repeat.
 
-In a process of its own, `python -m bench.hub.load` with a plan in JSON on standard input, so that
-it takes nothing of the server's time but a processor. Prints what it measured, as JSON.
+Runs in a process of its own, `python -m bench.hub.load` with a plan in JSON on standard input, so
+that it takes no time of the server's except a processor. Prints the result as JSON.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ _LENGTH = b"content-length:"
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What to send, to whom and for how long.
+    """A plan of requests, with the server's address.
 
-    requests: whole HTTP requests, sent in turn by whichever connection is free. rate: requests a
-    second, begun at even times whether or not the ones before were answered; 0 for as fast as the
-    answers come. once: each request is sent once; else for `seconds`, after `warm_up`.
+    requests: whole HTTP requests, sent in turn by the free connections. rate: requests per second,
+    begun at even times whether or not the earlier ones are answered; 0: as fast as the answers
+    come. once: send each request once; otherwise go on for `warm_up` and then `seconds` seconds.
     """
 
     host: str
@@ -40,9 +40,11 @@ class LoadPlan:
 
 @dataclass
 class LoadResult:
-    """Answers a second, and milliseconds of each: from the request to the first and last byte.
+    """The answers of a run, without those of the warm-up.
 
-    bad: answers that were not 200, the first of which is `fault`. bytes: of all the answers.
+    first, last: milliseconds from the request to the first and the last byte, of each answer.
+    bytes: the size of all answers. bad: answers with another status than 200, in the warm-up as
+    well; fault: the first such status.
     """
 
     seconds: float = 0
@@ -54,7 +56,7 @@ class LoadResult:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """The answers per second."""
         return len(self.last) / self.seconds if self.seconds else 0.0
 
     def percentile(self, share: float, times: str = "last") -> float:
@@ -110,7 +112,7 @@ class _Connection(asyncio.Protocol):
             self._left -= len(data)
             ended = self._left <= 0
         else:
-            # What ends a body of chunks cannot be inside of it: there is no CR in an answer.
+            # The last chunk's bytes cannot occur earlier in the body: there is no CR in an answer.
             self._tail = (self._tail + data)[-len(_LAST_CHUNK) - 2 :]
             ended = self._tail.endswith(b"\r\n" + _LAST_CHUNK)
         if ended and self._answered and not self._answered.done():

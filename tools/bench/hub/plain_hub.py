@@ -1,8 +1,8 @@
-"""A hub as one would write it in an evening, to be measured beside ours.
+"""A plain hub, written in an evening, to be measured beside ours.
 
-FastAPI and SQLAlchemy as their tutorials have them: a session a request, the reader looked up in
-it, the changes read as objects and joined to one string. It does the same API for good requests,
-and nothing for the rest: no groups, no people, no change that must not be passed over.
+FastAPI and SQLAlchemy as in their tutorials: a session per request, in which the reader is looked
+up, and the changes read as objects and joined to one string. It has the same API for valid
+requests and nothing else: no groups, no people, no guarantee that a reader misses no change.
 """
 
 import sys
@@ -18,7 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 
 class Base(DeclarativeBase):
-    """The metadata."""
+    """The base of the models."""
 
 
 class Reader(Base):
@@ -31,7 +31,7 @@ class Reader(Base):
 
 
 class Token(Base):
-    """A token with its one rule. changed: minute."""
+    """A token with its single rule. changed: the minute of its last change."""
 
     __tablename__ = "tokens"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -69,7 +69,7 @@ def reader(
     token: Annotated[str, Header(alias="X-AuthToken")],
     code: Annotated[str, Header(alias="X-AuthReader")],
 ) -> Reader:
-    """Return the reader that asks."""
+    """Return the reader that sends the request."""
     found = db.scalars(select(Reader).where(Reader.code == code)).first()
     if found is None or token != request.app.state.secret:
         raise HTTPException(403)
@@ -87,7 +87,7 @@ Body = Annotated[bytes, Depends(body_of)]
 
 @app.post("/api/v1/token-reader/access-tokens/sync", response_class=PlainTextResponse)
 def sync(db: Db, _asking: Asking, body: Body) -> str:
-    """Answer what has changed since a minute."""
+    """Return the changes since a minute."""
     since = int(body.split(b"%")[0])
     changed = db.scalars(select(Token).where(Token.changed >= since).order_by(Token.code)).all()
     codes = ",".join(token.code for token in changed)
@@ -108,7 +108,7 @@ def logs(db: Db, asking: Asking, body: Body) -> str:
 
 
 def fill(path: str, readers: int, codes: list[str], rule: str) -> None:
-    """Make the file, with so many readers GATE-0, GATE-1 and so on, and these tokens."""
+    """Create the database, with readers GATE-0, GATE-1 and so on, and a token for each code."""
     engine = create_engine(f"sqlite:///{path}")
     Base.metadata.create_all(engine)
     with Session(engine) as db:

@@ -1,6 +1,6 @@
-"""The servers that are measured: ours on SQLite and on PostgreSQL, and a plain one.
+"""The servers under load: ours on SQLite and on PostgreSQL, and a plain one.
 
-Each is started as its operator would start it, in a process of its own. Readers are called GATE-0,
+Each is started as an operator would start it, in a process of its own. The readers are GATE-0,
 GATE-1 and so on.
 """
 
@@ -36,26 +36,26 @@ class Server:
 
     @property
     def cpu(self) -> float:
-        """Seconds of processor that it has had."""
+        """The server's processor time in seconds since its start."""
         fields = self._stat().rpartition(") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     @property
     def memory(self) -> int:
-        """Bytes of memory that it has now."""
+        """The server's memory now, in bytes."""
         return self._status("VmRSS")
 
     @property
     def peak(self) -> int:
-        """The most bytes that it has had since `reset_peak`."""
+        """The server's peak memory since `reset_peak`, in bytes."""
         return self._status("VmHWM")
 
     def reset_peak(self) -> None:
-        """Let `peak` begin anew."""
+        """Reset `peak` to the memory now."""
         Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
 
     def stop(self) -> None:
-        """Stop it, in order."""
+        """Stop the server and wait for its end."""
         self._process.terminate()
         self._process.wait()
 
@@ -70,7 +70,7 @@ class Server:
 
 
 class HubServer(Server):
-    """Our hub, as it stands. where: its database, a path or a URL."""
+    """Our hub. where: its database, a path or a URL."""
 
     def __init__(self, where: str) -> None:
         command = [sys.executable, "-m", "kalitka_cli", "hub", "serve", "--db", where]
@@ -83,19 +83,19 @@ class HubServer(Server):
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not (found := re.search(r"http://[\d.]+:(\d+)", line)):
-            raise RuntimeError(f"the hub did not start: `{' '.join(command)}` says why")
+            raise RuntimeError(f"the hub did not start: run `{' '.join(command)}` to see why")
         self.port = int(found[1])
 
 
 class KalitkaServer(HubServer):
-    """Our hub on a database that is filled."""
+    """Our hub on a database that is filled with a site's tokens and readers."""
 
     def __init__(self, where: str, readers: int, codes: list[str]) -> None:
         self._database = open_database(where)
         with write_transaction(self._database) as session:
             set_secret(session, SECRET)
             set_tokens(session, (TokenSetting(code, (RULE,)) for code in codes))
-            # The site is old: what it is like did not come to be in this minute.
+            # The site is old: its tokens were not changed in this minute.
             session.execute(update(Token).values(changed=1))
             session.execute(
                 insert(Reader),
@@ -104,7 +104,7 @@ class KalitkaServer(HubServer):
         super().__init__(where)
 
     def change(self, code: str) -> None:
-        """Change a token, in this minute."""
+        """Change a token in this minute."""
         with write_transaction(self._database) as session:
             minutes = int(time.time() // 60) % 1000
             set_tokens(session, [TokenSetting(code, (f"1_{29_900_000 + minutes}_31000000",))])
@@ -115,7 +115,7 @@ class KalitkaServer(HubServer):
 
 
 class PlainServer(Server):
-    """A plain one: a module that takes a SQLite file, the secret and a port."""
+    """A plain server: a module that takes a SQLite file, the secret and a port."""
 
     def __init__(self, module: str, path: str) -> None:
         with socket.create_server((self.host, 0)) as free:
@@ -134,7 +134,7 @@ class PlainServer(Server):
 
 
 class PlainHubServer(PlainServer):
-    """The plain hub, on a SQLite file at `path`, which is filled."""
+    """The plain hub, on a SQLite file at `path` that is filled in the same way."""
 
     def __init__(self, path: str, readers: int, codes: list[str]) -> None:
         self._path = path
@@ -142,7 +142,7 @@ class PlainHubServer(PlainServer):
         super().__init__("bench.hub.plain_hub", path)
 
     def change(self, code: str) -> None:
-        """Change a token, in this minute."""
+        """Change a token in this minute."""
         plain_hub.change(self._path, code)
 
 

@@ -1,4 +1,4 @@
-"""`gc` of the virtual chip: its figures are those of a chip, in bytes of 32 bits."""
+"""`gc` of the virtual chip: its figures are a chip's, in bytes of a 32-bit machine."""
 
 from gc import disable, enable, isenabled, threshold
 

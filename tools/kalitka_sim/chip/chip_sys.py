@@ -1,4 +1,4 @@
-"""`sys` of the virtual chip: what it is built for is an ESP32."""
+"""`sys` of the virtual chip: the platform is an ESP32."""
 
 from collections import namedtuple
 from sys import (

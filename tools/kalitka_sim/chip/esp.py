@@ -1,8 +1,8 @@
-"""`esp` of the virtual chip: how large its flash is."""
+"""`esp` of the virtual chip: the size of its flash."""
 
 import idf
 
 
 def flash_size():
-    """Return the bytes of the whole flash chip."""
+    """Return the size of the whole flash chip in bytes."""
     return idf.flash_size

@@ -6,10 +6,10 @@ from binascii import a2b_base64, b2a_base64
 
 import idf
 
-HEAP_DATA = 4  # of the regions for data; there are no others here
+HEAP_DATA = 4  # the capability of data regions; there are no others here
 _ENOENT = 0x1102  # ESP_ERR_NVS_NOT_FOUND
 
-# Opened now: later the host's files are out of reach.
+# Opened at import: later the host's files are out of reach.
 _file = open(os.getenv("KALITKA_CHIP_NVS"), "r+")
 _blobs = json.loads(_file.read() or "{}")
 
@@ -21,11 +21,11 @@ class NVS:
         self._namespace = namespace
 
     def set_blob(self, key, value):
-        """Set a blob; `commit` keeps it."""
+        """Set a blob; `commit` saves it."""
         _blobs[self._namespace + "/" + key] = b2a_base64(value).decode().strip()
 
     def get_blob(self, key, buffer):
-        """Read a blob into `buffer`; return its length."""
+        """Read a blob into `buffer` and return its length. Raises OSError if there is none."""
         name = self._namespace + "/" + key
         if name not in _blobs:
             raise OSError(-_ENOENT, "ESP_ERR_NVS_NOT_FOUND")
@@ -34,7 +34,7 @@ class NVS:
         return len(value)
 
     def commit(self):
-        """Write down what was set."""
+        """Save all blobs."""
         _file.seek(0)
         text = json.dumps(_blobs)
         _file.write(text + " " * 64)
@@ -42,5 +42,5 @@ class NVS:
 
 
 def idf_heap_info(capabilities):
-    """Return what the IDF's regions have: (bytes, free, largest piece, least free) of each."""
+    """Return the IDF's regions: [(bytes, free, largest free piece, least that was free), ...]."""
     return idf.info()

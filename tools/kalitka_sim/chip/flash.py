@@ -1,11 +1,11 @@
-"""The chip's flash: a block device on a host file, and a count of what was done to it."""
+"""The chip's flash: a block device on a host file, with counts of its operations."""
 
 _BLOCK = 4096
-_ERASED = b"\xff" * 256  # a chip's erasing takes none of the firmware's heap
+_ERASED = b"\xff" * 256  # made once: on a chip an erase takes none of the firmware's heap
 
 
 class Flash:
-    """A block device for VfsLfs2 on an existing file.."""
+    """A block device for VfsLfs2 on an existing file."""
 
     def __init__(self, path):
         self._file = open(path, "r+b")
@@ -13,7 +13,7 @@ class Flash:
         self.reads = self.programs = self.erases = self.programmed = 0
 
     def counts(self):
-        """Return how often it was read, programmed (and how many bytes) and erased."""
+        """Return the counts of reads, programs and erases, and the bytes programmed."""
         return {
             "reads": self.reads,
             "programs": self.programs,
@@ -32,12 +32,12 @@ class Flash:
         self.programs += 1
         self.programmed += len(buf)
         self._file.seek(block * _BLOCK + offset)
-        # Not flushed, which would be an fsync: what the host was given outlives this process,
-        # and a power cut kills no more than that.
+        # Not flushed, which would be an fsync: the host keeps the written bytes when this process
+        # dies, and a power cut here kills nothing but the process.
         self._file.write(buf)
 
     def ioctl(self, op, arg):
-        """Answer the file system's questions; erase a block."""
+        """Return the number of blocks or their size, or erase a block."""
         if op == 4:
             return self._blocks
         if op == 5:

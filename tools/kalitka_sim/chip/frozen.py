@@ -1,11 +1,11 @@
-"""`os` of a virtual chip with the firmware frozen into its MicroPython, and that firmware.
+"""`os` of a virtual chip with firmware frozen into its MicroPython, and the frozen firmware.
 
-What is frozen lies in no file system, and nothing of it can be looked at. Here it is a ROM image,
-a host file that is read into memory as a whole and mounted at a place that `stat` does not see.
+Frozen modules are in no file system and cannot be listed. Here they are in a ROM image, a host
+file that is read into memory as a whole and mounted at a place that `stat` does not see.
 """
 
 import os
-from os import *  # noqa: F403 - whatever this MicroPython has
+from os import *  # noqa: F403 - everything that this MicroPython has
 
 PLACE = "/.frozen"
 _ENOENT = 2
@@ -16,7 +16,7 @@ with open(os.getenv("KALITKA_CHIP_FROZEN"), "rb") as _file:
 
 
 def stat(path):
-    """Return what `os.stat` does, but know nothing of what is frozen."""
+    """Return `os.stat(path)`; the frozen modules do not exist for it."""
     if path.startswith(PLACE):
         raise OSError(_ENOENT)
     return os.stat(path)

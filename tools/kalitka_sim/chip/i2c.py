@@ -1,6 +1,6 @@
 """`machine.I2C` of the virtual chip with a DS3231 on the bus, whose time is in a host file.
 
-The file has the seconds by which it is ahead of the host's clock, or `stopped`.
+The file has the seconds by which the DS3231 is ahead of the host's clock, or `stopped`.
 """
 
 import os
@@ -8,18 +8,18 @@ import time
 
 import utime
 
-# Opened now: later the host's files are out of reach.
+# Opened at import: later the host's files are out of reach.
 _file = open(os.getenv("KALITKA_CHIP_DS3231"), "r+")
 
 
 class I2C:
-    """Any bus; the chip is on all of them."""
+    """Any I2C bus; the DS3231 is on all of them."""
 
     def __init__(self, id, scl=None, sda=None, freq=400000):
         self._kept = ""
 
     def readfrom_mem(self, address, register, n):
-        """Return registers of the chip."""
+        """Return `n` of the DS3231's registers."""
         if address != 0x68:
             raise OSError(19)
         _file.seek(0)
@@ -33,7 +33,7 @@ class I2C:
         return image[register : register + n]
 
     def writeto_mem(self, address, register, data):
-        """Set registers of the chip: all of its time, or its status."""
+        """Set the DS3231's registers: all of its time, or its status."""
         if address != 0x68:
             raise OSError(19)
         if register == 0:

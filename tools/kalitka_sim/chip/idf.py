@@ -1,14 +1,13 @@
-"""The memory of a virtual chip as the IDF manages it, in bytes of 32 bits.
+"""The memory of a virtual chip as the IDF manages it, in bytes of a 32-bit machine.
 
-Python's heap begins with one piece of it and doubles whenever it is full, taking the largest
-piece at most (py/gc.c, gc_try_add_heap); the radio takes its share when it is first asked for, a
-TLS connection while it is open. What does not find room is refused with the chip's own errors.
+Python's heap begins with one piece of this memory and doubles whenever it is full, by at most the
+largest free piece (py/gc.c, gc_try_add_heap). The radio takes its share when it is first used, a
+TLS connection while it is open. An allocation that fails raises the chip's own error.
 
-The world says what there is: see `kalitka_sim.memory_classes`. This process has a heap of its
-own, of 64 bits and a fixed size; how full the chip's would be is told from that, at moments: when
-the firmware collects, switches the radio on, opens a connection, or asks. In between the heap of a
-chip may have grown more. A region is one hole here: nothing is lost in small pieces. Both are
-kinder than a chip.
+`kalitka_sim.memory_classes` describes the regions. This process has a 64-bit heap of a fixed size;
+how full the chip's heap would be is derived from it only at certain moments: when the firmware
+collects, switches the radio on, opens a connection, or asks. In between the heap of a chip may
+have grown more, and a chip's regions fragment: in both respects this model is too kind.
 """
 
 import errno
@@ -22,23 +21,23 @@ machine = _spec.get("machine", "")
 build = _spec.get("build", "")
 flash_size = _spec.get("flash", 0)
 _percent = _spec.get("percent", 100)  # bytes here for 100 of a chip
-_regions = [[size, free, free] for size, free in _spec.get("regions", ())]  # and the least free
-_PSRAM = 1 << 20  # a region as large as this one
+_regions = [[size, free, free] for size, free in _spec.get("regions", ())]  # last: the least free
+_PSRAM = 1 << 20  # a region of at least this size is PSRAM
 _INSIDE = 8192  # pieces up to this size are not allocated from PSRAM: the port's sdkconfig
 _heap = _spec.get("heap", 0)
-_shares = _spec.get("shares", {})  # of what network's hardware takes, by its name
-_USABLE = 97  # per cent of a heap; the rest is tables
-_LEAST = 2048  # a heap does not grow by less
+_shares = _spec.get("shares", {})  # bytes that network hardware takes, by its name
+_USABLE = 97  # per cent of a heap; the rest is the collector's tables
+_LEAST = 2048  # the least by which a heap grows
 _LWIP = 5000
 _STACK = 6656  # bytes of a driver's task
-_PACKET = 1600  # and of each of its buffers
-_started = {}  # what network's hardware has
-_connections = []  # (socket, what it has)
+_PACKET = 1600  # bytes of each of its buffers
+_started = {}  # network hardware that is on: {name: its allocations}
+_connections = []  # (socket, its allocations)
 del _spec
 
 
 def _allocate(sizes):
-    # A piece of each size, or None and nothing.
+    # Allocate a piece of each size, or none of them and return None.
     allocated = []
     for size in sizes:
         outside = size > _INSIDE and _regions[-1][0] >= _PSRAM
@@ -67,17 +66,17 @@ def _largest():
 
 
 def used():
-    """Return the bytes of Python's heap that a chip would have in use, garbage included."""
+    """Return the bytes of a chip's Python heap that would be in use, garbage included."""
     return (gc.mem_alloc() - baseline) * 100 // _percent
 
 
 def free():
-    """Return what `gc.mem_free` says there: what is free, and by how much it could grow."""
+    """Return a chip's `gc.mem_free`: the free bytes, and those by which the heap could grow."""
     return max(_heap - used(), 0) + _largest()
 
 
 def grow():
-    """Let Python's heap be as large as what lives in it needs."""
+    """Collect, and let Python's heap grow to the size that its live objects need."""
     global _heap
     gc.collect()
     while used() * 100 > _heap * _USABLE:
@@ -89,13 +88,13 @@ def grow():
 
 
 def info():
-    """Return [(bytes, free, the largest free piece, the least that was free), ...]."""
+    """Return [(bytes, free, largest free piece, least that was free), ...] of the regions."""
     grow()
     return [(size, left, left, least) for size, left, least in _regions]
 
 
 def start_hardware(hardware):
-    """Take the share of "wifi" or "ethernet", once and for all. Raises OSError as a port."""
+    """Take the memory of "wifi" or "ethernet", once and for all. Raises OSError as the port."""
     if hardware in _started or not _regions:
         return
     grow()
@@ -114,16 +113,16 @@ def start_hardware(hardware):
 
 
 def check_certificate():
-    """Find room for a certificate that is parsed. Raises what the TLS of a chip does."""
+    """Check that there is room to parse a certificate. Raises ValueError as a chip's TLS does."""
     grow()
     if _regions and _largest() < 2048:
         raise ValueError("invalid cert")
 
 
 def open_connection(sock):
-    """Take what TLS over `sock` needs until it is closed. Raises OSError as a chip's TLS does.
+    """Take the memory of TLS over `sock` until it is closed. Raises OSError as a chip's TLS does.
 
-    On a chip the handshake, too, may fail in the middle; here it is told at its beginning.
+    On a chip the handshake may also fail in the middle; here it fails at its beginning.
     """
     for entry in _connections[:]:
         if entry[0].fileno() < 0:

@@ -1,10 +1,12 @@
-"""The Ethernet of the virtual chip, for boards that have one: `network` takes what is here.
+"""The Ethernet of the virtual chip, for boards that have one: `network` imports these names.
 
-A cable that the world plugs and pulls, with the air's last request (see network.py): "up": whether
-there is a cable with a network behind it; "dhcp": whether that gives addresses, true if it is not
-said; "deaf": a link that is up stays up, until it is left. As on the chip it is made once, with
-pins that can do it; switching it on waits for the PHY (here for a tenth of the time); a fixed
-address is forgotten when it is switched off, and one without a gateway is taken for none.
+The world plugs and pulls the cable with its "network" request, in `state.air` (see network.py).
+"up": there is a cable with a network behind it; "dhcp": that network gives addresses, default
+true; "deaf": a link that is up stays up until the firmware leaves it.
+
+As on the chip, the interface is made once, with suitable pins; switching it on waits for the PHY
+(here for a tenth of the time); a fixed address is forgotten when it is switched off, and one
+without a gateway counts as none.
 """
 
 import state
@@ -14,7 +16,7 @@ from network import lease
 
 PHY_LAN8720 = 0x2000
 ETH_INITIALIZED, ETH_STARTED, ETH_STOPPED, ETH_CONNECTED, ETH_DISCONNECTED, ETH_GOT_IP = range(6)
-# The chip's own for the data; with the clock of the PHY they are fixed.
+# The chip's fixed pins for the data, and those that can carry the PHY's clock.
 _DATA = (19, 21, 22, 25, 26, 27)
 _CLOCKS = (0, 16, 17)
 _DHCP_MS = 300
@@ -34,7 +36,7 @@ def LAN(
     ref_clk_mode=-1,
     ref_clk=None,
 ):
-    """Return the interface, always the same."""
+    """Return the interface, always the same one. Raises ValueError or OSError as the port."""
     global _lan
     if _lan:
         return _lan
@@ -58,10 +60,10 @@ class _Lan:
         self._active = False
         self._fixed = None  # address, mask, gateway, name server
         self._up = False
-        self._asked = None  # since when (ticks) an address is asked for, None without a cable
+        self._asked = None  # when DHCP began (ticks), None without a cable
 
     def active(self, on=None):
-        """Read or switch it."""
+        """Return whether the interface is on, or switch it."""
         if on is not None and bool(on) != self._active:
             self._active = bool(on)
             self._up = False
@@ -71,7 +73,7 @@ class _Lan:
         return self._active
 
     def isconnected(self):
-        """Tell whether there is an address."""
+        """Return whether there is an address."""
         return self.status() == ETH_GOT_IP
 
     def status(self):
@@ -104,7 +106,7 @@ class _Lan:
         return lease if self.isconnected() else _NOTHING
 
     def ipconfig(self, name=None, **options):
-        """Tell whether an address is asked for, or begin or end that."""
+        """Return whether DHCP is on, or switch it."""
         if name == "dhcp4":
             return not self._fixed
         if name or list(options) != ["dhcp4"]:

@@ -8,7 +8,7 @@ import utime
 
 
 class Pin:
-    """A pin as `machine.Pin`."""
+    """A pin, as `machine.Pin`."""
 
     IN = 1
     OUT = 3
@@ -22,7 +22,7 @@ class Pin:
             raise ValueError("invalid pin")
         self._line = state.line(number)
         if mode == Pin.OUT:
-            # A pin that becomes an output drives low, as the chip does, unless told otherwise.
+            # Without a value a new output drives low, as on the chip.
             self._line.drive(1 if value else 0)
 
     def value(self, level=None):
@@ -33,7 +33,7 @@ class Pin:
         return None
 
     def irq(self, handler=None, trigger=IRQ_FALLING | IRQ_RISING):
-        """Call `handler(pin)` at these edges."""
+        """Call `handler(pin)` at the edges in `trigger`."""
         self._line.pin = self
         self._line.handler = handler
         self._line.trigger = trigger
@@ -53,13 +53,13 @@ class RTC:
 
 
 class I2C:
-    """An I2C bus on which nobody answers."""
+    """An I2C bus without a device."""
 
     def __init__(self, id, scl=None, sda=None, freq=400000):
         pass
 
     def readfrom_mem(self, address, register, n):
-        """Raise OSError, as the bus does; writing is no better."""
+        """Raise OSError, as a bus without a device does."""
         raise OSError(19)
 
     writeto_mem = readfrom_mem
@@ -70,7 +70,7 @@ if os.getenv("KALITKA_CHIP_DS3231"):
 
 
 def reset():
-    """Restart the chip, with the RTC still running: the world ends this process."""
+    """Restart the chip with its RTC running on: the world ends this process."""
     state.send({"reset": True})
     while True:
         utime.sleep(1)
@@ -80,5 +80,5 @@ soft_reset = reset
 
 
 def unique_id():
-    """Return the chip's six bytes."""
+    """Return the chip's identifier of six bytes."""
     return b"\x02\x00\x00\x00\x00\x01"

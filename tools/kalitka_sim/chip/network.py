@@ -1,10 +1,10 @@
-"""`network` of the virtual chip: one radio, and an air that the world changes.
+"""`network` of the virtual chip: one radio, in a Wi-Fi environment that the world controls.
 
-A board with Ethernet has that as well, see lan.py.
+A board with Ethernet has the names of lan.py as well.
 
-`state.air` is the world's last request: "up": whether there is a router at all; "networks":
-{name: password}, without it every name is there and takes any password; "deaf": a link that is
-up stays up, whatever becomes of the router, until it is left.
+`state.air` is the world's last "network" request. "up": there is a router; "networks": {name:
+password}, without it every name exists and takes any password; "deaf": a link that is up stays up
+until the firmware leaves it, even if the router is gone.
 """
 
 import os
@@ -24,22 +24,22 @@ lease = "127.0.0.1", "255.0.0.0", "127.0.0.1", os.getenv("KALITKA_CHIP_DNS") or 
 
 
 def hostname(name=None):
-    """Return the chip's name; another is taken and forgotten."""
+    """Return the chip's name; a new one is ignored."""
     return "mpy-esp32"
 
 
 def country(code=None):
-    """Return the radio's country; another is taken and, as the chip does, forgotten."""
+    """Return the radio's country; a new one is ignored, as on the chip."""
     return "XX"
 
 
 class WLAN:
-    """The station interface, the same each time."""
+    """The station interface, always the same one."""
 
     PM_NONE = 0
 
     def __new__(cls, interface=STA_IF):
-        """Return it."""
+        """Return the radio."""
         return _radio
 
 
@@ -47,11 +47,11 @@ class _Radio:
     def __init__(self):
         self._active = False
         self._fixed = None  # address, mask, gateway, name server
-        self._wanted = None  # name, password and since when (ticks)
+        self._wanted = None  # name, password and start (ticks) of the attempt to join
         self._up = False
 
     def active(self, on=None):
-        """Read or switch the radio."""
+        """Return whether the radio is on, or switch it."""
         if on is not None:
             self._active = bool(on)
             if not on:
@@ -59,14 +59,14 @@ class _Radio:
         return self._active
 
     def config(self, reconnects=-1, pm=1):
-        """Take the settings that the firmware makes."""
+        """Accept the settings that the firmware makes, without effect."""
 
     def connect(self, ssid, key=None):
         """Begin to join a network."""
         if not self._active:
             raise OSError("Wifi Not Started")
         if self._wanted:
-            # As the chip: a try that has not been ended is in the way of the next.
+            # As on the chip: an attempt that has not been ended blocks the next one.
             raise OSError("Wifi Internal State Error")
         self._wanted = ssid, key, ticks.ticks_ms()
         self._up = False
@@ -76,7 +76,7 @@ class _Radio:
         self._wanted = None
 
     def isconnected(self):
-        """Tell whether the link is up."""
+        """Return whether the link is up."""
         return self.status() == STAT_GOT_IP
 
     def ifconfig(self, values=None):

@@ -1,9 +1,9 @@
-"""Power on: what the chip does before the firmware's boot.py, and then boot.py and main.py.
+"""Power on: the chip's start, and then the firmware's boot.py and main.py.
 
 Run by `micropython -X heapsize=BYTES power.py FLASH`. The fakes are imported first; then the
-flash file's LittleFS takes the place of the host's files, as on a board, beside the ROM, if the
-chip has one, and what is frozen into its MicroPython. With MICROPYINSPECT=1 in the environment a
-console follows, unless the chip was reset.
+LittleFS in the flash file replaces the host's files, as on a board, beside the ROM and the frozen
+firmware, if there are any. With MICROPYINSPECT=1 in the environment a console follows, unless the
+chip was reset.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ import vfs
 
 import micropython
 
-# The loop's own time goes on while the chip's ticks stand still; it cannot go round earlier than
-# the queue of tasks, which is in C, takes it for.
+# The loop's own time goes on while the chip's ticks stand still. Its ticks have the host's period,
+# not the chip's 2^30, because asyncio's task queue, which is in C, assumes it.
 asyncio.core.ticks = lambda: utime.ticks_ms() + time.advanced * 1000
 asyncio.core.ticks_add = utime.ticks_add
 asyncio.core.ticks_diff = utime.ticks_diff
 
-# A handshake takes as long as a chip's, if the world wants it to. All of that time is spent here,
-# in one piece; a chip spends it in two or three, between what the server sends.
+# A handshake takes as long as on a chip, if the world requests it. All of that time is spent here
+# in one piece; a chip spends it in two or three, between the server's messages.
 _wrap_socket = ssl.SSLContext.wrap_socket
 
 
@@ -50,7 +50,7 @@ if os.getenv("KALITKA_CHIP_ROM"):
     import rom
 
     _rom = rom.partition
-    sys.modules["vfs"] = rom  # a module of that name on the path would not win over the built-in
+    sys.modules["vfs"] = rom  # a module of that name on the path would not replace the built-in
 
 _frozen = None
 if os.getenv("KALITKA_CHIP_FROZEN"):
@@ -58,7 +58,7 @@ if os.getenv("KALITKA_CHIP_FROZEN"):
 
     _frozen = frozen.image
     sys.modules["os"] = frozen
-# Modules of these names on the path would not win over the built-in ones, either.
+# Modules of these names on the path would not replace the built-in ones, either.
 sys.modules["gc"] = chip_gc
 sys.modules["sys"] = chip_sys
 
@@ -68,7 +68,7 @@ _Cable = getattr(network, "LAN", None)
 
 
 class _Wlan(_Radio):
-    # The radio, and its share of the memory.
+    # The radio, which takes its share of the memory.
 
     def __new__(cls, interface=network.STA_IF):
         idf.start_hardware("wifi")
@@ -76,13 +76,13 @@ class _Wlan(_Radio):
 
 
 def _lan(*arguments, **options):
-    # The cable's driver, and its share.
+    # The Ethernet driver, which takes its share.
     idf.start_hardware("ethernet")
     return _Cable(*arguments, **options)
 
 
 class _SslContext(ssl.SSLContext):
-    # TLS, and what it takes of the memory.
+    # TLS, which takes memory for each connection.
 
     def load_verify_locations(self, cafile=None, cadata=None):
         idf.check_certificate()
@@ -105,13 +105,13 @@ state.flash = flash.Flash(sys.argv[1])
 try:
     _fs = vfs.VfsLfs2(state.flash, **_SIZES)
 except OSError:
-    # As the port does on its first start.
+    # The flash is blank: formatted, as by the port at its first start.
     vfs.VfsLfs2.mkfs(state.flash, **_SIZES)
     _fs = vfs.VfsLfs2(state.flash, **_SIZES)
 _port = os.getenv("KALITKA_CHIP_WORLD")
 _raw = os.getenv("KALITKA_CHIP_RAW")
-# No Ctrl-C until the flash is mounted: a console with the host's files would be no board. (The
-# world sends none before the chip has connected.)
+# No Ctrl-C until the flash is mounted: it would leave a console with the host's files. (The world
+# sends none before the chip has connected.)
 micropython.kbd_intr(-1)
 if _port:
     state.connect(int(_port))
@@ -121,14 +121,14 @@ vfs.mount(_fs, "/")
 os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
 if _rom is not None:
-    # A chip reads it out of its flash: that is no part of the heap.
+    # A chip reads the ROM from its flash: not counted as heap.
     state.mapped = len(_rom)
     try:
         vfs.mount(vfs.VfsRom(_rom), "/rom")
         # MicroPython adds these when it starts; the ESP32 port adds its /lib after that.
         sys.path[2:2] = ["/rom", "/rom/lib"]
     except OSError:
-        pass  # nothing in it
+        pass  # the ROM is blank
 if _frozen is not None:
     state.mapped = len(_frozen)
     vfs.mount(vfs.VfsRom(_frozen), frozen.PLACE)
@@ -138,17 +138,17 @@ gc.collect()
 idf.baseline = gc.mem_alloc()
 state.without_firmware = idf.baseline - state.mapped
 micropython.kbd_intr(3)
-# In raw mode the console has the chip to itself, as on a board that mpremote holds.
+# In raw mode main.py does not run, as on a board that mpremote holds.
 for _name in ("boot.py",) if _raw else ("boot.py", "main.py"):
     if _frozen is not None:
-        _name = frozen.PLACE + "/" + _name  # a frozen one comes before that of the file system
+        _name = frozen.PLACE + "/" + _name  # a frozen one precedes that of the file system
     try:
         os.stat(_name)
     except OSError:
         continue
     try:
         with open(_name) as _file:
-            # Not kept as text: the chip does not, either.
+            # Only the compiled code is kept: a chip does not keep the text, either.
             _code = compile(_file.read(), _name, "exec")
         exec(_code, globals())
     except KeyboardInterrupt:

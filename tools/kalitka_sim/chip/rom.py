@@ -1,7 +1,7 @@
-"""`vfs` of a virtual chip with a ROM: the built-in one, and `rom_ioctl` for the ROM partition.
+"""`vfs` of a virtual chip with a ROM: the built-in module, and `rom_ioctl` for the ROM partition.
 
-The partition is a host file, read into memory as a whole: flash that is mapped into memory. As on
-the ESP32 it is an object that can be read as memory, and erased and programmed in blocks.
+The partition is a host file, read into memory as a whole, as flash is mapped on a chip. As on the
+ESP32 it is an object that can be read as memory, and erased and programmed in blocks.
 """
 
 import os
@@ -18,7 +18,7 @@ class _Rom(bytearray):
         self._file.readinto(self)
 
     def ioctl(self, op, arg):
-        """Answer mpremote's questions; erase a block."""
+        """Return the number of blocks or their size, as mpremote asks, or erase a block."""
         if op == 4:
             return len(self) // _BLOCK
         if op == 5:
@@ -39,7 +39,7 @@ partition = _Rom(os.getenv("KALITKA_CHIP_ROM"))
 
 
 def rom_ioctl(op, segment=0):
-    """Return how many ROM partitions there are (1), or the only one (2)."""
+    """Return the number of ROM partitions (op 1), or the only one (op 2)."""
     if op == 1:
         return 1
     return partition if op == 2 and segment == 0 else -22

@@ -1,13 +1,13 @@
-"""The inside of the virtual chip: pins, radio, clock, flash, and the control channel to them.
+"""The state of the virtual chip: pins, radio, clock, flash, and the control channel to them.
 
-The world (a CPython process) sends one JSON object a line over a loopback connection and gets
-one answer a line; changes of output pins are sent as they happen, and {"reset": true} if the chip
-wants to be ended and started again.
+The world (a CPython process) sends one JSON object per line over a loopback connection and gets
+one answer per line. The chip reports changes of output pins as they happen, and {"reset": true}
+to be ended and started again.
 
     {"do": "pulses", "pins": [18, 19], "bits": "0101...", "gap_ms": 2, "busy": [0, 0]}
-                     "busy": in front of which pulses the chip goes into C and comes back
+                     "busy": the pulses before which the chip enters C and returns
     {"do": "handshake", "pins": [18, 19], "bits": "0101...", "gap_ms": 2, "after_ms": 300}
-                     the next TLS handshake takes so long; in it these pulses come
+                     the next TLS handshake takes `after_ms`, and then these pulses come in it
     {"do": "level", "pin": 26, "level": 0}
     {"do": "pins"}    {"do": "flash"}    {"do": "memory"}
     {"do": "later", "seconds": 432000}   at most six days    {"do": "stand still"} {"do": "go on"}
@@ -24,23 +24,23 @@ import time
 
 import micropython
 
-QUIET_MS = 60  # a hand needs longer than this for the next card
-_TURN_MS = 15  # in which the firmware looks at its wires at least once more
-_QUEUE = 8  # as the ESP32 port's: handlers of pins that wait for the interpreter
+QUIET_MS = 60  # shorter than the time that a hand needs to present the next card
+_TURN_MS = 15  # long enough for the firmware to poll its scanner once more
+_QUEUE = 8  # the length of the ESP32 port's queue of scheduled pin handlers
 
 pins = {}  # number -> Line
-air = {"up": True}  # the world's last word on the network
-handshake = None  # its request of that name
-_in_c = False  # the chip is busy with something that is no bytecode
-_waiting = []  # handlers that are to run when it is through, and their pins
+air = {"up": True}  # the world's last "network" request
+handshake = None  # the pending "handshake" request
+_in_c = False  # the chip is busy in C and runs no bytecode
+_waiting = []  # (handler, pin), to run when it returns from C
 flash = None  # the block device
-mapped = 0  # bytes of flash that are mapped into memory: here they lie in the heap
-without_firmware = 0  # bytes of heap in use before the firmware ran, without those
+mapped = 0  # bytes of flash that are mapped into memory on a chip; here they are in the heap
+without_firmware = 0  # bytes of heap in use before the firmware ran, without the mapped ones
 _world = None
 
 
 class Line:
-    """The wire at one pin: its level, and who is called when it changes."""
+    """The wire at a pin: its level, and the handler of its changes."""
 
     def __init__(self, number):
         self.number = number
@@ -91,7 +91,7 @@ def connect(port):
 
 
 async def serve():
-    """Answer the world for ever, beside the firmware."""
+    """Answer the world's requests for ever, beside the firmware."""
     stream = asyncio.StreamReader(_world)
     while True:
         request = await stream.readline()
@@ -101,7 +101,7 @@ async def serve():
 
 
 def run_handshake():
-    """Stay in C for as long as the world wants the next handshake to take."""
+    """Stay in C for as long as the pending "handshake" request says."""
     global handshake
     if handshake:
         request = handshake
@@ -130,7 +130,8 @@ def _return_from_c():
 
 
 def _pulses(request):
-    # Sends them; what happens between them while the chip listens is up to whoever iterates.
+    # Send the pulses. Yields after each one during which the chip runs bytecode, so that the
+    # caller can let it do so.
     lines = [line(number) for number in request["pins"]]
     busy = request.get("busy", (-1, -1))
     for i, bit in enumerate(request["bits"] + "."):

@@ -1,8 +1,8 @@
-"""`time` of the virtual chip: the epoch is 2000-01-01, as on the ESP32, and it starts there.
+"""`time` of the virtual chip: the clock starts at its epoch, 2000-01-01, as on the ESP32.
 
-The clock is what was set since power came; it outlives a reset (in a file beside the flash) but
-not a power cut, which empties that file. The ticks go round every 2^30, as where integers have 31
-bits. While pulses come they go on by the pulses, however busy the computer is: `freeze`, `resume`.
+The clock is kept over a reset, in a file beside the flash, but not over a power cut, which empties
+that file. The ticks wrap at 2^30, as on ports with 31-bit small ints. While pulses come, only the
+pulses move the ticks, however busy the computer is: see `freeze` and `resume`.
 """
 
 import os
@@ -13,15 +13,15 @@ from utime import sleep, sleep_ms, sleep_us, ticks_cpu
 _EPOCH = 946684800  # 2000-01-01 in seconds since 1970
 _PERIOD = 1 << 30
 
-# Opened now: later the host's files are out of reach. Empty after a power cut.
+# Opened at import: later the host's files are out of reach. Empty after a power cut.
 _keep = open(os.getenv("KALITKA_CHIP_RTC"), "r+")
 _kept = _keep.read().strip()
 
-# What the chip's clock is ahead of the host's, in seconds.
+# The chip's clock minus the host's, in seconds.
 _ahead = float(_kept) if _kept else _EPOCH - utime.time()
-_passed = -utime.ticks_us()  # what its ticks are ahead of the host's, in microseconds
-advanced = 0  # by hand, in seconds
-_stopped = None  # the ticks that it stands at, in microseconds
+_passed = -utime.ticks_us()  # the chip's ticks minus the host's, in microseconds
+advanced = 0  # seconds that `advance` has skipped
+_stopped = None  # the frozen ticks in microseconds, None while they run
 
 
 def _micros():
@@ -29,31 +29,31 @@ def _micros():
 
 
 def ticks_us():
-    """Return microseconds."""
+    """Return the ticks in microseconds."""
     return _micros() % _PERIOD
 
 
 def ticks_ms():
-    """Return milliseconds."""
+    """Return the ticks in milliseconds."""
     return _micros() // 1000 % _PERIOD
 
 
 def ticks_add(ticks, delta):
-    """Return their sum. Raises OverflowError, as the chip does, from 2^29 on."""
+    """Return `ticks + delta`. Raises OverflowError, as on the chip, for a delta from 2^29 on."""
     if not -_PERIOD // 2 < delta < _PERIOD // 2:
         raise OverflowError("ticks interval overflow")
     return (ticks + delta) % _PERIOD
 
 
 def ticks_diff(end, start):
-    """Return their difference, which is right up to 2^29."""
+    """Return `end - start`, which is right for differences below 2^29."""
     return (end - start + _PERIOD // 2) % _PERIOD - _PERIOD // 2
 
 
 def freeze():
-    """Let the ticks stand still until `resume`, but for what is passed by hand.
+    """Freeze the ticks until `resume`; only `advance_ms` and `advance` move them.
 
-    Returns whether they did not before.
+    Return whether they were running before.
     """
     global _stopped
     was_running = _stopped is None
@@ -62,20 +62,20 @@ def freeze():
 
 
 def advance_ms(millis):
-    """Move the ticks that stand still by so many milliseconds."""
+    """Advance the frozen ticks by `millis`."""
     global _stopped
     _stopped += millis * 1000
 
 
 def resume():
-    """Let the ticks go on from where they stand."""
+    """Let the frozen ticks run on from their value."""
     global _passed, _stopped
     _passed = _stopped - utime.ticks_us()
     _stopped = None
 
 
 def advance(seconds):
-    """Let so many seconds (int) pass at once, for the clock as well."""
+    """Advance the ticks and the clock by `seconds` (int) at once."""
     global _passed, _ahead, advanced
     advanced += seconds
     _passed += seconds * 1000000
@@ -98,8 +98,8 @@ localtime = gmtime
 
 
 def mktime(parts):
-    """Return the seconds since 2000 of such a tuple."""
-    # The host's zone must not matter: count from a day whose number is known.
+    """Return the seconds since 2000 of (year, month, day, hour, minute, second, ...)."""
+    # Independent of the host's zone: count from a day whose number is known.
     year, month, day, hour, minute, second = parts[:6]
     y = year - (month <= 2)
     days = 365 * y + y // 4 - y // 100 + y // 400

@@ -1,51 +1,51 @@
-"""As much of `asyncio` as the firmware uses, for a MicroPython that has none.
+"""The part of `asyncio` that the firmware uses, for a MicroPython that has none.
 
 Time is virtual: `step` runs the task that is due first, at its time. So an hour passes at once,
-and a script can look at the heap between any two steps. `run` raises Started: the loop is then
-the script's to turn. A task takes the memory that one of the chip's does; what is loaded here is
-machine code or frozen there, so it is loaded before anything is measured.
+and a script can measure the heap between any two steps. `run` raises Started: from then on the
+script calls `step`. A task takes as much memory as on a chip. The code of this module is machine
+code or frozen on a chip, so it is loaded before the measurement begins.
 """
 
 import builtins
 
-_DUE = 1  # virtual milliseconds, -1 while it waits for another
-_VALUE = 2  # what it returned or raised, once it ended
-_WAITER = 3  # the task that is to be told of that
+_DUE = 1  # virtual milliseconds, -1 while the task waits for another one
+_VALUE = 2  # the task's result or exception, once it has ended
+_WAITER = 3  # the task that waits for its end
 
 now = 0
-tasks = []  # [coroutine, _DUE, _VALUE, _WAITER]; the coroutine is None once it ended
+tasks = []  # [coroutine, _DUE, _VALUE, _WAITER]; the coroutine is None once the task has ended
 current = None
 
 
 class Started(BaseException):
-    """The loop was to run."""
+    """`run` was called; the script runs the loop."""
 
 
 class CancelledError(BaseException):
-    """The task is to end."""
+    """The task was cancelled."""
 
 
 class TimeoutError(Exception):
-    """It took too long."""
+    """The timeout passed."""
 
 
 def create_task(coroutine):
-    """Begin a task."""
+    """Create a task and return it."""
     task = [coroutine, now, None, None]
     tasks.append(task)
     return task
 
 
 def run(coroutine):
-    """Begin the first task and give the loop to the script."""
+    """Create the first task and leave the loop to the script. Raises Started."""
     create_task(coroutine)
     raise Started
 
 
 def step(error=None, task=None):
-    """Run the task that is due first up to where it waits again; move the time on to it.
+    """Run the task that is due first until it waits again; advance the time to it.
 
-    error: is raised in `task` instead.
+    error: an exception to raise in `task` instead.
     """
     global now, current
     for other in () if task else tasks:
@@ -54,7 +54,7 @@ def step(error=None, task=None):
     now = max(now, task[_DUE])
     task[_DUE] = -1
     tasks.remove(task)
-    tasks.append(task)  # of two that are due the other is next
+    tasks.append(task)  # of two tasks that are due, the other one is next
     before = current
     current = task
     try:
@@ -78,18 +78,18 @@ def step(error=None, task=None):
 
 
 def sleep_ms(ms):
-    """Wait so many milliseconds."""
+    """Sleep for `ms` virtual milliseconds."""
     current[_DUE] = now + max(0, ms)
     yield
 
 
 def sleep(seconds):
-    """Wait so many seconds."""
+    """Sleep for so many virtual seconds."""
     return sleep_ms(int(seconds * 1000))
 
 
 async def wait_for(awaitable, timeout):
-    """Return what it gives, in so many seconds, or raise TimeoutError."""
+    """Return the awaitable's result; raise TimeoutError after `timeout` seconds."""
     if timeout is None:
         return await awaitable
     task = create_task(awaitable)
@@ -105,29 +105,29 @@ async def wait_for(awaitable, timeout):
 
 
 class Event:
-    """Something that happens."""
+    """An event, for a single waiting task."""
 
     def __init__(self):
         self._state = False
         self._waiting = None
 
     def is_set(self):
-        """Tell whether it happened."""
+        """Return whether the event is set."""
         return self._state
 
     def set(self):
-        """Say that it happens."""
+        """Set the event and wake up the waiting task."""
         self._state = True
         if self._waiting:
             self._waiting[_DUE] = now
             self._waiting = None
 
     def clear(self):
-        """Forget that it did."""
+        """Clear the event."""
         self._state = False
 
     def wait(self):
-        """Wait for it."""
+        """Wait until the event is set."""
         while not self._state:
             self._waiting = current
             yield
@@ -135,10 +135,10 @@ class Event:
 
 
 class ThreadSafeFlag(Event):
-    """The same, set by interrupts."""
+    """An event that interrupts may set."""
 
     def wait(self):
-        """Wait for it, and clear it."""
+        """Wait until the event is set, and clear it."""
         yield from super().wait()
         self._state = False
 
@@ -151,27 +151,27 @@ class StreamReader:
         self.out_buf = b""
 
     def readinto(self, buf):
-        """Read what has come."""
+        """Read the bytes that have arrived."""
         yield core._io_queue.queue_read(self.s)
         return self.s.readinto(buf)
 
     def write(self, buf):
-        """Take what is to be sent."""
+        """Buffer bytes for sending."""
         self.out_buf += buf
 
     def drain(self):
-        """Send it."""
+        """Send the buffered bytes."""
         yield core._io_queue.queue_write(self.s)
         self.s.write(self.out_buf)
         self.out_buf = b""
 
 
 class core:
-    """Where tasks wait for sockets: the other side needs a millisecond."""
+    """The queue of tasks that wait for sockets: the peer needs a millisecond."""
 
     class _io_queue:
         def queue_read(_):
-            """Go on in a millisecond."""
+            """Continue in a millisecond."""
             current[_DUE] = now + 1
 
         queue_write = queue_read

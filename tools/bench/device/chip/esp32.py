@@ -1,4 +1,4 @@
-"""`esp32` of a chip whose NVS keeps nothing."""
+"""`esp32` of a chip whose NVS saves nothing."""
 
 
 class NVS:
@@ -8,11 +8,11 @@ class NVS:
         pass
 
     def get_blob(self, key, buf):
-        """Find nothing."""
+        """Raise OSError: there are no blobs."""
         raise OSError(0x1102)
 
     def set_blob(self, key, value):
-        """Take it."""
+        """Ignore the blob."""
 
     def commit(self):
-        """Forget it."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""`machine` of a chip whose wires end nowhere: a script pulls them."""
+"""`machine` of a chip without wires: a script calls the pins' handlers."""
 
 import time
 
@@ -15,21 +15,21 @@ class Pin:
         self._level = value
 
     def value(self, level=None):
-        """Read or drive it."""
+        """Read the pin, or drive it."""
         if level is None:
             return self._level
         self._level = level
         return None
 
     def irq(self, handler=None, trigger=1):
-        """Keep the handler for whoever pulls the wire."""
+        """Register the handler for the script."""
         handlers[self._number] = handler
 
 
 class RTC:
-    """The clock."""
+    """The real-time clock."""
 
     def datetime(self, value):
-        """Set it."""
+        """Set the clock."""
         _, _, day, _, hour, minute, second, _ = value
         time.set_seconds(((day * 24 + hour) * 60 + minute) * 60 + second)

@@ -1,4 +1,4 @@
-"""`network` of a chip that is on every network at once."""
+"""`network` of a chip that joins any network at once."""
 
 STA_IF = 0
 STAT_GOT_IP = 1010
@@ -6,7 +6,7 @@ _up = False
 
 
 def hostname(name):
-    """Take the chip's name."""
+    """Ignore the chip's name."""
 
 
 class WLAN:
@@ -16,10 +16,10 @@ class WLAN:
         pass
 
     def active(self, on):
-        """Switch the radio."""
+        """Do nothing: the radio is always on."""
 
     def config(self, **options):
-        """Take options."""
+        """Ignore the options."""
 
     def connect(self, ssid, key):
         """Join a network."""
@@ -27,12 +27,12 @@ class WLAN:
         _up = True
 
     def disconnect(self):
-        """Leave it."""
+        """Leave the network."""
         global _up
         _up = False
 
     def isconnected(self):
-        """Tell whether it is on one."""
+        """Return whether the link is up."""
         return _up
 
     def ifconfig(self):

@@ -1,10 +1,10 @@
-"""`os` of a chip where the system below has other numbers for its errors, or no chance."""
+"""`os` of a chip on WASI, which numbers errors differently, and without random numbers."""
 
 import builtins
 
 import uos
 
-_NUMBERS = {44: 2, 20: 17}  # those of WASI: not there, there already
+_NUMBERS = {44: 2, 20: 17}  # WASI's numbers to MicroPython's: ENOENT, EEXIST
 
 
 def _translated(function):
@@ -26,9 +26,9 @@ builtins.open = _translated(open)
 
 
 def statvfs(path):
-    """Say nothing of the flash."""
+    """Return None: nothing is known of the flash."""
 
 
 def urandom(n):
-    """Return what is random enough for a measurement that is to come out the same."""
+    """Return fixed bytes, so that every run of a measurement is the same."""
     return bytes(range(n))

@@ -1,6 +1,6 @@
-"""`socket` of a chip with one server on the other side, which speaks the token-reader API.
+"""`socket` of a chip with a single server at the other end, which speaks the token-reader API.
 
-What it answers to a sync stands in the files `first`, `second` and `nothing` beside it.
+Its sync answers are in the files `first`, `second` and `nothing` in the current folder.
 """
 
 AF_INET = 2
@@ -11,17 +11,17 @@ _TIME = b"2,MSK-3,1796000000"
 
 
 class Server:
-    """Answers with everything, or with nothing new."""
+    """A server that answers with all rules, or with no changes."""
 
     def __init__(self):
         self._other = open("second", "rb")
         self.everything = open("first", "rb")
         self.nothing = open("nothing", "rb")
         self.uploads = self.full_syncs = 0
-        self.asks_for_all = False  # whether the next poll is told to ask for everything
+        self.asks_for_all = False  # whether the next poll's answer requests a full sync
 
     def replace(self):
-        """Have other rules from now on, and say so with the next poll."""
+        """Change all rules, and request a full sync in the next poll's answer."""
         self.everything, self._other = self._other, self.everything
         self.asks_for_all = True
 
@@ -30,7 +30,7 @@ server = Server()
 
 
 def getaddrinfo(host, port):
-    """Return the address, which is one."""
+    """Return a single address for the host, unresolved."""
     return ((2, 1, 0, "", (host, port)),)
 
 
@@ -42,16 +42,16 @@ class socket:
         self._body = None
 
     def setblocking(self, on):
-        """Take note."""
+        """Do nothing: no call blocks."""
 
     def connect(self, where):
-        """Connect."""
+        """Do nothing: the server is always connected."""
 
     def close(self):
-        """Close it."""
+        """Do nothing."""
 
     def write(self, request):
-        """Take a request, which comes in one piece, and answer it."""
+        """Take a request, which comes in a single write, and prepare its answer."""
         head, _, body = request.partition(b"\r\n\r\n")
         self._body = None
         if b"/time" in head:
@@ -70,7 +70,7 @@ class socket:
             self._body.seek(0)
 
     def readinto(self, buf):
-        """Read of the answer."""
+        """Read the next bytes of the answer."""
         if self._answer:
             n = min(len(buf), len(self._answer))
             buf[:n] = self._answer[:n]

@@ -1,4 +1,4 @@
-"""`time` of a chip in virtual time: that of the loop. Its epoch is 2000, as on the ESP32."""
+"""`time` of a chip in virtual time, which is the loop's. The epoch is 2000, as on the ESP32."""
 
 import asyncio
 
@@ -6,22 +6,22 @@ _ahead = 0
 
 
 def ticks_ms():
-    """Return the milliseconds of the loop."""
+    """Return the loop's milliseconds."""
     return asyncio.now
 
 
 def ticks_us():
-    """Return the microseconds of the loop, which turns at whole milliseconds."""
+    """Return the loop's microseconds, in steps of a millisecond."""
     return asyncio.now * 1000
 
 
 def ticks_add(ticks, delta):
-    """Return their sum."""
+    """Return the sum; these ticks never wrap."""
     return ticks + delta
 
 
 def ticks_diff(end, start):
-    """Return their difference."""
+    """Return the difference; these ticks never wrap."""
     return end - start
 
 
@@ -37,7 +37,8 @@ def set_seconds(seconds):
 
 
 def gmtime(seconds):
-    """Return (year, month, day, hour, minute, second, weekday), in a calendar of one month: what
-    `machine.RTC` makes of it is the same moment again.
+    """Return (year, month, day, hour, minute, second, weekday), in a calendar of a single month.
+
+    `machine.RTC` turns it back into the same seconds.
     """
     return 2000, 1, seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60, seconds % 60, 0
