@@ -7,7 +7,6 @@ manual rules. Removing a person removes their tokens. Functions that write requi
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -19,12 +18,11 @@ from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.inputs import GroupName, InputModel, Name, Names, Note
 from kalitka_hub.site.tokens import TokenChange, TokenOwner, remove_tokens, write_tokens
 from kalitka_hub.store import audit
-from kalitka_hub.store.bulk import in_values, insert_rows, update_rows
+from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
 from kalitka_hub.store.changes import change_context, change_stamp
 from kalitka_hub.store.models import Grant, Person, PersonGroup, PersonGroupMember, Token
 
 PEOPLE, GROUPS = "people", "person-groups"  # resource names, also kinds in the audit
-_BATCH = 500  # people in memory at a time
 
 
 class PersonSetting(InputModel):
@@ -80,8 +78,7 @@ def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]
     """Add people; return their ids, in order. Raises NotFound for an unknown group."""
     created = change_context(session).at
     ids: list[int] = []
-    remaining = iter(settings)
-    while batch := list(islice(remaining, _BATCH)):
+    for batch in in_batches(settings):
         groups = _ids_of_groups(session, {name for setting in batch for name in setting.groups})
         rows = [
             {"name": setting.name, "note": setting.note, "created": created} for setting in batch
@@ -105,21 +102,13 @@ def add_people(session: Session, settings: Iterable[PersonSetting]) -> list[int]
 def change_people(session: Session, settings: Mapping[int, PersonSetting]) -> int:
     """Replace the data of people, by id; return how many changed. Raises NotFound."""
     change_stamp(session)
-    remaining = iter(settings.items())
-    changed = 0
-    while batch := dict(islice(remaining, _BATCH)):
-        changed += _change(session, batch)
-    return changed
+    return sum(_change(session, dict(batch)) for batch in in_batches(settings.items()))
 
 
 def remove_people(session: Session, ids: Iterable[int]) -> int:
     """Remove people and their tokens; return how many. Raises NotFound."""
     change_stamp(session)
-    remaining = iter(ids)
-    removed = 0
-    while batch := set(islice(remaining, _BATCH)):
-        removed += _remove(session, batch)
-    return removed
+    return sum(_remove(session, set(batch)) for batch in in_batches(ids))
 
 
 def find_person(session: Session, person_id: int) -> PersonView:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -24,14 +23,13 @@ from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.inputs import InputModel, Name, Names
 from kalitka_hub.site.readers import groups_by_label, label_of
 from kalitka_hub.store import audit
-from kalitka_hub.store.bulk import in_values, insert_rows, update_rows
+from kalitka_hub.store.bulk import BATCH, in_batches, in_values, insert_rows, update_rows
 from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.kormitel_models import KormitelToken
 from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGroup, Token
 
 TOKENS = "tokens"  # the resource's name, also its kind in the audit
 RULES_MAX = 100  # manual rules of one token; a reader holds fewer
-_BATCH = 500  # tokens in memory at a time
 
 
 def token_key(code: str) -> bytes:
@@ -202,11 +200,10 @@ def write_tokens(session: Session, changes: Iterable[TokenChange]) -> int:
     """
     change_stamp(session)
     groups = groups_by_label(session)
-    remaining = iter(changes)
-    changed = 0
-    while batch := list(islice(remaining, _BATCH)):
-        changed += _write(session, {token_key(change.code): change for change in batch}, groups)
-    return changed
+    return sum(
+        _write(session, {token_key(change.code): change for change in batch}, groups)
+        for batch in in_batches(changes)
+    )
 
 
 def set_tokens(session: Session, settings: Iterable[TokenSetting]) -> int:
@@ -217,11 +214,9 @@ def set_tokens(session: Session, settings: Iterable[TokenSetting]) -> int:
 def remove_tokens(session: Session, codes: Iterable[str]) -> int:
     """Remove tokens; return how many. Raises as `remove_token`, at the first failure."""
     change_stamp(session)
-    remaining = iter(codes)
-    removed = 0
-    while batch := {token_key(code): code for code in islice(remaining, _BATCH)}:
-        removed += _remove(session, batch)
-    return removed
+    return sum(
+        _remove(session, {token_key(code): code for code in batch}) for batch in in_batches(codes)
+    )
 
 
 def find_records(session: Session, codes: Collection[str]) -> dict[str, TokenView]:
@@ -265,7 +260,7 @@ def list_tokens(session: Session) -> Iterator[TokenSetting]:
     """
     found = session.execute(
         _COLUMNS.where(Token.deleted.is_(False)).order_by(Token.key),
-        execution_options={"yield_per": _BATCH},
+        execution_options={"yield_per": BATCH},
     )
     for rows in found.partitions():
         states = _states(session, rows)
