@@ -10,22 +10,18 @@ The work is done in a few threads of its own, so that the readers' threads stay 
 """
 
 import logging
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.models import HTTPBase
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from fastapi.security.base import SecurityBase
 from pydantic.json_schema import models_json_schema
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import ClientDisconnect
 
-from kalitka_hub import logs
 from kalitka_hub.accounts.basic import BasicLogins, NoCredentials
 from kalitka_hub.accounts.login import WrongLogin
 from kalitka_hub.accounts.login_attempts import TooManyAttempts
@@ -37,10 +33,9 @@ from kalitka_hub.kormitel.documents import Shape
 from kalitka_hub.kormitel.exchange_log import Paused, Way
 from kalitka_hub.kormitel.export import SyncAnswer, SyncQuery
 from kalitka_hub.reader_api.state import HubState
-from kalitka_hub.web import docs
+from kalitka_hub.web import docs, json_errors
 from kalitka_hub.web.bounded_body import BoundedBody
-from kalitka_hub.web.error_body import ErrorBody
-from kalitka_hub.web.plain_errors import RETRY_SECONDS
+from kalitka_hub.web.json_errors import ErrorBody
 from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 PREFIX = "/api/v1/feeder"
@@ -53,7 +48,9 @@ _ANSWERING = CapacityLimiter(4)
 # A memory bound: each body is in memory as a whole, and holds the site's lock most of the time.
 _RECEIVING = CapacityLimiter(1)
 _BASIC = "Basic"
-_UNKNOWN_LOGIN = {"WWW-Authenticate": 'Basic realm="kalitka"'}
+_unauthorized = json_errors.with_status(
+    401, lambda _: {"WWW-Authenticate": 'Basic realm="kalitka"'}
+)
 _LOG = logging.getLogger(__name__)
 
 _router = APIRouter()
@@ -79,15 +76,12 @@ def create_api(state: HubState) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={
-            HTTPException: _http_error,
+            **json_errors.handlers(f"{PREFIX}/docs"),
             NoCredentials: _unauthorized,
             WrongLogin: _unauthorized,
-            TooManyAttempts: _retry_later,
-            Paused: _retry_later,
-            InvalidRequest: _invalid_request,
-            OperationalError: _database_error,
-            ClientDisconnect: _disconnected,
-            Exception: _internal_error,
+            TooManyAttempts: json_errors.with_status(429, json_errors.retry_after),
+            Paused: json_errors.with_status(503, json_errors.retry_after),
+            InvalidRequest: json_errors.with_status(400),
         },
     )
     api.state.hub = state
@@ -260,52 +254,3 @@ async def _record_failure(state: HubState, user: str, way: Way, error: str) -> N
 def _docs(request: Request) -> HTMLResponse:
     page = docs.render_page(request.app.openapi(), "")
     return HTMLResponse(page, headers={"Content-Security-Policy": docs.POLICY})
-
-
-def _error_response(
-    status: int, text: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    return JSONResponse({"error": text}, status, headers=headers)
-
-
-async def _http_error(request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, HTTPException)
-    text = fault.detail
-    if fault.status_code == 404:
-        text = f"there is no such path: {PREFIX}/docs shows them all"
-    elif fault.status_code == 405:
-        text = f"{request.method} is not a method of this path: {PREFIX}/docs shows them all"
-    return _error_response(fault.status_code, str(text), fault.headers)
-
-
-async def _unauthorized(_request: Request, fault: Exception) -> JSONResponse:
-    return _error_response(401, str(fault), _UNKNOWN_LOGIN)
-
-
-async def _retry_later(_request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, TooManyAttempts | Paused)
-    status = 503 if isinstance(fault, Paused) else 429
-    return _error_response(status, str(fault), {"Retry-After": str(fault.seconds)})
-
-
-async def _invalid_request(_request: Request, fault: Exception) -> JSONResponse:
-    return _error_response(400, str(fault))
-
-
-async def _database_error(_request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, OperationalError)
-    logs.handled_error(_LOG, "the database failed", fault)
-    text = "the database is busy or unavailable: ask again later"
-    return _error_response(503, text, {"Retry-After": str(RETRY_SECONDS)})
-
-
-async def _disconnected(_request: Request, _fault: Exception) -> JSONResponse:
-    # The client is gone and cannot read this.
-    return _error_response(400, "the request was cut off")
-
-
-async def _internal_error(_request: Request, _fault: Exception) -> JSONResponse:
-    # The server logs it.
-    return _error_response(
-        500, "the hub failed at this, and its log says how: nothing was changed"
-    )

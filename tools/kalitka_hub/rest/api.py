@@ -7,35 +7,30 @@ scripts at `docs`.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
-from sqlalchemy.exc import DataError, OperationalError
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from sqlalchemy.exc import DataError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kalitka_hub import logs
 from kalitka_hub.accounts.login import WrongLogin
 from kalitka_hub.accounts.login_attempts import TooManyAttempts
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.reader_api.state import HubState
 from kalitka_hub.site.inputs import error_sentence
-from kalitka_hub.web import docs
+from kalitka_hub.web import docs, json_errors
 from kalitka_hub.web.bounded_body import BoundedBody
-from kalitka_hub.web.error_body import ErrorBody
-from kalitka_hub.web.plain_errors import RETRY_SECONDS
+from kalitka_hub.web.json_errors import ErrorBody
 
 PREFIX = "/api/v1/hub"
 BODY_MAX = 1 << 20  # bytes of a request; for paths that accept more see `bounded_body`
 PAGE = 100  # items of a list unless `limit` is given
 PAGE_MAX = 1000
 _AFTER_MAX = 300  # characters
-_UNREAD = "There was an error parsing the body"  # FastAPI's words
 _FIELDS_SHOWN = 3  # invalid fields in one message; further ones are counted
 
 _LOG = logging.getLogger(__name__)
@@ -116,17 +111,14 @@ def create_api(state: HubState, routers: Iterable[APIRouter]) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         exception_handlers={
-            HTTPException: _http_error,
+            **json_errors.handlers(f"{PREFIX}/docs"),
             RequestValidationError: _validation_error,
-            WrongLogin: _wrong_login,
-            TooManyAttempts: _too_many,
-            InvalidRequest: _invalid_request,
-            NotFound: _not_found,
+            WrongLogin: json_errors.with_status(401),
+            TooManyAttempts: json_errors.with_status(429, json_errors.retry_after),
+            InvalidRequest: json_errors.with_status(422),
+            NotFound: json_errors.with_status(404),
             DataError: _unstorable,
             UnicodeEncodeError: _unstorable,
-            OperationalError: _database_error,
-            ClientDisconnect: _disconnected,
-            Exception: _internal_error,
         },
     )
     api.state.hub = state
@@ -174,30 +166,12 @@ def _docs(request: Request) -> HTMLResponse:
     return HTMLResponse(page, headers={"Content-Security-Policy": docs.POLICY})
 
 
-def _error_response(
-    status: int, text: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    return JSONResponse({"error": text}, status, headers=headers)
-
-
-async def _http_error(request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, HTTPException)
-    text = str(fault.detail)
-    if fault.status_code == 404 and text == "Not Found":
-        text = f"no such path: see {PREFIX}/docs"
-    elif fault.status_code == 400 and text == _UNREAD:
-        text = "the body cannot be read as JSON: send it in UTF-8, and nested less deeply"
-    elif fault.status_code == 405:
-        text = f"{request.method} is not allowed for this path: see {PREFIX}/docs"
-    return _error_response(fault.status_code, text, fault.headers)
-
-
 async def _validation_error(_request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, RequestValidationError)
     errors = fault.errors()
     text = "; ".join(map(_sentence, errors[:_FIELDS_SHOWN]))
     more = len(errors) - _FIELDS_SHOWN
-    return _error_response(422, f"{text}; and {more} more" if more > 0 else text)
+    return json_errors.error_response(422, f"{text}; and {more} more" if more > 0 else text)
 
 
 def _sentence(error: dict[str, Any]) -> str:
@@ -210,44 +184,9 @@ def _sentence(error: dict[str, Any]) -> str:
     return error_sentence(error, skipped=1)
 
 
-async def _wrong_login(_request: Request, fault: Exception) -> JSONResponse:
-    return _error_response(401, str(fault))
-
-
-async def _too_many(_request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, TooManyAttempts)
-    return _error_response(429, str(fault), {"Retry-After": str(fault.seconds)})
-
-
-async def _invalid_request(_request: Request, fault: Exception) -> JSONResponse:
-    return _error_response(422, str(fault))
-
-
-async def _not_found(_request: Request, fault: Exception) -> JSONResponse:
-    return _error_response(404, str(fault))
-
-
 async def _unstorable(_request: Request, _fault: Exception) -> JSONResponse:
     # PostgreSQL rejects NUL characters and numbers of more than 64 bits; both databases reject
     # lone surrogates, which JSON can write as \ud800.
-    return _error_response(
+    return json_errors.error_response(
         422, "the database cannot store one of these values: look for odd characters"
     )
-
-
-async def _database_error(_request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, OperationalError)
-    logs.handled_error(_LOG, "the database failed", fault)
-    answer = _error_response(503, "the database is busy or unavailable: ask again later")
-    answer.headers["Retry-After"] = str(RETRY_SECONDS)
-    return answer
-
-
-async def _disconnected(_request: Request, _fault: Exception) -> JSONResponse:
-    # The client is gone: nobody reads this.
-    return _error_response(400, "the request was cut off")
-
-
-async def _internal_error(_request: Request, _fault: Exception) -> JSONResponse:
-    # The server logs the exception.
-    return _error_response(500, "internal error, nothing was changed: see the hub's log")

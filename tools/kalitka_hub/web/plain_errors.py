@@ -1,4 +1,4 @@
-"""Error responses outside the REST API: one line of plain text.
+"""Error responses outside the JSON APIs: one line of plain text.
 
 For a person with `curl` and for the log of a reader: the line says what is wrong and what to do.
 """
@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect
 from kalitka_hub import logs
 
 RETRY_SECONDS = 10  # in Retry-After, while the database is busy
+DATABASE_BUSY = "the database is busy or unavailable: ask again later"
+CUT_OFF = "the request was cut off"
 _LOG = logging.getLogger(__name__)
 # Exceptions that `error_response` answers; any other is a bug of the hub.
 HANDLED_ERRORS = (HTTPException, OperationalError, ClientDisconnect)
@@ -24,11 +26,10 @@ def error_response(
     """Return the response to one of HANDLED_ERRORS. unknown: the text of a 404."""
     if isinstance(fault, OperationalError):
         logs.handled_error(_LOG, "the database failed", fault)
-        text = "the database is busy or unavailable: ask again later"
-        return _line(text, 503, {"Retry-After": str(RETRY_SECONDS)})
+        return _line(DATABASE_BUSY, 503, {"Retry-After": str(RETRY_SECONDS)})
     if isinstance(fault, ClientDisconnect):
         # The client is gone: nobody reads this.
-        return _line("the request was cut off", 400)
+        return _line(CUT_OFF, 400)
     assert isinstance(fault, HTTPException)
     text = fault.detail
     if fault.status_code == 404:
