@@ -39,8 +39,9 @@ def test_some_cuts_of_a_sort_of_more_runs_than_are_merged_at_once(check, checks)
 @pytest.mark.timeout(14400)
 @pytest.mark.parametrize(
     "check",
-    [("power", f"check_single_failures({name!r}, 'lies')") for name in SCENARIOS],
-    ids=SCENARIOS,
+    # Not of a minute alone: after a failure it stays in memory, for an hour at most.
+    [("power", f"check_single_failures({name!r}, 'lies')") for name in SCENARIOS[:-1]],
+    ids=SCENARIOS[:-1],
 )
 def test_every_operation_that_is_done_though_it_fails(check, checks):
     checks.wait_for(check)
