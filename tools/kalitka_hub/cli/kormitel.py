@@ -124,6 +124,7 @@ def connect(
     """
     given = os.environ.get(PASSWORD_VARIABLE)
     password = new_secret() if given is None else given
+    # One transaction: if a reader is unknown, the user is not created either.
     with open_or_create(db) as session:
         user = add_user(
             session, NewUser(name=name, role=INTEGRATION, password=SecretStr(password))
@@ -158,7 +159,7 @@ def status(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None
             ("exchange", f"paused since {shown.paused}" if shown.paused else "running"),
             ("objects", [f"{group} {count}" for group, count in shown.objects.items()]),
             ("last exchanges", [_last_exchange(one) for one in shown.last]),
-            ("no request yet", shown.silent),
+            ("users without requests", shown.silent),
             ("withheld", f"{shown.held}, see `held`" if shown.held else 0),
             ("quarantined", f"{shown.set_aside}, see `aside list`" if shown.set_aside else 0),
             (

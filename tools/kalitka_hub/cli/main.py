@@ -138,7 +138,8 @@ def serve(
 
 
 def _store_zone(database: Database, zone: str) -> None:
-    # Holidays, the times of grants and the days of badges are in the site's zone.
+    # Holidays, the times of grants and the days of badges are in the site's zone. One transaction:
+    # no reader is sent rules of one zone beside rules of another.
     with write_transaction(database, audit_author()) as session:
         if set_zone(session, zone):
             canteen.recompute_all(session)

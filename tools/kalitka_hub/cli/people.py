@@ -42,6 +42,7 @@ def person_add(
     note: Note = None,
 ) -> None:
     """Add a person, with tokens that do not exist yet."""
+    # One transaction: if a token is refused, the person is not added either.
     with open_or_create(db) as session:
         number = _PEOPLE.add_in(session, name=name, note=note or None, groups=as_list(groups))
         for code in tokens or ():
