@@ -261,7 +261,7 @@ def aside_apply(
     with open_for_changes(db) as session:
         group = quarantine.find_item(session, number).kind
         counts = service.apply_quarantined(session, number, read_values(group, values or ()))
-    said = "applied" if counts.applied else "applied, without effect: the stored fields are newer"
+    said = "applied" if counts.applied else "applied; nothing changed"
     print_line(f"item {number} {said}")
 
 
@@ -337,7 +337,7 @@ def kitchen_remove(name: KitchenName, db: DatabasePath = DEFAULT_DATABASE) -> No
         kitchens = settings.find_settings(session).kitchens
         if name not in kitchens:
             raise NotFound(
-                f"no kitchen {name} has readers of its own; known: {', '.join(kitchens) or 'none'}"
+                f"kitchen {name} has no readers of its own; known: {', '.join(kitchens) or 'none'}"
             )
         del kitchens[name]
         _change_settings(session, kitchens=kitchens)
