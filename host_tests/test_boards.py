@@ -1,6 +1,6 @@
-"""The folders of boards/, held against the chips' data sheets, not against themselves.
+"""The folders of boards/, checked against the chips' data sheets.
 
-The tables are what the makers say: Espressif's data sheets of the chips (strapping pins, pins of
+The tables come from the makers: Espressif's data sheets of the chips (strapping pins, pins of
 flash and PSRAM, "Power-Up Glitches on Pins") and of their modules WROOM-32, WROVER, S3-WROOM-1,
 C6-WROOM-1 and C6-MINI-1; for the Olimex, its schematic and MicroPython's own board of that name.
 """
@@ -27,21 +27,21 @@ ROLES = (
     "I2C_SCL",
 )
 OUTPUTS = {"LOCK", "I2C_SDA", "I2C_SCL"}
-# A switch to ground may be closed while the chip starts.
+# A switch to ground may be closed during the chip's start.
 SWITCHES = {"EXIT_BUTTON", "DOOR_CONTACT", "ALARM_CONTACT"}
 
 
 def span(*bounds):
-    """Return the numbers of inclusive ranges: pairs of bounds."""
+    """Return the numbers in inclusive ranges, given as pairs of bounds."""
     return {n for a, b in zip(bounds[::2], bounds[1::2], strict=True) for n in range(a, b + 1)}
 
 
 @dataclass
 class Chip:
-    """A chip's GPIOs: all of them, and what some of them are.
+    """A chip's GPIOs: all of them, and those with special functions.
 
-    harmless: strapping pins whose level decides nothing for a chip that starts from its flash.
-    glitches: those that jump when power comes.
+    harmless: strapping pins whose level does not matter when the chip boots from flash. glitches:
+    pins with a pulse at power-up.
     """
 
     pins: set
@@ -49,7 +49,7 @@ class Chip:
     strapping: set
     console: set
     arch: str
-    offset: str  # where its flash image begins
+    offset: str  # of the flash image
     input_only: set = field(default_factory=set)
     usb: set = field(default_factory=set)
     harmless: set = field(default_factory=set)
@@ -87,7 +87,7 @@ CHIPS = {
         offset="0",
     ),
 }
-# Of the module or board itself: what has a use there already, or is not led out.
+# Pins that the module or board uses itself or does not lead out.
 TAKEN = {
     "ESP32_GENERIC": set(),
     "ESP32_GENERIC_SPIRAM": {16, 17},
@@ -108,7 +108,7 @@ ETHERNETS = {
         "ref_clk_mode": "OUT",
     }
 }
-# What micropython.org offers, by the name before the version: port's board, variant.
+# Images on micropython.org, by their name before the version: port's board, variant.
 STOCK = {
     "ESP32_GENERIC-SPIRAM": ("ESP32_GENERIC", True),
     "ESP32_GENERIC_S3": ("ESP32_GENERIC_S3", False),
@@ -121,7 +121,7 @@ every_board = pytest.mark.parametrize("name", board_names())
 def test_each_folder_is_a_board_that_is_known_here():
     assert board_names() == sorted(TAKEN)
     assert {path.name for path in BOARDS.iterdir() if path.is_dir()} == set(TAKEN)
-    with pytest.raises(BuildError, match=r"there is no board 'ESP8266'; there are: .*OLIMEX"):
+    with pytest.raises(BuildError, match=r"there is no board 'ESP8266'; choose one of .*OLIMEX"):
         load_board("ESP8266")
 
 
@@ -133,7 +133,7 @@ def test_its_pins_are_there_and_free_and_can_do_what_they_are_for(name):
         pin = pins[role]
         assert pin in chip.pins, f"{role}: there is no GPIO {pin}"
         assert pin not in taken, f"{role}: GPIO {pin} has another use"
-        # None of them could be driven, nor be pulled up.
+        # Such a pin has no output driver and no pull-up.
         assert pin not in chip.input_only, f"{role}: GPIO {pin} is an input without pull-up"
         straps = chip.strapping - chip.harmless if role in SWITCHES else chip.strapping
         assert pin not in straps, f"{role}: GPIO {pin} decides how the chip starts"
@@ -196,7 +196,8 @@ def test_its_page_says_what_it_needs_as_deploy_counts_it(name):
 
 
 def _frozen(name):
-    # What a build would freeze, {path in MicroPython: source}, and the manifests it asks for.
+    # The files that a build would freeze, {path in MicroPython: source}, and the manifests that
+    # it requires.
     files, included = {}, []
 
     def run(manifest):

@@ -1,4 +1,4 @@
-"""The demo must be able to fail: one wrong expectation, and it says which and exits with 1."""
+"""The demo can fail: it names a wrong expectation and exits with 1."""
 
 import io
 
@@ -10,7 +10,7 @@ from kalitka_cli import demo
 def test_a_decision_that_was_not_expected_fails_the_demo_by_name(monkeypatch):
     wrong = ("gate", "2026-11-23 07:59", "04A1B2C3", "allowed")
     monkeypatch.setattr(demo, "_SCANS", (wrong,))
-    # `make demo` plays the rest.
+    # `make demo` runs the rest.
     for act in ("change", "outage", "power_cut", "log"):
         monkeypatch.setattr(demo._Demo, act, lambda _demo: None)
     out = io.StringIO()

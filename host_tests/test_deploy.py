@@ -51,9 +51,9 @@ def run(board, *options):
 
 
 class Pull:
-    """Pulls a board's cable at a moment of what is typed to it; `wait` until then.
+    """A trap that pulls a board's cable on certain input; `wait` blocks until then.
 
-    is_due: tells of the last bytes that were typed whether it is now.
+    is_due: called with the last bytes typed to the board; returns whether to pull now.
     """
 
     def __init__(self, board, is_due):
@@ -102,7 +102,7 @@ def first_deploy(tmp_path_factory):
 
 @pytest.fixture
 def folder(first_deploy, tmp_path):
-    """Give the folder of a board that has the firmware, and no power."""
+    """Return the folder of a board that has the firmware and is switched off."""
     return Path(shutil.copytree(first_deploy[0], tmp_path / "board"))
 
 
@@ -247,7 +247,7 @@ def test_a_firmware_that_does_not_fit_the_rom_is_refused_and_the_reader_goes_on(
 
 @pytest.fixture
 def synced(folder, tmp_path):
-    """Give the folder of a board whose table lets 55667788 in, for ten minutes at a time."""
+    """Return the folder of a board whose table allows 55667788, for ten minutes at a time."""
     hub = Hub(tmp_path / "hub")
     hub.command("reader", "add", "GATE-1")
     hub.set_tokens([TokenSetting("55667788", ("9_1",), ("GATE-1",))])
@@ -265,11 +265,11 @@ def test_a_reader_keeps_its_settings_its_table_and_its_log(synced):
     littlefs_image.update(synced / "flash.bin", {APP: b"damaged"})
     with PtyBoard(synced) as board:
         board.power_on()
-        # Its server is gone: that is not waited for.
+        # Its server is gone, so do not wait for a sync.
         deployed(board, "--wait", "0")
         assert board.present("55667788").opened
     after = littlefs_image.read(synced / "flash.bin")
-    # To what the log had, this card was added.
+    # This card was appended to the earlier log.
     newest = "journal/tail0"
     assert before[newest][4:-4] in after.pop(newest)
     assert after == {name: data for name, data in before.items() if name != newest}
@@ -281,7 +281,7 @@ def test_a_reader_that_is_stopped_from_the_console_shuts_its_door(synced):
         lock = board.board["LOCK"]
         assert board.present("55667788").opened
         assert board.pins[lock] == 1
-        # mpremote stops what runs with Ctrl-C.
+        # mpremote stops the running program with Ctrl-C.
         subprocess.run(
             [sys.executable, "-m", "mpremote", "connect", board.port, "exec", "pass"],
             check=True,
@@ -458,14 +458,16 @@ def test_after_an_interrupted_deploy_another_one_works(blank, how):
 
 def test_a_port_that_is_not_there_gives_one_line(capsys):
     assert deploy.run("/dev/ttyNONE7", "ESP32_GENERIC") == 1
-    assert capsys.readouterr().err == "there is no /dev/ttyNONE7; is the board plugged in?\n"
+    assert capsys.readouterr().err == "there is no port /dev/ttyNONE7; plug the board in\n"
 
 
 def test_a_busy_port_gives_one_line(blank, capsys):
     with open(blank.port, "rb+", buffering=0) as other:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert deploy.run(blank.port, "ESP32_GENERIC") == 1
-    assert re.fullmatch(r"\S+ cannot be opened; close what uses it.*\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"\S+ cannot be opened; close other programs on it.*\n", capsys.readouterr().err
+    )
 
 
 def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
@@ -477,7 +479,7 @@ def test_a_device_that_does_not_answer_gives_one_line(capsys, monkeypatch):
     finally:
         os.close(near)
         os.close(far)
-    assert re.fullmatch(r"nothing at \S+ answers as .*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"no MicroPython answers at \S+: .*\n", capsys.readouterr().err)
 
 
 def test_something_that_only_echoes_gives_one_line(capsys, monkeypatch):
@@ -502,7 +504,7 @@ def test_something_that_only_echoes_gives_one_line(capsys, monkeypatch):
 
 def test_an_unknown_board_is_refused(capsys):
     assert deploy.run("/dev/never", "ESP9000") == 2
-    assert "there are: " in capsys.readouterr().err
+    assert "choose one of " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -510,7 +512,7 @@ def test_an_unknown_board_is_refused(capsys):
     [
         ("/dev/ttyS0 None 0000:0000 None None\n/dev/ttyUSB3 01 10c4:ea60 Silicon Labs X\n", 3),
         ("/dev/ttyS0 None 0000:0000 None None\n", "no USB serial device is"),
-        ("", "none at all"),
+        ("", "  none$"),
         (
             "/dev/ttyUSB0 01 10c4:ea60 Silicon Labs X\n/dev/ttyUSB1 02 1a86:7523 QinHeng Y\n",
             "(?s)several .*ttyUSB0.*ttyUSB1",
@@ -532,7 +534,7 @@ def test_without_a_port_the_only_device_is_taken(monkeypatch, listing, outcome):
     [
         (
             Device("circuitpython", (9, 2, 0), 0x606),
-            "no MicroPython but circuitpython",
+            "runs circuitpython, not MicroPython",
         ),
         (
             Device("micropython", (1, 23, 0), X64 | 0x306),
@@ -546,7 +548,7 @@ def test_without_a_port_the_only_device_is_taken(monkeypatch, listing, outcome):
             Device("micropython", (1, 30, 0), X64 | 0x206),
             "version 6.2, but mpy-cross",
         ),
-        (Device("micropython", (1, 30, 0), 15 << 10 | 0x306), "the number 15"),
+        (Device("micropython", (1, 30, 0), 15 << 10 | 0x306), "architecture number 15"),
     ],
 )
 def test_a_runtime_that_does_not_fit_is_refused(device, complaint):
@@ -570,7 +572,7 @@ def test_a_firmware_that_does_not_fit_is_refused():
     device = Device("micropython", (1, 29, 0), X64 | 0x306, free=8192)
     files = {"/main.py": b"", "/lib/kalitka/app.mpy": bytes(9000)}
     assert deploy.make_plan(files, device, False).flash_needed(device) > device.free
-    # What it replaces makes room.
+    # The files that it replaces free flash.
     device.files["/lib/kalitka/app.mpy"] = (9000, "another")
     assert deploy.make_plan(files, device, False).flash_needed(device) <= device.free
 

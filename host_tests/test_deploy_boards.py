@@ -1,4 +1,4 @@
-"""`kalitka deploy` onto a virtual board of each memory class: refused, or waited for."""
+"""`kalitka deploy` onto a virtual board of each memory class: refused, or works in the end."""
 
 import json
 import re
@@ -26,7 +26,7 @@ STEPS = re.compile(r"^  ([✓✗·-]) (ready|memory|network|TLS|sync)\b", re.MUL
 
 
 class Site:
-    """A hub with TLS, one reader and one token, and what a technician has of it."""
+    """A hub with TLS, one reader and one token, with the files for a technician."""
 
     def __init__(self, folder):
         tls = folder / "tls"
@@ -38,7 +38,7 @@ class Site:
         self.folder = folder
 
     def options(self, **other):
-        """The options of a deploy to this site."""
+        """Return the options of a deploy to this site."""
         values = {
             "reader": "GATE-1",
             "server_token": self.hub.secret,
@@ -63,7 +63,7 @@ def site(tmp_path_factory):
 def switched_on(folder, memory):
     board = PtyBoard(folder, memory=memory)
     board.power_on()
-    # Nobody here answers for a time server, and TLS needs the time.
+    # There is no time server here, and TLS needs the time.
     (folder / "rtc").write_text("0")
     return board
 
@@ -88,7 +88,7 @@ def run(board, site, *options):
 
 
 def fits(memory, install):
-    """Whether the arithmetic lets a blank board of this class be one."""
+    """Return whether the budget fits a blank board of this class."""
     regions = [(size, free) for size, free in memory.regions]
     biggest = max(range(len(regions)), key=lambda i: regions[i][1])
     left = [
@@ -120,12 +120,12 @@ def test_where_it_was_asked_for_all_the_same_the_reader_says_what_it_lacks(site,
         marks = {name: mark for mark, name in STEPS.findall(said)}
         assert marks["ready"] == "✓"
         assert WORKS not in said
-        # By how large the firmware is, Python finds no room, or the radio, or TLS.
+        # Depending on the size of the firmware, Python, the radio or TLS runs out of memory.
         missing = {5: "memory", 6: "network", 7: "TLS"}[status]
         assert marks[missing] == "✗"
         assert f"the reader does not work yet; {missing}: " in complaint
         assert "this board's memory is too small for it, as said above" in complaint
-        # It goes on, and decides.
+        # The reader still runs and decides.
         assert board.present(CODE).reason == "unknown code"
 
 
@@ -151,13 +151,13 @@ def test_onto_a_frozen_board_only_what_is_its_own_goes(site, tmp_path):
     with switched_on(tmp_path / "board", FROZEN_80K) as board:
         status, said, _ = run(board, site, *site.options())
         assert status == 0
-        assert "kalitka 0.1.0 is frozen into its MicroPython and stays as it is" in said
+        assert "kalitka 0.1.0 is frozen into its MicroPython and stays unchanged" in said
         assert re.findall(r"^  copied /(\S+)", said, re.MULTILINE) == [
             "board.py",
             "ca.pem",
             "settings.json",
         ]
-        # Nothing has changed: only the word is waited for.
+        # Nothing has changed: deploy only waits for the report.
         status, said, _ = run(board, site, *site.options())
         assert status == 0
         assert "0 copied, 3 already the same" in said
@@ -189,13 +189,13 @@ def test_without_settings_the_steps_that_do_not_apply_are_named(site, tmp_path):
 
 @pytest.fixture(scope="module")
 def frozen_board(tmp_path_factory):
-    """A frozen board that was deployed to no site."""
+    """Return a board with a frozen reader that was never deployed to."""
     with switched_on(tmp_path_factory.mktemp("frozen"), FROZEN_80K) as board:
         yield board
 
 
 def in_process(board, site, monkeypatch, capsys, **settings):
-    """Deploy in this process, without waiting for what has failed: as `run`."""
+    """Deploy as `run`, but in this process and without the grace time after a failure."""
     monkeypatch.setattr(reader_restart, "_GRACE_S", 0)
     given, ca = site.options(**settings)[1::2]
     status = deploy.run(
@@ -253,7 +253,7 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
         process.send_signal(signal.SIGINT)
         _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     assert process.returncode == 130
-    assert complaint.strip() == "not waited for any longer; the reader goes on"
+    assert complaint.strip() == "stopped waiting; the reader keeps running"
     assert frozen_board.present(CODE).reason == "unknown code"
 
 

@@ -1,4 +1,4 @@
-"""`kalitka logs`: from folders, flash images and, with the real mpremote, over USB."""
+"""`kalitka logs` from folders, from flash images and, with the real mpremote, over USB."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ def scan(number, code=b"04A1B2C3", state=1):
 
 
 def written(folder, records, size=SIZE, mark=0, identity=b"\x1a\x2b\x3c\x4d"):
-    """Write a log as a reader does; returns its folder."""
+    """Write a log as a reader does; return its folder."""
     log = Log(str(folder), size)
     for record in records:
         log.append(record)
@@ -51,7 +51,7 @@ def written(folder, records, size=SIZE, mark=0, identity=b"\x1a\x2b\x3c\x4d"):
 
 
 def run(*arguments, status=0):
-    """Run `kalitka logs`; returns (stdout, stderr)."""
+    """Run `kalitka logs`; return (stdout, stderr)."""
     done = CliRunner().invoke(app, ["logs", *map(str, arguments)])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     assert done.exit_code == status, done.output
@@ -106,11 +106,11 @@ COLUMNS = ["number", "time", "code", "state", "reason", "source", "sent"]
 
 @pytest.fixture
 def day(tmp_path):
-    """Give a log with one of each, of which the server has four."""
+    """Return a log with one entry of each kind, four of them acknowledged."""
     return written(tmp_path / "journal", DAY, mark=4)
 
 
-# --- what is shown ------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------------
 
 
 def test_json_lines_say_all_there_is_of_every_kind_of_entry(day):
@@ -134,7 +134,7 @@ def test_the_table_has_a_line_for_each_however_narrow_the_place(day):
     assert [int(row.split()[0]) for row in rows] == [row[0] for row in ROWS]
     assert rows[0][head.index("time") :].startswith("clock not set  ")
     assert "2026-11-22 12:00:02  Ж,\\xff" in rows[3]
-    # Every column begins where its head does.
+    # Every column begins below its heading.
     assert all(
         row[head.index("state") :].startswith(said[3])
         for row, said in zip(rows, ROWS, strict=True)
@@ -219,7 +219,7 @@ TOLD = list(CODES.values())
 
 @pytest.fixture
 def scans(tmp_path):
-    """Give a log of codes such as nobody should have scanned."""
+    """Return a log of hostile codes."""
     return written(tmp_path / "journal", [scan(n, code) for n, code in enumerate(CODES)])
 
 
@@ -249,7 +249,7 @@ def test_a_console_that_is_not_unicode_gets_escapes(scans):
     assert rb"\u0416\u6f22" in done.stdout
 
 
-# --- which entries ------------------------------------------------------------------------------
+# --- selected entries ---------------------------------------------------------------------------
 
 
 def test_only_the_newest_or_those_that_the_server_lacks(day):
@@ -266,12 +266,12 @@ def test_a_log_of_any_size_is_read_and_what_gave_way_is_told(tmp_path, size):
     log = Log(str(shutil.copytree(folder, tmp_path / "copy")), size)
     assert numbers(folder) == list(range(log.first, 1501))
     assert bool(log.lost) == (size == 32768)
-    assert (f"up to {log.lost} entries gave way" in run(folder)[1]) == bool(log.lost)
+    assert (f"up to {log.lost} entries were evicted" in run(folder)[1]) == bool(log.lost)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Give a log of 20,000 entries, of which the server has all but ten."""
+    """Return a log of 20,000 entries, all but ten of them acknowledged."""
     folder = tmp_path_factory.mktemp("large") / "journal"
     return written(folder, map(scan, range(1, 20_001)), 512 * 1024, mark=19_990)
 
@@ -297,7 +297,7 @@ def test_a_reader_of_the_output_that_has_enough_is_no_fault(large, form):
         assert not process.stderr.read()
 
 
-# --- where it is from ---------------------------------------------------------------------------
+# --- sources ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
@@ -337,7 +337,7 @@ def test_what_is_no_log_is_refused_in_one_line(tmp_path, what):
 
 
 def test_a_port_besides_a_file_is_refused(day):
-    assert "--port goes without FROM" in run(day, "--port", "/dev/ttyUSB0", status=2)[1]
+    assert "either FROM or --port" in run(day, "--port", "/dev/ttyUSB0", status=2)[1]
 
 
 VFS = board_of("ESP32_GENERIC")["VFS_OFFSET"]
@@ -345,7 +345,7 @@ FS_SIZE = 256 * 1024
 
 
 def file_system(journal, path):
-    """Return an image of a file system that holds a log, besides other files."""
+    """Return the image of a file system with a log and other files."""
     files = {f"journal/{name}": data for name, data in files_in(journal).items()}
     littlefs_image.create(
         path, FS_SIZE, {"boot.py": b"", "table/base-1.seg": bytes(9000), **files}
@@ -354,7 +354,7 @@ def file_system(journal, path):
 
 
 def whole_flash(fs, at, label=b"vfs", subtype=0x81, table=True):
-    """Return the flash of an ESP32: with a partition table, and this at a place."""
+    """Return the flash of an ESP32 with a partition table and the file system at an offset."""
     partitions = [(1, 2, 0x9000, 0x6000, b"nvs"), (0, 0, 0x10000, 0x1F0000, b"factory")]
     partitions.append((1, subtype, at, len(fs), label))
     rows = [
@@ -446,7 +446,7 @@ def test_no_damage_to_an_image_is_more_than_lines_on_stderr(tmp_path):
 
 @pytest.fixture
 def many(tmp_path):
-    """Give a log of several segments."""
+    """Return a log of several segments."""
     return written(tmp_path / "journal", map(scan, range(1, 901)), mark=880)
 
 
@@ -489,7 +489,7 @@ def test_records_of_a_later_firmware_are_counted_and_are_no_damage(tmp_path):
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    """Give the folder of a reader that was never switched on."""
+    """Return the folder of a reader that was never switched on."""
     return VirtualReader(tmp_path_factory.mktemp("reader")).folder
 
 
@@ -500,7 +500,7 @@ def board(reader, tmp_path):
 
 
 def started(board, journal, files=None):
-    """Switch a board on that has this log; returns how much its console has said."""
+    """Switch on a board with this log; return the length of its console so far."""
     files = {**(files or {}), **{f"journal/{n}": d for n, d in files_in(journal).items()}}
     littlefs_image.update(board.flash_file, files)
     board.power_on()
@@ -516,7 +516,7 @@ def command(board, *options):
 
 
 def over_usb(board, *options):
-    """Run the command; returns (the JSON lines as dicts, stderr, KiB that were read)."""
+    """Run the command; return (the JSON lines as dicts, stderr, KiB read)."""
     done = subprocess.run(
         command(board, *options),
         capture_output=True,
@@ -533,9 +533,9 @@ def test_a_readers_log_is_read_over_usb_and_the_reader_runs_again(board, many):
     seen = started(board, many)
     found, said, _ = over_usb(board)
     assert found == told(many)
-    assert re.match(r"stopping the reader at .*: the gate stands still meanwhile\n", said)
-    assert re.search(r"reading \d+ KiB of it takes up to \d+ s\n", said)
-    assert re.search(r"restarted the reader; the gate stood still for \d+ s\n$", said)
+    assert re.match(r"stopping the reader at .*: the gate is out of service meanwhile\n", said)
+    assert re.search(r"reading \d+ KiB of the log takes up to \d+ s\n", said)
+    assert re.search(r"restarted the reader; the gate was out of service for \d+ s\n$", said)
     board.wait_ready(since=seen)
     assert board.present("04A1B2C3").reason == "unknown code"
 
@@ -575,7 +575,7 @@ def test_a_reader_without_a_log_is_told_so_and_runs_again(board, tmp_path):
     board.wait_line("idle ready", since=seen)
 
 
-# One that takes its time, so that there is a middle to interrupt.
+# A watchdog that is slow to feed, so that there is time to interrupt a transfer.
 WATCHDOG = b"""
 import machine, time
 class WDT:
@@ -589,10 +589,11 @@ machine.WDT = WDT
 
 
 def under_way(board):
-    """Start the command; returns the process while pieces of segments are being sent."""
+    """Start the command; return the process while pieces of segments are being sent."""
     seen = len(board.console)
     process = subprocess.Popen(
-        # Who runs the tests in the background has Ctrl-C ignored, and hands that on.
+        # A shell that runs the tests in the background ignores Ctrl-C, and its children inherit
+        # that.
         ["env", "--default-signal=INT", *command(board)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -612,9 +613,9 @@ def test_a_cable_pulled_in_the_middle_gives_one_line(board, large):
     assert not output
     stopping, reading, lost = complaint.splitlines()
     assert (stopping[:8], reading[:7]) == ("stopping", "reading")
-    # It depends on what it was told last.
+    # The message depends on the last lines from the device.
     assert re.fullmatch(
-        r"the connection at \S+ was lost; (.* goes on by itself|plug it in) .*", lost
+        r"the connection at \S+ was lost; (.* restarts by itself|plug the device in) .*", lost
     )
     board.power_on()
     board.wait_ready()
@@ -649,10 +650,10 @@ def test_a_piece_that_was_damaged_on_its_way_is_found(board, many, monkeypatch, 
 
     monkeypatch.setattr(log_over_usb.Mpremote, "run", noisy)
     complaint = run("--port", board.port, status=1)[1]
-    assert re.search(r"journal/old/\w+ did not arrive as it was sent; try again\n$", complaint)
+    assert re.search(r"journal/old/\w+ did not arrive intact; try again\n$", complaint)
     board.wait_ready(since=seen)
 
 
 def test_a_port_that_is_not_there_gives_one_line():
     complaint = run("--port", "/dev/ttyNONE7", status=1)[1]
-    assert complaint.endswith("there is no /dev/ttyNONE7; is the board plugged in?\n")
+    assert complaint.endswith("there is no port /dev/ttyNONE7; plug the board in\n")

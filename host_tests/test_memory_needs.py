@@ -1,4 +1,4 @@
-"""The memory that the reader needs of a board: the arithmetic and its messages."""
+"""The memory budget of a board: the arithmetic and its messages."""
 
 import pytest
 
@@ -26,7 +26,7 @@ from kalitka_cli.suitability import (
 
 KIB = 1024
 NETWORK = LWIP.least + TLS.least
-# As in MicroPython's documentation, with the largest region all free.
+# From MicroPython's documentation, but with the largest region in one piece.
 INSIDE = ((240, 0, 0), (79912, 35512, 35512), (15072, 15036, 15036), (113840, 113840, 113840))
 
 
@@ -90,7 +90,7 @@ def test_a_network_that_is_on_has_its_share_already():
         sums = [memory_budget(memory, how) for memory in (off, on)]
         assert {"Wi-Fi", "lwIP"} <= set(sums[0].need)
         assert not {"Wi-Fi", "lwIP"} & set(sums[1].need)
-        # The same result before and after.
+        # The same verdict before and after.
         assert sums[0].fits == sums[1].fits
 
 
@@ -119,7 +119,7 @@ def test_with_psram_only_what_cannot_lie_there_counts():
 @pytest.mark.parametrize("how", INSTALLS)
 @pytest.mark.parametrize("before", [155_000, 164_400, 194_000])
 def test_a_stock_image_without_psram_has_no_room_for_files(how, before):
-    """No variant of a plain ESP32 takes the reader as files; each takes it frozen, in 80 KiB."""
+    """No variant of a plain ESP32 has room for files; each has room for frozen, with 80 KiB."""
     heap = 80 * KIB if how == "frozen" else 56 * KIB
     verdict = memory_budget(chip(before - heap, heap=heap), INSTALLS[how])
     if how == "files":
@@ -189,7 +189,7 @@ FOLDER = BoardTarget("WROVER", "ESP32", True, "ESP32_GENERIC-SPIRAM")
             "Generic ESP32 module with SPIRAM with ESP32",
             "",
             FOLDER,
-            "finds none on this one; take another module",
+            "finds none on this one; use another module",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The report of `kalitka deploy` on the lines that a reader prints after its start."""
+"""The startup report that `kalitka deploy` derives from a reader's console lines."""
 
 import os
 import pty
@@ -32,12 +32,12 @@ def heard(*lines, secure=None):
 
 
 def shown(report):
-    """Return the marks of the steps in their order."""
+    """Return the marks of the steps, in order."""
     return "".join(report.status_of(name)[0] for name in STEPS)
 
 
 def told(report):
-    """Return (the printed lines, the missing steps, the exit status)."""
+    """Return (printed text, the missing step in words, exit status)."""
     out = StringIO()
     fault, status = reader_restart.print_report(report, Console(file=out, width=200))
     return out.getvalue(), fault, status
@@ -58,7 +58,7 @@ def test_no_line_of_them_can_be_missing(cut):
     lines = [*READY, LINK, FULL, WORKS]
     del lines[cut]
     report = heard(*lines)
-    # Without the banner, the table or the count of rules the report is still complete.
+    # The banner, the table and the number of rules add details only.
     assert bool(report.missing) == (cut in (2, 3, 4, 6))
     if report.missing:
         printed, fault, status = told(report)
@@ -216,7 +216,7 @@ def test_after_a_failure_it_waits_no_longer_than_for_another_try():
         wait.add_line(line)
     at[0] += reader_restart._GRACE_S - 1
     assert not wait.is_over()
-    # Another failure restarts the grace period.
+    # Another failure restarts the grace time.
     wait.add_line("  2.000 wifi: yard: wrong password")
     at[0] += reader_restart._GRACE_S - 1
     assert not wait.is_over()
@@ -230,7 +230,7 @@ def test_after_a_failure_it_waits_no_longer_than_for_another_try():
 
 
 def test_a_port_that_comes_back_is_listened_to(tmp_path):
-    """A board with native USB has no port while it restarts."""
+    """A chip with built-in USB has no port while it restarts."""
     near, far = pty.openpty()
     tty.setraw(far)
     port = tmp_path / "ttyACM0"

@@ -78,5 +78,5 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path, monkeypatch):
     assert readers == 2
     assert "denied" in done["explain --reader"] and "2026-12-31" in done["explain --reader"]
     status = done["kormitel status"]
-    assert re.search(r"exchange +│ goes on", status)
+    assert re.search(r"exchange +│ running", status)
     assert re.search(r"kitchens without readers +│ +│", status)

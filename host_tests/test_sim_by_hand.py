@@ -125,15 +125,15 @@ def test_a_reader_without_a_server_is_driven_by_hand():
 def test_a_wrong_command_gets_one_line_and_the_reader_goes_on():
     wrong = {
         "open sesame": "there is no command 'open'",
-        "card": "it is: card CODE",
-        "card 12 34": "it is: card CODE",
+        "card": "write: card CODE",
+        "card 12 34": "write: card CODE",
         "card XYZ": "6 or 8 hexadecimal digits",
         "door ajar": "open or shut",
         "alarm maybe": "on or off",
-        "clock noon": "such as 2026-11-23T09:30",
+        "clock noon": "write 2026-11-23T09:30",
         "network maybe": "on or off",
-        "power on": "the power is on",
-        "flash now": "it is: flash",
+        "power on": "the power is already on",
+        "flash now": "write: flash",
     }
     with Sim() as sim:
         sim.expect(" ready$")
@@ -142,7 +142,7 @@ def test_a_wrong_command_gets_one_line_and_the_reader_goes_on():
             sim.expect(complaint)
         sim.type("card 010203")
         sim.expect("010203: denied, unknown code")
-        assert sim.end() == 0  # the end of the input ends the command, too
+        assert sim.end() == 0  # the end of stdin ends it, too
 
 
 def test_a_reader_at_a_hub_syncs_and_opens(tmp_path):
@@ -206,7 +206,7 @@ def test_a_board_is_taken_by_its_name_with_its_network_and_its_pins():
 @pytest.mark.parametrize("options", [(), ("--pty",)])
 def test_a_board_that_there_is_not_is_refused_with_those_that_there_are(options):
     with Sim("--board", "ESP8266", *options) as sim:
-        sim.expect("there is no board 'ESP8266'; there are: .*ESP32_GENERIC_SPIRAM")
+        sim.expect("there is no board 'ESP8266'; choose one of .*ESP32_GENERIC_SPIRAM")
         assert sim.end() == 2
 
 
@@ -256,11 +256,11 @@ def test_a_kept_folder_keeps_the_flash(tmp_path):
         (["--server", "https://127.0.0.1:8443"], "needs the site's CA: --ca FILE"),
         (["--server", "https://127.0.0.1:x", "--ca", __file__], "https://HOST:PORT"),
         (["--server", "https://127.0.0.1", "--ca", __file__], "is not a certificate"),
-        (["--server", "http://127.0.0.1", "--ca", __file__], "--ca is for"),
-        (["--pty", "--ca", __file__], "--pty goes with"),
+        (["--server", "http://127.0.0.1", "--ca", __file__], "--ca needs a --server"),
+        (["--pty", "--ca", __file__], "--pty excludes"),
         (["--zone", "Moscow/Europe"], "zone: "),
         (["--poll-seconds", "0"], "poll_seconds: must be"),
-        (["--pty", "--reader", "GATE-1"], "--pty goes with"),
+        (["--pty", "--reader", "GATE-1"], "--pty excludes"),
     ],
 )
 def test_wrong_options_are_refused(options, complaint):

@@ -1,4 +1,4 @@
-"""`kalitka table`: what it says of the files of a table, whole ones and all kinds of others."""
+"""`kalitka table` on the files of a table: intact, damaged, malformed and foreign."""
 
 import os
 import random
@@ -26,7 +26,7 @@ from kalitka.table.writers import SegmentWriter
 from kalitka_cli.main import app
 
 BLOCK = 1024
-RAW = b"\xff\xfe \xd0\x96"  # a code that is no UTF-8
+RAW = b"\xff\xfe \xd0\x96"  # a code that is not UTF-8
 
 CHANGES = (
     [
@@ -74,7 +74,7 @@ def first_made(tmp_path_factory):
 
 @pytest.fixture
 def made(first_made, tmp_path):
-    """Give a table of one's own."""
+    """Return a copy of the table for one test."""
     copy = Made.__new__(Made)
     copy.folder = shutil.copytree(first_made.folder, tmp_path / "table")
     copy.states = first_made.states
@@ -83,20 +83,20 @@ def made(first_made, tmp_path):
 
 
 def run(*arguments):
-    """Run `kalitka table`; returns its result. It never ends in an exception."""
+    """Run `kalitka table`; return its result. It never ends in an exception."""
     done = CliRunner().invoke(app, ["table", *map(str, arguments)])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done
 
 
 def check(*files):
-    """Return (exit status, what `check` says on stdout)."""
+    """Return (exit status, stdout) of `check`."""
     done = run("check", *files)
     return done.exit_code, done.stdout
 
 
 def lines_of(states):
-    """Return the wire format's lines of {code: rule set}, in code order."""
+    """Return {code: rule set} as lines of the wire format, in code order."""
     lines = []
     for code in sorted(states, key=place_of):
         texts = [rules.text_of(rule) for rule in packing.split(states[code])]
@@ -105,7 +105,7 @@ def lines_of(states):
 
 
 class Sink:
-    """Applies an answer to a table."""
+    """A parser's sink that applies an answer to a table."""
 
     def __init__(self, transaction):
         self.transaction = transaction
@@ -119,7 +119,7 @@ class Sink:
 
 
 def fed(folder, answer):
-    """Feed a full answer to a new table: (the table, the parser)."""
+    """Apply a full answer to a new table; return (the table, the parser)."""
     table = Table(str(folder))
     sink = Sink(table.begin(True))
     parser = AnswerParser(sink)
@@ -138,7 +138,7 @@ def test_the_dump_of_a_table_makes_the_same_table_of_another_reader(made, tmp_pa
     table, parser = fed(tmp_path / "other", answer)
     assert table.minute == 29921462
     assert dict(table.items()) == made.states[-1]
-    # The one line without a rule, of the code without one, is counted as a rule not understood.
+    # The line of the code without a rule counts as a rule that was not understood.
     assert parser.reasons == {"unknown kind of rule": 1}
     table.close()
     assert run("dump", tmp_path / "other").stdout_bytes == answer
@@ -256,7 +256,7 @@ def test_nothing_is_written_and_leftovers_are_told_but_stay(made):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Give the bytes of a small segment: two blocks, with every kind of entry."""
+    """Return the bytes of a small segment: two blocks, with every kind of entry."""
     table = Table(str(tmp_path_factory.mktemp("small") / "table"))
     commit(table, True, 5, [(b"00", HOURS), (b"sbj-0", HOURS)])
     wide = expand([("wide", b"%02X" % n, 40 + n) for n in range(1, 5)])
@@ -268,7 +268,7 @@ def small(tmp_path_factory):
 
 
 def written(folder, variants):
-    """Write variants of a segment to files of their own; returns their paths."""
+    """Write each variant of a segment to a file; return the paths."""
     paths = [folder / f"delta-{number}.seg" for number in range(len(variants))]
     for path, data in zip(paths, variants, strict=True):
         write(path, data)
@@ -276,7 +276,7 @@ def written(folder, variants):
 
 
 def check_all_faulty(paths):
-    """Check that every one of these files has a fault, whoever reads it."""
+    """Check that every command reports a fault in each of these files."""
     status, said = check(*paths)
     assert status == 1
     assert re.findall(r"^(\S+): \d+ faults?\n  .*\n    the reader denies", said, re.M) == [
@@ -290,7 +290,7 @@ def check_all_faulty(paths):
 
 
 def flipped(data):
-    """Return variants of some bytes, in each of which another byte is changed."""
+    """Return variants of `data`, each with one other byte changed."""
     return [
         data[:at] + bytes([data[at] ^ (1 + at * 37 % 255)]) + data[at + 1 :]
         for at in range(len(data))
@@ -342,7 +342,7 @@ def test_every_damaged_block_and_part_is_told_with_its_place(made):
     for place in (0, 2 * BLOCK):
         assert f"the block at {place} of {name} has a wrong checksum" in said
     assert 'denies the codes of such a block with "table damaged"' in said
-    # What is whole is still said to be.
+    # Intact files are still reported as ok.
     assert said.count(": ok") == 3
 
 
@@ -404,13 +404,13 @@ def test_a_manifest_that_cannot_be_right_is_a_fault(tmp_path):
     assert "the minute is -5" in check(folder)[1]
 
 
-# --- check: what has the right checksum, and is wrong all the same ------------------------------
+# --- check: wrong contents with correct checksums -----------------------------------------------
 
 
 def segment_of(path, entries, **claims):
-    """Write a segment of (code or packed code, rule set or None); returns its path.
+    """Write a segment of (code or packed code, rule set or None); return its path.
 
-    claims: counts that the footer is to have.
+    claims: counts to put into the footer.
     """
     rule_sets = RuleSets()
     with open(path, "wb") as file:
@@ -430,7 +430,7 @@ def segment_of(path, entries, **claims):
 
 
 def resealed(data):
-    """Return a segment's bytes, whose footer must be right, with all checksums made right."""
+    """Return a segment's bytes with all checksums corrected. Requires a valid footer."""
     data = bytearray(data)
     blocks, sets, index = struct.unpack("<III", data[-16:-4])
     ends = [min(at + BLOCK, blocks) for at in range(0, blocks, BLOCK)]
@@ -449,14 +449,14 @@ def resealed(data):
         ([(b"B", HOURS)], {"codes": 2}, "the footer says 2 codes, there are 1"),
         ([(b"B", HOURS)], {"tombstones": 1}, "the footer says 1 tombstones, there are 0"),
         ([(b"B", HOURS), (b"C", None)], {}, "a base with 1 tombstones"),
-        ([(bytearray(b"\x05\x00%"), HOURS)], {}, "packed code 050025 is none: forbidden byte"),
-        ([(bytearray(b"\x05\x00A"), HOURS)], {}, "packed code 050041 is none"),
-        ([(bytearray(b"\x09\x00A"), HOURS)], {}, "packed code 090041 is none"),
-        ([(b"B", b"\x05\x00")], {}, "code B has a rule set that is none, 05 00"),
+        ([(bytearray(b"\x05\x00%"), HOURS)], {}, "packed code 050025 is invalid: forbidden byte"),
+        ([(bytearray(b"\x05\x00A"), HOURS)], {}, "packed code 050041 is invalid"),
+        ([(bytearray(b"\x09\x00A"), HOURS)], {}, "packed code 090041 is invalid"),
+        ([(b"B", b"\x05\x00")], {}, "code B has an invalid rule set, 05 00"),
         ([(b"B", HOURS + DATES)], {}, "not in byte order, each once"),
         ([(b"B", HOURS + HOURS)], {}, "not in byte order, each once"),
-        ([(b"B", HOURS[:-1])], {}, "its last rule is cut"),
-        ([(b"B", b"\x09")], {}, "its last rule is cut"),
+        ([(b"B", HOURS[:-1])], {}, "its last rule is truncated"),
+        ([(b"B", b"\x09")], {}, "its last rule is truncated"),
         ([(b"B", b"\x09\x02")], {}, "rule 9 is neither"),
         ([(b"B", b"\x01\x80\x00\x05")], {}, "in another form"),
         ([(b"B", b"\x03\x00\x00\xff")], {}, "in another form"),
@@ -473,7 +473,7 @@ def test_what_no_writer_writes_is_told(tmp_path, entries, claims, told):
     assert (status, said.count("fault")) == (1, 1), said
     assert told in said
     assert "keep this file" in said
-    # The rest does not stumble over it either.
+    # The other commands do not fail on it either.
     assert run("dump", path).exit_code in (0, 1)
     assert run("stats", path).exit_code in (0, 1)
 
@@ -506,7 +506,7 @@ def test_a_number_without_a_rule_set_is_told(tmp_path):
 
 
 def mutated(data, dice):
-    """Return a segment's bytes, some of them changed, with the right checksums."""
+    """Return a segment's bytes with some of them changed and all checksums corrected."""
     data = bytearray(data)
     begin = dice.choice((0, BLOCK, len(data) - 200))
     for _ in range(dice.choice((1, 2, 5, 50))):

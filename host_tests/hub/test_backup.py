@@ -436,7 +436,7 @@ def test_the_commands_move_a_site(site, nowhere, file):
     assert "A" in run("token", "list", "--db", nowhere).stdout
     assert "--replace" in run("restore", str(file), "--db", nowhere, status=2).stderr
     words = "restore", str(file), "--db", nowhere, "--replace"
-    assert "Drop all" in run(*words, status=1, input="n\n").output
+    assert "Replace everything in" in run(*words, status=1, input="n\n").output
     run(*words, input="y\n")
     run(*words, "--yes")
 

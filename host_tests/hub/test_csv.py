@@ -377,12 +377,11 @@ def test_on_the_command_line_a_table_goes_out_and_in(full, where, tmp_path):
     file = tmp_path / "tokens.csv"
     assert run("export", "tokens").stdout_bytes.decode() == text_of(full, "tokens")
     assert "bytes" in run("export", "tokens", str(file)).stdout
-    assert "4 as they were" in run("import", "tokens", str(file)).stdout
+    assert "4 unchanged" in run("import", "tokens", str(file)).stdout
     file.write_text("code,rules\n0D,9_1\n")
     seen = run("import", "tokens", str(file), "--preview").stdout
     assert seen == (
-        "1 rows: 1 would be added, 0 changed, 0 removed; 0 are so already; nothing is written yet"
-        "\n"
+        "1 rows: 1 would be added, 0 changed, 0 removed; 0 unchanged; nothing is written yet\n"
     )
     assert json.loads(run("import", "tokens", str(file), "--json").stdout)["written"]
     file.write_text("code,rules\n0D,\x1b[31m\n")

@@ -76,7 +76,7 @@ def test_the_certificate_is_for_every_name_and_signed_by_the_sites_ca(folder):
 def test_the_ca_is_made_once_and_the_certificate_with_its_key_each_time(folder):
     run(folder, "hub.local")
     first = contents(folder)
-    assert "as before" in run(folder, "hub.local").stdout
+    assert "is unchanged" in run(folder, "hub.local").stdout
     second = contents(folder)
     assert set(first) == set(second) == {"ca.pem", "ca.key", "hub.pem", "hub.key"}
     assert {name for name in first if first[name] != second[name]} == {"hub.pem", "hub.key"}

@@ -1,4 +1,4 @@
-"""`kalitka hub` on the command line, and the server as a process behind a real socket."""
+"""`kalitka hub` as people use it, and the server as a process behind a real socket."""
 
 import http.client
 import json
@@ -53,7 +53,7 @@ def listed(what):
 def test_readers_are_added_listed_and_removed(named):
     run("reader", "add", "GATE-2")
     run("reader", "add", "GATE-1", "--name", "North [gate]")
-    assert "known already" in run("reader", "add", "GATE-1").stdout
+    assert "already registered" in run("reader", "add", "GATE-1").stdout
     assert [
         (reader["code"], reader["name"], reader["last_seen"]) for reader in listed("reader")
     ] == [
@@ -70,7 +70,7 @@ def test_tokens_are_set_listed_and_removed(named):
     run("token", "add", "04A1B2C3", "--rule", "3_480_1200_1111100", "--rule", "9_0")
     run("token", "add", "BEEF", "--rule", "9_1", "--reader", "GATE-1")
     run("token", "add", "04A1B2C3", "--rule", "3_480_1200_1111100")
-    assert "already" in run("token", "add", "BEEF", "--rule", "9_1", "--reader", "GATE-1").stdout
+    assert "unchanged" in run("token", "add", "BEEF", "--rule", "9_1", "--reader", "GATE-1").stdout
     assert [(token["code"], token["rules"], token["readers"]) for token in listed("token")] == [
         ("BEEF", ["9_1"], ["GATE-1"]),
         ("04A1B2C3", ["3_480_1200_1111100"], None),
@@ -183,7 +183,7 @@ class Served:
         return connection.getresponse()
 
     def stop(self, sign=signal.SIGINT):
-        """Stop the hub; return (exit status, rest of stdout, stderr)."""
+        """Stop the server; return (exit status, the rest of stdout, stderr)."""
         self.process.send_signal(sign)
         out, err = self.process.communicate(timeout=HANG_TIMEOUT_S)
         return self.process.returncode, out, err
@@ -239,7 +239,7 @@ def set_many(path):
 
 
 def assert_kept(connection):
-    """Assert that one connection serves answers of all kinds, which name its keep-alive time."""
+    """Assert that all kinds of answers keep the connection and announce its timeout."""
     lengths = []
     for body, more, status in (
         ("0", {}, 200),
@@ -311,10 +311,10 @@ def test_ctrl_c_ends_the_server_quietly_and_keeps_who_was_seen(new_site, path):
     hub_process.post("0").read()
     status, said, told = hub_process.stop()
     assert (status, said) == (0, "")
-    # One line, without a set-up code: stderr is not a terminal.
+    # One line without a code, since stderr is not a terminal.
     assert told == (
-        "kalitka hub: the hub has no users yet: `kalitka hub setup-code` shows how to make the "
-        "first\n"
+        "kalitka hub: the hub has no users yet: run `kalitka hub setup-code` to create the first "
+        "admin\n"
     )
     assert listed("reader")[0]["last_seen"] is not None
 

@@ -1,4 +1,4 @@
-"""`kalitka hub kormitel`: an operator sets up a canteen, and handles what is stuck."""
+"""`kalitka hub kormitel`: an operator sets up a canteen and settles withheld and stuck items."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -46,7 +46,7 @@ def test_a_canteen_is_set_up_from_nothing_to_an_open_gate(nowhere):
     database.close()
 
     today = datetime.now(UTC).date()
-    # The test may run across midnight.
+    # The date may change during the test.
     first, last = today - timedelta(days=1), today + timedelta(days=2)
     run("add", "badges", "--id", ANNA, "name=Анна", "number=7", "feed=FREE", "qr=Q-1")
     assert "does not eat" in run("why", "7").stdout
@@ -71,7 +71,7 @@ def test_a_password_may_come_from_the_environment(run, database):
     assert PASSWORD not in said.output
     assert "kitchen set" in said.stderr
     assert check_login(database, "kormitel", PASSWORD, "here").name == "kormitel"
-    # All or nothing: one part cannot be done.
+    # If one part fails, nothing is written.
     run("connect", "other", "--readers", "GATE-9", status=1)
     assert "already" in run("connect", "kormitel", status=2).stderr
     assert "other" not in run("status").stdout
@@ -92,9 +92,9 @@ def test_objects_are_listed_shown_changed_and_removed(run, read, database):
     assert "n: 3" in run("list", "paid_arrivals").stdout
     shown = run("show", "badges", BORIS).stdout
     assert "takes only a number" in shown
-    assert "changed" in run("set", "badges", BORIS, "batch=").stdout
+    assert " changed" in run("set", "badges", BORIS, "batch=").stdout
     assert read("show", "badges", BORIS)["held"] is None
-    assert "is so already" in run("set", "badges", BORIS, "batch=").stdout
+    assert "unchanged" in run("set", "badges", BORIS, "batch=").stdout
     run("add", "directions", "name=North", "first_year=2025", "last_year=2026")
     assert read("list", "directions")[0]["first_year"] == 2025
     run("remove", "badges", BORIS)
@@ -114,7 +114,7 @@ def test_objects_are_listed_shown_changed_and_removed(run, read, database):
         (("set", "badges", ANNA, "name=A"), 1, "no " + ANNA),
         (("remove", "badges", ANNA), 1, "no " + ANNA),
         (("show", "badges", ANNA), 1, "no " + ANNA),
-        (("list", "persons", "--blocked"), 2, "--blocked is not for these"),
+        (("list", "persons", "--blocked"), 2, "--blocked does not apply"),
         (("why", "nobody"), 1, "no badge"),
         (("aside", "apply", "9"), 1, "aside list"),
         (("kitchen", "set", "*", "GATE-9"), 1, "GATE-9"),
@@ -136,7 +136,7 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
 def test_kitchens_and_meals_are_set_one_by_one(run, read):
     run("kitchen", "set", "*", "*")
     run("kitchen", "set", "North", "GATE-2", "GATE-1")
-    assert "is so already" in run("kitchen", "set", "North", "GATE-1", "GATE-2").stdout
+    assert "unchanged" in run("kitchen", "set", "North", "GATE-1", "GATE-2").stdout
     assert read("kitchen", "list") == {"*": ["*"], "North": ["GATE-1", "GATE-2"]}
     run("meal", "set", "lunch", "12:00", "15:00")
     run("meal", "set", "supper", "22:00", "01:00", "--night")
@@ -190,7 +190,7 @@ def test_the_exchange_is_seen_paused_and_resumed(run, read, database):
     glance = run("status").stdout
     assert "sync by partner" in glance
     assert "broken off after 10 bytes" in glance
-    assert "goes on" in glance
+    assert "running" in glance
     run("pause")
     assert "already" in run("pause").stdout
     assert "paused since 20" in run("status").stdout

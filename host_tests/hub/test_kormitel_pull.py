@@ -545,7 +545,7 @@ def test_the_command_says_what_was_sent_and_taken(here, there, url, tmp_path):
     there.put("badges", 2, name="Boris")
     told = command(here, url, "--password-file", str(file))
     assert (told.exit_code, told.stderr) == (0, "")
-    assert told.stdout == "sent 1 changes; took 2 objects: 1 changed something\n"
+    assert told.stdout == "sent 1 changes; received 2 objects: 1 took effect\n"
     assert here.all[("badges", uid(2))] == (False, {"name": "Boris"})
     told = command(here, url, env={kormitel_pull.PASSWORD_VARIABLE: "another one"})
     assert (told.exit_code, told.stdout) == (1, "")
@@ -567,7 +567,7 @@ def test_a_clock_that_is_wrong_is_told(here):
     with scripted(Script(reply(b"{}", headers=date))) as (_, url):
         told = command(here, url, env={kormitel_pull.PASSWORD_VARIABLE: SECRET})
     assert told.exit_code == 0
-    assert "seconds behind the one here" in told.stderr
+    assert "seconds behind this hub's" in told.stderr
 
 
 @ON_SQLITE
@@ -584,6 +584,6 @@ def test_again_and_again_until_it_is_stopped_whatever_fails(here, monkeypatch):
     with scripted(Script(reply(GOOD)), bad, Script(reply(GOOD))) as (_, url):
         told = command(here, url, "--every", "15", env={kormitel_pull.PASSWORD_VARIABLE: SECRET})
     assert (told.exit_code, waits) == (0, [900, 900, 900])
-    assert told.stdout.count("took 1 objects") == 2
+    assert told.stdout.count("received 1 objects") == 2
     assert told.stderr.count("answered status 500") == 1
     assert isinstance(PeerFailed("x"), NotFound)

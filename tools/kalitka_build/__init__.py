@@ -1,5 +1,5 @@
-"""Builds the firmware for a board: what the tools, the virtual reader and the benches all need.
+"""The build of the firmware for a board, shared by the tools, the virtual reader and the benches.
 
-`paths` says where the sources are, `boards` describes the boards, `compiler` makes the files for
-one, `rom_image` packs them into a ROM image. Imports nothing of the other tools.
+`paths` locates the sources, `boards` describes the boards, `compiler` compiles the files for a
+board, `rom_image` packs them into a ROM image. Imports none of the other tools.
 """

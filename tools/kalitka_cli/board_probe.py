@@ -1,7 +1,7 @@
-"""What a board is: its chip, its MicroPython, its memory and flash, in its own words.
+"""The probe of a board: its chip, MicroPython, memory and flash, as the board reports them.
 
-Asked in the same session as the firmware's files (see `device`). Nothing is changed on the board,
-and the radio is not touched: what it takes can then not be given back before a reset.
+Runs in the same session as the listing of the firmware's files (see `device`). The probe changes
+nothing on the board and does not touch the radio, which would keep its memory until a reset.
 """
 
 import re
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from kalitka_cli.memory_needs import BoardMemory
 
-# On the device, before anything else that takes memory: prints {"facts": ...}. What a MicroPython
-# or another port does not know is left out. A frozen package is looked for where frozen ones are,
-# and nothing else is imported.
+# Runs on the device, before anything else that takes memory; prints {"facts": ...}. A fact that
+# the MicroPython or its port cannot give is left out. The package is imported from `.frozen` only,
+# so that no other copy of it runs.
 PROBE = """
 import gc
 gc.collect()
@@ -45,11 +45,11 @@ _CHIP = re.compile(r"ESP32(?:[SCHP]\d+)?")
 
 @dataclass(frozen=True)
 class BoardInfo:
-    """What a board said about itself.
+    """The facts that a board reported.
 
-    machine: its module and chip as MicroPython names them; build: the name of the image, "" if it
-    does not say. flash: bytes, 0 if it does not say. frozen: the version of the firmware that is
-    frozen into its MicroPython, "" if none is. memory: None if it does not say.
+    machine: module and chip as MicroPython names them; build: the name of the image, "" if
+    unknown. flash: bytes, 0 if unknown. frozen: the version of the firmware frozen into its
+    MicroPython, "" for none. memory: None if unknown.
     """
 
     machine: str = ""
@@ -60,7 +60,7 @@ class BoardInfo:
 
     @property
     def chip(self) -> str:
-        """The chip, such as ESP32S3; "" if it is none of that family."""
+        """The chip, such as ESP32S3; "" if it is not an ESP32."""
         found = _CHIP.search(self.machine.rpartition(" with ")[2].replace("-", ""))
         return found[0] if found else ""
 
@@ -71,12 +71,12 @@ class BoardInfo:
 
     @property
     def knows_psram(self) -> bool:
-        """Whether the image would use PSRAM if there were any, as far as its name says."""
+        """Whether, by its name, the image uses PSRAM if the module has any."""
         return "SPIRAM" in f"{self.build} {self.machine}".upper()
 
 
 def parse_board(facts: dict) -> BoardInfo:
-    """Return the board that `PROBE` printed these facts of."""
+    """Return the board that these facts from `PROBE` describe."""
     board = BoardInfo(
         machine=facts.get("machine", ""),
         build=facts.get("build", ""),
@@ -86,7 +86,7 @@ def parse_board(facts: dict) -> BoardInfo:
     if "regions" not in facts:
         return board
     regions = tuple((size, free, piece) for size, free, piece in facts["regions"])
-    # What MicroPython calls free has the largest piece of the IDF in it, by which it could grow.
+    # gc.mem_free() includes the IDF's largest free piece, by which the heap could grow.
     largest = max((piece for _, _, piece in regions), default=0)
     heap = max(facts["heap"] - largest, 0)
     memory = BoardMemory(board.chip, heap, regions)

@@ -1,7 +1,7 @@
-"""`kalitka demo`: a site at work. One hub, three virtual readers, some forty tokens.
+"""`kalitka demo`: a site at work, with one hub, three virtual readers and some forty tokens.
 
-Every decision is made by the unmodified firmware at the pins of a virtual reader, and held
-against what a person who knows the rules expects: the scenario below is written by hand.
+The unmodified firmware makes every decision at the pins of a virtual reader. The expected verdicts
+below are written by hand from the rules.
 """
 
 import contextlib
@@ -34,14 +34,14 @@ _SHOWN = 8  # entries of the log
 
 
 def _minute(text: str) -> int:
-    # Minutes since 1970 UTC of a local time.
+    # Returns minutes since 1970 UTC for a Moscow time.
     return int(datetime.fromisoformat(text).replace(tzinfo=_MSK).timestamp()) // 60
 
 
 _NOVEMBER = f"{_minute('2026-11-01 00:00')}_{_minute('2026-11-30 23:59')}"
 _THIS_WEEK = f"1_{_minute('2026-11-23 00:00')}_{_minute('2026-11-29 23:59')}"
 
-# The tokens of gate and canteen, whose hub speaks minutes.
+# The tokens of gate and canteen; day times in minutes.
 _PEOPLE = {
     "04A1B2C3": ["3_480_1200_1111100"],  # staff: weekdays, 8:00 to 20:00
     "DEADBEEF": ["3_480_1200_1111100", _THIS_WEEK],  # staff, and this week at any hour
@@ -55,8 +55,8 @@ _PEOPLE = {
 }
 _PEOPLE.update({f"{0xC0FFEE00 + 37 * i:08X}": ["3_480_1200_1111100"] for i in range(24)})
 
-# The seed's own examples, verbatim. Their day times can only be seconds, and one server has one
-# unit: so they are for a reader of their own.
+# The seed's own examples, verbatim. Their day times can only be seconds, and a reader's table has
+# one unit, so they go to a reader of their own.
 _SEED = {
     "53454544": ["1_26553028_26553088"],
     "5EED03": ["3_36000_78200_1110101"],
@@ -103,7 +103,7 @@ class _Tally:
     wrong: int = 0
     allowed: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
-    scans: list[tuple[str, str]] = field(default_factory=list)  # card, and what was said
+    scans: list[tuple[str, str]] = field(default_factory=list)  # card and verdict
 
 
 class _Demo:
@@ -113,7 +113,7 @@ class _Demo:
         self.hub = HubProcess(folder / "hub")
         self.readers: dict[str, VirtualReader] = {}
         self.tally: dict[str, _Tally] = {}
-        self.rules = {**_PEOPLE, **_SEED}  # as they are at the hub, for the picture
+        self.rules = {**_PEOPLE, **_SEED}  # as now at the hub, for the output
         self.clock: dict[str, str] = {}
         self.failed: list[str] = []
         self.figures: dict[str, tuple[str, str]] = {}
@@ -132,7 +132,7 @@ class _Demo:
         self.print(f"[green]✓[/] {text} [dim]{time.monotonic() - began:.1f} s[/]")
 
     def check(self, what: str, holds: bool) -> None:
-        self.print(f"[green]✓[/] {what}" if holds else f"[bold red]✗ not so: {what}[/]")
+        self.print(f"[green]✓[/] {what}" if holds else f"[bold red]✗ failed: {what}[/]")
         if not holds:
             self.failed.append(what)
 
@@ -143,7 +143,7 @@ class _Demo:
             self.clock[name] = when
         outcome = reader.present(card)
         verdict = _ALLOWED if outcome.allowed else outcome.reason
-        # The lock's output counts as much as the words.
+        # Both the verdict and the lock's output must be as expected.
         right = verdict == expected and outcome.opened == (expected == _ALLOWED)
         tally = self.tally[name]
         tally.decisions += 1
@@ -233,7 +233,7 @@ class _Demo:
         assert gate.relay
         self._wait_for_log()
         with self.progress("some polls without changes"):
-            # Who asks for the next thing has taken note of the answer before.
+            # A reader that sends its next request has processed the answer before.
             _wait_for_requests(gate.relay, gate.relay.requests + 2)
             before = gate.flash_operations()
             polls = gate.relay.requests
@@ -267,7 +267,7 @@ class _Demo:
         line = gate.wait_line("table: ", since=seen)
         self.print(f"[green]✓[/] {escape(line.strip())}")
         self.clock["gate"] = ""
-        # What needs no clock works at once; what needs one fails closed and says why.
+        # Rules without times work at once; rules with times fail closed and say why.
         self.scan("gate", None, "55667788", _ALLOWED)
         self.scan("gate", None, "04A1B2C3", "clock not set")
         self.scan("gate", None, "12345678", "unknown code")
@@ -300,7 +300,7 @@ class _Demo:
         )
 
     def _wait_for_log(self) -> list[dict]:
-        # What the hub has when it has all decisions made so far, or after a while.
+        # Returns the hub's entries once all decisions so far are there, or after a time limit.
         decisions = sum(tally.decisions for tally in self.tally.values())
         deadline = time.monotonic() + HANG_TIMEOUT_S
         while len(entries := self._entries()) < decisions and time.monotonic() < deadline:
@@ -362,22 +362,22 @@ class _Demo:
 
 
 def run(console: Console | None = None, svg: Path | None = None) -> int:
-    """Play the whole demo. Returns 0 only if every decision was the expected one.
+    """Run the whole demo. Return 0 only if every decision was as expected.
 
-    svg: where to save what was shown as a picture, if anywhere.
+    svg: the file for a picture of the output, if any.
     """
     width = _PICTURE_WIDTH if svg else None
     console = console or Console(highlight=False, record=svg is not None, width=width)
     status = _run_acts(console)
     if svg:
         picture = console.export_svg(title="make demo")
-        # Fonts from elsewhere have no place in a picture: the viewer's own will do.
+        # Drop the web fonts: the picture must not load anything, and the viewer's font will do.
         svg.write_text(re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
     return status
 
 
 def _wait_for_requests(relay: TcpRelay, count: int) -> None:
-    # Until a reader has asked so many times, or for a long while.
+    # Waits until readers have sent so many requests, or for a time limit.
     deadline = time.monotonic() + HANG_TIMEOUT_S
     while relay.requests < count and time.monotonic() < deadline:
         time.sleep(0.1)

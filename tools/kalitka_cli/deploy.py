@@ -1,12 +1,13 @@
-"""`kalitka deploy`: make a reader of a board, with `mpremote`, and wait until it works.
+"""`kalitka deploy`: turn a board into a reader, with `mpremote`, and wait until the reader works.
 
-The board is asked first what it is (see `suitability`): nothing is copied to one that cannot
-work. On a board with a ROM partition the package goes there, and out of /lib; on one into whose
-MicroPython it is frozen nowhere; on any other, to /lib. Only what differs is copied. `main.py`
-goes before anything else changes and comes back when all the rest is verified, so that an
-interrupted deploy leaves a board that starts nothing and takes the next deploy. `settings.json`,
-`ca.pem`, `table/` and `journal/` stay, unless new ones of the first two are given; a board.py that
-was edited on the device stays, too. Then the reader's own word is waited for (`reader_report`).
+The board is inspected first (see `suitability`): nothing is copied to a board that cannot work.
+The package goes to the ROM partition where there is one (and is removed from /lib), to /lib where
+there is none, and nowhere if it is frozen into the MicroPython. Only changed files are copied.
+`main.py` is removed before anything else changes and copied back after all other files are
+verified, so an interrupted deploy leaves a board that starts nothing and accepts the next deploy.
+`settings.json` and `ca.pem` stay unless new ones are given; `table/` and `journal/` stay, and so
+does a board.py edited on the device. Then the reader's startup report is awaited
+(`reader_report`).
 """
 
 import contextlib
@@ -45,8 +46,8 @@ _MAIN = "/main.py"
 _PINS = "/board.py"
 _SETTINGS = "/" + settings.FILE
 _CA = "/" + settings.FIELDS["server_ca"][0]
-_SITE_FILES = (_SETTINGS, _CA)  # not the firmware's: it is not stopped for them
-_BLOCK = 4096  # bytes of flash that a file takes at least
+_SITE_FILES = (_SETTINGS, _CA)  # not firmware: main.py stays in place while they change
+_BLOCK = 4096  # bytes: the smallest allocation of flash for a file
 
 _PREPARE = """
 import os
@@ -66,7 +67,7 @@ import os
 os.rename(OLD, NEW)
 """
 
-# Its failure ends mpremote, and what would come after it does not happen.
+# A failed assert ends mpremote, so no later command of the session runs.
 _VERIFY = (
     DIGEST
     + ROM
@@ -81,7 +82,7 @@ assert not wrong
 
 _IMPORT = """
 import json, os, sys
-# What boot.py has imported may be the one from before.
+# boot.py may have imported the package from before this deploy.
 sys.modules.pop("kalitka", None)
 import kalitka
 try:
@@ -94,23 +95,24 @@ print(json.dumps(found))
 """
 
 
-# Exit statuses besides 0; those from 4 on are `reader_report.STEPS`.
+# Exit statuses other than 0; from 4 on see `reader_report.STEPS`. Do not renumber.
 _FAILED, _WRONG_INPUT, _REFUSED, _INTERRUPTED = 1, 2, 3, 130
 
 
 class InputError(Exception):
-    """An option or a file is wrong; nothing was touched. The message says what would be right."""
+    """An option or a file is invalid; nothing was touched. The message says what is valid."""
 
 
 class BoardRefused(Exception):
-    """The board cannot become such a reader; nothing was changed. The message says why."""
+    """The board cannot become this reader; nothing was changed. The message says why."""
 
 
 @dataclass
 class DeployPlan:
-    """The changes to make: paths to remove, folders to remove and to make, files to copy.
+    """The changes of a deploy: paths and folders to remove, folders to create, files to copy.
 
-    image: what has to be in ROM, b"" if nothing has; image_changes: whether it has to be written.
+    image: the ROM image, b"" for none; image_changes: whether the image has to be written.
+    pins_kept: the device's edited board.py stays. unchanged: the number of files left alone.
     """
 
     remove: list[str] = field(default_factory=list)
@@ -123,15 +125,15 @@ class DeployPlan:
     unchanged: int = 0
 
     def flash_needed(self, device: Device) -> int:
-        """Return how many bytes of flash it needs beyond those that it frees."""
+        """Return the bytes of flash that the plan needs beyond those that it frees."""
         freed = [device.files[path][0] for path in self.remove if path in device.files]
         return _flash_bytes(len(data) for data in self.copy.values()) - _flash_bytes(freed)
 
 
 def read_settings(path: Path) -> bytes:
-    """Return the contents of a settings file in which everything is right. Raises InputError.
+    """Return the contents of a valid settings file. Raises InputError.
 
-    A zone by its name (Europe/Moscow) becomes the POSIX string that a reader understands.
+    A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands.
     """
     try:
         data = path.read_bytes()
@@ -151,7 +153,7 @@ def read_settings(path: Path) -> bytes:
 
 
 def _with_posix_zone(data: bytes) -> bytes:
-    # Raises ValueError for a name that is none; what else is wrong is for the settings to say.
+    # Raises ValueError for an unknown zone; other problems are left to `settings.parse`.
     try:
         values = json.loads(data)
         zone = values["zone"]
@@ -164,8 +166,8 @@ def _with_posix_zone(data: bytes) -> bytes:
 
 
 def read_ca(path: Path) -> bytes:
-    """Return the contents of a file with a CA's certificate, as it is. Raises InputError."""
-    # It takes a while to import, and few deploys bring a CA.
+    """Return the unaltered contents of a file with a CA's certificate. Raises InputError."""
+    # Slow to import, and few deploys bring a CA.
     from kalitka_hub.errors import InvalidRequest  # noqa: PLC0415
     from kalitka_hub.server.certificates import check_ca  # noqa: PLC0415
 
@@ -176,9 +178,9 @@ def read_ca(path: Path) -> bytes:
 
 
 def ca_warning(new_settings: bytes, ca: bytes | None, device: Device) -> str:
-    """Return in words why a reader with these settings could trust no server, "" if it can.
+    """Return a warning if a reader with these settings could trust no server, else "".
 
-    new_settings: the contents of a valid settings file; ca: the certificate that goes with it.
+    new_settings: the contents of a valid settings file; ca: the certificate given with the file.
     """
     found, _ = settings.parse(new_settings)
     if not found["server_url"].startswith("https://"):
@@ -194,10 +196,10 @@ def ca_warning(new_settings: bytes, ca: bytes | None, device: Device) -> str:
 def make_plan(
     files: dict[str, bytes], device: Device, replace_pins: bool, image: bytes = b""
 ) -> DeployPlan:
-    """Return what makes the device's firmware the one in `files` ({absolute path: contents}).
+    """Plan the changes that make the device's firmware equal `files` ({absolute path: contents}).
 
-    image: of the device's ROM, if the package goes there. Without a main.py in `files` it is
-    frozen into the device's MicroPython, and so is the package.
+    image: the new ROM image, if the package goes there. Without a main.py in `files`, main.py and
+    the package are frozen into the device's MicroPython.
     """
     plan = DeployPlan(image=image, image_changes=bool(image) and device.image != _sha256(image))
     changed = {path: data for path, data in files.items() if not _is_unchanged(device, path, data)}
@@ -218,7 +220,8 @@ def make_plan(
         or any(path not in _SITE_FILES for path in changed)
     )
     if firmware_changes and _MAIN in files:
-        # The old main.py must not start a half-new package.
+        # Power cut: the old main.py must not start a half-new package, so it is removed first and
+        # copied last.
         changed[_MAIN] = files[_MAIN]
         plan.remove.append(_MAIN)
     plan.remove += sorted({*stale, *replaced} - {_MAIN})
@@ -237,12 +240,12 @@ def run(
     timeout: float = reader_restart.TIMEOUT_S,
     require_memory: bool = True,
 ) -> int:
-    """Deploy, restart the reader and wait for its word, `timeout` seconds at most (0: do not).
+    """Deploy, restart the reader and wait until it works, at most `timeout` seconds (0: no wait).
 
-    require_memory: whether a board is refused whose memory the reader does not fit into.
+    require_memory: whether to refuse a board with too little memory for the reader.
 
-    Returns the exit status: 2 for wrong input, 1 for the device's trouble, 3 for a board that
-    cannot work, and that of the first step which the reader did not take (`reader_report.STEPS`).
+    Returns the exit status: 2 for invalid input, 1 for a failed device, 3 for a board that cannot
+    work, or the status of the first step that the reader did not take (`reader_report.STEPS`).
     """
     console = console or Console(highlight=False, soft_wrap=True)
     try:
@@ -262,7 +265,7 @@ def run(
     except DeviceError as fault:
         return _fail(str(fault), _FAILED)
     except KeyboardInterrupt:
-        return _fail("not waited for any longer; the reader goes on", _INTERRUPTED)
+        return _fail("stopped waiting; the reader keeps running", _INTERRUPTED)
     status = 0
     if report:
         fault, status = reader_restart.print_report(report, console)
@@ -281,9 +284,9 @@ def _deploy(
     require_memory: bool,
     console: Console,
 ) -> tuple[Mpremote, bool | None, str]:
-    # Returns the device's mpremote; whether its server is an https:// one, if that is known; and
-    # what is to be added if the reader does not work.
-    # Everything that can be refused is refused before the device is touched.
+    # Returns the device's mpremote, whether its server is https:// (None if unknown), and a note
+    # for the message if the reader does not work.
+    # Invalid input is refused before the device is touched, a board before it is changed.
     try:
         expected_arch = load_board(board_name)["ARCH"]
     except BuildError as fault:
@@ -299,8 +302,8 @@ def _deploy(
         console.print(f"MicroPython {version} for {device.arch} at {escape(mpremote.port)}")
         if device.arch != expected_arch:
             console.print(
-                f"[yellow]{board_name} says {expected_arch}; compiling for {device.arch}, "
-                "as the device says[/]"
+                f"[yellow]{board_name} is for {expected_arch}; compiling for {device.arch}, "
+                "as the device reports[/]"
             )
         target = board_target(board_name)
         check_board(device.board, target)
@@ -342,7 +345,7 @@ def _is_secure(new_settings: bytes) -> bool | None:
 
 
 def _check_memory(device: Device, ethernet: bool, required: bool, console: Console) -> str:
-    # Return what is to be added if the reader does not work.
+    # Returns the note for the message if the reader does not work.
     install = "frozen" if device.board.frozen else "rom" if device.rom else "files"
     try:
         if words := check_memory(device.board, install, ethernet):
@@ -350,7 +353,7 @@ def _check_memory(device: Device, ethernet: bool, required: bool, console: Conso
     except InsufficientMemory as fault:
         if required:
             raise
-        console.print(f"[yellow]deployed all the same, as you asked: {escape(str(fault))}[/]")
+        console.print(f"[yellow]deploying all the same, as requested: {escape(str(fault))}[/]")
         return "; this board's memory is too small for it, as said above"
     return ""
 
@@ -359,11 +362,11 @@ def _files_for(board_name: str, device: Device, console: Console) -> dict[str, b
     frozen = device.board.frozen
     if not frozen:
         return _compile(board_name, device.arch, console)
-    console.print(f"  kalitka {frozen} is frozen into its MicroPython and stays as it is")
+    console.print(f"  kalitka {frozen} is frozen into its MicroPython and stays unchanged")
     if frozen != VERSION:
         console.print(
-            f"[yellow]these tools are those of {VERSION}: its settings are checked as that one "
-            "takes them[/]"
+            f"[yellow]these tools are of version {VERSION}: settings are checked by the rules of "
+            f"{VERSION}[/]"
         )
     return {_PINS: (BOARDS / board_name / "board.py").read_bytes()}
 
@@ -392,18 +395,18 @@ def _execute(
             )
         )
     if plan.image_changes:
-        # MicroPython mounts it when it starts, and with a soft reset mpremote starts no main.py.
+        # MicroPython mounts ROM at its start; a soft reset by mpremote does not run main.py.
         commands += [["romfs", "deploy", _IMAGE], ["soft-reset"]]
     in_rom = _sha256(plan.image) if plan.image else ""
     for path in plan.copy:
         if path == _MAIN:
-            # Only behind files that have arrived as they are.
+            # main.py is copied only after all other files are verified on the device.
             rest = {p: d for p, d in digests.items() if p not in (_MAIN, *_SITE_FILES)}
             commands.append(exec_command(_VERIFY, EXPECTED=rest, IMAGE=in_rom))
         to = path + ".new" if path in _SITE_FILES else path
         commands.append(["fs", "cp", "-f", path.lstrip("/"), ":" + to])
         if to != path:
-            # At any moment there are the old settings or the new ones.
+            # Power cut: LittleFS renames atomically, so the old settings exist or the new.
             commands.append(exec_command(_RENAME, OLD=to, NEW=path))
     commands += [exec_command(_VERIFY, EXPECTED=digests, IMAGE=in_rom), exec_command(_IMPORT)]
     with tempfile.TemporaryDirectory(prefix="kalitka-deploy-") as folder:
@@ -440,14 +443,12 @@ def _run_all(
     except DeviceError:
         wrong = [p for a in json_values(output) if isinstance(a, dict) for p in a.get("wrong", ())]
         if wrong:
-            raise DeviceError(
-                f"these did not arrive as they were sent: {', '.join(wrong)}; deploy again"
-            ) from None
+            raise DeviceError(f"did not arrive intact: {', '.join(wrong)}; deploy again") from None
         raise
 
 
 def _check_import(output: list, package: str) -> None:
-    # package: where it has to come from, "" for frozen.
+    # package: the path that it must be imported from, "" for frozen.
     found = next(answer for answer in output if isinstance(answer, dict) and "file" in answer)
     if found["frozen"] and not package:
         return
@@ -476,7 +477,7 @@ def _compile(board_name: str, arch: str | None, console: Console) -> dict[str, b
 
 @contextlib.contextmanager
 def _copy_progress(plan: DeployPlan, console: Console) -> Iterator[Callable[[str], None]]:
-    # Yields the callback for mpremote's lines, which name each file that it begins with.
+    # Yields the callback for mpremote's lines, which name each file as its copy begins.
     with _progress_bar(console) as progress:
         task = progress.add_task("preparing", total=len(plan.copy) + plan.image_changes)
         copying = ""
@@ -505,7 +506,7 @@ def _copy_progress(plan: DeployPlan, console: Console) -> Iterator[Callable[[str
 
 @contextlib.contextmanager
 def _restart_if_refused(mpremote: Mpremote) -> Iterator[None]:
-    # The device was stopped for the inspection; nothing was changed, so it goes on as it was.
+    # The inspection stopped the device but changed nothing: restart it as it was.
     try:
         yield
     except (DeviceError, BuildError, UnsuitableBoard) as fault:

@@ -1,4 +1,4 @@
-"""What is at the other end of the cable: its MicroPython, the board, the firmware's files."""
+"""The device on the cable: its MicroPython, its board and its firmware files."""
 
 from dataclasses import dataclass, field
 from textwrap import indent
@@ -10,7 +10,7 @@ from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, json_value
 
 _OLDEST = (1, 24)  # MicroPython
 
-# On the device: the SHA-256 of a file as hexadecimal digits, "" if there is none.
+# Runs on the device: `digest` returns a file's SHA-256 in hexadecimal, "" for an unreadable file.
 DIGEST = """
 import hashlib, json
 from binascii import hexlify
@@ -28,9 +28,9 @@ def digest(path):
         return ""
 """
 
-# On the device: the first ROM partition as memory, None if there is none, and the SHA-256 of the
-# image in it, "" if that is none. An image begins with three bytes and the length of what follows,
-# seven bits a byte.
+# Runs on the device: `rom` is the first ROM partition as memory, or None; `rom_digest` returns the
+# SHA-256 of its image, "" without one. An image begins with three bytes of magic and the length of
+# the rest, seven bits a byte, most significant first.
 ROM = """
 rom = vfs = None
 try:
@@ -50,9 +50,9 @@ def rom_digest():
     return hexlify(hashlib.sha256(rom[:at + length]).digest()).decode()
 """
 
-# On the device. Prints an object a line: first what it is and what the board is, then [path, size,
-# sha256] of the firmware's files, [path] of its folders, what its ROM is, if it has one, of its
-# settings whether the server is an https:// one and nothing else, and at last the free bytes.
+# Runs on the device and prints one JSON value a line: its identity and board facts, [path, size,
+# sha256] of each firmware file, [path] of each folder, its ROM if any, whether server_url is
+# https:// (nothing else of the settings leaves the device), and the free bytes.
 _IDENTIFY = """
 import sys, json
 it = sys.implementation
@@ -97,11 +97,10 @@ _INSPECT = _IDENTIFY + 'if it.name == "micropython":\n' + indent(_INSPECT_MICROP
 
 @dataclass
 class Device:
-    """What the device said about itself. files: {path: (size, sha256)} of the firmware's.
+    """The facts that a device reported. files: {path: (size, sha256)} of the firmware.
 
-    rom: bytes of its ROM partition, 0 if there is none; image: the SHA-256 of the image in it.
-    board: what it said about chip and memory. secure: whether the server in its settings is an
-    https:// one, None if they name none.
+    rom: bytes of its ROM partition, 0 for none; image: the SHA-256 of the image in it. board:
+    chip and memory. secure: whether server_url is https://, None without a server.
     """
 
     name: str
@@ -117,21 +116,23 @@ class Device:
 
     @property
     def arch(self) -> str | None:
-        """Its native-code architecture, as mpy-cross names it. Raises DeviceError."""
+        """The native-code architecture, as mpy-cross names it. Raises DeviceError."""
         number = self.mpy >> 10 & 15
         if number >= len(ARCHES):
             raise DeviceError(
-                f"the device's architecture has the number {number}, which is unknown here"
+                f"the device reports architecture number {number}, which these tools do not know"
             )
         return ARCHES[number]
 
 
 def inspect_device(mpremote: Mpremote, paths: list[str]) -> Device:
-    """Return what the device is and its files at `paths` and below. Raises DeviceError."""
+    """Inspect the device and its files at `paths` and below. Raises DeviceError."""
     answers = json_values(mpremote.run(exec_command(_INSPECT, PATHS=paths)))
     identity = next((answer for answer in answers if isinstance(answer, dict)), None)
     if not identity:
-        raise DeviceError(f"the device at {mpremote.port} does not say what it is")
+        raise DeviceError(
+            f"the device at {mpremote.port} did not identify itself; reset it and try again"
+        )
     device = Device(identity["name"], tuple(identity["version"]), identity["mpy"])
     for answer in answers:
         if isinstance(answer, dict):
@@ -149,9 +150,9 @@ def inspect_device(mpremote: Mpremote, paths: list[str]) -> Device:
 
 
 def check_runtime(device: Device) -> None:
-    """Raise DeviceError unless the device runs a MicroPython that the firmware runs on."""
+    """Raise DeviceError unless the firmware supports the device's MicroPython."""
     if device.name != "micropython":
-        raise DeviceError(f"the device runs no MicroPython but {device.name}")
+        raise DeviceError(f"the device runs {device.name}, not MicroPython; flash MicroPython")
     if device.version[:2] < _OLDEST:
         old, least = (".".join(map(str, v)) for v in (device.version, _OLDEST))
         raise DeviceError(f"MicroPython {old} is too old; flash {least} or later")

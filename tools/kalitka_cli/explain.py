@@ -1,7 +1,7 @@
-"""`kalitka explain`: what rules mean, in words, and whether a reader lets a token in, and why.
+"""`kalitka explain`: access rules in words, and a reader's verdict on them with its reason.
 
-The firmware's own modules decide: what is said here of a moment is what a reader does, given the
-same rules, the same zone and a clock that is right.
+The firmware's own modules decide, so the verdict is that of a reader with the same rules, the
+same zone and a correct clock.
 """
 
 import re
@@ -21,9 +21,9 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 _DAY = rules.DAY_MINUTES
 _EPOCH = datetime(1970, 1, 1)
 _AT = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)", re.ASCII)
-_MAX_OFFSET = 1500  # minutes: no offset from UTC is as large
+_MAX_OFFSET = 1500  # minutes: above every offset from UTC
 
-# What a rule of each kind looks like.
+# The form of each kind of rule.
 _FORMS = {
     "1": "1_FROM_TO, minutes since 1970 UTC, such as 1_29923200_29933279",
     "3": "3_START_END_MASK, such as 3_480_1200_1111100: 8:00 to 20:00, Monday to Friday",
@@ -33,12 +33,12 @@ _FORMS = {
 
 
 class InvalidInput(Exception):
-    """An argument is invalid; the message says why, and what would be right."""
+    """An argument is invalid; the message says why, and what is valid."""
 
 
 @dataclass
 class Moment:
-    """A minute since 1970 UTC, and the local time that the reader has then."""
+    """A minute since 1970 UTC, with the reader's local time then."""
 
     minute: int
     day_minute: int
@@ -47,10 +47,11 @@ class Moment:
 
 
 def run(texts: list[str], at: str | None, tz: str | None, unit: str) -> int:
-    """Explain the rules of a token. Returns the exit status: 0 allowed, 1 denied, 2 wrong input.
+    """Explain the rules of a token. Return the exit status: 0 allowed, 1 denied, 2 invalid input.
 
     at: local time, `2026-11-22 09:30`; None for now. tz: a zone's name or POSIX string; None for
-    UTC. unit: the setting `day_time_unit`. A time that exists twice is allowed if both are.
+    UTC. unit: the setting `day_time_unit`. An ambiguous local time, as clocks are put back, counts
+    as allowed only if both of its minutes are.
     """
     try:
         packed = list(_parse_rules(texts))
@@ -80,7 +81,7 @@ def run(texts: list[str], at: str | None, tz: str | None, unit: str) -> int:
 
 
 def describe_rule(rule: bytes, seconds: bool, zone: Zone) -> str:
-    """Return in words when a packed rule permits. Local times are those of `zone`."""
+    """Describe in words when a packed rule permits, in the local time of `zone`."""
     kind, *fields = rules.text_of(rule).decode().split("_")
     if kind == "9":
         return "always, even while the clock is not set" if fields[0] == "1" else "never"
@@ -101,7 +102,7 @@ def _describe_hours(start: int, end: int, mask: str, seconds: bool) -> str:
     per_minute = rules.MINUTE if seconds else 1
     first, last = start // per_minute, end // per_minute
     if max(first, last) > _DAY:
-        return f"never: {max(start, end)} is no day time in minutes (0 to {_DAY})"
+        return f"never: {max(start, end)} is not a day time in minutes (0 to {_DAY})"
     if "1" not in mask:
         return "never: the mask names no day"
     over_midnight = start > end
@@ -135,7 +136,7 @@ def _exact_time(second: int) -> str:
 def _days(mask: str) -> str:
     if mask == "1111111":
         return "every day"
-    # Runs of three days and more are written from their first to their last.
+    # A run of three or more days is written as its first to its last day.
     words = []
     for run_of_days in re.finditer("1+", mask):
         names = _DAYS[run_of_days.start() : run_of_days.end()]
@@ -156,7 +157,7 @@ def _notes(packed: list[bytes], unit: str, seconds: bool) -> Iterator[str]:
         )
     else:
         yield (
-            "Day times are minutes, if no rule of the whole table has one above 1440; "
+            "Day times are minutes, unless a rule of the whole table has one above 1440; "
             "see --unit and the setting day_time_unit."
         )
 
@@ -177,15 +178,15 @@ def _parse_rules(texts: Iterable[str]) -> Iterator[bytes]:
         try:
             yield packing.pack(rule.encode())
         except (rules.RuleError, UnicodeEncodeError) as fault:
-            words = str(fault) if isinstance(fault, rules.RuleError) else "no text"
+            words = str(fault) if isinstance(fault, rules.RuleError) else "not valid text"
             forms = _FORMS.get(rule[:1]) or "; ".join(_FORMS.values())
-            raise InvalidInput(f"{text!r} is no rule: {words}; it looks like {forms}") from None
+            raise InvalidInput(f"invalid rule {text!r}: {words}; write {forms}") from None
 
 
 def _check_code(code: str, text: str) -> None:
     fault = codes.check(code.encode(errors="surrogateescape"))
     if fault:
-        raise InvalidInput(f"{text!r} is no line CODE_/RULE: {fault}")
+        raise InvalidInput(f"invalid line CODE_/RULE {text!r}: {fault}")
 
 
 def _zone(tz: str | None) -> Zone:
@@ -195,36 +196,38 @@ def _zone(tz: str | None) -> Zone:
         raise InvalidInput(f"--tz: {fault}") from None
     except ZoneError as fault:
         raise InvalidInput(
-            f"--tz: {tz!r} is no time zone: {fault}; write a name such as Europe/Moscow, or a "
+            f"--tz: invalid time zone {tz!r}: {fault}; write a name such as Europe/Moscow, or a "
             "POSIX string such as MSK-3"
         ) from None
 
 
 def _moments(at: str | None, zone: Zone) -> list[Moment]:
-    # One, or both of a local time that exists twice.
+    # One moment, or two for an ambiguous local time.
     if at is None:
         return [_moment(int(datetime.now(UTC).timestamp()) // 60, zone)]
     match = _AT.fullmatch(at)
     try:
         if not match:
-            raise ValueError("it is not of this form")
+            raise ValueError("wrong form")
         local = (datetime.fromisoformat(f"{match[1]} {match[2]}") - _EPOCH).total_seconds() // 60
     except ValueError as fault:
         raise InvalidInput(
-            f"--at: {at!r} is no local time: {fault}; it looks like 2026-11-22 09:30"
+            f"--at: invalid local time {at!r}: {fault}; write 2026-11-22 09:30"
         ) from None
     minutes = utc_minutes_of(int(local), zone)
     if not minutes:
         raise InvalidInput(_skipped_time_message(at, int(local), zone))
     if minutes[0] < 0:
-        raise InvalidInput(f"--at: {at} lies before 1970, when the reader's time begins")
+        raise InvalidInput(
+            f"--at: {at} is before 1970, where the reader's time begins; give a later time"
+        )
     return [_moment(minute, zone) for minute in minutes]
 
 
 def utc_minutes_of(local: int, zone: Zone) -> list[int]:
-    """Return the minutes since 1970 UTC at which the local time is `local`, minutes likewise.
+    """Return the minutes since 1970 UTC of a local time, given in minutes since 1970 local.
 
-    None where the clocks are put forward over it, two where they are put back.
+    An empty list where the clocks are put forward over that time, two where they are put back.
     """
     offsets = set()
     for minute in range(local - _MAX_OFFSET, local + _MAX_OFFSET):
@@ -239,7 +242,7 @@ def _offset(minute: int, zone: Zone) -> int:
 
 
 def _skipped_time_message(at: str, local: int, zone: Zone) -> str:
-    # The clock goes from one minute to a later one: between them lies what there is not.
+    # The clock jumps from one local minute to a later one; the minutes between do not exist.
     skipped_to = next(
         minute
         for minute in range(local - _MAX_OFFSET, local + _MAX_OFFSET)
@@ -253,13 +256,13 @@ def _skipped_time_message(at: str, local: int, zone: Zone) -> str:
 
 
 def _moment(minute: int, zone: Zone) -> Moment:
-    date = decision.date_text(minute, zone)  # and the zone tells this minute
+    date = decision.date_text(minute, zone)  # also sets the zone to this minute
     day = _DAYS[zone.weekday][:3]
     return Moment(minute, zone.day_minute, zone.weekday, f"{day} {date}")
 
 
 def _zone_warning(tz: str | None, zone: Zone, moments: list[Moment]) -> Iterator[str]:
-    # The string is right from now on; a moment of the past may have known another law.
+    # The POSIX string holds from now on; in the past the zone may have had other rules.
     if tz in (None, zone.text):
         return
     moment = moments[0].minute * 60
@@ -268,8 +271,8 @@ def _zone_warning(tz: str | None, zone: Zone, moments: list[Moment]) -> Iterator
             posix_of(str(tz), datetime.fromtimestamp(moment, UTC))
     except UnknownZone:
         yield (
-            f"Since then {tz} did not always keep to {zone.text}; a reader knows only that, and "
-            "so does what follows."
+            f"{tz} has changed its rules since then; like the reader, the following uses today's: "
+            f"{zone.text}."
         )
 
 

@@ -1,7 +1,7 @@
-"""A flash image: where in what was read out of a reader's flash its file system lies.
+"""The file system in a flash image that was read out of a reader.
 
-An image is the whole flash (`esptool read_flash 0 ALL FILE`) or the file system alone. Where the
-file system begins, the ESP32's partition table says; without one, the boards' own `board.py`.
+An image is the whole flash (`esptool read_flash 0 ALL FILE`) or the file system alone. The offset
+of the file system comes from the ESP32's partition table, or else from the boards' `board.json`.
 Nothing is written.
 """
 
@@ -13,7 +13,7 @@ from kalitka_build.boards import board_names, load_board
 from kalitka_cli.log_entries import LogCorruptionError, NotALog
 from kalitka_sim import littlefs_image
 
-_TABLE = 0x8000  # where the partition table is, and its largest size
+_TABLE = 0x8000  # offset of the partition table; its largest size follows
 _TABLE_SIZE = 0xC00
 # ESP-IDF, "Partition Tables": magic, type, subtype, offset, size, label, flags.
 _PARTITION = Struct("<2sBBII16sI")
@@ -21,15 +21,16 @@ _MAGIC = b"\xaa\x50"
 _DATA = 1
 _FILE_SYSTEMS = (0x81, 0x83)  # fat, as MicroPython calls its partition, and littlefs
 _LABEL = b"vfs"
-# In the superblock, which is in one of the first two blocks or in both.
+# In the superblock, found in one of the first two blocks or in both.
 _LITTLEFS = b"littlefs"
 _LITTLEFS_AT = 8
 
 
 def read_folder(data: bytes, folder: str) -> dict[str, bytes | None]:
-    """Return {path below the folder: contents} of a folder's files, None for an unreadable one.
+    """Return {path below the folder: contents} of a folder's files, None for an unreadable file.
 
-    data: the image. Raises NotALog if it is none, or has no such folder; LogCorruptionError.
+    data: the image. Raises NotALog if `data` is not a flash image or has no such folder;
+    LogCorruptionError if the file system is damaged or cut.
     """
     fs = _file_system(data)
     try:
@@ -76,7 +77,7 @@ def _begins_littlefs(data: bytes) -> bool:
 
 
 def _partitions(data: bytes) -> list[tuple[bytes, int, int]]:
-    # (label, offset, bytes) of those for file systems.
+    # (label, offset, bytes) of the file-system partitions.
     table = data[_TABLE : _TABLE + _TABLE_SIZE]
     table = table[: len(table) // _PARTITION.size * _PARTITION.size]
     return [

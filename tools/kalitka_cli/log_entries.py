@@ -1,7 +1,7 @@
-"""A reader's access log on this computer: from the bytes of its files to entries with their time.
+"""The decoder of a reader's access log: from the bytes of its files to entries with their time.
 
-The firmware's own modules decode it, on a copy: its `Log` may write when it is opened. Nothing
-that the files hold raises; what cannot be read is told beside the rest.
+The firmware's own modules decode a copy, since opening its `Log` may write. No contents of the
+files raise an exception; damage is reported beside the readable entries.
 """
 
 import re
@@ -14,12 +14,12 @@ from kalitka.journal import entries, words
 from kalitka.journal.log import Log
 from kalitka.table.block import crc_ok
 
-# The files besides the segments: they are small, and the log cannot be read without them.
+# The small files beside the segments; without them the log cannot be read.
 SMALL = ("mark", "id", *(f"tail{n}" for n in range(9)))
 _SEGMENT = re.compile(r"old/[0-9a-f]{8}")
-# Reading needs no size, but a Log does. It could be any.
+# A Log needs a size; for reading any size will do.
 _SIZE = 512 * 1024
-# What the firmware's modules raise here on malformed bytes whose checksums are right.
+# Raised by the firmware's modules in CPython on malformed bytes with correct checksums.
 _MALFORMED = (ArithmeticError, LookupError, ValueError)
 
 _STATES = {
@@ -31,19 +31,19 @@ _STATES = {
 
 
 class NotALog(Exception):
-    """The source is not the access log of a reader; the message says what is wrong with it."""
+    """The source is not the access log of a reader; the message says why."""
 
 
 class LogCorruptionError(Exception):
-    """Nothing can be read of the log; the message says why."""
+    """Nothing of the log is readable; the message says why."""
 
 
 @dataclass
 class LogEntry:
-    """One event at the door. at: seconds since 1970 UTC, None if that is not known.
+    """One event at the door. at: seconds since 1970 UTC, None if unknown.
 
-    code: what was scanned, or what stands for it; what is no printable character of UTF-8, and a
-    backslash, is escaped as in Python. sent: whether the server has it.
+    code: the scanned code, or the text of an event without one; backslashes and everything but
+    printable UTF-8 are escaped as in Python. sent: whether the server has acknowledged the entry.
     """
 
     number: int
@@ -59,9 +59,9 @@ class LogEntry:
 class DecodedLog:
     """The contents of a log's files.
 
-    entries: oldest first. mark: the number of the newest that the server has. lost: how many
-    records gave way before the server had them. unknown_records: of a later firmware. id: the
-    log's name at our hub, "" if it is not known. damage: in words.
+    entries: oldest first. mark: the highest acknowledged number. lost: the number of records
+    evicted before they were acknowledged. unknown_records: the number of records of a later
+    firmware. id: the log's name at our hub, "" if unknown. damage: sentences.
     """
 
     entries: list[LogEntry] = field(default_factory=list)
@@ -73,26 +73,26 @@ class DecodedLog:
 
 
 def is_segment(name: str) -> bool:
-    """Tell whether a log has segments of this name."""
+    """Return whether this is the name of a log's segment."""
     return bool(_SEGMENT.fullmatch(name))
 
 
 def first_number(segment: str) -> int:
-    """Return the first number in a segment, by its name."""
+    """Return the number of a segment's first record, from its name."""
     return int(segment.rpartition("/")[2], 16)
 
 
 def decode_log(files: Mapping[str, bytes | None]) -> DecodedLog:
-    """Read a log's files: {path below its folder: contents}, None for one that is unreadable.
+    """Decode a log's files: {path below its folder: contents}, None for an unreadable file.
 
-    Segments may be left out from the oldest on. Raises NotALog if none of the files is a log's.
+    The oldest segments may be left out. Raises NotALog if none of the files belongs to a log.
     """
     known = {name: data for name, data in files.items() if name in SMALL or is_segment(name)}
     if not known:
-        raise NotALog("this is no access log of a reader: there are no tail0, mark, old/00000001")
+        raise NotALog("not the access log of a reader: there are no tail0, mark, old/00000001")
     found = DecodedLog()
     found.damage += [f"{name} cannot be read" for name, data in files.items() if data is None]
-    # A log is small: all its records at once, since the time of one may stand in any later one.
+    # A log is small, so read all records first: a later record may give the time of earlier ones.
     records: list[tuple[int, bytes]] = []
     with TemporaryDirectory(prefix="kalitka-logs-") as folder:
         (Path(folder) / "old").mkdir()
@@ -108,12 +108,12 @@ def decode_log(files: Mapping[str, bytes | None]) -> DecodedLog:
                 records.append((number, data))
             pieces = log.damaged
         except _MALFORMED:
-            found.damage.append("a page is none that the firmware writes: the rest is missing")
+            found.damage.append("a page is not one that the firmware writes: the rest is missing")
             pieces = 0
     if pieces:
-        found.damage.append(f"{pieces} damaged pieces: what they held is missing")
+        found.damage.append(f"{pieces} damaged pieces: their entries are missing")
     if (mark := known.get("mark")) and not (len(mark) == 16 and crc_ok(mark)):
-        found.damage.append("the mark is damaged: which entries the server has is not known")
+        found.damage.append("the mark is damaged: it is unknown which entries the server has")
     identity = known.get("id") or b""
     if len(identity) == entries.SESSION_SIZE + 4 and crc_ok(identity):
         found.id = identity[: entries.SESSION_SIZE].hex()
@@ -122,7 +122,7 @@ def decode_log(files: Mapping[str, bytes | None]) -> DecodedLog:
 
 
 def _decode(records: list[tuple[int, bytes]], found: DecodedLog) -> None:
-    # What to add to the uptimes of a session: the first word about it counts, as in the reader.
+    # Seconds to add to the uptimes of a session: its first time record counts, as in the reader.
     offsets: dict[bytes, int] = {}
     for _, data in records:
         if time := entries.time_in(data):

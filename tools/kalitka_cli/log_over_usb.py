@@ -1,8 +1,8 @@
-"""A reader's access log over USB: its files, read while the reader does not run.
+"""The transfer of a reader's access log over USB, while the reader is stopped.
 
-mpremote stops the reader, and a program on the device sends the files, each piece with the
-checksum of all before it. Promises: only what is wanted is sent; the reader is restarted
-whatever happens. Should this computer or the cable fail, the device's watchdog does it.
+mpremote stops the reader, and a program on the device sends the files in pieces, each with the
+checksum of the file so far. Promises: only the needed files are sent; the reader is restarted
+whatever happens. If this computer or the cable fails, the device's watchdog restarts it.
 """
 
 import time
@@ -17,14 +17,14 @@ from kalitka.journal.access_log import FOLDER
 from kalitka_cli.log_entries import SMALL, NotALog, decode_log, first_number, is_segment
 from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, find_port, json_values
 
-# What the device waits for a word from mpremote, which takes a second or two to begin.
+# The device's watchdog: longer than mpremote takes to start, which is a second or two.
 _WATCHDOG_S = 30
-_WATCHDOG_HINT = f"a reader that has power goes on by itself within {_WATCHDOG_S} seconds"
-_BYTES_PER_SECOND = 8000  # of a file: a serial line carries 11,000, base64 is a third longer
+_WATCHDOG_HINT = f"a reader with power restarts by itself within {_WATCHDOG_S} seconds"
+_BYTES_PER_SECOND = 8000  # of a file: a serial line carries 11,000, and base64 adds a third
 
-# On the device. Prints an object a line: {"files": {path: size}} of the folder, None if there is
-# none, then of the small files the pieces: [path, CRC-32 of the file up to
-# here, base64], or [path] where it cannot be read.
+# Runs on the device and prints one JSON value a line: {"files": {path: size}} of the folder (None
+# without one), then the pieces of the small files: [path, CRC-32 of the file up to here, base64],
+# or [path] where reading fails.
 _LIST_AND_SEND_SMALL = """
 import json, os
 from binascii import b2a_base64, crc32
@@ -60,7 +60,7 @@ for path in SMALL:
     if path in (files or ()):
         send(path)
 """
-# If the reader has run since its files were listed, there is no `send`, and this fails.
+# Fails if the reader has run since the listing: `send` is then undefined.
 _SEND = """
 for path in PATHS:
     send(path)
@@ -70,16 +70,16 @@ for path in PATHS:
 def fetch_log(
     port: str | None, last: int | None, unsent: bool, console: Console
 ) -> tuple[dict[str, bytes | None], bool]:
-    """Return a reader's files, {path below the log's folder: contents}, and if it runs again.
+    """Return a reader's files, {path below the log's folder: contents}, and whether it restarted.
 
-    port: None for the only device. last, unsent: segments without one of the newest `last`
-    entries, or with none that the server lacks, are left out. A file that the device cannot read
-    is None. console: is told what happens. Raises DeviceError, NotALog.
+    port: None for the only device. last: only segments with one of the newest `last` entries;
+    unsent: only segments with an entry that the server has not acknowledged. A file that the
+    device cannot read is None. console: shows the progress. Raises DeviceError, NotALog.
     """
     mpremote = Mpremote(port or find_port())
     console.print(
         f"stopping the reader at {escape(mpremote.port)} to read its log: "
-        "the gate stands still meanwhile"
+        "the gate is out of service meanwhile"
     )
     begun = time.monotonic()
     transfer = _Transfer(mpremote, console)
@@ -97,14 +97,14 @@ def fetch_log(
         console.print(f"[red]the reader was not restarted: {escape(stopped)}; {_WATCHDOG_HINT}[/]")
     else:
         stopped_for = time.monotonic() - begun
-        console.print(f"restarted the reader; the gate stood still for {stopped_for:.0f} s")
+        console.print(f"restarted the reader; the gate was out of service for {stopped_for:.0f} s")
     return transfer.files, not stopped
 
 
 class _Transfer:
-    """The transfer of a log from a device that is stopped, and stays so.
+    """The transfer of a log from a device, which stays stopped meanwhile.
 
-    sizes: of all files of the log, {path: bytes}. files: those that have come, {path: contents}.
+    sizes: of all files of the log, {path: bytes}. files: the files received, {path: contents}.
     """
 
     def __init__(self, mpremote: Mpremote, console: Console):
@@ -134,7 +134,7 @@ class _Transfer:
         missing = [path for path in segments if path not in self.files]
         if not missing or not (last or unsent):
             return missing[::-1]
-        # Without the newest one it is not known which of the tails are rubbish.
+        # Only the newest segment tells which tails are stale, so it comes first.
         if len(missing) == len(segments):
             return missing[-1:]
         edge = first_number(segments[len(missing)])
@@ -142,7 +142,7 @@ class _Transfer:
         floor = here.mark + 1 if unsent else 0
         count = sum(entry.number >= floor for entry in here.entries)
         more: list[str] = []
-        # Not every number is that of an entry: if these are too few, there is another round.
+        # Not every number is an entry: if these are too few, the caller comes for another round.
         while missing and edge > floor and (last is None or count < last):
             more.append(missing.pop())
             count += edge - first_number(more[-1])
@@ -153,7 +153,7 @@ class _Transfer:
         """Fetch these files. Raises DeviceError."""
         total = sum(self.sizes[path] for path in paths)
         seconds = -(-total // _BYTES_PER_SECOND)
-        self._console.print(f"reading {total / 1024:.0f} KiB of it takes up to {seconds} s")
+        self._console.print(f"reading {total / 1024:.0f} KiB of the log takes up to {seconds} s")
         columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(binary_units=True)
         quiet = not self._console.is_terminal
         with Progress(*columns, console=self._console, transient=True, disable=quiet) as progress:
@@ -176,12 +176,12 @@ class _Transfer:
             if len(data) == self.sizes[path] and crc32(data) == (pieces[-1][1] if pieces else 0):
                 return data
         except (ValueError, TypeError):
-            pass  # a line that was damaged on its way, and still an object
-        raise DeviceError(f"{FOLDER}/{path} did not arrive as it was sent; try again")
+            pass  # a line damaged in transit that still parsed as JSON
+        raise DeviceError(f"{FOLDER}/{path} did not arrive intact; try again")
 
 
 def _restart(mpremote: Mpremote) -> str:
-    # Returns why it failed, "" if it did not.
+    # Returns the reason of a failure, "" on success.
     try:
         mpremote.run(["reset"])
     except DeviceError as fault:

@@ -1,9 +1,9 @@
-"""`kalitka logs`: a reader's access log, from its flash, as a table, as CSV or as JSON lines.
+"""`kalitka logs`: a reader's access log, as a table, as CSV or as JSON lines.
 
-The log comes over USB, from a flash image or from a folder that was copied; it is only read.
-Codes are whatever was scanned: what cannot be printed is escaped as in Python. In CSV no code may
-become a formula of a spreadsheet: one that begins as a formula does, or with an apostrophe, gets
-an apostrophe before it; and a semicolon, at which some of them begin a new cell, is escaped.
+The log comes over USB, from a flash image or from a copied folder; it is only read. A code may be
+any bytes, so unprintable characters are escaped as in Python. In CSV no code may become a formula
+of a spreadsheet: a code that begins like a formula or with an apostrophe gets an apostrophe before
+it, and a semicolon is escaped, since some spreadsheets begin a new cell there.
 """
 
 import csv
@@ -33,10 +33,10 @@ from kalitka_hub.site.zone import check_zone
 _EPOCH = datetime(1970, 1, 1)
 _COLUMNS = ("number", "time", "code", "state", "reason", "source", "sent")
 _FORMULA = "=+-@'\uff1d\uff0b\uff0d\uff20"  # the last four are the full-width forms
-_CODE_WIDTH = 40  # a longer one shifts the rest of its line
-_AT_ONCE = 200  # lines
+_CODE_WIDTH = 40  # a longer code shifts the rest of its line
+_AT_ONCE = 200  # lines printed at a time
 
-# Gives the minutes east of UTC that hold at so many seconds since 1970 UTC.
+# Seconds since 1970 UTC to the offset then, in minutes east of UTC.
 _UtcOffset = Callable[[int], int]
 
 
@@ -48,11 +48,11 @@ def run(
     unsent: bool,
     tz: str | None,
 ) -> int:
-    """Show a log. Returns the exit status: 1 for damage or a device's trouble, 2 for no log.
+    """Show a log. Return the exit status: 1 for damage or a failed device, 2 if it is not a log.
 
-    source: an image or a folder; None for the reader at `port`, where None is the only device.
-    last: only so many, the newest. unsent: only those that the server does not have. tz: a
-    zone's name or POSIX string; None for UTC.
+    source: an image or a folder; None for the reader at `port`, None for the only device. last:
+    only the newest so many entries. unsent: only entries that the server has not acknowledged.
+    tz: a zone's name or POSIX string; None for UTC.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     name = str(source) if source else "the log"
@@ -87,9 +87,9 @@ def run(
             typer.echo("".join(lines(chosen, offset)).encode(), nl=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        raise  # whoever read has seen enough
+        raise  # the reader of the pipe has closed it
     except OSError as fault:
-        # What is still held back would fail once more at the very end.
+        # Drop what is still buffered: flushing it at exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return print_error(f"the output cannot be written: {fault.strerror or fault}", 1)
     return max(_print_warnings(log, name), 0 if runs_again else 1)
@@ -110,8 +110,8 @@ def _read_files(path: Path) -> dict[str, bytes | None]:
 
 
 def _utc_offset_of(tz: str | None) -> _UtcOffset:
-    # Raises Refused. A name's zone is asked itself: the entries are of the past, and its string
-    # holds only from now on.
+    # Raises InvalidRequest. A named zone is looked up by name: the entries are of the past, and a
+    # POSIX string holds only from now on.
     posix = check_zone("UTC0" if tz is None else tz)
     if tz not in (None, posix):
         place = ZoneInfo(str(tz))
@@ -171,7 +171,7 @@ def _csv_lines(entries: list[LogEntry], offset: _UtcOffset) -> Iterator[str]:
 def _print_table(entries: list[LogEntry], log: DecodedLog, offset: _UtcOffset, place: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     rows = [_COLUMNS, *(_cells(entry, offset) for entry in entries)]
-    # A table of rich's own takes half a minute for a full log.
+    # rich's own Table takes half a minute for a full log.
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     widths[2] = min(widths[2], _CODE_WIDTH)
     lines = (_line(row, widths) for row in rows)
@@ -206,17 +206,17 @@ def _printable(text: str, console: Console) -> str:
 
 
 def _print_warnings(log: DecodedLog, name: str) -> int:
-    # What is missing or not understood, on stderr. Returns the exit status.
+    # Prints lost, unknown and damaged records on stderr. Returns the exit status.
     if log.lost:
         print_error(
-            f"{name}: up to {log.lost} entries gave way before the server had them: the log was "
-            "full",
+            f"{name}: up to {log.lost} entries were evicted before the server had them: the log "
+            "was full",
             0,
         )
     if log.unknown_records:
         print_error(
-            f"{name}: left out {log.unknown_records} records of a later firmware: read it with "
-            "that version's kalitka logs",
+            f"{name}: left out {log.unknown_records} records of a later firmware: read the log "
+            "with that version's kalitka logs",
             0,
         )
     for damage in log.damage:

@@ -1,22 +1,22 @@
-"""Whether the reader fits into a board's memory: what it needs, and what the board says it has.
+"""The memory budget of a reader: what it needs, against what the board reports.
 
-Pure arithmetic over bytes on 32 bits; nothing here asks a board. Python and the IDF (Wi-Fi, lwIP,
-TLS) share one memory on a chip without PSRAM. A MicroPython whose heap grows doubles it each time
-and takes what Wi-Fi and TLS would ask for later: so the heap is counted as large as it gets, and
-not as large as the reader needs it.
+Pure arithmetic in bytes, for 32 bits; nothing here talks to a board. Python and the IDF (Wi-Fi,
+lwIP, TLS) share one memory on a chip without PSRAM. A MicroPython heap grows by doubling and so
+takes memory that Wi-Fi and TLS ask for later; the budget therefore counts the heap at its grown
+size, not at the size that the reader needs.
 """
 
 from dataclasses import dataclass
 
 _KIB = 1024
-_PSRAM_MIN = 1024 * _KIB  # a region this large lies outside of the chip: none inside has so much
+_PSRAM_MIN = 1024 * _KIB  # bytes: a region this large is PSRAM, no region inside a chip is
 
 
 @dataclass(frozen=True)
 class InstallMethod:
     """A way of installing the firmware on a board.
 
-    description: as in "the reader needs more, ...". heap: bytes, the smallest heap of Python that
+    description: follows "the reader" in messages. heap: bytes, the smallest Python heap that
     takes a full sync of 10,000 codes and another one that replaces it. idle: bytes in use with a
     TLS connection up.
     """
@@ -27,7 +27,7 @@ class InstallMethod:
 
 
 # Measured on 32 bits (MicroPython's unix port, x86, the fakes of the hardware taken off) with the
-# firmware of November 2026. Whoever makes the firmware smaller or larger measures anew.
+# firmware of November 2026. Measure anew when the size of the firmware changes.
 INSTALLS = {
     "files": InstallMethod("as .mpy files", 149 * _KIB, 94_496),
     "rom": InstallMethod("in a ROM partition", 89 * _KIB, 52_496),
@@ -37,32 +37,31 @@ INSTALLS = {
 
 @dataclass(frozen=True)
 class MemoryShare:
-    """The memory of the chip that one part takes: bytes, at least and at most."""
+    """A part's share of the chip's memory: bytes, at least and at most."""
 
     least: int
     most: int
 
 
-# From a model of the IDF's memory, not seen on a chip. TLS: while it shakes hands, when it takes
-# most; its largest piece is a buffer for one record of 16 KiB.
+# From a model of the IDF's memory, not measured on a chip. TLS: during the handshake, its peak;
+# its largest piece is a buffer for one record of 16 KiB.
 WIFI = MemoryShare(38_000, 50_000)
 ETHERNET = MemoryShare(15_000, 15_000)  # the driver's buffers, and an estimate for the rest
 LWIP = MemoryShare(5_000, 5_000)
 TLS = MemoryShare(27_500, 27_500)
 TLS_PIECE = 16_700
 
-# What a chip has before Python's heap is made, at least: if less is left, the network's hardware
-# has its share already, which it keeps over a soft reset.
+# Bytes that a chip has at least before Python's heap is allocated. With less the network driver
+# has its share already; it keeps that over a soft reset.
 _BEFORE_HEAP = {"ESP32": 155_000, "ESP32S3": 255_000, "ESP32C6": 255_000}
 
 
 @dataclass(frozen=True)
 class BoardMemory:
-    """What a board said about its memory.
+    """The memory that a board reported.
 
-    heap: bytes of Python's heap before it has grown. regions: (bytes, free bytes, largest free
-    piece) of each region that the IDF manages, as `esp32.idf_heap_info(esp32.HEAP_DATA)` gives
-    them.
+    heap: bytes of Python's heap before any growth. regions: (bytes, free bytes, largest free
+    piece) of each IDF region, from `esp32.idf_heap_info(esp32.HEAP_DATA)`.
     """
 
     chip: str
@@ -71,7 +70,7 @@ class BoardMemory:
 
     @property
     def psram(self) -> int:
-        """Bytes of PSRAM that this MicroPython uses, 0 if it uses none."""
+        """Bytes of PSRAM that this MicroPython uses, 0 for none."""
         return sum(size for size, _, _ in self.regions if size >= _PSRAM_MIN)
 
     @property
@@ -91,15 +90,15 @@ class BoardMemory:
 
     @property
     def network_on(self) -> bool:
-        """Whether the network's hardware, and lwIP, have their share already."""
+        """Whether the network driver and lwIP have their share already."""
         return self.shared < _BEFORE_HEAP.get(self.chip, 0)
 
 
 @dataclass(frozen=True)
 class MemoryBudget:
-    """The memory that a reader needs, against what the board has.
+    """The memory that a reader needs, against the memory of the board.
 
-    need: {what needs it: (bytes at least, bytes at most)}. have: bytes that there are for these.
+    need: {consumer: (bytes at least, bytes at most)}. have: bytes available to all consumers.
     """
 
     need: dict[str, tuple[int, int]]
@@ -107,17 +106,17 @@ class MemoryBudget:
 
     @property
     def fits(self) -> bool:
-        """Whether it fits if each takes the least that it does."""
+        """Whether the reader fits if each consumer takes its least."""
         return self._total(0) <= self.have
 
     @property
     def tight(self) -> bool:
-        """Whether it fits only if each takes the least that it does."""
+        """Whether the reader fits at the least but not at the most."""
         return self.fits and self._total(1) > self.have
 
     @property
     def summary(self) -> str:
-        """The sum in words."""
+        """The budget in words."""
         parts = ", ".join(f"{name} {_range(*share)}" for name, share in self.need.items())
         total = _range(self._total(0), self._total(1))
         return f"needs {total} bytes ({parts}), has {self.have:,}"
@@ -129,16 +128,16 @@ class MemoryBudget:
 def memory_budget(
     memory: BoardMemory, install: InstallMethod, ethernet: bool = False
 ) -> MemoryBudget:
-    """Return what a reader with TLS needs, so installed, a full sync included.
+    """Return the budget of a reader with TLS, installed this way, including a full sync.
 
-    ethernet: whether its network is a cable; otherwise it is Wi-Fi.
+    ethernet: whether the network is Ethernet; otherwise Wi-Fi.
     """
     network = {}
     if not memory.network_on or memory.psram:
         name, share = ("Ethernet", ETHERNET) if ethernet else ("Wi-Fi", WIFI)
         network = {name: (share.least, share.most), "lwIP": (LWIP.least, LWIP.most)}
     if memory.psram:
-        # Python, and the large pieces of TLS, lie in PSRAM; the radio cannot.
+        # Python and the large pieces of TLS go to PSRAM; the radio needs internal memory.
         return MemoryBudget(network, memory.internal_free)
     heap = heap_after_growth(memory.heap, install.heap)
     python = "Python's heap"
@@ -149,7 +148,7 @@ def memory_budget(
 
 
 def heap_after_growth(heap: int, need: int) -> int:
-    """Return the bytes of a heap that began with `heap` when it holds `need`: it doubles."""
+    """Return the size in bytes to which a heap of `heap` bytes doubles to hold `need` bytes."""
     if heap <= 0:
         return need
     while heap < need:

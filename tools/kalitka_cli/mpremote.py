@@ -1,4 +1,4 @@
-"""The real `mpremote` as a process: runs commands on a device at a port, explains its errors."""
+"""The `mpremote` process: runs commands on a device at a port and explains errors."""
 
 import contextlib
 import json
@@ -15,18 +15,18 @@ from typing import IO
 
 import serial
 
-# mpremote itself waits up to ten seconds, several times, for a board that does not answer. A
-# file of 20 KiB takes some ten seconds over a serial line.
+# Longer than mpremote's own waits for a silent board, up to ten seconds each, several times, and
+# than a file of 20 KiB over a serial line, some ten seconds.
 _TIMEOUT_S = 60
-_POLL_S = 0.2  # between two checks of the condition that ends a wait
+_POLL_S = 0.2  # between two checks whether a wait is over
 
 
 class DeviceError(Exception):
-    """The device could not be served; the message says why and what to do."""
+    """The device failed or is unreachable; the message says why and what to do."""
 
 
 class Mpremote:
-    """The real `mpremote`, as a process, at one port."""
+    """The `mpremote` process at one port."""
 
     def __init__(self, port: str):
         self.port = port
@@ -37,9 +37,9 @@ class Mpremote:
         cwd: Path | None = None,
         on_line: Callable[[str], None] = lambda _: None,
     ) -> list[str]:
-        """Run commands one after the other in one session, which begins with a soft reset.
+        """Run commands in one session, which begins with a soft reset.
 
-        Returns the lines it printed; `on_line` gets each as it comes. Raises DeviceError.
+        Returns the lines of stdout; `on_line` gets each line as it comes. Raises DeviceError.
         """
         output: list[str] = []
         errors: list[str] = []
@@ -64,10 +64,10 @@ class Mpremote:
         on_line: Callable[[str], None],
         cwd: Path | None = None,
     ) -> list[str]:
-        """As `run`, but the last command leaves the device printing, as a reset does.
+        """Run commands, the last of which leaves the device printing, as a reset does.
 
-        `until` is asked after each line and several times a second; once it says so, this returns
-        what was printed and the device goes on as it is. Raises DeviceError if mpremote ends
+        Returns the lines of stdout once `until` returns true; it is called after each line and
+        several times a second. The device is left running. Raises DeviceError if mpremote ends
         before that.
         """
         output: list[str] = []
@@ -115,8 +115,8 @@ class Mpremote:
 
     def _no_answer(self) -> str:
         return (
-            f"nothing at {self.port} answers as MicroPython does: is MicroPython flashed, "
-            "and is it the right port?"
+            f"no MicroPython answers at {self.port}: check that MicroPython is flashed and that "
+            "the port is right"
         )
 
     def _explain(self, errors: list[str], output: list[str]) -> str:
@@ -126,29 +126,29 @@ class Mpremote:
         if "could not enter raw repl" in everything:
             return self._no_answer()
         if "ENOSPC" in everything or "OSError: 28" in everything:
-            return "the device's flash is full; remove what is not needed there"
+            return "the device's flash is full; remove unneeded files from it"
         lost = ("SerialException", "Input/output error", "termios.error", "OSError: [Errno 5]")
         if any(sign in everything for sign in lost):
-            return f"the connection at {self.port} was lost; plug it in and try again"
-        last = next((line for line in reversed([*output, *errors]) if line.strip()), "no reason")
+            return f"the connection at {self.port} was lost; plug the device in and try again"
+        last = next((line for line in reversed([*output, *errors]) if line.strip()), "no message")
         return f"mpremote failed at {self.port}: {last.strip()}"
 
     def _no_access(self) -> str:
         if self.port.startswith("/"):
             if not Path(self.port).exists():
-                return f"there is no {self.port}; is the board plugged in?"
+                return f"there is no port {self.port}; plug the board in"
             if not os.access(self.port, os.R_OK | os.W_OK):
                 return (
                     f"no permission for {self.port}; join the group that owns it: "
                     f"sudo usermod -a -G {_group(self.port)} $USER, and log in again"
                 )
-        return f"{self.port} cannot be opened; close what uses it, such as another mpremote"
+        return f"{self.port} cannot be opened; close other programs on it, such as mpremote"
 
 
 def read_console(port: str, until: Callable[[], bool], on_line: Callable[[str], None]) -> None:
-    """Read what a device prints on its own, sending it nothing, until `until` returns true.
+    """Read a device's console without sending anything, until `until` returns true.
 
-    Waits for the port, too: a board whose USB is in the chip itself is gone while it restarts.
+    Also waits for the port: a chip with built-in USB disappears while it restarts.
     """
     while not until():
         try:
@@ -158,12 +158,12 @@ def read_console(port: str, until: Callable[[], bool], on_line: Callable[[str], 
                     *lines, tail = (tail + line_in.read(256)).split(b"\n")
                     for line in lines:
                         on_line(line.decode(errors="replace").rstrip())
-        except OSError:  # pyserial's own are of that kind
+        except OSError:  # pyserial's errors are OSErrors, too
             time.sleep(_POLL_S)
 
 
 def find_port() -> str:
-    """Return the port of the only USB serial device. Raises DeviceError if it is not one."""
+    """Return the port of the only USB serial device. Raises DeviceError for none or several."""
     listing = subprocess.run(
         [sys.executable, "-m", "mpremote", "connect", "list"],
         capture_output=True,
@@ -174,15 +174,13 @@ def find_port() -> str:
     boards = [port for port, ids in ports if ids != "0000:0000"]
     if len(boards) == 1:
         return boards[0]
-    there = "\n".join("  " + line.rstrip() for line in listing.splitlines()) or "  none at all"
+    there = "\n".join("  " + line.rstrip() for line in listing.splitlines()) or "  none"
     which = "several USB serial devices are" if boards else "no USB serial device is"
-    raise DeviceError(
-        f"{which} plugged in; say which port it is: --port PORT. mpremote lists:\n{there}"
-    )
+    raise DeviceError(f"{which} plugged in; give the port: --port PORT. mpremote lists:\n{there}")
 
 
 class _Output:
-    """The lines of a process, as they come, and which of them it wrote to stderr."""
+    """The merged stdout and stderr lines of a process, in order of arrival."""
 
     def __init__(self, process: subprocess.Popen):
         self._queue: queue.Queue[tuple[str, bool] | None] = queue.Queue()
@@ -191,9 +189,9 @@ class _Output:
             threading.Thread(target=self._read, args=(stream, is_error), daemon=True).start()
 
     def next(self, timeout: float) -> tuple[str, bool] | None:
-        """Return (line, whether it came from stderr), None at the end of both.
+        """Return (line, whether it is from stderr), or None at the end of both streams.
 
-        Raises queue.Empty if nothing comes within so many seconds.
+        Raises queue.Empty if no line comes within `timeout` seconds.
         """
         while self._open:
             line = self._queue.get(timeout=timeout)
@@ -213,15 +211,14 @@ class _Output:
 def exec_command(code: str, **values: object) -> list[str]:
     """Return the mpremote command that runs `code` on the device with these names set.
 
-    Their values are texts, lists and dicts of texts: what repr makes of them is an expression
-    there, too.
+    The values are texts, numbers, lists and dicts: their repr must be an expression on the device.
     """
     given = "".join(f"{name} = {value!r}\n" for name, value in values.items())
     return ["exec", given + code.strip() + "\n"]
 
 
 def json_values(lines: list[str]) -> list:
-    """Return the JSON objects and lists that stand in lines of their own."""
+    """Return the JSON objects and lists among the lines, one per line."""
     found = []
     for line in lines:
         if line.startswith(("{", "[")):

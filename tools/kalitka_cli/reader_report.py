@@ -1,18 +1,19 @@
-"""What a reader says on its console after a start: which steps it has taken, and what is missing.
+"""The startup report of a reader, parsed from its console: steps done and steps missing.
 
-The steps are those without which no card opens the door. Each comes to one of four ends: done, in
-trouble (with the reader's own words), not needed by the settings, or never reached. The lines are
-the firmware's; what they look like is known here and nowhere else in the tools.
+Without these steps no card opens the door. Each ends in one of four states: done, problem (with
+the reader's own words), not needed by the settings, or not reached. This module alone of the tools
+knows the form of the firmware's console lines.
 """
 
 import re
 from dataclasses import dataclass, field
 
-# In the order in which the reader takes them; the exit status of `deploy` if one is missing.
+# In the reader's order; the exit status of `deploy` if the step is missing. Do not renumber:
+# scripts check these statuses.
 STEPS = {"ready": 4, "memory": 5, "network": 6, "TLS": 7, "sync": 8}
 
 _DONE, _PROBLEM, _NOT_NEEDED = "done", "trouble", "not needed"
-_STAMP = re.compile(r"^ *\d[\d.:]* (?=\S)")  # the time since the start, before every line
+_STAMP = re.compile(r"^ *\d[\d.:]* (?=\S)")  # the time since the start, in front of every line
 _STARTED = re.compile(r"^kalitka \S+ on ")
 _MEMORY = re.compile(r"^memory: (.*)")
 _LINK = re.compile(r"^\w+: (connected\b.*)")
@@ -24,9 +25,10 @@ _FAILED = re.compile(r"^(?:sync: failed|clock: not set by the server): (.*)")
 _PART_FAILED = re.compile(r"^(.+): failed, starts again: (.*)")
 _NO_NETWORK = re.compile(r"^(?:wifi: no network|network: there is none) in the settings")
 _LINK_FAILED = re.compile(r"^(?:wifi|ethernet): (.+)")
-# Of a failed exchange: it was TLS, or what comes before it. An answer with a status came through.
+# Parts of a failed exchange's message: a TLS failure, or a failure before TLS. An answer with a
+# status means that TLS worked.
 _TLS_SIGNS = ("certificate", "the handshake with", "the site's CA", "MBEDTLS", "TLS")
-_NO_CONNECTION = ("refused while ", "no way there while ")  # then follows the operation
+_NO_CONNECTION = ("refused while ", "no way there while ")  # the operation follows
 _MEMORY_SIGNS = ("not enough memory", "MemoryError", "memory allocation failed")
 _ANSWERED = "the server answered "
 _AUTHENTICATED = "the server has proven who it is"
@@ -34,7 +36,7 @@ _AUTHENTICATED = "the server has proven who it is"
 
 @dataclass
 class Step:
-    """How far a step has come. detail: the reader's own words about it."""
+    """The state of a startup step. detail: the reader's own words."""
 
     state: str = ""
     detail: str = ""
@@ -44,19 +46,18 @@ class Step:
 class StartupReport:
     """The progress of a reader's start, followed line by line on its console.
 
-    secure: whether the settings name an https:// server, None if that is not known.
-    minute: of the table, 0 if there is none; rules: how many the last full sync brought, None if
-    there was none yet.
+    secure: whether the settings name an https:// server, None if unknown. minute: of the table, 0
+    without one; rules: the number from the last full sync, None before the first.
     """
 
     secure: bool | None = None
     steps: dict[str, Step] = field(default_factory=lambda: {name: Step() for name in STEPS})
     minute: int = 0
     rules: int | None = None
-    _last: str = ""  # a line that was none of the reader's: the end of a traceback
+    _last: str = ""  # the last line without a time stamp: the end of a traceback
 
     def add_line(self, line: str) -> None:
-        """Evaluate a line of the console."""
+        """Update the report from a line of the console."""
         text = _STAMP.sub("", line, count=1)
         if text == line:
             if line.startswith("the reader ended;"):
@@ -65,7 +66,7 @@ class StartupReport:
                 self._last = line.strip()
             return
         if _STARTED.match(text):
-            # It may have started more than once.
+            # The reader may start more than once: begin anew.
             self.steps.update({name: Step() for name in STEPS})
         elif text == "ready":
             self._done("ready", "")
@@ -83,25 +84,25 @@ class StartupReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every step that the settings ask for is done."""
+        """Whether every step required by the settings is done."""
         return not self.missing
 
     @property
     def has_problem(self) -> bool:
-        """Whether a step has a problem. It may still recover."""
+        """Whether any step has a problem. The reader may still recover."""
         return any(step.state == _PROBLEM for step in self.steps.values())
 
     @property
     def missing(self) -> str:
-        """The first step that is not done, "" if all are."""
+        """The name of the most telling missing step, "" if none is missing."""
         waiting = [n for n, step in self.steps.items() if step.state not in (_DONE, _NOT_NEEDED)]
-        # What failed counts before what was only not reached.
+        # A failed step comes before a step that was merely not reached.
         troubled = [name for name in waiting if self.steps[name].state == _PROBLEM]
         return (troubled or waiting or [""])[0]
 
     @property
     def why_closed(self) -> str:
-        """Why no card can open the door, though nothing is missing; "" if one can."""
+        """The reason why no card opens the door although no step is missing, "" if cards can."""
         if self.rules == 0:
             return "the server has no tokens for this reader: add some at the hub"
         if self.rules or self.minute:
@@ -111,7 +112,7 @@ class StartupReport:
         return "there is no table yet"
 
     def status_of(self, name: str) -> tuple[str, str]:
-        """Return what to show of a step: (its mark, the text behind its name)."""
+        """Return how to show a step: (mark, text after its name)."""
         step = self.steps[name]
         mark = {_DONE: "✓", _PROBLEM: "✗", _NOT_NEEDED: "-", "": "·"}[step.state]
         if step.state == _NOT_NEEDED:
@@ -129,7 +130,7 @@ class StartupReport:
                 self._tls_done(_AUTHENTICATED if found[1] else "")
             self._done("sync", sync.detail if sync.state == _DONE else text.partition(": ")[2])
         elif text.startswith("clock: set by the server"):
-            pass  # over TLS or not: "sync: works" will tell
+            pass  # says nothing about TLS; "sync: works" will
         elif found := _FAILED.match(text):
             self._exchange_failed(found[1])
         elif _NO_NETWORK.match(text):

@@ -1,4 +1,4 @@
-"""Restarts a reader, waits until it says that it works, and prints the outcome."""
+"""The restart of a reader, the wait until it works, and the printed report."""
 
 import time
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, read_conso
 from kalitka_cli.reader_report import STEPS, StartupReport
 
 TIMEOUT_S = 120
-# What has failed may come right: another network, the time server's next answer. So long after the
-# last failure nothing more is expected.
+# Seconds. A failed step may still recover, by another network or the time server's next answer;
+# this long after the last change no recovery is expected.
 _GRACE_S = 30
-# A soft reset would not do: mpremote makes it from the raw REPL, where main.py is not run.
-# Its output shows that the device was reached: a USB in the chip itself is gone while it restarts.
+# A hard reset: after mpremote's soft reset, from the raw REPL, main.py does not run. The printed
+# line proves that the device was reached before a chip with built-in USB disappears.
 _RESET = """
 import machine, time
 print("restarting")
@@ -28,9 +28,9 @@ def restart_and_wait(
 ) -> StartupReport | None:
     """Restart the device and follow its console until the reader works, or until `timeout`.
 
-    secure: whether its server is an https:// one, None if it is not known. timeout: seconds; 0
-    only restarts it and returns None. The reader is left running whatever happens; Ctrl-C as
-    well. Raises DeviceError if it cannot be restarted.
+    secure: whether its server is https://, None if unknown. timeout: seconds; 0 only restarts the
+    device and returns None. The reader is left running whatever happens, even on Ctrl-C. Raises
+    DeviceError if the device cannot be restarted.
     """
     if not timeout:
         mpremote.run(["reset"])
@@ -53,7 +53,7 @@ def restart_and_wait(
 
 
 def print_report(report: StartupReport, console: Console) -> tuple[str, int]:
-    """Print a line a step. Return ("", 0), or what is missing in words, and the exit status."""
+    """Print a line per step. Return (the missing step in words, exit status), or ("", 0)."""
     colours = {"✓": "green", "✗": "red"}
     for name in STEPS:
         mark, words = report.status_of(name)
@@ -71,15 +71,15 @@ def print_report(report: StartupReport, console: Console) -> tuple[str, int]:
 
 
 class _StartupWait:
-    """Decides when there is nothing more to wait for."""
+    """The end condition of the wait for a reader's start."""
 
     def __init__(self, report: StartupReport, timeout: float):
         self._report = report
         self._now: Callable[[], float] = time.monotonic
         self._end = self._now() + timeout
-        self._last_problem = 0.0  # when the last problem was reported
+        self._last_problem = 0.0  # monotonic time of the last change of a step
         self._steps: list[tuple[str, str]] = []
-        self.reached = False  # whether the device was reached
+        self.reached = False  # whether the device has printed anything
 
     def add_line(self, line: str) -> None:
         self.reached = True

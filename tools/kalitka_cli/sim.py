@@ -1,9 +1,9 @@
-"""`kalitka sim`: one virtual reader, or one virtual board, in the hands of a person.
+"""`kalitka sim`: one virtual reader, or one virtual board, controlled by a person.
 
-The console is printed as it comes; commands are read from the standard input, a line each. A
-wrong command gets one line and changes nothing. A reader that speaks TLS goes to the hub by its
-own name, for which the certificate is; one that speaks http:// goes through a relay, the cable
-that `network off` cuts.
+The console is printed as it comes; commands are read from stdin, one per line. An invalid command
+gets a one-line error and changes nothing. A reader with an https:// server connects to the hub
+directly, under the name in the hub's certificate; with http:// it connects through a relay, the
+cable that `network off` cuts.
 """
 
 import contextlib
@@ -38,22 +38,22 @@ _ROLES = ("WIEGAND_D0", "WIEGAND_D1", "LOCK", *map(str.upper, _SWITCHES))
 _PRESS_S = 0.2
 
 _HELP = """\
-card CODE                hold a card against the scanner: 6 or 8 hexadecimal digits
+card CODE                present a card at the scanner: 6 or 8 hexadecimal digits
 button                  press the exit button
-door open|shut          open the door, or shut it
+door open|shut          open or shut the door
 alarm on|off            switch the alarm contact
 clock 2026-11-23T09:30   set the chip's clock; the time is UTC
-network off|on           cut the network, or mend it
-power off|on             cut the power, or give it back
-pins                     the level of every pin in use
-flash                    flash operations since power on
-memory                   bytes of heap used and free
-help                     this list
-quit                     put the reader away"""
+network off|on           cut or restore the network
+power off|on             cut or restore the power
+pins                     show the level of every pin in use
+flash                    show the flash operations since power on
+memory                   show the bytes of heap used and free
+help                     show this list
+quit                     end the reader"""
 
 
 class CommandError(Exception):
-    """A command cannot be done; the message says what would be right."""
+    """A command is invalid or impossible now; the message says what is valid."""
 
 
 def run_reader(
@@ -65,10 +65,10 @@ def run_reader(
     ca: Path | None = None,
     board: str = "ESP32_GENERIC",
 ) -> int:
-    """Run a virtual reader until `quit`. Returns the exit status: 2 for wrong options.
+    """Run a virtual reader until `quit`. Return the exit status: 2 for invalid options.
 
-    server: its URL; over https:// it is believed if `ca`, a file with a certificate, vouches for
-    it. zone: a zone's name or a POSIX TZ string. board: a folder of boards/.
+    server: the hub's URL; over https:// the reader trusts it by `ca`, a file with a certificate.
+    zone: a zone's name or a POSIX TZ string. board: a folder of boards/.
     """
     problems: list[str] = _board_problems(board)
     values = {"reader": reader, "poll_seconds": poll_seconds, **_SWITCHES}
@@ -83,7 +83,7 @@ def run_reader(
             values["server_url"] = _secure_url(server)
             files[_CA] = _site_ca(ca)
         elif ca:
-            problems.append("--ca is for a --server https://HOST:PORT")
+            problems.append("--ca needs a --server https://HOST:PORT")
         if server and not files:
             relay_to = _http_address(server)
     except (CommandError, InvalidRequest) as fault:
@@ -115,13 +115,13 @@ def run_reader(
 
 
 def run_board(folder: Path | None, board: str = "", memory: str = PSRAM.name) -> int:
-    """Run a virtual board on a PTY until Ctrl-C. Returns the exit status, as `run_reader`.
+    """Run a virtual board on a PTY until Ctrl-C. Return the exit status, as `run_reader`.
 
-    memory: the class of its chip, see `kalitka_sim.memory_classes`. board: "" for that of the
-    class.
+    memory: the class of its chip, see `kalitka_sim.memory_classes`. board: "" for the board of
+    that class.
     """
     if memory not in CLASSES:
-        _print_error(f"--memory: there is no {memory!r}; there are: {', '.join(CLASSES)}")
+        _print_error(f"--memory: there is no class {memory!r}; choose one of {', '.join(CLASSES)}")
         return 2
     memory_class = CLASSES[memory]
     board = board or memory_class.board
@@ -136,9 +136,9 @@ def run_board(folder: Path | None, board: str = "", memory: str = PSRAM.name) ->
                 _print(f"{memory_class.name}: {memory_class.description}")
                 _print(f"make deploy PORT={virtual.port} BOARD={board}")
                 _print(f"mpremote connect {virtual.port} repl")
-                _print("Ctrl-C ends it; `help` lists what else can be done with it")
+                _print("Ctrl-C ends it; `help` lists the commands")
                 if not _run_commands(virtual):
-                    # Nothing more is typed; the port is still of use.
+                    # stdin has ended, but the port is still in use.
                     virtual.wait_end()
         except ReaderError as fault:
             _print_error(str(fault))
@@ -147,7 +147,7 @@ def run_board(folder: Path | None, board: str = "", memory: str = PSRAM.name) ->
 
 
 def execute(virtual: VirtualChip, line: str) -> str:
-    """Execute a command and return the line to print. Raises CommandError, ReaderError."""
+    """Execute a command and return the text to print. Raises CommandError, ReaderError."""
     words = line.split()
     commands: dict[str, tuple[Callable[..., str], int]] = {
         "card": (_card, 1),
@@ -163,16 +163,16 @@ def execute(virtual: VirtualChip, line: str) -> str:
         "help": (lambda _: _HELP, 0),
     }
     if words[0] not in commands:
-        raise CommandError(f"there is no command {words[0]!r}; `help` lists them")
+        raise CommandError(f"there is no command {words[0]!r}; `help` lists all commands")
     command, operands = commands[words[0]]
     if len(words) != 1 + operands:
         how = next(text for text in _HELP.splitlines() if text.startswith(words[0]))
-        raise CommandError("it is: " + " ".join(how.split()[: 1 + operands]))
+        raise CommandError("write: " + " ".join(how.split()[: 1 + operands]))
     return command(virtual, *words[1:])
 
 
 def _run_commands(virtual: VirtualChip) -> bool:
-    # Execute the standard input to its end; return whether that was a `quit`.
+    # Executes stdin up to `quit` or its end; returns whether `quit` ended it.
     for line in sys.stdin:
         if not line.strip():
             continue
@@ -200,7 +200,7 @@ def _button(virtual: VirtualChip) -> str:
 
 def _door(virtual: VirtualChip, state: str) -> str:
     if state not in ("open", "shut"):
-        raise CommandError(f"it is open or shut, not {state!r}")
+        raise CommandError(f"invalid state {state!r}: write open or shut")
     virtual.set_switch("DOOR_CONTACT", state == "open")
     return f"the door is {state}"
 
@@ -214,7 +214,7 @@ def _clock(virtual: VirtualChip, text: str) -> str:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise CommandError("the time is such as 2026-11-23T09:30, UTC") from None
+        raise CommandError(f"invalid time {text!r}: write 2026-11-23T09:30, in UTC") from None
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     virtual.set_clock(moment.timestamp())
     return f"the chip's clock is {moment:%Y-%m-%d %H:%M:%S} UTC"
@@ -227,9 +227,9 @@ def _network(virtual: VirtualChip, state: str) -> str:
 
 def _power(virtual: VirtualChip, state: str) -> str:
     if _is_on(state) == virtual.powered:
-        raise CommandError(f"the power is {state}")
+        raise CommandError(f"the power is already {state}")
     if isinstance(virtual, PtyBoard):
-        raise CommandError("a board on a PTY has its power from the cable; end it with Ctrl-C")
+        raise CommandError("a board on a PTY is powered by the cable; end it with Ctrl-C")
     assert isinstance(virtual, VirtualReader)
     if _is_on(state):
         virtual.power_on()
@@ -250,7 +250,7 @@ def _flash(virtual: VirtualChip) -> str:
     counts = virtual.flash_operations()
     return (
         f"{counts['reads']} reads, {counts['programs']} programs of {counts['programmed']} "
-        f"bytes together, {counts['erases']} erases"
+        f"bytes in all, {counts['erases']} erases"
     )
 
 
@@ -261,7 +261,7 @@ def _memory(virtual: VirtualChip) -> str:
 
 def _is_on(state: str) -> bool:
     if state not in ("on", "off"):
-        raise CommandError(f"it is on or off, not {state!r}")
+        raise CommandError(f"invalid state {state!r}: write on or off")
     return state == "on"
 
 
@@ -284,14 +284,14 @@ def _secure_url(url: str) -> str:
 def _site_ca(file: Path | None) -> bytes:
     if not file:
         raise CommandError("an https:// server needs the site's CA: --ca FILE")
-    # It takes a while to import, and only TLS needs it.
+    # Slow to import, and only TLS needs it.
     from kalitka_hub.server.certificates import check_ca  # noqa: PLC0415
 
     return check_ca(file)
 
 
 def _http_address(url: str) -> tuple[str, int]:
-    wrong = CommandError(f"a server is http://HOST:PORT or https://HOST:PORT, not {url!r}")
+    wrong = CommandError(f"invalid server {url!r}: write http://HOST:PORT or https://HOST:PORT")
     try:
         parts = urlsplit(url)
         port = parts.port or _HTTP_PORT
@@ -313,7 +313,7 @@ def _folder(kept: Path | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _until_terminated() -> Iterator[None]:
-    # Ctrl-C is the ordinary end, and so is SIGTERM.
+    # Ctrl-C and SIGTERM are both an ordinary end.
     def stop(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 

@@ -1,6 +1,7 @@
-"""Whether a board can become a reader at all: what it said about itself, against its target.
+"""The suitability of a board: the facts that it reported, against the target board.
 
-Says no before anything is copied, with the numbers found and needed and what to do instead.
+An unsuitable board is refused before anything is copied, with the numbers found and needed and
+with the alternatives.
 """
 
 import json
@@ -14,20 +15,20 @@ _PAGE = "boards/{}/README.md"
 
 
 class UnsuitableBoard(Exception):
-    """The board cannot become the reader wanted; the message says why, and what would do."""
+    """The board cannot become this reader; the message says why, and what to do instead."""
 
 
 class InsufficientMemory(UnsuitableBoard):
-    """The firmware could be copied, but the reader would not work."""
+    """The firmware fits into flash, but the reader would not work."""
 
 
 @dataclass(frozen=True)
 class BoardTarget:
-    """The boards that a folder of boards/ is for: its board.json.
+    """The target of a folder of boards/, from its board.json.
 
-    chip: such as ESP32S3, psram: whether the module has PSRAM, image: the name of the stock
-    MicroPython for it, "" for one of one's own, ethernet: whether its network is a cable. None
-    where the folder does not say.
+    chip: such as ESP32S3; psram: whether the module has PSRAM; image: the name of the stock
+    MicroPython, "" for a custom build; ethernet: whether the network is Ethernet. chip and psram
+    are None if board.json does not give them.
     """
 
     name: str
@@ -38,12 +39,12 @@ class BoardTarget:
 
     @property
     def page(self) -> str:
-        """The board's page."""
+        """The path of the board's documentation."""
         return _PAGE.format(self.name)
 
 
 def board_target(name: str) -> BoardTarget:
-    """Return the boards that the folder of this name is for."""
+    """Return the target of the folder of this name."""
     file = BOARDS / name / "board.json"
     said = json.loads(file.read_text()) if file.is_file() else {}
     image, ethernet = said.get("image") or "", bool(said.get("ethernet"))
@@ -51,7 +52,7 @@ def board_target(name: str) -> BoardTarget:
 
 
 def check_board(board: BoardInfo, target: BoardTarget) -> None:
-    """Raise UnsuitableBoard unless the board is one that the folder is for."""
+    """Raise UnsuitableBoard unless the board matches the target."""
     if target.chip and board.chip and board.chip != target.chip:
         raise UnsuitableBoard(
             f"{target.name} is for the chip {target.chip}, but the device has {board.chip} "
@@ -62,7 +63,7 @@ def check_board(board: BoardInfo, target: BoardTarget) -> None:
     if board.knows_psram:
         raise UnsuitableBoard(
             f"{target.name} is for a module with PSRAM, but {board.image} finds none on this one; "
-            f"take another module, or another folder of boards/: boards/README.md lists them"
+            f"use another module or another folder of boards/: boards/README.md lists them"
         )
     image = target.image or "an image with PSRAM"
     raise UnsuitableBoard(
@@ -72,9 +73,9 @@ def check_board(board: BoardInfo, target: BoardTarget) -> None:
 
 
 def check_memory(board: BoardInfo, install: str, ethernet: bool = False) -> str:
-    """Return the memory budget in words, "" if the board does not say what it has.
+    """Return the memory budget in words, "" if the board did not report its memory.
 
-    install: of `memory_needs.INSTALLS`. ethernet: whether its network is a cable. Raises
+    install: a key of `memory_needs.INSTALLS`. ethernet: whether the network is Ethernet. Raises
     InsufficientMemory.
     """
     memory = board.memory
@@ -91,8 +92,8 @@ def check_memory(board: BoardInfo, install: str, ethernet: bool = False) -> str:
             )
     elif memory.largest < TLS_PIECE:
         raise InsufficientMemory(
-            f"TLS needs {TLS_PIECE:,} bytes in one piece; the largest that this board "
-            f"({board.chip}, {where}) has left is {memory.largest:,}. "
+            f"TLS needs {TLS_PIECE:,} bytes in one piece; the largest free piece of this board "
+            f"({board.chip}, {where}) has {memory.largest:,}. "
             f"{_alternatives(board, install)}"
         )
     if not budget.fits:
@@ -126,7 +127,7 @@ def _suggested_board(board: BoardInfo) -> str:
     fit = [t.name for t in _board_targets() if t.chip == board.chip and t.psram == psram]
     if fit:
         return f"deploy with --board {fit[0]}"
-    return "boards/README.md lists the boards that there are"
+    return "boards/README.md lists the boards"
 
 
 def _board_targets() -> list[BoardTarget]:

@@ -1,8 +1,8 @@
-"""`kalitka table check`: reads every byte of a table's files and tells every fault, in words.
+"""`kalitka table check`: reads every byte of a table's files and describes every problem.
 
-Of a segment: its parts, every block, every entry, and whether a lookup would come to it. The
-index is asked for every code; `find` goes all the way for three codes of a block, as it would
-take most of a minute for a table of 100,000. What the reader does about a fault is told with it.
+In a segment it checks the parts, every block, every entry and the lookups. The index is checked
+for every code, a full `find` only for three codes of a block: for all codes of a table of 100,000
+it would take most of a minute. Each problem comes with what the reader does about it.
 """
 
 from collections import Counter
@@ -36,26 +36,26 @@ from kalitka_cli.table_files import (
     with_progress,
 )
 
-# What a fault means, and what is to be done.
-_HEALS = "asks for a full sync, which makes the table whole: a connection is all that is needed"
+# The consequence of a problem, and what to do.
+_HEALS = "requests a full sync, which replaces the table: it only needs a connection"
 _EVERY_CODE = f'the reader denies every code with "table damaged" and {_HEALS}'
-_SEGMENT = f'the reader denies what no newer segment decides with "table damaged" and {_HEALS}'
+_SEGMENT = f'the reader denies codes in no newer segment with "table damaged" and {_HEALS}'
 _BLOCK = (
     'the reader denies the codes of such a block with "table damaged" and, '
     f"once it has met one, {_HEALS}"
 )
 _ENTRY = f'the reader denies such a code with "table damaged" and, once it has met one, {_HEALS}'
 _WRITTEN_SO = (
-    "the checksums are right, so this is what was written; the reader may decide wrongly and not "
-    "notice: remove the folder `table` from it and restart it, and it knows nobody until it has "
-    "synced anew; keep this file for the developers"
+    "the checksums are right, so the writer made this; the reader may decide wrongly without "
+    "noticing: keep this file for the developers, remove the folder `table` from the reader and "
+    "restart it; until its next sync it knows no codes"
 )
 _LEFT_OVER = (
-    "no part of the table: of a sync that was under way or cut off, or replaced by one; "
+    "not part of the table: from an unfinished or interrupted sync, or replaced by a later one; "
     "the reader removes it by itself"
 )
 
-# No packed code is above this.
+# Above every packed code.
 _HIGHEST = b"\xff" * 258
 
 
@@ -67,18 +67,18 @@ class _Problem:
 
 @dataclass
 class _FileReport:
-    # On one file. summary: printed of a file without faults.
+    # The report on one file. summary: printed if the file has no problems.
     path: Path
     summary: str = ""
     problems: list[_Problem] = field(default_factory=list)
-    seconds: bool = False  # a rule's day time can only be in seconds
+    seconds: bool = False  # some rule's day time can only be in seconds
 
     def add(self, what: str, consequence: str) -> None:
         self.problems.append(_Problem(what, consequence))
 
 
 def run(files: list[Path]) -> int:
-    """Check each file, told on stdout. Returns the exit status: 0 only if all are whole."""
+    """Check each file and report on stdout. Return the exit status: 0 only without problems."""
     console = Console(highlight=False, soft_wrap=True)
     return for_each_path(files, partial(_check, console))
 
@@ -114,11 +114,11 @@ def _print_report(console: Console, report: _FileReport) -> None:
 
 
 def _table_reports(folder: Path) -> tuple[list[_FileReport], list[Path]]:
-    # On the manifest and the segments; and what else is in the folder.
+    # Returns the reports on the manifest and the segments, and the other files of the folder.
     report, found = _manifest_report(folder)
     there = sorted(path.name for path in folder.iterdir())
     if found is None:
-        # Which of them were the table is not known.
+        # Without a manifest it is unknown which segments were the table: check all.
         names = [name for name in there if name.endswith(".seg")]
         left_over = []
     else:
@@ -151,7 +151,7 @@ def _manifest_report(folder: Path) -> tuple[_FileReport, manifest.Manifest | Non
 def _named_report(folder: Path, name: str) -> _FileReport:
     report = _FileReport(folder / name)
     if not is_file_in(folder, name):
-        report.add("the manifest names it, and there is no such file", _SEGMENT)
+        report.add("the manifest names it, but there is no such file", _SEGMENT)
         return report
     try:
         return _segment_report(folder / name)
@@ -166,7 +166,7 @@ def _segment_report(path: Path) -> _FileReport:
         segment = SegmentFile(path)
     except CorruptionError as e:
         report.add(
-            f"{e}: the {FOOTER} is damaged, or the file was cut, or is no segment", _SEGMENT
+            f"{e}: the {FOOTER} is damaged, or the file was cut or is not a segment", _SEGMENT
         )
         return report
     try:
@@ -177,16 +177,16 @@ def _segment_report(path: Path) -> _FileReport:
 
 
 class _SegmentCheck:
-    # Goes through a segment once, block by block.
+    # One pass over a segment, block by block.
 
     def __init__(self, segment: SegmentFile, report: _FileReport):
         self._segment = segment
         self._report = report
-        self._last = b""  # the packed code before
+        self._last = b""  # the previous packed code
         self._codes = 0
         self._tombstones = 0
-        self._all_readable = True  # every block could be read to its end
-        # Of the block at hand: the first fault of a kind, and how many there are.
+        self._all_readable = True  # so far every block was read to its end
+        # For the current block: the first problem of each kind, and their number.
         self._first_of_kind: dict[str, _Problem] = {}
         self._counts: Counter[str] = Counter()
 
@@ -242,7 +242,7 @@ class _SegmentCheck:
         try:
             codes.unpack(key)
         except codes.CodeError as e:
-            self._add_problem("code", f"{describe_key(key)} is none: {e}", _WRITTEN_SO)
+            self._add_problem("code", f"{describe_key(key)} is invalid: {e}", _WRITTEN_SO)
         if INDEX not in self._segment.corrupt_parts and self._indexed_block(key) != number:
             what = f"the index leads {describe_key(key)} to another block"
             self._add_problem("index", what, _WRITTEN_SO)
@@ -261,7 +261,7 @@ class _SegmentCheck:
             rule_texts(rule_set)
         except ValueError as e:
             begin = rule_set[:12].hex(" ")
-            what = f"{describe_key(key)} has a rule set that is none, {begin} ...: {e}"
+            what = f"{describe_key(key)} has an invalid rule set, {begin} ...: {e}"
             self._add_problem("rules", what, _WRITTEN_SO)
             return
         if not self._report.seconds:
@@ -276,7 +276,7 @@ class _SegmentCheck:
     def _check_lookup(self, entry: SegmentEntry) -> None:
         segment = self._segment
         if entry.number != TOMBSTONE and entry.rule_set is None:
-            return  # told already
+            return  # already reported
         try:
             state = segment.find(entry.key)
             fault = segment.fault if state == DAMAGED else ""
@@ -304,8 +304,8 @@ class _SegmentCheck:
             self._report.add(f"a base with {self._tombstones} tombstones", _WRITTEN_SO)
 
     def _check_beyond(self) -> None:
-        # Separators behind the last block would lead to blocks that are not there.
+        # Separators after the last block would point to missing blocks.
         last = self._segment.block_count - 1
         if self._indexed_block(_HIGHEST) != last:
-            what = "the index does not lead what is above every code to the last block"
+            what = "the index does not lead the highest code to the last block"
             self._report.add(what, _WRITTEN_SO)

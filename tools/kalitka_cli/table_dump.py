@@ -1,10 +1,10 @@
-"""`kalitka table dump`: what the files of a table say, as lines of the wire format on stdout.
+"""`kalitka table dump`: the contents of a table's files, as lines of the wire format on stdout.
 
-    CODE_/RULE       one rule of a code; `CODE_/` is a code without a rule that was understood
-    %deleted CODE    a tombstone; no code has a `%`, and no sync answer such a line
+    CODE_/RULE       one rule of a code; `CODE_/` is a code without any understood rule
+    %deleted CODE    a tombstone; no code contains `%`, and no sync answer has such a line
 
-Codes are written as the bytes that they are. A whole table comes as a full sync answer, which
-another reader could be fed with, and so only if all of it could be read.
+Codes are written as raw bytes. A whole table becomes a full sync answer that another reader can
+take, and is therefore written only if all of it is readable.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ from kalitka_cli.table_files import (
 
 
 def run(files: list[Path]) -> int:
-    """Dump each file. Returns the exit status: 1 for damage, 2 for what is no file of a table."""
+    """Dump each file. Return the exit status: 1 for damage, 2 for a file that is not a table's."""
     return for_each_path(files, _dump)
 
 
@@ -47,7 +47,7 @@ def _dump(path: Path) -> int:
         with open_segment(path) as segment:
             text = b"".join(_segment_lines(segment, faults))
     else:
-        # As it is, whole or not: it is text already.
+        # Already text: print it unaltered, even if damaged.
         text = path.read_bytes()
         try:
             load_manifest(path.parent)
@@ -60,7 +60,7 @@ def _dump(path: Path) -> int:
 
 
 def _segment_lines(segment: SegmentFile, faults: list[str]) -> Iterator[bytes]:
-    # All that can be read; the rest becomes faults.
+    # Yields all readable entries; the rest goes to `faults`.
     count = segment.block_count
     for number in with_progress(range(count), segment.name, count):
         block = segment.block(number)
@@ -83,11 +83,11 @@ def _answer(folder: Path) -> bytes:
                 lines.append(_lines(entry))
                 rule_sets.add(entry.rule_set)
         except MALFORMED as e:
-            raise CorruptionError(f"an entry is none that the firmware writes: {e}") from None
+            raise CorruptionError(f"an entry is not one that the firmware writes: {e}") from None
     if found.seconds and not any(needs_seconds_unit(rule_set) for rule_set in rule_sets):
         print_error(
-            f"{folder}: its day times are in seconds, which no rule of it shows: a reader that is "
-            'fed with this needs the setting day_time_unit "second"',
+            f"{folder}: its day times are in seconds, though no rule shows it: a reader that "
+            'takes this answer needs the setting day_time_unit "second"',
             0,
         )
     return b"".join(lines)

@@ -1,7 +1,8 @@
-"""The files of a rule table on this computer: what each is, opened, and read block by block.
+"""The files of a rule table: their kinds, and readers for segments, manifests and whole tables.
 
-The firmware's own modules decode them; nothing here knows their bytes. Nothing is written either:
-a `Table` would sweep what the manifest does not name, and that may be what is looked for.
+The firmware's own modules decode the files; nothing here knows their byte format. Nothing is
+written either, and so `Table` is not used: it sweeps files that the manifest does not name, and
+these may be the files to inspect.
 """
 
 import os
@@ -38,21 +39,21 @@ from kalitka.table.merge import MergedEntries
 from kalitka.table.rule_sets import RULE_SET_MAX
 from kalitka.table.segment import Segment
 
-# What the firmware's modules raise here on malformed bytes: they check only what a checksum does
-# not cover, and in CPython an offset beyond a buffer is an IndexError.
+# Raised by the firmware's modules in CPython on malformed bytes with correct checksums: they rely
+# on the checksums, and an offset beyond a buffer is an IndexError.
 MALFORMED = (ArithmeticError, LookupError, ValueError)
 
 FOOTER = "footer"
 RULE_SETS = "rule sets"
 INDEX = "index"
-_PARTS = (FOOTER, RULE_SETS, INDEX)  # as a Segment reads them
-_CHECK = 4  # bytes of checksum behind each part
+_PARTS = (FOOTER, RULE_SETS, INDEX)  # in the order in which a Segment reads them
+_CHECK = 4  # bytes of checksum after each part
 
 _Item = TypeVar("_Item")
 
 
 class NotATable(Exception):
-    """The path is no file of a table; the message says what would be one."""
+    """The path is not a file of a table; the message says what is."""
 
 
 class PathKind(Enum):
@@ -66,8 +67,8 @@ class PathKind(Enum):
 class SegmentEntry(NamedTuple):
     """The entry of one code in a segment.
 
-    key: the packed code. number: of the rule set, IN_PLACE or TOMBSTONE. rule_set:
-    None for a tombstone, and where the segment has no set of that number.
+    key: the packed code. number: the rule set's, IN_PLACE or TOMBSTONE. rule_set: None for a
+    tombstone, or if the segment has no set of that number.
     """
 
     key: bytes
@@ -76,7 +77,7 @@ class SegmentEntry(NamedTuple):
 
 
 class BlockContents(NamedTuple):
-    """A decoded block: its entries, their bytes, and what is wrong behind them, else ""."""
+    """A decoded block: its entries, their size in bytes, and the fault after them, else ""."""
 
     entries: list[SegmentEntry]
     used: int
@@ -84,7 +85,7 @@ class BlockContents(NamedTuple):
 
 
 def kind_of(path: Path) -> PathKind:
-    """Return the kind of a path, by its name. Raises NotATable, OSError."""
+    """Return the kind of file at a path, judged by its name. Raises NotATable, OSError."""
     if os.path.isdir(path):
         if any(name == manifest.NAME or name.endswith(".seg") for name in os.listdir(path)):
             return PathKind.TABLE
@@ -100,10 +101,10 @@ def kind_of(path: Path) -> PathKind:
 
 
 class SegmentFile(Segment):
-    """A segment opened as far as it can be. Raises CorruptionError if the footer is not whole.
+    """A segment, opened even if damaged. Raises CorruptionError only for a damaged footer.
 
-    corrupt_parts: the other parts, RULE_SETS and INDEX, whose checksum is wrong. sizes: bytes by
-    part. sets: the interned rule sets (bytes) by number.
+    corrupt_parts: the other parts (RULE_SETS, INDEX) with a wrong checksum. sizes: bytes by part.
+    sets: the interned rule sets (bytes) by number.
     """
 
     def __init__(self, path: Path):
@@ -116,7 +117,7 @@ class SegmentFile(Segment):
         self.sets = self._all_sets()
 
     def block(self, number: int) -> BlockContents:
-        """Return what the block of this number, from 0 on, says."""
+        """Decode a block, by its number from 0."""
         at = number * BLOCK
         buf = self._buf
         state = self._state
@@ -138,7 +139,7 @@ class SegmentFile(Segment):
         return BlockContents(entries, used, fault)
 
     def block_of(self, key: bytes) -> int:
-        """Return the number of the block that the index names for a packed code."""
+        """Return the number of the block to which the index leads for a packed code."""
         return native.block_of(self._index_part, len(self._index_part) - _CHECK, key)
 
     def _entry(self, value: int) -> SegmentEntry:
@@ -152,7 +153,8 @@ class SegmentFile(Segment):
         return SegmentEntry(key, number, self.sets[number] if number < len(self.sets) else None)
 
     def _section(self, at: int, size: int) -> bytes:
-        # The firmware's Segment reads its parts by this; to a reader, one damaged part is the end.
+        # Called by the firmware's Segment for each part. A reader stops at the first damaged part;
+        # here only a damaged footer raises.
         part = _PARTS[len(self.sizes)]
         self.sizes[part] = size
         try:
@@ -177,7 +179,7 @@ class SegmentFile(Segment):
 
 @contextmanager
 def open_segment(path: Path) -> Iterator[SegmentFile]:
-    """Open a segment. Raises CorruptionError if a reader could not."""
+    """Open a segment. Raises CorruptionError if a reader could not open the segment."""
     segment = SegmentFile(path)
     try:
         if segment.corrupt_parts:
@@ -189,7 +191,7 @@ def open_segment(path: Path) -> Iterator[SegmentFile]:
 
 @contextmanager
 def open_table(folder: Path) -> Iterator[tuple[manifest.Manifest, list[SegmentFile]]]:
-    """Open a table: (its manifest, its segments, newest first). Raises CorruptionError."""
+    """Open a table: yields (manifest, segments, newest first). Raises CorruptionError."""
     found = load_manifest(folder)
     with ExitStack() as stack:
         segments = []
@@ -201,7 +203,7 @@ def open_table(folder: Path) -> Iterator[tuple[manifest.Manifest, list[SegmentFi
 
 
 def live_entries(segments: list[SegmentFile]) -> Iterator[SegmentEntry]:
-    """Yield the merged entries of segments (newest first), without tombstones; CorruptionError."""
+    """Merge segments (newest first); yield live entries, no tombstones. Raises CorruptionError."""
     try:
         entries = MergedEntries(segments)
         while entries.next_live():
@@ -212,7 +214,7 @@ def live_entries(segments: list[SegmentFile]) -> Iterator[SegmentEntry]:
 
 
 def load_manifest(folder: Path) -> manifest.Manifest:
-    """Read the manifest of a folder. Raises CorruptionError, also if it cannot be read at all."""
+    """Read the manifest of a folder. Raises CorruptionError, even for an unreadable file."""
     try:
         return manifest.load(str(folder))
     except CorruptionError:
@@ -222,19 +224,19 @@ def load_manifest(folder: Path) -> manifest.Manifest:
 
 
 def is_file_in(folder: Path, name: str) -> bool:
-    """Return whether a name from a manifest is that of a file in the folder itself."""
+    """Return whether a manifest's name is a file directly in the folder."""
     return name == os.path.basename(name) and os.path.isfile(folder / name)
 
 
 @lru_cache(maxsize=1024)
 def rule_texts(rule_set: bytes) -> list[bytes]:
-    """Return the texts (a list of bytes) of a rule set. Raises ValueError if it is none."""
+    """Return the texts (a list of bytes) of a rule set. Raises ValueError for an invalid set."""
     try:
         found = packing.split(rule_set)
         texts = [rules.text_of(rule) for rule in found]
         packed = [packing.pack(text) for text in texts]
     except LookupError:
-        raise ValueError("its last rule is cut") from None
+        raise ValueError("its last rule is truncated") from None
     if packed != found:
         raise ValueError("a rule is packed in another form than the firmware's")
     if sorted(set(found)) != found:
@@ -245,7 +247,7 @@ def rule_texts(rule_set: bytes) -> list[bytes]:
 
 
 def describe_key(key: bytes) -> str:
-    """Return how a message names a packed code, whether it is a valid one or not."""
+    """Name a packed code in a message, whether valid or not."""
     try:
         return "code " + codes.unpack(key).decode("utf-8", "backslashreplace")
     except codes.CodeError:
@@ -253,21 +255,21 @@ def describe_key(key: bytes) -> str:
 
 
 def needs_seconds_unit(rule_set: bytes) -> bool:
-    """Return whether a valid rule set has a day time that can only be in seconds."""
+    """Return whether a day time of a valid rule set can only be in seconds."""
     return any(packing.needs_seconds(rule) for rule in packing.split(rule_set))
 
 
 def for_each_path(files: Iterable[Path], action: Callable[[Path], int]) -> int:
-    """Call `action` with each file; return the highest status that it returns or raises.
+    """Call `action` with each file; return the highest of all statuses. Errors go to stderr.
 
-    0: all is well; 1: a file is damaged; 2: it is not one of a table. Errors go to stderr.
+    0: no problems; 1: a file is damaged; 2: a file is not a table's or cannot be read.
     """
     status = 0
     for path in files:
         try:
             found = action(path)
         except BrokenPipeError:
-            raise  # of stdout, not of a file
+            raise  # from stdout, not from a file
         except CorruptionError as e:
             found = print_error(f"{path}: {e}", 1)
         except NotATable as e:
@@ -279,21 +281,21 @@ def for_each_path(files: Iterable[Path], action: Callable[[Path], int]) -> int:
 
 
 def print_error(text: str, status: int) -> int:
-    """Write a line to stderr; returns `status`."""
+    """Print an error on stderr; return `status`."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"[red]{printable(text, console)}[/]")
     return status
 
 
 def printable(text: str, console: Console) -> str:
-    """Return a text as markup that shows it whatever its characters are."""
+    """Return rich markup that shows a text literally, with unprintable characters escaped."""
     plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     encoded = plain.encode(console.encoding, "backslashreplace")
     return escape(encoded.decode(console.encoding))
 
 
 def with_progress(items: Iterable[_Item], name: str, total: int) -> Iterable[_Item]:
-    """Return `items`, so many, with their progress shown on stderr if that is a terminal."""
+    """Return `items`, `total` of them, with a progress bar on stderr if that is a terminal."""
     console = Console(stderr=True, highlight=False)
     label = printable(f"reading {name}", console)
     hidden = not sys.stderr.isatty()

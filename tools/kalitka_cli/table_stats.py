@@ -1,7 +1,7 @@
-"""`kalitka table stats`: what the files of a table hold, and what they cost, as a rich table.
+"""`kalitka table stats`: numbers and sizes of a table's contents, as a rich table.
 
-Sizes are in bytes. A token is a code or a tombstone of the file; for the whole table, a code that
-the reader knows. In memory: what an open segment holds of its file, its rule sets and its index.
+Sizes are in bytes. "bytes a token" counts the codes and tombstones of the file, "bytes a code" the
+codes of the merged table. "bytes in memory": rule sets and index, which an open segment holds.
 """
 
 from collections.abc import Callable
@@ -30,12 +30,12 @@ from kalitka_cli.table_files import (
     with_progress,
 )
 
-_WIDE = 1000  # characters; a table of as many segments as a manifest can name
+_WIDE = 1000  # characters: room for as many segments as a manifest can name
 
 
 @dataclass
 class _Figures:
-    # Of a segment, or the sum of some.
+    # The figures of a segment, or the sum of several.
     codes: int = 0
     tombstones: int = 0
     blocks: int = 0
@@ -70,7 +70,7 @@ _ROWS: tuple[tuple[str, Callable[[_Figures], str]], ...] = (
 
 
 def run(files: list[Path]) -> int:
-    """Show each file's figures. Returns the exit status: 1 for damage, 2 for what is no file."""
+    """Show each file's figures. Return the exit status: 1 for damage, 2 for not a table's file."""
     return for_each_path(files, partial(_show, Console(highlight=False)))
 
 
@@ -119,7 +119,7 @@ def _figures(segment: SegmentFile) -> _Figures:
 
 
 def _count_known(folder: Path, segments: list[SegmentFile]) -> int:
-    # How many codes the segments, newest first, say together.
+    # Returns the number of live codes of the merged segments (newest first).
     return sum(
         1
         for _ in with_progress(live_entries(segments), str(folder), sum(s.codes for s in segments))
@@ -144,7 +144,7 @@ def _print(
     for label, shape in _ROWS:
         table.add_row(label, *(shape(of) for of in columns.values()))
     if not console.is_terminal:
-        # Into a pipe or a file as it is: there is no window that could be too narrow.
+        # A pipe or a file has no window: do not wrap.
         console.width = max(console.width, _WIDE)
     console.print(f"[bold]{printable(str(path), console)}[/]", soft_wrap=True)
     for label, fact in facts.items():
@@ -157,7 +157,7 @@ def _time_of(minute: int) -> str:
     try:
         return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%d %H:%M} UTC"
     except (OverflowError, ValueError, OSError):
-        return "no time"
+        return "out of range"
 
 
 def _share(part: int, whole: int) -> str:

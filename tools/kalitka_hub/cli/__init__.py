@@ -1,1 +1,1 @@
-"""`kalitka hub`: the command line."""
+"""The command line `kalitka hub`: one module per subject."""

@@ -1,4 +1,4 @@
-"""`kalitka hub import` and `export`: tables of the site as files of CSV."""
+"""`kalitka hub import` and `export`: tables of the site as CSV files."""
 
 import sys
 from pathlib import Path
@@ -29,33 +29,32 @@ TableName = Annotated[
 
 
 def register(hub: typer.Typer, panel: str | None = None) -> None:
-    """Add the commands to `kalitka hub`, where its help has this panel."""
+    """Add the commands to `kalitka hub`, in this panel of its help."""
     hub.command("import", rich_help_panel=panel)(import_file)
     hub.command("export", rich_help_panel=panel)(export_file)
 
 
 def import_file(
     table: TableName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV in UTF-8.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV file in UTF-8.")],
     db: DatabasePath = DEFAULT_DATABASE,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Tell what it would do, and do nothing.")
+        bool, typer.Option("--preview", help="Report the changes without writing them.")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Also remove what the file does not have.")
+        bool, typer.Option("--replace", help="Also remove objects that the file does not contain.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import a table from a file: all of it, or nothing if anything in it is wrong.
+    """Import a table from a file: the whole file, or nothing if any line is wrong.
 
-    The first line names the columns, in any order; what would be in those that are left out
-    stays as it is. Several groups, windows and the like are in one cell, with | between them.
-    To see how a file looks, export one.
+    The first line names the columns, in any order; fields of absent columns stay unchanged.
+    Separate several groups, windows and the like in one cell by |. For an example, export a table.
     """
     with errors_reported(), closing_database(open_database(db)) as database:
         try:
             with file.open("rb") as source, progress("import") as shown:
-                # It is looked through, and then written.
+                # The file is read twice: once to check, once to write.
                 total = sum(1 for _ in source) * (1 if preview else 2)
 
                 def done(rows: int) -> None:
@@ -70,10 +69,10 @@ def import_file(
                         database, audit_author(), table, source, replace=replace, progress=done
                     )
         except FileNotFoundError as fault:
-            raise NotFound(f"there is no file {file}: name one of CSV") from fault
+            raise NotFound(f"there is no file {file}: name a CSV file") from fault
         except OSError as fault:
             raise InvalidRequest(
-                f"{file} cannot be read: {fault.strerror}; name a file"
+                f"{file} cannot be read: {fault.strerror}; name a CSV file"
             ) from fault
         if as_json:
             print_json(report.model_dump())
@@ -86,14 +85,15 @@ def import_file(
 def export_file(
     table: TableName,
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Written anew; without, it is printed.")
+        Path | None,
+        typer.Argument(metavar="FILE", help="Write to this file, replacing it; default stdout."),
     ] = None,
     db: DatabasePath = DEFAULT_DATABASE,
     semicolon: Annotated[
-        bool, typer.Option("--semicolon", help="Separate cells by ; and not by a comma.")
+        bool, typer.Option("--semicolon", help="Separate cells by semicolons instead of commas.")
     ] = False,
 ) -> None:
-    """Write a table as CSV, which can be imported again."""
+    """Export a table as CSV, ready to be imported again."""
     with errors_reported(), closing_database(open_existing(db)) as database:
         csv_tables.table_of(table)
         parts = csv_tables.export(database, table, ";" if semicolon else ",")
@@ -106,7 +106,9 @@ def export_file(
             with file.open("wb") as target:
                 target.writelines(parts)
         except OSError as fault:
-            raise InvalidRequest(f"{file} cannot be written: {fault.strerror}") from fault
+            raise InvalidRequest(
+                f"{file} cannot be written: {fault.strerror}; name another file"
+            ) from fault
         print_line(f"{file}: {file.stat().st_size} bytes")
 
 
@@ -116,11 +118,9 @@ def _print(report: Report) -> None:
         print_stderr(f"{where}{f', {problem.column}' if problem.column else ''}: {problem.error}")
     counts = f"{report.changed} changed, {report.removed} removed"
     if report.written:
-        print_line(
-            f"{report.rows} rows: {report.added} added, {counts}, {report.left} as they were"
-        )
+        print_line(f"{report.rows} rows: {report.added} added, {counts}, {report.left} unchanged")
     elif report.is_valid:
         print_line(
-            f"{report.rows} rows: {report.added} would be added, {counts}; {report.left} are so "
-            "already; nothing is written yet"
+            f"{report.rows} rows: {report.added} would be added, {counts}; {report.left} "
+            "unchanged; nothing is written yet"
         )

@@ -1,6 +1,4 @@
-"""`kalitka hub grant` and `explain`: who may pass where and when, and why somebody may or may not
-then.
-"""
+"""`kalitka hub grant` and `explain`: grants, and the verdict on a token with its reason."""
 
 import time
 from dataclasses import asdict
@@ -27,12 +25,12 @@ from kalitka_hub.site.window_texts import first_time, last_time
 
 grant = typer.Typer(
     no_args_is_help=True,
-    help="The grants: a group of people may pass readers at the times of a schedule.",
+    help="Manage grants: a group of people may pass readers at the times of a schedule.",
 )
 _GRANTS = Commands(GRANTS, plain_columns("id", "people", "readers", "schedule", "first", "last"))
-_HELP_READERS = "A group of readers, the code of one, or * for all."
-_HELP_FIRST = "From when: 2026-11-01, or 2026-11-01T08:00, the site's time."
-_HELP_LAST = "Until when, that day or minute included."
+_HELP_READERS = "Set the readers: a group, a reader's code, or * for all."
+_HELP_FIRST = "Start at this local time: 2026-11-01 or 2026-11-01T08:00."
+_HELP_LAST = "End after this local day or minute, inclusive."
 
 
 def _people(help: str):
@@ -53,14 +51,14 @@ Last = Annotated[str | None, typer.Option(metavar="TIME", help=_HELP_LAST)]
 
 @grant.command("add")
 def grant_add(
-    people: Annotated[str, _people("The group of people.")],
+    people: Annotated[str, _people("Set the group of people.")],
     readers: Annotated[str, _readers(_HELP_READERS)],
-    schedule: Annotated[str, _schedule("The schedule.")],
+    schedule: Annotated[str, _schedule("Set the schedule.")],
     db: DatabasePath = DEFAULT_DATABASE,
     first: First = None,
     last: Last = None,
 ) -> None:
-    """Let a group of people pass readers at the times of a schedule."""
+    """Grant a group of people access to readers at the times of a schedule."""
     _GRANTS.add(
         db,
         people=people,
@@ -75,13 +73,13 @@ def grant_add(
 def grant_change(
     number: Number,
     db: DatabasePath = DEFAULT_DATABASE,
-    people: Annotated[str | None, _people("The group of people from now on.")] = None,
+    people: Annotated[str | None, _people("Replace the group of people.")] = None,
     readers: Annotated[str | None, _readers(_HELP_READERS)] = None,
-    schedule: Annotated[str | None, _schedule("The schedule from now on.")] = None,
+    schedule: Annotated[str | None, _schedule("Replace the schedule.")] = None,
     first: First = None,
     last: Last = None,
 ) -> None:
-    """Change what is given of a grant; '' takes a bound away."""
+    """Update the given fields; --first '' or --last '' clears that bound."""
     _GRANTS.change(
         db,
         number,
@@ -95,7 +93,7 @@ def grant_change(
 
 @grant.command("remove")
 def grant_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Take a grant back: readers hear of it with their next poll."""
+    """Remove a grant; readers get the change with their next poll."""
     _GRANTS.remove(db, number)
 
 
@@ -110,12 +108,14 @@ def grant_show(
 @grant.command("list")
 def grant_list(
     db: DatabasePath = DEFAULT_DATABASE,
-    people: Annotated[str | None, _people("Only of this group of people.")] = None,
-    readers: Annotated[str | None, _readers("Only for exactly these readers.")] = None,
-    schedule: Annotated[str | None, _schedule("Only with this schedule.")] = None,
+    people: Annotated[str | None, _people("Only grants to this group of people.")] = None,
+    readers: Annotated[
+        str | None, _readers("Only grants for exactly this reader or group.")
+    ] = None,
+    schedule: Annotated[str | None, _schedule("Only grants with this schedule.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the grants, by number."""
+    """List grants by number."""
     _GRANTS.list(db, as_json, people=people, readers=readers, schedule=schedule)
 
 
@@ -125,13 +125,16 @@ def explain_pass(
     db: DatabasePath = DEFAULT_DATABASE,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="When: 2026-11-23T09:00, the site's time; else now."),
+        typer.Option(
+            metavar="TIME",
+            help="Explain for this local time, such as 2026-11-23T09:00; default now.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether this reader would let this token in then, and why.
+    """Explain whether a reader would let a token in at a time, and why.
 
-    The reader's own decision module says so, by the rules that the reader is told.
+    The verdict comes from the reader's own decision module and the rules sent to the reader.
     """
     with open_for_reading(db) as session:
         now = int(time.time()) // 60
@@ -143,7 +146,7 @@ def explain_pass(
     print_line(f"{_verdict(explanation)}: {code} at {reader}, {explanation.local}")
     if explanation.rules:
         rows = ([rule.text, rule.said, list(rule.sources)] for rule in explanation.rules)
-        print_table("rule", "says", "from", rows=rows)
+        print_table("rule", "meaning", "from", rows=rows)
     for note in explanation.notes:
         print_line(note)
 

@@ -1,7 +1,7 @@
 """`kalitka hub kormitel`: the exchange with Kormitel, which feeds people by badges and arrivals.
 
-Who connects it, how it goes and what is stuck, why somebody eats or does not, at which readers
-and when, and the badges and arrivals themselves.
+Commands to connect Kormitel, watch the exchange, settle quarantined items, explain why a badge
+eats or does not, map kitchens to readers, set meal hours and edit badges, arrivals and the like.
 """
 
 import json
@@ -49,21 +49,23 @@ from kalitka_hub.store.changes import change_context
 PASSWORD_VARIABLE = "KALITKA_KORMITEL_PASSWORD"
 
 _EXCHANGE = "The exchange"
-_EATING = "Who eats where and when"
-_OBJECTS = "Badges, arrivals and the like"
+_EATING = "Who eats, where and when"
+_OBJECTS = "Badges, arrivals and other objects"
 kormitel = typer.Typer(
     no_args_is_help=True,
-    help="The exchange with Kormitel, which feeds people by their badges and arrivals.\n\n"
-    "To begin: `connect` makes the user that Kormitel asks as, `kitchen set` says which readers "
-    "let eat. Then `why` says of a person whether they eat now, and what it is that is missing.",
-    short_help="The exchange with Kormitel: who eats, and why.",
+    help="Manage the exchange with Kormitel, which feeds people by their badges and arrivals.\n\n"
+    "To start, create Kormitel's user with `connect` and map a kitchen to its readers with "
+    "`kitchen set`. Then `why` explains whether a badge eats now, and if not, what is missing.",
+    short_help="Manage the exchange with Kormitel: who eats, and why.",
 )
 quarantined = typer.Typer(
     no_args_is_help=True,
-    help="Items that were sent and could not be applied: they wait for an operator.",
+    help="Settle quarantined items: received, but not applicable without an operator.",
 )
-kitchen = typer.Typer(no_args_is_help=True, help="Which readers let eat who has which kitchen.")
-meal = typer.Typer(no_args_is_help=True, help="The hours of meals; without any, it is all day.")
+kitchen = typer.Typer(no_args_is_help=True, help="Map kitchens to readers.")
+meal = typer.Typer(
+    no_args_is_help=True, help="Set the hours of meals; without any meal people eat all day."
+)
 
 _EXCHANGES = {
     "time (UTC)": lambda view: _utc_text(view.at),
@@ -86,14 +88,18 @@ _QUARANTINE_WHOLE = {
 }
 
 KitchenName = Annotated[
-    str, typer.Argument(metavar="KITCHEN", help="As badges name it; * is each that is not set.")
+    str,
+    typer.Argument(
+        metavar="KITCHEN",
+        help="The kitchen's name on badges; * for every kitchen without readers of its own.",
+    ),
 ]
 ReaderLabels = Annotated[
     list[str],
-    typer.Argument(metavar="READER...", help="Codes of readers, their groups, or * for all."),
+    typer.Argument(metavar="READER...", help="Reader codes, groups of readers, or * for all."),
 ]
-MealName = Annotated[str, typer.Argument(metavar="NAME", help="What people call it.")]
-Clock = Annotated[str, typer.Argument(help="08:00, local time, that minute included.")]
+MealName = Annotated[str, typer.Argument(metavar="NAME", help="The meal's name.")]
+Clock = Annotated[str, typer.Argument(help="Local time such as 08:00, inclusive.")]
 
 
 # The exchange
@@ -101,23 +107,24 @@ Clock = Annotated[str, typer.Argument(help="08:00, local time, that minute inclu
 
 @kormitel.command(rich_help_panel=_EXCHANGE)
 def connect(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The user that Kormitel asks as.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of Kormitel's user.")],
     db: DatabasePath = DEFAULT_DATABASE,
     readers: Annotated[
         list[str] | None,
         typer.Option(
             "--readers",
             metavar="READER",
-            help="A reader or group of them that lets eat; may be repeated; * for all.",
+            help="Let people eat at this reader or group of readers; * for all. Repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Make the user that Kormitel asks as, and print its password once: only its hash is stored.
+    """Create Kormitel's user and print its password once: only its hash is stored.
 
-    With KALITKA_KORMITEL_PASSWORD in the environment that one is taken instead.
+    With KALITKA_KORMITEL_PASSWORD in the environment, set that password instead.
     """
     given = os.environ.get(PASSWORD_VARIABLE)
     password = new_secret() if given is None else given
+    # One transaction: if a reader is unknown, the user is not created either.
     with open_or_create(db) as session:
         user = add_user(
             session, NewUser(name=name, role=INTEGRATION, password=SecretStr(password))
@@ -126,22 +133,22 @@ def connect(
             _set_kitchen(session, OTHER_KITCHENS, readers)
         has_kitchen = bool(settings.find_settings(session).kitchens)
         name = user.name
-    print_line("Give this to Kormitel, with the address of this hub for HUB:")
+    print_line("Enter this in Kormitel, with this hub's address for HUB:")
     print_line("  base URL  https://HUB/api/v1/feeder/")
-    print_line("            https://HUB/ if it is as old as the document of 2024-04")
+    print_line("            https://HUB/ for a Kormitel as old as the document of 2024-04")
     print_line(f"  user      {name}")
     if given is None:
         print_line(f"  password  {password}")
-        print_stderr("this is the only time that the password is shown")
+        print_stderr("the password is shown only this once: store it now")
     else:
-        print_line(f"  password  the one from {PASSWORD_VARIABLE}")
+        print_line(f"  password  from {PASSWORD_VARIABLE}")
     if not has_kitchen:
-        print_stderr("no reader lets eat as yet: `kalitka hub kormitel kitchen set '*' READER`")
+        print_stderr("no kitchen has readers yet: `kalitka hub kormitel kitchen set '*' READER`")
 
 
 @kormitel.command(rich_help_panel=_EXCHANGE)
 def status(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show the exchange at a glance: what is known, what is stuck, who asked last and when."""
+    """Show the exchange at a glance: objects, withheld and quarantined items, last requests."""
     with open_for_reading(db) as session:
         shown = status_of(session, int(time.time() * 1_000_000))
     if as_json:
@@ -149,12 +156,12 @@ def status(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None
         return
     print_fields(
         [
-            ("exchange", f"paused since {shown.paused}" if shown.paused else "goes on"),
-            ("known", [f"{group} {count}" for group, count in shown.objects.items()]),
+            ("exchange", f"paused since {shown.paused}" if shown.paused else "running"),
+            ("objects", [f"{group} {count}" for group, count in shown.objects.items()]),
             ("last exchanges", [_last_exchange(one) for one in shown.last]),
-            ("never asked", shown.silent),
-            ("not told to Kormitel", f"{shown.held}, see `held`" if shown.held else 0),
-            ("set aside", f"{shown.set_aside}, see `aside list`" if shown.set_aside else 0),
+            ("users without requests", shown.silent),
+            ("withheld", f"{shown.held}, see `held`" if shown.held else 0),
+            ("quarantined", f"{shown.set_aside}, see `aside list`" if shown.set_aside else 0),
             (
                 "kitchens without readers",
                 [f"{one.kitchen or 'no kitchen'}: badges {one.badges}" for one in shown.unserved],
@@ -167,13 +174,16 @@ def status(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None
 def list_exchanges(
     db: DatabasePath = DEFAULT_DATABASE,
     user: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only with this user, or the peer's URL.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Only exchanges with this user, or with the peer at this URL."
+        ),
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only what went wrong.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    failed: Annotated[bool, typer.Option("--failed", help="Only failed exchanges.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show at most this many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show the last exchanges with their sizes and errors, newest last."""
+    """List the last exchanges with their sizes and errors, newest last."""
     with open_for_reading(db) as session:
         found = list_all(session, exchange_log.list_exchanges, "id", user=user, failed=failed)
         views = [*islice(found, limit)][::-1]
@@ -182,7 +192,7 @@ def list_exchanges(
 
 @kormitel.command("held", rich_help_panel=_EXCHANGE)
 def show_held(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show what Kormitel is not told of since it would break on it, and why."""
+    """List the objects withheld from Kormitel, which it could not process, with the reason."""
     with open_for_reading(db) as session:
         views = [*list_all(session, list_held, "place")]
     print_views(views, plain_columns("group", "id", "name", "reason"), as_json)
@@ -190,32 +200,32 @@ def show_held(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> N
 
 @kormitel.command(rich_help_panel=_EXCHANGE)
 def pause(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Pause the exchange: who asks is told to come again later, and keeps what they have."""
+    """Pause the exchange: clients are told to retry later and keep their data."""
     with open_for_changes(db) as session:
         changed = settings.set_paused(session, True)
-    print_line("the exchange is paused" if changed else "the exchange is paused already")
+    print_line("exchange paused" if changed else "the exchange is already paused")
 
 
 @kormitel.command(rich_help_panel=_EXCHANGE)
 def resume(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Go on with the exchange."""
+    """Resume the exchange."""
     with open_for_changes(db) as session:
         changed = settings.set_paused(session, False)
-    print_line("the exchange goes on" if changed else "the exchange was not paused")
+    print_line("exchange resumed" if changed else "the exchange was not paused")
 
 
-# What was set aside
+# Quarantined items
 
 
 @quarantined.command("list")
 def aside_list(
     db: DatabasePath = DEFAULT_DATABASE,
     state: Annotated[
-        QuarantineState, typer.Option(help="Those that wait, or were applied or dismissed.")
+        QuarantineState, typer.Option(help="Show the items in this state; default open.")
     ] = "open",
     as_json: AsJson = False,
 ) -> None:
-    """Show what was set aside, newest first."""
+    """List the quarantined items, newest first."""
     with open_for_reading(db) as session:
         views = [*list_all(session, quarantine.list_items, "id", state=state)]
     print_views(views, _QUARANTINE, as_json)
@@ -225,7 +235,7 @@ def aside_list(
 def aside_show(
     number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
 ) -> None:
-    """Show one as it was sent, and why it could not be applied."""
+    """Show an item as received, and why it could not be applied."""
     with open_for_reading(db) as session:
         view = quarantine.view_of(quarantine.find_item(session, number))
     if as_json:
@@ -243,47 +253,52 @@ def aside_apply(
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
-            help="What is to be otherwise than it was sent, id= too; may be repeated.",
+            help="Override a field, or the id: FIELD=VALUE. Repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Apply one, with other fields or another id if need be."""
+    """Apply an item, overriding fields or the id where needed."""
     with open_for_changes(db) as session:
         group = quarantine.find_item(session, number).kind
         counts = service.apply_quarantined(session, number, read_values(group, values or ()))
-    said = "applied" if counts.applied else "applied: it changes nothing that is newer"
-    print_line(f"number {number} {said}")
+    said = "applied" if counts.applied else "applied; nothing changed"
+    print_line(f"item {number} {said}")
 
 
 @quarantined.command("dismiss")
 def aside_dismiss(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Put one away for good."""
+    """Dismiss an item for good."""
     with open_for_changes(db) as session:
         quarantine.dismiss(session, number, change_context(session).micros)
-    print_line(f"number {number} dismissed")
+    print_line(f"item {number} dismissed")
 
 
-# Who eats where and when
+# Verdicts, kitchens and meals
 
 
 @kormitel.command("why", rich_help_panel=_EATING)
 def why_eats(
     asked: Annotated[
         str,
-        typer.Argument(metavar="ASKED", help="A badge's id, code, number or a part of a name."),
+        typer.Argument(metavar="ASKED", help="A badge's id, code or number, or part of a name."),
     ],
     db: DatabasePath = DEFAULT_DATABASE,
     reader: Annotated[
         str | None,
-        typer.Option(metavar="CODE", help="At this reader; else at those of its kitchen."),
+        typer.Option(
+            metavar="CODE", help="Explain for this reader; default all readers of the kitchen."
+        ),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="When: 2026-11-23T09:00, the site's time; else now."),
+        typer.Option(
+            metavar="TIME",
+            help="Explain for this local time, such as 2026-11-23T09:00; default now.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether somebody eats then, and why. The readers' own decision module says so."""
+    """Explain whether a badge eats at a time, and why, by the readers' own decision module."""
     with open_for_reading(db) as session:
         now = int(time.time()) // 60
         minute = now if at is None else minutes_of(at, zone_of(session))[0]
@@ -296,7 +311,7 @@ def why_eats(
 
 @kitchen.command("list")
 def kitchen_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show the kitchens and their readers."""
+    """List kitchens with their readers."""
     with open_for_reading(db) as session:
         kitchens = settings.find_settings(session).kitchens
     if as_json:
@@ -309,20 +324,20 @@ def kitchen_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -
 def kitchen_set(
     name: KitchenName, readers: ReaderLabels, db: DatabasePath = DEFAULT_DATABASE
 ) -> None:
-    """Say which readers a kitchen has, and no others."""
+    """Set or replace a kitchen's readers."""
     with open_for_changes(db) as session:
         changed = _set_kitchen(session, name, readers)
-    print_line(f"kitchen {name} {'set' if changed else 'is so already'}")
+    print_line(f"kitchen {name} {'set' if changed else 'unchanged'}")
 
 
 @kitchen.command("remove")
 def kitchen_remove(name: KitchenName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Have a kitchen no readers of its own: those of * let eat."""
+    """Remove a kitchen's own readers; those of * apply instead."""
     with open_for_changes(db) as session:
         kitchens = settings.find_settings(session).kitchens
         if name not in kitchens:
             raise NotFound(
-                f"there is no kitchen {name}: there are {', '.join(kitchens) or 'none'}"
+                f"kitchen {name} has no readers of its own; known: {', '.join(kitchens) or 'none'}"
             )
         del kitchens[name]
         _change_settings(session, kitchens=kitchens)
@@ -331,7 +346,7 @@ def kitchen_remove(name: KitchenName, db: DatabasePath = DEFAULT_DATABASE) -> No
 
 @meal.command("list")
 def meal_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show the meals."""
+    """List meals with their hours."""
     with open_for_reading(db) as session:
         meals = settings.find_settings(session).meals
     columns = plain_columns("name", "start", "end")
@@ -344,9 +359,9 @@ def meal_set(
     start: Clock,
     end: Clock,
     db: DatabasePath = DEFAULT_DATABASE,
-    night: Annotated[bool, typer.Option("--night", help="It is not for who pays.")] = False,
+    night: Annotated[bool, typer.Option("--night", help="Exclude badges with feed PAID.")] = False,
 ) -> None:
-    """Add a meal, or set the hours of one that there is."""
+    """Add a meal, or replace the hours of an existing one."""
     with open_for_changes(db) as session:
         meals = [one.model_dump() for one in settings.find_settings(session).meals]
         given = {"name": name, "start": start, "end": end, "night": night}
@@ -355,18 +370,18 @@ def meal_set(
         else:
             meals.append(given)
         changed = _change_settings(session, meals=meals)
-    print_line(f"meal {name} {'set' if changed else 'is so already'}")
+    print_line(f"meal {name} {'set' if changed else 'unchanged'}")
 
 
 @meal.command("remove")
 def meal_remove(name: MealName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Take a meal away; without any, it is all day."""
+    """Remove a meal; without any meal people eat all day."""
     with open_for_changes(db) as session:
         meals = [one.model_dump() for one in settings.find_settings(session).meals]
         kept = [one for one in meals if one["name"] != name]
         if len(kept) == len(meals):
             names = ", ".join(one["name"] for one in meals)
-            raise NotFound(f"there is no meal {name}: there are {names or 'none'}")
+            raise NotFound(f"there is no meal {name}; known: {names or 'none'}")
         _change_settings(session, meals=kept)
     print_line(f"meal {name} removed")
 
@@ -384,7 +399,7 @@ def _set_kitchen(session: Session, name: str, readers: list[str]) -> bool:
 
 
 def _change_settings(session: Session, **given: Any) -> bool:
-    """Change some of the settings; return whether that is a change."""
+    """Change some of the settings; return whether anything changed."""
     fields = settings.find_settings(session).model_dump() | given
     return settings.change_settings(session, parse_input(CanteenSetting, **fields))
 

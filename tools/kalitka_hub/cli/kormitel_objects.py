@@ -29,20 +29,20 @@ from kalitka_hub.kormitel.operator_models import FLAGS, KORMITEL, NUMBERS
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 
 Group = Annotated[
-    str, typer.Argument(metavar="GROUP", help=f"{', '.join(KINDS)}, or another group.")
+    str, typer.Argument(metavar="GROUP", help=f"A group: {', '.join(KINDS)} or another.")
 ]
-ObjectId = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
+ObjectId = Annotated[str, typer.Argument(metavar="ID", help="The object's id, from `list`.")]
 Values = Annotated[
     list[str],
     typer.Argument(
         metavar="FIELD=VALUE...",
-        help="Such as name=Anna is_blocked=yes; nothing after the = takes away what was there.",
+        help="Fields to set, such as name=Anna is_blocked=yes; an empty VALUE clears the field.",
     ),
 ]
 
 
 def register(app: typer.Typer, panel: str) -> None:
-    """Add the commands, where the help has this panel."""
+    """Add the commands to `app`, in this panel of its help."""
     for word, command in (
         ("list", list_objects),
         ("show", show_object),
@@ -57,23 +57,24 @@ def list_objects(
     group: Group,
     db: DatabasePath = DEFAULT_DATABASE,
     name: Annotated[
-        str | None, typer.Option(metavar="PART", help="Only badges with this in a name.")
+        str | None,
+        typer.Option(metavar="PART", help="Only badges with this in one of their names."),
     ] = None,
     blocked: Annotated[
         bool | None,
-        typer.Option("--blocked/--not-blocked", help="Only badges that are, or are not."),
+        typer.Option("--blocked/--not-blocked", help="Only blocked badges, or only others."),
     ] = None,
     badge: Annotated[
         str | None, typer.Option(metavar="ID", help="Only arrivals of this badge.")
     ] = None,
     stays: Annotated[
         str | None,
-        typer.Option("--status", metavar="STATUS", help="Only arrivals that have this status."),
+        typer.Option("--status", metavar="STATUS", help="Only arrivals with this status."),
     ] = None,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Those that were deleted.")] = False,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Only deleted objects.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the objects of a group, by id. Also as a file: `kalitka hub export badges`."""
+    """List the objects of a group by id. To get a file: `kalitka hub export badges`."""
     asked = {"name": name, "blocked": blocked, "badge": badge, "status": stays}
     filters = {option: value for option, value in asked.items() if value is not None}
     with open_for_reading(db) as session:
@@ -81,7 +82,7 @@ def list_objects(
         resource = KORMITEL.get(group)
         for option in filters:
             if deleted or resource is None or option not in resource.filters:
-                raise InvalidRequest(f"--{option} is not for these: leave it out")
+                raise InvalidRequest(f"--{option} does not apply to this list: leave it out")
         if resource is None or deleted:
             known = list_all(session, service.list_objects, "key", kind=group, deleted=deleted)
             views = [status.object_view(one) for one in known]
@@ -94,7 +95,7 @@ def list_objects(
 def show_object(
     group: Group, key: ObjectId, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
 ) -> None:
-    """Show all that is known of an object, also of one that was deleted."""
+    """Show all fields of an object, even a deleted one."""
     with open_for_reading(db) as session:
         view = status.object_view(service.find_object(session, group, key))
     if as_json:
@@ -107,7 +108,7 @@ def show_object(
             ("id", view.id),
             *fields,
             *((name, of(view)) for name, of in seen.items()),
-            ("not told to Kormitel", view.held),
+            ("withheld", view.held),
         ]
     )
 
@@ -116,14 +117,14 @@ def add_object(
     group: Group,
     values: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FIELD=VALUE...", help="Such as name=Anna feed=FREE."),
+        typer.Argument(metavar="FIELD=VALUE...", help="Fields, such as name=Anna feed=FREE."),
     ] = None,
     db: DatabasePath = DEFAULT_DATABASE,
     key: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Its id; else one is made.")
+        str | None, typer.Option("--id", metavar="ID", help="Use this id; default a new one.")
     ] = None,
 ) -> None:
-    """Add an object, such as a badge or an arrival. Kormitel is told of it when it asks."""
+    """Add an object such as a badge or an arrival; Kormitel gets it with its next request."""
     with errors_reported():
         given = read_values(group, values or ())
     with open_or_create(db) as session:
@@ -134,39 +135,39 @@ def add_object(
 def set_object(
     group: Group, key: ObjectId, values: Values, db: DatabasePath = DEFAULT_DATABASE
 ) -> None:
-    """Set fields of an object; its other fields stay as they are."""
+    """Set fields of an object; other fields stay unchanged."""
     with errors_reported():
         given = read_values(group, values)
     with open_for_changes(db) as session:
         fields = operator_models.checked_fields(check_kind(group), given)
         changed = service.put_objects(session, group, {key: fields}, new=False)
-    print_line(f"{key} in {group} {'changed' if changed else 'is so already'}")
+    print_line(f"{key} in {group} {'changed' if changed else 'unchanged'}")
 
 
 def remove_object(group: Group, key: ObjectId, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Delete an object. Kormitel is told of it when it asks; what it was can still be shown."""
+    """Delete an object; Kormitel hears of it with its next request. `show` still works."""
     with open_for_changes(db) as session:
         service.remove_object(session, group, key)
     print_line(f"{key} deleted from {group}")
 
 
 def read_values(group: str, values: Iterable[str]) -> dict[str, Any]:
-    """Return the fields that words such as `name=Anna` set. Raises InvalidRequest."""
+    """Parse words such as `name=Anna` into fields. Raises InvalidRequest."""
     given: dict[str, Any] = {}
     for value in values:
         name, is_set, text = value.partition("=")
         if not is_set or not name:
             raise InvalidRequest(
-                f"{value[:40]!r} sets nothing: write FIELD=VALUE, such as name=Anna"
+                f"invalid field {value[:40]!r}: write FIELD=VALUE, such as name=Anna"
             )
         if name in given:
-            raise InvalidRequest(f"{name} is set twice: leave one out")
+            raise InvalidRequest(f"{name} is given twice: leave one out")
         given[name] = _value_of(group, name, text)
     return given
 
 
 def _value_of(group: str, name: str, text: str) -> Any:
-    """Return what a text is for a field: of one that is not known here what it is as JSON."""
+    """Convert a text to the field's type; an unknown field takes JSON, or else the text itself."""
     if not text:
         return None
     if name in FLAGS:
@@ -197,7 +198,7 @@ def _name(view: Any) -> str | None:
     return name or None
 
 
-_HELD = {"not told to Kormitel": attrgetter("held")}
+_HELD = {"withheld": attrgetter("held")}
 _ANY: Columns = {**plain_columns("id"), "fields": _fields, **_HELD}
 _COLUMNS: dict[str, Columns] = {
     "badges": {

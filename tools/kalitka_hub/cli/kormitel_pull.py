@@ -1,6 +1,7 @@
-"""`kalitka hub kormitel pull`: this hub asks an integrator, or another hub, as Kormitel would.
+"""`kalitka hub kormitel pull`: exchange with an integrator or another hub, as Kormitel would.
 
-The password is never an option: the list of processes shows those to everybody.
+The password is never a command-line option, since the list of processes shows options to
+everybody.
 """
 
 import getpass
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from kalitka_hub.kormitel.pull import PullResult
 
 PASSWORD_VARIABLE = "KALITKA_PEER_PASSWORD"
-_DIFFERENT_SECONDS = 60  # so much two clocks may differ before a person is told
+_DIFFERENT_SECONDS = 60  # clocks that differ by more are reported
 
 
 def register(app: typer.Typer, panel: str | None = None) -> None:
-    """Add the command to `kalitka hub kormitel`, where its help has this panel."""
+    """Add the command to `kalitka hub kormitel`, in this panel of its help."""
     app.command("pull", rich_help_panel=panel)(pull_command)
 
 
@@ -44,32 +45,34 @@ def pull_command(
         str,
         typer.Argument(
             metavar="URL",
-            help="What `sync` and `back-sync` stand below: for another hub https://HOST:PORT/",
+            help="The base URL of `sync` and `back-sync`; for another hub https://HOST:PORT/",
         ),
     ],
-    user: Annotated[str, typer.Option(metavar="NAME", help="Whom to log in there as.")],
+    user: Annotated[str, typer.Option(metavar="NAME", help="Log in to the peer as this user.")],
     db: DatabasePath = DEFAULT_DATABASE,
     password_file: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=f"Its first line is the password; else {PASSWORD_VARIABLE} in the environment "
-            "is, or it is asked for.",
+            help=f"Read the password from this file's first line; default {PASSWORD_VARIABLE} in "
+            "the environment, else a prompt.",
         ),
     ] = None,
     ca: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The CA that signed its certificate, in PEM."),
+        typer.Option(metavar="FILE", help="Trust this CA (PEM) for the peer's certificate."),
     ] = None,
     every: Annotated[
         int | None,
-        typer.Option(metavar="MINUTES", min=1, max=24 * 60, help="Again and again, until Ctrl-C."),
+        typer.Option(
+            metavar="MINUTES", min=1, max=24 * 60, help="Repeat at this interval until Ctrl-C."
+        ),
     ] = None,
 ) -> None:
-    """Send what is new here to an integrator or another hub, then take what is new there.
+    """Send new changes to an integrator or another hub, then fetch new changes from there.
 
-    What was broken off is taken up the next time. Of two changes of one field the later one
-    counts, on both sides.
+    An interrupted pull is resumed by the next one. Of two changes of one field the later one
+    wins, on both sides.
     """
     with errors_reported(), closing_database(open_existing(db)) as database:
         password = _password(password_file)
@@ -91,13 +94,13 @@ def _try_to_pull(database: Database, url: str, user: str, password: str, ca: Pat
     except (NotFound, Paused) as fault:
         print_stderr(f"{now}: {fault}")
     except DatabaseError as fault:
-        print_stderr(f"{now}: the database failed: {' '.join(str(fault.orig).split())}")
+        print_stderr(f"{now}: database error: {' '.join(str(fault.orig).split())}")
 
 
 def _pull(
     database: Database, url: str, user: str, password: str, ca: Path | None, when: str = ""
 ) -> None:
-    # The HTTP library takes a while to import, which the other commands do not wait for.
+    # Importing the HTTP library takes a while: spare the other commands.
     from kalitka_hub.kormitel.pull import pull  # noqa: PLC0415
 
     with progress("pull") as shown:
@@ -106,8 +109,8 @@ def _pull(
     if pulled.ahead is not None and abs(pulled.ahead) > _DIFFERENT_SECONDS:
         where = "ahead of" if pulled.ahead > 0 else "behind"
         print_stderr(
-            f"the peer's clock is {abs(pulled.ahead)} seconds {where} the one here: set the wrong "
-            "one, or older changes may pass for newer ones"
+            f"the peer's clock is {abs(pulled.ahead)} seconds {where} this hub's: set the wrong "
+            "one, or older changes may win over newer ones"
         )
 
 
@@ -115,9 +118,9 @@ def _summary(pulled: "PullResult") -> str:
     taken = pulled.taken
     sent = f"sent {pulled.sent} changes"
     if pulled.refused:
-        sent += f", of which {pulled.refused} were set aside there"
-    told = f"{sent}; took {taken.received} objects: {taken.applied} changed something"
-    return f"{told}, {taken.set_aside} were set aside" if taken.set_aside else told
+        sent += f" ({pulled.refused} quarantined there)"
+    told = f"{sent}; received {taken.received} objects: {taken.applied} took effect"
+    return f"{told}, {taken.set_aside} quarantined" if taken.set_aside else told
 
 
 def _password(file: Path | None) -> str:
@@ -126,17 +129,17 @@ def _password(file: Path | None) -> str:
             return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
         except OSError as fault:
             raise InvalidRequest(
-                f"{file} cannot be read: {fault.strerror}; name a file"
+                f"{file} cannot be read: {fault.strerror}; name the file with the password"
             ) from fault
     if (given := os.environ.get(PASSWORD_VARIABLE)) is not None:
         return given
     try:
-        # Not on a screen: where nothing can be typed unseen, nothing is asked.
+        # Without a terminal getpass would echo the password: fail instead.
         with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)
             return getpass.getpass("Password: ")
     except getpass.GetPassWarning as fault:
         raise InvalidRequest(
-            f"there is no terminal to type the password on: give --password-file, or "
+            f"no terminal to type the password on: give --password-file, or "
             f"{PASSWORD_VARIABLE} in the environment"
         ) from fault

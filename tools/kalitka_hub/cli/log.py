@@ -1,4 +1,4 @@
-"""`kalitka hub log` and `audit`: what happened at the doors, and who changed what at the hub."""
+"""`kalitka hub log` and `audit`: the access log of the doors, and the audit of changes."""
 
 import os
 from datetime import UTC, datetime
@@ -29,13 +29,13 @@ from kalitka_hub.store.models import AccessEntry
 
 log = typer.Typer(
     no_args_is_help=True,
-    help="What happened at the doors. It is kept as it is: no command adds or removes entries.",
+    help="Show the access log. It is read-only: no command adds or removes entries.",
 )
-audit = typer.Typer(no_args_is_help=True, help="Who changed what at the hub; it is kept as it is.")
-_UNTIMED = "* when the hub heard of it: the reader's clock was not set"
+audit = typer.Typer(no_args_is_help=True, help="Show the read-only audit: who changed what.")
+_UNTIMED = "* time of receipt at the hub: the reader's clock was not set"
 _SECONDS = "%Y-%m-%d %H:%M:%S"
 
-Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="Show at most this many.")]
 
 
 @log.command("list")
@@ -43,30 +43,34 @@ def log_list(
     db: DatabasePath = DEFAULT_DATABASE,
     of: Annotated[
         str | None,
-        typer.Option("--reader", metavar="CODE", help="Only of this reader, removed or not."),
+        typer.Option(
+            "--reader", metavar="CODE", help="Only entries of this reader, even a removed one."
+        ),
     ] = None,
     code: Annotated[
         str | None,
-        typer.Option(metavar="CODE", help="Only with this code, such as 04A1B2C3 or btn-exit."),
+        typer.Option(
+            metavar="CODE", help="Only entries with this code, such as 04A1B2C3 or btn-exit."
+        ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only at this time or later: 2026-12-01T08:00, UTC."),
+        typer.Option(metavar="TIME", help="Only entries from this UTC time on: 2026-12-01T08:00."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only before this time, in UTC.")
+        str | None, typer.Option(metavar="TIME", help="Only entries before this UTC time.")
     ] = None,
-    denied: Annotated[bool, typer.Option("--denied", help="Only who was refused.")] = False,
+    denied: Annotated[bool, typer.Option("--denied", help="Only denied entries.")] = False,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show the newest of the access log, newest last."""
+    """List the newest entries of the access log, newest last."""
     with errors_reported():
         start, end = _seconds_of(since, "--since"), _seconds_of(until, "--until")
         if of is not None:
             check_reader_code(of)
     if code is not None:
-        # A byte that is not UTF-8, as the log has it.
+        # Bytes that are not UTF-8 become escapes, as stored in the log.
         code = os.fsencode(code).decode(errors="backslashreplace")
     with open_for_reading(db) as session:
         rows = list_entries(
@@ -85,11 +89,11 @@ def log_list(
 
 @log.command("show")
 def log_show(number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show an entry of the access log; `log list --json` has their numbers as `id`."""
+    """Show an entry of the access log, by its `id` in `log list --json`."""
     with open_for_reading(db) as session:
         row = session.get(AccessEntry, number)
         if row is None:
-            raise NotFound(f"there is no entry {number}: `kalitka hub log list --json` has them")
+            raise NotFound(f"no entry {number}: find its id with `kalitka hub log list --json`")
         if as_json:
             print_json(_fields(row))
             return
@@ -101,17 +105,21 @@ def log_show(number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJso
 @audit.command("list")
 def audit_list(
     db: DatabasePath = DEFAULT_DATABASE,
-    who: Annotated[str | None, typer.Option(help="Only what this user changed.")] = None,
+    who: Annotated[str | None, typer.Option(help="Only changes by this user.")] = None,
     kind: Annotated[
-        str | None, typer.Option(help="Only of this kind, such as tokens or grants.")
+        str | None,
+        typer.Option(help="Only changes of this kind of object, such as tokens or grants."),
     ] = None,
     of: Annotated[
-        str | None, typer.Option("--object", help="Only of what has this name, code or number.")
+        str | None,
+        typer.Option(
+            "--object", help="Only changes of the object with this name, code or number."
+        ),
     ] = None,
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show the newest changes, newest last: who changed what, and how."""
+    """List the newest changes, newest last: who changed what, and how."""
     with open_for_reading(db) as session:
         found = list_all(session, list_audit, "id", who=who, kind=kind, object=of)
         views = [*islice(found, limit)][::-1]
@@ -146,7 +154,7 @@ def _fields(row: AccessEntry) -> dict[str, Any]:
 
 
 def _changes(view: AuditView) -> list[str]:
-    """Return what became of which field; of what was added or removed, what is in it."""
+    """Return the changed fields, old -> new; for an added or removed object, all its fields."""
     before, after = view.before or {}, view.after or {}
     if view.before is None or view.after is None:
         return [f"{name}: {_text(value)}" for name, value in (before or after).items() if value]
@@ -172,6 +180,6 @@ def _seconds_of(text: str | None, option: str) -> int | None:
         when = datetime.fromisoformat(text)
     except ValueError as fault:
         raise InvalidRequest(
-            f"{text!r} is no time: write {option} 2026-12-01 or 2026-12-01T08:00, in UTC"
+            f"invalid time {text!r}: write {option} 2026-12-01 or 2026-12-01T08:00, in UTC"
         ) from fault
     return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())

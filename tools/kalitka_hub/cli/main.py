@@ -1,8 +1,8 @@
-"""`kalitka hub`: serve a site, make its secret and certificates, keep backups; the commands of
-what is in the database stand beside this, by subject.
+"""`kalitka hub`: the server, the site's secret, certificates and backups. The other modules of
+this folder hold the commands for the database, by subject.
 
-Exit status 2 for what is wrong as it was written, 1 for what is not there; then nothing was
-written, and one line on stderr says what to do. May be used while the server runs.
+Exit status 2: invalid input; 1: not found. Either way nothing was written, and one line on stderr
+says what to do. Commands may run while the server runs.
 """
 
 import logging
@@ -50,14 +50,15 @@ from kalitka_hub.store.database import Database, open_database, open_existing
 SECRET_VARIABLE = "KALITKA_HUB_SECRET"
 
 _RUNNING = "Run the hub"
-_PASSING = "Say who may pass where and when"
-_KNOWING = "See what happened, and say who may use the hub"
+_PASSING = "Manage who may pass where and when"
+_KNOWING = "See what happened, and manage who may use the hub"
 hub = typer.Typer(
     no_args_is_help=True,
-    help="The site's server: its people, tokens and readers, and who may pass when.\n\n"
-    "A new site: `secret` makes what readers ask with, `reader add` lets one ask, `serve` answers "
-    "them. Who may pass: a `person` with a token, in a `person-group`, which a `grant` lets pass "
-    "readers at the times of a `schedule`. All may be used while the hub runs.",
+    help="Run the site's server; manage its people, tokens, readers and grants.\n\n"
+    "To start a new site, create its `secret`, register each reader with `reader add` and run "
+    "`serve`. To let people pass, add a `person` with a token to a `person-group` and `grant` the "
+    "group access to readers at the times of a `schedule`. Every command works while the hub "
+    "runs.",
 )
 _RENEW_BEFORE = timedelta(days=30)
 _LOG = logging.getLogger(__name__)
@@ -66,42 +67,46 @@ _LOG = logging.getLogger(__name__)
 @hub.command(rich_help_panel=_RUNNING)
 def serve(
     db: DatabasePath = DEFAULT_DATABASE,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Listen on this port; 0 picks a free one.")
     ] = 8080,
     zone: Annotated[
         str,
         typer.Option(
-            metavar="TZ", help="The site's time zone: Europe/Moscow, or as POSIX, such as MSK-3."
+            metavar="TZ",
+            help="Set the site's time zone: a name such as Europe/Moscow or a POSIX zone such as "
+            "MSK-3.",
         ),
     ] = "UTC0",
     tls_certificate: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Speak https://, with what `kalitka hub certificate` made, or another in PEM.",
+            help="Serve https:// with this certificate (PEM): from `kalitka hub certificate` "
+            "or another CA.",
         ),
     ] = None,
     tls_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The certificate's private key.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Use this private key of the certificate (PEM)."),
     ] = None,
     metrics_for_all: Annotated[
         bool,
         typer.Option(
             "--metrics-for-all",
-            help="Let everybody read /metrics, not only this computer and API tokens.",
+            help="Let anyone read /metrics, not only this computer and API tokens.",
         ),
     ] = False,
     log_format: Annotated[
-        logs.LogFormat, typer.Option(help="How the log on stderr is written.")
+        logs.LogFormat, typer.Option(help="Choose the format of the log on stderr.")
     ] = "text",
     log_level: Annotated[
-        logs.LogLevel, typer.Option(help="What is logged; debug is every request of a reader.")
+        logs.LogLevel, typer.Option(help="Set the log level; debug logs every reader request.")
     ] = "info",
 ) -> None:
-    """Answer the readers, and programs by the REST API, until Ctrl-C."""
-    # The web framework takes half a second to import, which the other commands do not wait for.
+    """Serve readers and the REST API until Ctrl-C."""
+    # Importing the web framework takes half a second: spare the other commands.
     from kalitka_hub.server import http_server  # noqa: PLC0415
     from kalitka_hub.server.app import create_app  # noqa: PLC0415
 
@@ -115,7 +120,7 @@ def serve(
                 ready = has_secret(session)
             if not ready:
                 print_stderr(
-                    "the site has no secret, so every reader is refused: `kalitka hub secret`"
+                    "the site has no secret, so every reader is refused: run `kalitka hub secret`"
                 )
             _store_zone(database, zone)
             canteen.refresh_daily(database)
@@ -133,7 +138,8 @@ def serve(
 
 
 def _store_zone(database: Database, zone: str) -> None:
-    # What holidays, the times of grants and the days of badges mean depends on it.
+    # Holidays, the times of grants and the days of badges are in the site's zone. One transaction:
+    # no reader is sent rules of one zone beside rules of another.
     with write_transaction(database, audit_author()) as session:
         if set_zone(session, zone):
             canteen.recompute_all(session)
@@ -141,14 +147,14 @@ def _store_zone(database: Database, zone: str) -> None:
 
 
 def _offer_setup(database: Database) -> None:
-    # A one-time code is for eyes only: not for a log that is kept, such as systemd's.
+    # Show the one-time code only on a terminal: a log such as systemd's would keep it.
     with database.snapshot() as session:
         waits = setup_code.is_open(session)
     if waits and sys.stderr.isatty():
         _show_setup_code(database)
     elif waits:
         print_stderr(
-            "the hub has no users yet: `kalitka hub setup-code` shows how to make the first"
+            "the hub has no users yet: run `kalitka hub setup-code` to create the first admin"
         )
 
 
@@ -156,17 +162,17 @@ def _show_setup_code(database: Database) -> bool:
     with write_transaction(database, setup_code.SETUP) as session:
         code = setup_code.make_code(session)
     if code:
-        print(f"one-time code for the first admin, good for an hour: {code}", file=sys.stderr)
-        print("  POST /api/v1/hub/setup with code, name and password", file=sys.stderr)
+        print(f"one-time code for the first admin, valid for an hour: {code}", file=sys.stderr)
+        print("  send code, name and password: POST /api/v1/hub/setup", file=sys.stderr)
     return code is not None
 
 
 @hub.command("setup-code", rich_help_panel=_RUNNING)
 def setup_code_command(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Show a one-time code with which the first admin is made, while the hub has no users."""
+    """Show a one-time code for creating the first admin, while the hub has no users."""
     with errors_reported(), closing_database(open_database(db)) as database:
         if not _show_setup_code(database):
-            raise NotFound("the hub has users already: an admin makes others")
+            raise NotFound("the hub already has users: ask an admin to add more")
 
 
 @hub.command(rich_help_panel=_RUNNING)
@@ -174,16 +180,16 @@ def certificate(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...", help="The host names and IP addresses in the readers' server_url."
+            metavar="NAME...", help="Host names and IP addresses in the readers' server_url."
         ),
     ],
     folder: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the CA and the certificate are kept.")
+        Path, typer.Option(metavar="DIR", help="Keep the CA and the certificate in this folder.")
     ] = Path("kalitka-tls"),
 ) -> None:
-    """Make the hub's certificate anew, signed by the site's own CA.
+    """Create or renew the hub's certificate, signed by the site's own CA.
 
-    The CA is made the first time, and then kept: what the readers have of it stays right.
+    The CA is created the first time and kept: the readers' copy stays valid.
     """
     from kalitka_hub.server import certificates  # noqa: PLC0415
 
@@ -191,24 +197,26 @@ def certificate(
         authority, server = certificates.renew(folder, names)
     ca, ca_key = folder / certificates.CA, folder / certificates.CA_KEY
     if authority.made:
-        print(f"made the site's CA, valid until {authority.until:%Y-%m-%d}: {ca}")
-        print(f"  onto each reader:  kalitka deploy --ca {ca}")
-        print(f"  {ca_key} can speak for the hub: give it to nobody, and keep a copy in a safe")
+        print(f"created the site's CA, valid until {authority.until:%Y-%m-%d}: {ca}")
+        print(f"  install it on each reader:  kalitka deploy --ca {ca}")
+        print(f"  {ca_key} can impersonate the hub: give it to nobody, and keep a copy in a safe")
     else:
-        print(f"the site's CA is as before, valid until {authority.until:%Y-%m-%d}: {ca}")
+        print(f"the site's CA is unchanged, valid until {authority.until:%Y-%m-%d}: {ca}")
     own, own_key = folder / certificates.SERVER, folder / certificates.SERVER_KEY
-    print(f"made a certificate for {', '.join(names)}, valid until {server.until:%Y-%m-%d}: {own}")
-    print(f"  to the hub, then start it:  --tls-certificate {own} --tls-key {own_key}")
-    print(f"  to the readers' settings:   server_url https://{names[0]}:PORT")
+    print(
+        f"created a certificate for {', '.join(names)}, valid until {server.until:%Y-%m-%d}: {own}"
+    )
+    print(f"  restart the hub with it:      --tls-certificate {own} --tls-key {own_key}")
+    print(f"  set in the readers' settings: server_url https://{names[0]}:PORT")
 
 
 @hub.command(rich_help_panel=_RUNNING)
 def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Make the secret of the site's readers and print it once: only its hash is stored.
+    """Create the site's secret for readers and print it once: only its hash is stored.
 
-    With KALITKA_HUB_SECRET in the environment that one is taken instead.
-    Readers that have an older one are refused from now on; those with a secret of their own are
-    not concerned.
+    With KALITKA_HUB_SECRET in the environment, set that secret instead.
+    Readers with an older site secret are refused from now on; readers with a secret of their own
+    are not affected.
     """
     with errors_reported():
         given = os.environ.get(SECRET_VARIABLE)
@@ -220,45 +228,46 @@ def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
             set_secret(session, value)
         if given is None:
             print(value)
-            print_stderr("this is the only time it is shown: give it to the readers now")
+            print_stderr("the secret is shown only this once: give it to the readers now")
         else:
-            print_stderr(f"the secret from {SECRET_VARIABLE} is set")
+            print_stderr(f"site secret set from {SECRET_VARIABLE}")
 
 
 @hub.command(rich_help_panel=_RUNNING)
 def migrate(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Bring an older database to the schema of this hub, as every other command does by itself."""
+    """Migrate the database schema (other commands do this automatically)."""
     from kalitka_hub.store import migrations  # noqa: PLC0415
 
     logs.configure("text", "info")
     with errors_reported(), closing_database(open_existing(db)) as database:
-        print(f"the database {database.name} has schema {migrations.NEWEST}")
+        print(f"database {database.name}: schema {migrations.NEWEST}")
 
 
 @hub.command(rich_help_panel=_RUNNING)
 def systemd() -> None:
-    """Print the unit with which systemd runs this hub; its first lines say how to install it."""
+    """Print a systemd unit for this hub; its first lines say how to install it."""
     from kalitka_hub.server import service  # noqa: PLC0415
 
     with errors_reported():
-        # Of this Python, whichever is first on the PATH.
+        # Prefer the command installed with this Python to the first one on the PATH.
         command = shutil.which(Path(sys.executable).with_name("kalitka"))
         command = command or shutil.which("kalitka")
         if command is None:
-            raise InvalidRequest(
-                "there is no command `kalitka` on the PATH: install it, then ask again"
-            )
+            raise InvalidRequest("no command `kalitka` on the PATH: install it, then try again")
         print(service.unit(str(Path(command).absolute())), end="")
 
 
 @hub.command("backup", rich_help_panel=_RUNNING)
 def make_backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="It may replace an older backup.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Write the backup here; replaces an older one.")
+    ],
     db: DatabasePath = DEFAULT_DATABASE,
 ) -> None:
-    """Write everything in the database to a file, while the hub runs.
+    """Back up the whole database to a file, while the hub runs.
 
-    It has people's names and the hashes of secrets: only its owner may read it, keep it so.
+    The backup holds people's names and the hashes of secrets. It is readable by its owner only:
+    keep it so.
     """
     from kalitka_hub.store import backup  # noqa: PLC0415
 
@@ -270,17 +279,19 @@ def make_backup(
 
 @hub.command(rich_help_panel=_RUNNING)
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `kalitka hub backup` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file from `kalitka hub backup`.")
+    ],
     db: DatabasePath = DEFAULT_DATABASE,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Drop what the database holds, after asking.")
+        bool, typer.Option("--replace", help="Replace the contents of the database, after asking.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False,
 ) -> None:
-    """Fill a new database from a backup; each may be of SQLite or PostgreSQL.
+    """Restore a backup of either kind of database into a new SQLite or PostgreSQL one.
 
-    Readers that were told more since do a full sync. A hub that serves them from another database
-    must be stopped before. What Kormitel sent since the backup it does not send again by itself.
+    Readers that have synced newer changes do a full sync. First stop a hub that serves them
+    from another database. Kormitel does not resend by itself what it sent since the backup.
     """
     from kalitka_hub.store import backup  # noqa: PLC0415
 
@@ -289,24 +300,24 @@ def restore(
         of = f"{datetime.fromtimestamp(made.made, UTC):%Y-%m-%d %H:%M} UTC"
         with closing_database(open_database(db)) as database:
             if replace and not yes:
-                question = f"Drop all that {database.name} holds, for the backup of {of}?"
+                question = f"Replace everything in {database.name} with the backup of {of}?"
                 typer.confirm(question, abort=True)
             with progress("restore") as shown:
                 backup.restore(database, file, replace=replace, progress=shown)
-            print(f"the database {database.name} has the backup of {of}: {made.rows} rows")
+            print(f"restored the backup of {of} to {database.name}: {made.rows} rows")
 
 
 def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise InvalidRequest("--tls-certificate and --tls-key go together: give both, or neither")
+        raise InvalidRequest("--tls-certificate and --tls-key go together: give both or neither")
     from kalitka_hub.server import certificates  # noqa: PLC0415
 
     context, until = certificates.server_context(certificate, key)
     if until < datetime.now(UTC) + _RENEW_BEFORE:
         print_stderr(
-            f"{certificate} ends on {until:%Y-%m-%d}: renew it with `kalitka hub certificate`"
+            f"{certificate} expires on {until:%Y-%m-%d}: renew it with `kalitka hub certificate`"
         )
     return context
 

@@ -1,4 +1,4 @@
-"""`kalitka hub person` and `person-group`: people, their groups and tokens."""
+"""`kalitka hub person` and `person-group`: people, their groups and their tokens."""
 
 from typing import Annotated
 
@@ -10,16 +10,16 @@ from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.people import GROUPS, PEOPLE
 from kalitka_hub.site.tokens import TokenRecord, add_token
 
-person = typer.Typer(
-    no_args_is_help=True, help="People, the groups that they are in, and their tokens."
+person = typer.Typer(no_args_is_help=True, help="Manage people, their groups and their tokens.")
+group = typer.Typer(
+    no_args_is_help=True, help="Manage groups of people; grants are given to a group."
 )
-group = typer.Typer(no_args_is_help=True, help="Groups of people, who are granted the same.")
 _PEOPLE = Commands(PEOPLE, plain_columns("id", "name", "groups", "tokens"), plain_columns("note"))
 _GROUPS = Commands(GROUPS, plain_columns("name", "note"))
 
-PersonName = Annotated[str, typer.Argument(metavar="NAME", help="What the person is called.")]
+PersonName = Annotated[str, typer.Argument(metavar="NAME", help="The person's name.")]
 GroupName = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
-Note = Annotated[str | None, typer.Option(help="What else is to be known.")]
+Note = Annotated[str | None, typer.Option(help="Set a free-text note.")]
 
 
 def _groups(help: str, *names: str):
@@ -31,15 +31,18 @@ def person_add(
     name: PersonName,
     db: DatabasePath = DEFAULT_DATABASE,
     groups: Annotated[
-        list[str] | None, _groups("A group that the person is in; may be repeated.", "--group")
+        list[str] | None, _groups("Put the person into this group. Repeatable.", "--group")
     ] = None,
     tokens: Annotated[
         list[str] | None,
-        typer.Option("--token", metavar="CODE", help="A new token of theirs; may be repeated."),
+        typer.Option(
+            "--token", metavar="CODE", help="Give the person this new token. Repeatable."
+        ),
     ] = None,
     note: Note = None,
 ) -> None:
-    """Add a person, and their tokens, which no one has had before."""
+    """Add a person, with tokens that do not exist yet."""
+    # One transaction: if a token is refused, the person is not added either.
     with open_or_create(db) as session:
         number = _PEOPLE.add_in(session, name=name, note=note or None, groups=as_list(groups))
         for code in tokens or ():
@@ -51,22 +54,26 @@ def person_add(
 def person_change(
     number: Number,
     db: DatabasePath = DEFAULT_DATABASE,
-    name: Annotated[str | None, typer.Option(help="What the person is called now.")] = None,
+    name: Annotated[str | None, typer.Option(help="Rename the person.")] = None,
     groups: Annotated[
-        list[str] | None, _groups("The groups from now on; '' for none.", "--group")
+        list[str] | None, _groups("Replace the groups; '' for none. Repeatable.", "--group")
     ] = None,
-    joined: Annotated[list[str] | None, _groups("One more group.", "--add-group")] = None,
-    left: Annotated[list[str] | None, _groups("One group less.", "--remove-group")] = None,
+    joined: Annotated[
+        list[str] | None, _groups("Add to this group. Repeatable.", "--add-group")
+    ] = None,
+    left: Annotated[
+        list[str] | None, _groups("Remove from this group. Repeatable.", "--remove-group")
+    ] = None,
     note: Note = None,
 ) -> None:
-    """Change what is given of a person. Tokens: `kalitka hub token`."""
+    """Update the given fields. For tokens use `kalitka hub token`."""
     members = edit_members(groups, joined, left)
     _PEOPLE.change(db, number, name=set_to(name), note=set_to(note), groups=members)
 
 
 @person.command("remove")
 def person_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a person and their tokens, everywhere."""
+    """Remove a person and their tokens from every reader."""
     _PEOPLE.remove(db, number)
 
 
@@ -82,12 +89,12 @@ def person_show(
 def person_list(
     db: DatabasePath = DEFAULT_DATABASE,
     name: Annotated[
-        str | None, typer.Option(metavar="PART", help="Only who has this in their name.")
+        str | None, typer.Option(metavar="PART", help="Only people with this in their name.")
     ] = None,
-    of: Annotated[str | None, _groups("Only who is in this group.", "--group")] = None,
+    of: Annotated[str | None, _groups("Only people in this group.", "--group")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the people, by number."""
+    """List people by number."""
     _PEOPLE.list(db, as_json, name=name, group=of)
 
 
@@ -101,16 +108,16 @@ def group_add(name: GroupName, db: DatabasePath = DEFAULT_DATABASE, note: Note =
 def group_change(
     name: GroupName,
     db: DatabasePath = DEFAULT_DATABASE,
-    new_name: Annotated[str | None, typer.Option("--name", help="Its name from now on.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Rename the group.")] = None,
     note: Note = None,
 ) -> None:
-    """Change what is given of a group of people."""
+    """Update the given fields."""
     _GROUPS.change(db, name, name=set_to(new_name), note=set_to(note))
 
 
 @group.command("remove")
 def group_remove(name: GroupName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a group of people, who stay. Its grants must be removed before."""
+    """Remove a group but keep its people. Remove its grants first."""
     _GROUPS.remove(db, name)
 
 
@@ -118,11 +125,11 @@ def group_remove(name: GroupName, db: DatabasePath = DEFAULT_DATABASE) -> None:
 def group_show(
     name: GroupName, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
 ) -> None:
-    """Show a group of people; who is in it: `kalitka hub person list --group NAME`."""
+    """Show a group. To list its people: `kalitka hub person list --group NAME`."""
     _GROUPS.show(db, name, as_json)
 
 
 @group.command("list")
 def group_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show the groups of people, by name."""
+    """List groups of people by name."""
     _GROUPS.list(db, as_json)

@@ -1,6 +1,4 @@
-"""`kalitka hub reader` and `reader-group`: who may ask, with which secret, and which belong
-together.
-"""
+"""`kalitka hub reader` and `reader-group`: registered readers, their secrets and their groups."""
 
 import sys
 from operator import attrgetter
@@ -27,10 +25,10 @@ from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.site.readers import READERS, add_or_update_reader, remove_reader, set_groups
 from kalitka_hub.site.site_secret import new_secret
 
-reader = typer.Typer(
-    no_args_is_help=True, help="The readers that may ask this hub, and what they are called."
+reader = typer.Typer(no_args_is_help=True, help="Manage the readers that may poll this hub.")
+group = typer.Typer(
+    no_args_is_help=True, help="Manage groups of readers; a grant may name a group."
 )
-group = typer.Typer(no_args_is_help=True, help="Groups of readers, for which the same holds.")
 
 
 def _seen(view: Any) -> object:
@@ -49,8 +47,8 @@ _READERS = Commands(
 )
 _GROUPS = Commands(GROUPS, plain_columns("name", "readers"), plain_columns("note"))
 
-Name = Annotated[str | None, typer.Option(help="What people call it.")]
-Note = Annotated[str | None, typer.Option(help="What else is to be known.")]
+Name = Annotated[str | None, typer.Option(help="Set a name for people to read.")]
+Note = Annotated[str | None, typer.Option(help="Set a free-text note.")]
 GroupName = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
 
 
@@ -68,16 +66,16 @@ def reader_add(
     db: DatabasePath = DEFAULT_DATABASE,
     name: Name = None,
     groups: Annotated[
-        list[str] | None, _groups("A group that it is in; may be repeated.", "--group")
+        list[str] | None, _groups("Put the reader into this group. Repeatable.", "--group")
     ] = None,
     note: Note = None,
 ) -> None:
-    """Let the reader of this code ask the hub. If it may already, set what is given."""
+    """Register a reader, or update the given fields of a registered one."""
     with open_or_create(db) as session:
         added = add_or_update_reader(session, code, name, note or None)
         if groups is not None:
             set_groups(session, code, as_list(groups) or ())
-    print_line(f"reader {code} added" if added else f"reader {code} is known already")
+    print_line(f"reader {code} added" if added else f"reader {code} is already registered")
 
 
 @reader.command("change")
@@ -86,23 +84,27 @@ def reader_change(
     db: DatabasePath = DEFAULT_DATABASE,
     name: Name = None,
     groups: Annotated[
-        list[str] | None, _groups("The groups from now on; '' for none.", "--group")
+        list[str] | None, _groups("Replace the groups; '' for none. Repeatable.", "--group")
     ] = None,
-    joined: Annotated[list[str] | None, _groups("One more group.", "--add-group")] = None,
-    left: Annotated[list[str] | None, _groups("One group less.", "--remove-group")] = None,
+    joined: Annotated[
+        list[str] | None, _groups("Add to this group. Repeatable.", "--add-group")
+    ] = None,
+    left: Annotated[
+        list[str] | None, _groups("Remove from this group. Repeatable.", "--remove-group")
+    ] = None,
     note: Note = None,
 ) -> None:
-    """Change what is given of a reader. In other groups it does a full sync."""
+    """Update the given fields. Changing groups triggers a full sync."""
     members = edit_members(groups, joined, left)
     _READERS.change(db, code, name=set_to(name), note=set_to(note), groups=members)
 
 
 @reader.command("remove")
 def reader_remove(code: ReaderCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Refuse a reader from now on. It keeps the table that it has: wipe or unplug it."""
+    """Remove a reader: its polls are refused. It keeps its table, so wipe or unplug it."""
     with open_for_changes(db) as session:
         restricted = remove_reader(session, code)
-    print_line(f"reader {code} removed; {restricted} tokens had named it")
+    print_line(f"reader {code} removed; tokens with rules for it: {restricted}")
 
 
 @reader.command("show")
@@ -117,12 +119,12 @@ def reader_show(
 def reader_list(
     db: DatabasePath = DEFAULT_DATABASE,
     name: Annotated[
-        str | None, typer.Option(metavar="PART", help="Only those with this in their name.")
+        str | None, typer.Option(metavar="PART", help="Only readers with this in their name.")
     ] = None,
-    of: Annotated[str | None, _groups("Only those in this group.", "--group")] = None,
+    of: Annotated[str | None, _groups("Only readers in this group.", "--group")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the readers, and when each was last heard of."""
+    """List readers, with the time of each one's last poll."""
     _READERS.list(db, as_json, name=name, group=of)
 
 
@@ -131,29 +133,27 @@ def reader_secret(
     code: ReaderCode,
     db: DatabasePath = DEFAULT_DATABASE,
     from_stdin: Annotated[
-        bool, typer.Option("--stdin", help="Take the secret from a line on stdin.")
+        bool, typer.Option("--stdin", help="Read the secret from a line on stdin.")
     ] = False,
-    of_site: Annotated[
-        bool, typer.Option("--site", help="Let it use the site's secret again.")
-    ] = False,
+    of_site: Annotated[bool, typer.Option("--site", help="Go back to the site's secret.")] = False,
 ) -> None:
-    """Make a secret for this reader alone and print it once: only its hash is stored.
+    """Create a secret for this reader alone and print it once: only its hash is stored.
 
-    From now on the reader is refused with the site's secret, or another one that it had.
+    From now on the reader is refused with the site's secret or with an earlier one of its own.
     """
     with errors_reported():
         if from_stdin and of_site:
-            raise InvalidRequest("--stdin and --site say different things: give one of them")
+            raise InvalidRequest("--stdin and --site exclude each other: give only one")
         given = sys.stdin.readline().rstrip("\r\n") if from_stdin else new_secret()
     with open_for_changes(db) as session:
         set_reader_secret(session, code, None if of_site else given)
     if of_site:
-        print_line(f"reader {code} uses the secret of the site")
+        print_line(f"reader {code} now uses the site's secret")
     elif from_stdin:
-        print_line(f"reader {code} has the secret from stdin")
+        print_line(f"reader {code} now uses the secret from stdin")
     else:
         print(given)
-        print_stderr(f"this is the only time it is shown: give it to the reader {code} now")
+        print_stderr(f"the secret is shown only this once: give it to reader {code} now")
 
 
 @group.command("add")
@@ -161,7 +161,7 @@ def group_add(
     name: GroupName,
     db: DatabasePath = DEFAULT_DATABASE,
     readers: Annotated[
-        list[str] | None, _readers("A reader in it; may be repeated.", "--reader")
+        list[str] | None, _readers("Put this reader into the group. Repeatable.", "--reader")
     ] = None,
     note: Note = None,
 ) -> None:
@@ -173,22 +173,26 @@ def group_add(
 def group_change(
     name: GroupName,
     db: DatabasePath = DEFAULT_DATABASE,
-    new_name: Annotated[str | None, typer.Option("--name", help="Its name from now on.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Rename the group.")] = None,
     readers: Annotated[
-        list[str] | None, _readers("The readers from now on; '' for none.", "--reader")
+        list[str] | None, _readers("Replace the readers; '' for none. Repeatable.", "--reader")
     ] = None,
-    joined: Annotated[list[str] | None, _readers("One more reader.", "--add-reader")] = None,
-    left: Annotated[list[str] | None, _readers("One reader less.", "--remove-reader")] = None,
+    joined: Annotated[
+        list[str] | None, _readers("Add this reader. Repeatable.", "--add-reader")
+    ] = None,
+    left: Annotated[
+        list[str] | None, _readers("Remove this reader. Repeatable.", "--remove-reader")
+    ] = None,
     note: Note = None,
 ) -> None:
-    """Change what is given of a group of readers. Who comes or goes does a full sync."""
+    """Update the given fields. Readers that join or leave do a full sync."""
     members = edit_members(readers, joined, left)
     _GROUPS.change(db, name, name=set_to(new_name), note=set_to(note), readers=members)
 
 
 @group.command("remove")
 def group_remove(name: GroupName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a group of readers, which stay. Its grants and rules must be removed before."""
+    """Remove a group but keep its readers. Remove its grants and rules first."""
     _GROUPS.remove(db, name)
 
 
@@ -202,5 +206,5 @@ def group_show(
 
 @group.command("list")
 def group_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show the groups of readers, by name."""
+    """List groups of readers by name."""
     _GROUPS.list(db, as_json)

@@ -1,6 +1,6 @@
-"""What the commands of every resource have in common: add, change, remove, show and list.
+"""The commands shared by every resource: add, change, remove, show and list.
 
-An option that is not given changes nothing; one that is given as '' takes away what was there.
+An option that is absent changes nothing; an option with the value '' clears the field.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,17 +24,17 @@ from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.resources import RESOURCES, Key, Resource
 
 _PAGE = 500  # views in one query
-# From what a field is to what it is to be; None leaves it as it is.
+# Maps a field's old value to its new one; None leaves the field unchanged.
 Edit = Callable[[Any], Any] | None
-# What a table shows: its heads, and what is below them of a view.
+# The columns of a table: heading to a function that returns a view's cell.
 Columns = Mapping[str, Callable[[Any], object]]
 
 
 @dataclass(frozen=True)
 class Commands:
-    """What the commands of the resource of this name do, on the database at a path or URL.
+    """The commands of the resource `name`, on the database at a path or URL.
 
-    columns: of its list; more: what is shown of one beside them.
+    columns: of `list` and `show`; more: further fields of `show`.
     """
 
     name: str
@@ -43,26 +43,26 @@ class Commands:
 
     @property
     def resource(self) -> Resource:
-        """The resource."""
+        """The resource that the commands act on."""
         return RESOURCES[self.name]
 
     def add(self, db: str, **fields: Any) -> None:
-        """Add what has these fields, those that are not None."""
+        """Add an object with these fields, leaving out those that are None."""
         with open_or_create(db) as session:
             key = self.add_in(session, **fields)
         self.print_added(key)
 
     def add_in(self, session: Session, **fields: Any) -> Any:
-        """Add what has these fields, those that are not None; return its key."""
+        """Add an object with these fields, leaving out those that are None; return its key."""
         given = {name: value for name, value in fields.items() if value is not None}
         return self.resource.add(session, parse_input(self.resource.setting, **given))
 
     def print_added(self, key: Key) -> None:
-        """Say that something was added."""
+        """Report the added object."""
         print_line(f"{self.resource.word} {key} added")
 
     def change(self, db: str, key: Key, **edits: Edit) -> None:
-        """Change fields of what there is."""
+        """Change fields of an existing object."""
         with open_for_changes(db) as session:
             fields = self.resource.find(session, key).model_dump(
                 include=set(self.resource.setting.model_fields)
@@ -72,16 +72,16 @@ class Commands:
                     fields[name] = edit(fields[name])
             setting = parse_input(self.resource.setting, **fields)
             changed = self.resource.change(session, key, setting)
-        print_line(f"{self.resource.word} {key} {'changed' if changed else 'is so already'}")
+        print_line(f"{self.resource.word} {key} {'changed' if changed else 'unchanged'}")
 
     def remove(self, db: str, key: Key) -> None:
-        """Remove it."""
+        """Remove an object."""
         with open_for_changes(db) as session:
             self.resource.remove(session, key)
         print_line(f"{self.resource.word} {key} removed")
 
     def show(self, db: str, key: Key, as_json: bool) -> None:
-        """Print one."""
+        """Print an object with all its columns."""
         with open_for_reading(db) as session:
             view = self.resource.find(session, key)
         if as_json:
@@ -91,7 +91,7 @@ class Commands:
             print_fields((head, of(view)) for head, of in fields.items())
 
     def list(self, db: str, as_json: bool, **filters: Any) -> None:
-        """Print all of them, or those that the filters leave."""
+        """Print all objects, or those that pass the filters."""
         with open_for_reading(db) as session:
             views = [*list_all(session, self.resource.list, self.resource.key, **filters)]
         print_views(views, self.columns, as_json)
@@ -100,7 +100,7 @@ class Commands:
 def list_all(
     session: Session, list_some: Callable[..., list[Any]], key: str, **filters: Any
 ) -> Iterator[Any]:
-    """Yield everything that a function lists in pages, behind the field `key` of the last one."""
+    """Yield all views of a paged listing; each page begins after the last view's `key`."""
     behind: dict[str, Any] = {}
     while found := list_some(session, limit=_PAGE, **behind, **filters):
         yield from found
@@ -116,33 +116,33 @@ def print_views(views: list[Any], columns: Columns, as_json: bool) -> None:
 
 
 def plain_columns(*names: str) -> Columns:
-    """Return how a table shows the fields of these names: as they are, under their names."""
+    """Return columns that show these fields unaltered, under their own names."""
     return {name: attrgetter(name) for name in names}
 
 
 def as_list(texts: list[str] | None) -> list[str] | None:
-    """Return what an option was given, which may come several times: '' alone is an empty list."""
+    """Return the values of a repeatable option; a single '' means an empty list."""
     return [] if texts == [""] else texts
 
 
 def set_to(value: Any) -> Edit:
-    """Return the edit that an option asks for: '' takes away what was there."""
+    """Return an edit that sets a field to `value`, or clears it if `value` is ''."""
     if value is None:
         return None
     return lambda _before: None if value == "" else value
 
 
 def set_list(exactly: list[Any] | None) -> Edit:
-    """Return the edit of a list that is to be exactly this."""
+    """Return an edit that replaces a list."""
     return None if exactly is None else lambda _before: exactly
 
 
 def edit_members(
     exactly: list[str] | None, added: list[str] | None, removed: list[str] | None
 ) -> Edit:
-    """Return the edit of a list of names: to these ('' alone is none), and with and without these.
+    """Return an edit that replaces a list of names (a single '' empties it), adds and removes.
 
-    It raises NotFound if what is to be removed is not in it.
+    The edit raises NotFound if a name to be removed is not in the list.
     """
     if exactly is None and not added and not removed:
         return None
@@ -153,7 +153,7 @@ def edit_members(
         for name in removed or ():
             if name not in kept:
                 raise NotFound(
-                    f"{name!r} is not among them: {', '.join(kept) or 'there are none'}"
+                    f"{name!r} is not in the list: it has {', '.join(kept) or 'no names'}"
                 )
             kept.remove(name)
         return kept

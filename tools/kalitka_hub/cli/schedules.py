@@ -1,4 +1,4 @@
-"""`kalitka hub schedule` and `holiday`: when one may pass, and days that are different."""
+"""`kalitka hub schedule` and `holiday`: schedules, and dates with other hours."""
 
 from typing import Annotated
 
@@ -17,14 +17,15 @@ from kalitka_hub.site.window_texts import hours_text, parse_hours, parse_window,
 
 schedule = typer.Typer(
     no_args_is_help=True,
-    short_help="Schedules: named windows of time in which one may pass.",
-    help="Schedules: named windows of time. A window is words, in any order: hours "
-    "(08:00-17:00, or 18:00-06:00 over midnight), days on which it begins (Mon-Fri, or Sat,Sun), "
-    "dates from and until (2026-12-01T08:00/2026-12-31T18:00, 2026-12-01/ or /2026-12-31). Or it "
-    "is the word always. Times are those of the site.",
+    short_help="Manage schedules: named sets of time windows.",
+    help="Manage schedules: named sets of time windows. Write a window as words in any order: "
+    "hours (08:00-17:00, or 18:00-06:00 over midnight), the days on which it begins (Mon-Fri or "
+    "Sat,Sun) and its dates (2026-12-01T08:00/2026-12-31T18:00, 2026-12-01/ or /2026-12-31); or "
+    "write the one word always. Times are in the site's time zone.",
 )
 holiday = typer.Typer(
-    no_args_is_help=True, help="Dates on which schedules are closed or have other hours."
+    no_args_is_help=True,
+    help="Manage holidays: dates on which schedules are closed or have other hours.",
 )
 _SCHEDULES = Commands(
     SCHEDULES,
@@ -44,8 +45,8 @@ _HOLIDAYS = Commands(
 )
 
 ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-Note = Annotated[str | None, typer.Option(help="What else is to be known.")]
-Name = Annotated[str | None, typer.Option(help="What the day is called.")]
+Note = Annotated[str | None, typer.Option(help="Set a free-text note.")]
+Name = Annotated[str | None, typer.Option(help="Name the day.")]
 
 
 @schedule.command("add")
@@ -57,8 +58,8 @@ def schedule_add(
         typer.Option(
             "--window",
             metavar="WINDOW",
-            help="Such as '08:00-17:00 Mon-Fri'. Several are alternatives; without any it is "
-            "never open.",
+            help="Add a time window, such as '08:00-17:00 Mon-Fri'. Repeatable; without any the "
+            "schedule is never open.",
         ),
     ] = None,
     note: Note = None,
@@ -71,21 +72,23 @@ def schedule_add(
 def schedule_change(
     name: ScheduleName,
     db: DatabasePath = DEFAULT_DATABASE,
-    new_name: Annotated[str | None, typer.Option("--name", help="Its name from now on.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Rename the schedule.")] = None,
     windows: Annotated[
         list[str] | None,
-        typer.Option("--window", metavar="WINDOW", help="All windows from now on; '' for none."),
+        typer.Option(
+            "--window", metavar="WINDOW", help="Replace the time windows; '' for none. Repeatable."
+        ),
     ] = None,
     note: Note = None,
 ) -> None:
-    """Change what is given of a schedule: readers hear of it with their next poll."""
+    """Update the given fields; readers get the change with their next poll."""
     edit = set_list(_windows(windows))
     _SCHEDULES.change(db, name, name=set_to(new_name), note=set_to(note), windows=edit)
 
 
 @schedule.command("remove")
 def schedule_remove(name: ScheduleName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a schedule and its own holidays. Its grants must be removed before."""
+    """Remove a schedule and its own holidays. Remove its grants first."""
     _SCHEDULES.remove(db, name)
 
 
@@ -99,25 +102,25 @@ def schedule_show(
 
 @schedule.command("list")
 def schedule_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show the schedules, by name."""
+    """List schedules by name."""
     _SCHEDULES.list(db, as_json)
 
 
 @holiday.command("add")
 def holiday_add(
-    date: Annotated[str, typer.Argument(metavar="DATE", help="Such as 2026-12-31.")],
+    date: Annotated[str, typer.Argument(metavar="DATE", help="A local date, such as 2026-12-31.")],
     db: DatabasePath = DEFAULT_DATABASE,
     name: Name = None,
     hours: Annotated[
         list[str] | None,
         typer.Option(
             metavar="HOURS",
-            help="What holds that day, such as 08:00-12:00; may be repeated. Else it is closed.",
+            help="Open at these hours, such as 08:00-12:00. Repeatable; default closed.",
         ),
     ] = None,
     of: Annotated[
         str | None,
-        typer.Option("--schedule", metavar="NAME", help="Of this schedule alone; else of all."),
+        typer.Option("--schedule", metavar="NAME", help="For this schedule only; default all."),
     ] = None,
 ) -> None:
     """Add a holiday: a date on which schedules are closed, or have other hours."""
@@ -128,25 +131,25 @@ def holiday_add(
 def holiday_change(
     number: Number,
     db: DatabasePath = DEFAULT_DATABASE,
-    date: Annotated[str | None, typer.Option(help="The date from now on.")] = None,
+    date: Annotated[str | None, typer.Option(help="Replace the date.")] = None,
     name: Name = None,
     hours: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOURS", help="All hours from now on; '' if it is closed."),
+        typer.Option(metavar="HOURS", help="Replace the hours; '' for closed. Repeatable."),
     ] = None,
     of: Annotated[
         str | None,
-        typer.Option("--schedule", metavar="NAME", help="Whose it is from now on; '' for all."),
+        typer.Option("--schedule", metavar="NAME", help="Replace the schedule; '' for all."),
     ] = None,
 ) -> None:
-    """Change what is given of a holiday."""
+    """Update the given fields."""
     edits = {"date": set_to(date), "name": set_to(name), "schedule": set_to(of)}
     _HOLIDAYS.change(db, number, hours=set_list(_hours(hours)), **edits)
 
 
 @holiday.command("remove")
 def holiday_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a holiday: its date is one like others."""
+    """Remove a holiday; its date becomes an ordinary day."""
     _HOLIDAYS.remove(db, number)
 
 
@@ -162,17 +165,18 @@ def holiday_show(
 def holiday_list(
     db: DatabasePath = DEFAULT_DATABASE,
     since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Only of this date or later.")
+        str | None, typer.Option(metavar="DATE", help="Only holidays on or after this date.")
     ] = None,
     until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Only of this date or before.")
+        str | None, typer.Option(metavar="DATE", help="Only holidays on or before this date.")
     ] = None,
     of: Annotated[
-        str | None, typer.Option("--schedule", metavar="NAME", help="Only this schedule's own.")
+        str | None,
+        typer.Option("--schedule", metavar="NAME", help="Only holidays of this schedule alone."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the holidays, by number."""
+    """List holidays by number."""
     _HOLIDAYS.list(db, as_json, since=since, until=until, schedule=of)
 
 

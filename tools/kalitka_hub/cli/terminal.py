@@ -1,8 +1,8 @@
-"""How every command of `kalitka hub` opens the database, and what it prints.
+"""The database sessions, errors and output of every `kalitka hub` command.
 
-Exit status 2 for what is wrong as it was written, 1 for what is not there; then nothing was
-written, and one line on stderr says what to do. Whatever people, cards or readers have put into
-the database is printed so that it cannot steer the terminal.
+Exit status 2: invalid input; 1: not found. Either way nothing was written, and one line on stderr
+says what to do. Text from people, cards or readers is escaped, so it cannot send control
+characters to the terminal.
 """
 
 import getpass
@@ -34,17 +34,17 @@ DatabasePath = Annotated[
         "--db",
         envvar=["KALITKA_DATABASE_URL", "KALITKA_HUB_DB"],
         metavar="PATH",
-        help="The hub's database file, or postgresql://USER:PASSWORD@HOST/NAME.",
+        help="Use this database: a file, or postgresql://USER:PASSWORD@HOST/NAME.",
     ),
 ]
 DEFAULT_DATABASE = "kalitka-hub.sqlite"
-UTC_HEAD = "(UTC)"  # what the heads of times end with
-_BOXED_MAX = 1000  # rows in a box: to lay out 50,000 takes most of a minute
+UTC_HEAD = "(UTC)"  # the end of every heading of times
+_BOXED_MAX = 1000  # rows in a box: laying out 50,000 takes most of a minute
 _PADDED_MAX = 40  # columns of a terminal
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-NUMBER_MAX = 2**62  # a database takes a little more
+NUMBER_MAX = 2**62  # within a database's signed 64 bits
 Number = Annotated[
-    int, typer.Argument(metavar="NUMBER", min=1, max=NUMBER_MAX, help="As `list` shows it.")
+    int, typer.Argument(metavar="NUMBER", min=1, max=NUMBER_MAX, help="The number in `list`.")
 ]
 ReaderCode = Annotated[str, typer.Argument(metavar="CODE", help="The reader's code.")]
 TokenCode = Annotated[str, typer.Argument(metavar="CODE", help="The token's code.")]
@@ -64,7 +64,7 @@ def closing_database(database: Database) -> Iterator[Database]:
 
 @contextmanager
 def open_for_reading(db: str) -> Iterator[Session]:
-    """Open a session that reads the database at a path or URL, which must exist."""
+    """Open a read session on an existing database, by path or URL."""
     with (
         errors_reported(),
         closing_database(open_existing(db)) as database,
@@ -75,7 +75,7 @@ def open_for_reading(db: str) -> Iterator[Session]:
 
 @contextmanager
 def open_for_changes(db: str) -> Iterator[Session]:
-    """Open a session that changes the database at a path or URL, which must exist."""
+    """Open a write transaction on an existing database, by path or URL."""
     with (
         errors_reported(),
         closing_database(open_existing(db)) as database,
@@ -86,7 +86,7 @@ def open_for_changes(db: str) -> Iterator[Session]:
 
 @contextmanager
 def open_or_create(db: str) -> Iterator[Session]:
-    """Open a session that adds to the database at a path or URL, which is made if need be."""
+    """Open a write transaction on a database, by path or URL; creates a missing database."""
     with (
         errors_reported(),
         closing_database(open_database(db)) as database,
@@ -96,15 +96,15 @@ def open_or_create(db: str) -> Iterator[Session]:
 
 
 def audit_author() -> str:
-    """Return whom the audit is told of: the command line, and the system's user."""
+    """Return the author for the audit: the command line and the system's user."""
     try:
         return f"{COMMAND_LINE} ({getpass.getuser()})"
     except (ImportError, KeyError, OSError):
-        # In a container the user may have no name.
+        # In a container the user id may have no name.
         return COMMAND_LINE
 
 
-# What went wrong
+# Errors
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def errors_reported() -> Iterator[None]:
         print_stderr("; ".join(error_sentence(error) for error in fault.errors()))
         raise typer.Exit(2) from fault
     except UnicodeError as fault:
-        print_stderr("this is no text in UTF-8: look for odd characters")
+        print_stderr("the input is not valid UTF-8: look for odd characters")
         raise typer.Exit(2) from fault
     except InvalidRequest as fault:
         print_stderr(str(fault))
@@ -126,11 +126,11 @@ def errors_reported() -> Iterator[None]:
         raise typer.Exit(1) from fault
     except DatabaseError as fault:
         reason = " ".join(str(fault.orig).split())
-        print_stderr(f"the database failed: {reason}; nothing was written, try again")
+        print_stderr(f"database error: {reason}; nothing was written, try again")
         raise typer.Exit(1) from fault
 
 
-# What is printed
+# Output
 
 
 def print_line(text: str) -> None:
@@ -139,12 +139,12 @@ def print_line(text: str) -> None:
 
 
 def print_stderr(text: str) -> None:
-    """Print one line on stderr, for a person and not for a program that reads stdout."""
+    """Print one line on stderr, so that a program reading stdout does not get it."""
     typer.echo(f"kalitka hub: {printable(text)}", err=True)
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything escaped that is no visible character or blank."""
+    """Return `text` with every character escaped that is neither visible nor a blank."""
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
@@ -153,9 +153,9 @@ def _escaped(char: str) -> str:
 
 
 def print_json(data: Any) -> None:
-    """Print data as JSON, people's letters as they are."""
+    """Print data as JSON, leaving letters of all scripts unescaped."""
     text = json.dumps(data, ensure_ascii=False, indent=1)
-    # Besides the line ends all that is not printable is inside of strings.
+    # Apart from line ends, unprintable characters occur only inside strings.
     print("\n".join(map(_escaped_in_json, text.split("\n"))))
 
 
@@ -166,9 +166,9 @@ def _escaped_in_json(line: str) -> str:
 
 
 def print_table(*columns: str, rows: Iterable[Iterable[object]], caption: str = "") -> None:
-    """Print rows below a head. None is an empty cell; a list has a line for each of its items.
+    """Print a table. None is an empty cell; a list takes one line per item.
 
-    Very many rows stand in plain columns, without a box.
+    More than 1000 rows are printed in plain columns, without a box.
     """
     found = [[*map(_lines, row)] for row in rows]
     if len(found) > _BOXED_MAX:
@@ -176,7 +176,7 @@ def print_table(*columns: str, rows: Iterable[Iterable[object]], caption: str = 
         return
     table = Table(caption=caption or None)
     for column in columns:
-        # A code is copied from here: never shorten it. A time stays on one line.
+        # Codes are copied from here: never shorten one. A time stays on one line.
         table.add_column(column, overflow="fold", no_wrap=column.endswith(UTC_HEAD))
     for row in found:
         table.add_row(*map(_cell, row))
@@ -188,7 +188,7 @@ def _print_plain(columns: Sequence[str], rows: list[list[list[str]]], caption: s
     for row in rows:
         for at, lines in enumerate(row):
             widths[at] = max(widths[at], *map(cell_len, lines), 0)
-    # What is wider than that is whole too, and moves the rest of its line.
+    # A wider cell is still printed whole; it shifts the rest of its line.
     widths = [min(width, _PADDED_MAX) for width in widths]
     print(_plain_line(columns, widths))
     for row in rows:
@@ -206,7 +206,7 @@ def _plain_line(cells: Iterable[str], widths: Iterable[int]) -> str:
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """Print what one thing has: a name and a value a line."""
+    """Print the fields of one object, a name and a value per line."""
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -229,13 +229,13 @@ def _cell(lines: Iterable[str]) -> Text:
 
 
 def format_utc(seconds: int | None, form: str = "%Y-%m-%d %H:%M") -> str | None:
-    """Return seconds since 1970 UTC as that time, in UTC. None stays None."""
+    """Format seconds since 1970 UTC, in UTC; None for None."""
     return None if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):{form}}"
 
 
 @contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar of rows done on a terminal; how many there are may be unknown."""
+    """Show a progress bar of rows on a terminal; the total may be None (unknown)."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     quiet = not console.is_terminal

@@ -1,4 +1,4 @@
-"""`kalitka hub token`: the tokens, whose they are, and their rules by hand."""
+"""`kalitka hub token`: tokens, their owners and their manual rules."""
 
 from typing import Annotated, Any
 
@@ -22,9 +22,9 @@ from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token
 
 token = typer.Typer(
     no_args_is_help=True,
-    help="Tokens: cards, fobs and the like, by the code that a reader reads. Each may pass where "
-    "and when its person's groups are granted it; rules by hand are besides.",
-    short_help="Tokens: cards, fobs and the like, and their rules by hand.",
+    help="Manage tokens: cards, fobs and the like, each known by its code. A token may pass where "
+    "and when its person's groups have a grant; manual rules add to the grants.",
+    short_help="Manage tokens (cards, fobs and the like) and their manual rules.",
 )
 _EVERYWHERE = "*"
 
@@ -33,8 +33,9 @@ Rules = Annotated[
     typer.Option(
         "--rule",
         metavar="RULE",
-        help="A rule as a reader has it: 9_1 is always, 3_480_1200_1111100 Monday to Friday from "
-        "minute 480 to 1200 of the day. Several are alternatives.",
+        help="Set a manual rule in the reader's notation: 9_1 always allows, 3_480_1200_1111100 "
+        "allows Monday to Friday from minute 480 to 1200 of the day. Repeatable: any one rule "
+        "is enough.",
     ),
 ]
 Readers = Annotated[
@@ -42,7 +43,8 @@ Readers = Annotated[
     typer.Option(
         "--reader",
         metavar="CODE",
-        help="A reader, or a group of them, that the rules are for; default all readers.",
+        help="Limit the manual rules to this reader or group of readers; default all readers. "
+        "Repeatable.",
     ),
 ]
 Person = Annotated[
@@ -51,18 +53,18 @@ Person = Annotated[
         metavar="NUMBER",
         min=0,
         max=NUMBER_MAX - 1,
-        help="Whose it is: the person's number; 0 for nobody.",
+        help="Assign to this person, by number; 0 for nobody.",
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="What people call it.")]
+Name = Annotated[str | None, typer.Option(help="Set a name for people to read.")]
 Blocked = Annotated[
     bool | None,
-    typer.Option("--blocked/--not-blocked", help="Whether it opens nothing for the time being."),
+    typer.Option("--blocked/--not-blocked", help="Block or unblock the token."),
 ]
 
 
 def _readers(view: Any) -> object:
-    # Readers belong to rules by hand.
+    # Readers only limit manual rules.
     if not view.rules:
         return None
     return "all" if view.readers is None else view.readers
@@ -89,14 +91,15 @@ def token_add(
     name: Name = None,
     blocked: Blocked = None,
 ) -> None:
-    """Add a token, or set one that there is: to exactly these rules and readers, if there are any.
+    """Create or replace a token.
 
-    What its person is granted counts besides. A removed token is revived, without what it had.
-    Setting what it has already changes nothing.
+    With --rule, the given rules and readers replace the token's manual ones; its person's grants
+    count in any case. An absent option leaves its field unchanged. A removed token is created
+    anew, without its former fields.
     """
     with open_or_create(db) as session:
         if at and not texts:
-            raise InvalidRequest("--reader says where rules hold: give --rule too")
+            raise InvalidRequest("--reader limits manual rules: give --rule too")
         known = find_records(session, [code]).get(code)
         fields = known.model_dump() if known else {"code": code}
         edits = _owner_edits(person, name, blocked)
@@ -108,7 +111,7 @@ def token_add(
             changed = change_token(session, code, record)
         else:
             changed = bool(add_token(session, record))
-    print_line(f"token {code} set" if changed else f"token {code} is so already")
+    print_line(f"token {code} set" if changed else f"token {code} unchanged")
     _warn_of_seconds(texts)
 
 
@@ -118,17 +121,23 @@ def token_change(
     db: DatabasePath = DEFAULT_DATABASE,
     texts: Annotated[
         list[str] | None,
-        typer.Option("--rule", metavar="RULE", help="The rules from now on; '' for none."),
+        typer.Option(
+            "--rule", metavar="RULE", help="Replace the manual rules; '' for none. Repeatable."
+        ),
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option("--reader", metavar="CODE", help="Where they hold from now on; * for all."),
+        typer.Option(
+            "--reader",
+            metavar="CODE",
+            help="Replace the readers of the manual rules; * for all. Repeatable.",
+        ),
     ] = None,
     person: Person = None,
     name: Name = None,
     blocked: Blocked = None,
 ) -> None:
-    """Change what is given of a token."""
+    """Update the given fields."""
     if texts == [""]:
         texts, at = [], [_EVERYWHERE]
     edits = _owner_edits(person, name, blocked)
@@ -140,7 +149,7 @@ def token_change(
 
 @token.command("remove")
 def token_remove(code: TokenCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a token, everywhere."""
+    """Remove a token from every reader."""
     _TOKENS.remove(db, code)
 
 
@@ -148,7 +157,7 @@ def token_remove(code: TokenCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
 def token_show(
     code: TokenCode, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
 ) -> None:
-    """Show a token; what it may where, and why: `kalitka hub explain`."""
+    """Show a token. To see where it may pass and why: `kalitka hub explain`."""
     _TOKENS.show(db, code, as_json)
 
 
@@ -157,17 +166,18 @@ def token_list(
     db: DatabasePath = DEFAULT_DATABASE,
     person: Annotated[
         int | None,
-        typer.Option(metavar="NUMBER", min=1, max=NUMBER_MAX, help="Only this person's."),
+        typer.Option(metavar="NUMBER", min=1, max=NUMBER_MAX, help="Only this person's tokens."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="PART", help="Only those with this in their name.")
+        str | None, typer.Option(metavar="PART", help="Only tokens with this in their name.")
     ] = None,
     blocked: Annotated[
-        bool | None, typer.Option("--blocked/--not-blocked", help="Only those that are, or not.")
+        bool | None,
+        typer.Option("--blocked/--not-blocked", help="Only blocked tokens, or only others."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the tokens with their rules by hand, in code order."""
+    """List tokens with their manual rules, in code order."""
     _TOKENS.list(db, as_json, person=person, name=name, blocked=blocked)
 
 
@@ -182,6 +192,6 @@ def _owner_edits(person: int | None, name: str | None, blocked: bool | None) -> 
 def _warn_of_seconds(texts: list[str] | None) -> None:
     if any(packing.needs_seconds(packing.pack(text.encode())) for text in texts or ()):
         print_stderr(
-            "a day time above 1440 can only be seconds: from now on its readers take those of "
-            "every rule as seconds"
+            "a day time above 1440 is in seconds: the token's readers now take the day times of "
+            "all rules as seconds"
         )

@@ -1,7 +1,7 @@
-"""`kalitka hub user` and `api-token`: who may use the hub's REST API, people and programs.
+"""`kalitka hub user` and `api-token`: users of the hub's REST API, both people and programs.
 
-A password is asked for on the terminal or read from stdin. It is never an option: the list of
-processes shows those to everybody.
+A password is typed at a prompt or read from stdin. It is never a command-line option, since the
+list of processes shows options to everybody.
 """
 
 import getpass
@@ -35,10 +35,10 @@ from kalitka_hub.cli.terminal import (
 from kalitka_hub.errors import InvalidRequest
 
 user = typer.Typer(
-    no_args_is_help=True, help="Who may use the hub: people by their role, and other systems."
+    no_args_is_help=True, help="Manage users: people with a role, and other systems."
 )
 api_token = typer.Typer(
-    no_args_is_help=True, help="API tokens, with which programs speak for a user."
+    no_args_is_help=True, help="Manage API tokens, with which programs act for a user."
 )
 _USERS = {
     **plain_columns("name", "role"),
@@ -55,10 +55,11 @@ _API_TOKENS = {
 
 UserName = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")]
 FromStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Take the password from a line on stdin.")
+    bool, typer.Option("--password-stdin", help="Read the password from a line on stdin.")
 ]
 NoPassword = Annotated[
-    bool, typer.Option("--no-password", help="Have no password: API tokens alone speak for them.")
+    bool,
+    typer.Option("--no-password", help="Set no password: only API tokens can act for the user."),
 ]
 
 
@@ -68,15 +69,15 @@ def user_add(
     role: Annotated[
         Role,
         typer.Option(
-            help="Viewers read, operators change the site, admins also users; an integration is "
-            "another system that exchanges with this one."
+            help="Set the role: a viewer reads, an operator also changes the site, an admin also "
+            "manages users; an integration is another system that exchanges with this hub."
         ),
     ],
     db: DatabasePath = DEFAULT_DATABASE,
     from_stdin: FromStdin = False,
     no_password: NoPassword = False,
 ) -> None:
-    """Add a user. The password is asked for."""
+    """Add a user; prompts for the password."""
     with errors_reported():
         _check_one(from_stdin, no_password)
         password = None if no_password else _password(from_stdin)
@@ -90,17 +91,17 @@ def user_add(
 def user_change(
     name: UserName,
     db: DatabasePath = DEFAULT_DATABASE,
-    new_name: Annotated[str | None, typer.Option("--name", help="The name from now on.")] = None,
-    role: Annotated[Role | None, typer.Option(help="The role from now on.")] = None,
+    new_name: Annotated[str | None, typer.Option("--name", help="Rename the user.")] = None,
+    role: Annotated[Role | None, typer.Option(help="Replace the role.")] = None,
     disabled: Annotated[
         bool | None,
-        typer.Option("--disabled/--enabled", help="Whether nobody may be this user for now."),
+        typer.Option("--disabled/--enabled", help="Disable or enable the account."),
     ] = None,
-    ask: Annotated[bool, typer.Option("--password", help="Ask for another password.")] = False,
+    ask: Annotated[bool, typer.Option("--password", help="Prompt for a new password.")] = False,
     from_stdin: FromStdin = False,
     no_password: NoPassword = False,
 ) -> None:
-    """Change what is given of a user. A new password, and disabling, end all log-ins."""
+    """Update the given fields. A new password and --disabled end all log-ins."""
     given: dict[str, Any] = {"name": new_name, "role": role, "disabled": disabled}
     with errors_reported():
         _check_one(ask, from_stdin, no_password)
@@ -116,7 +117,7 @@ def user_change(
 
 @user.command("remove")
 def user_remove(name: UserName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a user, with all log-ins and API tokens. One admin always remains."""
+    """Remove a user with all log-ins and API tokens. The last admin cannot be removed."""
     with open_for_changes(db) as session:
         users.remove_user(session, name)
     print_line(f"user {name} removed")
@@ -137,7 +138,7 @@ def user_show(
 
 @user.command("list")
 def user_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """Show the users, by name."""
+    """List users by name."""
     with open_for_reading(db) as session:
         views = [view_of(found) for found in list_all(session, users.list_users, "name")]
     print_views(views, _USERS, as_json)
@@ -145,24 +146,24 @@ def user_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> N
 
 @api_token.command("add")
 def api_token_add(
-    user_name: Annotated[str, typer.Argument(metavar="USER", help="Whom it speaks for.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    user_name: Annotated[str, typer.Argument(metavar="USER", help="The user that it acts for.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that says what it is for.")],
     db: DatabasePath = DEFAULT_DATABASE,
     days: Annotated[
-        int | None, typer.Option(min=1, help="Until it expires; without, it does not.")
+        int | None, typer.Option(min=1, help="Expire after this many days; default never.")
     ] = None,
 ) -> None:
-    """Make an API token and print it once: only its hash is stored."""
+    """Create an API token and print it once: only its hash is stored."""
     with open_for_changes(db) as session:
         data = NewApiToken(name=name, days=days, user=user_name)
         shown, secret = api_tokens.add_token(session, user_name, data.name, data.days)
     print(secret)
-    print_stderr(f"this is the only time it is shown: API token {shown.id} of {shown.user}")
+    print_stderr(f"API token {shown.id} of {shown.user} is shown only this once: store it now")
 
 
 @api_token.command("remove")
 def api_token_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Take an API token back: whoever sends it is refused from now on."""
+    """Revoke an API token: requests with it are refused from now on."""
     with open_for_changes(db) as session:
         api_tokens.revoke_token(session, number)
     print_line(f"API token {number} removed")
@@ -172,11 +173,11 @@ def api_token_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> Non
 def api_token_list(
     db: DatabasePath = DEFAULT_DATABASE,
     of: Annotated[
-        str | None, typer.Option("--user", metavar="NAME", help="Only this user's.")
+        str | None, typer.Option("--user", metavar="NAME", help="Only this user's API tokens.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the API tokens, by number; what programs send is stored nowhere."""
+    """List API tokens by number. Their secrets are stored nowhere."""
     with open_for_reading(db) as session:
         name = None if of is None else users.existing_user(session, of).name
         views = [*list_all(session, api_tokens.list_tokens, "id", user_name=name)]
@@ -185,7 +186,7 @@ def api_token_list(
 
 def _check_one(*chosen: bool) -> None:
     if sum(chosen) > 1:
-        raise InvalidRequest("the options of the password say different things: give one of them")
+        raise InvalidRequest("the password options exclude each other: give only one")
 
 
 def _password(from_stdin: bool) -> SecretStr:
@@ -193,14 +194,14 @@ def _password(from_stdin: bool) -> SecretStr:
         return SecretStr(sys.stdin.readline().rstrip("\r\n"))
     try:
         with warnings.catch_warnings():
-            # Without a terminal it would only warn, and read from stdin what all may see typed.
+            # Without a terminal getpass would only warn, then read stdin with the echo on.
             warnings.simplefilter("error", getpass.GetPassWarning)
             typed = getpass.getpass("Password: ")
-            again = getpass.getpass("Once more: ")
+            again = getpass.getpass("Repeat password: ")
     except getpass.GetPassWarning as fault:
         raise InvalidRequest(
-            "there is no terminal to type the password on: give it to --password-stdin"
+            "no terminal to type the password on: use --password-stdin"
         ) from fault
     if typed != again:
-        raise InvalidRequest("the two passwords differ: type the same one twice")
+        raise InvalidRequest("the two passwords differ: type the same password twice")
     return SecretStr(typed)
