@@ -75,14 +75,16 @@ def create_api(state: HubState) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers={
-            **json_errors.handlers(f"{PREFIX}/docs"),
-            NoCredentials: _unauthorized,
-            WrongLogin: _unauthorized,
-            TooManyAttempts: json_errors.with_status(429, json_errors.retry_after),
-            Paused: json_errors.with_status(503, json_errors.retry_after),
-            InvalidRequest: json_errors.with_status(400),
-        },
+        exception_handlers=json_errors.handlers(
+            f"{PREFIX}/docs",
+            {
+                NoCredentials: _unauthorized,
+                WrongLogin: _unauthorized,
+                TooManyAttempts: json_errors.with_status(429, json_errors.retry_after),
+                Paused: json_errors.with_status(503, json_errors.retry_after),
+                InvalidRequest: json_errors.with_status(400),
+            },
+        ),
     )
     api.state.hub = state
     api.state.logins = BasicLogins(state.database)

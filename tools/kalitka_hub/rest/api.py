@@ -110,16 +110,18 @@ def create_api(state: HubState, routers: Iterable[APIRouter]) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        exception_handlers={
-            **json_errors.handlers(f"{PREFIX}/docs"),
-            RequestValidationError: _validation_error,
-            WrongLogin: json_errors.with_status(401),
-            TooManyAttempts: json_errors.with_status(429, json_errors.retry_after),
-            InvalidRequest: json_errors.with_status(422),
-            NotFound: json_errors.with_status(404),
-            DataError: _unstorable,
-            UnicodeEncodeError: _unstorable,
-        },
+        exception_handlers=json_errors.handlers(
+            f"{PREFIX}/docs",
+            {
+                RequestValidationError: _validation_error,
+                WrongLogin: json_errors.with_status(401),
+                TooManyAttempts: json_errors.with_status(429, json_errors.retry_after),
+                InvalidRequest: json_errors.with_status(422),
+                NotFound: json_errors.with_status(404),
+                DataError: _unstorable,
+                UnicodeEncodeError: _unstorable,
+            },
+        ),
     )
     api.state.hub = state
     api.add_middleware(BoundedBody, most=BODY_MAX)

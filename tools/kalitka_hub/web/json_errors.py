@@ -1,6 +1,6 @@
 """Error responses of the JSON APIs: `{"error": "..."}`, one sentence that says what to do.
 
-Each API adds the handlers of its own exceptions to those of `handlers`.
+`handlers` has those that every API needs; each adds the handlers of its own exceptions.
 """
 
 import logging
@@ -52,8 +52,13 @@ def retry_after(fault: Any) -> Mapping[str, str]:
     return {"Retry-After": str(fault.seconds)}
 
 
-def handlers(docs: str) -> dict[int | type[Exception], Any]:
-    """Return the handlers that every JSON API has. docs: the path of its documentation page."""
+def handlers(
+    docs: str, own: Mapping[int | type[Exception], Any]
+) -> dict[int | type[Exception], Any]:
+    """Return the handlers of an API: those that every JSON API has, and its own.
+
+    docs: the path of its documentation page.
+    """
 
     async def http_error(request: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, HTTPException)
@@ -71,6 +76,7 @@ def handlers(docs: str) -> dict[int | type[Exception], Any]:
         OperationalError: _database_error,
         ClientDisconnect: _disconnected,
         Exception: _internal_error,
+        **own,
     }
 
 
