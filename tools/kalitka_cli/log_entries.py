@@ -59,13 +59,13 @@ class LogEntry:
 class DecodedLog:
     """The contents of a log's files.
 
-    entries: oldest first. mark: the highest acknowledged number. lost: the number of records
+    entries: oldest first. acked: the highest acknowledged number. lost: the number of records
     evicted before they were acknowledged. unknown_records: the number of records of a later
     firmware. id: the log's name at our hub, "" if unknown. damage: sentences.
     """
 
     entries: list[LogEntry] = field(default_factory=list)
-    mark: int = 0
+    acked: int = 0
     lost: int = 0
     unknown_records: int = 0
     id: str = ""
@@ -101,7 +101,7 @@ def decode_log(files: Mapping[str, bytes | None]) -> DecodedLog:
                 (Path(folder) / name).write_bytes(data)
         try:
             log = Log(folder, _SIZE)
-            found.mark, found.lost = log.acked, log.lost
+            found.acked, found.lost = log.acked, log.lost
             for number, data in log.records():
                 if not data:
                     raise ValueError("no record is empty")
@@ -149,7 +149,7 @@ def _decode(records: list[tuple[int, bytes]], found: DecodedLog) -> None:
                 _STATES[source][state],
                 words.reason_text(source, reason),
                 words.SOURCES[source],
-                number <= found.mark,
+                number <= found.acked,
             )
         )
 

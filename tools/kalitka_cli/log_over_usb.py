@@ -139,7 +139,7 @@ class _Transfer:
             return missing[-1:]
         edge = first_number(segments[len(missing)])
         here = decode_log(self.files)
-        floor = here.mark + 1 if unsent else 0
+        floor = here.acked + 1 if unsent else 0
         count = sum(entry.number >= floor for entry in here.entries)
         more: list[str] = []
         # Not every number is an entry: if these are too few, the caller comes for another round.
