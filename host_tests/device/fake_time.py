@@ -106,7 +106,7 @@ else:
         try:
             return loop.run_until_complete(make())
         finally:
-            # What is cut off in the middle would be complained of when it is collected.
+            # asyncio logs an error when a pending task is garbage collected.
             left = asyncio.all_tasks(loop)
             for task in left:
                 task.cancel()

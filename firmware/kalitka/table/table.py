@@ -275,9 +275,9 @@ class Table:
 
     def _sweep(self):
         # FORMAT.md, Changing, step 7: removes files that the manifest does not name, leftovers of
-        # a cut sync and replaced segments. `_manifest` must be the one in flash: a rename that
-        # raised counts as not done. A file that cannot be removed costs room, not correctness: the
-        # next sweep tries again.
+        # a cut sync and replaced segments. `_manifest` must be the one in flash: Manifest.save
+        # looks, where a rename raised. A file that cannot be removed costs room, not correctness:
+        # the next sweep tries again.
         try:
             self._dirty = False
             for name in os.listdir(self.folder):

@@ -9,7 +9,6 @@ the client's POST into a GET. Errors are JSON, `{"error": "..."}`. The OpenAPI d
 The work is done in a few threads of its own, so that the readers' threads stay free.
 """
 
-import logging
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
@@ -51,7 +50,6 @@ _BASIC = "Basic"
 _unauthorized = json_errors.with_status(
     401, lambda _: {"WWW-Authenticate": 'Basic realm="kalitka"'}
 )
-_LOG = logging.getLogger(__name__)
 
 _router = APIRouter()
 

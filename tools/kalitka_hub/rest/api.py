@@ -6,7 +6,6 @@ plain text. Lists are paged. The OpenAPI description is at `openapi.json`, and a
 scripts at `docs`.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -33,7 +32,6 @@ PAGE_MAX = 1000
 _AFTER_MAX = 300  # characters
 _FIELDS_SHOWN = 3  # invalid fields in one message; further ones are counted
 
-_LOG = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
