@@ -12,13 +12,13 @@ from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from hub.canteen_oracle import expected_rules
 from hub.hub_accounts import PASSWORD, add_user
 from hub.hub_site import START
 from hub.kormitel_client import CONTRACT, KINDS, OWN, Kormitel, Lost, stay, uid
-from kalitka.access.timezone import Zone
 from kalitka_hub.accounts import passwords
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.kormitel import badge_rules, http_api, service
+from kalitka_hub.kormitel import http_api, service
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.server.app import create_app
 from kalitka_hub.site.inputs import parse_input
@@ -29,7 +29,7 @@ from kalitka_hub.store.database import open_database
 from kalitka_hub.store.kormitel_models import KormitelObject
 from kalitka_hub.store.models import Token, TokenRule
 
-ZONE = "MSK-3"
+ZONE, ZONE_NAME = "MSK-3", "Europe/Moscow"
 READER = "GATE-1"
 FAULTS = ("request lost", "answer lost", "answer cut", "twice")
 STATUSES = ("PLANNED", "ARRIVED", "STARTED", "JOINED", "LEFT", "COMPLETE")
@@ -291,7 +291,7 @@ class World:
             alive = row.born is not None and row.died is None
             if alive and key not in self.kormitel.known.get(kind, {}):
                 found.append(f"{kind} {key}: Kormitel does not know it")
-        return found + self._wrong_rules()
+        return found + self._unlike_rules_of(self.kormitel.known)
 
     def _differences(self, kind, known, row):
         own = OWN if kind == "badges" else ()
@@ -302,23 +302,19 @@ class World:
             if here != there:
                 yield f"{kind} {row.key}: {name} is {there!r}, at the hub {here!r}"
 
-    def _wrong_rules(self):
-        expected = {}
-        zone = Zone(ZONE)
-        for key, badge in self.kormitel.known["badges"].items():
-            stays = [
-                one
-                for one in self.kormitel.known["arrivals"].values()
-                if one["badge"] == key and not one["deleted"]
-            ]
-            windows = [] if badge["deleted"] else badge_rules.fed_windows(badge, stays, (), zone)
-            texts = badge_rules.rule_texts(
-                windows, badge.get("feed"), (), int(self.time // 60), zone
-            )
-            for code in badge_rules.badge_codes(key, badge) if texts.texts else ():
-                expected[code] = set(texts.texts)
+    def wrong_rules(self):
+        """Return what the reader's rules are and those of the hub's own badges, if they differ."""
+        known = {"badges": {}, "arrivals": {}}
+        with self.database.snapshot() as session:
+            for row in session.scalars(select(KormitelObject)):
+                deleted = row.born is None or row.died is not None
+                known.setdefault(row.kind, {})[row.key] = {**row.fields, "deleted": deleted}
+        return self._unlike_rules_of(known)
+
+    def _unlike_rules_of(self, known):
+        expected = expected_rules(known["badges"], known["arrivals"], ZONE_NAME)
         told = self._reader_rules()
-        return [] if told == expected else [f"rules {told}, and of Kormitel's {expected}"]
+        return [] if told == expected else [f"rules {told}, and of the badges {expected}"]
 
     def _reader_rules(self):
         told = {}

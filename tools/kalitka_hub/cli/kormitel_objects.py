@@ -23,10 +23,15 @@ from kalitka_hub.cli.terminal import (
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.kormitel import operator_models, service, status
 from kalitka_hub.kormitel.badge_rules import badge_name
-from kalitka_hub.kormitel.fields import KINDS, check_kind
-from kalitka_hub.kormitel.operator_models import FLAGS, KORMITEL, NUMBERS
+from kalitka_hub.kormitel.fields import FIELDS, KINDS, check_kind
+from kalitka_hub.kormitel.operator_models import KORMITEL
 
 _YES = {"yes": True, "true": True, "no": False, "false": False}
+# The names of such fields, in whatever group.
+_FLAGS, _NUMBERS = (
+    {name for known in FIELDS.values() for name, field in known.items() if field.type == type_}
+    for type_ in ("flag", "number")
+)
 
 Group = Annotated[
     str, typer.Argument(metavar="GROUP", help=f"A group: {', '.join(KINDS)} or another.")
@@ -170,10 +175,10 @@ def _value_of(group: str, name: str, text: str) -> Any:
     """Convert a text to the field's type; an unknown field takes JSON, or else the text itself."""
     if not text:
         return None
-    if name in FLAGS:
+    if name in _FLAGS:
         return _YES.get(text.lower(), text)
     resource = KORMITEL.get(group)
-    if name not in NUMBERS and resource is not None and name in resource.setting.model_fields:
+    if name not in _NUMBERS and resource is not None and name in resource.setting.model_fields:
         return text
     try:
         return json.loads(text)

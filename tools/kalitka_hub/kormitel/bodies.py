@@ -6,15 +6,27 @@ bodies and accepts much more, so these models validate nothing. Source: the seed
 
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from kalitka_hub.kormitel.fields import Feed, Status
+from kalitka_hub.kormitel.fields import (
+    ARRIVALS,
+    BADGES,
+    DIRECTIONS,
+    ENGAGEMENTS,
+    FIELDS,
+    PERSONS,
+    FieldType,
+    ObjectField,
+)
 
 Id = Annotated[int | str, Field(description="A guid, or a number.")]
-Text = str | None
-TextOrNumber = str | int | None
-YesOrNo = bool | None
-Date = Annotated[str | None, Field(description="Like 2026-11-21.")]
+_TYPES: dict[FieldType, Any] = {
+    "text": str,
+    "text or number": str | int,
+    "number": int,
+    "flag": bool,
+    "reference": Id,
+}
 
 
 class _Open(BaseModel):
@@ -22,77 +34,41 @@ class _Open(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Badge(_Open):
+def _sent_fields(kind: str, *first: str) -> type[_Open]:
+    """Return a model of the sent fields of a kind. first: names that come before the others."""
+    known = FIELDS[kind]
+    fields: dict[str, Any] = {
+        name: (_type_of(known[name]), None)
+        for name in dict.fromkeys((*first, *known))
+        if known[name].sent
+    }
+    return create_model(kind, __base__=_Open, id=(Id, ...), **fields)
+
+
+def _type_of(field: ObjectField) -> Any:
+    if field.type == "date":
+        return Annotated[str | None, Field(description="Like 2026-11-21.")]
+    return (field.literal if field.type == "choice" else _TYPES[field.type]) | None
+
+
+class Badge(_sent_fields(BADGES)):
     """The badge of a person or of a group."""
 
-    id: Id
-    name: Text = None
-    first_name: Text = None
-    last_name: Text = None
-    gender: Text = None
-    phone: Text = None
-    infant: YesOrNo = None
-    vegan: YesOrNo = None
-    feed: Feed | None = None
-    number: TextOrNumber = None
-    batch: TextOrNumber = None
-    role: TextOrNumber = None
-    position: TextOrNumber = None
-    photo: Text = None
-    person: Id | None = None
-    comment: Text = None
 
-
-class Arrival(_Open):
+class Arrival(_sent_fields(ARRIVALS, "badge", "status", "arrival_date", "arrival_transport")):
     """A stay of a badge's owner: both dates inclusive."""
 
-    id: Id
-    badge: Id | None = None
-    status: Status | None = None
-    arrival_date: Date = None
-    arrival_transport: Text = None
-    departure_date: Date = None
-    departure_transport: Text = None
 
-
-class Engagement(_Open):
+class Engagement(_sent_fields(ENGAGEMENTS)):
     """The work of a person for a direction in a year."""
 
-    id: Id
-    year: int | None = None
-    person: Id | None = None
-    role: TextOrNumber = None
-    position: TextOrNumber = None
-    status: TextOrNumber = None
-    direction: Id | None = None
 
-
-class Person(_Open):
+class Person(_sent_fields(PERSONS)):
     """A person."""
 
-    id: Id
-    name: Text = None
-    first_name: Text = None
-    last_name: Text = None
-    nickname: Text = None
-    other_names: Text = None
-    gender: Text = None
-    birth_date: Date = None
-    phone: Text = None
-    telegram: Text = None
-    email: Text = None
-    city: Text = None
-    vegan: YesOrNo = None
 
-
-class Direction(_Open):
+class Direction(_sent_fields(DIRECTIONS)):
     """A service or a location of the festival."""
-
-    id: Id
-    name: Text = None
-    first_year: int | None = None
-    last_year: int | None = None
-    type: Text = None
 
 
 class _Deletable(_Open):

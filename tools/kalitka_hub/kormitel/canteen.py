@@ -27,10 +27,11 @@ from kalitka_hub.kormitel.badge_rules import (
 )
 from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, PAID_ARRIVALS
 from kalitka_hub.site import rule_compiler
+from kalitka_hub.site.rule_compiler import GroupRule
 from kalitka_hub.site.schedule_rules import Span
 from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.site.tokens import token_key
-from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
+from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, replace_rows, update_rows
 from kalitka_hub.store.changes import change_context
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import (
@@ -43,8 +44,6 @@ from kalitka_hub.store.models import NAME_MAX, DirectRule, Site, Token
 
 OTHER_KITCHENS = "*"  # its readers serve every kitchen that has none of its own
 _log = logging.getLogger(__name__)
-
-GroupRule = tuple[int, str]  # the id of a reader group, and the rule text for it
 
 
 def recompute(session: Session, badge_ids: Iterable[int]) -> int:
@@ -205,7 +204,8 @@ class _BadgeCompiler:
             wanted, {key: code for key, code in keys.items() if code not in known}
         )
         self._assign_tokens(wanted, known, ids)
-        self._write_rules({ids[code]: token.rules for code, token in wanted.items()})
+        rules = {ids[code]: token.rules for code, token in wanted.items()}
+        self._touched.update(replace_rows(self._session, KormitelRule, rules))
 
     def _owners(self, badge_ids: Collection[int]) -> list[_Badge]:
         """Return the badges among these that own their code."""
@@ -318,24 +318,6 @@ class _BadgeCompiler:
                 rows.append({"token_id": ids[code], "badge_id": token.badge_id, "made": made})
         self._delete_rows(KormitelToken, [row["token_id"] for row in rows])
         insert_rows(self._session, KormitelToken, rows)
-
-    def _write_rules(self, wanted: Mapping[int, frozenset[GroupRule]]) -> None:
-        current: dict[int, set[GroupRule]] = defaultdict(set)
-        for token_id, group_id, text in self._session.execute(
-            select(KormitelRule.token_id, KormitelRule.group_id, KormitelRule.text).where(
-                in_values(self._session, KormitelRule.token_id, wanted)
-            )
-        ):
-            current[token_id].add((group_id, text))
-        differing = [token_id for token_id, rules in wanted.items() if rules != current[token_id]]
-        self._delete_rows(KormitelRule, differing)
-        rows = [
-            {"token_id": token_id, "group_id": group_id, "text": text}
-            for token_id in differing
-            for group_id, text in sorted(wanted[token_id])
-        ]
-        insert_rows(self._session, KormitelRule, rows)
-        self._touched.update(differing)
 
     def _release_tokens(self, tokens: Collection[Row[Any]]) -> None:
         """Remove the badges' rules from tokens, and delete tokens without any other use."""

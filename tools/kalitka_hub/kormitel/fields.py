@@ -1,16 +1,16 @@
 """The kinds, fields, field types and ids of Kormitel's objects. Pure.
 
-Incoming fields are checked by the types here: strictly where rules depend on them, elsewhere only
-so far that they can be stored. Unknown fields are stored as they are. A few fields come under two
-names: `feed_type` (a number) is `feed`, `is_vegan` is `vegan`. `wire` decides what may be sent.
-Source: kormitel.md, "Fields" and "What it sends that surprises".
+`FIELDS` is the one table of fields: incoming items, the wire, the models of operators and of
+OpenAPI and the CSV columns follow from it. Incoming fields are checked by their types: strictly
+where rules depend on them, elsewhere only so far that they can be stored. Unknown fields are
+stored as they are. Source: kormitel.md, "Fields" and "What it sends that surprises".
 """
 
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, TypeGuard, get_args
 
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX
@@ -21,8 +21,7 @@ BADGES, ARRIVALS, PAID_ARRIVALS = "badges", "arrivals", "paid_arrivals"
 KINDS = (PERSONS, DIRECTIONS, ENGAGEMENTS, BADGES, ARRIVALS)
 
 FREE, PAID, CHILD, NO = "FREE", "PAID", "CHILD", "NO"
-Feed = Literal["FREE", "PAID", "CHILD", "NO"]
-FEEDS: tuple[Feed, ...] = get_args(Feed)  # do not reorder: `feed_type` counts them from 1
+FEEDS = (FREE, PAID, CHILD, NO)  # do not reorder: `feed_type` counts them from 1
 Status = Literal[
     "PLANNED",
     "CANCELLED",
@@ -42,6 +41,107 @@ DIRECTION_TYPES = (
     *("CITY_SERVICE", "FIELD_SERVICE", "UNIVERSAL_SERVICE", "FEDERAL_LOCATION"),
     *("GRANT_LOCATION", "COMMERCIAL_LOCATION", "LATERAL_LOCATION", "RESPONSIBILITY_AREA"),
 )
+
+FieldType = Literal["text", "text or number", "number", "flag", "date", "reference", "choice"]
+
+
+class ObjectField(NamedTuple):
+    """A field of a kind of object. Any value may be null in an incoming item.
+
+    type: a reference is the id of another object; a choice is one of `allowed`, even in incoming
+    items. allowed: the values that an operator may write and that today's client takes; empty:
+    all. alias: another name in incoming items, which gives a choice as its number, from 1.
+    required: an operator must give a value; else `default` is that of a new object. sent: to
+    today's client; Kormitel does not expect its own fields back. never_null: null is not sent.
+    csv: the place among the columns of the CSV table, from 1; 0: not in the table.
+    """
+
+    name: str
+    type: FieldType = "text"
+    allowed: tuple[str, ...] = ()
+    alias: str | None = None
+    required: bool = False
+    default: str | None = None
+    sent: bool = True
+    never_null: bool = False
+    csv: int = 0
+
+    @property
+    def literal(self) -> Any:
+        """The type of the allowed values."""
+        return Literal[self.allowed]  # type: ignore[valid-type]
+
+
+_ROWS: dict[str, tuple[ObjectField, ...]] = {
+    PERSONS: (
+        ObjectField("name"),
+        ObjectField("first_name"),
+        ObjectField("last_name"),
+        ObjectField("nickname"),
+        ObjectField("other_names"),
+        ObjectField("gender", allowed=GENDERS),
+        ObjectField("birth_date", "date"),
+        ObjectField("phone"),
+        ObjectField("telegram"),
+        ObjectField("email"),
+        ObjectField("city"),
+        ObjectField("vegan", "flag", alias="is_vegan"),
+    ),
+    DIRECTIONS: (
+        ObjectField("name"),
+        ObjectField("first_year", "number"),
+        ObjectField("last_year", "number"),
+        ObjectField("type", allowed=DIRECTION_TYPES),
+    ),
+    ENGAGEMENTS: (
+        ObjectField("year", "number"),
+        ObjectField("person", "reference"),
+        ObjectField("role", "text or number"),
+        ObjectField("position", "text or number"),
+        ObjectField("status", "text or number"),
+        ObjectField("direction", "reference"),
+    ),
+    BADGES: (
+        ObjectField("name", csv=1),
+        ObjectField("first_name", csv=2),
+        ObjectField("last_name", csv=3),
+        ObjectField("gender", allowed=GENDERS, csv=9),
+        ObjectField("phone", csv=10),
+        ObjectField("infant", "flag", csv=16),
+        ObjectField("vegan", "flag", alias="is_vegan", never_null=True, csv=15),
+        ObjectField("feed", "choice", FEEDS, alias="feed_type", csv=5),
+        ObjectField("number", "text or number", csv=4),
+        ObjectField("batch", "text or number", csv=11),
+        ObjectField("role", "text or number", never_null=True, csv=12),
+        ObjectField("position", "text or number", csv=13),
+        ObjectField("photo"),
+        ObjectField("person", "reference"),
+        ObjectField("comment", csv=14),
+        ObjectField("qr", sent=False, csv=6),  # even an unchanged one breaks the client
+        ObjectField("is_blocked", "flag", sent=False, csv=7),
+        ObjectField("kitchen", "text or number", sent=False, csv=8),
+    ),
+    ARRIVALS: (
+        ObjectField("badge", "reference", required=True, csv=1),
+        ObjectField("status", "choice", STATUSES, csv=2),
+        ObjectField("arrival_date", "date", csv=3),
+        ObjectField("departure_date", "date", csv=4),
+        ObjectField("arrival_transport", allowed=TRANSPORTS, default="UNDEFINED", csv=5),
+        ObjectField("departure_transport", allowed=TRANSPORTS, default="UNDEFINED", csv=6),
+    ),
+    # Not in today's contract: only the types of what rules depend on.
+    PAID_ARRIVALS: (
+        ObjectField("badge", "reference"),
+        ObjectField("arrival_date", "date"),
+        ObjectField("departure_date", "date"),
+    ),
+}
+# By kind and name, in the order in which fields are sent.
+FIELDS = {kind: {field.name: field for field in rows} for kind, rows in _ROWS.items()}
+_BY_INCOMING_NAME = {
+    kind: known | {field.alias: field for field in known.values() if field.alias}
+    for kind, known in FIELDS.items()
+}
 
 FROM_DATE = "from_date"  # stands beside the groups of a document, and is not a group
 FIELDS_MAX = 200  # of one object
@@ -111,16 +211,17 @@ def check_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     if len(fields) > FIELDS_MAX:
         raise InvalidRequest(f"there are more than {FIELDS_MAX} fields: send fewer")
-    known = _TYPES.get(kind, {})
+    known = _BY_INCOMING_NAME.get(kind, {})
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if not name or len(name) > KEY_MAX or not name.isprintable():
             raise InvalidRequest(f"{name[:40]!r} is not a valid field name")
         for wrong in _value_problems(value, 0):
             raise InvalidRequest(f"{name}: {wrong}")
-        to, type_of = _ALIASES.get((kind, name)) or (name, known.get(name))
-        if value is not None and type_of is not None:
-            value = type_of(name, value)  # noqa: PLW2901
+        field = known.get(name)
+        if field is not None and value is not None:
+            value = _stored_value(field, name, value)  # noqa: PLW2901
+        to = name if field is None else field.name
         # If both names are sent, the field's own name wins.
         if to == name or to not in fields:
             found[to] = value
@@ -165,97 +266,46 @@ def _is_text(text: str) -> bool:
     return "\0" not in text
 
 
-def _text(name: str, value: object) -> object:
-    if not isinstance(value, str):
-        raise InvalidRequest(f"{name} is not text")
-    return value
-
-
-def _text_or_number(name: str, value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InvalidRequest(f"{name} is neither text nor a number")
-    return value
-
-
-def _number(name: str, value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequest(f"{name} is not a whole number")
-    return value
-
-
-def _yes_or_no(name: str, value: object) -> object:
-    if not isinstance(value, bool):
-        raise InvalidRequest(f"{name} is neither true nor false")
-    return value
-
-
-def _date(name: str, value: object) -> object:
-    if not isinstance(value, str) or not is_date(value):
-        raise InvalidRequest(f"{name} is not a valid date: send it like 2026-11-21")
-    return value
-
-
-def _id(name: str, value: object) -> object:
-    try:
-        return wire_id(object_key(value))
-    except InvalidRequest as fault:
-        raise InvalidRequest(f"{name}: {fault}") from fault
-
-
-def _one_of_type(*allowed: str) -> Callable[[str, object], object]:
-    def check(name: str, value: object) -> object:
-        if value not in allowed:
-            raise InvalidRequest(f"{name} is not one of {', '.join(allowed)}")
+def _stored_value(field: ObjectField, name: str, value: object) -> object:
+    """Return a value that came under the field's name or alias in its stored form."""
+    if field.type == "reference":
+        try:
+            return wire_id(object_key(value))
+        except InvalidRequest as fault:
+            raise InvalidRequest(f"{name}: {fault}") from fault
+    if field.type == "choice":
+        if name == field.alias:
+            return _numbered_choice(field, name, value)
+        if value not in field.allowed:
+            raise InvalidRequest(f"{name} is not one of {', '.join(field.allowed)}")
         return value
-
-    return check
-
-
-def _feed_of_type(name: str, value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= len(FEEDS):
-        raise InvalidRequest(f"{name} is not one of 1 (FREE), 2 (PAID), 3 (CHILD), 4 (NO)")
-    return FEEDS[value - 1]
+    is_valid, problem = _CHECKS[field.type]
+    if not is_valid(value):
+        raise InvalidRequest(f"{name} {problem}")
+    return value
 
 
-_Type = Callable[[str, object], object]
-_ALIASES: dict[tuple[str, str], tuple[str, _Type]] = {
-    (BADGES, "feed_type"): ("feed", _feed_of_type),
-    (BADGES, "is_vegan"): ("vegan", _yes_or_no),
-    (PERSONS, "is_vegan"): ("vegan", _yes_or_no),
-}
-_STAY_TYPES: dict[str, _Type] = {
-    "badge": _id,
-    "status": _one_of_type(*STATUSES),
-    "arrival_date": _date,
-    "departure_date": _date,
-}
-_TYPES: dict[str, dict[str, _Type]] = {
-    BADGES: {
-        **dict.fromkeys(("name", "first_name", "last_name", "phone", "photo", "comment"), _text),
-        **dict.fromkeys(("number", "batch", "role", "position", "kitchen"), _text_or_number),
-        **dict.fromkeys(("infant", "vegan", "is_blocked"), _yes_or_no),
-        "gender": _text,
-        "feed": _one_of_type(*FEEDS),
-        "person": _id,
-        "qr": _text,
-    },
-    ARRIVALS: {**_STAY_TYPES, "arrival_transport": _text, "departure_transport": _text},
-    PAID_ARRIVALS: {name: kind for name, kind in _STAY_TYPES.items() if name != "status"},
-    ENGAGEMENTS: {
-        "year": _number,
-        "person": _id,
-        "direction": _id,
-        **dict.fromkeys(("role", "position", "status"), _text_or_number),
-    },
-    PERSONS: {
-        **dict.fromkeys(("name", "first_name", "last_name", "nickname", "other_names"), _text),
-        **dict.fromkeys(("phone", "telegram", "email", "city", "gender"), _text),
-        "birth_date": _date,
-        "vegan": _yes_or_no,
-    },
-    DIRECTIONS: {
-        "name": _text,
-        "type": _text,
-        **dict.fromkeys(("first_year", "last_year"), _number),
-    },
+def _numbered_choice(field: ObjectField, name: str, value: object) -> str:
+    if not _is_number(value) or not 1 <= value <= len(field.allowed):
+        choices = (f"{at} ({choice})" for at, choice in enumerate(field.allowed, 1))
+        raise InvalidRequest(f"{name} is not one of {', '.join(choices)}")
+    return field.allowed[value - 1]
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_CHECKS: dict[FieldType, tuple[Callable[[object], bool], str]] = {
+    "text": (lambda value: isinstance(value, str), "is not text"),
+    "text or number": (
+        lambda value: isinstance(value, str) or _is_number(value),
+        "is neither text nor a number",
+    ),
+    "number": (_is_number, "is not a whole number"),
+    "flag": (lambda value: isinstance(value, bool), "is neither true nor false"),
+    "date": (
+        lambda value: isinstance(value, str) and is_date(value),
+        "is not a valid date: send it like 2026-11-21",
+    ),
 }

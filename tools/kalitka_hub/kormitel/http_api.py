@@ -15,7 +15,6 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.models import HTTPBase
-from fastapi.responses import HTMLResponse
 from fastapi.security.base import SecurityBase
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
@@ -90,7 +89,7 @@ def create_api(state: HubState) -> FastAPI:
     api.add_middleware(GZipMiddleware, minimum_size=_ZIPPED_MIN, compresslevel=_ZIPPED_LEVEL)
     # The same routes, not copies for each application: see `rest.api`.
     api.router.routes.extend(_router.routes)
-    api.add_api_route(f"{PREFIX}/docs", _docs, include_in_schema=False)
+    docs.add_page(api, f"{PREFIX}/docs")
     return api
 
 
@@ -249,8 +248,3 @@ def _parse_query(user: str, shape: Shape, from_date: str | None, fields: str | N
 
 async def _record_failure(state: HubState, user: str, way: Way, error: str) -> None:
     await run_in_threadpool(back_sync.record_failure, state.database, user, way, error)
-
-
-def _docs(request: Request) -> HTMLResponse:
-    page = docs.render_page(request.app.openapi(), "")
-    return HTMLResponse(page, headers={"Content-Security-Policy": docs.POLICY})

@@ -20,6 +20,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
+    create_model,
     model_validator,
 )
 from sqlalchemy import ColumnElement, or_
@@ -31,15 +32,14 @@ from kalitka_hub.kormitel.dates import utc_text
 from kalitka_hub.kormitel.fields import (
     ARRIVALS,
     BADGES,
-    DIRECTION_TYPES,
     DIRECTIONS,
     ENGAGEMENTS,
+    FIELDS,
     FIELDS_MAX,
-    GENDERS,
     PERSONS,
     TEXT_MAX,
-    TRANSPORTS,
-    Feed,
+    FieldType,
+    ObjectField,
     Status,
     check_fields,
     is_date,
@@ -53,13 +53,8 @@ from kalitka_hub.site.resources import Resource
 from kalitka_hub.store.bulk import in_batches, in_values
 from kalitka_hub.store.kormitel_models import KormitelObject
 
-# Boolean fields, and fields of whole numbers.
-FLAGS = ("infant", "vegan", "is_blocked")
-NUMBERS = ("year", "first_year", "last_year")
-_BESIDE = ("id", "other")  # of a setting, besides the fields of its object
 _RESERVED = ("id", "deleted")
-_ANY_BADGE = "0"
-_NO_TRANSPORT = "UNDEFINED"
+_ANY_ID = "0"
 
 
 class _StoredValue(str):
@@ -105,12 +100,17 @@ def _checked_reference(given: int | str) -> int | str:
 
 Text = Annotated[str, Field(max_length=TEXT_MAX)]
 TextOrNumber = Annotated[StrictInt | Text, WrapValidator(_text_or_number)]
-Date = Annotated[str, AfterValidator(_checked_date), Field(json_schema_extra={"format": "date"})]
-Reference = Annotated[TextOrNumber, AfterValidator(_checked_reference)]
 ObjectId = Annotated[str, AfterValidator(object_key)]
-Gender = Annotated[str, _one_of(GENDERS), _enum_schema(GENDERS)]
-Transport = Annotated[str, _one_of(TRANSPORTS), _enum_schema(TRANSPORTS)]
-DirectionType = Annotated[str, _one_of(DIRECTION_TYPES), _enum_schema(DIRECTION_TYPES)]
+_TYPES: dict[FieldType, Any] = {
+    "text": Text,
+    "text or number": TextOrNumber,
+    "number": StrictInt,
+    "flag": StrictBool,
+    "date": Annotated[
+        str, AfterValidator(_checked_date), Field(json_schema_extra={"format": "date"})
+    ],
+    "reference": Annotated[TextOrNumber, AfterValidator(_checked_reference)],
+}
 
 
 class BaseObjectSetting(InputModel):
@@ -125,9 +125,10 @@ class BaseObjectSetting(InputModel):
 
     @model_validator(mode="after")
     def _fit(self) -> "BaseObjectSetting":
-        check_fields(self.kind, {name: getattr(self, name) for name in _field_names(type(self))})
+        known = FIELDS[self.kind]
+        check_fields(self.kind, {name: getattr(self, name) for name in known})
         for name in check_fields(self.kind, self.other or {}):
-            if name in _RESERVED or name in _field_names(type(self)):
+            if name in _RESERVED or name in known:
                 raise InvalidRequest(f"other: {name} is a field of its own: write it beside other")
         return self
 
@@ -142,99 +143,62 @@ class _StoredInfo(BaseModel):
     held: str | None
 
 
-class BadgeSetting(BaseObjectSetting):
-    """The setting of a badge. qr: its code as it is scanned; kitchen: where the badge is fed."""
+def _setting_of(kind: str) -> type[BaseObjectSetting]:
+    """Return a model with the fields of this kind."""
+    fields: dict[str, Any] = {
+        name: (_type_of(field), ...) if field.required else (_type_of(field) | None, field.default)
+        for name, field in FIELDS[kind].items()
+    }
+    model = create_model(kind, __base__=BaseObjectSetting, **fields)
+    model.kind = kind
+    return model
 
-    kind = BADGES
-    name: Text | None = None
-    first_name: Text | None = None
-    last_name: Text | None = None
-    gender: Gender | None = None
-    phone: Text | None = None
-    infant: StrictBool | None = None
-    vegan: StrictBool | None = None
-    feed: Feed | None = None
-    number: TextOrNumber | None = None
-    batch: TextOrNumber | None = None
-    role: TextOrNumber | None = None
-    position: TextOrNumber | None = None
-    photo: Text | None = None
-    person: Reference | None = None
-    comment: Text | None = None
-    qr: Text | None = None
-    is_blocked: StrictBool | None = None
-    kitchen: TextOrNumber | None = None
+
+def _type_of(field: ObjectField) -> Any:
+    if field.type == "choice":
+        return field.literal
+    if field.allowed:
+        return Annotated[str, _one_of(field.allowed), _enum_schema(field.allowed)]
+    return _TYPES[field.type]
+
+
+class BadgeSetting(_setting_of(BADGES)):
+    """The setting of a badge. qr: its code as it is scanned; kitchen: where the badge is fed."""
 
 
 class BadgeView(_StoredInfo, BadgeSetting):
     """A badge, with its times of creation and last change (UTC), author and why it is withheld."""
 
 
-class ArrivalSetting(BaseObjectSetting):
+class ArrivalSetting(_setting_of(ARRIVALS)):
     """The setting of an arrival. Dates are local, both inclusive. badge: the id of its badge.
 
     Today's client takes no arrival without a status, both dates and both transports.
     """
-
-    kind = ARRIVALS
-    badge: Reference
-    status: Status | None = None
-    arrival_date: Date | None = None
-    departure_date: Date | None = None
-    arrival_transport: Transport | None = _NO_TRANSPORT
-    departure_transport: Transport | None = _NO_TRANSPORT
 
 
 class ArrivalView(_StoredInfo, ArrivalSetting):
     """An arrival, with its creation and last change (UTC), author and why it is withheld."""
 
 
-class EngagementSetting(BaseObjectSetting):
+class EngagementSetting(_setting_of(ENGAGEMENTS)):
     """The setting of an engagement: a person's work for a direction."""
-
-    kind = ENGAGEMENTS
-    year: StrictInt | None = None
-    person: Reference | None = None
-    role: TextOrNumber | None = None
-    position: TextOrNumber | None = None
-    status: TextOrNumber | None = None
-    direction: Reference | None = None
 
 
 class EngagementView(_StoredInfo, EngagementSetting):
     """An engagement, with its creation and last change (UTC), author and why it is withheld."""
 
 
-class KormitelPersonSetting(BaseObjectSetting):
+class KormitelPersonSetting(_setting_of(PERSONS)):
     """The setting of a person of Kormitel."""
-
-    kind = PERSONS
-    name: Text | None = None
-    first_name: Text | None = None
-    last_name: Text | None = None
-    nickname: Text | None = None
-    other_names: Text | None = None
-    gender: Gender | None = None
-    birth_date: Date | None = None
-    phone: Text | None = None
-    telegram: Text | None = None
-    email: Text | None = None
-    city: Text | None = None
-    vegan: StrictBool | None = None
 
 
 class KormitelPersonView(_StoredInfo, KormitelPersonSetting):
     """A person of Kormitel, with creation and last change (UTC), author and why withheld."""
 
 
-class DirectionSetting(BaseObjectSetting):
+class DirectionSetting(_setting_of(DIRECTIONS)):
     """The setting of a direction, such as a location or a service."""
-
-    kind = DIRECTIONS
-    name: Text | None = None
-    first_year: StrictInt | None = None
-    last_year: StrictInt | None = None
-    type: DirectionType | None = None
 
 
 class DirectionView(_StoredInfo, DirectionSetting):
@@ -280,12 +244,10 @@ def checked_fields(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
             if name in given:
                 raise InvalidRequest(f"{name} is not a field: leave it out")
         return check_fields(kind, given)
-    # Required only of a whole arrival.
-    needed = {"badge": _ANY_BADGE} if kind == ARRIVALS else {}
+    # Required only of a whole object.
+    needed = {name: _ANY_ID for name, field in FIELDS[kind].items() if field.required}
     setting = _setting(resource, needed | dict(given))
-    known = {
-        name: getattr(setting, name) for name in _field_names(resource.setting) if name in given
-    }
+    known = {name: getattr(setting, name) for name in FIELDS[kind] if name in given}
     return check_fields(kind, (setting.other or {}) | known)
 
 
@@ -303,13 +265,12 @@ def add_object(session: Session, kind: str, key: str | None, given: Mapping[str,
 
 def view_of(known: StoredObject) -> Any:
     """Return the view of an object of a known kind."""
-    view = KORMITEL[known.kind].view
-    named = _field_names(view)
+    named = FIELDS[known.kind]
     fields = {name: known.fields.get(name) for name in named}
-    for name in _ENUMERATED:
-        if fields.get(name) is not None:
+    for name, field in named.items():
+        if field.type == "text" and field.allowed and fields[name] is not None:
             fields[name] = _StoredValue(fields[name])
-    return view.model_construct(
+    return KORMITEL[known.kind].view.model_construct(
         **fields,
         id=known.key,
         other={name: value for name, value in known.fields.items() if name not in named},
@@ -364,7 +325,7 @@ def list_arrivals(
 
 
 def _setting(resource: Resource, given: Mapping[str, Any], key: str | None = None) -> Any:
-    named = _field_names(resource.setting)
+    named = FIELDS[resource.name]
     known = {name: value for name, value in given.items() if name in named}
     other = {name: value for name, value in given.items() if name not in named}
     return parse_input(resource.setting, id=key, other=other, **known)
@@ -377,14 +338,9 @@ def _list_views(
     return [view_of(known) for known in found]
 
 
-def _field_names(model: type[BaseModel]) -> list[str]:
-    """Return the names of an object's fields in a setting or view of its kind."""
-    return [name for name in model.model_fields if name not in _NOT_FIELDS]
-
-
 def _changed_fields(was: Mapping[str, Any], setting: BaseObjectSetting) -> dict[str, Any]:
     """Return the fields that differ between a whole setting and an object's stored fields."""
-    known = _field_names(type(setting))
+    known = FIELDS[setting.kind]
     values = {name: getattr(setting, name) for name in known}
     if setting.other is not None:
         values |= dict.fromkeys(name for name in was if name not in known) | setting.other
@@ -451,8 +407,6 @@ def _resource(
     )
 
 
-_NOT_FIELDS = (*_BESIDE, *_StoredInfo.model_fields)
-_ENUMERATED = ("gender", "arrival_transport", "departure_transport", "type")
 _ALL = (
     _resource(BadgeSetting, BadgeView, "badge", list_badges, ("name", "blocked")),
     _resource(ArrivalSetting, ArrivalView, "arrival", list_arrivals, ("badge", "status")),

@@ -11,51 +11,22 @@ from typing import Any
 from kalitka_hub.kormitel.fields import (
     ARRIVALS,
     BADGES,
-    DIRECTION_TYPES,
     DIRECTIONS,
     ENGAGEMENTS,
-    FEEDS,
-    GENDERS,
+    FIELDS,
+    KINDS,
     PERSONS,
-    STATUSES,
-    TRANSPORTS,
     is_date,
     is_uuid,
     reference_key,
     wire_id,
 )
 
-# The fields of today's contract. Others are Kormitel's own, which does not expect them back.
-CONTRACT = {
-    PERSONS: (
-        *("name", "first_name", "last_name", "nickname", "other_names", "gender", "birth_date"),
-        *("phone", "telegram", "email", "city", "vegan"),
-    ),
-    DIRECTIONS: ("name", "first_year", "last_year", "type"),
-    ENGAGEMENTS: ("year", "person", "role", "position", "status", "direction"),
-    BADGES: (
-        *("name", "first_name", "last_name", "gender", "phone", "infant", "vegan", "feed"),
-        *("number", "batch", "role", "position", "photo", "person", "comment"),
-    ),
-    ARRIVALS: (
-        *("badge", "status", "arrival_date", "departure_date"),
-        *("arrival_transport", "departure_transport"),
-    ),
-}
+# The fields of today's contract.
+_SENT = {kind: [field for field in FIELDS[kind].values() if field.sent] for kind in KINDS}
 # Sent in full, even if deleted.
 _FULL = (DIRECTIONS, ENGAGEMENTS, ARRIVALS)
-_NEVER_NULL = {BADGES: ("role", "vegan")}
-_NEVER = ("qr",)  # even an unchanged one breaks the client
-_ALLOWED = {
-    (BADGES, "feed"): FEEDS,
-    (BADGES, "gender"): GENDERS,
-    (PERSONS, "gender"): GENDERS,
-    (ARRIVALS, "status"): STATUSES,
-    (ARRIVALS, "arrival_transport"): TRANSPORTS,
-    (ARRIVALS, "departure_transport"): TRANSPORTS,
-    (DIRECTIONS, "type"): DIRECTION_TYPES,
-}
-_REFERENCES = {ENGAGEMENTS: ("person", "direction"), ARRIVALS: ("badge",)}
+_NEVER = "qr"  # not sent in groups beyond the contract either
 
 # Returns why an object cannot be referred to, by kind and key; None: it can.
 MissingReason = Callable[[str, str], str | None]
@@ -88,7 +59,7 @@ def why_held(
 
     missing: see `MissingReason`; called for each reference.
     """
-    if kind not in CONTRACT:
+    if kind not in KINDS:
         badge = reference_key(fields, "badge")
         return None if badge is None else missing(BADGES, badge)
     if not is_uuid(key):
@@ -105,33 +76,31 @@ def why_held(
 def _fields(kind: str, fields: Mapping[str, Any], whole: bool) -> dict[str, Any]:
     if whole:
         return dict(fields)
-    never_null = _NEVER_NULL.get(kind, ())
-    names = CONTRACT.get(kind, fields)
+    if kind not in KINDS:
+        return {name: value for name, value in fields.items() if name != _NEVER}
     return {
-        name: fields[name]
-        for name in names
-        if name in fields
-        and name not in _NEVER
-        and not (fields[name] is None and name in never_null)
+        field.name: fields[field.name]
+        for field in _SENT[kind]
+        if field.name in fields and not (field.never_null and fields[field.name] is None)
     }
 
 
 def _missing_field(kind: str, fields: Mapping[str, Any]) -> str | None:
     if kind not in _FULL:
         return None
-    absent = [name for name in CONTRACT[kind] if fields.get(name) is None]
+    absent = [field.name for field in _SENT[kind] if fields.get(field.name) is None]
     return f"it has no {', '.join(absent)}" if absent else None
 
 
 def _invalid_field(kind: str, fields: Mapping[str, Any]) -> str | None:
-    for name in CONTRACT[kind]:
-        value = fields.get(name)
+    for field in _SENT[kind]:
+        name, value = field.name, fields.get(field.name)
         if value is None:
             continue
-        allowed = _ALLOWED.get((kind, name))
-        if allowed and value not in allowed:
-            return f"its {name} is {str(value)[:40]!r}, and the client knows {', '.join(allowed)}"
-        if name.endswith("_date") and not is_date(str(value)):
+        if field.allowed and value not in field.allowed:
+            known = ", ".join(field.allowed)
+            return f"its {name} is {str(value)[:40]!r}, and the client knows {known}"
+        if field.type == "date" and not is_date(str(value)):
             return f"its {name} is not a valid date"
     person = reference_key(fields, "person") if kind == BADGES else None
     if person is not None and not is_uuid(person):
@@ -143,7 +112,9 @@ def _invalid_field(kind: str, fields: Mapping[str, Any]) -> str | None:
 
 
 def _missing_reference(kind: str, fields: Mapping[str, Any], missing: MissingReason) -> str | None:
-    for name in _REFERENCES.get(kind, ()):
+    if kind not in _FULL:
+        return None
+    for name in (field.name for field in _SENT[kind] if field.type == "reference"):
         key = reference_key(fields, name)
         why = missing(f"{name}s", key) if key is not None else f"it has no {name}"
         if why is not None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy.exc import DataError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -128,7 +128,7 @@ def create_api(state: HubState, routers: Iterable[APIRouter]) -> FastAPI:
         # Added directly: `include_router` would build each route again at the first request,
         # which takes a fifth of a second for all of them.
         api.router.routes.extend(router.routes)
-    api.add_api_route("/docs", _docs, include_in_schema=False)
+    docs.add_page(api, "/docs", PREFIX)
     return api
 
 
@@ -158,12 +158,6 @@ class _PrivateHeaders:
             await send(message)
 
         await self.app(scope, receive, send_private)
-
-
-def _docs(request: Request) -> HTMLResponse:
-    # Rendered on request: describing all paths takes a tenth of a second.
-    page = docs.render_page(request.app.openapi(), PREFIX)
-    return HTMLResponse(page, headers={"Content-Security-Policy": docs.POLICY})
 
 
 async def _validation_error(_request: Request, fault: Exception) -> JSONResponse:

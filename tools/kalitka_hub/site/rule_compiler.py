@@ -10,11 +10,11 @@ are left out, those farthest ahead first; they enter the rules as they come near
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import lru_cache
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from kalitka.access import packing
@@ -24,7 +24,7 @@ from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.grant_calendar import GrantCalendar, date_of, day_of
 from kalitka_hub.site.schedule_rules import HORIZON_DAYS, local_day
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.store.bulk import in_batches, in_values, insert_rows
+from kalitka_hub.store.bulk import in_batches, in_values, replace_rows, rows_by_owner
 from kalitka_hub.store.changes import change_context, change_stamp, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelRule
@@ -165,19 +165,12 @@ class _RuleCompiler:
     def run(self, token_ids: Iterable[int]) -> int:
         changed = 0
         for batch in in_batches(token_ids):
-            wanted, current = self._wanted(batch), self._current_rows(batch)
-            nothing: set[GroupRule] = set()
-            for token_id in self._oversized_in_batch:
-                self.oversized = token_id
-                if self._is_worse(wanted[token_id], current.get(token_id, nothing)):
-                    self.newly_oversized = token_id
-            self._oversized_in_batch.clear()
-            differing = [
-                token_id
-                for token_id in batch
-                if wanted.get(token_id, nothing) != current.get(token_id, nothing)
-            ]
-            self._write(differing, wanted)
+            wanted = self._wanted(batch)
+            self._record_oversized(wanted)
+            differing = replace_rows(self._session, TokenRule, wanted)
+            if differing:
+                mine = in_values(self._session, Token.id, differing)
+                self._session.execute(update(Token).where(mine).values(changed=self._stamp))
             changed += len(differing)
         for days, count in sorted(self._shortened.items()):
             _log.warning(
@@ -187,9 +180,9 @@ class _RuleCompiler:
             )
         return changed
 
-    def _wanted(self, token_ids: Collection[int]) -> dict[int, Collection[GroupRule]]:
+    def _wanted(self, token_ids: Collection[int]) -> dict[int, Set[GroupRule]]:
         live = (
-            self._matches(Token.id, token_ids),
+            in_values(self._session, Token.id, token_ids),
             Token.deleted.is_(False),
             Token.blocked.is_(False),
         )
@@ -211,41 +204,21 @@ class _RuleCompiler:
             groups[token_id].add(group_id)
         return {
             token_id: self._fitting_rules(token_id, direct[token_id], frozenset(groups[token_id]))
-            for token_id in direct.keys() | groups.keys()
+            for token_id in token_ids
         }
 
-    def _current_rows(self, token_ids: Collection[int]) -> dict[int, set[GroupRule]]:
-        current: dict[int, set[GroupRule]] = defaultdict(set)
-        for token_id, group_id, text in self._session.execute(
-            select(TokenRule.token_id, TokenRule.group_id, TokenRule.text).where(
-                self._matches(TokenRule.token_id, token_ids)
-            )
-        ):
-            current[token_id].add((group_id, text))
-        return current
-
-    def _write(
-        self, token_ids: Collection[int], wanted: Mapping[int, Collection[GroupRule]]
-    ) -> None:
-        if not token_ids:
-            return
-        session = self._session
-        session.execute(delete(TokenRule).where(self._matches(TokenRule.token_id, token_ids)))
-        rows = [
-            {"token_id": token_id, "group_id": group_id, "text": text}
-            for token_id in token_ids
-            for group_id, text in sorted(wanted.get(token_id, ()))
-        ]
-        insert_rows(session, TokenRule, rows)
-        mine = self._matches(Token.id, token_ids)
-        session.execute(update(Token).where(mine).values(changed=self._stamp))
-
-    def _matches(self, column: object, token_ids: Collection[int]) -> ColumnElement[bool]:
-        return in_values(self._session, column, token_ids)
+    def _record_oversized(self, wanted: Mapping[int, Set[GroupRule]]) -> None:
+        token_ids, self._oversized_in_batch = self._oversized_in_batch, []
+        if token_ids:
+            self.oversized = token_ids[-1]
+            current = rows_by_owner(self._session, TokenRule, token_ids)
+            for token_id in token_ids:
+                if self._is_worse(wanted[token_id], current[token_id]):
+                    self.newly_oversized = token_id
 
     def _fitting_rules(
         self, token_id: int, direct: set[GroupRule], groups: frozenset[int]
-    ) -> Collection[GroupRule]:
+    ) -> Set[GroupRule]:
         """Return a token's rules with as many holidays ahead as its readers can hold."""
         if not direct and groups in self._granted:
             return self._granted[groups]

@@ -6,7 +6,8 @@ rows are sent as one JSON text, which the server takes apart, and values to look
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Text,
     any_,
     bindparam,
+    delete,
     func,
     select,
 )
@@ -76,6 +78,41 @@ def update_rows(session: Session, model: type[Base], rows: Rows) -> None:
     connection.execute(statement.values({name: bindparam(name) for name in names}), values)
 
 
+def rows_by_owner(
+    session: Session, model: type[Base], owners: Iterable[int]
+) -> dict[int, set[tuple[Any, ...]]]:
+    """Return the rows of these owners, the ids in the first column, as tuples of the rest."""
+    owner, *others = _attributes(model)
+    found: dict[int, set[tuple[Any, ...]]] = defaultdict(set)
+    mine = in_values(session, owner, owners)
+    for id, *row in session.execute(select(owner, *others).where(mine)):
+        found[id].add(tuple(row))
+    return found
+
+
+def replace_rows(
+    session: Session, model: type[Base], wanted: Mapping[int, Set[tuple[Any, ...]]]
+) -> list[int]:
+    """Give each owner the wanted rows and no others; return the owners whose rows differed.
+
+    wanted: by owner, as in `rows_by_owner`.
+    """
+    current = rows_by_owner(session, model, wanted)
+    differing = [id for id, rows in wanted.items() if rows != current[id]]
+    if differing:
+        attributes = _attributes(model)
+        mine = in_values(session, attributes[0], differing)
+        session.execute(delete(model).where(mine))
+        names = [attribute.key for attribute in attributes]
+        rows = [
+            dict(zip(names, (id, *row), strict=True))
+            for id in differing
+            for row in sorted(wanted[id])
+        ]
+        insert_rows(session, model, rows)
+    return differing
+
+
 def in_values(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
     """Return the condition `column IN values`, in the form that is fast on this database."""
     listed = list(values)
@@ -93,6 +130,10 @@ def force_custom_plans(session: Session) -> None:
     connection = session.connection()
     if _is_postgresql(connection):
         connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_custom_plan")
+
+
+def _attributes(model: type[Base]) -> list[Any]:
+    return [getattr(model, column.name) for column in model.__table__.columns]
 
 
 def _is_postgresql(connection: Connection) -> bool:

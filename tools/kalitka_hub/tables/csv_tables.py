@@ -6,14 +6,15 @@ closed all day. Time windows are written as on the command line, see `window_tex
 table can be imported again without a change.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.kormitel import fields
+from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, FIELDS, FieldType, object_key
 from kalitka_hub.kormitel.operator_models import KORMITEL
 from kalitka_hub.site import local_time, schedules
 from kalitka_hub.site.resources import RESOURCES, Resource
@@ -137,7 +138,7 @@ def _flag_text(value: bool | None) -> str:
 
 
 def _parse_object_id(cell: str) -> str | None:
-    return fields.object_key(cell) if cell.strip() else None
+    return object_key(cell) if cell.strip() else None
 
 
 def _parse_code(cell: str) -> str:
@@ -194,10 +195,27 @@ def _hours_text(hours: list[HoursSetting]) -> str:
     return join_items(map(hours_text, hours))
 
 
-def _text_columns(*names: str) -> Iterator[Column]:
-    return (Column(name, _parse_text, _plain_text) for name in names)
+def _object_table(kind: str) -> CsvTable:
+    """Return the table of a kind of Kormitel's objects."""
+    fields = sorted((one for one in FIELDS[kind].values() if one.csv), key=attrgetter("csv"))
+    columns = (
+        Column(
+            field.name,
+            _READ.get(field.type, _parse_text),
+            _flag_text if field.type == "flag" else _plain_text,
+            field.name if field.type == "reference" else None,
+        )
+        for field in fields
+    )
+    return CsvTable(KORMITEL[kind], (_OBJECT_ID, *columns), ("id",))
 
 
+_READ: dict[FieldType, Callable[[str], Any]] = {
+    "number": _parse_number,
+    "flag": _parse_optional_flag,
+    "reference": _parse_object_id,
+    "choice": _parse_name,
+}
 _ID = Column("id", _parse_number, _plain_text)
 _OBJECT_ID = Column("id", _parse_object_id, _plain_text)
 _NAME = Column("name", _parse_name, _plain_text)
@@ -277,31 +295,7 @@ _TABLES = (
         ),
         ("people", "readers", "schedule"),
     ),
-    CsvTable(
-        KORMITEL["badges"],
-        (
-            _OBJECT_ID,
-            *_text_columns("name", "first_name", "last_name", "number"),
-            Column("feed", _parse_name, _plain_text),
-            *_text_columns("qr"),
-            Column("is_blocked", _parse_optional_flag, _flag_text),
-            *_text_columns("kitchen", "gender", "phone", "batch", "role", "position", "comment"),
-            Column("vegan", _parse_optional_flag, _flag_text),
-            Column("infant", _parse_optional_flag, _flag_text),
-        ),
-        ("id",),
-    ),
-    CsvTable(
-        KORMITEL["arrivals"],
-        (
-            _OBJECT_ID,
-            Column("badge", _parse_object_id, _plain_text, "badge"),
-            Column("status", _parse_name, _plain_text),
-            *_text_columns(
-                "arrival_date", "departure_date", "arrival_transport", "departure_transport"
-            ),
-        ),
-        ("id",),
-    ),
+    _object_table(BADGES),
+    _object_table(ARRIVALS),
 )
 TABLES = {table.resource.name: table for table in _TABLES}

@@ -8,15 +8,28 @@ import json
 from html import escape
 from typing import Any
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = (
     "body{font:16px/1.4 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
     "pre{background:#eee;padding:.5em;overflow:auto}h2{margin-top:2em}"
 )
 
 
-def render_page(description: dict[str, Any], prefix: str) -> str:
-    """Return the page as HTML. prefix: where the API is mounted, before each path."""
+def add_page(api: FastAPI, path: str, prefix: str = "") -> None:
+    """Add the page to an API at this path. prefix: where the API is mounted, before each path."""
+
+    def page() -> HTMLResponse:
+        # Rendered on request: describing all paths takes a tenth of a second.
+        text = _render(api.openapi(), prefix)
+        return HTMLResponse(text, headers={"Content-Security-Policy": _POLICY})
+
+    api.add_api_route(path, page, include_in_schema=False)
+
+
+def _render(description: dict[str, Any], prefix: str) -> str:
     info = description["info"]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>",
