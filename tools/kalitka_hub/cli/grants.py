@@ -91,18 +91,12 @@ def grant_change(
     )
 
 
-@grant.command("remove")
-def grant_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a grant; readers get the change with their next poll."""
-    _GRANTS.remove(db, number)
-
-
-@grant.command("show")
-def grant_show(
-    number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a grant."""
-    _GRANTS.show(db, number, as_json)
+_GRANTS.register(
+    grant,
+    Number,
+    remove="Remove a grant; readers get the change with their next poll.",
+    show="Show a grant.",
+)
 
 
 @grant.command("list")

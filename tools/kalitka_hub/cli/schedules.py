@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kalitka_hub.cli.resources import Commands, as_list, plain_columns, set_list, set_to
+from kalitka_hub.cli.resources import Commands, Note, as_list, plain_columns, set_list, set_to
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
@@ -45,7 +45,6 @@ _HOLIDAYS = Commands(
 )
 
 ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-Note = Annotated[str | None, typer.Option(help="Set a free-text note.")]
 Name = Annotated[str | None, typer.Option(help="Name the day.")]
 
 
@@ -86,24 +85,13 @@ def schedule_change(
     _SCHEDULES.change(db, name, name=set_to(new_name), note=set_to(note), windows=edit)
 
 
-@schedule.command("remove")
-def schedule_remove(name: ScheduleName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a schedule and its own holidays. Remove its grants first."""
-    _SCHEDULES.remove(db, name)
-
-
-@schedule.command("show")
-def schedule_show(
-    name: ScheduleName, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a schedule."""
-    _SCHEDULES.show(db, name, as_json)
-
-
-@schedule.command("list")
-def schedule_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """List schedules by name."""
-    _SCHEDULES.list(db, as_json)
+_SCHEDULES.register(
+    schedule,
+    ScheduleName,
+    remove="Remove a schedule and its own holidays. Remove its grants first.",
+    show="Show a schedule.",
+    list="List schedules by name.",
+)
 
 
 @holiday.command("add")
@@ -147,18 +135,12 @@ def holiday_change(
     _HOLIDAYS.change(db, number, hours=set_list(_hours(hours)), **edits)
 
 
-@holiday.command("remove")
-def holiday_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a holiday; its date becomes an ordinary day."""
-    _HOLIDAYS.remove(db, number)
-
-
-@holiday.command("show")
-def holiday_show(
-    number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a holiday."""
-    _HOLIDAYS.show(db, number, as_json)
+_HOLIDAYS.register(
+    holiday,
+    Number,
+    remove="Remove a holiday; its date becomes an ordinary day.",
+    show="Show a holiday.",
+)
 
 
 @holiday.command("list")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from kalitka.access import packing
-from kalitka_hub.cli.resources import Commands, Edit, plain_columns, set_list, set_to
+from kalitka_hub.cli.resources import Commands, Edit, Label, plain_columns, set_list, set_to
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     NUMBER_MAX,
@@ -56,7 +56,6 @@ Person = Annotated[
         help="Assign to this person, by number; 0 for nobody.",
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="Set a name for people to read.")]
 Blocked = Annotated[
     bool | None,
     typer.Option("--blocked/--not-blocked", help="Block or unblock the token."),
@@ -88,7 +87,7 @@ def token_add(
     texts: Rules = None,
     at: Readers = None,
     person: Person = None,
-    name: Name = None,
+    name: Label = None,
     blocked: Blocked = None,
 ) -> None:
     """Create or replace a token.
@@ -134,7 +133,7 @@ def token_change(
         ),
     ] = None,
     person: Person = None,
-    name: Name = None,
+    name: Label = None,
     blocked: Blocked = None,
 ) -> None:
     """Update the given fields."""
@@ -147,18 +146,12 @@ def token_change(
     _warn_of_seconds(texts)
 
 
-@token.command("remove")
-def token_remove(code: TokenCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a token from every reader."""
-    _TOKENS.remove(db, code)
-
-
-@token.command("show")
-def token_show(
-    code: TokenCode, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a token. To see where it may pass and why: `kalitka hub explain`."""
-    _TOKENS.show(db, code, as_json)
+_TOKENS.register(
+    token,
+    TokenCode,
+    remove="Remove a token from every reader.",
+    show="Show a token. To see where it may pass and why: `kalitka hub explain`.",
+)
 
 
 @token.command("list")
