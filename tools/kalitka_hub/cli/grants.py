@@ -23,10 +23,9 @@ from kalitka_hub.site.local_time import minutes_of
 from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.site.window_texts import first_time, last_time
 
-grant = typer.Typer(
-    no_args_is_help=True,
-    help="Manage grants: a group of people may pass readers at the times of a schedule.",
-)
+app = typer.Typer()
+grant = typer.Typer(no_args_is_help=True)
+app.add_typer(grant, name="grant")
 _GRANTS = Commands(GRANTS, plain_columns("id", "people", "readers", "schedule", "first", "last"))
 _HELP_READERS = "Set the readers: a group, a reader's code, or * for all."
 _HELP_FIRST = "Start at this local time: 2026-11-01 or 2026-11-01T08:00."
@@ -113,6 +112,7 @@ def grant_list(
     _GRANTS.list(db, as_json, people=people, readers=readers, schedule=schedule)
 
 
+@app.command("explain")
 def explain_pass(
     reader: Annotated[str, typer.Option(metavar="CODE", help="The reader's code.")],
     code: Annotated[str, typer.Option(metavar="CODE", help="The token's code.")],

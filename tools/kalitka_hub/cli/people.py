@@ -22,10 +22,11 @@ from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.people import GROUPS, PEOPLE
 from kalitka_hub.site.tokens import TokenRecord, add_token
 
-person = typer.Typer(no_args_is_help=True, help="Manage people, their groups and their tokens.")
-group = typer.Typer(
-    no_args_is_help=True, help="Manage groups of people; grants are given to a group."
-)
+app = typer.Typer()
+person = typer.Typer(no_args_is_help=True)
+group = typer.Typer(no_args_is_help=True)
+app.add_typer(person, name="person")
+app.add_typer(group, name="person-group")
 _PEOPLE = Commands(PEOPLE, plain_columns("id", "name", "groups", "tokens"), plain_columns("note"))
 _GROUPS = Commands(GROUPS, plain_columns("name", "note"))
 

@@ -38,10 +38,11 @@ from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.site.readers import READERS, add_or_update_reader, remove_reader, set_groups
 from kalitka_hub.site.site_secret import new_secret
 
-reader = typer.Typer(no_args_is_help=True, help="Manage the readers that may poll this hub.")
-group = typer.Typer(
-    no_args_is_help=True, help="Manage groups of readers; a grant may name a group."
-)
+app = typer.Typer()
+reader = typer.Typer(no_args_is_help=True)
+group = typer.Typer(no_args_is_help=True)
+app.add_typer(reader, name="reader")
+app.add_typer(group, name="reader-group")
 
 
 def _seen(view: Any) -> object:

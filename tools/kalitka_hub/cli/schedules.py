@@ -15,18 +15,17 @@ from kalitka_hub.cli.terminal import (
 from kalitka_hub.site.schedules import HOLIDAYS, SCHEDULES, HoursSetting, WindowSetting
 from kalitka_hub.site.window_texts import hours_text, parse_hours, parse_window, window_text
 
+app = typer.Typer()
 schedule = typer.Typer(
     no_args_is_help=True,
-    short_help="Manage schedules: named sets of time windows.",
     help="Manage schedules: named sets of time windows. Write a window as words in any order: "
     "hours (08:00-17:00, or 18:00-06:00 over midnight), the days on which it begins (Mon-Fri or "
     "Sat,Sun) and its dates (2026-12-01T08:00/2026-12-31T18:00, 2026-12-01/ or /2026-12-31); or "
     "write the one word always. Times are in the site's time zone.",
 )
-holiday = typer.Typer(
-    no_args_is_help=True,
-    help="Manage holidays: dates on which schedules are closed or have other hours.",
-)
+holiday = typer.Typer(no_args_is_help=True)
+app.add_typer(schedule, name="schedule")
+app.add_typer(holiday, name="holiday")
 _SCHEDULES = Commands(
     SCHEDULES,
     {

@@ -20,12 +20,13 @@ from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token, find_records
 
+app = typer.Typer()
 token = typer.Typer(
     no_args_is_help=True,
     help="Manage tokens: cards, fobs and the like, each known by its code. A token may pass where "
     "and when its person's groups have a grant; manual rules add to the grants.",
-    short_help="Manage tokens (cards, fobs and the like) and their manual rules.",
 )
+app.add_typer(token, name="token")
 _EVERYWHERE = "*"
 
 Rules = Annotated[
