@@ -1,5 +1,6 @@
 """`kalitka hub serve` and the like: the server, the site's secret, certificates and backups."""
 
+import gc
 import logging
 import os
 import shutil
@@ -81,8 +82,11 @@ def serve(
 ) -> None:
     """Serve readers and the REST API until Ctrl-C."""
     # Importing the web framework takes half a second: spare the other commands.
+    gc.disable()  # as in `main`
     from kalitka_hub.server import http_server  # noqa: PLC0415
     from kalitka_hub.server.app import create_app  # noqa: PLC0415
+
+    gc.enable()
 
     logs.configure(log_format, log_level)
     with errors_reported():
