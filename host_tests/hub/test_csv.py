@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from hub.hub_accounts import API, error_of, everything_in, program
 from hub.hub_site import ON_SQLITE
-from kalitka_hub.cli.csv_files import register
+from kalitka_hub.cli.csv_files import app
 from kalitka_hub.errors import NotFound
 from kalitka_hub.kormitel import service
 from kalitka_hub.site import grants, people, reader_groups, schedules, tokens
@@ -364,13 +364,8 @@ def test_by_rest_operators_import_and_viewers_export(full, site):
 
 @ON_SQLITE
 def test_on_the_command_line_a_table_goes_out_and_in(full, where, tmp_path):
-    import typer
-
-    hub = typer.Typer()
-    register(hub)
-
     def run(*words, status=0):
-        result = CliRunner().invoke(hub, [*words, "--db", where])
+        result = CliRunner().invoke(app, [*words, "--db", where])
         assert result.exit_code == status, result.output
         return result
 

@@ -13,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from hub.hub_site import SECRET, SYNC, headers
 from hub_command import invoke
+from kalitka_hub.cli.main import hub
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.reader_api.token_reader_api import BODY_MAX
 from kalitka_hub.server import certificates, http_server
@@ -48,6 +50,15 @@ def run(*words, status=0):
 
 def listed(what):
     return json.loads(run(what, "list", "--json").stdout)
+
+
+def test_the_help_lists_each_command_with_its_own_first_sentence():
+    command = get_command(hub)
+    context = command.make_context("kalitka hub", [], resilient_parsing=True)
+    assert len(command.commands) > 20
+    for word, listed in command.commands.items():
+        _, found, _ = command.resolve_command(context, [word])
+        assert found.help.startswith(listed.help) or hasattr(found, "commands")
 
 
 def test_readers_are_added_listed_and_removed(named):

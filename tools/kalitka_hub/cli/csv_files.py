@@ -23,17 +23,13 @@ from kalitka_hub.store.database import open_database, open_existing
 from kalitka_hub.tables import csv_import, csv_tables
 from kalitka_hub.tables.csv_import import Report
 
+app = typer.Typer()
 TableName = Annotated[
     str, typer.Argument(metavar="TABLE", help=f"One of {', '.join(csv_tables.TABLES)}.")
 ]
 
 
-def register(hub: typer.Typer, panel: str | None = None) -> None:
-    """Add the commands to `kalitka hub`, in this panel of its help."""
-    hub.command("import", rich_help_panel=panel)(import_file)
-    hub.command("export", rich_help_panel=panel)(export_file)
-
-
+@app.command("import")
 def import_file(
     table: TableName,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV file in UTF-8.")],
@@ -82,6 +78,7 @@ def import_file(
             raise InvalidRequest(report.error_message)
 
 
+@app.command("export")
 def export_file(
     table: TableName,
     file: Annotated[

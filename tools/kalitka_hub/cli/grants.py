@@ -23,10 +23,9 @@ from kalitka_hub.site.local_time import minutes_of
 from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.site.window_texts import first_time, last_time
 
-grant = typer.Typer(
-    no_args_is_help=True,
-    help="Manage grants: a group of people may pass readers at the times of a schedule.",
-)
+app = typer.Typer()
+grant = typer.Typer(no_args_is_help=True)
+app.add_typer(grant, name="grant")
 _GRANTS = Commands(GRANTS, plain_columns("id", "people", "readers", "schedule", "first", "last"))
 _HELP_READERS = "Set the readers: a group, a reader's code, or * for all."
 _HELP_FIRST = "Start at this local time: 2026-11-01 or 2026-11-01T08:00."
@@ -91,18 +90,12 @@ def grant_change(
     )
 
 
-@grant.command("remove")
-def grant_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a grant; readers get the change with their next poll."""
-    _GRANTS.remove(db, number)
-
-
-@grant.command("show")
-def grant_show(
-    number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a grant."""
-    _GRANTS.show(db, number, as_json)
+_GRANTS.register(
+    grant,
+    Number,
+    remove="Remove a grant; readers get the change with their next poll.",
+    show="Show a grant.",
+)
 
 
 @grant.command("list")
@@ -119,6 +112,7 @@ def grant_list(
     _GRANTS.list(db, as_json, people=people, readers=readers, schedule=schedule)
 
 
+@app.command("explain")
 def explain_pass(
     reader: Annotated[str, typer.Option(metavar="CODE", help="The reader's code.")],
     code: Annotated[str, typer.Option(metavar="CODE", help="The token's code.")],

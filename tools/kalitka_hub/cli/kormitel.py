@@ -51,13 +51,14 @@ PASSWORD_VARIABLE = "KALITKA_KORMITEL_PASSWORD"
 _EXCHANGE = "The exchange"
 _EATING = "Who eats, where and when"
 _OBJECTS = "Badges, arrivals and other objects"
+app = typer.Typer()
 kormitel = typer.Typer(
     no_args_is_help=True,
     help="Manage the exchange with Kormitel, which feeds people by their badges and arrivals.\n\n"
     "To start, create Kormitel's user with `connect` and map a kitchen to its readers with "
     "`kitchen set`. Then `why` explains whether a badge eats now, and if not, what is missing.",
-    short_help="Manage the exchange with Kormitel: who eats, and why.",
 )
+app.add_typer(kormitel, name="kormitel")
 quarantined = typer.Typer(
     no_args_is_help=True,
     help="Settle quarantined items: received, but not applicable without an operator.",

@@ -27,11 +27,11 @@ from kalitka_hub.site.readers import check_reader_code
 from kalitka_hub.store.audit_trail import AuditView, list_audit
 from kalitka_hub.store.models import AccessEntry
 
-log = typer.Typer(
-    no_args_is_help=True,
-    help="Show the access log. It is read-only: no command adds or removes entries.",
-)
-audit = typer.Typer(no_args_is_help=True, help="Show the read-only audit: who changed what.")
+app = typer.Typer()
+log = typer.Typer(no_args_is_help=True)
+audit = typer.Typer(no_args_is_help=True)
+app.add_typer(log, name="log")
+app.add_typer(audit, name="audit")
 _UNTIMED = "* time of receipt at the hub: the reader's clock was not set"
 _SECONDS = "%Y-%m-%d %H:%M:%S"
 

@@ -1,58 +1,71 @@
-"""`kalitka hub`: the server, the site's secret, certificates and backups. The other modules of
-this folder hold the commands for the database, by subject.
+"""`kalitka hub`: its commands, each with its module in this folder and its line in the help.
+
+The module is imported when the command is called: importing all of them takes a second.
 
 Exit status 2: invalid input; 1: not found. Either way nothing was written, and one line on stderr
 says what to do. Commands may run while the server runs.
 """
 
-import logging
-import os
-import shutil
-import ssl
-import sys
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Annotated
+import gc
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from kalitka_hub import logs
-from kalitka_hub.accounts import setup_code
-from kalitka_hub.cli import (
-    csv_files,
-    grants,
-    kormitel,
-    log,
-    people,
-    readers,
-    schedules,
-    tokens,
-    users,
-)
-from kalitka_hub.cli.terminal import (
-    DEFAULT_DATABASE,
-    DatabasePath,
-    audit_author,
-    closing_database,
-    errors_reported,
-    print_stderr,
-    progress,
-)
-from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.kormitel import canteen
-from kalitka_hub.site import rule_compiler
-from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
-from kalitka_hub.site.site_zone import set_zone
-from kalitka_hub.site.zone import check_zone
-from kalitka_hub.store.changes import write_transaction
-from kalitka_hub.store.database import Database, open_database, open_existing
+# By panel of the help: MODULE:COMMAND and the command's line.
+_COMMANDS = {
+    "Run the hub": {
+        "server:serve": "Serve readers and the REST API until Ctrl-C.",
+        "server:setup-code": "Show a one-time code for creating the first admin, while the hub "
+        "has no users.",
+        "server:certificate": "Create or renew the hub's certificate, signed by the site's own "
+        "CA.",
+        "server:secret": "Create the site's secret for readers and print it once: only its hash "
+        "is stored.",
+        "server:migrate": "Migrate the database schema (other commands do this automatically).",
+        "server:systemd": "Print a systemd unit for this hub; its first lines say how to install "
+        "it.",
+        "server:backup": "Back up the whole database to a file, while the hub runs.",
+        "server:restore": "Restore a backup of either kind of database into a new SQLite or "
+        "PostgreSQL one.",
+    },
+    "Manage who may pass where and when": {
+        "grants:explain": "Explain whether a reader would let a token in at a time, and why.",
+        "csv_files:import": "Import a table from a file: the whole file, or nothing if any line "
+        "is wrong.",
+        "csv_files:export": "Export a table as CSV, ready to be imported again.",
+        "people:person": "Manage people, their groups and their tokens.",
+        "people:person-group": "Manage groups of people; grants are given to a group.",
+        "tokens:token": "Manage tokens (cards, fobs and the like) and their manual rules.",
+        "schedules:schedule": "Manage schedules: named sets of time windows.",
+        "schedules:holiday": "Manage holidays: dates on which schedules are closed or have other "
+        "hours.",
+        "readers:reader": "Manage the readers that may poll this hub.",
+        "readers:reader-group": "Manage groups of readers; a grant may name a group.",
+        "grants:grant": "Manage grants: a group of people may pass readers at the times of a "
+        "schedule.",
+        "kormitel:kormitel": "Manage the exchange with Kormitel: who eats, and why.",
+    },
+    "See what happened, and manage who may use the hub": {
+        "users:user": "Manage users: people with a role, and other systems.",
+        "users:api-token": "Manage API tokens, with which programs act for a user.",
+        "log:log": "Show the access log. It is read-only: no command adds or removes entries.",
+        "log:audit": "Show the read-only audit: who changed what.",
+    },
+}
 
-SECRET_VARIABLE = "KALITKA_HUB_SECRET"
 
-_RUNNING = "Run the hub"
-_PASSING = "Manage who may pass where and when"
-_KNOWING = "See what happened, and manage who may use the hub"
+class _Hub(TyperGroup):
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        word, listed, rest = super().resolve_command(ctx, args)
+        return word, listed and _load(word), rest
+
+
 hub = typer.Typer(
+    cls=_Hub,
     no_args_is_help=True,
     help="Run the site's server; manage its people, tokens, readers and grants.\n\n"
     "To start a new site, create its `secret`, register each reader with `reader add` and run "
@@ -60,287 +73,21 @@ hub = typer.Typer(
     "group access to readers at the times of a `schedule`. Every command works while the hub "
     "runs.",
 )
-_RENEW_BEFORE = timedelta(days=30)
-_LOG = logging.getLogger(__name__)
+_listed: dict[str, tuple[str, str]] = {}  # the module and the line of each command
+for _panel, _lines in _COMMANDS.items():
+    for _name, _line in _lines.items():
+        _module, _, _word = _name.partition(":")
+        _listed[_word] = _module, _line
+        hub.command(_word, help=_line, rich_help_panel=_panel)(lambda: None)
 
 
-@hub.command(rich_help_panel=_RUNNING)
-def serve(
-    db: DatabasePath = DEFAULT_DATABASE,
-    host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Listen on this port; 0 picks a free one.")
-    ] = 8080,
-    zone: Annotated[
-        str,
-        typer.Option(
-            metavar="TZ",
-            help="Set the site's time zone: a name such as Europe/Moscow or a POSIX zone such as "
-            "MSK-3.",
-        ),
-    ] = "UTC0",
-    tls_certificate: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Serve https:// with this certificate (PEM): from `kalitka hub certificate` "
-            "or another CA.",
-        ),
-    ] = None,
-    tls_key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Use this private key of the certificate (PEM)."),
-    ] = None,
-    metrics_for_all: Annotated[
-        bool,
-        typer.Option(
-            "--metrics-for-all",
-            help="Let anyone read /metrics, not only this computer and API tokens.",
-        ),
-    ] = False,
-    log_format: Annotated[
-        logs.LogFormat, typer.Option(help="Choose the format of the log on stderr.")
-    ] = "text",
-    log_level: Annotated[
-        logs.LogLevel, typer.Option(help="Set the log level; debug logs every reader request.")
-    ] = "info",
-) -> None:
-    """Serve readers and the REST API until Ctrl-C."""
-    # Importing the web framework takes half a second: spare the other commands.
-    from kalitka_hub.server import http_server  # noqa: PLC0415
-    from kalitka_hub.server.app import create_app  # noqa: PLC0415
-
-    logs.configure(log_format, log_level)
-    with errors_reported():
-        zone = check_zone(zone)
-        tls = _tls_context(tls_certificate, tls_key)
-        listener = http_server.listen(host, port)
-        with listener, closing_database(open_database(db)) as database:
-            with database.snapshot() as session:
-                ready = has_secret(session)
-            if not ready:
-                print_stderr(
-                    "the site has no secret, so every reader is refused: run `kalitka hub secret`"
-                )
-            _store_zone(database, zone)
-            canteen.refresh_daily(database)
-            _offer_setup(database)
-            address = http_server.address_of(listener, secure=tls is not None)
-            ready_line = f"kalitka hub on {address}, zone {zone}, database {database.name}"
-            app = create_app(database, zone, metrics_for_all=metrics_for_all)
-            place = {"address": address, "zone": zone, "database": database.name}
-
-            def report_ready() -> None:
-                print(ready_line, flush=True)
-                logs.event(_LOG, logging.INFO, "hub started", **place)
-
-            http_server.serve(app, listener, report_ready, tls)
-
-
-def _store_zone(database: Database, zone: str) -> None:
-    # Holidays, the times of grants and the days of badges are in the site's zone. One transaction:
-    # no reader is sent rules of one zone beside rules of another.
-    with write_transaction(database, audit_author()) as session:
-        if set_zone(session, zone):
-            canteen.recompute_all(session)
-            rule_compiler.recompute_all(session)
-
-
-def _offer_setup(database: Database) -> None:
-    # Show the one-time code only on a terminal: a log such as systemd's would keep it.
-    with database.snapshot() as session:
-        waits = setup_code.is_open(session)
-    if waits and sys.stderr.isatty():
-        _show_setup_code(database)
-    elif waits:
-        print_stderr(
-            "the hub has no users yet: run `kalitka hub setup-code` to create the first admin"
-        )
-
-
-def _show_setup_code(database: Database) -> bool:
-    with write_transaction(database, setup_code.SETUP) as session:
-        code = setup_code.make_code(session)
-    if code:
-        print(f"one-time code for the first admin, valid for an hour: {code}", file=sys.stderr)
-        print("  send code, name and password: POST /api/v1/hub/setup", file=sys.stderr)
-    return code is not None
-
-
-@hub.command("setup-code", rich_help_panel=_RUNNING)
-def setup_code_command(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Show a one-time code for creating the first admin, while the hub has no users."""
-    with errors_reported(), closing_database(open_database(db)) as database:
-        if not _show_setup_code(database):
-            raise NotFound("the hub already has users: ask an admin to add more")
-
-
-@hub.command(rich_help_panel=_RUNNING)
-def certificate(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME...", help="Host names and IP addresses in the readers' server_url."
-        ),
-    ],
-    folder: Annotated[
-        Path, typer.Option(metavar="DIR", help="Keep the CA and the certificate in this folder.")
-    ] = Path("kalitka-tls"),
-) -> None:
-    """Create or renew the hub's certificate, signed by the site's own CA.
-
-    The CA is created the first time and kept: the readers' copy stays valid.
-    """
-    from kalitka_hub.server import certificates  # noqa: PLC0415
-
-    with errors_reported():
-        authority, server = certificates.renew(folder, names)
-    ca, ca_key = folder / certificates.CA, folder / certificates.CA_KEY
-    if authority.made:
-        print(f"created the site's CA, valid until {authority.until:%Y-%m-%d}: {ca}")
-        print(f"  install it on each reader:  kalitka deploy --ca {ca}")
-        print(f"  {ca_key} can impersonate the hub: give it to nobody, and keep a copy in a safe")
-    else:
-        print(f"the site's CA is unchanged, valid until {authority.until:%Y-%m-%d}: {ca}")
-    own, own_key = folder / certificates.SERVER, folder / certificates.SERVER_KEY
-    print(
-        f"created a certificate for {', '.join(names)}, valid until {server.until:%Y-%m-%d}: {own}"
-    )
-    print(f"  restart the hub with it:      --tls-certificate {own} --tls-key {own_key}")
-    print(f"  set in the readers' settings: server_url https://{names[0]}:PORT")
-
-
-@hub.command(rich_help_panel=_RUNNING)
-def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Create the site's secret for readers and print it once: only its hash is stored.
-
-    With KALITKA_HUB_SECRET in the environment, set that secret instead.
-    Readers with an older site secret are refused from now on; readers with a secret of their own
-    are not affected.
-    """
-    with errors_reported():
-        given = os.environ.get(SECRET_VARIABLE)
-        value = new_secret() if given is None else given
-        with (
-            closing_database(open_database(db)) as database,
-            write_transaction(database, audit_author()) as session,
-        ):
-            set_secret(session, value)
-        if given is None:
-            print(value)
-            print_stderr("the secret is shown only this once: give it to the readers now")
-        else:
-            print_stderr(f"site secret set from {SECRET_VARIABLE}")
-
-
-@hub.command(rich_help_panel=_RUNNING)
-def migrate(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Migrate the database schema (other commands do this automatically)."""
-    from kalitka_hub.store import migrations  # noqa: PLC0415
-
-    logs.configure("text", "info")
-    with errors_reported(), closing_database(open_existing(db)) as database:
-        print(f"database {database.name}: schema {migrations.NEWEST}")
-
-
-@hub.command(rich_help_panel=_RUNNING)
-def systemd() -> None:
-    """Print a systemd unit for this hub; its first lines say how to install it."""
-    from kalitka_hub.server import service  # noqa: PLC0415
-
-    with errors_reported():
-        # Prefer the command installed with this Python to the first one on the PATH.
-        command = shutil.which(Path(sys.executable).with_name("kalitka"))
-        command = command or shutil.which("kalitka")
-        if command is None:
-            raise InvalidRequest("no command `kalitka` on the PATH: install it, then try again")
-        print(service.unit(str(Path(command).absolute())), end="")
-
-
-@hub.command("backup", rich_help_panel=_RUNNING)
-def make_backup(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Write the backup here; replaces an older one.")
-    ],
-    db: DatabasePath = DEFAULT_DATABASE,
-) -> None:
-    """Back up the whole database to a file, while the hub runs.
-
-    The backup holds people's names and the hashes of secrets. It is readable by its owner only:
-    keep it so.
-    """
-    from kalitka_hub.store import backup  # noqa: PLC0415
-
-    with errors_reported():
-        with closing_database(open_existing(db)) as database, progress("backup") as shown:
-            made = backup.create(database, file, shown)
-        print(f"{file}: {made.rows} rows, {file.stat().st_size} bytes")
-
-
-@hub.command(rich_help_panel=_RUNNING)
-def restore(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file from `kalitka hub backup`.")
-    ],
-    db: DatabasePath = DEFAULT_DATABASE,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the contents of the database, after asking.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False,
-) -> None:
-    """Restore a backup of either kind of database into a new SQLite or PostgreSQL one.
-
-    Readers that have synced newer changes do a full sync. First stop a hub that serves them
-    from another database. Kormitel does not resend by itself what it sent since the backup.
-    """
-    from kalitka_hub.store import backup  # noqa: PLC0415
-
-    with errors_reported():
-        made = backup.check(file)
-        of = f"{datetime.fromtimestamp(made.made, UTC):%Y-%m-%d %H:%M} UTC"
-        with closing_database(open_database(db)) as database:
-            if replace and not yes:
-                question = f"Replace everything in {database.name} with the backup of {of}?"
-                typer.confirm(question, abort=True)
-            with progress("restore") as shown:
-                backup.restore(database, file, replace=replace, progress=shown)
-            print(f"restored the backup of {of} to {database.name}: {made.rows} rows")
-
-
-def _tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    if certificate is None and key is None:
-        return None
-    if certificate is None or key is None:
-        raise InvalidRequest("--tls-certificate and --tls-key go together: give both or neither")
-    from kalitka_hub.server import certificates  # noqa: PLC0415
-
-    context, until = certificates.server_context(certificate, key)
-    if until < datetime.now(UTC) + _RENEW_BEFORE:
-        print_stderr(
-            f"{certificate} expires on {until:%Y-%m-%d}: renew it with `kalitka hub certificate`"
-        )
-    return context
-
-
-_SITE = {
-    "person": people.person,
-    "person-group": people.group,
-    "token": tokens.token,
-    "schedule": schedules.schedule,
-    "holiday": schedules.holiday,
-    "reader": readers.reader,
-    "reader-group": readers.group,
-    "grant": grants.grant,
-}
-_HUB = {
-    "user": users.user,
-    "api-token": users.api_token,
-    "log": log.log,
-    "audit": log.audit,
-}
-for _panel, _subjects in ((_PASSING, _SITE), (_KNOWING, _HUB)):
-    for _word, _commands in _subjects.items():
-        hub.add_typer(_commands, name=_word, rich_help_panel=_panel)
-hub.add_typer(kormitel.kormitel, name="kormitel", rich_help_panel=_PASSING)
-hub.command("explain", rich_help_panel=_PASSING)(grants.explain_pass)
-csv_files.register(hub, _PASSING)
+@cache
+def _load(word: str) -> Any:
+    """Return a command from its module. A group without a help text of its own gets its line."""
+    module, line = _listed[word]
+    gc.disable()  # modules leave no garbage: looking for it takes a tenth of the time
+    app = import_module(f"kalitka_hub.cli.{module}").app
+    gc.enable()
+    command = get_group(app).commands[word]
+    command.help = command.help or line
+    return command

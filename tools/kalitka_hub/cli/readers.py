@@ -6,7 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from kalitka_hub.cli.resources import Commands, as_list, edit_members, plain_columns, set_to
+from kalitka_hub.cli.resources import (
+    Commands,
+    GroupName,
+    Groups,
+    JoinedGroups,
+    Label,
+    LeftGroups,
+    Note,
+    as_list,
+    edit_members,
+    group_option,
+    plain_columns,
+    set_to,
+)
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
@@ -25,10 +38,11 @@ from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.site.readers import READERS, add_or_update_reader, remove_reader, set_groups
 from kalitka_hub.site.site_secret import new_secret
 
-reader = typer.Typer(no_args_is_help=True, help="Manage the readers that may poll this hub.")
-group = typer.Typer(
-    no_args_is_help=True, help="Manage groups of readers; a grant may name a group."
-)
+app = typer.Typer()
+reader = typer.Typer(no_args_is_help=True)
+group = typer.Typer(no_args_is_help=True)
+app.add_typer(reader, name="reader")
+app.add_typer(group, name="reader-group")
 
 
 def _seen(view: Any) -> object:
@@ -47,14 +61,6 @@ _READERS = Commands(
 )
 _GROUPS = Commands(GROUPS, plain_columns("name", "readers"), plain_columns("note"))
 
-Name = Annotated[str | None, typer.Option(help="Set a name for people to read.")]
-Note = Annotated[str | None, typer.Option(help="Set a free-text note.")]
-GroupName = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
-
-
-def _groups(help: str, *names: str):
-    return typer.Option(*names, metavar="GROUP", help=help)
-
 
 def _readers(help: str, *names: str):
     return typer.Option(*names, metavar="CODE", help=help)
@@ -64,9 +70,9 @@ def _readers(help: str, *names: str):
 def reader_add(
     code: ReaderCode,
     db: DatabasePath = DEFAULT_DATABASE,
-    name: Name = None,
+    name: Label = None,
     groups: Annotated[
-        list[str] | None, _groups("Put the reader into this group. Repeatable.", "--group")
+        list[str] | None, group_option("Put the reader into this group. Repeatable.")
     ] = None,
     note: Note = None,
 ) -> None:
@@ -82,16 +88,10 @@ def reader_add(
 def reader_change(
     code: ReaderCode,
     db: DatabasePath = DEFAULT_DATABASE,
-    name: Name = None,
-    groups: Annotated[
-        list[str] | None, _groups("Replace the groups; '' for none. Repeatable.", "--group")
-    ] = None,
-    joined: Annotated[
-        list[str] | None, _groups("Add to this group. Repeatable.", "--add-group")
-    ] = None,
-    left: Annotated[
-        list[str] | None, _groups("Remove from this group. Repeatable.", "--remove-group")
-    ] = None,
+    name: Label = None,
+    groups: Groups = None,
+    joined: JoinedGroups = None,
+    left: LeftGroups = None,
     note: Note = None,
 ) -> None:
     """Update the given fields. Changing groups triggers a full sync."""
@@ -107,12 +107,7 @@ def reader_remove(code: ReaderCode, db: DatabasePath = DEFAULT_DATABASE) -> None
     print_line(f"reader {code} removed; tokens with rules for it: {restricted}")
 
 
-@reader.command("show")
-def reader_show(
-    code: ReaderCode, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a reader."""
-    _READERS.show(db, code, as_json)
+_READERS.register(reader, ReaderCode, show="Show a reader.")
 
 
 @reader.command("list")
@@ -121,7 +116,7 @@ def reader_list(
     name: Annotated[
         str | None, typer.Option(metavar="PART", help="Only readers with this in their name.")
     ] = None,
-    of: Annotated[str | None, _groups("Only readers in this group.", "--group")] = None,
+    of: Annotated[str | None, group_option("Only readers in this group.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List readers, with the time of each one's last poll."""
@@ -190,21 +185,10 @@ def group_change(
     _GROUPS.change(db, name, name=set_to(new_name), note=set_to(note), readers=members)
 
 
-@group.command("remove")
-def group_remove(name: GroupName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a group but keep its readers. Remove its grants and rules first."""
-    _GROUPS.remove(db, name)
-
-
-@group.command("show")
-def group_show(
-    name: GroupName, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a group of readers."""
-    _GROUPS.show(db, name, as_json)
-
-
-@group.command("list")
-def group_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """List groups of readers by name."""
-    _GROUPS.list(db, as_json)
+_GROUPS.register(
+    group,
+    GroupName,
+    remove="Remove a group but keep its readers. Remove its grants and rules first.",
+    show="Show a group of readers.",
+    list="List groups of readers by name.",
+)

@@ -1,4 +1,4 @@
-"""The commands shared by every resource: add, change, remove, show and list.
+"""The commands and options shared by every resource: add, change, remove, show and list.
 
 An option that is absent changes nothing; an option with the value '' clears the field.
 """
@@ -6,11 +6,15 @@ An option that is absent changes nothing; an option with the value '' clears the
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
+import typer
 from sqlalchemy.orm import Session
 
 from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    AsJson,
+    DatabasePath,
     open_for_changes,
     open_for_reading,
     open_or_create,
@@ -30,6 +34,23 @@ Edit = Callable[[Any], Any] | None
 Columns = Mapping[str, Callable[[Any], object]]
 
 
+def group_option(help: str, name: str = "--group"):
+    """Return an option for the name of a group."""
+    return typer.Option(name, metavar="GROUP", help=help)
+
+
+Label = Annotated[str | None, typer.Option("--name", help="Set a name for people to read.")]
+Note = Annotated[str | None, typer.Option(help="Set a free-text note.")]
+GroupName = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
+Groups = Annotated[list[str] | None, group_option("Replace the groups; '' for none. Repeatable.")]
+JoinedGroups = Annotated[
+    list[str] | None, group_option("Add to this group. Repeatable.", "--add-group")
+]
+LeftGroups = Annotated[
+    list[str] | None, group_option("Remove from this group. Repeatable.", "--remove-group")
+]
+
+
 @dataclass(frozen=True)
 class Commands:
     """The commands of the resource `name`, on the database at a path or URL.
@@ -45,6 +66,29 @@ class Commands:
     def resource(self) -> Resource:
         """The resource that the commands act on."""
         return RESOURCES[self.name]
+
+    def register(self, app: typer.Typer, argument: Any, **helps: str) -> None:
+        """Add to `app` the commands among remove, show and list that `helps` has a text for.
+
+        argument: the annotated type of an object's key.
+        """
+
+        def remove(key: argument, db: DatabasePath = DEFAULT_DATABASE) -> None:  # type: ignore
+            self.remove(db, key)
+
+        def show(
+            key: argument,  # type: ignore
+            db: DatabasePath = DEFAULT_DATABASE,
+            as_json: AsJson = False,
+        ) -> None:
+            self.show(db, key, as_json)
+
+        def list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
+            self.list(db, as_json)
+
+        for command in (remove, show, list):
+            if text := helps.get(command.__name__):
+                app.command(help=text)(command)
 
     def add(self, db: str, **fields: Any) -> None:
         """Add an object with these fields, leaving out those that are None."""

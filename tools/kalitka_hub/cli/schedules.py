@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kalitka_hub.cli.resources import Commands, as_list, plain_columns, set_list, set_to
+from kalitka_hub.cli.resources import Commands, Note, as_list, plain_columns, set_list, set_to
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
@@ -15,18 +15,17 @@ from kalitka_hub.cli.terminal import (
 from kalitka_hub.site.schedules import HOLIDAYS, SCHEDULES, HoursSetting, WindowSetting
 from kalitka_hub.site.window_texts import hours_text, parse_hours, parse_window, window_text
 
+app = typer.Typer()
 schedule = typer.Typer(
     no_args_is_help=True,
-    short_help="Manage schedules: named sets of time windows.",
     help="Manage schedules: named sets of time windows. Write a window as words in any order: "
     "hours (08:00-17:00, or 18:00-06:00 over midnight), the days on which it begins (Mon-Fri or "
     "Sat,Sun) and its dates (2026-12-01T08:00/2026-12-31T18:00, 2026-12-01/ or /2026-12-31); or "
     "write the one word always. Times are in the site's time zone.",
 )
-holiday = typer.Typer(
-    no_args_is_help=True,
-    help="Manage holidays: dates on which schedules are closed or have other hours.",
-)
+holiday = typer.Typer(no_args_is_help=True)
+app.add_typer(schedule, name="schedule")
+app.add_typer(holiday, name="holiday")
 _SCHEDULES = Commands(
     SCHEDULES,
     {
@@ -45,7 +44,6 @@ _HOLIDAYS = Commands(
 )
 
 ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
-Note = Annotated[str | None, typer.Option(help="Set a free-text note.")]
 Name = Annotated[str | None, typer.Option(help="Name the day.")]
 
 
@@ -86,24 +84,13 @@ def schedule_change(
     _SCHEDULES.change(db, name, name=set_to(new_name), note=set_to(note), windows=edit)
 
 
-@schedule.command("remove")
-def schedule_remove(name: ScheduleName, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a schedule and its own holidays. Remove its grants first."""
-    _SCHEDULES.remove(db, name)
-
-
-@schedule.command("show")
-def schedule_show(
-    name: ScheduleName, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a schedule."""
-    _SCHEDULES.show(db, name, as_json)
-
-
-@schedule.command("list")
-def schedule_list(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """List schedules by name."""
-    _SCHEDULES.list(db, as_json)
+_SCHEDULES.register(
+    schedule,
+    ScheduleName,
+    remove="Remove a schedule and its own holidays. Remove its grants first.",
+    show="Show a schedule.",
+    list="List schedules by name.",
+)
 
 
 @holiday.command("add")
@@ -147,18 +134,12 @@ def holiday_change(
     _HOLIDAYS.change(db, number, hours=set_list(_hours(hours)), **edits)
 
 
-@holiday.command("remove")
-def holiday_remove(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a holiday; its date becomes an ordinary day."""
-    _HOLIDAYS.remove(db, number)
-
-
-@holiday.command("show")
-def holiday_show(
-    number: Number, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a holiday."""
-    _HOLIDAYS.show(db, number, as_json)
+_HOLIDAYS.register(
+    holiday,
+    Number,
+    remove="Remove a holiday; its date becomes an ordinary day.",
+    show="Show a holiday.",
+)
 
 
 @holiday.command("list")

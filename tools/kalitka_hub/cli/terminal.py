@@ -17,7 +17,6 @@ import typer
 from pydantic import ValidationError
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DatabaseError
@@ -236,6 +235,13 @@ def format_utc(seconds: int | None, form: str = "%Y-%m-%d %H:%M") -> str | None:
 @contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show a progress bar of rows on a terminal; the total may be None (unknown)."""
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+    )
+
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     quiet = not console.is_terminal

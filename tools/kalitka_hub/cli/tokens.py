@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from kalitka.access import packing
-from kalitka_hub.cli.resources import Commands, Edit, plain_columns, set_list, set_to
+from kalitka_hub.cli.resources import Commands, Edit, Label, plain_columns, set_list, set_to
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     NUMBER_MAX,
@@ -20,12 +20,13 @@ from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token, find_records
 
+app = typer.Typer()
 token = typer.Typer(
     no_args_is_help=True,
     help="Manage tokens: cards, fobs and the like, each known by its code. A token may pass where "
     "and when its person's groups have a grant; manual rules add to the grants.",
-    short_help="Manage tokens (cards, fobs and the like) and their manual rules.",
 )
+app.add_typer(token, name="token")
 _EVERYWHERE = "*"
 
 Rules = Annotated[
@@ -56,7 +57,6 @@ Person = Annotated[
         help="Assign to this person, by number; 0 for nobody.",
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="Set a name for people to read.")]
 Blocked = Annotated[
     bool | None,
     typer.Option("--blocked/--not-blocked", help="Block or unblock the token."),
@@ -88,7 +88,7 @@ def token_add(
     texts: Rules = None,
     at: Readers = None,
     person: Person = None,
-    name: Name = None,
+    name: Label = None,
     blocked: Blocked = None,
 ) -> None:
     """Create or replace a token.
@@ -134,7 +134,7 @@ def token_change(
         ),
     ] = None,
     person: Person = None,
-    name: Name = None,
+    name: Label = None,
     blocked: Blocked = None,
 ) -> None:
     """Update the given fields."""
@@ -147,18 +147,12 @@ def token_change(
     _warn_of_seconds(texts)
 
 
-@token.command("remove")
-def token_remove(code: TokenCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Remove a token from every reader."""
-    _TOKENS.remove(db, code)
-
-
-@token.command("show")
-def token_show(
-    code: TokenCode, db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False
-) -> None:
-    """Show a token. To see where it may pass and why: `kalitka hub explain`."""
-    _TOKENS.show(db, code, as_json)
+_TOKENS.register(
+    token,
+    TokenCode,
+    remove="Remove a token from every reader.",
+    show="Show a token. To see where it may pass and why: `kalitka hub explain`.",
+)
 
 
 @token.command("list")

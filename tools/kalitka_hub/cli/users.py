@@ -34,12 +34,11 @@ from kalitka_hub.cli.terminal import (
 )
 from kalitka_hub.errors import InvalidRequest
 
-user = typer.Typer(
-    no_args_is_help=True, help="Manage users: people with a role, and other systems."
-)
-api_token = typer.Typer(
-    no_args_is_help=True, help="Manage API tokens, with which programs act for a user."
-)
+app = typer.Typer()
+user = typer.Typer(no_args_is_help=True)
+api_token = typer.Typer(no_args_is_help=True)
+app.add_typer(user, name="user")
+app.add_typer(api_token, name="api-token")
 _USERS = {
     **plain_columns("name", "role"),
     "disabled": lambda view: "disabled" if view.disabled else None,
