@@ -5,6 +5,7 @@ In MicroPython on a LittleFS in memory.
 
 from device.failing_files import FailingFiles
 from device.raising import error_of
+from device.rules_oracle import RULE_MAX
 from device.scratch import Folder, restore, snapshot
 from device.table_plan import (
     ALWAYS,
@@ -357,7 +358,7 @@ def test_rules_of_one_code_beyond_its_bound_are_dropped_and_counted():
             done = commit(table, full, 5, [(b"A", rule) for rule in many] + [(b"B", HOURS)])
             kept = packing.split(table.lookup(b"A"))
             assert all(rule in many for rule in kept)
-            assert RULE_SET_MAX - packing.RULE_MAX < len(table.lookup(b"A")) <= RULE_SET_MAX
+            assert RULE_SET_MAX - RULE_MAX < len(table.lookup(b"A")) <= RULE_SET_MAX
             assert table.lookup(b"B") == HOURS
             assert done.overflowed == 100 - len(kept), (full, done.overflowed, len(kept))
             table.close()

@@ -7,10 +7,9 @@ bytes: viper does not check bounds, so a write behind the end hits another objec
 from array import array
 
 from device.codes_oracle import is_code, place_of
-from device.rules_oracle import plain, reason_of
+from device.rules_oracle import RULE_MAX, plain, reason_of
 from kalitka import native, sync_native
 from kalitka.access import packing, rules
-from kalitka.sync.answer import FAULTS
 from kalitka.table.rule_sets import RuleSets
 from kalitka.table.sorter import TextCache
 
@@ -129,7 +128,7 @@ def check_pack_code(code, to):
     out.check()
     fault = fault_of_code(code)
     if fault:
-        assert FAULTS[end] == fault, (code, end)
+        assert packing.FAULTS[-end] == fault, (code, end)
         return
     packed = packed_code(code)
     assert out.buf[out.begin + to : end] == packed, code
@@ -141,13 +140,13 @@ def check_pack_code(code, to):
 
 def check_pack_rule(text):
     """Check `pack_rule` of a text (str)."""
-    out = Guarded(packing.RULE_MAX)
+    out = Guarded(RULE_MAX)
     data = b"_" + text.encode() + b"_1"
     end = native.pack_rule(data, 1, len(data) - 2, out.buf, out.begin)
     out.check()
     reason = reason_of(text)
     if reason:
-        assert FAULTS[end] == reason, (text, end)
+        assert packing.FAULTS[-end] == reason, (text, end)
         return
     packed = packed_rule(plain(text))
     assert bool(end & native.SECONDS) == _needs_seconds(text), text
@@ -296,7 +295,7 @@ def _packed_lines(text, at, n, records, told):
             assert b"\n" not in text[at:n]
             return at
         if result < 0:
-            told.append(FAULTS[result])
+            told.append(packing.FAULTS[-result])
         else:
             notes = records.notes
             full = notes[USED] + RECORD_MAX > notes[ROOM] or notes[COUNT] == notes[MOST]

@@ -37,6 +37,7 @@ _SKIPPED = const(512)
 _TRIES = const(3)  # failed reads after which a piece counts as damaged
 _ENOENT = const(2)
 _ENOSPC = const(28)
+_EEXIST = const(17)
 
 
 class Log:
@@ -412,7 +413,7 @@ class Log:
                 try:
                     os.mkdir(path)
                 except OSError as fault:
-                    if fault.errno != 17:  # EEXIST
+                    if fault.errno != _EEXIST:
                         raise
         self.acked = self.lost = self._kept = 0
         n = read(self._folder + "mark", 0, view[:17])

@@ -26,8 +26,9 @@ _TEXT = const(5)  # anything else, byte for byte
 _UPPER = b"0123456789ABCDEF"
 _LOWER = b"0123456789abcdef"
 
-# What is wrong with an invalid code, by the number that `native.pack_code` returns.
-FAULTS = {-1: "empty code", -2: "code longer than 255 bytes", -3: "forbidden byte in code"}
+# What is wrong with an invalid code: at -n for the result n of `native.pack_code`. The beginning
+# of `packing.FAULTS`, which is loaded for a sync only.
+FAULTS = ("", "empty code", "code longer than 255 bytes", "forbidden byte in code")
 
 
 class CodeError(ValueError):
@@ -57,7 +58,7 @@ def pack(code: bytes | bytearray) -> bytes:
     out = bytearray(min(len(code), CODE_MAX) + 2)
     size = pack_into(code, len(code), out)
     if size < 0:
-        raise CodeError(FAULTS[size])
+        raise CodeError(FAULTS[-size])
     return bytes(out[:size])
 
 
