@@ -36,8 +36,8 @@ _BLOCKS_MIN = const(8)
 _SKIPPED = const(512)
 _TRIES = const(3)  # failed reads after which a piece counts as damaged
 _ENOENT = const(2)
-_ENOSPC = const(28)
 _EEXIST = const(17)
+_ENOSPC = const(28)
 
 
 class Log:
@@ -289,29 +289,20 @@ class Log:
         place = [first, 0, 0]
         n = self._load(view, place)
         while n >= 0:
-            at = 0
-            while at < n:
-                size = _page_size(view, at, n)
+            for page, size in _pages(view, n):
                 if size < 0:
-                    if size != -_GRID or (n - at >= _PAGE_MIN and any(view[at:n])):
-                        self._add_damage(place[1], place[2] + at)
-                    at -= size
+                    self._add_damage(place[1], place[2] + page)
                     continue
-                number = _number(view, at + 4)
-                end = at + size - _CHECK
-                at += _HEAD
+                number = _number(view, page + 4)
+                end = page + size - _CHECK
+                at = page + _HEAD
                 while at < end:
-                    size = view[at]
-                    at += 1
-                    if size >= 0x80:
-                        size = size & 0x7F | view[at] << 7
-                        at += 1
+                    begin = at + 1 + (view[at] >> 7)
+                    at = _record_end(view, at)
                     if number >= place[0]:
                         place[0] = number + 1
-                        yield number, bytes(view[at : at + size])
+                        yield number, bytes(view[begin:at])
                     number += 1
-                    at += size
-                at += _CHECK
             place[2] += n
             n = self._load(view, place)
 
@@ -459,17 +450,11 @@ class Log:
             n = read(name, at, view)
             if n < 0:
                 self.damaged += 1
-            begin = 0
-            while begin < n:
-                size = _page_size(view, begin, n)
+            for page, size in _pages(view, n):
                 if size > 0:
-                    self._spilled = _last_in(view, begin, size)
-                elif n - begin >= _PAGE_MIN and any(view[begin:n]):
-                    self.damaged += 1
-                    size = -size
+                    self._spilled = _last_in(view, page, size)
                 else:
-                    break
-                begin += size
+                    self.damaged += 1
 
     def _find_tails(self, view):
         # Finds the tails above the segment's last number, and loads the newest page.
@@ -544,6 +529,17 @@ def _page_size(view, at, end):
     return -one if one == other and _PAGE_MIN <= one <= end - at else -_GRID
 
 
+def _pages(view, n):
+    # Yields (offset, size) of each page in view[:n]; of a damaged piece the size is negative.
+    at = 0
+    while at < n:
+        size = _page_size(view, at, n)
+        if size < 0 and (n - at < _PAGE_MIN or not any(view[at:n])):
+            return  # the zeros that fill a _GRID
+        yield at, size
+        at += abs(size)
+
+
 def _last_in(view, at, size):
     # Returns the number of the last record in the page.
     number = _number(view, at + 4) - 1
@@ -551,10 +547,11 @@ def _last_in(view, at, size):
     at += _HEAD
     while at < end:
         number += 1
-        size = view[at]
-        at += 1
-        if size >= 0x80:
-            size = size & 0x7F | view[at] << 7
-            at += 1
-        at += size
+        at = _record_end(view, at)
     return number
+
+
+def _record_end(view, at):
+    # Returns the offset behind the record at view[at].
+    size = view[at]
+    return at + 1 + size if size < 0x80 else at + 2 + (size & 0x7F | view[at + 1] << 7)
