@@ -27,6 +27,24 @@ def place_of(code):
     return (kind + len(code) % 2, len(code), code)
 
 
+def packed_code(code):
+    """Return the packed form of a code (bytes)."""
+    kind, size, _ = place_of(code)
+    if kind == 5:
+        return bytes((5, size - 1)) + code
+    half = (size + 1) // 2
+    return bytes((kind, half - 1)) + int(code.decode(), 16).to_bytes(half, "big")
+
+
+def fault_of_code(code):
+    """Return what is wrong with an invalid code, in the reader's words; None for a valid code."""
+    if is_code(code):
+        return None
+    if not code:
+        return "empty code"
+    return "code longer than 255 bytes" if len(code) > 255 else "forbidden byte in code"
+
+
 def check_code(code):
     """Check that these bytes are packed exactly, or refused."""
     code = bytes(code)
