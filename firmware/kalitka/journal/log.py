@@ -20,6 +20,7 @@ RECORD_MAX = const(300)
 # day it is reached in 588 years; then `append` raises OSError.
 LAST = const(0x3FFFFFFF)
 
+# Do not change: in flash (FORMAT.md).
 _BLOCK = const(4096)
 _GRID = const(1024)  # the unit of reading: no page crosses a multiple of this in its segment
 _PAGE = const(128)  # the largest file that LittleFS keeps inline in its metadata
@@ -226,6 +227,7 @@ class Log:
         return max(1, self._most * self._room // size)
 
     def _begin_segment(self, number):
+        # Room first: the log never takes more flash than its size.
         while len(self._firsts) >= self._limit():
             following = (self._firsts + [number])[1]
             if following > self.keep_from:
@@ -413,6 +415,7 @@ class Log:
             self.lost = _number(view, 4)
             self._kept = _number(view, 8)
         elif n:
+            # `acked` is 0: entries are sent again, which the hub recognizes, rather than lost.
             self.damaged += 1
         self._firsts = []
         for name in names:

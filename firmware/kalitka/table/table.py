@@ -168,6 +168,7 @@ class Table:
     def _save(self, names, minute, seconds, sums):
         new = manifest.Manifest(minute, self._generation, seconds, self.origin, names, sums)
         new.save(self.folder)
+        # Behind `save`: if the rename failed, memory keeps the old manifest, as the flash does.
         self._manifest = new
         self._reserved = 0
         self.seconds = seconds

@@ -99,6 +99,8 @@ class Transaction:
             self._table.fault = str(e)
             raise
         finally:
+            # In this order: the steps may have files open, which `abort` removes. It does so after
+            # a commit, too: runs and replaced segments are left.
             steps.close()
             self.abort()
 

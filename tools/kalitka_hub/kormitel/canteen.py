@@ -41,7 +41,8 @@ from kalitka_hub.store.kormitel_models import (
 )
 from kalitka_hub.store.models import NAME_MAX, DirectRule, Site, Token
 
-OTHER_KITCHENS = "*"  # its readers serve every kitchen that has none of its own
+# Its readers serve every kitchen that has none of its own. Do not change: stored.
+OTHER_KITCHENS = "*"
 _log = logging.getLogger(__name__)
 
 GroupRule = tuple[int, str]  # the id of a reader group, and the rule text for it
