@@ -38,7 +38,11 @@ HEAPS = {
     "case_gate": "8M",  # the same
     "case_memory": "8M",  # the same
     "case_native": "4M",  # lists of all expected results
-    "native_oracle": "1M",
+    "lines_oracle": "1M",
+    "sums_oracle": "1M",
+    "order_oracle": "1M",
+    "blocks_oracle": "1M",
+    "merge_oracle": "1M",
     "case_stored_bytes": "8M",  # 512 blocks of 4 KiB
     "case_table": "8M",  # the same
     "case_table_damage": "8M",

@@ -11,10 +11,21 @@ from kalitka.access import packing
 from micropython_peer import examples
 
 
-@pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
-def runtime(request):
-    yield from micropython_peer.open_runtime(request.param, "native_oracle")
+def runtimes(subject):
+    """Return the fixture of the runtimes of an oracle."""
 
+    @pytest.fixture(scope="module", params=micropython_peer.RUNTIMES)
+    def runtime(request):
+        yield from micropython_peer.open_runtime(request.param, subject)
+
+    return runtime
+
+
+packing_runtime = runtimes("lines_oracle")
+sums_runtime = runtimes("sums_oracle")
+order_runtime = runtimes("order_oracle")
+block_runtime = runtimes("blocks_oracle")
+merge_runtime = runtimes("merge_oracle")
 
 forbidden = set(b"%,\x7f") | set(range(32))
 texts = st.one_of(
@@ -87,20 +98,20 @@ def _with(codes, draw, strategy):
     return [(code, draw(strategy)) for code in codes]
 
 
-def test_a_code_is_packed_where_it_is_to_be(runtime):
-    @examples(runtime, 2)
+def test_a_code_is_packed_where_it_is_to_be(packing_runtime):
+    @examples(packing_runtime, 2)
     @given(st.one_of(texts, st.binary(max_size=300)), st.integers(0, 9))
     def holds(code, to):
-        runtime.check("check_pack_code", code, to)
+        packing_runtime.check("check_pack_code", code, to)
 
     holds()
 
 
-def test_a_rule_is_packed_in_its_room(runtime):
-    @examples(runtime, 2)
+def test_a_rule_is_packed_in_its_room(packing_runtime):
+    @examples(packing_runtime, 2)
     @given(rule_texts)
     def holds(text):
-        runtime.check("check_pack_rule", text)
+        packing_runtime.check("check_pack_rule", text)
 
     holds()
 
@@ -114,8 +125,8 @@ lines = st.one_of(
 )
 
 
-def test_lines_become_records_in_whatever_pieces_they_come(runtime):
-    @examples(runtime, 2)
+def test_lines_become_records_in_whatever_pieces_they_come(packing_runtime):
+    @examples(packing_runtime, 2)
     @given(
         st.lists(lines, max_size=12),
         st.sampled_from([b"\n", b"\n", b"\r\n"]),
@@ -127,94 +138,94 @@ def test_lines_become_records_in_whatever_pieces_they_come(runtime):
     )
     def holds(some, end, cuts, more, most, cached, known):
         text = end.join(some + some[:3])
-        runtime.check("check_lines", text, cuts, more, most, cached, known)
+        packing_runtime.check("check_lines", text, cuts, more, most, cached, known)
 
     holds()
 
 
-def test_rule_sets_have_a_number_each_as_long_as_there_is_room(runtime):
+def test_rule_sets_have_a_number_each_as_long_as_there_is_room(packing_runtime):
     many = st.builds(
         lambda count, size: [bytes((n % 256, n // 256)) * size for n in range(count)],
         st.integers(0, 420),
         st.integers(0, 20),
     )
 
-    @examples(runtime)
+    @examples(packing_runtime)
     @given(many, st.lists(short_sets, max_size=40))
     def holds(known, some):
-        runtime.check("check_numbers", known + some + some)
+        packing_runtime.check("check_numbers", known + some + some)
 
     holds()
 
 
-def test_sums_tell_a_table_from_another_in_whatever_order_it_comes(runtime):
+def test_sums_tell_a_table_from_another_in_whatever_order_it_comes(sums_runtime):
     some_rules = st.lists(packed_rules, max_size=4, unique=True)
 
-    @examples(runtime, 2)
+    @examples(sums_runtime, 2)
     @given(st.dictionaries(texts, some_rules, max_size=9), st.integers(0, 999))
     def holds(table, seed):
-        runtime.check("check_digest", sorted(table.items()), seed)
+        sums_runtime.check("check_digest", sorted(table.items()), seed)
 
     holds()
 
 
-def test_it_is_noted_how_records_stand_to_one_another(runtime):
-    @examples(runtime)
+def test_it_is_noted_how_records_stand_to_one_another(packing_runtime):
+    @examples(packing_runtime)
     @given(packed_codes(), st.booleans(), st.data())
     def holds(codes, ordered, data):
         codes = sorted(codes) if ordered else codes
-        runtime.check("check_notes", _with(codes, data.draw, values))
+        packing_runtime.check("check_notes", _with(codes, data.draw, values))
 
     holds()
 
 
-def test_keys_tell_the_order_of_codes(runtime):
-    @examples(runtime)
+def test_keys_tell_the_order_of_codes(order_runtime):
+    @examples(order_runtime)
     @given(packed_codes(12), st.integers(0, 3))
     def holds(codes, less):
-        runtime.check("check_keys", codes, less)
+        order_runtime.check("check_keys", codes, less)
 
     holds()
 
 
-def test_a_heap_gives_codes_in_their_order(runtime):
-    @examples(runtime)
+def test_a_heap_gives_codes_in_their_order(order_runtime):
+    @examples(order_runtime)
     @given(packed_codes(90), st.sampled_from([0, 258, 300]), st.integers(0, 3))
     def holds(codes, stride, less):
-        runtime.check("check_sift", codes, stride, less)
+        order_runtime.check("check_sift", codes, stride, less)
 
     holds()
 
 
-def test_records_are_sorted(runtime):
-    @examples(runtime)
+def test_records_are_sorted(order_runtime):
+    @examples(order_runtime)
     @given(packed_codes(90), st.integers(1, 70), st.integers(0, 3))
     def holds(codes, step, less):
-        runtime.check("check_sort", codes, step, less)
+        order_runtime.check("check_sort", codes, step, less)
 
     holds()
 
 
-def test_order_is_that_of_bytes(runtime):
-    @examples(runtime)
+def test_order_is_that_of_bytes(order_runtime):
+    @examples(order_runtime)
     @given(packed_codes(6))
     def holds(codes):
-        runtime.check("check_order", codes[0], codes[-1])
+        order_runtime.check("check_order", codes[0], codes[-1])
 
     holds()
 
 
-def test_blocks_are_coded_as_the_format_says_and_walked_back(runtime):
+def test_blocks_are_coded_as_the_format_says_and_walked_back(block_runtime):
     entries = st.one_of(
         st.tuples(st.integers(-2, 383).filter(lambda number: number != -1), st.just(b"")),
         st.tuples(st.just(-1), st.binary(max_size=200)),
     )
 
-    @examples(runtime)
+    @examples(block_runtime)
     @given(packed_codes(40), st.integers(270, 1020), st.data())
     def holds(codes, limit, data):
         some = [(code, *data.draw(entries)) for code in sorted(codes)]
-        runtime.check("check_block", some, limit)
+        block_runtime.check("check_block", some, limit)
 
     holds()
 
@@ -222,7 +233,7 @@ def test_blocks_are_coded_as_the_format_says_and_walked_back(runtime):
 @st.composite
 def spoiled_blocks(draw):
     """Any bytes, or a block of which a few bytes were changed."""
-    from device.native_oracle import coded
+    from device.blocks_oracle import coded
 
     if draw(st.booleans()):
         return draw(st.binary(max_size=120))
@@ -232,26 +243,26 @@ def spoiled_blocks(draw):
     return bytes(data[: draw(st.integers(0, len(data)))])
 
 
-def test_a_walk_through_rubbish_stays_in_its_room_and_ends(runtime):
-    @examples(runtime, 3)
+def test_a_walk_through_rubbish_stays_in_its_room_and_ends(block_runtime):
+    @examples(block_runtime, 3)
     @given(spoiled_blocks(), st.one_of(st.just(258), st.integers(3, 258)))
     def holds(data, room):
-        runtime.check("check_walk_of_anything", data, room)
+        block_runtime.check("check_walk_of_anything", data, room)
 
     holds()
 
 
-def test_a_merge_of_rubbish_writes_nowhere_else_and_ends(runtime):
-    @examples(runtime)
+def test_a_merge_of_rubbish_writes_nowhere_else_and_ends(merge_runtime):
+    @examples(merge_runtime)
     @given(st.lists(spoiled_blocks(), max_size=4), st.booleans())
     def holds(blocks, verbatim):
-        runtime.check("check_flow_of_anything", blocks, verbatim, 700)
+        merge_runtime.check("check_merge_of_anything", blocks, verbatim, 700)
 
     holds()
 
 
-def test_the_block_of_a_code_is_the_number_of_separators_not_above_it(runtime):
-    @examples(runtime)
+def test_the_block_of_a_code_is_the_number_of_separators_not_above_it(block_runtime):
+    @examples(block_runtime)
     @given(packed_codes(60), packed_codes(12), st.data())
     def holds(codes, others, data):
         codes = sorted(set(codes))
@@ -259,16 +270,16 @@ def test_the_block_of_a_code_is_the_number_of_separators_not_above_it(runtime):
         for one, other in pairwise(codes):
             shared = next(i for i in range(len(one)) if one[i] != other[i])
             separators.append(other[: data.draw(st.integers(shared + 1, len(other)))])
-        runtime.check("check_block_of", separators, codes + others)
+        block_runtime.check("check_block_of", separators, codes + others)
 
     holds()
 
 
-def test_a_rule_set_begins_behind_those_before_it_or_nowhere(runtime):
-    @examples(runtime)
+def test_a_rule_set_begins_behind_those_before_it_or_nowhere(block_runtime):
+    @examples(block_runtime)
     @given(st.lists(st.binary(max_size=255), max_size=12), st.integers(0, 300))
     def holds(sets, cut):
-        runtime.check("check_set_start", sets, cut)
+        block_runtime.check("check_set_start", sets, cut)
 
     holds()
 
@@ -277,23 +288,23 @@ limits = st.one_of(st.just(380), st.just(1020), st.integers(380, 700))
 steps = st.integers(1, 64)
 
 
-def test_records_flow_into_blocks(runtime):
-    @examples(runtime, 0.6, shrink=False)
+def test_records_flow_into_blocks(merge_runtime):
+    @examples(merge_runtime, 0.6, shrink=False)
     @given(packed_codes(60), st.one_of(st.none(), owns), limits, steps, st.data())
     def holds(codes, own, limit, step, data):
         records = _with(codes, data.draw, values)
-        runtime.check("check_flow_of_records", records, own, limit, step)
+        merge_runtime.check("check_merge_of_records", records, own, limit, step)
 
     holds()
 
 
-def test_blocks_are_merged_into_blocks(runtime):
+def test_blocks_are_merged_into_blocks(merge_runtime):
     sources = st.lists(packed_codes(24), max_size=5)
 
-    @examples(runtime, 0.6, shrink=False)
+    @examples(merge_runtime, 0.6, shrink=False)
     @given(sources, st.one_of(st.none(), owns), limits, steps, st.booleans(), st.data())
     def holds(some, own, limit, step, goes_on, data):
         blocks = [_with(sorted(codes), data.draw, values) for codes in some]
-        runtime.check("check_flow_of_blocks", blocks, own, limit, step, goes_on)
+        merge_runtime.check("check_merge_of_blocks", blocks, own, limit, step, goes_on)
 
     holds()

@@ -11,8 +11,8 @@ the formats.
 import micropython
 from micropython import const
 
-# The faults of a code or a rule. codes.FAULTS and packing.FAULTS have the words by these numbers,
-# answer.FAULTS has them all.
+# The faults of a code or a rule; `sync_native` has those of a line. `packing.FAULTS` has the words
+# of all. The numbers are copies, since mpy-cross folds a `const` only within its module.
 _EMPTY_CODE = const(-1)
 _LONG_CODE = const(-2)
 _FORBIDDEN_BYTE = const(-3)
@@ -106,8 +106,8 @@ def pack_code(text, at: int, end: int, out, to: int) -> int:
 def pack_rule(text, at: int, end: int, out, to: int) -> int:
     """Pack the rule `text[at:end]` into `out[to:]`; return the offset behind it, or a fault.
 
-    out: has room for RULE_MAX bytes more. For a rule with a day time above 1440, SECONDS is added
-    to the offset returned.
+    out: has room for 18 bytes more, those of the longest packed rule. For a rule with a day time
+    above 1440, SECONDS is added to the offset returned.
     """
     t = ptr8(text)
     o = ptr8(out)

@@ -13,7 +13,7 @@ from kalitka.sync.resolver import is_address
 from kalitka.table import codes
 
 FILE = "settings.json"
-_COPY = "settings"  # its copy in NVS
+_COPY = "settings"  # its copy in NVS; do not rename: readers in the field have this key
 
 
 class SettingError(ValueError):
@@ -293,6 +293,7 @@ def load(report) -> dict:
         with open(FILE, "rb") as file:
             data = file.read()
         settings, faults = parse(data)
+        # Behind `parse`: a file that is not a JSON object must not replace the last good copy.
         if not nvs.save(_COPY, data):
             report("settings: no copy could be kept in NVS")
     except (OSError, MemoryError, SettingError) as e:

@@ -24,6 +24,7 @@ from kalitka.system.clock import Clock, save_zone
 from kalitka.system.link import Link
 from kalitka.table.table import Table
 
+# Do not rename these folders: a reader in the field would begin with empty ones.
 _TABLE = "table"
 _PASSES = "passes"
 _PASSES_SIZE = 192 * 1024  # bytes of flash: some 9,000 passes of cards
@@ -32,6 +33,8 @@ _PASSES_ROOM = 2048  # passes known without reading the flash, two bytes of memo
 
 def origin_of(settings: dict) -> int:
     """Return a 30-bit number for the server, reader and code lists that the table is a copy of."""
+    # Stored in the manifest: with another formula every reader would take its table for that of
+    # another server, and do a full sync.
     names = " ".join([settings["server_url"], settings["reader"]] + settings["codes"])
     return crc32(names.encode()) & 0x3FFFFFFF
 

@@ -85,6 +85,8 @@ def pack_lines(
         if used + RECORD_MAX > note[2] or count == note[3]:
             result = MORE
             break
+        # Memory bound: all that is written below, for a valid line or not, is RECORD_MAX bytes at
+        # most: of digits that are no code 128, of a code 257, of its rule 20.
         # Digits are packed while they are scanned: most codes are an even number of digits.
         to = used + 2
         at = begin
@@ -288,7 +290,7 @@ def pack_lines(
 def intern(data, at: int, end: int, arena, slots, starts, counts) -> int:
     """Intern the rule set `data[at:end]`: return its number, a new one if needed, -1 if full.
 
-    arena, slots, starts, counts: the tables of a RuleSets.
+    arena, slots, starts, counts: the tables of a RuleSets. The hash is not stored in flash.
     """
     d = ptr8(data)
     a = ptr8(arena)

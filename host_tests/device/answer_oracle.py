@@ -1,8 +1,7 @@
 """The sync answer read at once and by `split`: the oracle of the stream parser's tests."""
 
-from device import rules_oracle
-from device.codes_oracle import is_code
-from device.native_oracle import RECORD_MAX, Records
+from device.codes_oracle import fault_of_code
+from device.lines_oracle import RECORD_MAX, Records, expected_of
 from kalitka.access import rules
 from kalitka.sync.answer import AnswerError, AnswerParser
 from kalitka.table import codes
@@ -57,20 +56,8 @@ def cut_at(body, places):
     return [body[edges[i] : edges[i + 1]] for i in range(len(edges) - 1)]
 
 
-def _fault_of_code(code):
-    if is_code(code):
-        return None
-    if not code:
-        return "empty code"
-    return "code longer than 255 bytes" if len(code) > 255 else "forbidden byte in code"
-
-
 def read(body):
-    """Return what a sink is to be told of a whole body (bytes), None if it is no sync answer.
-
-    Leaves out what no line of at most 324 bytes can show: the words for a longer one without
-    a separator.
-    """
+    """Return what a sink is to be told of a whole body (bytes), None if it is no sync answer."""
     parts = body.split(b"%", 2)
     if len(parts) != 3:
         return None
@@ -84,37 +71,15 @@ def read(body):
         return None
     told = [("minute", int(minute))]
     for code in deletes.split(b",") if deletes else []:
-        fault = _fault_of_code(code)
+        fault = fault_of_code(code)
         told.append(("dropped", 1, fault) if fault else ("delete", code))
     for number, line in enumerate(lines[1:]):
-        _read_line(told, number + 2, line[:-1] if line.endswith(b"\r") else line)
+        for item in expected_of(line):
+            if isinstance(item, str):
+                told.append(("dropped", number + 2, item))
+            else:
+                told.append(("rule", item[0], item[1].encode()))
     return told
-
-
-def _read_line(told, number, line):
-    if not line:
-        return
-    parts = line.split(b"_/", 1)
-    if len(parts) < 2:
-        told.append(("dropped", number, "no _/ in line"))
-        return
-    code, text = parts
-    fault = _fault_of_code(code)
-    if fault:
-        told.append(("dropped", number, fault))
-        return
-    fault = "rule longer than 64 bytes" if len(text) > 64 else _fault_of_rule(text)
-    if fault:
-        told.append(("rule", code, b""))
-        told.append(("dropped", number, fault))
-    else:
-        told.append(("rule", code, rules_oracle.plain(text.decode()).encode()))
-
-
-def _fault_of_rule(text):
-    # A byte that no rule has stands for all those that are no UTF-8.
-    plain = "".join(chr(byte) if byte < 128 else "?" for byte in text)
-    return rules_oracle.reason_of(plain)
 
 
 def check_answer(body, cuts):

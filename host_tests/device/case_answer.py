@@ -3,7 +3,7 @@
 import gc
 
 from device.answer_oracle import Recorder, believed, check_answer, check_cut, fed, read
-from device.native_oracle import RECORD_MAX, Records
+from device.lines_oracle import RECORD_MAX, Records
 from device.raising import error_of
 from device.vectors import good_answers, other_answers
 from kalitka.sync.answer import AnswerError, AnswerParser

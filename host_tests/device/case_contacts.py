@@ -247,6 +247,26 @@ def test_opening_the_lock_again_begins_its_time_anew():
     at_door(scenario)
 
 
+def test_a_lock_whose_task_ended_while_it_was_open_is_shut_by_the_next_one():
+    async def scenario():
+        output = Pin(0)
+        one = Lock(output, 1, _LOCK_S)
+        job = asyncio.create_task(one.run())
+        await asyncio.sleep(0.1)
+        one.open()
+        await asyncio.sleep(1)
+        await _end(job)
+        assert output.value() == 1
+        job = asyncio.create_task(one.run())
+        await asyncio.sleep(_LOCK_S - 1.2)
+        assert output.value() == 1
+        await asyncio.sleep(0.4)
+        assert output.value() == 0
+        await _end(job)
+
+    in_time(scenario)
+
+
 def test_who_was_let_through_and_shuts_the_door_causes_no_alarm():
     async def scenario(house):
         for after in (0, 2, _LOCK_S - 0.2, _LOCK_S + 0.5):

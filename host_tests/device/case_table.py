@@ -5,7 +5,9 @@ In MicroPython on a LittleFS in memory.
 
 from device.failing_files import FailingFiles
 from device.raising import error_of
+from device.rules_oracle import RULE_MAX
 from device.scratch import Folder, restore, snapshot
+from device.table_contents import add, items, lookup
 from device.table_plan import (
     ALWAYS,
     DATES,
@@ -31,8 +33,8 @@ def test_a_new_table_is_empty_and_asks_for_a_full_sync():
         table = Table(folder + "/table")
         assert (table.minute, table.fault, table.seconds) == (0, "", False)
         assert table.find(b"A", 1) == UNKNOWN
-        assert table.lookup(b"A") is None
-        assert list(table.items()) == []
+        assert lookup(table, b"A") is None
+        assert list(items(table)) == []
         table.close()
 
 
@@ -66,7 +68,7 @@ def test_the_answers_designed_as_adds_and_those_of_today_come_to_the_same():
             table = Table(folder + "/table")
             commit(table, True, 5, expand(added[:1]))
             commit(table, False, 6, expand(second))
-            assert table.lookup(b"A") == b"".join(sorted([HOURS, DATES]))
+            assert lookup(table, b"A") == b"".join(sorted([HOURS, DATES]))
             table.close()
 
 
@@ -193,7 +195,7 @@ def test_a_commit_may_be_given_up_before_its_first_step():
         transaction.commit(5).close()
         transaction.abort()
         commit(table, True, 6, [(b"B", ALWAYS)])
-        assert [code for code, _ in table.items()] == [b"B"]
+        assert [code for code, _ in items(table)] == [b"B"]
         table.close()
 
 
@@ -207,11 +209,11 @@ def test_a_change_can_begin_when_the_one_before_has_ended():
         second = table.begin(False)
         first.abort()  # a second abort: must not end the other transaction
         error_of(ValueError, table.begin, False)
-        second.add(b"A", ALWAYS)
+        add(second, b"A", ALWAYS)
         for _ in second.commit(5):
             pass
         table.begin(True).abort()
-        assert table.lookup(b"A") == ALWAYS
+        assert lookup(table, b"A") == ALWAYS
         table.close()
 
 
@@ -355,10 +357,10 @@ def test_rules_of_one_code_beyond_its_bound_are_dropped_and_counted():
         with Folder() as folder:
             table = Table(folder + "/table")
             done = commit(table, full, 5, [(b"A", rule) for rule in many] + [(b"B", HOURS)])
-            kept = packing.split(table.lookup(b"A"))
+            kept = packing.split(lookup(table, b"A"))
             assert all(rule in many for rule in kept)
-            assert RULE_SET_MAX - packing.RULE_MAX < len(table.lookup(b"A")) <= RULE_SET_MAX
-            assert table.lookup(b"B") == HOURS
+            assert RULE_SET_MAX - RULE_MAX < len(lookup(table, b"A")) <= RULE_SET_MAX
+            assert lookup(table, b"B") == HOURS
             assert done.overflowed == 100 - len(kept), (full, done.overflowed, len(kept))
             table.close()
 
@@ -370,7 +372,7 @@ def test_a_rule_set_that_overflows_bit_by_bit_is_counted_as_well():
         dropped = 0
         for i in range(0, 100, 10):
             dropped += commit(table, False, i, [(b"A", r) for r in many[i : i + 10]]).overflowed
-        kept = packing.split(table.lookup(b"A"))
+        kept = packing.split(lookup(table, b"A"))
         assert len(kept) < 100 and dropped == 100 - len(kept)
         table.close()
 

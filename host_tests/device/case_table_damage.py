@@ -7,6 +7,7 @@ from device.failing_files import FailingFiles
 from device.raising import error_of
 from device.scratch import Folder, write
 from device.syncs import long_codes
+from device.table_contents import items, lookup, segments_of
 from device.table_plan import (
     ALWAYS,
     HOURS,
@@ -62,7 +63,7 @@ def test_a_missing_file_is_damage_and_not_an_empty_table():
             assert table.find(b"no such code", 12) == DAMAGED
             assert small.count_damaged(table) > 3, name
             error_of(CorruptionError, table.begin, False)
-            error_of(CorruptionError, list, table.items())
+            error_of(CorruptionError, list, items(table))
             table.close()
             # The damage lasts until a full sync, not only until the next start.
             table = Table(small.folder)
@@ -74,7 +75,7 @@ def test_without_its_base_the_newer_segments_still_decide():
     with Folder() as folder:
         small = Small(folder + "/table")
         table = small.open(small.base(), None)
-        assert table.lookup(b"a") == HOURS
+        assert lookup(table, b"a") == HOURS
         assert table.find(b"Q", 1) == UNKNOWN
         assert table.find(b"Z", 1) == DAMAGED
         table.close()
@@ -126,7 +127,7 @@ def test_a_block_that_cannot_be_read_is_damage_to_a_scrub_and_to_a_lookup():
         small = Small(folder + "/table")
         for look in (Table.scrub, small.count_damaged):
             table = Table(small.folder)
-            for segment in table.segments():
+            for segment in segments_of(table):
                 segment.blocks = (_Worn(),) + segment.blocks[1:]
             look(table)
             assert "cannot be read" in table.fault
@@ -148,15 +149,6 @@ def test_damage_that_a_change_meets_is_remembered():
                 failed += 1
                 break
         assert failed and table.fault
-        table.close()
-
-
-def test_damage_that_enumerating_meets_is_remembered():
-    with Folder() as folder:
-        small = Small(folder + "/table")
-        table = small.open_with_a_damaged_base()
-        error_of(CorruptionError, list, table.codes())
-        assert table.fault
         table.close()
 
 

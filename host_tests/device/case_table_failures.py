@@ -3,6 +3,7 @@
 from device.failing_files import FailingFiles
 from device.raising import error_of
 from device.scratch import Folder
+from device.table_contents import codes_in
 from device.table_plan import State, check_table, check_tidy, commit, expand, fails, feed
 from kalitka.table.block import CorruptionError
 from kalitka.table.table import Table
@@ -64,7 +65,7 @@ def test_a_change_whose_files_cannot_even_be_opened_can_be_given_up():
             error_of(OSError, feed, transaction, changes)
             transaction.abort()
         commit(table, True, 5, changes)
-        assert len(list(table.codes())) == 2500
+        assert len(list(codes_in(table))) == 2500
         table.close()
 
 

@@ -13,6 +13,7 @@ if MICROPYTHON:
 
     import micropython
     from device.scratch import mount, remove, unmount, write
+    from device.table_contents import add, codes_in, lookup, segments_of
     from device.table_plan import State, check_table, check_tidy, commit, expand, fails
     from kalitka.access import decision, packing, rules
     from kalitka.table.table import FOUND, UNKNOWN, Table
@@ -46,9 +47,9 @@ if MICROPYTHON:
         code = bytearray(code)
         size = len(code)
         assert _find_with_the_heap_locked(table, code, size) == FOUND, code
-        assert table.rules[table.at : table.end] == table.lookup(code), code
+        assert table.rules[table.at : table.end] == lookup(table, code), code
         code[size - 1] ^= 1
-        expected = FOUND if table.lookup(code) is not None else UNKNOWN
+        expected = FOUND if lookup(table, code) is not None else UNKNOWN
         assert _find_with_the_heap_locked(table, code, size) == expected, code
 
     def test_a_lookup_in_a_small_table_allocates_nothing():
@@ -79,7 +80,7 @@ if MICROPYTHON:
             table.close()
             # The segments in memory: this fake of the flash is Python code, which allocates.
             table = Table(folder + "/table")
-            for segment in table.segments():
+            for segment in segments_of(table):
                 segment.blocks = (InMemory(segment),) + segment.blocks[1:]
             nothing = _taken(lambda code, n: None, b"", 0)
             for code in [b"none", b"FFFFFF"] + [code for code, _ in changes[::9]]:
@@ -167,10 +168,10 @@ if MICROPYTHON:
             for full, first in ((True, 0), (False, 4000)):
                 transaction = table.begin(full)
                 for n in range(first, first + 4000):
-                    transaction.add(b"%08X" % (n * 2654435761 & 0xFFFFFFFF), HOURS)
+                    add(transaction, b"%08X" % (n * 2654435761 & 0xFFFFFFFF), HOURS)
                 for _ in transaction.commit(5):
                     pass
-            assert sum(1 for _ in table.codes()) == 8000
+            assert sum(1 for _ in codes_in(table)) == 8000
             table.close()
 
         with Disk(80) as folder:
@@ -181,10 +182,10 @@ if MICROPYTHON:
             table = Table(folder + "/table")
             transaction = table.begin(True)
             for n in range(1500):
-                transaction.add(b"A", packing.pack(b"1_%d_%d" % (n, n + 30_000_000)))
+                add(transaction, b"A", packing.pack(b"1_%d_%d" % (n, n + 30_000_000)))
             for _ in transaction.commit(5):
                 pass
-            assert len(table.lookup(b"A")) > 700
+            assert len(lookup(table, b"A")) > 700
             table.close()
 
         with Disk(80) as folder:

@@ -1,7 +1,9 @@
 """Which codes there can be, and their order: the oracle of the codes' and the table's tests."""
 
+from kalitka import native
 from kalitka.table import codes
 
+PACKED_MAX = 257  # bytes of a packed code: two head bytes and the text as it is
 _DIGITS = b"0123456789"
 _UPPER = _DIGITS + b"ABCDEF"
 _LOWER = _DIGITS + b"abcdef"
@@ -25,6 +27,24 @@ def place_of(code):
     return (kind + len(code) % 2, len(code), code)
 
 
+def packed_code(code):
+    """Return the packed form of a code (bytes)."""
+    kind, size, _ = place_of(code)
+    if kind == 5:
+        return bytes((5, size - 1)) + code
+    half = (size + 1) // 2
+    return bytes((kind, half - 1)) + int(code.decode(), 16).to_bytes(half, "big")
+
+
+def fault_of_code(code):
+    """Return what is wrong with an invalid code, in the reader's words; None for a valid code."""
+    if is_code(code):
+        return None
+    if not code:
+        return "empty code"
+    return "code longer than 255 bytes" if len(code) > 255 else "forbidden byte in code"
+
+
 def check_code(code):
     """Check that these bytes are packed exactly, or refused."""
     code = bytes(code)
@@ -37,9 +57,10 @@ def check_code(code):
         return
     assert fault is None, code
     assert codes.unpack(packed) == code, (code, packed)
-    assert len(packed) <= codes.PACKED_MAX
-    out = bytearray(b"\xee" * (codes.PACKED_MAX + 1))
-    assert codes.pack_into(bytearray(code) + b"rest", len(code), out) == len(packed), code
+    assert len(packed) <= PACKED_MAX
+    out = bytearray(b"\xee" * (PACKED_MAX + 1))
+    end = native.pack_code(bytearray(code) + b"rest", 0, len(code), out, 0)
+    assert end == len(packed), code
     assert out[: len(packed)] == packed, code
     assert codes.pack(memoryview(code)) == packed, code
 

@@ -10,9 +10,9 @@ import os
 
 import vfs
 
-from device.native_oracle import Numbers
 from device.power import KINDS, NEVER, CutDisk, make_file_system, mount
 from device.ramdisk import RamDisk
+from device.random_numbers import Numbers
 from device.scratch import read, write
 from device.syncs import apply, check_entries, in_code_order, long_code
 from device.table_plan import State, code_of, rule_of

@@ -10,6 +10,7 @@ import json
 import sys
 
 from device import piped_time
+from device.table_contents import items
 from kalitka.access import packing, rules
 from kalitka.settings import with_defaults
 from kalitka.sync.client import Client
@@ -187,7 +188,7 @@ async def _polls(options):
         worked = await poller.attempt()
         deciding.cancel()
         held = {}
-        for code, rule_set in table.items():
+        for code, rule_set in items(table):
             texts = [rules.text_of(rule).decode() for rule in packing.split(rule_set)]
             held[code.decode()] = texts
         results.append([worked, poller.error, table.minute, held, list(lines)])

@@ -3,6 +3,7 @@
 from binascii import crc32
 
 from device.codes_oracle import place_of
+from device.table_contents import add, items
 from device.table_plan import rule_of
 from kalitka.table.table import FOUND, UNKNOWN
 
@@ -30,7 +31,7 @@ def _applied(transaction, changes, minute):
                 transaction.delete(code)
         for code, rule in changes:
             if rule is not None:
-                transaction.add(code, rule)
+                add(transaction, code, rule)
                 # As the poller does between two pieces of an answer, only more often.
                 for _ in transaction.drain():
                     pass
@@ -43,14 +44,14 @@ def _applied(transaction, changes, minute):
 
 
 def in_code_order(codes):
-    """Return the (code, rule set) items of a dictionary in the order of `Table.items`."""
+    """Return the (code, rule set) items of a dictionary in the order of a table's."""
     return [(code, codes[code]) for code in sorted(codes, key=place_of)]
 
 
 def check_entries(table, entries, unknown=()):
     """Check by listing and by lookups that a table has exactly these entries (in code order)."""
     at = 0
-    for item in table.items():
+    for item in items(table):
         assert at < len(entries) and item == entries[at], (item, at)
         at += 1
     assert at == len(entries), (at, len(entries))

@@ -36,7 +36,7 @@ from kalitka.table.block import (
     start,
 )
 from kalitka.table.merge import MergedEntries
-from kalitka.table.rule_sets import RULE_SET_MAX
+from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
 from kalitka.table.segment import Segment
 
 # Raised by the firmware's modules in CPython on malformed bytes with correct checksums: they rely
@@ -204,11 +204,15 @@ def open_table(folder: Path) -> Iterator[tuple[manifest.Manifest, list[SegmentFi
 
 def live_entries(segments: list[SegmentFile]) -> Iterator[SegmentEntry]:
     """Merge segments (newest first); yield live entries, no tombstones. Raises CorruptionError."""
+    sets = RuleSets()
     try:
-        entries = MergedEntries(segments)
-        while entries.next_live():
-            key = bytes(entries.key[: entries.key[1] + 3])
-            yield SegmentEntry(key, entries.number, entries.rule_set)
+        entries = MergedEntries(segments, sets)
+        while entries.next():
+            number = entries.number
+            if number != TOMBSTONE:
+                key = bytes(entries.key[: entries.key[1] + 3])
+                rule_set = entries.rule_set if number == IN_PLACE else sets.get(number)
+                yield SegmentEntry(key, number, rule_set)
     except MALFORMED:
         raise CorruptionError("a block is malformed") from None
 

@@ -5,22 +5,25 @@ Needed to fill a table, not to decide.
 
 from kalitka import native
 from kalitka.access import rules
+from kalitka.table import codes
 from micropython import const
 
-RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 and 5 bytes
+_RULE_MAX = const(18)  # bytes of a packed rule: kind, mask, varints of 3, 3, 5 and 5 bytes
 
-# What is wrong with an invalid rule, by the number that `native.pack_rule` returns.
-FAULTS = {
-    -5: "rule longer than 64 bytes",
-    -6: "unknown kind of rule",
-    -7: "wrong number of fields in rule",
-    -8: "bad number in rule",
-    -9: "number of more than ten digits",
-    -10: "day time beyond the day",
-    -11: "week mask is not seven digits 0 or 1",
-    -12: "from is after to",
-    -13: "rule 9 is neither 9_0 nor 9_1",
-}
+# The faults of the native code in words: at -n for the result n of `native.pack_code`,
+# `native.pack_rule` and `sync_native.pack_lines`.
+FAULTS = codes.FAULTS + (
+    "no _/ in line",
+    "rule longer than 64 bytes",
+    "unknown kind of rule",
+    "wrong number of fields in rule",
+    "bad number in rule",
+    "number of more than ten digits",
+    "day time beyond the day",
+    "week mask is not seven digits 0 or 1",
+    "from is after to",
+    "rule 9 is neither 9_0 nor 9_1",
+)
 
 
 def pack(text: bytes | bytearray) -> bytes:
@@ -29,10 +32,10 @@ def pack(text: bytes | bytearray) -> bytes:
     The slash before a rule in a sync answer is not part of the text. Raises RuleError for the
     first fault in the text; its message is one of FAULTS, by which faults are counted.
     """
-    out = bytearray(RULE_MAX)
+    out = bytearray(_RULE_MAX)
     end = native.pack_rule(text, 0, len(text), out, 0)
     if end < 0:
-        raise rules.RuleError(FAULTS[end])
+        raise rules.RuleError(FAULTS[-end])
     return bytes(out[: end & ~native.SECONDS])
 
 

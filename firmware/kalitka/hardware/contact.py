@@ -31,6 +31,7 @@ class Contact:
         May be cancelled: the next call then reports the change.
         """
         while True:
+            # An edge behind this line sets the flag, so the wait below cannot miss the edge.
             level = self._pin.value()
             if (level == self._active_level) == self.active:
                 await self._flag.wait()

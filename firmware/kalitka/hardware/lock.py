@@ -31,6 +31,7 @@ class Lock:
 
     def open(self) -> None:
         """Open now; if the lock is open already its time starts again."""
+        # Nothing below allocates or waits: the lock cannot be open without an end.
         self._pin.value(self._open_level)
         # Counted from here, so that a busy chip never makes the time shorter, only longer.
         self._until = time.ticks_add(time.ticks_ms(), self._millis)
@@ -45,13 +46,15 @@ class Lock:
         """Shut the lock whenever its time is over, for ever."""
         while True:
             await self._opened.wait()
-            self._opened.clear()
             while True:
                 left = time.ticks_diff(self._until, time.ticks_ms())
                 if left <= 0:
                     break
                 await asyncio.sleep_ms(left)
             self.shut()
+            # Not before: if this task fails while the lock is open, the task that `app` starts a
+            # second later shuts the lock.
+            self._opened.clear()
             try:
                 await asyncio.wait_for(self._opened.wait(), _GRACE_S)
             except asyncio.TimeoutError:

@@ -15,7 +15,7 @@ from kalitka.journal.log import LAST, Log, read
 from kalitka.table.block import crc_ok, write_with_crc
 from micropython import const
 
-FOLDER = "journal"  # in the reader's flash
+FOLDER = "journal"  # in the reader's flash; do not rename: entries would be left there
 _PENDING_MAX = const(32)  # entries in memory
 _RETRY_TICKS = const(10)  # ticks between two tries of a flash that failed
 _ENOSPC = const(28)
@@ -145,6 +145,7 @@ class AccessLog:
                     if not self._evict(log.acked):
                         raise
                     continue
+                # Only now, when the record is durable.
                 pending.pop(0)
         except (OSError, MemoryError) as e:
             words = "the flash is full" if self._full else str(e) or type(e).__name__

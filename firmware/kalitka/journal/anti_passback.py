@@ -207,6 +207,8 @@ class AntiPassback:
             # A power cut came before the seal.
             if newest >= self._from:
                 self._hashes[newest % self._room] = 0
+            # Before the `ack` below, which seals all records: without the void behind it the pass
+            # would count.
             log.append(bytes((_VOID,)) + newest.to_bytes(4, "little"))
         if log.last > log.acked:
             log.ack(log.last)

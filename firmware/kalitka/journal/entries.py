@@ -19,8 +19,7 @@ ALARM = const(3)  # the alarm contact
 FORCED = const(0)
 HELD = const(1)
 
-# Bits of the first byte, above the source; stored in flash as well.
-_STATE = const(4)
+# Bits of the first byte, above the source and the state (bit 2); stored in flash as well.
 _UNTIMED = const(8)
 _RAW = const(16)
 _TIME = const(0x80)  # the first byte of a time record, which is not an entry

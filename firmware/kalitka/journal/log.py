@@ -20,6 +20,7 @@ RECORD_MAX = const(300)
 # day it is reached in 588 years; then `append` raises OSError.
 LAST = const(0x3FFFFFFF)
 
+# Do not change: in flash (FORMAT.md).
 _BLOCK = const(4096)
 _GRID = const(1024)  # the unit of reading: no page crosses a multiple of this in its segment
 _PAGE = const(128)  # the largest file that LittleFS keeps inline in its metadata
@@ -36,6 +37,7 @@ _BLOCKS_MIN = const(8)
 _SKIPPED = const(512)
 _TRIES = const(3)  # failed reads after which a piece counts as damaged
 _ENOENT = const(2)
+_EEXIST = const(17)
 _ENOSPC = const(28)
 
 
@@ -225,6 +227,7 @@ class Log:
         return max(1, self._most * self._room // size)
 
     def _begin_segment(self, number):
+        # Room first: the log never takes more flash than its size.
         while len(self._firsts) >= self._limit():
             following = (self._firsts + [number])[1]
             if following > self.keep_from:
@@ -288,29 +291,20 @@ class Log:
         place = [first, 0, 0]
         n = self._load(view, place)
         while n >= 0:
-            at = 0
-            while at < n:
-                size = _page_size(view, at, n)
+            for page, size in _pages(view, n):
                 if size < 0:
-                    if size != -_GRID or (n - at >= _PAGE_MIN and any(view[at:n])):
-                        self._add_damage(place[1], place[2] + at)
-                    at -= size
+                    self._add_damage(place[1], place[2] + page)
                     continue
-                number = _number(view, at + 4)
-                end = at + size - _CHECK
-                at += _HEAD
+                number = _number(view, page + 4)
+                end = page + size - _CHECK
+                at = page + _HEAD
                 while at < end:
-                    size = view[at]
-                    at += 1
-                    if size >= 0x80:
-                        size = size & 0x7F | view[at] << 7
-                        at += 1
+                    begin = at + 1 + (view[at] >> 7)
+                    at = _record_end(view, at)
                     if number >= place[0]:
                         place[0] = number + 1
-                        yield number, bytes(view[at : at + size])
+                        yield number, bytes(view[begin:at])
                     number += 1
-                    at += size
-                at += _CHECK
             place[2] += n
             n = self._load(view, place)
 
@@ -412,7 +406,7 @@ class Log:
                 try:
                     os.mkdir(path)
                 except OSError as fault:
-                    if fault.errno != 17:  # EEXIST
+                    if fault.errno != _EEXIST:
                         raise
         self.acked = self.lost = self._kept = 0
         n = read(self._folder + "mark", 0, view[:17])
@@ -421,6 +415,7 @@ class Log:
             self.lost = _number(view, 4)
             self._kept = _number(view, 8)
         elif n:
+            # `acked` is 0: entries are sent again, which the hub recognizes, rather than lost.
             self.damaged += 1
         self._firsts = []
         for name in names:
@@ -458,17 +453,11 @@ class Log:
             n = read(name, at, view)
             if n < 0:
                 self.damaged += 1
-            begin = 0
-            while begin < n:
-                size = _page_size(view, begin, n)
+            for page, size in _pages(view, n):
                 if size > 0:
-                    self._spilled = _last_in(view, begin, size)
-                elif n - begin >= _PAGE_MIN and any(view[begin:n]):
-                    self.damaged += 1
-                    size = -size
+                    self._spilled = _last_in(view, page, size)
                 else:
-                    break
-                begin += size
+                    self.damaged += 1
 
     def _find_tails(self, view):
         # Finds the tails above the segment's last number, and loads the newest page.
@@ -543,6 +532,17 @@ def _page_size(view, at, end):
     return -one if one == other and _PAGE_MIN <= one <= end - at else -_GRID
 
 
+def _pages(view, n):
+    # Yields (offset, size) of each page in view[:n]; of a damaged piece the size is negative.
+    at = 0
+    while at < n:
+        size = _page_size(view, at, n)
+        if size < 0 and (n - at < _PAGE_MIN or not any(view[at:n])):
+            return  # the zeros that fill a _GRID
+        yield at, size
+        at += abs(size)
+
+
 def _last_in(view, at, size):
     # Returns the number of the last record in the page.
     number = _number(view, at + 4) - 1
@@ -550,10 +550,11 @@ def _last_in(view, at, size):
     at += _HEAD
     while at < end:
         number += 1
-        size = view[at]
-        at += 1
-        if size >= 0x80:
-            size = size & 0x7F | view[at] << 7
-            at += 1
-        at += size
+        at = _record_end(view, at)
     return number
+
+
+def _record_end(view, at):
+    # Returns the offset behind the record at view[at].
+    size = view[at]
+    return at + 1 + size if size < 0x80 else at + 2 + (size & 0x7F | view[at + 1] << 7)

@@ -26,11 +26,6 @@ from micropython import const
 _ITEM_MAX = const(326)
 _DIGITS_MAX = const(10)  # of a minute
 
-# Faults of a line, by the number that `sync_native.pack_lines` returns.
-FAULTS = {-4: "no _/ in line"}
-FAULTS.update(codes.FAULTS)
-FAULTS.update(packing.FAULTS)
-
 # MINUTE -> DELETES at the first '%' -> END_OF_FIRST at the second one -> LINES at the newline.
 _MINUTE = const(0)
 _DELETES = const(1)
@@ -181,7 +176,7 @@ class AnswerParser:
             self._line += marks[1]
             self.rules += marks[2]
             if fault < 0:
-                self._drop(FAULTS[fault], self._line - 1)
+                self._drop(packing.FAULTS[-fault], self._line - 1)
         return at
 
     def _add(self, data, at, end):

@@ -82,6 +82,7 @@ class Client:
                 await asyncio.sleep(0)
                 for _ in sink.drain():
                     await asyncio.sleep(0)
+            # True: `read` returns 0 only at the end that the server announced, else it raises.
             parser.finish(True)
             self.from_hub = http.from_hub
             self.answered = True

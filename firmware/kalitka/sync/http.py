@@ -185,6 +185,8 @@ class Http:
             if len(out) >= _BUFFER:
                 await self._write(out)
                 out = bytearray()
+        # The log may have lost entries meanwhile. With fewer bytes than announced the server would
+        # wait for the rest, and with more take them for the next request.
         if sent != length:
             raise NetError("the request's body changed while it was sent")
         await self._write(out)

@@ -7,6 +7,7 @@ from esp32 import NVS
 
 from micropython import const
 
+# Do not rename: readers in the field have their values under these names (boards/SETTINGS.md).
 _NAMESPACE = "kalitka"
 _ZONE = "zone"
 SIZE_MAX = const(1900)  # bytes; a blob of one NVS page

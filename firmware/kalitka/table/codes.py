@@ -5,7 +5,7 @@ less one, and the payload. Plain byte order of packed codes is *code order*: by 
 length, then by content. A hexadecimal code costs half a byte a digit, any other a byte a
 character. Packing is exact: `unpack(pack(code)) == code` for every valid code.
 
-Promises: no allocation in `pack_into`; no two codes have the same packed form.
+Promises: no two codes have the same packed form.
 Source: protocol, "Codes" (at most 255 bytes; no `%`, `,`, `_/`, line end).
 """
 
@@ -13,7 +13,6 @@ from kalitka import native
 from micropython import const
 
 CODE_MAX = const(255)  # bytes of a code's text
-PACKED_MAX = const(257)  # bytes of a packed code: two head bytes and the text as it is
 
 # Classes, in code order. Do not renumber: stored in flash (FORMAT.md, Packed codes). Decimal
 # digits alone, which have no case, are upper-case hexadecimal.
@@ -26,8 +25,9 @@ _TEXT = const(5)  # anything else, byte for byte
 _UPPER = b"0123456789ABCDEF"
 _LOWER = b"0123456789abcdef"
 
-# What is wrong with an invalid code, by the number that `native.pack_code` returns.
-FAULTS = {-1: "empty code", -2: "code longer than 255 bytes", -3: "forbidden byte in code"}
+# What is wrong with an invalid code: at -n for the result n of `native.pack_code`. The beginning
+# of `packing.FAULTS`, which is loaded for a sync only.
+FAULTS = ("", "empty code", "code longer than 255 bytes", "forbidden byte in code")
 
 
 class CodeError(ValueError):
@@ -43,21 +43,12 @@ def check(code: bytes | bytearray) -> str | None:
     return None
 
 
-def pack_into(code: bytes | bytearray, n: int, out: bytearray) -> int:
-    """Pack the first `n` bytes of `code` into `out` (at least PACKED_MAX bytes).
-
-    Returns the packed length in bytes, or for an invalid code a negative number, see FAULTS.
-    Allocates nothing.
-    """
-    return native.pack_code(code, 0, n, out, 0)
-
-
 def pack(code: bytes | bytearray) -> bytes:
     """Return the packed form of `code` (bytes-like) as bytes. Raises CodeError."""
     out = bytearray(min(len(code), CODE_MAX) + 2)
-    size = pack_into(code, len(code), out)
+    size = native.pack_code(code, 0, len(code), out, 0)
     if size < 0:
-        raise CodeError(FAULTS[size])
+        raise CodeError(FAULTS[-size])
     return bytes(out[:size])
 
 

@@ -9,6 +9,7 @@ from binascii import crc32
 
 from kalitka.table.block import CorruptionError
 
+# Names and words in flash (FORMAT.md): do not change.
 NAME = "manifest"
 _NEW = "manifest.new"
 _TITLE = "kalitka table 1"

@@ -127,14 +127,13 @@ class Merge:
 class MergedEntries:
     """The merged entries of several segments, code by code: newer segments shadow older ones.
 
-    segments: open, newest first. rule_sets: the RuleSets that number the sets, or None.
+    segments: open, newest first. rule_sets: the RuleSets that number the sets.
 
     After `next` returned True: `key` begins with the packed code; `number` is the number of its
-    rule set, or TOMBSTONE, or IN_PLACE if `rule_set` (bytes) is its rule set. Without `rule_sets`
-    it is always TOMBSTONE or IN_PLACE.
+    rule set, or TOMBSTONE, or IN_PLACE if `rule_set` (bytes) is its rule set.
     """
 
-    def __init__(self, segments: list, rule_sets: RuleSets | None = None):
+    def __init__(self, segments: list, rule_sets: RuleSets):
         self.key = bytearray(KEY_ROOM)
         self.number = TOMBSTONE
         self.rule_set = b""
@@ -144,9 +143,7 @@ class MergedEntries:
         buf = bytearray(count * (KEY_ROOM + BLOCK))
         self._merge = Merge(count, lambda i: segments[i].blocks, buf, KEY_ROOM, BLOCK)
         # By segment and its number: the number in `rule_sets` plus two, 0 if not looked up yet.
-        self._numbers = []
-        if rule_sets:
-            self._numbers = [array("H", bytes(2 * segment.rule_sets())) for segment in segments]
+        self._numbers = [array("H", bytes(2 * segment.rule_sets())) for segment in segments]
 
     def next(self) -> bool:
         """Move to the next code; return False behind the last one. Raises CorruptionError."""
@@ -165,33 +162,22 @@ class MergedEntries:
             merge.next()
         return True
 
-    def next_live(self) -> bool:
-        """Move to the next code that has no tombstone; as `next`."""
-        while self.next():
-            if self.number != TOMBSTONE:
-                return True
-        return False
-
     def _resolve(self):
         # Sets `number` and `rule_set` from the current entry.
         merge = self._merge
         number = number_at(merge.buf, merge.value)
         if number >= 0:
-            source = merge.source
-            if self._rule_sets:
-                numbers = self._numbers[source]
-                if not numbers[number]:
-                    rule_set = self._segments[source].rule_set(number)
-                    numbers[number] = self._rule_sets.number(rule_set) + 2
-                self.number = numbers[number] - 2
-                if self.number >= 0:
-                    return
-            self.number = IN_PLACE
-            self.rule_set = self._segments[source].rule_set(number)
+            segment = self._segments[merge.source]
+            numbers = self._numbers[merge.source]
+            if number >= len(numbers) or not numbers[number]:
+                # Raises CorruptionError for a number that the segment does not have.
+                numbers[number] = self._rule_sets.number(segment.rule_set(number)) + 2
+            self.number = numbers[number] - 2
+            if self.number == IN_PLACE:
+                self.rule_set = segment.rule_set(number)
         else:
             self.number = number
             if number == IN_PLACE:
                 self.rule_set = rules_at(merge.buf, merge.value)
-                if self._rule_sets:
-                    # It may have a number here, even if its writer had none left for it.
-                    self.number = self._rule_sets.number(self.rule_set)
+                # It may have a number here, even if its writer had none left for it.
+                self.number = self._rule_sets.number(self.rule_set)

@@ -23,6 +23,7 @@ from kalitka.table.block import (
 )
 from micropython import const
 
+# In flash (FORMAT.md): another layout needs another magic.
 MAGIC = b"KSG1"
 FOOTER = "<4sIIIII"  # magic, codes, tombstones, bytes of blocks, of rule sets, of index
 _FOOTER_SIZE = const(28)  # bytes, with its checksum

@@ -10,7 +10,7 @@ FORMAT.md has the bytes and the recovery. `sync` fetches the changes from the se
 import os
 
 from kalitka import native
-from kalitka.table import codes, manifest
+from kalitka.table import manifest
 from kalitka.table.block import TOMBSTONE, CorruptionError, Cursor
 from kalitka.table.segment import ABSENT, DAMAGED, PRESENT, Segment
 from micropython import const
@@ -43,7 +43,6 @@ class Table:
         self.folder = folder
         self.origin = origin
         self.fault = ""
-        self.swept = 0  # files removed so far: leftovers of cut syncs, and replaced segments
         self._cursor = Cursor()
         self._key = self._cursor.key
         self._segments = []  # newest first; None for a segment that cannot be read
@@ -60,27 +59,6 @@ class Table:
         if native.pack_code(code, 0, n, self._key, 0) < 0:
             return UNKNOWN
         return self._find()
-
-    def lookup(self, code: bytes) -> bytes | None:
-        """Return the rule set (bytes) of a code, None if unknown. Raises CorruptionError."""
-        return self.lookup_packed(codes.pack(code))
-
-    def items(self):
-        """Yield (code, rule set), both bytes, in code order. Raises CorruptionError."""
-        from kalitka.table.merge import MergedEntries
-
-        try:
-            entries = MergedEntries(self.segments())
-            while entries.next_live():
-                yield codes.unpack(entries.key[: entries.key[1] + 3]), entries.rule_set
-        except CorruptionError as e:
-            self.fault = str(e)
-            raise
-
-    def codes(self):
-        """Yield the codes (bytes) in code order, one at a time. Raises CorruptionError."""
-        for code, _ in self.items():
-            yield code
 
     def begin(self, full: bool, retry: int = 0):
         """Begin a Transaction: a full one replaces the table, an incremental one changes it.
@@ -136,7 +114,10 @@ class Table:
     # The methods below are for transactions.
 
     def lookup_packed(self, key: bytes) -> bytes | None:
-        """As `lookup`, for the packed code at the start of `key` (bytes-like, up to 258 bytes)."""
+        """Return the rule set (bytes) of a packed code, None if unknown. Raises CorruptionError.
+
+        key: begins with the packed code (bytes-like, up to 258 bytes).
+        """
         self._key[: len(key)] = key
         state = self._find()
         if state == DAMAGED:
@@ -146,12 +127,6 @@ class Table:
     def names(self) -> list[str]:
         """Return the file names of the segments, oldest first (a list)."""
         return list(self._manifest.segments)
-
-    def segments(self) -> list:
-        """Return the open segments, newest first. Raises CorruptionError if one cannot be read."""
-        if None in self._segments:
-            raise CorruptionError(self.fault)
-        return self._segments
 
     def new_name(self, kind: str) -> str:
         """Return the file name of a new segment, which no file of the manifest has."""
@@ -193,6 +168,7 @@ class Table:
     def _save(self, names, minute, seconds, sums):
         new = manifest.Manifest(minute, self._generation, seconds, self.origin, names, sums)
         new.save(self.folder)
+        # Behind `save`: if the rename failed, memory keeps the old manifest, as the flash does.
         self._manifest = new
         self._reserved = 0
         self.seconds = seconds
@@ -285,7 +261,6 @@ class Table:
                     continue
                 if not name.endswith(".seg") or _number_of(name) > self._reserved:
                     os.remove(self.folder + "/" + name)
-                    self.swept += 1
         except OSError:
             self._dirty = True
 

@@ -9,7 +9,6 @@ between two of their steps other tasks may run, and look codes up.
 from array import array
 
 from kalitka import sync_native
-from kalitka.access import rules
 from kalitka.table.block import IN_PLACE, KEY_ROOM, TOMBSTONE, CorruptionError, number_at, rules_at
 from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
 from kalitka.table.sorter import Sorter, TextCache
@@ -75,14 +74,6 @@ class Transaction:
                 pass
         return fault
 
-    def add(self, code: bytes, packed_rule: bytes) -> None:
-        """Add a packed rule to `code` (bytes). The empty rule b"" only makes the code known."""
-        text = rules.text_of(packed_rule) if packed_rule else b""
-        line = code + b"_/" + text + b"\n"
-        marks = array("i", [0, 0, 0, 0])
-        while self.add_lines(line, marks[0], len(line), marks):
-            pass
-
     def drain(self):
         """Make room for the next 1,024 bytes of an answer: a generator, as `commit` is."""
         if self._sorter.crowded:
@@ -108,6 +99,8 @@ class Transaction:
             self._table.fault = str(e)
             raise
         finally:
+            # In this order: the steps may have files open, which `abort` removes. It does so after
+            # a commit, too: runs and replaced segments are left.
             steps.close()
             self.abort()
 

@@ -173,8 +173,8 @@ class SegmentWriter:
         self.codes += added
         return added
 
-    def finish(self) -> int:
-        """Write the last block, rule sets, index and footer; return the file's size in bytes.
+    def finish(self) -> None:
+        """Write the last block, rule sets, index and footer.
 
         The file is left open: its data is in flash only after the caller has closed it.
         """
@@ -183,7 +183,7 @@ class SegmentWriter:
         sets = write_with_crc(self._file, self._sets())
         index = write_with_crc(self._file, *self._index)
         footer = pack(FOOTER, MAGIC, self.codes, self.tombstones, self._blocks_size, sets, index)
-        return self._blocks_size + sets + index + write_with_crc(self._file, footer)
+        write_with_crc(self._file, footer)
 
     def _next_block(self, buf, at):
         self._add_separator(buf, at)

@@ -42,7 +42,8 @@ from kalitka_hub.store.kormitel_models import (
 )
 from kalitka_hub.store.models import NAME_MAX, DirectRule, Site, Token
 
-OTHER_KITCHENS = "*"  # its readers serve every kitchen that has none of its own
+# Its readers serve every kitchen that has none of its own. Do not change: stored.
+OTHER_KITCHENS = "*"
 _log = logging.getLogger(__name__)
 
 

@@ -112,6 +112,8 @@ class Ingest:
 
         If the digest equals that of the last such items, with the same date of the document, they
         are a repetition. Changes made at this hub, and answers that it asked for, never are.
+        The digests are stored: with another formula the next repetition of every object would be
+        taken for new, and undo what was changed at this hub since.
         """
         if self._source.own or self._source.unsent is not None:
             return {}
