@@ -48,7 +48,7 @@ from kalitka_hub.kormitel.fields import (
 )
 from kalitka_hub.kormitel.service import StoredObject
 from kalitka_hub.kormitel.state import same_json
-from kalitka_hub.site.inputs import InputModel, parse_input
+from kalitka_hub.site.inputs import Filters, InputModel, NameFilter, parse_input
 from kalitka_hub.site.resources import Resource
 from kalitka_hub.store.bulk import in_batches, in_values
 from kalitka_hub.store.kormitel_models import KormitelObject
@@ -170,6 +170,13 @@ class BadgeView(_StoredInfo, BadgeSetting):
     """A badge, with its times of creation and last change (UTC), author and why it is withheld."""
 
 
+class BadgeFilters(Filters):
+    """The filters of `list_badges`."""
+
+    name: NameFilter = Field(None, description="By a part of the name.")
+    blocked: bool | None = Field(None, description="true: only blocked ones; false: only others.")
+
+
 class ArrivalSetting(BaseObjectSetting):
     """The setting of an arrival. Dates are local, both inclusive. badge: the id of its badge.
 
@@ -187,6 +194,13 @@ class ArrivalSetting(BaseObjectSetting):
 
 class ArrivalView(_StoredInfo, ArrivalSetting):
     """An arrival, with its creation and last change (UTC), author and why it is withheld."""
+
+
+class ArrivalFilters(Filters):
+    """The filters of `list_arrivals`."""
+
+    badge: NameFilter = Field(None, description="By the id of the badge.")
+    status: Status | None = Field(None, description="By status.")
 
 
 class EngagementSetting(BaseObjectSetting):
@@ -400,7 +414,7 @@ def _resource(
     view: type[Any],
     word: str,
     listed: Callable[..., list[Any]] | None = None,
-    filters: tuple[str, ...] = (),
+    filters: type[Filters] = Filters,
 ) -> Resource:
     kind = setting.kind
 
@@ -454,8 +468,8 @@ def _resource(
 _NOT_FIELDS = (*_BESIDE, *_StoredInfo.model_fields)
 _ENUMERATED = ("gender", "arrival_transport", "departure_transport", "type")
 _ALL = (
-    _resource(BadgeSetting, BadgeView, "badge", list_badges, ("name", "blocked")),
-    _resource(ArrivalSetting, ArrivalView, "arrival", list_arrivals, ("badge", "status")),
+    _resource(BadgeSetting, BadgeView, "badge", list_badges, BadgeFilters),
+    _resource(ArrivalSetting, ArrivalView, "arrival", list_arrivals, ArrivalFilters),
     _resource(KormitelPersonSetting, KormitelPersonView, "kormitel-person"),
     _resource(EngagementSetting, EngagementView, "engagement"),
     _resource(DirectionSetting, DirectionView, "direction"),

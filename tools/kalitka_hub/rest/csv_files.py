@@ -7,8 +7,9 @@ from fastapi import Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from kalitka_hub.rest.api import SearchText, create_router
+from kalitka_hub.rest.api import create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
+from kalitka_hub.site.inputs import SearchText
 from kalitka_hub.tables import csv_import, csv_tables
 from kalitka_hub.tables.csv_import import Report
 from kalitka_hub.web.bounded_body import allow_body_size

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import rule_compiler
-from kalitka_hub.site.inputs import GroupName, InputModel, Name, Names, Note
+from kalitka_hub.site.inputs import Filters, GroupName, InputModel, Name, NameFilter, Names, Note
 from kalitka_hub.site.tokens import TokenChange, TokenOwner, remove_tokens, write_tokens
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
@@ -38,6 +38,13 @@ class PersonView(PersonSetting):
 
     id: int
     tokens: list[str]
+
+
+class PersonFilters(Filters):
+    """The filters of `list_people`."""
+
+    group: NameFilter = Field(None, description="By the name of a group.")
+    name: NameFilter = Field(None, description="By a part of the name.")
 
 
 class PersonGroupSetting(InputModel):

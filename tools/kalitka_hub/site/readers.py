@@ -16,7 +16,7 @@ from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.site.inputs import InputModel, Name, Names, Note, parse_input
+from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Names, Note, parse_input
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_values
 from kalitka_hub.store.changes import change_context, change_stamp
@@ -70,6 +70,13 @@ class ReaderView(ReaderSetting):
     logged: int | None
     lost: int | None
     own_secret: bool
+
+
+class ReaderFilters(Filters):
+    """The filters of `list_reader_views`."""
+
+    group: NameFilter = Field(None, description="By the name of a group.")
+    name: NameFilter = Field(None, description="By a part of the name.")
 
 
 def add_or_update_reader(

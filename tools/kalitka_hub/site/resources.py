@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from kalitka_hub.site import grants, people, reader_groups, readers, schedules, tokens
-from kalitka_hub.site.inputs import InputModel
+from kalitka_hub.site.inputs import Filters, InputModel
 
 Key = int | str
 
@@ -28,7 +28,7 @@ class Resource:
 
     add(session, setting) returns the key; change(session, key, setting) whether anything changed.
     remove(session, key) and find(session, key) take a key. list(session, after, limit, **filters)
-    returns views in key order: those after `after`, at most `limit`.
+    returns views in key order: those after `after`, at most `limit`. filters: the model of these.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Resource:
     remove: Callable[[Session, Any], object]
     find: Callable[[Session, Any], Any]
     list: Callable[..., list[Any]]
-    filters: tuple[str, ...] = ()
+    filters: type[Filters] = Filters
 
     @property
     def is_numbered(self) -> bool:
@@ -73,7 +73,7 @@ _ALL = (
         remove=people.remove_person,
         find=people.find_person,
         list=people.list_people,
-        filters=("group", "name"),
+        filters=people.PersonFilters,
     ),
     Resource(
         name=people.GROUPS,
@@ -98,7 +98,7 @@ _ALL = (
         remove=tokens.remove_token,
         find=tokens.find_record,
         list=tokens.list_records,
-        filters=("person", "name", "blocked"),
+        filters=tokens.TokenFilters,
     ),
     Resource(
         name=schedules.SCHEDULES,
@@ -123,7 +123,7 @@ _ALL = (
         remove=schedules.remove_holiday,
         find=schedules.find_holiday,
         list=schedules.list_holidays,
-        filters=("since", "until", "schedule"),
+        filters=schedules.HolidayFilters,
     ),
     Resource(
         name=readers.READERS,
@@ -136,7 +136,7 @@ _ALL = (
         remove=readers.remove_reader,
         find=readers.show_reader,
         list=readers.list_reader_views,
-        filters=("group", "name"),
+        filters=readers.ReaderFilters,
     ),
     Resource(
         name=reader_groups.GROUPS,
@@ -161,7 +161,7 @@ _ALL = (
         remove=grants.remove_grant,
         find=grants.find_grant,
         list=grants.list_grants,
-        filters=("people", "readers", "schedule"),
+        filters=grants.GrantFilters,
     ),
 )
 RESOURCES = {resource.name: resource for resource in _ALL}

@@ -20,7 +20,7 @@ from kalitka.access import packing, rules
 from kalitka.table import codes
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import rule_compiler
-from kalitka_hub.site.inputs import InputModel, Name, Names
+from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Names, Number
 from kalitka_hub.site.readers import groups_by_label, label_of
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import BATCH, in_batches, in_values, insert_rows, update_rows
@@ -93,6 +93,14 @@ class TokenRecord(InputModel):
 
 class TokenView(TokenRecord):
     """A token as read."""
+
+
+class TokenFilters(Filters):
+    """The filters of `list_records`."""
+
+    person: Number | None = Field(None, description="By the id of the person.")
+    name: NameFilter = Field(None, description="By a part of the name.")
+    blocked: bool | None = Field(None, description="true: only blocked ones; false: only others.")
 
 
 @dataclass(frozen=True)
