@@ -7,6 +7,7 @@ than Kormitel's. Each kind is a `Resource`, from which REST and CSV are built. A
 through `service`.
 """
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -49,7 +50,7 @@ from kalitka_hub.kormitel.fields import (
 from kalitka_hub.kormitel.service import StoredObject
 from kalitka_hub.kormitel.state import same_json
 from kalitka_hub.site.inputs import Filters, InputModel, NameFilter, parse_input
-from kalitka_hub.site.resources import Resource
+from kalitka_hub.site.resources import Bulk, Resource
 from kalitka_hub.store.bulk import in_batches, in_values
 from kalitka_hub.store.kormitel_models import KormitelObject
 
@@ -255,22 +256,18 @@ class DirectionView(_StoredInfo, DirectionSetting):
     """A direction, with its creation and last change (UTC), author and why it is withheld."""
 
 
-def write_objects(session: Session, kind: str, settings: Iterable[BaseObjectSetting]) -> int:
-    """Create or replace objects of a kind; return how many changed."""
-    changed = 0
+def write_objects(
+    session: Session, kind: str, settings: Iterable[tuple[str | None, BaseObjectSetting]]
+) -> None:
+    """Create or replace objects of a kind by the ids in their settings."""
     for batch in in_batches(settings):
-        given = {setting.id: setting for setting in batch if setting.id is not None}
+        given = {setting.id or str(uuid.uuid4()): setting for _, setting in batch}
         there = find_objects(session, kind, given, deleted=None)
         fields = {
             key: _changed_fields(there[key].fields if key in there else {}, setting)
             for key, setting in given.items()
         }
-        changed += service.put_objects(session, kind, fields)
-        for setting in batch:
-            if setting.id is None:
-                service.put_object(session, kind, None, _changed_fields({}, setting), new=True)
-                changed += 1
-    return changed
+        service.put_objects(session, kind, fields)
 
 
 def find_objects(
@@ -447,6 +444,10 @@ def _resource(
     def find(session: Session, key: str) -> Any:
         return view_of(known(session, key))
 
+    def find_many(session: Session, keys: Iterable[str]) -> dict[str, Any]:
+        found = find_objects(session, kind, keys)
+        return {key: view_of(known) for key, known in found.items()}
+
     def list_all(session: Session, after: str = "", limit: int = 100) -> list[Any]:
         return _list_views(session, kind, after, limit)
 
@@ -462,6 +463,11 @@ def _resource(
         find=find,
         list=listed or list_all,
         filters=filters,
+        bulk=Bulk(
+            find_many,
+            lambda session, settings: write_objects(session, kind, settings),
+            lambda session, keys: service.remove_objects(session, kind, keys),
+        ),
     )
 
 
