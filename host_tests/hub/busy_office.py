@@ -116,7 +116,7 @@ def _furnish_desk(session: Session, number: int) -> None:
     person = people.add_person(session, people.PersonSetting(name=name, groups=[name]))
     assign_tokens(session, [TokenAssignment(f"S{number}", person)])
     schedules.add_schedule(session, schedules.ScheduleSetting(name=name, windows=[]))
-    grant = grants.GrantSetting(people=name, readers=grants.ALL_READERS, schedule=name)
+    grant = grants.GrantSetting(people=name, readers=readers.ALL_READERS, schedule=name)
     grants.add_grant(session, grant)
 
 

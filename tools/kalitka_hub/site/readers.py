@@ -32,6 +32,7 @@ from kalitka_hub.store.models import (
 )
 
 READERS = "readers"  # the resource's name, also its kind in the audit
+ALL_READERS = "*"  # the label of the group of all readers
 ALL, OWN, NAMED = "all", "own", "named"  # kinds of reader groups, stored in the database
 _CODE = re.compile(r"[A-Za-z0-9:_-]+")
 _OWN_MARK = "="

@@ -17,8 +17,7 @@ from kalitka_hub.kormitel import fields
 from kalitka_hub.kormitel.operator_models import KORMITEL
 from kalitka_hub.kormitel.repository import known_keys
 from kalitka_hub.site import local_time, people, schedules
-from kalitka_hub.site.grants import ALL_READERS
-from kalitka_hub.site.readers import groups_by_label
+from kalitka_hub.site.readers import ALL_READERS, groups_by_label
 from kalitka_hub.site.resources import RESOURCES, Bulk, Resource
 from kalitka_hub.site.schedules import HoursSetting, WindowSetting
 from kalitka_hub.site.site_zone import zone_of
