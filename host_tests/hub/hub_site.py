@@ -12,6 +12,7 @@ from kalitka_hub.site.tokens import (
     TokenChange,
     TokenOwner,
     TokenSetting,
+    list_records,
     remove_token,
     set_tokens,
     write_tokens,
@@ -71,6 +72,18 @@ class Site:
 
 def headers(reader: str = "GATE-1") -> dict[str, str]:
     return {"X-AuthToken": SECRET, "X-AuthReader": reader, "Content-Type": "text/plain"}
+
+
+def list_tokens(session: Session) -> list[TokenSetting]:
+    """Return the manual rules of all tokens; without any, both `rules` and `readers` are empty."""
+    return [
+        TokenSetting(
+            view.code,
+            tuple(view.rules),
+            None if view.rules and view.readers is None else tuple(view.readers or ()),
+        )
+        for view in list_records(session, limit=1_000_000)
+    ]
 
 
 class TokenAssignment(NamedTuple):

@@ -75,7 +75,7 @@ def export_table(
     """Export a table as a CSV file that can be imported again."""
     csv_tables.table_of(name)
     parts = csv_tables.export(state.database, name, _SEPARATORS[separator])
-    response = SnapshotResponse(parts, parts.close, state.answer_seconds)
+    response = SnapshotResponse(parts, parts.close)
     response.headers["content-type"] = "text/csv; charset=utf-8"
     response.headers["content-disposition"] = f'attachment; filename="{name}.csv"'
     return response

@@ -8,7 +8,7 @@ carry only changes of tokens, not those of the reader's groups.
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -229,11 +229,6 @@ def ids_of_readers(session: Session, codes: Collection[str]) -> set[int]:
         if code not in ids:
             raise _no_reader(code)
     return set(ids.values())
-
-
-def list_readers(session: Session) -> Iterator[Reader]:
-    """Yield all readers in code order."""
-    yield from session.scalars(select(Reader).order_by(Reader.code))
 
 
 def show_reader(session: Session, code: str) -> ReaderView:

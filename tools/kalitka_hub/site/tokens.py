@@ -7,7 +7,7 @@ require a session from `changes.write_transaction`.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, Self
@@ -23,7 +23,7 @@ from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Names, Number
 from kalitka_hub.site.readers import groups_by_label, label_of
 from kalitka_hub.store import audit
-from kalitka_hub.store.bulk import BATCH, in_batches, in_values, insert_rows, update_rows
+from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
 from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.kormitel_models import KormitelToken
 from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGroup, Token
@@ -259,22 +259,6 @@ def list_records(
     if blocked is not None:
         wanted = wanted.where(Token.blocked.is_(blocked))
     return _views(session, session.execute(wanted).all())
-
-
-def list_tokens(session: Session) -> Iterator[TokenSetting]:
-    """Yield the manual rules of all tokens, in code order.
-
-    A token without manual rules yields both `rules` and `readers` empty.
-    """
-    found = session.execute(
-        _COLUMNS.where(Token.deleted.is_(False)).order_by(Token.key),
-        execution_options={"yield_per": BATCH},
-    )
-    for rows in found.partitions():
-        states = _states(session, rows)
-        for row in rows:
-            texts, readers = states[row.id].manual
-            yield TokenSetting(row.code, texts, readers if texts else ())
 
 
 def change_from_record(record: TokenRecord) -> TokenChange:
