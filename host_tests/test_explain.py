@@ -13,6 +13,7 @@ from kalitka.access import packing
 from kalitka.access.timezone import Zone
 from kalitka_cli import explain
 from kalitka_cli.main import app
+from kalitka_hub.site.local_time import minutes_of_local
 
 UTC0 = Zone("UTC0")
 MONDAY_0930 = "2026-11-23 09:30"
@@ -254,7 +255,7 @@ def test_every_local_time_has_the_minutes_that_a_walk_finds(text):
         for local in range(first + 1440, end - 1440):
             minutes = found.get(local, [])
             if len(minutes) != 1 or local % 1440 == 0:
-                assert explain.utc_minutes_of(local, zone) == minutes, local
+                assert minutes_of_local(local, zone) == minutes, local
                 counts[len(minutes)] = counts.get(len(minutes), 0) + 1
     assert counts[0] == counts[2] in (30, 60)
 

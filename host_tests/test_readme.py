@@ -2,33 +2,13 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+from hub.served import ServeCommand
 from hub_command import invoke
-from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from test_sim_by_hand import Sim
 
 README = Path(__file__).parent.parent / "README.md"
-
-
-class Hub:
-    """`kalitka hub serve` with the options of the page, on a free port."""
-
-    def __init__(self, options):
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "kalitka_cli", "hub", "serve", *options, "--port", "0"],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.line = self._process.stdout.readline()
-        self.port = re.search(r"https?://[0-9.]+:([0-9]+)", self.line)[1]
-
-    def stop(self):
-        self._process.terminate()
-        self._process.wait(HANG_TIMEOUT_S)
-        self._process.stdout.close()
 
 
 def commands():
@@ -54,7 +34,7 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path, monkeypatch):
             if words[:2] == ["hub", "serve"]:
                 if hub:
                     hub.stop()
-                hub = Hub(words[2:])
+                hub = ServeCommand(*words[2:])
                 # Europe/Moscow, with TLS as well.
                 assert "zone MSK-3," in hub.line
             elif words[0] == "sim":

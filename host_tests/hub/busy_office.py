@@ -23,6 +23,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from hub.fast_hub import FastClock
+from hub.hub_site import TokenAssignment, assign_tokens
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import grants, people, reader_groups, readers, schedules
 from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
@@ -103,7 +104,7 @@ def furnish(database: Database, writers: int) -> None:
         for name in ("Ann", "Bob", "Cyd", "Dan"):
             setting = people.PersonSetting(name=name, groups=["Guards"])
             person = people.add_person(session, setting)
-            people.assign_tokens(session, [people.TokenAssignment(f"P-{name}", person)])
+            assign_tokens(session, [TokenAssignment(f"P-{name}", person)])
         for number in range(writers):
             _furnish_desk(session, number)
 
@@ -113,9 +114,9 @@ def _furnish_desk(session: Session, number: int) -> None:
     name = _desk(number)
     people.add_group(session, people.PersonGroupSetting(name=name))
     person = people.add_person(session, people.PersonSetting(name=name, groups=[name]))
-    people.assign_tokens(session, [people.TokenAssignment(f"S{number}", person)])
+    assign_tokens(session, [TokenAssignment(f"S{number}", person)])
     schedules.add_schedule(session, schedules.ScheduleSetting(name=name, windows=[]))
-    grant = grants.GrantSetting(people=name, readers=grants.ALL_READERS, schedule=name)
+    grant = grants.GrantSetting(people=name, readers=readers.ALL_READERS, schedule=name)
     grants.add_grant(session, grant)
 
 
@@ -197,14 +198,14 @@ class _Writer:
             setting = schedules.ScheduleSetting(name=_desk(self._number), windows=[window])
             schedules.change_schedule(session, _desk(self._number), setting)
         elif is_told(code, version):
-            people.assign_tokens(session, [people.TokenAssignment(code, None)])
+            assign_tokens(session, [TokenAssignment(code, None)])
             set_tokens(session, [TokenSetting(code, (f"1_{version}_{LAST}",))])
         elif version % 8:
-            people.assign_tokens(session, [people.TokenAssignment(code, None, None, blocked=True)])
+            assign_tokens(session, [TokenAssignment(code, None, None, blocked=True)])
         else:
             # The previous version may have been refused or lost, so the token may not exist: first
             # make sure that it does.
-            people.assign_tokens(session, [people.TokenAssignment(code, None)])
+            assign_tokens(session, [TokenAssignment(code, None)])
             remove_token(session, code)
 
 
@@ -234,15 +235,13 @@ def _remove_token(session: Session, chance: random.Random) -> None:
 def _give_token(session: Session, chance: random.Random) -> None:
     person = chance.choice([None, *(person.id for person in people.list_people(session))])
     blocked = chance.random() < 0.3
-    people.assign_tokens(
-        session, [people.TokenAssignment(chance.choice(NOISE), person, None, blocked)]
-    )
+    assign_tokens(session, [TokenAssignment(chance.choice(NOISE), person, None, blocked)])
 
 
 def _add_person(session: Session, chance: random.Random) -> None:
     setting = people.PersonSetting(name="Guest", groups=_some(chance, PEOPLE_GROUPS))
     person = people.add_person(session, setting)
-    people.assign_tokens(session, [people.TokenAssignment(chance.choice(NOISE), person)])
+    assign_tokens(session, [TokenAssignment(chance.choice(NOISE), person)])
 
 
 def _change_person(session: Session, chance: random.Random) -> None:

@@ -1,10 +1,22 @@
 """A hub in this process, driven as by its operators and readers, and a clock moved by hand."""
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
 
 from hub.plain_reader import PlainReader
-from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
+from kalitka_hub.site.tokens import (
+    TokenChange,
+    TokenOwner,
+    TokenSetting,
+    list_records,
+    remove_token,
+    set_tokens,
+    write_tokens,
+)
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 
@@ -60,3 +72,38 @@ class Site:
 
 def headers(reader: str = "GATE-1") -> dict[str, str]:
     return {"X-AuthToken": SECRET, "X-AuthReader": reader, "Content-Type": "text/plain"}
+
+
+def list_tokens(session: Session) -> list[TokenSetting]:
+    """Return the manual rules of all tokens; without any, both `rules` and `readers` are empty."""
+    return [
+        TokenSetting(
+            view.code,
+            tuple(view.rules),
+            None if view.rules and view.readers is None else tuple(view.readers or ()),
+        )
+        for view in list_records(session, limit=1_000_000)
+    ]
+
+
+class TokenAssignment(NamedTuple):
+    """The assignment of a token to a person (id; None: to nobody). blocked: it opens no door."""
+
+    code: str
+    person: int | None
+    name: str | None = None
+    blocked: bool = False
+
+
+def assign_tokens(session: Session, assignments: Iterable[TokenAssignment]) -> int:
+    """Assign tokens to people; return how many changed.
+
+    Manual rules stay as they are; otherwise like `tokens.write_tokens`.
+    """
+    return write_tokens(
+        session,
+        (
+            TokenChange(holding.code, TokenOwner(holding.person, holding.name, holding.blocked))
+            for holding in assignments
+        ),
+    )

@@ -1,14 +1,22 @@
-"""A hub on a real socket in this process, for clients with their own HTTP code."""
+"""Hubs on a real socket, in this process and in one of their own."""
 
+import http.client
+import re
+import signal
+import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
 
+from hub.hub_site import SYNC, headers
 from kalitka_hub.server import http_server
 from kalitka_hub.server.app import create_app
 from kalitka_hub.store.database import Database
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
 @contextmanager
@@ -25,3 +33,38 @@ def served(database: Database, zone: str = "MSK-3") -> Iterator[str]:
         running.should_exit = True
         thread.join()
         listener.close()
+
+
+class ServeCommand:
+    """`kalitka hub serve` in its own process, on a free port. ca: the site's, for clients by TLS.
+
+    line: the command's first line of output.
+    """
+
+    def __init__(self, *options, ca=None):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kalitka_cli", "hub", "serve", *options, "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.line = self.process.stdout.readline()
+        self.port = int(re.search(r"https?://[0-9.]+:(\d+)", self.line)[1])
+        self._tls = ssl.create_default_context(cafile=ca) if ca else None
+
+    def connect(self):
+        where = ("127.0.0.1", self.port)
+        if self._tls:
+            return http.client.HTTPSConnection(*where, timeout=HANG_TIMEOUT_S, context=self._tls)
+        return http.client.HTTPConnection(*where, timeout=HANG_TIMEOUT_S)
+
+    def post(self, body, **more):
+        connection = self.connect()
+        connection.request("POST", SYNC, body=body, headers=headers() | more)
+        return connection.getresponse()
+
+    def stop(self, sign=signal.SIGINT):
+        """Stop the server; return (exit status, the rest of stdout, stderr)."""
+        self.process.send_signal(sign)
+        out, err = self.process.communicate(timeout=HANG_TIMEOUT_S)
+        return self.process.returncode, out, err

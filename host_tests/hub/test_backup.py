@@ -11,13 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert, select
 
-from hub.hub_site import ON_SQLITE, SECRET, START, Site
+from hub.hub_site import ON_SQLITE, SECRET, START, Site, list_tokens
 from hub_command import invoke
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.reader_api import access_log
 from kalitka_hub.server.app import create_app
 from kalitka_hub.site.readers import add_or_update_reader
-from kalitka_hub.site.tokens import list_tokens
 from kalitka_hub.store import backup, migrations, models
 from kalitka_hub.store import kormitel_models as kormitel
 from kalitka_hub.store.changes import write_transaction

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from hub.hub_accounts import API, error_of, everything_in, program
-from hub.hub_site import ON_SQLITE
+from hub.hub_site import ON_SQLITE, TokenAssignment, assign_tokens
 from kalitka_hub.cli.csv_files import app
 from kalitka_hub.errors import NotFound
 from kalitka_hub.kormitel import service
 from kalitka_hub.site import grants, people, reader_groups, schedules, tokens
-from kalitka_hub.site.people import PersonGroupSetting, PersonSetting, TokenAssignment
+from kalitka_hub.site.people import PersonGroupSetting, PersonSetting
 from kalitka_hub.site.reader_groups import ReaderGroupSetting
 from kalitka_hub.site.schedules import (
     HolidaySetting,
@@ -79,7 +79,7 @@ def full(database):
         grants.add_grant(session, setting)
         anna = people.add_person(session, PersonSetting(name=ODD, groups=["a|b", "Kitchen"]))
         people.add_person(session, PersonSetting(name="@Boris", note="'=x", groups=[ODD]))
-        people.assign_tokens(
+        assign_tokens(
             session, [TokenAssignment("04A1", anna, "+card"), TokenAssignment("a|\\", anna)]
         )
         record = TokenRecord(code="=FF", rules=["9_1", "1_5_6"], readers=["G|\\", "GATE-1"])

@@ -11,12 +11,12 @@ from fastapi.testclient import TestClient
 from sqlalchemy import event, update
 
 from hub import busy_writer
-from hub.hub_site import SECRET, START, Site
+from hub.hub_site import SECRET, START, Site, list_tokens
 from hub.plain_reader import parse
 from kalitka_hub.server.app import create_app
 from kalitka_hub.site.readers import add_or_update_reader
 from kalitka_hub.site.site_secret import set_secret
-from kalitka_hub.site.tokens import TokenSetting, list_tokens, remove_token, set_tokens
+from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
 from kalitka_hub.store import models
 from kalitka_hub.store.changes import acknowledge, write_transaction
 from kalitka_hub.store.database import Database, open_database

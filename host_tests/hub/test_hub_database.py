@@ -20,7 +20,7 @@ from hub.hub_site import ON_POSTGRESQL
 from kalitka_hub.accounts.users import NewUser, add_user
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.server.app import create_app
-from kalitka_hub.site.readers import add_or_update_reader, list_readers
+from kalitka_hub.site.readers import add_or_update_reader, list_reader_views
 from kalitka_hub.store import database as databases
 from kalitka_hub.store import migrations
 from kalitka_hub.store.changes import write_transaction
@@ -191,15 +191,15 @@ def test_a_step_that_fails_leaves_nothing_behind(nowhere, monkeypatch):
 
 def test_a_snapshot_cannot_write_on_postgresql_and_sees_one_moment_on_both(site, dialect):
     with site.database.snapshot() as session:
-        assert len(list(list_readers(session))) == 2
+        assert len(list(list_reader_views(session))) == 2
         with write_transaction(site.database) as other:
             add_or_update_reader(other, "GATE-3")
-        assert len(list(list_readers(session))) == 2
+        assert len(list(list_reader_views(session))) == 2
         if dialect == "postgresql":
             with pytest.raises(InternalError, match="read-only"):
                 session.execute(delete(Grant))
     with site.database.snapshot() as session:
-        assert len(list(list_readers(session))) == 3
+        assert len(list(list_reader_views(session))) == 3
 
 
 def test_what_is_committed_to_sqlite_is_on_the_disk(tmp_path):

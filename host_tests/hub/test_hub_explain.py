@@ -4,17 +4,15 @@ from datetime import date
 
 import pytest
 
-from hub.hub_site import START
+from hub.hub_site import START, TokenAssignment, assign_tokens
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.explain import explain
 from kalitka_hub.site.grants import GrantSetting, add_grant
 from kalitka_hub.site.people import (
     PersonGroupSetting,
     PersonSetting,
-    TokenAssignment,
     add_group,
     add_person,
-    assign_tokens,
 )
 from kalitka_hub.site.schedules import (
     HolidaySetting,

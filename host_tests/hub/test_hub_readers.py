@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import select, text
 
-from hub.hub_site import ON_SQLITE, SECRET, START, headers
+from hub.hub_site import ON_SQLITE, SECRET, START, headers, list_tokens
 from hub.plain_reader import parse
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.readers import (
@@ -19,7 +19,7 @@ from kalitka_hub.site.readers import (
     show_reader,
 )
 from kalitka_hub.site.site_secret import set_secret
-from kalitka_hub.site.tokens import TokenSetting, list_tokens, set_tokens
+from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import COMMAND_LINE, write_transaction
 from kalitka_hub.store.models import (
     Audit,

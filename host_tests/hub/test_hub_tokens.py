@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import func, select
 
-from hub.hub_site import ON_SQLITE, SECRET, START
+from hub.hub_site import ON_SQLITE, SECRET, START, list_tokens
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.site.readers import add_or_update_reader, list_readers, remove_reader
+from kalitka_hub.site.readers import add_or_update_reader, list_reader_views, remove_reader
 from kalitka_hub.site.site_secret import set_secret
-from kalitka_hub.site.tokens import TokenSetting, list_tokens, remove_token, set_tokens
+from kalitka_hub.site.tokens import TokenSetting, remove_token, set_tokens
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import Token
@@ -122,7 +122,7 @@ def test_a_reader_is_added_once_and_keeps_its_name(site):
         assert not add_or_update_reader(session, "GATE-1")
         assert not add_or_update_reader(session, "GATE-2", "South gate")
         assert add_or_update_reader(session, "a:b_c-9")
-        assert [(reader.code, reader.name) for reader in list_readers(session)] == [
+        assert [(reader.code, reader.name) for reader in list_reader_views(session)] == [
             ("GATE-1", "North gate"),
             ("GATE-2", "South gate"),
             ("a:b_c-9", None),
@@ -178,7 +178,7 @@ def test_what_is_no_shared_database_is_refused(where):
 def test_last_seen_is_written_at_most_once_a_minute(site):
     def last_seen():
         with site.database.snapshot() as session:
-            return [reader.last_seen for reader in list_readers(session)]
+            return [reader.last_seen for reader in list_reader_views(session)]
 
     site.ask("0", "GATE-1")
     assert last_seen() == [START, None]

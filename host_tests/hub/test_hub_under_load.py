@@ -5,7 +5,7 @@
 import time
 
 from hub.busy_site import busy_site
-from hub.hub_site import ON_SQLITE, SECRET
+from hub.hub_site import ON_SQLITE, SECRET, TokenAssignment, assign_tokens
 from kalitka_hub.site import grants, people, schedules
 from kalitka_hub.store.changes import write_transaction
 
@@ -30,7 +30,7 @@ def test_a_grant_that_goes_to_another_group_is_taken_from_the_first(site):
         for name in ("Guests", "Staff"):
             people.add_group(session, people.PersonGroupSetting(name=name))
         guest = people.add_person(session, people.PersonSetting(name="Ann", groups=["Guests"]))
-        people.assign_tokens(session, [people.TokenAssignment("CARD", guest)])
+        assign_tokens(session, [TokenAssignment("CARD", guest)])
         always = schedules.ScheduleSetting(name="Always", windows=[schedules.WindowSetting()])
         schedules.add_schedule(session, always)
         grant = grants.GrantSetting(people="Guests", readers="*", schedule="Always")

@@ -4,11 +4,12 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import select
 
+from hub.hub_site import TokenAssignment, assign_tokens
 from kalitka.access.timezone import Zone
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import grants, local_time, people, reader_groups, schedules
 from kalitka_hub.site.grants import GrantSetting
-from kalitka_hub.site.people import PersonGroupSetting, PersonSetting, TokenAssignment
+from kalitka_hub.site.people import PersonGroupSetting, PersonSetting
 from kalitka_hub.site.reader_groups import ReaderGroupSetting
 from kalitka_hub.site.schedules import HolidaySetting, ScheduleSetting, WindowSetting
 from kalitka_hub.store.changes import write_transaction
@@ -33,9 +34,7 @@ def audited(session) -> list[tuple]:
 
 def test_a_person_is_found_as_written_and_each_change_is_audited(session):
     anna = people.add_person(session, PersonSetting(name=" Anna ", groups=["Kitchen"]))
-    people.assign_tokens(
-        session, [TokenAssignment("FF", anna), TokenAssignment("0A", anna, "spare")]
-    )
+    assign_tokens(session, [TokenAssignment("FF", anna), TokenAssignment("0A", anna, "spare")])
     view = people.find_person(session, anna)
     assert (view.name, view.groups, view.tokens) == ("Anna", ["Kitchen"], ["0A", "FF"])
     setting = PersonSetting(name="Anna", note="cook", groups=["Kitchen"])

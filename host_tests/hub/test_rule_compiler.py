@@ -5,17 +5,15 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import delete, event, select
 
-from hub.hub_site import ON_SQLITE, START
+from hub.hub_site import ON_SQLITE, START, TokenAssignment, assign_tokens
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site import rule_compiler, site_zone
 from kalitka_hub.site.grants import GrantSetting, add_grant, change_grant, remove_grant
 from kalitka_hub.site.people import (
     PersonGroupSetting,
     PersonSetting,
-    TokenAssignment,
     add_group,
     add_person,
-    assign_tokens,
     change_person,
     remove_person,
 )

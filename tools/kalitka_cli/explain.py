@@ -15,13 +15,12 @@ from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone, ZoneError
 from kalitka.table import codes
 from kalitka_cli.table_files import print_error, printable
+from kalitka_hub.site.local_time import WEEKDAYS, clock_text, first_minute_from, minutes_of_local
 from kalitka_hub.site.zone import UnknownZone, posix_of, posix_or_iana
 
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _DAY = rules.DAY_MINUTES
 _EPOCH = datetime(1970, 1, 1)
 _AT = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)", re.ASCII)
-_MAX_OFFSET = 1500  # minutes: above every offset from UTC
 
 # The form of each kind of rule.
 _FORMS = {
@@ -113,24 +112,20 @@ def _describe_hours(start: int, end: int, mask: str, seconds: bool) -> str:
         exactly = (
             f" ({_exact_time(start)} to {_exact_time(end)}, and every minute that this touches)"
         )
-    days = _days(mask)
+    days, begin = _days(mask), clock_text(first)
     if not over_midnight:
         last = min(last, _DAY - 1)
         if (first, last) == (0, _DAY - 1):
             return f"{days}, all day"
-        return f"{days} from {_time(first)} to {_time(last)}, both minutes included{exactly}"
+        return f"{days} from {begin} to {clock_text(last)}, both minutes included{exactly}"
     return (
-        f"{days} from {_time(first)} over midnight to {_time(last)} of the next day, "
+        f"{days} from {begin} over midnight to {clock_text(last)} of the next day, "
         f"both minutes included{exactly}; the mask names the day on which it begins"
     )
 
 
-def _time(minute: int) -> str:
-    return f"{minute // 60:02}:{minute % 60:02}"
-
-
 def _exact_time(second: int) -> str:
-    return f"{_time(second // 60)}:{second % 60:02}"
+    return f"{clock_text(second // 60)}:{second % 60:02}"
 
 
 def _days(mask: str) -> str:
@@ -139,7 +134,7 @@ def _days(mask: str) -> str:
     # A run of three or more days is written as its first to its last day.
     words = []
     for run_of_days in re.finditer("1+", mask):
-        names = _DAYS[run_of_days.start() : run_of_days.end()]
+        names = WEEKDAYS[run_of_days.start() : run_of_days.end()]
         words += [f"{names[0]} to {names[-1]}"] if len(names) > 2 else names
     *others, last = words
     return f"on {', '.join(others)} and {last}" if others else f"on {last}"
@@ -214,7 +209,7 @@ def _moments(at: str | None, zone: Zone) -> list[Moment]:
         raise InvalidInput(
             f"--at: invalid local time {at!r}: {fault}; write 2026-11-22 09:30"
         ) from None
-    minutes = utc_minutes_of(int(local), zone)
+    minutes = minutes_of_local(int(local), zone)
     if not minutes:
         raise InvalidInput(_skipped_time_message(at, int(local), zone))
     if minutes[0] < 0:
@@ -224,30 +219,9 @@ def _moments(at: str | None, zone: Zone) -> list[Moment]:
     return [_moment(minute, zone) for minute in minutes]
 
 
-def utc_minutes_of(local: int, zone: Zone) -> list[int]:
-    """Return the minutes since 1970 UTC of a local time, given in minutes since 1970 local.
-
-    An empty list where the clocks are put forward over that time, two where they are put back.
-    """
-    offsets = set()
-    for minute in range(local - _MAX_OFFSET, local + _MAX_OFFSET):
-        zone.update(minute)
-        offsets.add(zone.offset)
-    return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
-
-
-def _offset(minute: int, zone: Zone) -> int:
-    zone.update(minute)
-    return zone.offset
-
-
 def _skipped_time_message(at: str, local: int, zone: Zone) -> str:
     # The clock jumps from one local minute to a later one; the minutes between do not exist.
-    skipped_to = next(
-        minute
-        for minute in range(local - _MAX_OFFSET, local + _MAX_OFFSET)
-        if minute + _offset(minute, zone) > local
-    )
+    skipped_to = first_minute_from(local, zone)
     before, after = (decision.date_text(minute, zone) for minute in (skipped_to - 1, skipped_to))
     return (
         f"--at: there is no {at} in {zone.text}: the clocks are put forward, and after {before} "
@@ -257,7 +231,7 @@ def _skipped_time_message(at: str, local: int, zone: Zone) -> str:
 
 def _moment(minute: int, zone: Zone) -> Moment:
     date = decision.date_text(minute, zone)  # also sets the zone to this minute
-    day = _DAYS[zone.weekday][:3]
+    day = WEEKDAYS[zone.weekday][:3]
     return Moment(minute, zone.day_minute, zone.weekday, f"{day} {date}")
 
 
@@ -308,5 +282,6 @@ def _denial_text(reason: int, when: int, zone: Zone) -> str:
 
 
 def _utc_offset_text(minute: int, zone: Zone) -> str:
-    offset = _offset(minute, zone)
-    return f"(UTC{'-' if offset < 0 else '+'}{_time(abs(offset))})" if offset else "(UTC)"
+    zone.update(minute)
+    offset = zone.offset
+    return f"(UTC{'-' if offset < 0 else '+'}{clock_text(abs(offset))})" if offset else "(UTC)"

@@ -83,11 +83,6 @@ class StartupReport:
             self._network(text)
 
     @property
-    def complete(self) -> bool:
-        """Whether every step required by the settings is done."""
-        return not self.missing
-
-    @property
     def has_problem(self) -> bool:
         """Whether any step has a problem. The reader may still recover."""
         return any(step.state == _PROBLEM for step in self.steps.values())

@@ -86,7 +86,7 @@ def list_objects(
         check_kind(group)
         resource = KORMITEL.get(group)
         for option in filters:
-            if deleted or resource is None or option not in resource.filters:
+            if deleted or resource is None or option not in resource.filters.model_fields:
                 raise InvalidRequest(f"--{option} does not apply to this list: leave it out")
         if resource is None or deleted:
             known = list_all(session, service.list_objects, "key", kind=group, deleted=deleted)

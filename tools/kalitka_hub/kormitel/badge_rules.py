@@ -17,7 +17,7 @@ from kalitka.access.timezone import Zone
 from kalitka.table.codes import CODE_MAX, check
 from kalitka.table.rule_sets import RULE_SET_MAX
 from kalitka_hub.kormitel.fields import CHILD, FREE, NO, PAID, is_date
-from kalitka_hub.site.local_time import minutes_of_local
+from kalitka_hub.site.local_time import first_minute_from
 from kalitka_hub.site.schedule_rules import FOREVER, Span, local_day, merge_spans
 
 PRESENT = ("ARRIVED", "STARTED", "JOINED")  # arrival statuses of people who are present, and eat
@@ -195,16 +195,9 @@ def _begin(day: int, zone: str) -> int:
     """
     if day < 1:
         return 0
-    return _first_minute(min(day, _LAST_DAY) * _DAY + _DAY_BEGINS, Zone(zone))
+    return first_minute_from(min(day, _LAST_DAY) * _DAY + _DAY_BEGINS, Zone(zone))
 
 
 def _today_at(now: int, zone: Zone) -> int:
     """Return the minute since 1970 UTC at which the local date of minute `now` begins."""
-    return _first_minute(local_day(zone, now) * _DAY, zone)
-
-
-def _first_minute(local: int, zone: Zone) -> int:
-    # If the clocks skip this local minute, the first one after the gap.
-    while not (minutes := minutes_of_local(local, zone)):
-        local += 1
-    return minutes[0]
+    return first_minute_from(local_day(zone, now) * _DAY, zone)

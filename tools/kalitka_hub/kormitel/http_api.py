@@ -38,7 +38,6 @@ from kalitka_hub.web.snapshot_response import SnapshotResponse
 
 PREFIX = "/api/v1/feeder"
 SYNC, BACK_SYNC = "/sync", "/back-sync"
-PATHS = (SYNC, BACK_SYNC, PREFIX + SYNC, PREFIX + BACK_SYNC)
 BODY_MAX = 32 << 20  # bytes of a posted body
 _ZIPPED_MIN = 1000  # bytes of an answer
 _ZIPPED_LEVEL = 4  # of 9, the slowest: compressing runs between answers to readers
@@ -233,7 +232,7 @@ async def _answer(
     except InvalidRequest as fault:
         await _record_failure(state, user, "sync", str(fault))
         raise
-    response = SnapshotResponse(answer.parts, answer.close, state.answer_seconds)
+    response = SnapshotResponse(answer.parts, answer.close)
     response.headers["content-type"] = "application/json"
     response.headers["cache-control"] = "no-store"
     return response

@@ -7,6 +7,7 @@ than Kormitel's. Each kind is a `Resource`, from which REST and CSV are built. A
 through `service`.
 """
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -48,8 +49,8 @@ from kalitka_hub.kormitel.fields import (
 )
 from kalitka_hub.kormitel.service import StoredObject
 from kalitka_hub.kormitel.state import same_json
-from kalitka_hub.site.inputs import InputModel, parse_input
-from kalitka_hub.site.resources import Resource
+from kalitka_hub.site.inputs import Filters, InputModel, NameFilter, parse_input
+from kalitka_hub.site.resources import Bulk, Resource
 from kalitka_hub.store.bulk import in_batches, in_values
 from kalitka_hub.store.kormitel_models import KormitelObject
 
@@ -170,6 +171,13 @@ class BadgeView(_StoredInfo, BadgeSetting):
     """A badge, with its times of creation and last change (UTC), author and why it is withheld."""
 
 
+class BadgeFilters(Filters):
+    """The filters of `list_badges`."""
+
+    name: NameFilter = Field(None, description="By a part of the name.")
+    blocked: bool | None = Field(None, description="true: only blocked ones; false: only others.")
+
+
 class ArrivalSetting(_setting_of(ARRIVALS)):
     """The setting of an arrival. Dates are local, both inclusive. badge: the id of its badge.
 
@@ -179,6 +187,13 @@ class ArrivalSetting(_setting_of(ARRIVALS)):
 
 class ArrivalView(_StoredInfo, ArrivalSetting):
     """An arrival, with its creation and last change (UTC), author and why it is withheld."""
+
+
+class ArrivalFilters(Filters):
+    """The filters of `list_arrivals`."""
+
+    badge: NameFilter = Field(None, description="By the id of the badge.")
+    status: Status | None = Field(None, description="By status.")
 
 
 class EngagementSetting(_setting_of(ENGAGEMENTS)):
@@ -205,22 +220,18 @@ class DirectionView(_StoredInfo, DirectionSetting):
     """A direction, with its creation and last change (UTC), author and why it is withheld."""
 
 
-def write_objects(session: Session, kind: str, settings: Iterable[BaseObjectSetting]) -> int:
-    """Create or replace objects of a kind; return how many changed."""
-    changed = 0
+def write_objects(
+    session: Session, kind: str, settings: Iterable[tuple[str | None, BaseObjectSetting]]
+) -> None:
+    """Create or replace objects of a kind by the ids in their settings."""
     for batch in in_batches(settings):
-        given = {setting.id: setting for setting in batch if setting.id is not None}
+        given = {setting.id or str(uuid.uuid4()): setting for _, setting in batch}
         there = find_objects(session, kind, given, deleted=None)
         fields = {
             key: _changed_fields(there[key].fields if key in there else {}, setting)
             for key, setting in given.items()
         }
-        changed += service.put_objects(session, kind, fields)
-        for setting in batch:
-            if setting.id is None:
-                service.put_object(session, kind, None, _changed_fields({}, setting), new=True)
-                changed += 1
-    return changed
+        service.put_objects(session, kind, fields)
 
 
 def find_objects(
@@ -356,7 +367,7 @@ def _resource(
     view: type[Any],
     word: str,
     listed: Callable[..., list[Any]] | None = None,
-    filters: tuple[str, ...] = (),
+    filters: type[Filters] = Filters,
 ) -> Resource:
     kind = setting.kind
 
@@ -389,6 +400,10 @@ def _resource(
     def find(session: Session, key: str) -> Any:
         return view_of(known(session, key))
 
+    def find_many(session: Session, keys: Iterable[str]) -> dict[str, Any]:
+        found = find_objects(session, kind, keys)
+        return {key: view_of(known) for key, known in found.items()}
+
     def list_all(session: Session, after: str = "", limit: int = 100) -> list[Any]:
         return _list_views(session, kind, after, limit)
 
@@ -404,12 +419,17 @@ def _resource(
         find=find,
         list=listed or list_all,
         filters=filters,
+        bulk=Bulk(
+            find_many,
+            lambda session, settings: write_objects(session, kind, settings),
+            lambda session, keys: service.remove_objects(session, kind, keys),
+        ),
     )
 
 
 _ALL = (
-    _resource(BadgeSetting, BadgeView, "badge", list_badges, ("name", "blocked")),
-    _resource(ArrivalSetting, ArrivalView, "arrival", list_arrivals, ("badge", "status")),
+    _resource(BadgeSetting, BadgeView, "badge", list_badges, BadgeFilters),
+    _resource(ArrivalSetting, ArrivalView, "arrival", list_arrivals, ArrivalFilters),
     _resource(KormitelPersonSetting, KormitelPersonView, "kormitel-person"),
     _resource(EngagementSetting, EngagementView, "engagement"),
     _resource(DirectionSetting, DirectionView, "direction"),

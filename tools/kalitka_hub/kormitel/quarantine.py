@@ -5,7 +5,7 @@ an unknown object is retried by itself once the object becomes known. `service` 
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 from sqlalchemy import func, select
@@ -22,7 +22,6 @@ from kalitka_hub.store.kormitel_models import KormitelQuarantined
 KIND = "kormitel set aside"  # in the audit log; do not change: stored
 THE_HUB = "the hub: what it waited for came"
 QuarantineState = Literal["open", "applied", "dismissed"]  # do not change: stored
-STATES: tuple[QuarantineState, ...] = get_args(QuarantineState)
 _FLAT, _CHANGED = "flat", "changed"
 
 

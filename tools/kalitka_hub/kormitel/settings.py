@@ -16,7 +16,7 @@ from kalitka_hub.kormitel.badge_rules import Meal
 from kalitka_hub.kormitel.canteen import OTHER_KITCHENS
 from kalitka_hub.site.inputs import InputModel, Name, Names
 from kalitka_hub.site.local_time import clock_text, minute_of_day
-from kalitka_hub.site.readers import ALL, groups_by_label, label_of
+from kalitka_hub.site.readers import ALL_READERS, groups_by_label, label_of
 from kalitka_hub.site.tokens import no_reader_message
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import insert_rows
@@ -27,7 +27,6 @@ from kalitka_hub.store.models import EVERY_READER, ReaderGroup, Site
 KORMITEL = "kormitel"  # the kind in the audit log
 KITCHENS_MAX = 1000
 MEALS_MAX = 24  # a reader's memory for one code has room for their rules
-ALL_READERS = "*"
 
 
 def _checked_clock(text: str) -> str:
@@ -91,7 +90,7 @@ def find_settings(session: Session) -> CanteenSetting:
         .join(ReaderGroup, ReaderGroup.id == KormitelKitchen.group_id)
         .order_by(KormitelKitchen.kitchen)
     ):
-        label = ALL_READERS if kind == ALL else label_of(kind, name)
+        label = label_of(kind, name)
         kitchens.setdefault(kitchen, []).append(label)
     meals = [
         MealSetting.model_construct(

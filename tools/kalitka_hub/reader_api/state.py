@@ -14,7 +14,6 @@ from kalitka_hub.store.database import Database
 from kalitka_hub.store.last_seen import LastSeen
 
 LONG_LOGS_MAX = 2  # long logs in memory at a time: a memory bound
-ANSWER_SECONDS = 600  # for a reader to receive its answer; the snapshot is held as long
 
 
 class HubState:
@@ -28,7 +27,6 @@ class HubState:
         self.database = database
         self.zone = zone
         self.last_seen = LastSeen()
-        self.answer_seconds: float = ANSWER_SECONDS
         self.long_logs = Semaphore(LONG_LOGS_MAX)
         self.minute_updater = MinuteUpdater(database, self.last_seen)
         self.authenticator: Batcher[ReaderRequest, AuthenticatedReader | None] = Batcher(

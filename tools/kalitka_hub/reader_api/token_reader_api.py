@@ -173,7 +173,7 @@ def _sync_response(state: HubState, reader_id: int, request: SyncRequest) -> Res
     second = next(chunks, None)
     if second is None:
         return PlainTextResponse(head)
-    return SnapshotResponse(chain((head, second), chunks), chunks.close, state.answer_seconds)
+    return SnapshotResponse(chain((head, second), chunks), chunks.close)
 
 
 def _parse_sync(body: bytes) -> SyncRequest | InvalidRequest:

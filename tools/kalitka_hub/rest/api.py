@@ -12,7 +12,7 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel
 from sqlalchemy.exc import DataError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,7 +20,7 @@ from kalitka_hub.accounts.login import WrongLogin
 from kalitka_hub.accounts.login_attempts import TooManyAttempts
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.reader_api.state import HubState
-from kalitka_hub.site.inputs import error_sentence
+from kalitka_hub.site.inputs import SearchText, error_sentence
 from kalitka_hub.web import docs, json_errors
 from kalitka_hub.web.bounded_body import BoundedBody
 from kalitka_hub.web.json_errors import ErrorBody
@@ -33,19 +33,6 @@ _AFTER_MAX = 300  # characters
 _FIELDS_SHOWN = 3  # invalid fields in one message; further ones are counted
 
 Item = TypeVar("Item")
-
-
-def _checked_text(text: str) -> str:
-    # PostgreSQL rejects NUL, and SQLite truncates texts there in places.
-    if "\0" in text:
-        raise InvalidRequest("the text has a NUL character (U+0000): leave it out")
-    return text
-
-
-# A text to search by, in a path or a query.
-SearchText = Annotated[str, AfterValidator(_checked_text)]
-# An id or a time, within the range that both databases accept.
-Number = Annotated[int, Field(ge=0, lt=1 << 62)]
 
 
 class Page(BaseModel, Generic[Item]):

@@ -7,8 +7,9 @@ from fastapi import Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from kalitka_hub.rest.api import SearchText, create_router
+from kalitka_hub.rest.api import create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
+from kalitka_hub.site.inputs import SearchText
 from kalitka_hub.tables import csv_import, csv_tables
 from kalitka_hub.tables.csv_import import Report
 from kalitka_hub.web.bounded_body import allow_body_size
@@ -74,7 +75,7 @@ def export_table(
     """Export a table as a CSV file that can be imported again."""
     csv_tables.table_of(name)
     parts = csv_tables.export(state.database, name, _SEPARATORS[separator])
-    response = SnapshotResponse(parts, parts.close, state.answer_seconds)
+    response = SnapshotResponse(parts, parts.close)
     response.headers["content-type"] = "text/csv; charset=utf-8"
     response.headers["content-disposition"] = f'attachment; filename="{name}.csv"'
     return response

@@ -24,11 +24,11 @@ from kalitka_hub.kormitel.quarantine import QuarantineState, SetAsideView
 from kalitka_hub.kormitel.settings import CanteenSetting
 from kalitka_hub.kormitel.status import HeldView, ObjectView, Status
 from kalitka_hub.kormitel.why import Why, explain_eating
-from kalitka_hub.rest.api import Number, Page, Paged, SearchText, create_router
+from kalitka_hub.rest.api import Page, Paged, create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
 from kalitka_hub.rest.resources import not_found_as_invalid
 from kalitka_hub.rest.site import At, parse_minute
-from kalitka_hub.site.inputs import InputModel
+from kalitka_hub.site.inputs import InputModel, Number, SearchText
 from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX, URL_MAX
 from kalitka_hub.store.models import NAME_MAX

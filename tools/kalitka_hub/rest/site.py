@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.reader_api import log_views
 from kalitka_hub.reader_api.log_views import LogView
-from kalitka_hub.rest.api import Number, Page, Paged, SearchText, create_router
+from kalitka_hub.rest.api import Page, Paged, create_router
 from kalitka_hub.rest.auth import Admin, State, Viewer
 from kalitka_hub.site import site_view
 from kalitka_hub.site.explain import Explanation, explain
+from kalitka_hub.site.inputs import Number, SearchText
 from kalitka_hub.site.local_time import minutes_of
 from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.site.schedule_rules import FOREVER

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone
 from kalitka_hub.site.grant_calendar import GrantCalendar, GrantRow, date_of
-from kalitka_hub.site.local_time import clock_text, local_text
-from kalitka_hub.site.readers import existing_reader, groups_of_reader, label_of
+from kalitka_hub.site.local_time import WEEKDAYS, clock_text, local_text
+from kalitka_hub.site.readers import ALL_READERS, existing_reader, groups_of_reader, label_of
 from kalitka_hub.site.schedule_rules import HORIZON_DAYS, local_day
 from kalitka_hub.site.tokens import find_token
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelRule, KormitelToken
@@ -30,8 +30,6 @@ from kalitka_hub.store.models import (
     Token,
     TokenRule,
 )
-
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def explain(session: Session, reader: str, code: str, minute: int, now: int) -> 
         reason=decision.REASONS[verdict.reason],
         rule=rule,
         when=local_text(verdict.when, zone) if verdict.when else None,
-        local=f"{_DAYS[moment[2]]} {local_text(minute, zone)}",
+        local=f"{WEEKDAYS[moment[2]]} {local_text(minute, zone)}",
         rules=tuple(
             RuleReason(text, _rule_in_words(text, moment, zone), tuple(sources))
             for text, sources in sorted(texts.items())
@@ -230,7 +228,7 @@ class _Explainer:
 
 
 def _readers_label(kind: str, name: str) -> str:
-    return "all readers" if name == "*" else label_of(kind, name)
+    return "all readers" if name == ALL_READERS else label_of(kind, name)
 
 
 def _rule_in_words(text: str, moment: tuple[int, int, int], zone: Zone) -> str:

@@ -6,21 +6,21 @@ with its next poll.
 
 from collections.abc import Collection
 
+from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import people, rule_compiler, schedules
-from kalitka_hub.site.inputs import InputModel
+from kalitka_hub.site.inputs import Filters, InputModel, NameFilter
 from kalitka_hub.site.local_time import first_minute_of, last_minute_of, local_text
-from kalitka_hub.site.readers import groups_by_label, label_of
+from kalitka_hub.site.readers import ALL_READERS, groups_by_label, label_of
 from kalitka_hub.site.site_zone import zone_of
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.models import EVERY_READER, Grant, PersonGroup, ReaderGroup, Schedule
 
 GRANTS = "grants"  # the resource's name, also its kind in the audit
-ALL_READERS = "*"
 
 
 class GrantSetting(InputModel):
@@ -42,6 +42,16 @@ class GrantView(GrantSetting):
     """A grant as read."""
 
     id: int
+
+
+class GrantFilters(Filters):
+    """The filters of `list_grants`."""
+
+    people: NameFilter = Field(None, description="By the name of the group of people.")
+    readers: NameFilter = Field(
+        None, description="By reader or group of readers; `*` for those at all readers."
+    )
+    schedule: NameFilter = Field(None, description="By the name of the schedule.")
 
 
 def add_grant(session: Session, setting: GrantSetting) -> int:

@@ -1,4 +1,4 @@
-"""Validated input types: names and notes as people write them, as pydantic types."""
+"""Validated input types: names, notes and filters of lists, as pydantic types."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -29,6 +29,13 @@ def _checked_note(text: str) -> str:
     return text
 
 
+def _checked_search(text: str) -> str:
+    # PostgreSQL rejects NUL, and SQLite truncates texts there in places.
+    if "\0" in text:
+        raise InvalidRequest("the text has a NUL character (U+0000): leave it out")
+    return text
+
+
 def _checked_group_name(text: str) -> str:
     if text.startswith(_RESERVED):
         raise InvalidRequest("the name of a group must not begin with * or =")
@@ -39,12 +46,21 @@ Name = Annotated[str, Field(max_length=NAME_MAX), AfterValidator(_checked_name)]
 GroupName = Annotated[Name, AfterValidator(_checked_group_name)]
 Names = Annotated[list[str], Field(max_length=NAMES_MAX)]
 Note = Annotated[str, Field(max_length=NOTE_MAX), AfterValidator(_checked_note)]
+# A text to search by, in a path or a query.
+SearchText = Annotated[str, AfterValidator(_checked_search)]
+NameFilter = Annotated[SearchText | None, Field(max_length=NAME_MAX)]
+# An id or a time, within the range that both databases accept.
+Number = Annotated[int, Field(ge=0, lt=1 << 62)]
 
 
 class InputModel(BaseModel):
     """The base of input models: an unknown field is refused, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Filters(BaseModel):
+    """The base of a list's filters, None by default; itself it has none."""
 
 
 Setting = TypeVar("Setting", bound=InputModel)

@@ -11,14 +11,14 @@ from datetime import UTC, date, datetime, timedelta
 from kalitka.access import rules
 from kalitka.access.timezone import Zone
 from kalitka_hub.errors import InvalidRequest
-from kalitka_hub.site.schedule_rules import FOREVER
+from kalitka_hub.site.schedule_rules import FOREVER, MAX_OFFSET
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(Z|[+-]\d\d:\d\d)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _CLOCK = re.compile(r"(\d\d):(\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)
-_FAR = 1500  # minutes; more than any offset from UTC
 _MINUTE = timedelta(minutes=1)
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def minutes_of(text: str, zone: Zone) -> list[int]:
@@ -82,8 +82,15 @@ def minutes_of_local(local: int, zone: Zone) -> list[int]:
     local: minutes since 1970-01-01T00:00 by the zone's clocks.
     """
     # In so short a time the clocks change at most once: no other offsets are possible.
-    offsets = {_offset(local - _FAR, zone), _offset(local + _FAR, zone)}
+    offsets = {_offset(local - MAX_OFFSET, zone), _offset(local + MAX_OFFSET, zone)}
     return sorted(local - offset for offset in offsets if _offset(local - offset, zone) == offset)
+
+
+def first_minute_from(local: int, zone: Zone) -> int:
+    """Return the first minute since 1970 UTC of this local minute; skipped: of the next one."""
+    while not (minutes := minutes_of_local(local, zone)):
+        local += 1
+    return minutes[0]
 
 
 def minute_of_day(text: str) -> int:

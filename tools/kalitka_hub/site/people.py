@@ -1,4 +1,4 @@
-"""People, groups of people, and the assignment of tokens to people.
+"""People, groups of people, and people's tokens.
 
 Access is granted to groups; see `grants`. The tokens of a person without a group have only their
 manual rules. Removing a person removes their tokens. Functions that write require a session from
@@ -7,7 +7,7 @@ manual rules. Removing a person removes their tokens. Functions that write requi
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import Field
 from sqlalchemy import delete, exists, func, select, update
@@ -15,8 +15,14 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import rule_compiler
-from kalitka_hub.site.inputs import GroupName, InputModel, Name, Names, Note
-from kalitka_hub.site.tokens import TokenChange, TokenOwner, remove_tokens, write_tokens
+from kalitka_hub.site.inputs import Filters, GroupName, InputModel, Name, NameFilter, Names, Note
+from kalitka_hub.site.tokens import (
+    TokenChange,
+    TokenOwner,
+    find_records,
+    remove_tokens,
+    write_tokens,
+)
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
 from kalitka_hub.store.changes import change_context, change_stamp
@@ -33,6 +39,12 @@ class PersonSetting(InputModel):
     groups: Annotated[Names, Field(default_factory=list)]
 
 
+class PersonRecord(PersonSetting):
+    """A person as written together with their tokens, by code."""
+
+    tokens: Annotated[list[str], Field(default_factory=list)]
+
+
 class PersonView(PersonSetting):
     """A person as read. tokens: the codes of their tokens, in code order."""
 
@@ -40,20 +52,18 @@ class PersonView(PersonSetting):
     tokens: list[str]
 
 
+class PersonFilters(Filters):
+    """The filters of `list_people`."""
+
+    group: NameFilter = Field(None, description="By the name of a group.")
+    name: NameFilter = Field(None, description="By a part of the name.")
+
+
 class PersonGroupSetting(InputModel):
     """A group of people, as written and read."""
 
     name: GroupName
     note: Note | None = None
-
-
-class TokenAssignment(NamedTuple):
-    """The assignment of a token to a person (id; None: to nobody). blocked: it opens no door."""
-
-    code: str
-    person: int | None
-    name: str | None = None
-    blocked: bool = False
 
 
 # People
@@ -103,6 +113,31 @@ def change_people(session: Session, settings: Mapping[int, PersonSetting]) -> in
     """Replace the data of people, by id; return how many changed. Raises NotFound."""
     change_stamp(session)
     return sum(_change(session, dict(batch)) for batch in in_batches(settings.items()))
+
+
+def write_people(session: Session, people: Iterable[tuple[int | None, PersonRecord]]) -> None:
+    """Add people (id None) and replace people, with their tokens.
+
+    A token keeps its name, its block and its manual rules. Raises NotFound.
+    """
+    given = list(people)
+    new = [record for person_id, record in given if person_id is None]
+    known = {person_id: record for person_id, record in given if person_id is not None}
+    before = {view.id: view.tokens for view in _existing(session, known)}
+    records = dict(zip(add_people(session, new), new, strict=True)) | known
+    change_people(session, known)
+    owners: dict[str, int | None] = {
+        code: None for key in known for code in before[key] if code not in known[key].tokens
+    }
+    for key, record in records.items():
+        owners |= {code: key for code in record.tokens if code not in before.get(key, ())}
+    found = find_records(session, owners.keys())
+    kept = {code: TokenOwner(None, one.name, one.blocked) for code, one in found.items()}
+    changes = (
+        TokenChange(code, kept.get(code, TokenOwner())._replace(person=owner))
+        for code, owner in owners.items()
+    )
+    write_tokens(session, changes)
 
 
 def remove_people(session: Session, ids: Iterable[int]) -> int:
@@ -211,23 +246,6 @@ def existing_group(session: Session, name: str) -> PersonGroup:
     if group is None:
         raise NotFound(f"there is no group of people {name!r}: add it first")
     return group
-
-
-# Assignment of tokens
-
-
-def assign_tokens(session: Session, assignments: Iterable[TokenAssignment]) -> int:
-    """Assign tokens to people; return how many changed.
-
-    Manual rules stay as they are; otherwise like `tokens.write_tokens`.
-    """
-    return write_tokens(
-        session,
-        (
-            TokenChange(holding.code, TokenOwner(holding.person, holding.name, holding.blocked))
-            for holding in assignments
-        ),
-    )
 
 
 # Implementation

@@ -4,16 +4,13 @@ It shuts out a stolen reader without a new secret for all others. As with the si
 the SHA-256 is stored.
 """
 
-import hmac
-
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import NotFound
 from kalitka_hub.site.readers import find_reader
-from kalitka_hub.site.site_secret import check_secret, is_secret, sha256_of
+from kalitka_hub.site.site_secret import check_secret, sha256_of
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_context
-from kalitka_hub.store.models import Reader
 
 KIND = "readers"
 
@@ -36,15 +33,3 @@ def set_reader_secret(session: Session, code: str, secret: str | None) -> None:
     session.flush()
     after = {"own_secret": secret is not None, "secret": "changed"}
     audit.record(session, "change", KIND, code, before, after)
-
-
-def is_secret_of(session: Session, reader: Reader | None, presented: bytes) -> bool:
-    """Return whether these bytes are the secret that this reader has to present.
-
-    reader: None for an unknown reader. The site's secret is compared all the same, so that timing
-    does not reveal which readers exist; the caller still has to refuse.
-    """
-    of_site = is_secret(session, presented)
-    if reader is None or reader.secret_sha256 is None:
-        return of_site
-    return hmac.compare_digest(reader.secret_sha256, sha256_of(presented))

@@ -8,7 +8,7 @@ carry only changes of tokens, not those of the reader's groups.
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -16,7 +16,7 @@ from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.site.inputs import InputModel, Name, Names, Note, parse_input
+from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Names, Note, parse_input
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_values
 from kalitka_hub.store.changes import change_context, change_stamp
@@ -32,6 +32,7 @@ from kalitka_hub.store.models import (
 )
 
 READERS = "readers"  # the resource's name, also its kind in the audit
+ALL_READERS = "*"  # the label of the group of all readers
 ALL, OWN, NAMED = "all", "own", "named"  # kinds of reader groups, stored in the database
 _CODE = re.compile(r"[A-Za-z0-9:_-]+")
 _OWN_MARK = "="
@@ -70,6 +71,13 @@ class ReaderView(ReaderSetting):
     logged: int | None
     lost: int | None
     own_secret: bool
+
+
+class ReaderFilters(Filters):
+    """The filters of `list_reader_views`."""
+
+    group: NameFilter = Field(None, description="By the name of a group.")
+    name: NameFilter = Field(None, description="By a part of the name.")
 
 
 def add_or_update_reader(
@@ -221,11 +229,6 @@ def ids_of_readers(session: Session, codes: Collection[str]) -> set[int]:
         if code not in ids:
             raise _no_reader(code)
     return set(ids.values())
-
-
-def list_readers(session: Session) -> Iterator[Reader]:
-    """Yield all readers in code order."""
-    yield from session.scalars(select(Reader).order_by(Reader.code))
 
 
 def show_reader(session: Session, code: str) -> ReaderView:

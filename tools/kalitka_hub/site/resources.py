@@ -6,16 +6,25 @@ A description holds plain functions on sessions. Those that write require a sess
 resources: they have rules, and modules, of their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from kalitka_hub.site import grants, people, reader_groups, readers, schedules, tokens
-from kalitka_hub.site.inputs import InputModel
+from kalitka_hub.site.inputs import Filters, InputModel
+from kalitka_hub.store.bulk import BATCH
 
 Key = int | str
+
+
+class Bulk(NamedTuple):
+    """The functions behind `Resource.find_many`, `write_many` and `remove_many`."""
+
+    find: Callable[[Session, Any], dict[Any, Any]]
+    write: Callable[[Session, Any], object]
+    remove: Callable[[Session, Any], object]
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,9 @@ class Resource:
 
     add(session, setting) returns the key; change(session, key, setting) whether anything changed.
     remove(session, key) and find(session, key) take a key. list(session, after, limit, **filters)
-    returns views in key order: those after `after`, at most `limit`.
+    returns views in key order: those after `after`, at most `limit`. filters: the model of these.
+
+    bulk: the functions of a resource with many objects; without them it is written one by one.
     """
 
     name: str
@@ -41,7 +52,8 @@ class Resource:
     remove: Callable[[Session, Any], object]
     find: Callable[[Session, Any], Any]
     list: Callable[..., list[Any]]
-    filters: tuple[str, ...] = ()
+    filters: type[Filters] = Filters
+    bulk: Bulk | None = None
 
     @property
     def is_numbered(self) -> bool:
@@ -51,6 +63,39 @@ class Resource:
     def key_after(self, setting: InputModel, assigned: Key) -> Key:
         """Return an object's key after a write. assigned: its key so far; a name may change."""
         return getattr(setting, self.key, None) or assigned
+
+    def pages(self, session: Session) -> Iterator[Sequence[Any]]:
+        """Yield the views of all objects in key order, at most BATCH at a time."""
+        found = self.list(session, limit=BATCH)
+        while found:
+            yield found
+            found = self.list(session, getattr(found[-1], self.key), BATCH)
+
+    def find_many(self, session: Session, keys: Collection[Any]) -> dict[Any, Any]:
+        """Return the views of the objects with these keys, by key; unknown keys are left out."""
+        if self.bulk:
+            return self.bulk.find(session, keys)
+        views = (view for page in self.pages(session) for view in page)
+        return {key: view for view in views if (key := getattr(view, self.key)) in keys}
+
+    def write_many(self, session: Session, settings: Iterable[tuple[Key | None, Any]]) -> None:
+        """Change objects by their keys, and add those with the key None."""
+        if self.bulk:
+            self.bulk.write(session, settings)
+            return
+        for key, setting in settings:
+            if key is None:
+                self.add(session, setting)
+            else:
+                self.change(session, key, setting)
+
+    def remove_many(self, session: Session, keys: Iterable[Key]) -> None:
+        """Remove the objects with these keys."""
+        if self.bulk:
+            self.bulk.remove(session, keys)
+            return
+        for key in keys:
+            self.remove(session, key)
 
 
 def _by_name(add: Callable[[Session, Any], None]) -> Callable[[Session, Any], str]:
@@ -73,7 +118,7 @@ _ALL = (
         remove=people.remove_person,
         find=people.find_person,
         list=people.list_people,
-        filters=("group", "name"),
+        filters=people.PersonFilters,
     ),
     Resource(
         name=people.GROUPS,
@@ -98,7 +143,14 @@ _ALL = (
         remove=tokens.remove_token,
         find=tokens.find_record,
         list=tokens.list_records,
-        filters=("person", "name", "blocked"),
+        filters=tokens.TokenFilters,
+        bulk=Bulk(
+            tokens.find_records,
+            lambda session, given: tokens.write_tokens(
+                session, (tokens.change_from_record(record) for _, record in given)
+            ),
+            tokens.remove_tokens,
+        ),
     ),
     Resource(
         name=schedules.SCHEDULES,
@@ -123,7 +175,7 @@ _ALL = (
         remove=schedules.remove_holiday,
         find=schedules.find_holiday,
         list=schedules.list_holidays,
-        filters=("since", "until", "schedule"),
+        filters=schedules.HolidayFilters,
     ),
     Resource(
         name=readers.READERS,
@@ -136,7 +188,7 @@ _ALL = (
         remove=readers.remove_reader,
         find=readers.show_reader,
         list=readers.list_reader_views,
-        filters=("group", "name"),
+        filters=readers.ReaderFilters,
     ),
     Resource(
         name=reader_groups.GROUPS,
@@ -161,7 +213,7 @@ _ALL = (
         remove=grants.remove_grant,
         find=grants.find_grant,
         list=grants.list_grants,
-        filters=("people", "readers", "schedule"),
+        filters=grants.GrantFilters,
     ),
 )
 RESOURCES = {resource.name: resource for resource in _ALL}

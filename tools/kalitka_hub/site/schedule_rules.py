@@ -22,11 +22,11 @@ from kalitka.access.timezone import Zone
 
 HORIZON_DAYS = 45  # how far ahead readers know holidays
 FOREVER = 68_374_079  # the last minute of 2099 UTC: "no end" where a rule needs a date
+MAX_OFFSET = 1500  # minutes; above every offset from UTC
 
 _DAY = rules.DAY_MINUTES
 _ALL_DAYS = 0x7F  # a mask; bit 0 is Monday
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday
-_FAR = 1500  # minutes; more than any offset from UTC
 
 
 class Window(NamedTuple):
@@ -245,8 +245,8 @@ def _weekday(day: int) -> int:
 def _day_stretches(zone: Zone, days: Collection[int]) -> list[_Stretch]:
     """Return the stretches of these days and of those between and beside them, in order."""
     stretches: list[_Stretch] = []
-    minute = (min(days) - 1) * _DAY - _FAR
-    behind = (max(days) + 3) * _DAY + _FAR
+    minute = (min(days) - 1) * _DAY - MAX_OFFSET
+    behind = (max(days) + 3) * _DAY + MAX_OFFSET
     while minute < behind:
         day = local_day(zone, minute)
         end = _end_of_offset(zone, minute, (day + 1) * _DAY - zone.offset)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from kalitka.access.timezone import Zone
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import rule_compiler
-from kalitka_hub.site.inputs import InputModel, Name, Note
+from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Note
 from kalitka_hub.site.local_time import (
     checked_date,
     clock_text,
@@ -108,6 +108,14 @@ class HolidayView(HolidaySetting):
     """A holiday as read."""
 
     id: int
+
+
+class HolidayFilters(Filters):
+    """The filters of `list_holidays`."""
+
+    since: NameFilter = Field(None, description="First date, such as `2026-12-31`; inclusive.")
+    until: NameFilter = Field(None, description="Last date, such as `2026-12-31`; inclusive.")
+    schedule: NameFilter = Field(None, description="By the name of the schedule.")
 
 
 # Schedules

@@ -5,7 +5,6 @@ chosen by a person would need a slow hash.
 """
 
 import hashlib
-import hmac
 import re
 import secrets
 
@@ -53,12 +52,6 @@ def set_secret(session: Session, secret: str) -> None:
 def has_secret(session: Session) -> bool:
     """Return whether the site has a secret yet."""
     return session.execute(select(Site.secret_sha256)).scalar_one() is not None
-
-
-def is_secret(session: Session, presented: bytes) -> bool:
-    """Return whether these are the secret's bytes, in constant time."""
-    stored = session.execute(select(Site.secret_sha256)).scalar_one()
-    return stored is not None and hmac.compare_digest(stored, sha256_of(presented))
 
 
 def sha256_of(secret: bytes) -> str:

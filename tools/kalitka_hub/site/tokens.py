@@ -7,7 +7,7 @@ require a session from `changes.write_transaction`.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, Self
@@ -20,10 +20,10 @@ from kalitka.access import packing, rules
 from kalitka.table import codes
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import rule_compiler
-from kalitka_hub.site.inputs import InputModel, Name, Names
+from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Names, Number
 from kalitka_hub.site.readers import groups_by_label, label_of
 from kalitka_hub.store import audit
-from kalitka_hub.store.bulk import BATCH, in_batches, in_values, insert_rows, update_rows
+from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
 from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.kormitel_models import KormitelToken
 from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGroup, Token
@@ -93,6 +93,14 @@ class TokenRecord(InputModel):
 
 class TokenView(TokenRecord):
     """A token as read."""
+
+
+class TokenFilters(Filters):
+    """The filters of `list_records`."""
+
+    person: Number | None = Field(None, description="By the id of the person.")
+    name: NameFilter = Field(None, description="By a part of the name.")
+    blocked: bool | None = Field(None, description="true: only blocked ones; false: only others.")
 
 
 @dataclass(frozen=True)
@@ -251,22 +259,6 @@ def list_records(
     if blocked is not None:
         wanted = wanted.where(Token.blocked.is_(blocked))
     return _views(session, session.execute(wanted).all())
-
-
-def list_tokens(session: Session) -> Iterator[TokenSetting]:
-    """Yield the manual rules of all tokens, in code order.
-
-    A token without manual rules yields both `rules` and `readers` empty.
-    """
-    found = session.execute(
-        _COLUMNS.where(Token.deleted.is_(False)).order_by(Token.key),
-        execution_options={"yield_per": BATCH},
-    )
-    for rows in found.partitions():
-        states = _states(session, rows)
-        for row in rows:
-            texts, readers = states[row.id].manual
-            yield TokenSetting(row.code, texts, readers if texts else ())
 
 
 def change_from_record(record: TokenRecord) -> TokenChange:

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.inputs import parse_input
+from kalitka_hub.site.local_time import WEEKDAYS
 from kalitka_hub.site.schedules import EVERY_DAY, HoursSetting, WindowSetting
 
-_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_NAMES = tuple(day[:3] for day in WEEKDAYS)
 _WEEKDAYS = {name.lower(): place for place, name in enumerate(_NAMES)}
 _HOURS = re.compile(r"(\d?\d:\d\d)-(\d?\d:\d\d)", re.ASCII)
 _MASK = re.compile(r"[01]{7}")

@@ -9,27 +9,20 @@ Rows that are not in the file stay, unless the import replaces the table.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.kormitel import operator_models, service
-from kalitka_hub.kormitel.fields import BADGES, object_key
-from kalitka_hub.kormitel.operator_models import KORMITEL
-from kalitka_hub.kormitel.repository import known_keys
-from kalitka_hub.site import people, rule_compiler, tokens
-from kalitka_hub.site.grants import ALL_READERS
-from kalitka_hub.site.inputs import InputModel
-from kalitka_hub.site.people import TokenAssignment
-from kalitka_hub.site.readers import groups_by_label
-from kalitka_hub.site.resources import RESOURCES, Key
-from kalitka_hub.store.bulk import in_batches
+from kalitka_hub.site import rule_compiler, tokens
+from kalitka_hub.site.resources import Key
+from kalitka_hub.store.bulk import BATCH, in_batches
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.tables import csv_text
-from kalitka_hub.tables.csv_tables import PAGE, Column, CsvTable, table_of
+from kalitka_hub.tables.csv_tables import Column, CsvTable, table_of
 
 PROBLEMS_MAX = 200  # problems reported for a file; further ones are only counted
 Progress = Callable[[int], None]  # called with the number of rows done
@@ -155,15 +148,13 @@ def import_table(
 class _Row(NamedTuple):
     """A row of the file.
 
-    key, view: of the existing resource, None for a new one. setting: what the row sets. tokens: of
-    a person; None if the file does not say.
+    key, view: of the existing resource, None for a new one. setting: what the row sets.
     """
 
     line: int
     key: Key | None
     view: Any
-    setting: InputModel
-    tokens: list[str] | None
+    setting: Any
 
 
 class _Owner(NamedTuple):
@@ -195,8 +186,6 @@ class _FileImport:
         self._pending_problems: list[Problem] = []  # not yet in the report
         self._lines: dict[Key, int] = {}  # line of each key in the file
         self._token_lines: dict[str, int] = {}  # line of each token given to a person
-        self._views_by_key: dict[Key, Any] | None = None
-        self._names_by_kind: dict[str, set[str]] = {}
         self._unique_owners: dict[tuple[Any, ...], _Owner] = {}
 
     def run(self, source: BinaryIO) -> Report:
@@ -208,7 +197,12 @@ class _FileImport:
 
     def _read(self, source: BinaryIO) -> None:
         report = self._report
-        before = set(self._keys()) if self._replace else set()
+        before = (
+            {getattr(view, self._table.key) for view in self._stored()} if self._replace else set()
+        )
+        if self._table.unique:
+            for view in self._stored():
+                self._unique_owners[self._unique(view)] = _Owner(getattr(view, self._table.key))
         rows = csv_text.read_rows(source, lambda line, error: self._add_problem(line, None, error))
         header = next(rows, None)
         if header is None:
@@ -220,7 +214,7 @@ class _FileImport:
             return
         try:
             with rule_compiler.deferred_recompute(self._session):
-                for batch in in_batches(rows, PAGE):
+                for batch in in_batches(rows):
                     self._import_batch(columns, batch)
                     self._flush_problems()
                     self._progress(report.rows)
@@ -264,7 +258,8 @@ class _FileImport:
         given = [
             (line, cells) for line, row in batch if (cells := self._cells(columns, line, row))
         ]
-        views = self._views([cells[self._table.key] for _, cells in given])
+        keys = {cells[self._table.key] or self._matching_key(cells) for _, cells in given}
+        views = self._resource.find_many(self._session, keys - {None})
         rows = [row for line, cells in given if (row := self._row(line, cells, views))]
         self._check_names(columns, rows)
         self._check_owners(rows)
@@ -327,7 +322,7 @@ class _FileImport:
             for error in fault.errors():
                 self._add_problem(line, *_column_and_sentence(error))
             return None
-        row = _Row(line, key, view, setting, cells.get("tokens"))
+        row = _Row(line, key, view, setting)
         return row if self._is_unique(row) else None
 
     def _is_unchanged(self, name: str, value: Any, present: Any) -> bool:
@@ -365,77 +360,28 @@ class _FileImport:
     def _unique(self, source: Any) -> tuple[Any, ...]:
         return tuple(getattr(source, name) for name in self._table.unique)
 
-    def _views(self, keys: list[Any]) -> dict[Key, Any]:
-        wanted = [key for key in keys if key is not None]
-        if self._resource.name == people.PEOPLE:
-            return {**people.find_people(self._session, wanted)}
-        if self._resource.name == tokens.TOKENS:
-            return {**tokens.find_records(self._session, wanted)}
-        if self._resource.name in KORMITEL:
-            found = operator_models.find_objects(self._session, self._resource.name, wanted)
-            return {key: operator_models.view_of(known) for key, known in found.items()}
-        if self._views_by_key is None:
-            self._views_by_key = {getattr(view, self._table.key): view for view in self._pages()}
-            if self._table.unique:
-                self._unique_owners = {
-                    self._unique(view): _Owner(key) for key, view in self._views_by_key.items()
-                }
-        return self._views_by_key
-
-    def _pages(self, resource: Any = None) -> Iterator[Any]:
-        resource = resource or self._resource
-        found = resource.list(self._session, limit=PAGE)
-        while found:
-            yield from found
-            found = resource.list(self._session, getattr(found[-1], resource.key), PAGE)
-
-    def _keys(self) -> Iterator[Key]:
-        return (getattr(view, self._table.key) for view in self._pages())
+    def _stored(self) -> Iterator[Any]:
+        return chain.from_iterable(self._resource.pages(self._session))
 
     def _check_names(self, columns: list[Column], rows: list[_Row]) -> None:
         for column in columns:
-            if column.refers_to is None:
+            if column.names is None:
                 continue
             named = [
                 (row.line, name)
                 for row in rows
                 for name in _as_list(getattr(row.setting, column.name))
             ]
-            unknown = self._unknown_names(column.refers_to, {name for _, name in named})
+            names = {name for _, name in named}
+            missing = column.names.missing(self._session, names) if names else ()
             for line, name in named:
-                if name in unknown:
-                    text = f"there is no {column.refers_to} {name}: add it first"
+                if name in missing:
+                    text = f"there is no {column.names.noun} {name}: add it first"
                     self._add_problem(line, column.name, text)
-
-    def _unknown_names(self, kind: str, names: set[Any]) -> set[Any]:
-        if kind == "person":
-            return tokens.missing_people(self._session, names) if names else set()
-        if kind == "badge":
-            keys = {name: object_key(name) for name in names}
-            known = known_keys(self._session, BADGES, keys.values())
-            return {name for name, key in keys.items() if key not in known}
-        if kind not in self._names_by_kind:
-            self._names_by_kind[kind] = self._known_names(kind)
-        return names - self._names_by_kind[kind]
-
-    def _known_names(self, kind: str) -> set[str]:
-        if kind == "reader or group of readers":
-            return set(groups_by_label(self._session))
-        if kind == "reader, group of readers or *":
-            return {*groups_by_label(self._session), ALL_READERS}
-        resource = RESOURCES[
-            {
-                "group of people": "person-groups",
-                "group of readers": "reader-groups",
-                "reader": "readers",
-                "schedule": "schedules",
-            }[kind]
-        ]
-        return {getattr(view, resource.key) for view in self._pages(resource)}
 
     def _check_owners(self, rows: list[_Row]) -> None:
         """Add problems for tokens that are given to two people or belong to another person."""
-        given = [(row, code) for row in rows for code in row.tokens or ()]
+        given = [(row, code) for row in rows for code in getattr(row.setting, "tokens", ())]
         if not given:
             return
         records = tokens.find_records(self._session, {code for _, code in given})
@@ -455,54 +401,22 @@ class _FileImport:
         if row.view is None:
             self._report.added += 1
             return True
-        tokens_differ = row.tokens is not None and set(row.tokens) != set(row.view.tokens)
-        if _comparable(row.setting) == _comparable(row.view, row.setting) and not tokens_differ:
+        if _comparable(row.setting) == _comparable(row.view, row.setting):
             self._report.left += 1
             return False
         self._report.changed += 1
         return True
 
     def _write(self, rows: list[_Row]) -> None:
-        if not rows:
-            return
-        try:
-            if self._resource.name == tokens.TOKENS:
-                changes = (tokens.change_from_record(row.setting) for row in rows)  # type: ignore[arg-type]
-                tokens.write_tokens(self._session, changes)
-            elif self._resource.name == people.PEOPLE:
-                self._write_people(rows)
-            elif self._resource.name in KORMITEL:
-                settings = (row.setting for row in rows)
-                operator_models.write_objects(self._session, self._resource.name, settings)  # type: ignore[arg-type]
-            else:
-                for row in rows:
-                    self._write_one(row)
-        except (InvalidRequest, NotFound) as fault:
-            self._add_problem(rows[0].line, None, f"in lines up to {rows[-1].line}: {fault}")
-
-    def _write_one(self, row: _Row) -> None:
-        try:
-            if row.view is None:
-                self._resource.add(self._session, row.setting)
-            else:
-                self._resource.change(self._session, row.key, row.setting)
-        except (InvalidRequest, NotFound) as fault:
-            self._add_problem(row.line, None, str(fault))
-
-    def _write_people(self, rows: list[_Row]) -> None:
-        session = self._session
-        new = [row for row in rows if row.view is None]
-        ids = people.add_people(session, (row.setting for row in new))  # type: ignore[misc]
-        known = {row.view.id: row for row in rows if row.view is not None}
-        settings = {key: row.setting for key, row in known.items()}
-        people.change_people(session, settings)  # type: ignore[arg-type]
-        owners = {code: None for row in known.values() for code in _removed_tokens(row)}
-        for person_id, row in [*zip(ids, new, strict=True), *known.items()]:
-            owners |= dict.fromkeys(row.tokens or (), person_id)
-        records = tokens.find_records(session, owners.keys())
-        people.assign_tokens(
-            session, (_token_assignment(*owned, records) for owned in owners.items())
-        )
+        is_bulk = self._resource.bulk is not None
+        # Without bulk functions one row at a time, so that a problem has its line.
+        for batch in in_batches(rows, BATCH if is_bulk else 1):
+            settings = [(row.view and row.key, row.setting) for row in batch]
+            try:
+                self._resource.write_many(self._session, settings)
+            except (InvalidRequest, NotFound) as fault:
+                where = f"in lines up to {batch[-1].line}: " if is_bulk else ""
+                self._add_problem(batch[0].line, None, f"{where}{fault}")
 
     def _remove(self, keys: set[Key]) -> None:
         report = self._report
@@ -514,15 +428,7 @@ class _FileImport:
         if not self._writing:
             return
         try:
-            if self._resource.name == tokens.TOKENS:
-                tokens.remove_tokens(self._session, keys)  # type: ignore[arg-type]
-            elif self._resource.name == people.PEOPLE:
-                people.remove_people(self._session, keys)  # type: ignore[arg-type]
-            elif self._resource.name in KORMITEL:
-                service.remove_objects(self._session, self._resource.name, keys)  # type: ignore[arg-type]
-            else:
-                for key in keys:
-                    self._resource.remove(self._session, key)
+            self._resource.remove_many(self._session, keys)
         except (InvalidRequest, NotFound) as fault:
             self._add_problem(None, None, f"cannot remove the rows not in the file: {fault}")
 
@@ -549,12 +455,3 @@ def _comparable(of: Any, like: Any = None) -> dict[str, Any]:
         name: frozenset(value) if isinstance(value, list) else value
         for name, value in values.items()
     }
-
-
-def _removed_tokens(row: _Row) -> set[str]:
-    return set() if row.tokens is None else set(row.view.tokens) - set(row.tokens)
-
-
-def _token_assignment(code: str, person: int | None, records: Any) -> TokenAssignment:
-    record = records.get(code)
-    return TokenAssignment(code, person, record and record.name, bool(record and record.blocked))

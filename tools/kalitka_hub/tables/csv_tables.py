@@ -6,8 +6,8 @@ closed all day. Time windows are written as on the command line, see `window_tex
 table can be imported again without a change.
 """
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -16,11 +16,13 @@ from sqlalchemy.orm import Session
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel.fields import ARRIVALS, BADGES, FIELDS, FieldType, object_key
 from kalitka_hub.kormitel.operator_models import KORMITEL
-from kalitka_hub.site import local_time, schedules
-from kalitka_hub.site.resources import RESOURCES, Resource
+from kalitka_hub.kormitel.repository import known_keys
+from kalitka_hub.site import local_time, people, schedules
+from kalitka_hub.site.readers import ALL_READERS, groups_by_label
+from kalitka_hub.site.resources import RESOURCES, Bulk, Resource
 from kalitka_hub.site.schedules import HoursSetting, WindowSetting
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.tokens import token_key
+from kalitka_hub.site.tokens import missing_people, token_key
 from kalitka_hub.site.window_texts import (
     first_time,
     hours_text,
@@ -32,23 +34,29 @@ from kalitka_hub.site.window_texts import (
 from kalitka_hub.store.database import Database
 from kalitka_hub.tables.csv_text import MARK, format_row, join_items, split_items
 
-PAGE = 500  # rows in memory at a time
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
+
+
+class Reference(NamedTuple):
+    """What a cell names. noun: for messages. missing: returns the names that do not exist."""
+
+    noun: str
+    missing: Callable[[Session, set[Any]], Collection[Any]]
 
 
 class Column(NamedTuple):
     """A column of a table.
 
     read: parses a cell to the field's value; raises InvalidRequest. write: formats a value as a
-    cell. refers_to: the kind of resource that the cell names, see `csv_import`; None if it names
-    none. normalize: turns a parsed value, never None, into the value that the view will have once
-    it is stored; raises InvalidRequest; None if both are the same.
+    cell. names: what the cell names, None if it names nothing. normalize: turns a parsed value,
+    never None, into the value that the view will have once it is stored; raises InvalidRequest;
+    None if both are the same.
     """
 
     name: str
     read: Callable[[str], Any]
     write: Callable[[Any], str]
-    refers_to: str | None = None
+    names: Reference | None = None
     normalize: Callable[[Session, Any], Any] | None = None
 
 
@@ -92,10 +100,8 @@ def export(database: Database, name: str, separator: str = ",") -> Generator[byt
     header = MARK + format_row((column.name for column in table.columns), separator)
     yield header.encode()
     with database.snapshot() as session:
-        found = table.resource.list(session, limit=PAGE)
-        while found:
-            yield "".join(_row(table, view, separator) for view in found).encode()
-            found = table.resource.list(session, getattr(found[-1], table.key), PAGE)
+        for views in table.resource.pages(session):
+            yield "".join(_row(table, view, separator) for view in views).encode()
 
 
 def _row(table: CsvTable, view: Any, separator: str) -> str:
@@ -203,7 +209,7 @@ def _object_table(kind: str) -> CsvTable:
             field.name,
             _READ.get(field.type, _parse_text),
             _flag_text if field.type == "flag" else _plain_text,
-            field.name if field.type == "reference" else None,
+            _REFERENCES[field.name] if field.type == "reference" else None,
         )
         for field in fields
     )
@@ -216,18 +222,53 @@ _READ: dict[FieldType, Callable[[str], Any]] = {
     "reference": _parse_object_id,
     "choice": _parse_name,
 }
+
+
+def _missing_badges(session: Session, names: set[Any]) -> set[Any]:
+    keys = {name: object_key(name) for name in names}
+    known = known_keys(session, BADGES, keys.values())
+    return {name for name, key in keys.items() if key not in known}
+
+
+def _missing_labels(session: Session, names: set[str]) -> set[str]:
+    return names - groups_by_label(session).keys()
+
+
+def _one(noun: str, resource: Resource) -> Reference:
+    return Reference(
+        noun, lambda session, names: names - resource.find_many(session, names).keys()
+    )
+
+
+_BADGE = Reference("badge", _missing_badges)
+_REFERENCES = {"badge": _BADGE}  # by the name of the field
+_PERSON = Reference("person", missing_people)
+_PERSON_GROUP = _one("group of people", RESOURCES["person-groups"])
+_READER = _one("reader", RESOURCES["readers"])
+_READER_GROUP = _one("group of readers", RESOURCES["reader-groups"])
+_READERS = Reference("reader or group of readers", _missing_labels)
+_READERS_OR_ALL = Reference(
+    "reader, group of readers or *",
+    lambda session, names: _missing_labels(session, names) - {ALL_READERS},
+)
+_SCHEDULE = _one("schedule", RESOURCES["schedules"])
+
 _ID = Column("id", _parse_number, _plain_text)
 _OBJECT_ID = Column("id", _parse_object_id, _plain_text)
 _NAME = Column("name", _parse_name, _plain_text)
 _NOTE = Column("note", _parse_text, _plain_text)
 _TABLES = (
     CsvTable(
-        RESOURCES["people"],
+        replace(
+            RESOURCES["people"],
+            setting=people.PersonRecord,
+            bulk=Bulk(people.find_people, people.write_people, people.remove_people),
+        ),
         (
             _ID,
             _NAME,
             _NOTE,
-            Column("groups", split_items, _list_text, "group of people"),
+            Column("groups", split_items, _list_text, _PERSON_GROUP),
             Column("tokens", _parse_codes, _list_text),
         ),
         ("name",),
@@ -236,11 +277,11 @@ _TABLES = (
         RESOURCES["tokens"],
         (
             Column("code", _parse_code, str),
-            Column("person", _parse_number, _plain_text, "person"),
+            Column("person", _parse_number, _plain_text, _PERSON),
             _NAME,
             Column("blocked", _parse_flag, lambda value: "yes" if value else "no"),
             Column("rules", split_items, _list_text),
-            Column("readers", _items_or_none, _list_text, "reader or group of readers"),
+            Column("readers", _items_or_none, _list_text, _READERS),
         ),
         ("code",),
     ),
@@ -262,7 +303,7 @@ _TABLES = (
             _ID,
             Column("date", str.strip, str),
             _NAME,
-            Column("schedule", _parse_name, _plain_text, "schedule"),
+            Column("schedule", _parse_name, _plain_text, _SCHEDULE),
             Column("hours", _parse_hours, _hours_text),
         ),
         ("date",),
@@ -274,22 +315,22 @@ _TABLES = (
             Column("code", str, str),
             _NAME,
             _NOTE,
-            Column("groups", split_items, _list_text, "group of readers"),
+            Column("groups", split_items, _list_text, _READER_GROUP),
         ),
         ("code",),
     ),
     CsvTable(
         RESOURCES["reader-groups"],
-        (_NAME, _NOTE, Column("readers", split_items, _list_text, "reader")),
+        (_NAME, _NOTE, Column("readers", split_items, _list_text, _READER)),
         ("name",),
     ),
     CsvTable(
         RESOURCES["grants"],
         (
             _ID,
-            Column("people", str, str, "group of people"),
-            Column("readers", str, str, "reader, group of readers or *"),
-            Column("schedule", str, str, "schedule"),
+            Column("people", str, str, _PERSON_GROUP),
+            Column("readers", str, str, _READERS_OR_ALL),
+            Column("schedule", str, str, _SCHEDULE),
             Column("first", _parse_first, _plain_text, normalize=_normalize_first),
             Column("last", _parse_last, _plain_text, normalize=_normalize_last),
         ),

@@ -11,6 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+ANSWER_SECONDS = 600  # for a client to receive its answer; the snapshot is held as long
+
 
 class SnapshotResponse(StreamingResponse):
     """A stream of `chunks` as plain text; `close` is called at its end, error or disconnect.
@@ -19,7 +21,12 @@ class SnapshotResponse(StreamingResponse):
     it is incomplete.
     """
 
-    def __init__(self, chunks: Iterator[bytes], close: Callable[[], None], seconds: float) -> None:
+    def __init__(
+        self,
+        chunks: Iterator[bytes],
+        close: Callable[[], None],
+        seconds: float = ANSWER_SECONDS,
+    ) -> None:
         super().__init__(chunks, media_type="text/plain")
         self._close = close
         self._seconds = seconds

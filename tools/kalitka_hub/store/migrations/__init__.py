@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-NEWEST = "0003"  # the number of the last file in `versions`
+_FOLDER = Path(__file__).parent
+NEWEST = max(path.name[:4] for path in _FOLDER.glob("versions/[0-9]*.py"))
 
 _LOG = logging.getLogger(__name__)
 NUMBER_TABLE = "alembic_version"
@@ -43,7 +44,7 @@ def migrate(engine: Engine, name: str) -> None:
 
     config = Config()
     # The configuration would read a percent sign in the path as a variable.
-    folder = str(Path(__file__).parent).replace("%", "%%")
+    folder = str(_FOLDER).replace("%", "%%")
     config.set_main_option("script_location", folder)
     config.set_main_option("path_separator", "newline")
     with engine.begin() as connection:
