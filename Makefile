@@ -19,8 +19,8 @@ demo: $(READY)  ## a hub and three virtual readers do the reader's whole job, in
 	@$(BIN)/kalitka demo
 
 test: $(READY)  ## every test: CPython, real MicroPython, real LittleFS, real sockets (ORDER=--random-order)
-	@# Three times as many as processors: many tests wait for a board or a server.
-	@$(BIN)/pytest -q -n $$(( $$(nproc) * 3 )) --dist loadfile --no-loadscope-reorder $(ORDER)
+	@# Twice as many as processors: many tests wait for a board or a server.
+	@$(BIN)/pytest -q -n $$(( $$(nproc) * 2 )) --dist loadfile --no-loadscope-reorder $(ORDER)
 
 test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, a week of passes: forty minutes
 	@$(BIN)/pytest -q -s host_tests/long

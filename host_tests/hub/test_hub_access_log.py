@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
 from hub.hub_site import ON_SQLITE, START, SYNC, headers
-from hub.test_hub_cli import Served
+from hub.served import ServeCommand
 from hub_command import invoke
 from kalitka.access import decision
 from kalitka.journal import entries
@@ -382,7 +382,7 @@ def answer_of(port, body, log):
 
 
 def test_two_servers_that_get_the_same_body_at_once_store_it_once(where):
-    servers = [Served("--db", where) for _ in range(2)]
+    servers = [ServeCommand("--db", where) for _ in range(2)]
     rounds = 8
     answers = []
     together = threading.Barrier(4)
@@ -409,7 +409,7 @@ def test_two_servers_that_get_the_same_body_at_once_store_it_once(where):
 
 
 def test_what_was_answered_survives_a_killed_server(where):
-    server = Served("--db", where)
+    server = ServeCommand("--db", where)
     answer = answer_of(server.port, "5_A_1_7_0_1,6_B_1_7_0_2", LOG)
     server.stop(signal.SIGKILL)
     assert answer == "ok,2"
