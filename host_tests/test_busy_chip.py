@@ -7,6 +7,7 @@ import re
 import time
 
 import certificates
+from kalitka_sim.network_servers import TimeServer
 from kalitka_sim.reader import VirtualReader, wiegand_bits
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from scripted_server import Script, ScriptedServer, reply
@@ -14,7 +15,7 @@ from scripted_server import Script, ScriptedServer, reply
 CARD = "04A1B2C3"
 HOUR = 3600
 KEPT = ("Keep-Alive: timeout=75",)
-TIME = reply(b"5,MSK-3,1795415400", headers=KEPT)
+TIME = reply(b"5,MSK-3,%d" % time.time(), headers=KEPT)
 
 
 def table(minute, *headers):
@@ -28,7 +29,13 @@ class Site:
     def __init__(self, folder, scripts):
         self.server = ScriptedServer(scripts, certificates.server_context("good"))
         files = {"ca.pem": certificates.authority().pem}
-        settings = {"poll_seconds": HOUR, "full_sync_hours": 0, "log_upload_seconds": HOUR}
+        self.times = TimeServer()
+        settings = {
+            "poll_seconds": HOUR,
+            "full_sync_hours": 0,
+            "log_upload_seconds": HOUR,
+            "ntp_server": self.times.address,
+        }
         where = ("127.0.0.1", self.server.port)
         self.reader = VirtualReader(folder, settings, where, files=files, secure=True)
 
@@ -41,6 +48,7 @@ class Site:
     def __exit__(self, *_):
         self.reader.close()
         self.server.__exit__()
+        self.times.close()
 
     def wait_requests(self, count):
         """Wait until the server has had `count` requests."""
@@ -77,6 +85,22 @@ def test_a_card_that_is_held_up_during_a_handshake_is_told_with_the_cause(tmp_pa
         line = reader.wait_line("scanner: ", since=seen)
         assert "while the chip was busy: hold" in line
         assert reader.present(CARD).opened
+
+
+def test_a_card_that_is_held_up_while_flash_is_erased_is_lost_and_told(tmp_path):
+    with Site(tmp_path / "reader", POLLS) as site:
+        reader = site.reader
+        for bits in ((0, 26), (3, 30), (20, 34)):
+            seen = len(reader.console)
+            reader.send_pulses(wiegand_bits(CARD), erase=bits)
+            reader.wait_line("scanner: ", since=seen)
+            assert not [
+                line for line in reader.console[seen:] if re.search(" card [0-9A-F]{6,8} ", line)
+            ]
+        # A pin remembers one edge: of a single bit nothing is lost.
+        seen = len(reader.console)
+        reader.send_pulses(wiegand_bits(CARD), erase=(5, 6))
+        reader.wait_line(f"card {CARD} allowed", since=seen)
 
 
 def test_no_handshake_begins_within_two_seconds_of_a_card(tmp_path):

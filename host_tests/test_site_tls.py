@@ -1,16 +1,22 @@
 """A site with TLS: the certificates of `kalitka hub certificate`, a real hub, a virtual reader."""
 
+import time
+
 import pytest
 
 from hub_command import Hub
 from kalitka_hub.site.tokens import TokenSetting
+from kalitka_sim.network_servers import TimeServer
 from kalitka_sim.reader import VirtualReader
+
+DAY = 86400  # seconds
 
 
 class Site:
-    """A hub with TLS, and the folder of its own CA."""
+    """A hub with TLS, the folder of its own CA, and a time server (closed with the process)."""
 
     def __init__(self, folder):
+        self.times = TimeServer()
         self.folder = folder / "tls"
         self.hub = Hub(folder, tls=(self.folder / "hub.pem", self.folder / "hub.key"))
         self.certify()
@@ -22,7 +28,12 @@ class Site:
 
     def reader(self, folder):
         """Return a reader of this site."""
-        settings = {"reader": "GATE-1", "server_token": self.hub.secret, "poll_seconds": 1}
+        settings = {
+            "reader": "GATE-1",
+            "server_token": self.hub.secret,
+            "poll_seconds": 1,
+            "ntp_server": self.times.address,
+        }
         files = {"ca.pem": (self.folder / "ca.pem").read_bytes()}
         return VirtualReader(folder, settings, self.hub.address, files=files, secure=True)
 
@@ -49,6 +60,7 @@ def test_a_reader_syncs_over_one_connection_and_goes_on_when_the_certificate_is_
 ):
     with site.reader(tmp_path / "reader") as reader:
         reader.power_on()
+        reader.wait_line("clock: set by a time server")
         reader.wait_line("clock: set by the server")
         reader.wait_line("sync: full")
         assert reader.present("04A1B2C3").opened
@@ -86,3 +98,35 @@ def test_a_reader_without_the_ca_says_so_and_decides(site, tmp_path):
         reader.power_on()
         reader.wait_line("sync: failed: ca.pem with the site's CA cannot be read")
         assert reader.present("04A1B2C3").reason == "unknown code"
+
+
+def test_a_certificate_is_judged_by_the_chips_clock(site, tmp_path):
+    with site.reader(tmp_path / "reader") as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        now = time.time()
+        for first, last, words in (
+            (now + DAY, now + 9 * DAY, "The certificate validity starts in the future"),
+            (now - 9 * DAY, now - DAY, "The certificate validity has expired"),
+        ):
+            seen = len(reader.console)
+            reader.set_certificate_dates(first, last)
+            reader.relay.cut()
+            reader.relay.restore()
+            reader.wait_line(f"sync: failed: certificate not accepted.*{words}", since=seen)
+        seen = len(reader.console)
+        reader.set_certificate_dates(now - DAY, now + DAY)
+        reader.wait_line("sync: works again", since=seen)
+
+
+def test_a_reader_that_is_told_no_time_cannot_check_a_certificate(site, tmp_path):
+    with site.reader(tmp_path / "reader") as reader:
+        site.times.close()
+        reader.power_on()
+        reader.wait_line(
+            "sync: failed: the clock is not set, so no certificate is valid: "
+            "certificate not accepted.*The certificate validity starts in the future"
+        )
+        seen = len(reader.console)
+        reader.set_clock(time.time())
+        reader.wait_line("sync: full", since=seen)

@@ -25,7 +25,7 @@ from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.zone import check_zone
 from kalitka_sim.control_channel import ReaderError
 from kalitka_sim.memory_classes import CLASSES, PSRAM
-from kalitka_sim.name_server import NameServer
+from kalitka_sim.network_servers import NameServer, TimeServer
 from kalitka_sim.pty_board import PtyBoard
 from kalitka_sim.reader import VirtualReader
 from kalitka_sim.virtual_chip import VirtualChip
@@ -95,7 +95,16 @@ def run_reader(
         for fault in problems:
             _print_error(fault)
         return 2
-    with _until_terminated(), _folder(folder) as place, NameServer() as names:
+    with (
+        _until_terminated(),
+        _folder(folder) as place,
+        NameServer() as names,
+        TimeServer() as times,
+    ):
+        if files:
+            # A certificate can be checked only with a clock that is set. Over http:// the hub
+            # alone gives the time, as in the demo.
+            values["ntp_server"] = times.address
         try:
             with VirtualReader(
                 place,
@@ -131,6 +140,7 @@ def run_board(folder: Path | None, board: str = "", memory: str = PSRAM.name) ->
     with _until_terminated(), _folder(folder) as place:
         try:
             with PtyBoard(place, board, memory=memory_class) as virtual:
+                virtual.on_fault = _print_error
                 virtual.power_on()
                 _print(f"a virtual board at {virtual.port}, its flash in {virtual.flash_file}")
                 _print(f"{memory_class.name}: {memory_class.description}")

@@ -24,14 +24,17 @@ class ReaderError(Exception):
 class ControlChannel:
     """The host's end of the control channel.
 
-    pins: {pin: level} of the outputs. pin_changes: (pin, level, the chip's milliseconds).
-    on_reset: called when the chip resets itself; it has to end the process.
+    pins: {pin: level} of the outputs, None for one that a reset or a power cut let go of.
+    pin_changes: (pin, level, the chip's milliseconds). on_reset: called when the chip resets
+    itself; it has to end the process. on_watchdog: called with the milliseconds of the watchdog's
+    time when it is started, with 0 when it is fed.
     """
 
     def __init__(self) -> None:
-        self.pins: dict[int, int] = {}
-        self.pin_changes: list[tuple[int, int, int]] = []
+        self.pins: dict[int, int | None] = {}
+        self.pin_changes: list[tuple[int, int | None, int]] = []
         self.on_reset: Callable[[], None] = lambda: None
+        self.on_watchdog: Callable[[int], None] = lambda millis: None
         self._answers: list[object] = []
         self._changed = threading.Condition()
         self._socket: socket.socket | None = None
@@ -61,6 +64,15 @@ class ControlChannel:
         if connection:
             connection.close()
 
+    def release_pins(self) -> None:
+        """Let go of every output, as a chip does that is reset or has no power."""
+        with self._changed:
+            for pin, level in self.pins.items():
+                if level is not None:
+                    self.pins[pin] = None
+                    self.pin_changes.append((pin, None, 0))
+            self._changed.notify_all()
+
     def request(self, message: dict, timeout: float = HANG_TIMEOUT_S) -> object:
         """Send a request to the chip and return its answer. Raises ReaderError.
 
@@ -86,7 +98,7 @@ class ControlChannel:
                 self._changed.wait(left)
             return self._answers[-1]
 
-    def wait_pin(self, number: int, level: int, timeout: float = HANG_TIMEOUT_S) -> None:
+    def wait_pin(self, number: int, level: int | None, timeout: float = HANG_TIMEOUT_S) -> None:
         """Wait until an output has this level. Raises ReaderError."""
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -112,6 +124,8 @@ class ControlChannel:
         with self._changed:
             if "reset" in message:
                 self.on_reset()
+            elif "watchdog" in message:
+                self.on_watchdog(message["watchdog"])
             elif "done" in message:
                 self._answers.append(message["done"])
             else:

@@ -10,10 +10,7 @@ import contextlib
 import os
 import pty
 import select
-import signal
-import subprocess
 import threading
-import time
 import tty
 from collections.abc import Callable
 from pathlib import Path
@@ -21,21 +18,17 @@ from pathlib import Path
 from kalitka_build import rom_image
 from kalitka_build.compiler import compile_firmware
 
+from .console import CHUNK, Console
 from .control_channel import ReaderError
 from .memory_classes import PSRAM, MemoryClass
-from .virtual_chip import HOST_ARCH, VirtualChip
+from .virtual_chip import HOST_ARCH, SOFT_RESET, VirtualChip
 
-_INTERRUPT = b"\x03"
 _ENTER_RAW = b"\r\x01"
-_IN_RAW = b"raw REPL; CTRL-B to exit\r\n>"
-_IN_FRIENDLY = b"for more information.\r\n>>> "
 _SOFT_RESET = b"\r\nMPY: soft reboot\r\n"
-_CHUNK = 4096
 _LISTENER_TIMEOUT_S = (
     1  # output that nobody reads for so long: check whether a program has the port open
 )
 _TICK_S = 0.01  # between two attempts to deliver an interrupt
-_DOUBLE_INTERRUPT_S = 0.1  # a second Ctrl-C so soon would end the process, not its program
 
 
 class PtyBoard(VirtualChip):
@@ -45,7 +38,8 @@ class PtyBoard(VirtualChip):
     board_name: a folder of boards/, "" for the memory class's own. memory: the chip's memory
     class; in a class for frozen firmware a new board has the firmware in its MicroPython.
     on_input: called with the bytes from the cable before the chip gets them. The cable carries
-    nothing during the call, and an OSError raised there pulls it out.
+    nothing during the call, and an OSError raised there pulls it out. on_fault: called with the
+    cause when the board dies, that is, when its process does.
     rom: bytes of a new board's ROM partition, blank as well; 0: none, as a stock board has.
     """
 
@@ -60,6 +54,7 @@ class PtyBoard(VirtualChip):
         super().__init__(folder, board_name, memory)
         self.port = ""
         self.on_input: Callable[[bytes], None] = _ignore
+        self.on_fault: Callable[[str], None] = _ignore
         self._fault: ReaderError | None = None
         self._cable: _Cable | None = None
         self._serving: threading.Thread | None = None
@@ -112,31 +107,33 @@ class PtyBoard(VirtualChip):
 
     # The thread between the cable and the chip
 
-    def _boot(self) -> "_Console":
-        raw = {"KALITKA_CHIP_RAW": "1"} if self._raw else {}
-        process = self._start_chip(subprocess.PIPE, MICROPYINSPECT="1", **raw)
-        console = _Console(process)
+    def _boot(self) -> "Console":
+        console = self._start_chip(**{"KALITKA_CHIP_RAW": "1"} if self._raw else {})
         if self._raw:
             console.send(_ENTER_RAW)
         return console
 
-    def _serve(self, console: "_Console") -> None:
+    def _serve(self, console: "Console") -> None:
         assert self._cable
         try:
             while self._run_until_exit(console, self._cable):
-                if self._was_reset(console.process):
-                    self._raw = False
-                else:
+                cause = self._next_start(console.process)
+                if not cause:
+                    return
+                if cause == SOFT_RESET:
                     self._cable.send(_SOFT_RESET)
+                else:
+                    self._raw = False
                 console = self._boot()
         except ReaderError as fault:
             if self._powered:
                 self._fault = fault
+                self.on_fault(str(fault))
                 self._cable.close()
         except OSError:
             pass  # the cable was pulled
 
-    def _run_until_exit(self, console: "_Console", cable: "_Cable") -> bool:
+    def _run_until_exit(self, console: "Console", cable: "_Cable") -> bool:
         # Return True when the chip ends, False when the cable is pulled.
         line = b""
         try:
@@ -151,7 +148,7 @@ class PtyBoard(VirtualChip):
                     return False
                 console.interrupt_if_due()
                 if cable.near in ready:
-                    data_in = os.read(cable.near, _CHUNK)
+                    data_in = os.read(cable.near, CHUNK)
                     self.on_input(data_in)
                     console.send(data_in)
                 if console.output in ready:
@@ -169,73 +166,8 @@ class PtyBoard(VirtualChip):
             console.close()
 
 
-def _ignore(data_in: bytes) -> None:
+def _ignore(_: bytes | str) -> None:
     pass
-
-
-class _Console:
-    """The chip's REPL behind two pipes, with its mode: raw or not."""
-
-    def __init__(self, process: subprocess.Popen):
-        assert process.stdin and process.stdout
-        self.process = process
-        self._input = process.stdin.fileno()
-        self.output = process.stdout.fileno()
-        self.raw = False
-        self.interrupt_due = False
-        self._prompted = False  # whether the REPL has been reached since the start
-        self._tail = b""
-        self._interrupted = 0.0
-
-    def read(self) -> bytes:
-        """Return the bytes that the chip printed, b"" if the chip has ended."""
-        data = os.read(self.output, _CHUNK)
-        seen = self._tail + data
-        if max(seen.rfind(_IN_RAW), seen.rfind(_IN_FRIENDLY)) >= 0:
-            self.raw = seen.rfind(_IN_RAW) > seen.rfind(_IN_FRIENDLY)
-            self._prompted = True
-            self.interrupt_due = False
-        self._tail = seen[-len(_IN_RAW) :]
-        return data
-
-    def send(self, data: bytes) -> None:
-        """Pass bytes from the cable on; Ctrl-C goes to the running program or to the prompt."""
-        before, *after = data.split(_INTERRUPT)
-        self._write(before)
-        for part in after:
-            if not self._prompted:
-                self.interrupt_due = True
-                self.interrupt_if_due()
-            elif not self._interrupt():
-                self._write(_INTERRUPT)
-            self._write(part)
-
-    def interrupt_if_due(self) -> None:
-        """Deliver a Ctrl-C that came while the chip was still starting."""
-        if self.interrupt_due and self._interrupt():
-            self.interrupt_due = False
-
-    def close(self) -> None:
-        """Close the pipes, which ends the chip."""
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-    def _interrupt(self) -> bool:
-        # A program gets Ctrl-C as a signal, a prompt as a character: there the signal would end
-        # the process. A program is running if MicroPython catches the signal.
-        if not _handles_sigint(self.process.pid):
-            return False
-        if time.monotonic() - self._interrupted > _DOUBLE_INTERRUPT_S:
-            self._interrupted = time.monotonic()
-            self.process.send_signal(signal.SIGINT)
-        return True
-
-    def _write(self, data: bytes) -> None:
-        # The chip may have ended just now: then the input is lost, as on a board.
-        with contextlib.suppress(BrokenPipeError):
-            while data:
-                data = data[os.write(self._input, data) :]
 
 
 class _Cable:
@@ -290,12 +222,3 @@ def _is_open_elsewhere(path: str) -> bool:
             if os.readlink(opened) == path and opened.parts[2] != str(os.getpid()):
                 return True
     return False
-
-
-def _handles_sigint(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-    caught = status.partition("SigCgt:")[2].split(maxsplit=1)
-    return bool(caught) and bool(int(caught[0], 16) >> (signal.SIGINT - 1) & 1)

@@ -7,7 +7,6 @@ would.
 """
 
 import json
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +15,11 @@ from kalitka_build import rom_image
 from kalitka_build.compiler import compile_firmware
 
 from . import littlefs_image
+from .console import Console
 from .control_channel import ReaderError
 from .memory_classes import FROZEN_80K, MPY_ON_S3
 from .tcp_relay import TcpRelay
-from .virtual_chip import HOST_ARCH, ScanResult, VirtualChip, micropython, wiegand_bits
+from .virtual_chip import HOST_ARCH, SOFT_RESET, ScanResult, VirtualChip, micropython, wiegand_bits
 
 __all__ = ["ReaderError", "ScanResult", "VirtualReader", "micropython", "wiegand_bits"]
 
@@ -115,15 +115,26 @@ class VirtualReader(VirtualChip):
 
     def _start(self) -> None:
         names = {"KALITKA_CHIP_DNS": self._name_server} if self._name_server else {}
-        process = self._start_chip(subprocess.DEVNULL, **names)
-        threading.Thread(target=self._read_console, args=(process,), daemon=True).start()
+        console = self._start_chip(**names)
+        threading.Thread(target=self._read_console, args=(console,), daemon=True).start()
 
-    def _read_console(self, process: subprocess.Popen) -> None:
-        assert process.stdout
-        for raw in process.stdout:
-            line = raw.decode(errors="replace").rstrip()
-            self._add_line(line)
-            if self._on_line:
-                self._on_line(line)
-        if self._was_reset(process) and self._powered:
-            self._start()
+    def _read_console(self, console: Console) -> None:
+        rest = b""
+        while data := console.read():
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._show(line.decode(errors="replace").rstrip())
+        console.close()
+        try:
+            cause = self._next_start(console.process)
+            if cause == SOFT_RESET:
+                self._show("MPY: soft reboot")
+            if cause:
+                self._start()
+        except ReaderError as fault:
+            self._show(str(fault))
+
+    def _show(self, line: str) -> None:
+        self._add_line(line)
+        if self._on_line:
+            self._on_line(line)

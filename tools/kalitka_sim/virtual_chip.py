@@ -19,17 +19,21 @@ from pathlib import Path
 from kalitka_build.boards import load_board
 
 from . import littlefs_image
+from .console import Console
 from .control_channel import ControlChannel, ReaderError
 from .memory_classes import FROZEN_80K, MemoryClass
 from .timeouts import HANG_TIMEOUT_S
+from .watchdog import Watchdog
 
 CHIP = Path(__file__).parent / "chip"
 FIRMWARE_HEAP = FROZEN_80K.process  # bytes of heap for the firmware, in most tests' memory class
 # Bytes of heap held by the fakes of pins, radio, flash, memory and clock, and by the control
 # channel: on a chip these are machine code and take none of the heap. A test measures them.
-FAKES = 33 * 1024
+FAKES = 45 * 1024
 ROM_FAKE = 1536  # and by the fake of a writable ROM on top of that
 HOST_ARCH = "x64"  # the native code that this computer's MicroPython runs
+# The causes of a start, as `machine.reset_cause` returns them.
+POWER_ON, HARD_RESET, WATCHDOG_RESET, SOFT_RESET = 1, 2, 3, 5
 _CARD = re.compile(r"card (\S+) (allowed|denied)(?:: ([^(]+))? \(([^)]*)\)")
 
 
@@ -90,11 +94,16 @@ class VirtualChip:
         self.console: list[str] = []
         self.channel = ControlChannel()
         self.channel.on_reset = self._reset
+        self._watchdog = Watchdog(self._bite)
+        self.channel.on_watchdog = self._watchdog.feed
         self._memory = memory
         self._process: subprocess.Popen | None = None
+        self._chip_console: Console | None = None
         self._reset_process: subprocess.Popen | None = None
+        self._cause = POWER_ON
         self._powered = False
-        self._locked_level = 0  # the lock output's level while the door is locked
+        # The lock output's level while the door is locked; None if it drives no level.
+        self._locked_level: int | None = 0
         self._console_changed = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -113,17 +122,24 @@ class VirtualChip:
         lock = self.board["LOCK"]
         levels = [level for pin, level, _ in self.pin_changes[changes:] if pin == lock]
         # The lock may still be open from the card before, or already shut again.
-        opened = any(level != self._locked_level for level in [*levels, self.pins[lock]])
+        opened = any(level != self._locked_level for level in [*levels, self.pins.get(lock)])
         allowed, reason = match[2] == "allowed", (match[3] or "").strip()
         return ScanResult(match[1], opened, allowed, reason, match[4])
 
-    def send_pulses(self, bits: str, gap_ms: int = 2, busy: tuple[int, int] = (-1, -1)) -> None:
+    def send_pulses(
+        self,
+        bits: str,
+        gap_ms: int = 2,
+        busy: tuple[int, int] = (-1, -1),
+        erase: tuple[int, int] = (-1, -1),
+    ) -> None:
         """Send bits over the Wiegand wires.
 
-        busy: (first, end), counted from 0: from before bit `first` until before bit `end` the
-        chip is busy in C and runs no bytecode (see `chip/state.py`).
+        busy, erase: (first, end), counted from 0: from before bit `first` until before bit `end`
+        the chip is busy in C and runs no bytecode, or erases flash and serves no interrupt (see
+        `chip/state.py`).
         """
-        request = {"do": "pulses", "busy": busy, **self._wiegand(bits, gap_ms)}
+        request = {"do": "pulses", "busy": busy, "erase": erase, **self._wiegand(bits, gap_ms)}
         self.request(request)
 
     def delay_handshake(self, bits: str, gap_ms: int = 2, after_ms: int = 300) -> None:
@@ -138,6 +154,10 @@ class VirtualChip:
         """Advance the chip's ticks and clock by `seconds` at once, at most six days."""
         self.request({"do": "later", "seconds": seconds})
 
+    def stall(self, millis: int) -> None:
+        """Let Python's loop hang for so many of the chip's milliseconds."""
+        self.request({"do": "stall", "ms": millis})
+
     def _wiegand(self, bits: str, gap_ms: int) -> dict:
         wires = [self.board["WIEGAND_D0"], self.board["WIEGAND_D1"]]
         return {"pins": wires, "bits": bits, "gap_ms": gap_ms}
@@ -149,6 +169,14 @@ class VirtualChip:
     def set_clock(self, utc: float) -> None:
         """Set the chip's clock: seconds since 1970 UTC. The firmware sees it within a second."""
         self.request({"do": "clock", "utc": utc})
+
+    def set_certificate_dates(self, first: float, last: float) -> None:
+        """Tell the chip's TLS when the server's certificate is valid: seconds since 1970 UTC.
+
+        A handshake fails while the chip's clock is not between them. Without these dates only the
+        CA's are judged by the chip's clock.
+        """
+        self.request({"do": "certificate", "from": int(first), "until": int(last)})
 
     def set_network(
         self,
@@ -165,6 +193,12 @@ class VirtualChip:
         """
         only = {} if networks is None else {"networks": networks}
         self.request({"do": "network", "up": up, "deaf": deaf, "dhcp": dhcp, **only})
+
+    def type(self, data: bytes) -> None:
+        """Send bytes to the console's input. Ctrl-C (3) interrupts a program that allows it."""
+        if not self._chip_console:
+            raise ReaderError("the reader has no power")
+        self._chip_console.send(data)
 
     def flash_operations(self) -> dict[str, int]:
         """Return the counts of flash reads, programs and erases since power on."""
@@ -192,15 +226,15 @@ class VirtualChip:
         """Wait until the application reports that it is ready. `since` as in `wait_line`."""
         self.wait_line(r" ready$", since=since)
         self.request({"do": "pins"})
-        self._locked_level = self.pins[self.board["LOCK"]]
+        self._locked_level = self.pins.get(self.board["LOCK"])
 
     @property
-    def pins(self) -> dict[int, int]:
-        """The levels of the outputs by their pin."""
+    def pins(self) -> dict[int, int | None]:
+        """The levels of the outputs by their pin; None: a reset or a power cut let go of it."""
         return self.channel.pins
 
     @property
-    def pin_changes(self) -> list[tuple[int, int, int]]:
+    def pin_changes(self) -> list[tuple[int, int | None, int]]:
         """Every change of an output: (pin, level, the chip's milliseconds)."""
         return self.channel.pin_changes
 
@@ -208,7 +242,7 @@ class VirtualChip:
         """Send a request over the control channel; return the answer. Raises ReaderError."""
         return self.channel.request(message, timeout)
 
-    def wait_pin(self, number: int, level: int, timeout: float = HANG_TIMEOUT_S) -> None:
+    def wait_pin(self, number: int, level: int | None, timeout: float = HANG_TIMEOUT_S) -> None:
         """Wait until an output has this level. Raises ReaderError."""
         self.channel.wait_pin(number, level, timeout)
 
@@ -238,29 +272,48 @@ class VirtualChip:
         nvs = self.folder / "nvs.json"
         if not nvs.exists():
             nvs.write_text("")
+        self._cause = POWER_ON
         self._powered = True
 
     def _end_power(self) -> None:
         self._powered = False
-        process = self._process
+        process, self._process = self._process, None
         if process and process.poll() is None:
             process.kill()
             process.wait()
         self.channel.disconnect()
+        self._watchdog.stop()
+        self.channel.release_pins()
 
-    def _reset(self) -> None:
+    def _reset(self, cause: int = HARD_RESET) -> None:
         # A chip that resets itself prints nothing more; a process that ended by itself would.
+        self._cause = cause
         self._reset_process = self._process
         if self._process:
             self._process.kill()
 
-    def _was_reset(self, process: subprocess.Popen) -> bool:
-        # Whether the process, which has ended, was reset, so that the chip has to start again.
-        process.wait()
-        return process is self._reset_process
+    def _bite(self) -> None:
+        self._add_line("task_wdt: Task watchdog got triggered.")
+        self._reset(WATCHDOG_RESET)
 
-    def _start_chip(self, stdin: int, **environment: str) -> subprocess.Popen:
-        # Start the chip and wait for its control channel. Its console is the process's stdout.
+    def _next_start(self, process: subprocess.Popen) -> int:
+        # Wait for the end of the process; return the cause of the start that has to follow, 0 if
+        # the power is cut. A soft reset leaves the outputs and the watchdog as they are. Raises
+        # ReaderError if the process died.
+        status = process.wait()
+        if process is not self._process or not self._powered:
+            return 0
+        if process is self._reset_process:
+            self._watchdog.stop()
+            self.channel.release_pins()
+        elif status:
+            raise ReaderError(f"the chip's MicroPython died: exit status {status}")
+        else:
+            self._cause = SOFT_RESET
+        return self._cause
+
+    def _start_chip(self, **environment: str) -> Console:
+        # Start the chip, wait for its control channel, and return its console.
         heap = self._memory.process + FAKES
         if self.rom_file.exists():
             heap = heap_with_rom(heap + ROM_FAKE, self.rom_file.stat().st_size)
@@ -271,16 +324,18 @@ class VirtualChip:
         def start(port: int) -> subprocess.Popen:
             self._process = subprocess.Popen(
                 [*command, str(self.flash_file)],
-                stdin=stdin,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 # A Ctrl-C in the terminal is for the tool, not for the chip.
                 start_new_session=True,
                 env={**self._environment(port), **environment},
             )
+            self._watchdog.attach(self._process.pid)
             return self._process
 
-        return self.channel.connect(start)
+        self._chip_console = Console(self.channel.connect(start))
+        return self._chip_console
 
     def _environment(self, port: int) -> dict[str, str]:
         # Without HOME the REPL writes no history into the user's home.
@@ -288,6 +343,7 @@ class VirtualChip:
         return {
             **own,
             "MICROPYPATH": f"{CHIP}:.frozen",
+            "KALITKA_CHIP_CAUSE": str(self._cause),
             "KALITKA_CHIP_WORLD": str(port),
             "KALITKA_CHIP_RTC": str(self.folder / "rtc"),
             "KALITKA_CHIP_NVS": str(self.folder / "nvs.json"),

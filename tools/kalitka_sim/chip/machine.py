@@ -1,10 +1,22 @@
-"""`machine` of the virtual chip: pins, the RTC, an I2C bus, resets."""
+"""`machine` of the virtual chip: pins, the RTC, an I2C bus, timers, the watchdog, resets."""
 
+import _thread
+import asyncio
 import os
 import time
 
 import state
 import utime
+
+import micropython
+
+PWRON_RESET = 1
+HARD_RESET = 2
+WDT_RESET = 3
+DEEPSLEEP_RESET = 4
+SOFT_RESET = 5
+
+_TIMER_MS = 5  # between two looks at the timers
 
 
 class Pin:
@@ -21,7 +33,8 @@ class Pin:
         if not 0 <= number <= 39 or (mode == Pin.OUT and number >= 34):
             raise ValueError("invalid pin")
         self._line = state.line(number)
-        if mode == Pin.OUT:
+        self._drives = mode == Pin.OUT
+        if self._drives:
             # Without a value a new output drives low, as on the chip.
             self._line.drive(1 if value else 0)
 
@@ -29,7 +42,8 @@ class Pin:
         """Read the pin, or drive it."""
         if level is None:
             return self._line.level
-        self._line.drive(1 if level else 0)
+        if self._drives:  # an input only remembers the level
+            self._line.drive(1 if level else 0)
         return None
 
     def irq(self, handler=None, trigger=IRQ_FALLING | IRQ_RISING):
@@ -69,6 +83,117 @@ if os.getenv("KALITKA_CHIP_DS3231"):
     from i2c import I2C
 
 
+class Timer:
+    """A timer, as `machine.Timer`: it counts whatever Python does, its callback is scheduled.
+
+    As on the chip the callback runs between two bytecodes, never while the chip is busy in C, and
+    is lost if the queue of scheduled callbacks is full.
+    """
+
+    ONE_SHOT = 0
+    PERIODIC = 1
+
+    def __init__(self, id, **options):
+        if not -1 <= id < 4:
+            raise ValueError("invalid Timer number")
+        self._due = 0
+        if options:
+            self.init(**options)
+
+    def init(self, *, mode=PERIODIC, period=-1, callback=None, hard=False):
+        """Call `callback(timer)` after `period` milliseconds, once or again and again."""
+        if hard:
+            raise ValueError("hard Timers are not implemented")
+        if period <= 0:
+            raise ValueError("period too small")
+        self._mode = mode
+        self._period = period
+        self._callback = callback
+        self._due = time.ticks_add(time.ticks_ms(), period)
+        if self not in state.timers:
+            state.timers.append(self)
+            _start()
+
+    def deinit(self):
+        """Stop counting."""
+        if self in state.timers:
+            state.timers.remove(self)
+
+    def _count(self):
+        if time.ticks_diff(self._due, time.ticks_ms()) > 0:
+            return
+        if self._mode == Timer.ONE_SHOT:
+            self.deinit()
+        else:
+            self._due = time.ticks_add(time.ticks_ms(), self._period)
+        if self._callback:
+            state.interrupt(self._callback, self)
+
+
+_counts = False  # whether the thread runs
+_turns = False  # whether asyncio's loop is kept turning
+
+
+def _start():
+    # Called with the first timer that counts.
+    global _turns
+    if not _turns:
+        _turns = True
+        asyncio.create_task(_turn())
+    _start_thread()
+
+
+def _start_thread():
+    global _counts
+    if not _counts:
+        _counts = True
+        _thread.start_new_thread(_count_timers, ())
+
+
+async def _turn():
+    # A chip's loop wakes up for a scheduled callback; this one would sleep until the next task.
+    global _turns
+    while state.timers:
+        await asyncio.sleep_ms(_TIMER_MS)
+    _turns = False
+
+
+def _count_timers():
+    # The chip's timers, in a thread of this process: it counts while Python hangs in a loop.
+    global _counts
+    while state.timers:
+        utime.sleep_ms(_TIMER_MS)
+        for timer in state.timers[:]:
+            timer._count()
+        state.timer_looks += 1
+    _counts = False
+    if state.timers:  # one that was armed just now
+        _start_thread()
+
+
+class WDT:
+    """The watchdog, as `machine.WDT`: it cannot be stopped, and a soft reset does not stop it.
+
+    The world counts its time and resets the chip.
+    """
+
+    def __init__(self, id=0, timeout=5000):
+        if id != 0:
+            raise ValueError
+        if timeout <= 0:
+            raise ValueError("WDT timeout too short")
+        state.send({"watchdog": timeout})
+
+    def feed(self):
+        """Start the time again."""
+        state.send({"watchdog": 0})
+
+
+def reset_cause():
+    """Return why the chip started last, one of the constants `..._RESET`."""
+    return int(os.getenv("KALITKA_CHIP_CAUSE") or PWRON_RESET)
+
+
 def reset():
     """Restart the chip with its RTC running on: the world ends this process."""
     state.send({"reset": True})
@@ -76,7 +201,9 @@ def reset():
         utime.sleep(1)
 
 
-soft_reset = reset
+def soft_reset():
+    """Restart MicroPython only: the outputs keep their levels, the watchdog goes on."""
+    raise SystemExit
 
 
 def unique_id():

@@ -2,8 +2,7 @@
 
 Run by `micropython -X heapsize=BYTES power.py FLASH`. The fakes are imported first; then the
 LittleFS in the flash file replaces the host's files, as on a board, beside the ROM and the frozen
-firmware, if there are any. With MICROPYINSPECT=1 in the environment a console follows, unless the
-chip was reset.
+firmware, if there are any. The REPL follows, unless the chip was reset.
 """
 
 import asyncio
@@ -21,7 +20,9 @@ import flash
 import idf
 import machine
 import network
+import port
 import state
+import tls_dates
 import utime
 import vfs
 
@@ -82,13 +83,21 @@ def _lan(*arguments, **options):
 
 
 class _SslContext(ssl.SSLContext):
-    # TLS, which takes memory for each connection.
+    # TLS, which takes memory for each connection and judges certificates by the chip's clock.
+
+    def __init__(self, protocol):
+        super().__init__(protocol)
+        self._dates = []
 
     def load_verify_locations(self, cafile=None, cadata=None):
         idf.check_certificate()
         super().load_verify_locations(cafile, cadata)
+        self._dates.append(tls_dates.of_certificate(cadata))
 
     def wrap_socket(self, sock, **options):
+        fault = tls_dates.fault_of(self._dates)
+        if fault:
+            return tls_dates.Refused(fault)
         idf.open_connection(sock)
         return super().wrap_socket(sock, **options)
 
@@ -98,16 +107,7 @@ if _Cable:
     network.LAN = _lan
 ssl.SSLContext = _SslContext
 
-# As the ESP32 port mounts it.
-_SIZES = {"readsize": 32, "progsize": 32, "lookahead": 32}
-
 state.flash = flash.Flash(sys.argv[1])
-try:
-    _fs = vfs.VfsLfs2(state.flash, **_SIZES)
-except OSError:
-    # The flash is blank: formatted, as by the port at its first start.
-    vfs.VfsLfs2.mkfs(state.flash, **_SIZES)
-    _fs = vfs.VfsLfs2(state.flash, **_SIZES)
 _port = os.getenv("KALITKA_CHIP_WORLD")
 _raw = os.getenv("KALITKA_CHIP_RAW")
 # No Ctrl-C until the flash is mounted: it would leave a console with the host's files. (The world
@@ -117,7 +117,7 @@ if _port:
     state.connect(int(_port))
     asyncio.create_task(state.serve())
 vfs.umount("/")
-vfs.mount(_fs, "/")
+port.mount(state.flash)
 os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
 if _rom is not None:
@@ -133,27 +133,17 @@ if _frozen is not None:
     state.mapped = len(_frozen)
     vfs.mount(vfs.VfsRom(_frozen), frozen.PLACE)
     sys.path[2:2] = [frozen.PLACE, frozen.PLACE + "/lib"]
-del _fs, _rom
+del _rom
 gc.collect()
 idf.baseline = gc.mem_alloc()
 state.without_firmware = idf.baseline - state.mapped
+os.putenv("MICROPYINSPECT", "1")  # the REPL comes after main.py
+_place = frozen.PLACE + "/" if _frozen is not None else ""
+try:
+    # In raw mode main.py does not run, as on a board that mpremote holds.
+    if port.run(_place + "boot.py", globals()) and not _raw:
+        port.run(_place + "main.py", globals())
+except SystemExit:
+    os.putenv("MICROPYINSPECT", "")  # a soft reset: the process ends
+    raise
 micropython.kbd_intr(3)
-# In raw mode main.py does not run, as on a board that mpremote holds.
-for _name in ("boot.py",) if _raw else ("boot.py", "main.py"):
-    if _frozen is not None:
-        _name = frozen.PLACE + "/" + _name  # a frozen one precedes that of the file system
-    try:
-        os.stat(_name)
-    except OSError:
-        continue
-    try:
-        with open(_name) as _file:
-            # Only the compiled code is kept: a chip does not keep the text, either.
-            _code = compile(_file.read(), _name, "exec")
-        exec(_code, globals())
-    except KeyboardInterrupt:
-        print("KeyboardInterrupt")
-        break
-    except SystemExit:
-        os.putenv("MICROPYINSPECT", "")
-        raise

@@ -1,17 +1,22 @@
 """The state of the virtual chip: pins, radio, clock, flash, and the control channel to them.
 
 The world (a CPython process) sends one JSON object per line over a loopback connection and gets
-one answer per line. The chip reports changes of output pins as they happen, and {"reset": true}
-to be ended and started again.
+one answer per line. The chip reports changes of output pins as they happen, {"reset": true} to be
+ended and started again, {"watchdog": 5000} to be reset if it does not send {"watchdog": 0} within
+every five seconds from then on.
 
     {"do": "pulses", "pins": [18, 19], "bits": "0101...", "gap_ms": 2, "busy": [0, 0]}
-                     "busy": the pulses before which the chip enters C and returns
+                     "busy": the pulses before which the chip enters C and returns; "erase":
+                     those before which a flash erase begins and ends
     {"do": "handshake", "pins": [18, 19], "bits": "0101...", "gap_ms": 2, "after_ms": 300}
                      the next TLS handshake takes `after_ms`, and then these pulses come in it
     {"do": "level", "pin": 26, "level": 0}
     {"do": "pins"}    {"do": "flash"}    {"do": "memory"}
+    {"do": "stall", "ms": 30000}         Python's loop hangs for so long, by the chip's ticks
     {"do": "later", "seconds": 432000}   at most six days    {"do": "stand still"} {"do": "go on"}
-    {"do": "clock", "utc": 1795287578}   {"do": "network", "up": false}
+    {"do": "clock", "utc": 1795287578}   {"do": "certificate", "from": 1795280000, "until": ...}
+                                         the dates of the server's, see tls_dates.py
+    {"do": "network", "up": false}
                                          "networks", "deaf": see network.py
 """
 
@@ -26,14 +31,19 @@ import micropython
 
 QUIET_MS = 60  # shorter than the time that a hand needs to present the next card
 _TURN_MS = 15  # long enough for the firmware to poll its scanner once more
+_STALL_MS = 10  # a step of a stall
 _QUEUE = 8  # the length of the ESP32 port's queue of scheduled pin handlers
 
 pins = {}  # number -> Line
 air = {"up": True}  # the world's last "network" request
+certificate = None  # (first, last) second of the server's certificate, since 1970, if known
 handshake = None  # the pending "handshake" request
 _in_c = False  # the chip is busy in C and runs no bytecode
-_waiting = []  # (handler, pin), to run when it returns from C
+_waiting = []  # (handler, argument), to run when it returns from C
+_erasing = False  # the flash is erased: no interrupt is served, each pin remembers one edge
 flash = None  # the block device
+timers = []  # machine's timers that count
+timer_looks = 0  # how often its thread has looked at them
 mapped = 0  # bytes of flash that are mapped into memory on a chip; here they are in the heap
 without_firmware = 0  # bytes of heap in use before the firmware ran, without the mapped ones
 _world = None
@@ -49,6 +59,7 @@ class Line:
         self.handler = None
         self.trigger = 0
         self.pin = None
+        self.edge_waits = False
 
     def drive(self, level):
         """Set the level of an output; report a change to the world."""
@@ -63,11 +74,27 @@ class Line:
         edge = 0 if level == self.level else (1 if level else 2)
         self.level = level
         if self.handler and edge & self.trigger:
-            # As on the chip: the handler runs soon, between two bytecodes, not here.
-            if not _in_c:
-                micropython.schedule(self.handler, self.pin)
-            elif len(_waiting) < _QUEUE:
-                _waiting.append((self.handler, self.pin))
+            if _erasing:
+                self.edge_waits = True
+            else:
+                interrupt(self.handler, self.pin)
+
+
+def interrupt(handler, argument):
+    """Let `handler(argument)` run soon, between two bytecodes, as an interrupt does on the chip.
+
+    Return whether it will: it is lost if the queue of the handlers that wait is full.
+    """
+    if _in_c:
+        if len(_waiting) == _QUEUE:
+            return False
+        _waiting.append((handler, argument))
+        return True
+    try:
+        micropython.schedule(handler, argument)
+        return True
+    except RuntimeError:
+        return False
 
 
 def line(number):
@@ -116,6 +143,19 @@ def run_handshake():
             time.resume()
 
 
+def _stall(millis):
+    # Python's loop hangs in bytecode. The ticks advance in steps, each of which waits for the
+    # timers, so that no computer is too slow.
+    was_running = time.freeze()
+    for _ in range(0, millis, _STALL_MS):
+        time.advance_ms(_STALL_MS)
+        looked = timer_looks
+        while timers and timer_looks < looked + 2:
+            pass
+    if was_running:
+        time.resume()
+
+
 def _enter_c():
     global _in_c
     _in_c = True
@@ -124,9 +164,20 @@ def _enter_c():
 def _return_from_c():
     global _in_c
     _in_c = False
-    for handler, pin in _waiting:
-        handler(pin)
+    for handler, argument in _waiting:
+        handler(argument)
     _waiting.clear()
+
+
+def _erase(begins):
+    # The code that serves interrupts lies in flash: while flash is erased none is served, and a
+    # pin's register holds one edge, however many there were.
+    global _erasing
+    _erasing = begins
+    for wire in pins.values():
+        if wire.edge_waits and not begins:
+            wire.edge_waits = False
+            interrupt(wire.handler, wire.pin)
 
 
 def _pulses(request):
@@ -134,7 +185,10 @@ def _pulses(request):
     # caller can let it do so.
     lines = [line(number) for number in request["pins"]]
     busy = request.get("busy", (-1, -1))
+    erase = request.get("erase", (-1, -1))
     for i, bit in enumerate(request["bits"] + "."):
+        if i in erase:
+            _erase(i == erase[0])
         if i == busy[0]:
             _enter_c()
         if i == busy[1]:
@@ -144,12 +198,12 @@ def _pulses(request):
             wire.set_input(0)
             wire.set_input(1)
             time.advance_ms(request["gap_ms"])
-            if not _in_c:
+            if not (_in_c or _erasing):
                 yield
 
 
 async def _handle(request):
-    global air, handshake
+    global air, certificate, handshake
     do = request["do"]
     if do == "pulses":
         was_running = time.freeze()
@@ -161,6 +215,8 @@ async def _handle(request):
         await asyncio.sleep_ms(QUIET_MS)
     elif do == "handshake":
         handshake = request
+    elif do == "stall":
+        _stall(request["ms"])
     elif do == "go on":
         time.resume()
     elif do == "stand still":
@@ -179,6 +235,8 @@ async def _handle(request):
         return {"used": used, "free": gc.mem_free(), "fakes": without_firmware}
     elif do == "network":
         air = request
+    elif do == "certificate":
+        certificate = request["from"], request["until"]
     elif do == "clock":
         time.set_utc(request["utc"])
     else:
