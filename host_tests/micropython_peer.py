@@ -43,6 +43,7 @@ HEAPS = {
     "order_oracle": "1M",
     "blocks_oracle": "1M",
     "merge_oracle": "1M",
+    "case_settings": "8M",  # a disk
     "case_stored_bytes": "8M",  # 512 blocks of 4 KiB
     "case_table": "8M",  # the same
     "case_table_damage": "8M",

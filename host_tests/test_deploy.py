@@ -17,6 +17,7 @@ import pytest
 
 import certificates
 from hub_command import Hub
+from kalitka import settings
 from kalitka_build import rom_image
 from kalitka_build.compiler import ARCHES
 from kalitka_cli import deploy, mpremote
@@ -299,7 +300,7 @@ def test_given_settings_are_copied_and_used(board, tmp_path):
     board.wait_line("wifi: connected to site")
     board.power_cut()
     files = board.flash_files()
-    assert files["settings.json"] == given.read_bytes()
+    assert files["settings.json"] == settings.seal(given.read_bytes())
     assert "settings.json.new" not in files
 
 
@@ -580,10 +581,15 @@ def test_a_firmware_that_does_not_fit_is_refused():
 def test_a_zone_by_its_name_becomes_what_a_reader_understands(tmp_path):
     given = tmp_path / "site.json"
     given.write_text('{"zone": "Europe/Moscow", "reader": "A"}')
-    assert json.loads(deploy.read_settings(given)) == {"zone": "MSK-3", "reader": "A"}
+    read = json.loads(deploy.read_settings(given))
+    assert read == {"crc32": read["crc32"], "zone": "MSK-3", "reader": "A"}
     posix = '{"zone":   "MSK-3"}'
     given.write_text(posix)
-    assert deploy.read_settings(given) == posix.encode()
+    sealed = deploy.read_settings(given)
+    assert sealed == settings.seal(posix.encode())
+    # A file that was taken from a device and changed gets its checksum anew.
+    given.write_bytes(sealed.replace(b"MSK-3", b"MSK-4"))
+    assert deploy.read_settings(given) == settings.seal(posix.replace("3", "4").encode())
     given.write_text('{"zone": "Europe/Moskow"}')
     with pytest.raises(deploy.InputError, match="Europe/Moscow"):
         deploy.read_settings(given)

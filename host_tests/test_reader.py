@@ -1,5 +1,6 @@
 """The unmodified firmware on the virtual chip: pins in, pins out, and the console's lines."""
 
+import json
 import re
 
 import pytest
@@ -239,6 +240,24 @@ def test_a_time_before_this_firmware_or_beyond_the_calendar_is_not_taken(tmp_pat
             assert reader.present("04A1B2C3").when == "clock not set"
 
 
+@pytest.mark.parametrize(("kind", "locked"), [("fail-secure", 0), ("fail-safe", 1)])
+def test_the_lock_shuts_in_time_while_the_loop_hangs(hub, tmp_path, kind, locked):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    with at_the_hub(hub, tmp_path, lock_kind=kind, lock_seconds=2) as reader:
+        lock = reader.board["LOCK"]
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.freeze_time()
+        before = len(reader.pin_changes)
+        reader.send_pulses(wiegand_bits("04A1B2C3"))
+        reader.wait_pin(lock, 1 - locked)
+        reader.stall(30_000)
+        changes = [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
+        (opened, first), (shut, last) = changes
+        assert (opened, shut) == (1 - locked, locked)
+        assert 2000 <= last - first <= 2100
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", None])
 def test_a_lost_settings_file_is_replaced_by_the_copy_in_nvs(tmp_path, damage):
     with VirtualReader(tmp_path / "reader", {"reader": "GATE-1", "zone": "MSK-3"}) as reader:
@@ -255,6 +274,41 @@ def test_a_lost_settings_file_is_replaced_by_the_copy_in_nvs(tmp_path, damage):
         assert "settings: taken from the copy in NVS" in told
         reader.set_clock(MONDAY_0930_MSK)
         assert reader.present("04A1B2C3").when == "Mon 09:30 MSK-3"
+
+
+def test_a_settings_file_with_a_flipped_bit_leaves_the_door_at_its_level(tmp_path):
+    settings = {"reader": "GATE-1", "lock_kind": "fail-safe"}
+    with VirtualReader(tmp_path / "reader", settings) as reader:
+        lock = reader.board["LOCK"]
+        reader.power_on()
+        good = json.loads((tmp_path / "reader/nvs.json").read_text())
+        assert reader.pins[lock] == 1  # current holds the door shut
+        data = reader._settings_file()
+        for text in (b"fail-safe", b"lock_kind", b"crc32", b"GATE-1"):
+            reader.power_cut()
+            damaged = data.replace(text, bytes([text[0] ^ 2]) + text[1:])
+            littlefs_image.update(reader.flash_file, {"settings.json": damaged})
+            seen, changes = len(reader.console), len(reader.pin_changes)
+            reader.power_on()
+            assert "settings: " in "\n".join(reader.console[seen:])
+            levels = [level for pin, level, _ in reader.pin_changes[changes:] if pin == lock]
+            assert levels == [1], text
+            assert json.loads((tmp_path / "reader/nvs.json").read_text()) == good
+
+
+def test_a_lock_of_which_nothing_says_how_it_is_wired_is_never_driven(hub, tmp_path):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    with at_the_hub(hub, tmp_path, lock_kind="fail-sage", exit_button="normally-open") as reader:
+        lock = reader.board["LOCK"]
+        reader.power_on()
+        reader.wait_line("settings: lock_kind: must be one of: fail-secure, fail-safe")
+        reader.wait_line("settings: nothing says how the lock is wired: its output stays off")
+        reader.wait_line("sync: full")
+        outcome = reader.present("04A1B2C3")
+        assert (outcome.opened, outcome.reason) == (False, "lock not set up")
+        reader.set_switch("EXIT_BUTTON", True)
+        reader.wait_line("exit button")
+        assert lock not in reader.pins
 
 
 @pytest.mark.parametrize("repeat", ["once", "interval:30"])

@@ -2,10 +2,17 @@
 
 A JSON object in one file; the technician's tools check it with this same module. Promises: a
 setting that is invalid or unknown never stops the reader: the default holds and the fault is
-reported. A secret is never in a message.
+reported. What decides at which level the door rests is never guessed: without a trusted value
+there is none. A secret is never in a message.
+
+The file is *sealed* with a checksum, the member "crc32", by the tools, or by the reader when a
+file without one has no fault. A file that does not match its checksum is not used at all. The
+last sealed file without a fault is kept in NVS.
 """
 
 import json
+import os
+from binascii import crc32
 
 from kalitka.access import timezone
 from kalitka.sync.address import split_port, split_url
@@ -13,7 +20,11 @@ from kalitka.sync.resolver import is_address
 from kalitka.table import codes
 
 FILE = "settings.json"
-_COPY = "settings"  # its copy in NVS; do not rename: readers in the field have this key
+SIZE_MAX = 6000  # bytes of a file: its copy in NVS, twice while it is replaced, has room
+SAFETY = ("lock_kind", "lock_output")  # they decide at which level the door rests
+# Do not rename: readers in the field have this key in NVS, and this member in their files.
+_COPY = "settings"
+_SEAL = b'"crc32": "'  # before the checksum's digits
 
 
 class SettingError(ValueError):
@@ -268,49 +279,103 @@ def _conflicts(settings):
     return faults
 
 
-def parse(data: bytes) -> tuple[dict, list[str]]:
+def seal(data: bytes) -> bytes:
+    """Return the settings file `data`, a JSON object, with its checksum renewed or added.
+
+    The checksum is the first member, such as "crc32": "89abcdef", in hexadecimal digits: the
+    CRC-32 of all bytes of the file but these digits.
+    """
+    at = data.find(_SEAL) + len(_SEAL)
+    if at < len(_SEAL):
+        at = data.index(b"{") + 1
+        others = b", " if data[at:].strip() != b"}" else b""
+        data = data[:at] + _SEAL + b'"' + others + data[at:]
+        at += len(_SEAL)
+    end = data.index(b'"', at)
+    crc = crc32(data[end:], crc32(data[:at]))
+    return data[:at] + ("%08x" % crc).encode() + data[end:]
+
+
+def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
     """Return the same as `with_defaults` from the bytes of a settings file.
 
-    Raises SettingError if the bytes are not a JSON object.
+    known: settings that are trusted, or None: a name of SAFETY whose value is invalid, or may have
+    been lost with its name, has the value of `known`, or None. Raises SettingError if the bytes
+    are not a JSON object or do not match its checksum.
     """
+    if len(data) > SIZE_MAX:
+        raise SettingError("%s is longer than %d bytes" % (FILE, SIZE_MAX))
     try:
         values = json.loads(data)
     except ValueError:
         raise SettingError("%s is not JSON" % FILE)
     if not isinstance(values, dict):
         raise SettingError("%s is not a JSON object" % FILE)
-    return with_defaults(values)
+    sealed = values.pop("crc32", None) is not None
+    if sealed and seal(data) != data:
+        raise SettingError(
+            "%s is damaged, or was changed by hand: deploy it again, or remove its crc32" % FILE
+        )
+    settings, faults = with_defaults(values)
+    lost = not sealed and any(name not in FIELDS for name in values)
+    for name in SAFETY:
+        if lost if name not in values else settings[name] != values[name]:
+            settings[name] = known[name] if known else None
+    return settings, faults
 
 
 def load(report) -> dict:
     """Return the settings (a dict) of the file, else of its copy in NVS, else the defaults.
 
-    report: a callable that takes a line of text (str); gets the problems.
+    A name of SAFETY is None if no value can be trusted: then no level of the lock's output is
+    right. report: a callable that takes a line of text (str); gets the problems.
     """
     from kalitka.system import nvs
 
+    copy = nvs.load(_COPY, SIZE_MAX)
+    known = None
+    faults = []
+    try:
+        if copy:
+            known, faults = parse(copy)
+    except SettingError as e:
+        report("settings: the copy in NVS: %s" % e)
     try:
         with open(FILE, "rb") as file:
-            data = file.read()
-        settings, faults = parse(data)
-        # Behind `parse`: a file that is not a JSON object must not replace the last good copy.
-        if not nvs.save(_COPY, data):
+            data = file.read(SIZE_MAX + 1)
+        settings, faults = parse(data, known)
+        # A file with a fault never replaces the copy.
+        if not faults and not nvs.save(_COPY, _sealed(data, report), SIZE_MAX):
             report("settings: no copy could be kept in NVS")
     except (OSError, MemoryError, SettingError) as e:
-        fault = e if isinstance(e, SettingError) else "%s cannot be read" % FILE
-        report("settings: %s" % fault)
-        settings, faults = _load_copy(nvs.load(_COPY), report)
+        report("settings: %s" % (e if isinstance(e, SettingError) else FILE + " cannot be read"))
+        settings = known
+        if settings:
+            report("settings: taken from the copy in NVS")
+        else:
+            settings = with_defaults({})[0]
+            for name in SAFETY:
+                settings[name] = None
     for fault in faults:
         report("settings: %s" % fault)
+    if None in [settings[name] for name in SAFETY]:
+        report(
+            "settings: nothing says how the lock is wired: its output stays off, cards are denied"
+        )
     return settings
 
 
-def _load_copy(copy, report):
+def _sealed(data, report):
+    # Returns the file's bytes with a checksum; a file without one gets it in flash as well.
+    if _SEAL in data:
+        return data
+    data = seal(data)
     try:
-        if copy:
-            settings = parse(copy)
-            report("settings: taken from the copy in NVS")
-            return settings
-    except SettingError as e:
-        report("settings: the copy in NVS: %s" % e)
-    return with_defaults({})
+        # Renamed when it is whole: a power cut leaves the old file or the new one.
+        with open(FILE + ".new", "wb") as file:
+            file.write(data)
+        os.rename(FILE + ".new", FILE)
+        report("settings: %s has a checksum now" % FILE)
+    except OSError as e:
+        report("settings: no checksum could be written: error %s" % e.errno)
+    return data

@@ -7,7 +7,7 @@ unloaded.
 from binascii import crc32
 
 import board
-from machine import Pin
+from machine import Pin, Timer
 
 from kalitka import gate, unload
 from kalitka.hardware.lock import Lock
@@ -40,12 +40,16 @@ def origin_of(settings: dict) -> int:
 
 
 def make_lock(settings: dict) -> Lock:
-    """Return the lock of these settings, shut."""
+    """Return the lock of these settings, shut; one without an output if they do not say how."""
+    if None in (settings["lock_kind"], settings["lock_output"]):
+        # No level is right: an input drives nothing, whatever it is set to.
+        return Lock(Pin(board.LOCK, Pin.IN), 1, settings["lock_seconds"], Timer(0))
     # Power holds a fail-safe lock shut, so a low level opens it; an active-low relay inverts the
     # level of either kind of lock.
     active_low = settings["lock_output"] == "active-low"
     level = 0 if (settings["lock_kind"] == "fail-safe") != active_low else 1
-    return Lock(Pin(board.LOCK, Pin.OUT, value=1 - level), level, settings["lock_seconds"])
+    pin = Pin(board.LOCK, Pin.OUT, value=1 - level)
+    return Lock(pin, level, settings["lock_seconds"], Timer(0))
 
 
 def make_chip(settings: dict, report):
@@ -87,7 +91,14 @@ def set_zone(clock: Clock, zone: str, report) -> None:
 
 
 def make_passes(settings: dict, report):
-    """Return the anti-passback store of these settings, or None if repeats are allowed."""
+    """Return what may still refuse an allowed code: the anti-passback store, or None.
+
+    If the settings do not say how the lock is wired every code is refused.
+    """
+    if None in (settings["lock_kind"], settings["lock_output"]):
+        from kalitka.access.no_lock import NoLock
+
+        return NoLock()
     repeat = settings["repeat"]
     if repeat == "any":
         return None

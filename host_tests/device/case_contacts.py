@@ -44,6 +44,31 @@ class Pin:
         self.value(level)
 
 
+class Timer:
+    """A `machine.Timer` on which the lock does not rely: `look` alone calls its callback."""
+
+    def __init__(self, output):
+        self._output = output
+        self.armed = []  # the level of the output at each `init`
+        self._callback = None
+
+    def init(self, mode, period, callback):
+        """Arm it."""
+        assert mode == 1 and period <= 50
+        self.armed.append(self._output.value())
+        self._callback = callback
+
+    def deinit(self):
+        """Stop it."""
+        self._callback = None
+
+    def look(self):
+        """Call the callback, if it counts; return whether it does."""
+        if self._callback:
+            self._callback(self)
+        return self._callback is not None
+
+
 def in_time(scenario, *arguments):
     """Run the coroutine function in virtual time."""
     kept = contact.asyncio, lock.asyncio, lock.time
@@ -175,7 +200,8 @@ class House:
 
     def __init__(self, is_open, seconds):
         self.output = Pin(0)
-        self.lock = Lock(self.output, 1, _LOCK_S)
+        self.timer = Timer(self.output)
+        self.lock = Lock(self.output, 1, _LOCK_S, self.timer)
         self.pin = Pin(int(is_open))
         self.alarms = []
         self.jobs = [
@@ -247,10 +273,43 @@ def test_opening_the_lock_again_begins_its_time_anew():
     at_door(scenario)
 
 
+def test_a_timer_shuts_the_lock_whose_task_hangs():
+    async def scenario(house):
+        await _end(house.jobs.pop(0))
+        for level in range(2):
+            house.lock.open()
+            # Armed while the lock was still shut, and again when it was opened again.
+            assert house.timer.armed == [0] + [1] * level
+            await asyncio.sleep(_LOCK_S - 0.1)
+            assert house.timer.look() and house.output.value() == 1
+        await asyncio.sleep(0.2)
+        assert house.output.value() == 1
+        assert not house.timer.look() and house.output.value() == 0
+        assert not house.timer.look()
+
+    at_door(scenario)
+
+
+def test_a_lock_stays_shut_if_there_is_no_timer_for_it():
+    def no_timer(**_):
+        raise OSError(12)
+
+    async def scenario(house):
+        house.timer.init = no_timer
+        try:
+            house.lock.open()
+            raise AssertionError
+        except OSError:
+            pass
+        assert house.output.value() == 0 and not house.lock.released
+
+    at_door(scenario)
+
+
 def test_a_lock_whose_task_ended_while_it_was_open_is_shut_by_the_next_one():
     async def scenario():
         output = Pin(0)
-        one = Lock(output, 1, _LOCK_S)
+        one = Lock(output, 1, _LOCK_S, Timer(output))
         job = asyncio.create_task(one.run())
         await asyncio.sleep(0.1)
         one.open()

@@ -6,10 +6,9 @@ unnoticed, and every reader in the field would lose its data. Only the checksums
 here, as the documents say.
 """
 
-import os
-import sys
 from binascii import crc32, unhexlify
 
+from device.fake_nvs import with_nvs
 from device.scratch import Folder, read, write
 from device.table_plan import commit
 from kalitka import settings
@@ -183,50 +182,9 @@ def test_a_pass_with_an_interval_keeps_its_minute():
         assert read(path + "/tail0") == page(1, of_hex("02 B4 90 C8 01") + CARD)
 
 
-class _Esp32:
-    # The module `esp32` with an NVS of these blobs, by namespace and key.
-
-    def __init__(self, blobs):
-        self._blobs = blobs
-
-    def NVS(self, namespace):
-        self._namespace = namespace
-        return self
-
-    def get_blob(self, key, buffer):
-        if (self._namespace, key) not in self._blobs:
-            raise OSError(-0x1102, "ESP_ERR_NVS_NOT_FOUND")
-        value = self._blobs[self._namespace, key]
-        buffer[: len(value)] = value
-        return len(value)
-
-    def set_blob(self, key, value):
-        self._blobs[self._namespace, key] = bytes(value)
-
-    def commit(self):
-        pass
-
-
-SETTINGS = b'{"reader": "7:gate",\n "server_token": "\xd1\x82"}\r\n'
+SETTINGS = b'{"crc32": "%s", "reader": "7:gate",\n "server_token": "\xd1\x82"}\r\n'
+SETTINGS = SETTINGS.replace(b"%s", b"%08x" % crc32(SETTINGS.replace(b"%s", b"")))
 BLOBS = {("kalitka", "settings"): SETTINGS, ("kalitka", "zone"): b"EET-2EEST,M3.5.0/3,M10.5.0/4"}
-
-
-def _with_nvs(blobs, use):
-    # Runs `use(nvs)` in an empty working folder.
-    home = os.getcwd()
-    sys.modules["esp32"] = _Esp32(blobs)
-    try:
-        from kalitka.system import nvs
-
-        with Folder() as path:
-            os.chdir(path)
-            try:
-                use(nvs)
-            finally:
-                os.chdir(home)
-    finally:
-        del sys.modules["esp32"]
-        sys.modules.pop("kalitka.system.nvs", None)
 
 
 def test_nvs_has_the_settings_file_as_it_is_and_the_zone():
@@ -237,7 +195,7 @@ def test_nvs_has_the_settings_file_as_it_is_and_the_zone():
         settings.load(print)
         nvs.save_zone("EET-2EEST,M3.5.0/3,M10.5.0/4")
 
-    _with_nvs(blobs, save)
+    with_nvs(blobs, save)
     assert blobs == BLOBS
 
 
@@ -249,4 +207,4 @@ def test_nvs_of_a_reader_in_the_field_is_understood():
         assert told[1:] == ["settings: taken from the copy in NVS"]
         assert nvs.load_zone() == "EET-2EEST,M3.5.0/3,M10.5.0/4"
 
-    _with_nvs(dict(BLOBS), load)
+    with_nvs(dict(BLOBS), load)

@@ -131,7 +131,7 @@ class DeployPlan:
 
 
 def read_settings(path: Path) -> bytes:
-    """Return the contents of a valid settings file. Raises InputError.
+    """Return the contents of a valid settings file, with its checksum. Raises InputError.
 
     A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands.
     """
@@ -143,6 +143,8 @@ def read_settings(path: Path) -> bytes:
         data = _with_posix_zone(data)
     except ValueError as fault:
         raise InputError(f"{path}: zone: {fault}") from None
+    with contextlib.suppress(ValueError):  # no JSON object: `parse` says so
+        data = settings.seal(data)
     try:
         _, faults = settings.parse(data)
     except settings.SettingError as fault:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from kalitka.settings import seal
 from kalitka_build import rom_image
 from kalitka_build.compiler import compile_firmware
 
@@ -81,7 +82,7 @@ class VirtualReader(VirtualChip):
             scheme = "https" if self._secure else "http"
             url = f"{scheme}://127.0.0.1:{self.relay.port}"
             values = {"server_url": url, "plain_http": not self._secure, **values}
-        return json.dumps(values).encode()
+        return seal(json.dumps(values).encode())
 
     def power_on(self, wait_ready: bool = True) -> None:
         """Switch the power on. wait_ready: return when the application reports it is ready."""

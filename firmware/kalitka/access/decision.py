@@ -17,6 +17,7 @@ UNKNOWN_CODE = const(8)
 TABLE_DAMAGED = const(9)
 ALREADY_USED = const(10)
 NOT_KEPT = const(11)
+NO_LOCK = const(12)
 
 # In words, by number; the only place that has them.
 REASONS = (
@@ -32,6 +33,7 @@ REASONS = (
     "table damaged",
     "already used",
     "passes cannot be kept",
+    "lock not set up",
 )
 
 

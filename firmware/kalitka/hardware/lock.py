@@ -1,8 +1,9 @@
 """The lock: one output that lets a person through for some seconds.
 
 Fail-secure: the door is locked without power, and the output is on while it is open. Fail-safe:
-the other way round. Promises: the output returns to its shut level when the time is over, as long
-as the loop runs; the caller that ends the loop must call `shut`. The pin is handed in, created
+the other way round. Promises: the output returns to its shut level within 60 ms after the time is
+over, also while Python's loop hangs: a hardware timer shuts it. Only while the chip is busy in C,
+such as with a TLS handshake, it is shut as soon as that is done. The pin is handed in, created
 with its shut level, so that the door does not open for a moment at the start.
 """
 
@@ -11,36 +12,55 @@ import time
 
 from micropython import const
 
+# Between two looks of the timer. It looks again and again, since a single look may be lost: the
+# chip's queue of callbacks has eight places, which the scanner's pulses may fill.
+_LOOK_MS = const(50)
+_PERIODIC = const(1)  # machine.Timer.PERIODIC
 _GRACE_S = const(1)  # `released` lasts so much longer: a door pulled in time may open a bit later
 
 
 class Lock:
     """The lock on `pin`, an output that was created with its shut level.
 
-    level: the level (0 or 1) that opens the lock. seconds: for how long it stays open.
+    level: the level (0 or 1) that opens the lock. seconds: for how long it stays open. timer: a
+    `machine.Timer` of its own.
     released: whether the door may be opened now: the lock is open, or was until a second ago.
     """
 
-    def __init__(self, pin, level: int, seconds: float):
+    def __init__(self, pin, level: int, seconds: float, timer):
         self._pin = pin
         self._open_level = level
         self._millis = int(seconds * 1000)
         self._until = 0
+        self._timer = timer
+        self._look = self._shut_when_due  # made once: a bound method is allocated
         self._opened = asyncio.Event()
         self.released = False
 
     def open(self) -> None:
         """Open now; if the lock is open already its time starts again."""
-        # Nothing below allocates or waits: the lock cannot be open without an end.
+        self._begin()
+        # Before the pin: from now on the lock cannot stay open, whatever happens below or to the
+        # loop. A timer that cannot be had raises here, and the door stays shut.
+        self._timer.init(mode=_PERIODIC, period=_LOOK_MS, callback=self._look)
         self._pin.value(self._open_level)
-        # Counted from here, so that a busy chip never makes the time shorter, only longer.
-        self._until = time.ticks_add(time.ticks_ms(), self._millis)
+        # Again, so that a busy chip makes the time never shorter, only longer.
+        self._begin()
         self.released = True
         self._opened.set()
+
+    def _begin(self):
+        self._until = time.ticks_add(time.ticks_ms(), self._millis)
 
     def shut(self) -> None:
         """Shut now."""
         self._pin.value(1 - self._open_level)
+        self._timer.deinit()
+
+    def _shut_when_due(self, _):
+        # The timer's callback: runs between two bytecodes of whatever hangs.
+        if time.ticks_diff(self._until, time.ticks_ms()) <= 0:
+            self.shut()
 
     async def run(self) -> None:
         """Shut the lock whenever its time is over, for ever."""

@@ -10,12 +10,12 @@ from micropython import const
 # Do not rename: readers in the field have their values under these names (boards/SETTINGS.md).
 _NAMESPACE = "kalitka"
 _ZONE = "zone"
-SIZE_MAX = const(1900)  # bytes; a blob of one NVS page
+_ZONE_MAX = const(256)  # bytes
 
 
-def load(key: str) -> bytes:
-    """Return the value of `key` (bytes), b"" if there is none."""
-    data = bytearray(SIZE_MAX)
+def load(key: str, most: int) -> bytes:
+    """Return the value of `key` (bytes), b"" if there is none of at most `most` bytes."""
+    data = bytearray(most)
     try:
         n = NVS(_NAMESPACE).get_blob(key, data)
     except OSError:
@@ -23,11 +23,11 @@ def load(key: str) -> bytes:
     return bytes(data[:n])
 
 
-def save(key: str, data: bytes) -> bool:
-    """Set the value of `key` to `data` (bytes, at most SIZE_MAX). Returns whether it is kept."""
-    if len(data) > SIZE_MAX:
+def save(key: str, data: bytes, most: int) -> bool:
+    """Set the value of `key` to `data`, at most `most` bytes. Returns whether it is kept."""
+    if len(data) > most:
         return False
-    if load(key) == data:
+    if load(key, most) == data:
         return True
     try:
         nvs = NVS(_NAMESPACE)
@@ -40,9 +40,9 @@ def save(key: str, data: bytes) -> bool:
 
 def load_zone() -> str:
     """Return the zone saved last (a POSIX TZ string), "" if there is none."""
-    return load(_ZONE).decode()
+    return load(_ZONE, _ZONE_MAX).decode()
 
 
 def save_zone(zone: str) -> None:
     """Save the server's zone (a POSIX TZ string) for the next start."""
-    save(_ZONE, zone.encode())
+    save(_ZONE, zone.encode(), _ZONE_MAX)

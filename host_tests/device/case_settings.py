@@ -1,0 +1,162 @@
+"""The settings file: its checksum, its copy in NVS, and what holds when one of them is damaged."""
+
+import json
+import os
+
+from device.fake_nvs import with_nvs
+from device.scratch import read, write
+from kalitka import settings
+
+KEY = ("kalitka", "settings")
+# The door of this site is held shut by current: by the defaults it would stand open.
+SITE = {
+    "reader": "7:gate-2",
+    "server_url": "https://hub.example.org:8443",
+    "server_token": "0123456789abcdef",
+    "wifi": [["site", "secret word"], ["yard", "another word"]],
+    "lock_kind": "fail-safe",
+    "lock_output": "active-low",
+    "lock_seconds": 5,
+}
+LOCK = ("fail-safe", "active-low")
+UNKNOWN = (None, None)
+
+
+def text_of(**changes):
+    """Return the bytes of a file of this site, without a checksum."""
+    return json.dumps(dict(SITE, **changes)).encode()
+
+
+def load(data, copy=b""):
+    """Load from a file of these bytes (None: no file) and a copy in NVS.
+
+    Returns (settings, lines reported, the file afterwards, the copy afterwards).
+    """
+    blobs = {KEY: copy} if copy else {}
+    result = []
+
+    def use(_):
+        if data is not None:
+            write(settings.FILE, data)
+        said = []
+        found = settings.load(said.append)
+        after = read(settings.FILE) if data is not None else None
+        assert os.listdir() == ([] if data is None else [settings.FILE])
+        result.extend((found, said, after, blobs.get(KEY, b"")))
+
+    with_nvs(blobs, use)
+    return result
+
+
+def lock_of(found):
+    """Return the settings that say how the lock is wired."""
+    return found["lock_kind"], found["lock_output"]
+
+
+def test_a_checksum_is_added_once_and_renewed_when_the_file_has_changed():
+    sealed = settings.seal(text_of())
+    assert settings.seal(sealed) == sealed
+    assert json.loads(sealed) == dict(SITE, crc32=json.loads(sealed)["crc32"])
+    assert settings.parse(sealed) == settings.parse(text_of())
+    changed = sealed.replace(b"7:gate-2", b"7:gate-3")
+    assert settings.seal(changed) == settings.seal(text_of(reader="7:gate-3"))
+    assert settings.seal(b"{}") == settings.seal(b'{"crc32": ""}')
+    assert settings.seal(b" {\n}\n") == settings.seal(settings.seal(b" {\n}\n"))
+
+
+def test_a_file_written_by_hand_is_checked_sealed_and_kept():
+    found, said, after, copy = load(text_of())
+    assert lock_of(found) == LOCK and found["reader"] == "7:gate-2"
+    assert said == ["settings: settings.json has a checksum now"]
+    assert after == copy == settings.seal(text_of())
+    assert load(after, copy) == [found, [], after, copy]
+
+
+def test_a_file_with_a_fault_is_neither_sealed_nor_kept():
+    good = settings.seal(text_of())
+    for changes in ({"poll_seconds": 0}, {"pol_seconds": 5}):
+        data = text_of(**changes)
+        found, said, after, copy = load(data, good)
+        assert len(said) == 1 and lock_of(found) == LOCK, said
+        assert (after, copy) == (data, good)
+
+
+def test_the_wiring_of_the_lock_is_taken_from_the_last_good_file_or_not_at_all():
+    good = settings.seal(text_of())
+    for changes in ({"lock_kind": "fail-sage"}, {"lock_kind": 5}, {"lock_kind": None}):
+        data = text_of(**changes)
+        assert lock_of(load(data, good)[0]) == LOCK
+        found, said, _, copy = load(data)
+        assert lock_of(found) == (None, "active-low")
+        assert "nothing says how the lock is wired" in said[-1]
+        assert not copy
+
+
+def test_a_name_with_a_typing_error_may_have_been_the_lock_s():
+    data = text_of().replace(b"lock_kind", b"lock_king")
+    assert lock_of(load(data)[0]) == (None, "active-low")
+    assert lock_of(load(data, settings.seal(text_of()))[0]) == LOCK
+    # With a checksum nothing was lost: the tools of another version have written it.
+    newer = settings.seal(data.replace(b"lock_king", b"lock_hue"))
+    assert lock_of(load(newer)[0]) == ("fail-secure", "active-low")
+
+
+def test_a_changed_file_is_not_used_at_all_and_the_message_says_what_to_do():
+    good = settings.seal(text_of())
+    changed = good.replace(b"7:gate-2", b"7:gate-3")
+    words = "settings: settings.json is damaged, or was changed by hand: deploy it again, or "
+    for data in (changed, json.dumps(json.loads(good)).encode().replace(b": ", b":  ")):
+        found, said, after, copy = load(data, good)
+        assert said == [words + "remove its crc32", "settings: taken from the copy in NVS"]
+        assert found["reader"] == "7:gate-2" and (after, copy) == (data, good)
+        found, said, _, copy = load(data)
+        assert found["reader"] == "" and lock_of(found) == UNKNOWN and not copy
+
+
+def test_without_a_file_or_with_one_that_is_no_object_the_copy_holds():
+    good = settings.seal(text_of())
+    for data, words in (
+        (None, "settings.json cannot be read"),
+        (b"", "settings.json is not JSON"),
+        (b"[]", "settings.json is not a JSON object"),
+        (text_of(codes=["A" * 250] * 25), "settings.json is longer than 6000 bytes"),
+    ):
+        found, said, after, copy = load(data, good)
+        assert said == ["settings: " + words, "settings: taken from the copy in NVS"]
+        assert lock_of(found) == LOCK and (after, copy) == (data, good)
+        assert lock_of(load(data)[0]) == UNKNOWN
+
+
+def test_the_copy_has_room_for_the_longest_file():
+    data = settings.seal(text_of(codes=["A" * 250] * 22))
+    assert 5000 < len(data) <= settings.SIZE_MAX
+    assert load(data)[3] == data
+
+
+def test_a_copy_that_is_damaged_is_not_used():
+    good = settings.seal(text_of())
+    found, said, _, _ = load(None, good.replace(b"fail-safe", b"fail-sage"))
+    assert lock_of(found) == UNKNOWN
+    assert said[0].startswith("settings: the copy in NVS: settings.json is damaged")
+
+
+def test_no_bit_that_flips_in_the_file_changes_how_the_lock_is_wired():
+    good = settings.seal(text_of())
+    wrong = changed = undecided = 0
+    for bit in range(len(good) * 8):
+        data = bytearray(good)
+        data[bit // 8] ^= 1 << bit % 8
+        found, _, _, copy = load(bytes(data), good)
+        wrong += lock_of(found) != LOCK
+        changed += copy != good
+        # And without a copy: the right wiring or none.
+        found, _, _, copy = load(bytes(data))
+        wrong += lock_of(found) not in (LOCK, UNKNOWN)
+        undecided += lock_of(found) == UNKNOWN
+        changed += bool(copy)
+    print(
+        "# settings: %d bits flipped, each with and without a copy: %d doors on the wrong level, "
+        "%d copies changed, %d files that nothing could replace"
+        % (len(good) * 8, wrong, changed, undecided)
+    )
+    assert not wrong and not changed
