@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy.orm import Session
 
@@ -73,12 +74,7 @@ class HubProcess:
             certificate, key = self._tls
             options += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
         with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                [*self._kalitka(), "serve", *options],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+            self._process = self._launch(["serve", *options], log)
         assert self._process.stdout
         line = self._process.stdout.readline()
         match = _ADDRESS.search(line)
@@ -114,6 +110,11 @@ class HubProcess:
                 yield session
         finally:
             database.close()
+
+    def _launch(self, words: list[str], log: IO[str]) -> subprocess.Popen:
+        # Start `kalitka hub ...` with its errors in `log`.
+        command = [*self._kalitka(), *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
 
     @staticmethod
     def _kalitka() -> list[str]:

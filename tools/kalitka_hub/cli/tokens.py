@@ -18,6 +18,7 @@ from kalitka_hub.cli.terminal import (
 )
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.inputs import parse_input
+from kalitka_hub.site.readers import ALL_READERS
 from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token, find_records
 
 app = typer.Typer()
@@ -27,7 +28,6 @@ token = typer.Typer(
     "and when its person's groups have a grant; manual rules add to the grants.",
 )
 app.add_typer(token, name="token")
-_EVERYWHERE = "*"
 
 Rules = Annotated[
     list[str] | None,
@@ -139,10 +139,10 @@ def token_change(
 ) -> None:
     """Update the given fields."""
     if texts == [""]:
-        texts, at = [], [_EVERYWHERE]
+        texts, at = [], [ALL_READERS]
     edits = _owner_edits(person, name, blocked)
     edits["rules"] = set_list(texts)
-    edits["readers"] = set_to("") if at == [_EVERYWHERE] else set_list(at)
+    edits["readers"] = set_to("") if at == [ALL_READERS] else set_list(at)
     _TOKENS.change(db, code, **edits)
     _warn_of_seconds(texts)
 
