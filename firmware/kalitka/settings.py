@@ -179,6 +179,12 @@ def _whole(least, most):
     return lambda value: int(number(value))
 
 
+def _frames(value):
+    if value not in (0, 26, 34):
+        raise ValueError("must be 0, 26 or 34")
+    return int(value)
+
+
 _SWITCHES = ("none", "normally-open", "normally-closed")
 
 # name: (default, check). A check returns the value, or raises ValueError that says what is valid.
@@ -216,6 +222,7 @@ FIELDS = {
     "lock_kind": ("fail-secure", _one_of("fail-secure", "fail-safe")),
     "lock_output": ("active-high", _one_of("active-high", "active-low")),
     "scanner_byte_order": ("as-sent", _one_of("as-sent", "reversed")),
+    "frames": (0, _frames),  # the bits of each frame, 0 for 26 and 34
 }
 
 

@@ -151,6 +151,7 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
         Pin(board.WIEGAND_D0, Pin.IN, Pin.PULL_UP),
         Pin(board.WIEGAND_D1, Pin.IN, Pin.PULL_UP),
         settings["scanner_byte_order"] == "reversed",
+        settings["frames"],
     )
     clock = Clock(uptime)
     set_zone(clock, settings["zone"] or nvs.load_zone(), report)

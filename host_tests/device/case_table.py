@@ -365,6 +365,30 @@ def test_rules_of_one_code_beyond_its_bound_are_dropped_and_counted():
             table.close()
 
 
+def test_any_number_of_rules_of_one_code_lets_other_tasks_run_in_between():
+    # The largest come first, so that each rule displaces another.
+    many = [packing.pack(b"1_%d_%d" % (10**9 + i, 5 * 10**9)) for i in range(3000, 0, -1)]
+    for full in (True, False):
+        with Folder() as folder:
+            table = Table(folder + "/table")
+            commit(table, True, 4, [(b"B", HOURS)])
+            again = 0
+            while True:
+                change = begin(table, full, [(b"A", rule) for rule in many], again)
+                steps = 0
+                for _ in change.commit(5):
+                    steps += 1
+                    assert table.find(b"B", 1) == FOUND  # the old table
+                again = change.retry
+                if not again:
+                    break
+            assert steps >= len(many) // 16, steps
+            kept = packing.split(lookup(table, b"A"))
+            assert len(kept) > 40 and kept == sorted(many)[: len(kept)]
+            assert change.overflowed == len(many) - len(kept)
+            table.close()
+
+
 def test_a_rule_set_that_overflows_bit_by_bit_is_counted_as_well():
     many = [packing.pack(b"1_%d_%d" % (10**9 + i, 5 * 10**9)) for i in range(100)]
     with Folder() as folder:

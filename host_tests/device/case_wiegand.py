@@ -30,9 +30,9 @@ class Chip:
     found a place in the queue run before the loop turns.
     """
 
-    def __init__(self, reverse=False):
+    def __init__(self, reverse=False, only=0):
         self.pins = Pin(), Pin()
-        self.scanner = Wiegand(*self.pins, reverse)
+        self.scanner = Wiegand(*self.pins, reverse, only)
         self.codes = []
         self._busy = False
         self._erasing = False
@@ -118,14 +118,14 @@ def frame(code, bits=None):
     return "%d%s%d" % (bits[:half].count("1") % 2, bits, 1 - bits[half:].count("1") % 2)
 
 
-def told(scenario, reverse=False, count=0):
+def told(scenario, reverse=False, count=0, only=0):
     """Run `scenario(chip)` beside a scanner; return the codes and faults.
 
-    count: the scanner's count of pulses at the start.
+    count: the scanner's count of pulses at the start. only: see Wiegand.
     """
 
     async def main():
-        chip = Chip(reverse)
+        chip = Chip(reverse, only)
         scanner = chip.scanner
         scanner._count = scanner._begun = scanner._at = scanner._stop = count
         job = asyncio.create_task(chip.read())
@@ -415,3 +415,28 @@ def test_the_handlers_allocate_nothing():
 def test_a_frame_of_another_length_is_refused_by_itself():
     words = error_of(FrameError, wiegand.decode, bytes(25), 25, bytearray(CODE_SIZE))
     assert words == "frame of 25 bits, not of 26 or 34"
+
+
+def test_a_site_of_one_length_refuses_frames_of_the_other():
+    async def scenario(chip):
+        for code in ("04A1B2C3", "A1B2C3"):
+            await chip.send(frame(code))
+            await asyncio.sleep(0.1)
+
+    assert told(scenario, only=34) == ["04A1B2C3", "frame of 26 bits, not of 34"]
+    assert told(scenario, only=26) == ["frame of 34 bits, not of 26", "A1B2C3"]
+    assert told(scenario) == ["04A1B2C3", "A1B2C3"]
+
+
+def test_a_scanner_that_never_pauses_is_told_within_five_seconds_and_cards_are_read_afterwards():
+    jammed = "pulses without a pause for 4 s: check the scanner and its wires"
+
+    async def scenario(chip, gap):
+        await chip.send("01" * (2250 // gap), gap)  # for four and a half seconds
+        assert chip.codes == [jammed], chip.codes
+        await asyncio.sleep(0.1)
+        await chip.send(frame("04A1B2C3"))
+
+    for gap in (1, 2, 9):
+        codes = told(lambda chip, gap=gap: scenario(chip, gap))
+        assert codes[0] == jammed and codes[-1] == "04A1B2C3", codes

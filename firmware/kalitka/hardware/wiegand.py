@@ -32,6 +32,7 @@ _LOOK_MS = const(10)  # between two looks at the count of pulses
 # Looks without a pulse that end a run. Pulses come 1 to 2 ms apart, 20 from the slowest readers.
 _QUIET = const(3)
 _CALM = const(200)  # looks without a pulse after which nobody seems to hold up a card
+_JAM = const(400)  # looks without a quiet time after which no card is expected any more
 # Looks for which `suspend` waits for such a calm, and then at most for the end of a frame.
 _PATIENCE = const(800)
 _PATIENCE_MAX = const(1000)
@@ -44,6 +45,7 @@ _PAUSE_MIN = const(8000)  # between two cards
 _WHOLE = const(0)
 _HEADLESS = const(1)
 _TORN = const(2)
+_ENDLESS = const(3)  # there is no frame in it
 CODE_SIZE = const(8)  # characters of the longest code: 32 bits in hexadecimal digits
 
 _DIGITS = b"0123456789ABCDEF"
@@ -56,12 +58,14 @@ class FrameError(ValueError):
 class Wiegand:
     """A Wiegand scanner on the pins `d0` and `d1` (inputs with pull-up).
 
-    reverse: whether the scanner sends the card's bytes in the other order.
+    reverse: whether the scanner sends the card's bytes in the other order. only: the one length
+    of a frame that is taken, 26 or 34; 0 for both. A frame of 34 bits that loses eight pulses may
+    look like one of 26: one in four has the right parity.
     frames, faults: how many good and bad frames came. incomplete: how many of the bad frames may
     have lost pulses.
     """
 
-    def __init__(self, d0, d1, reverse: bool = False):
+    def __init__(self, d0, d1, reverse: bool = False, only: int = 0):
         # A run is a series of pulses without a quiet time between them: one or more frames.
         # The ring has for each pulse twice the microseconds since the one before, plus its bit.
         self._ring = array("H", bytes(2 * _RING))
@@ -70,6 +74,7 @@ class Wiegand:
         self._at = self._stop = 0  # the rest of the run being decoded
         self._bits = bytearray(_FRAME_MAX)
         self._reverse = reverse
+        self._only = only
         # In microseconds:
         self._pulsed = 0  # when the last pulse came
         self._alive = time.ticks_us()  # when a pulse last came or the loop last turned
@@ -159,16 +164,16 @@ class Wiegand:
         # Waits for a run and for the quiet behind it. A run longer than the ring has overwritten
         # its own beginning; `_next_frame` does not look for frames in it.
         begun = self._begun
-        seen = n = 0
-        while not n or self._quiet < _QUIET:
+        seen = n = looks = 0
+        while looks < _JAM and (not n or self._quiet < _QUIET):
             self._alive = time.ticks_us()
             await asyncio.sleep_ms(_LOOK_MS)
             n = (self._count - begun) & _MASK
+            if n:
+                looks += 1
             if n != seen:
                 seen = n
                 self._quiet = 0
-                if n > _MASK >> 1:
-                    break
             elif self._quiet < _CALM:
                 self._quiet += 1
         # Pulses since the last look belong to the next run: nothing is reset, so none is lost.
@@ -176,7 +181,9 @@ class Wiegand:
         self._begun = self._stop = (begun + n) & _MASK
         self._period = self._median(begun, n)
         self._missing = _WHOLE
-        if self._late > max(_LATE, 2 * self._period) or self._burst(begun, n) >= _QUEUE:
+        if looks == _JAM:
+            self._missing = _ENDLESS
+        elif self._late > max(_LATE, 2 * self._period) or self._burst(begun, n) >= _QUEUE:
             self._missing = _TORN
         elif self._first_late > _LATE:
             self._missing = _HEADLESS
@@ -219,6 +226,9 @@ class Wiegand:
         at = self._at
         n = (self._stop - at) & _MASK
         missing = self._missing
+        if missing == _ENDLESS:
+            self._at = self._stop
+            raise FrameError("pulses without a pause for 4 s: check the scanner and its wires")
         if missing != _TORN and n <= _RING:
             n = self._length(n)
             self._missing = _WHOLE  # the frames behind the first one have their beginning
@@ -229,6 +239,8 @@ class Wiegand:
         size = 0
         try:
             size = decode(self._bits, n, code, self._reverse)
+            if self._only and n != self._only:
+                raise FrameError("frame of %d bits, not of %d" % (n, self._only))
         except FrameError as e:
             fault = e
         # The rest of a longer frame may look like a shorter one, even with the right parity.

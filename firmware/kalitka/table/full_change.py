@@ -103,7 +103,8 @@ class FullChange(Transaction):
         while stream.at >= 0:
             done += writer.extend(stream, STEP - done)
             if done < STEP and stream.at >= 0:
-                changes.read(stream)
+                while changes.read(stream):
+                    yield
                 writer.add(changes.key, 0, changes.number, changes.rule_set)
                 done += 1
             if done == STEP:

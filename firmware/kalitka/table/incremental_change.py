@@ -78,7 +78,8 @@ class IncrementalChange(Transaction):
         count = 0
         try:
             while stream.at >= 0:
-                changes.read(stream)
+                while changes.read(stream):
+                    yield
                 old = table.lookup_packed(changes.key)
                 if self._differs(changes, old):
                     if not writer:

@@ -12,8 +12,10 @@ from kalitka import sync_native
 from kalitka.table.block import IN_PLACE, KEY_ROOM, TOMBSTONE, CorruptionError, number_at, rules_at
 from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
 from kalitka.table.sorter import Sorter, TextCache
+from micropython import const
 
 _SUM_MASK = 0x3FFFFFFF  # sums are modulo 2**30
+_RECORDS = const(16)  # of one code, between two yields to other tasks
 
 
 class Transaction:
@@ -136,15 +138,22 @@ class CodeChanges:
         self.overflowed = 0
         self.line_sums = array("i", [0, 0, 0])
         self.code_sums = array("i", [0, 0, 0])
+        self._rules = None  # while records of one code are joined: its packed rules, sorted
+        self._goes_on = False
 
-    def read(self, stream) -> None:
-        """Read all records of the stream's current code. The stream must not be at its end."""
+    def read(self, stream) -> bool:
+        """Read records of the stream's current code. The stream must not be at its end.
+
+        Returns whether the code has more of them: let other tasks run, and call again. A server
+        may send any number of rules for a code, and the door must not wait for them.
+        """
         buf = stream.buf
         key = self.key
-        sync_native.copy_code(buf, stream.at, key, 0)
-        self.deleted = False
-        self.number = TOMBSTONE
-        while True:
+        if not self._goes_on:
+            sync_native.copy_code(buf, stream.at, key, 0)
+            self.deleted = False
+            self.number = TOMBSTONE
+        for _ in range(_RECORDS):
             number = number_at(buf, stream.value)
             if number == TOMBSTONE:
                 self.deleted = True
@@ -155,16 +164,22 @@ class CodeChanges:
                     self.number = number
                     self.rule_set = added
                 elif number != self.number or number == IN_PLACE:
-                    self.rule_set = self._union(self.rule_set, added)
+                    self._join(added)
                     self.number = IN_PLACE
             stream.next()
             if stream.at < 0 or sync_native.compare(key, 0, buf, stream.at):
                 break
+        else:
+            self._goes_on = True
+            return True
+        self._goes_on = False
+        self._end_join()
         if self.number == IN_PLACE:
             # The set may have a number by now: as a union, or since its record was written.
             self.number = self.rule_sets.number(self.rule_set)
         if self.number != TOMBSTONE:
             self.digest(self.rule_set, self.code_sums)
+        return False
 
     def value(self) -> bytes | None:
         """Return the rule set (bytes) that is added, or None."""
@@ -172,20 +187,44 @@ class CodeChanges:
 
     def union(self, kept: bytes) -> None:
         """Add the rules of a set (bytes) that the code keeps."""
-        self.rule_set = self._union(kept, self.value() or b"")
+        added = self.value()
+        self.rule_set = kept
+        self._join(added or b"")
+        self._end_join()
         self.number = self.rule_sets.number(self.rule_set)
 
     def digest(self, rule_set: bytes, sums: array) -> None:
         """Add the code with each rule of a set to the sums."""
         sync_native.digest(self.key, 0, self.key[1] + 3, rule_set, 0, len(rule_set), sums)
 
-    def _union(self, rule_set, more):
+    def _join(self, more):
+        # Adds the rules of a set (bytes) to `rule_set`, which `_end_join` then brings up to date.
+        # A list in between: a code with thousands of rules would be packed anew for each.
         from kalitka.access import packing  # here, as few codes need it
 
+        rules = self._rules
+        if rules is None:
+            rules = self._rules = packing.split(self.rule_set)
+            self._size = len(self.rule_set)
         for rule in packing.split(more):
-            rule_set = packing.insert(rule_set, rule)
-            while len(rule_set) > RULE_SET_MAX:
+            at = 0
+            end = len(rules)
+            while at < end:
+                middle = (at + end) // 2
+                if rules[middle] < rule:
+                    at = middle + 1
+                else:
+                    end = middle
+            if at < len(rules) and rules[at] == rule:
+                continue
+            rules.insert(at, rule)
+            self._size += len(rule)
+            while self._size > RULE_SET_MAX:
                 # Beyond the bound the last rule in byte order is dropped, and counted.
-                rule_set = rule_set[: -len(packing.split(rule_set)[-1])]
+                self._size -= len(rules.pop())
                 self.overflowed += 1
-        return rule_set
+
+    def _end_join(self):
+        if self._rules is not None:
+            self.rule_set = b"".join(self._rules)
+            self._rules = None
