@@ -182,6 +182,14 @@ def test_a_time_server_comes_first_where_certificates_have_to_be_checked(secure_
     assert server.requests[0][0].startswith("GET /api/v2/token-reader/time ")
 
 
+def test_a_time_that_trickles_is_given_up_in_the_end(plain_world):
+    trickle = Script(reply(b"5,MSK-3,%d" % NOW), piece=1, pause=0.9)
+    outcome, _, time = timed(plain_world, [trickle, Script(OLD)], Reply(at=NOW))
+    assert outcome["set_to"] == NOW and len(time.requests) == 1
+    lines = outcome["polls"][0][4]
+    assert lines[0] == "clock: not set by the server: the answer trickled for too long"
+
+
 def test_an_older_server_has_the_zone_in_hours(plain_world):
     missing = reply(b"<html>", "404 Not Found")
     for hours, zone in ((b"3", "<+03>-3"), (b"-5", "<-05>5"), (b"0", "<+00>0")):

@@ -252,7 +252,7 @@ def with_defaults(values: dict) -> tuple[dict, list[str]]:
     if settings["server_url"].startswith("http://") and not settings["plain_http"]:
         settings["server_url"] = ""
         faults.append(
-            "server_url: with http:// everybody on the way can read the site's secret: "
+            "server_url: with http:// everybody on the way can open the doors: "
             "use https://, or set plain_http to true"
         )
     return settings, faults + _conflicts(settings)

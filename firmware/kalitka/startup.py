@@ -168,6 +168,8 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
         url, ca = settings["server_url"], settings["server_ca"]
         server = Http(url, resolver, clock.uptime, ca, scanner=scanner)
         client = Client(server, settings["server_token"], settings["reader"])
+        if not client.secure:
+            report("sync: over http://: everybody on the way to the server can open the door")
     # A zone in the settings takes precedence: the server's is ignored.
     save = None if settings["zone"] else save_zone
     chip = make_chip(settings, report)

@@ -306,3 +306,9 @@ def test_a_server_without_a_secret_says_how_to_make_one(path):
     assert status == 0
     assert "kalitka hub secret" in err
     assert Path(path).exists()
+
+
+@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_a_hub_that_the_network_reaches_without_tls_says_what_others_can_do(tmp_path, host, warns):
+    server = ServeCommand("--db", str(tmp_path / "hub.sqlite"), "--host", host)
+    assert ("can open the doors" in server.stop()[2]) == warns

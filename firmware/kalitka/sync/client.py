@@ -112,7 +112,9 @@ class Client:
     async def time(self) -> tuple[int, str]:
         """Return the server's time as (seconds since 1970 UTC, POSIX TZ as str).
 
-        An older server gives the zone in whole hours only. Raises NetError, StatusError.
+        An older server gives the zone in whole hours only. Raises NetError, StatusError, and
+        asyncio.TimeoutError for an answer that trickles: each request has a deadline for all of
+        it.
         """
         try:
             return await self._time(2)
@@ -134,7 +136,10 @@ class Client:
         except (MemoryError, OSError, ValueError, asyncio.TimeoutError):
             pass
 
-    async def _time(self, version):
+    def _time(self, version):
+        return asyncio.wait_for(self._ask_time(version), 2 * self._http.timeout)
+
+    async def _ask_time(self, version):
         try:
             await self._http.request("GET", _API % (version, "time"), self._headers)
             await self._expect_ok()

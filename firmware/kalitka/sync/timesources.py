@@ -6,6 +6,7 @@ prove its identity may set an unset clock, but may move a set one only within a 
 Loaded when the clock is due to be set; `keeper` is the TimeKeeper of `sync.timekeeper`.
 """
 
+import asyncio
 import os
 
 from kalitka.access.timezone import ZoneError
@@ -49,7 +50,7 @@ async def _ask_server(keeper):
         return False
     try:
         seconds, zone = await keeper.client.time()
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, asyncio.TimeoutError) as e:
         keeper.fail(_SERVER, e)
         return False
     if not _set(keeper, seconds, _SERVER, _ANY):

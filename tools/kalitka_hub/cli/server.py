@@ -7,6 +7,7 @@ import shutil
 import ssl
 import sys
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -99,6 +100,11 @@ def serve(
             if not ready:
                 print_stderr(
                     "the site has no secret, so every reader is refused: run `kalitka hub secret`"
+                )
+            if not (tls or ip_address(listener.getsockname()[0]).is_loopback):
+                print_stderr(
+                    "without TLS others on the network can open the doors, unless a proxy in "
+                    "front of the hub has it: see `kalitka hub certificate`"
                 )
             _store_zone(database, zone)
             canteen.refresh_daily(database)
