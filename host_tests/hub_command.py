@@ -60,7 +60,7 @@ class _Forked:
     def __init__(self, words, log):
         ours, output = _PROCESSES.Pipe(duplex=False)
         self._process = _PROCESSES.Process(
-            target=_run, args=(words, dict(os.environ), output, log.name)
+            target=_run, args=(words, dict(os.environ), output, log.name), daemon=True
         )
         self._process.start()
         output.close()
@@ -68,8 +68,9 @@ class _Forked:
         ours.close()
 
     def send_signal(self, sign):
-        """Send a signal."""
-        os.kill(self._process.pid, sign)
+        """Send a signal, if it still runs."""
+        if self._process.exitcode is None:
+            os.kill(self._process.pid, sign)
 
     def kill(self):
         """Kill it."""

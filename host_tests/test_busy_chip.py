@@ -15,7 +15,10 @@ from scripted_server import Script, ScriptedServer, reply
 CARD = "04A1B2C3"
 HOUR = 3600
 KEPT = ("Keep-Alive: timeout=75",)
-TIME = reply(b"5,MSK-3,%d" % time.time(), headers=KEPT)
+
+
+def time_reply():
+    return reply(b"5,MSK-3,%d" % time.time(), headers=KEPT)
 
 
 def table(minute, *headers):
@@ -64,11 +67,13 @@ def stamp(line):
 
 
 # Each of these scripts ends its connection, so that every poll has a handshake.
-POLLS = [Script([TIME, table(29921460)]), Script(table(29921461)), Script(table(29921462))]
+def polls():
+    first = Script([time_reply(), table(29921460)])
+    return [first, Script(table(29921461)), Script(table(29921462))]
 
 
 def test_a_card_that_is_held_up_during_a_handshake_is_told_with_the_cause(tmp_path):
-    with Site(tmp_path / "reader", POLLS) as site:
+    with Site(tmp_path / "reader", polls()) as site:
         reader = site.reader
         assert reader.present(CARD).opened
         seen = len(reader.console)
@@ -88,7 +93,7 @@ def test_a_card_that_is_held_up_during_a_handshake_is_told_with_the_cause(tmp_pa
 
 
 def test_a_card_that_is_held_up_while_flash_is_erased_is_lost_and_told(tmp_path):
-    with Site(tmp_path / "reader", POLLS) as site:
+    with Site(tmp_path / "reader", polls()) as site:
         reader = site.reader
         for bits in ((0, 26), (3, 30), (20, 34)):
             seen = len(reader.console)
@@ -104,7 +109,7 @@ def test_a_card_that_is_held_up_while_flash_is_erased_is_lost_and_told(tmp_path)
 
 
 def test_no_handshake_begins_within_two_seconds_of_a_card(tmp_path):
-    with Site(tmp_path / "reader", POLLS) as site:
+    with Site(tmp_path / "reader", polls()) as site:
         reader = site.reader
         seen = len(reader.console)
         reader.request({"do": "go on"})
@@ -117,7 +122,7 @@ def test_no_handshake_begins_within_two_seconds_of_a_card(tmp_path):
 
 
 def test_a_connection_is_kept_between_polls_that_are_far_apart(tmp_path):
-    script = Script([TIME, table(29921460, *KEPT), TIME], repeat=True)
+    script = Script([time_reply(), table(29921460, *KEPT), time_reply()], repeat=True)
     with Site(tmp_path / "reader", [script]) as site:
         # Ten seconds before the server would end the connection.
         site.reader.advance_time(65)

@@ -25,6 +25,7 @@ SAFETY = ("lock_kind", "lock_output")  # they decide at which level the door res
 # Do not rename: readers in the field have this key in NVS, and this member in their files.
 _COPY = "settings"
 _SEAL = b'"crc32": "'  # before the checksum's digits
+_SEAL_SIZE = 21  # bytes by which a file grows when it gets its checksum
 
 
 class SettingError(ValueError):
@@ -307,15 +308,18 @@ def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
     """Return the same as `with_defaults` from the bytes of a settings file.
 
     known: settings that are trusted, or None: a name of SAFETY whose value is invalid, or may have
-    been lost with its name, has the value of `known`, or None. Raises SettingError if the bytes
-    are not a JSON object or do not match its checksum.
+    been lost with its name, has the value of `known`, or None. A file without a checksum that
+    leaves a name of SAFETY out does not change it silently: that is a fault. Raises SettingError
+    if the bytes are not a JSON object or do not match its checksum.
     """
-    if len(data) > SIZE_MAX:
+    if len(data) > (SIZE_MAX if _SEAL in data else SIZE_MAX - _SEAL_SIZE):
         raise SettingError("%s is longer than %d bytes" % (FILE, SIZE_MAX))
     try:
         values = json.loads(data)
     except ValueError:
         raise SettingError("%s is not JSON" % FILE)
+    if not _is_whole(data):
+        raise SettingError("%s ends too early" % FILE)
     if not isinstance(values, dict):
         raise SettingError("%s is not a JSON object" % FILE)
     sealed = values.pop("crc32", None) is not None
@@ -328,7 +332,30 @@ def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
     for name in SAFETY:
         if lost if name not in values else settings[name] != values[name]:
             settings[name] = known[name] if known else None
+        elif known and name not in values and not sealed and known[name] != settings[name]:
+            settings[name] = known[name]
+            faults.append("%s: left out, so it stays %s: write it down" % (name, known[name]))
     return settings, faults
+
+
+def _is_whole(data):
+    # Whether the text ends as it should: up to MicroPython 1.25 `json` takes a text that is cut
+    # off anywhere for its beginning.
+    depth = 0
+    inside = escaped = False  # inside a string, behind its backslash
+    for byte in data:
+        if escaped:
+            escaped = False
+        elif inside:
+            escaped = byte == 0x5C
+            inside = byte != 0x22
+        elif byte == 0x22:
+            inside = True
+        elif byte in b"{[":
+            depth += 1
+        elif byte in b"}]":
+            depth -= 1
+    return not (depth or inside) and bool(data.strip())
 
 
 def load(report) -> dict:
@@ -339,22 +366,21 @@ def load(report) -> dict:
     """
     from kalitka.system import nvs
 
-    copy = nvs.load(_COPY, SIZE_MAX)
     known = None
     faults = []
     try:
+        copy = nvs.load(_COPY, SIZE_MAX)
         if copy:
             known, faults = parse(copy)
-    except SettingError as e:
+    except (MemoryError, SettingError) as e:
         report("settings: the copy in NVS: %s" % e)
+    copy = data = b""
     try:
         with open(FILE, "rb") as file:
             data = file.read(SIZE_MAX + 1)
         settings, faults = parse(data, known)
-        # A file with a fault never replaces the copy.
-        if not faults and not nvs.save(_COPY, _sealed(data, report), SIZE_MAX):
-            report("settings: no copy could be kept in NVS")
     except (OSError, MemoryError, SettingError) as e:
+        data = b""
         report("settings: %s" % (e if isinstance(e, SettingError) else FILE + " cannot be read"))
         settings = known
         if settings:
@@ -363,6 +389,13 @@ def load(report) -> dict:
             settings = with_defaults({})[0]
             for name in SAFETY:
                 settings[name] = None
+    # A file with a fault never replaces the copy.
+    if data and not faults:
+        try:
+            if not nvs.save(_COPY, _sealed(data, report), SIZE_MAX):
+                report("settings: no copy could be kept in NVS")
+        except MemoryError as e:
+            report("settings: no copy could be kept in NVS: %s" % e)
     for fault in faults:
         report("settings: %s" % fault)
     if None in [settings[name] for name in SAFETY]:

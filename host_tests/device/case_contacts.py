@@ -248,6 +248,7 @@ def test_the_lock_shuts_after_its_time_and_a_door_may_open_a_moment_later():
         assert house.output.value() == 1 and house.lock.released
         await asyncio.sleep(0.4)
         assert house.output.value() == 0 and house.lock.released
+        assert not house.timer.look()  # stopped
         await asyncio.sleep(0.4)
         assert house.lock.released
         await asyncio.sleep(0.8)
@@ -284,10 +285,37 @@ def test_a_timer_shuts_the_lock_whose_task_hangs():
             assert house.timer.look() and house.output.value() == 1
         await asyncio.sleep(0.2)
         assert house.output.value() == 1
-        assert not house.timer.look() and house.output.value() == 0
+        # It looks on: only the lock's task stops it.
+        assert house.timer.look() and house.output.value() == 0
+        assert house.timer.look() and house.output.value() == 0
+        house.lock.shut()
         assert not house.timer.look()
 
     at_door(scenario)
+
+
+def test_a_timer_that_looks_while_the_lock_is_being_opened_still_shuts_it():
+    async def scenario(house):
+        await _end(house.jobs.pop(0))
+        init = house.timer.init
+
+        def slow(**options):
+            # As long as the lock is to be open for, and the timer looks at the end of it.
+            init(**options)
+            Ticks.began += (_LOCK_S + 1) * 1000
+            house.timer.look()
+
+        house.timer.init = slow
+        house.lock.open()
+        assert house.output.value() == 1
+        await asyncio.sleep(_LOCK_S + 0.1)
+        assert house.timer.look() and house.output.value() == 0
+
+    kept = Ticks.began
+    try:
+        at_door(scenario)
+    finally:
+        Ticks.began = kept
 
 
 def test_a_lock_stays_shut_if_there_is_no_timer_for_it():

@@ -133,6 +133,59 @@ def test_the_copy_has_room_for_the_longest_file():
     assert load(data)[3] == data
 
 
+def test_a_file_without_room_for_a_checksum_is_refused_and_left_as_it_is():
+    most = settings.SIZE_MAX - len(settings.seal(b"{}")) + 4
+    for size in range(most - 2, settings.SIZE_MAX + 2):
+        data = text_of(codes=["A" * 250] * 22)
+        data += b" " * (size - len(data))
+        found, said, after, copy = load(data)
+        if size <= settings.SIZE_MAX - 21:
+            assert lock_of(found) == LOCK and after == copy == settings.seal(data), size
+            assert load(after, copy)[1] == []
+        else:
+            assert said[0] == "settings: settings.json is longer than 6000 bytes", (size, said)
+            assert (after, copy) == (data, b"")
+
+
+def test_a_file_that_is_cut_off_anywhere_is_not_used():
+    good = settings.seal(text_of())
+    for data in (text_of(), good, text_of(reader='}}\\"}')):
+        for n in range(len(data)):
+            found, said, after, copy = load(data[:n], good)
+            assert said[-1] == "settings: taken from the copy in NVS", (n, said)
+            assert lock_of(found) == LOCK and (after, copy) == (data[:n], good)
+    # MicroPython up to 1.25 reads such a text as JSON.
+    kept = settings.json
+    settings.json = Lenient
+    try:
+        for data in (b"{", b'{"reader": "7:gate-2"', b'{"reader": "x}",', b'{"wifi": [["a", "b"]'):
+            found, said, _, copy = load(data, good)
+            assert said[0] == "settings: settings.json ends too early", (data, said)
+            assert lock_of(found) == LOCK and copy == good
+    finally:
+        settings.json = kept
+
+
+class Lenient:
+    """A `json` that takes any text for an empty object, but reads the whole copy."""
+
+    def loads(data):
+        """Return the object."""
+        return json.loads(data) if data.rstrip().endswith(b"}") and len(data) > 100 else {}
+
+
+def test_what_says_how_the_lock_is_wired_is_not_changed_by_leaving_it_out():
+    good = settings.seal(text_of())
+    for data in (b"{}", b'{"reader": "7:gate-2", "lock_output": "active-low"}'):
+        found, said, after, copy = load(data, good)
+        assert found["lock_kind"] == "fail-safe" and (after, copy) == (data, good)
+        assert "settings: lock_kind: left out, so it stays fail-safe: write it down" in said
+    # The tools have checked the file that they seal.
+    sealed = settings.seal(b"{}")
+    found, said, _, copy = load(sealed, good)
+    assert lock_of(found) == ("fail-secure", "active-high") and copy == sealed and not said
+
+
 def test_a_copy_that_is_damaged_is_not_used():
     good = settings.seal(text_of())
     found, said, _, _ = load(None, good.replace(b"fail-safe", b"fail-sage"))

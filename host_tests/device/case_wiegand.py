@@ -438,5 +438,19 @@ def test_a_scanner_that_never_pauses_is_told_within_five_seconds_and_cards_are_r
         await chip.send(frame("04A1B2C3"))
 
     for gap in (1, 2, 9):
-        codes = told(lambda chip, gap=gap: scenario(chip, gap))
-        assert codes[0] == jammed and codes[-1] == "04A1B2C3", codes
+        assert told(lambda chip, gap=gap: scenario(chip, gap)) == [jammed, "04A1B2C3"]
+
+
+def test_the_rest_of_a_jam_is_no_card_wherever_it_ends():
+    jammed = "pulses without a pause for 4 s: check the scanner and its wires"
+
+    async def scenario(chip, pulses):
+        # A card's frame again and again, without a pause, ended anywhere.
+        bits = frame("04A1B2C3") * (pulses // 34 + 1)
+        await chip.send(bits[:pulses])
+        await asyncio.sleep(0.1)
+
+    for pulses in range(1990, 2090):
+        codes = told(lambda chip, pulses=pulses: scenario(chip, pulses))
+        assert [code for code in codes if len(code) in (6, 8)] == [], (pulses, codes)
+        assert codes == [jammed] or pulses < 2020, (pulses, codes)

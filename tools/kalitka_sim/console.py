@@ -74,8 +74,9 @@ class Console:
 
     def _write(self, data: bytes) -> None:
         # The chip may have ended just now: then the input is lost, as on a board.
+        assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):
-            while data:
+            while data and not self.process.stdin.closed:
                 data = data[os.write(self._input, data) :]
 
 

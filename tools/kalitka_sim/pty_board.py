@@ -201,7 +201,8 @@ class _Cable:
 
     def pull(self) -> None:
         """Tell the board's thread to end."""
-        os.write(self._pull, b"!")
+        if self._open:
+            os.write(self._pull, b"!")
 
     def close(self) -> None:
         """Close the PTY: a program at the far end gets an error."""

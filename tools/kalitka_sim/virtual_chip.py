@@ -278,6 +278,7 @@ class VirtualChip:
     def _end_power(self) -> None:
         self._powered = False
         process, self._process = self._process, None
+        self._chip_console = None
         if process and process.poll() is None:
             process.kill()
             process.wait()
@@ -292,9 +293,10 @@ class VirtualChip:
         if self._process:
             self._process.kill()
 
-    def _bite(self) -> None:
-        self._add_line("task_wdt: Task watchdog got triggered.")
-        self._reset(WATCHDOG_RESET)
+    def _bite(self, pid: int) -> None:
+        if self._process and self._process.pid == pid:
+            self._add_line("task_wdt: Task watchdog got triggered.")
+            self._reset(WATCHDOG_RESET)
 
     def _next_start(self, process: subprocess.Popen) -> int:
         # Wait for the end of the process; return the cause of the start that has to follow, 0 if

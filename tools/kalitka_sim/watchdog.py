@@ -1,7 +1,8 @@
 """The watchdog of a virtual chip: counts the chip's time outside of its process, and bites.
 
 A process that hangs, sleeps or is stopped uses up the time. A process that is ready to run and
-gets no processor does not: a busy computer is not a fault of the firmware.
+gets no processor does not, nor does the time for which this process was kept from looking: a busy
+computer is not a fault of the firmware.
 """
 
 import threading
@@ -10,15 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 _LOOK_S = 0.1
+_LATEST_S = 2 * _LOOK_S  # counted for a look, however late it comes
 
 
 class Watchdog:
     """The watchdog of the process `pid`, which may be replaced (`attach`), as by a soft reset.
 
-    on_bite: called once when the time is over, in the watchdog's own thread.
+    on_bite: called once when the time is over, with the process, in the watchdog's own thread.
     """
 
-    def __init__(self, on_bite: Callable[[], None]):
+    def __init__(self, on_bite: Callable[[int], None]):
         self._on_bite = on_bite
         self._changed = threading.Condition()
         self._millis = 0  # 0: not started
@@ -59,13 +61,14 @@ class Watchdog:
                     return
                 now, waited = time.monotonic(), _starved(self._pid)
                 if pid == self._pid:
-                    self._used += max(0.0, now - last - (waited - starved))
+                    passed = min(now - last, _LATEST_S)
+                    self._used += max(0.0, passed - (waited - starved))
                 last, starved, pid = now, waited, self._pid
                 if self._used * 1000 < self._millis:
                     continue
                 self._millis = 0
                 self._counting = False
-            self._on_bite()
+            self._on_bite(pid)
             return
 
 

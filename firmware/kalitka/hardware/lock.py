@@ -2,9 +2,9 @@
 
 Fail-secure: the door is locked without power, and the output is on while it is open. Fail-safe:
 the other way round. Promises: the output returns to its shut level within 60 ms after the time is
-over, also while Python's loop hangs: a hardware timer shuts it. Only while the chip is busy in C,
-such as with a TLS handshake, it is shut as soon as that is done. The pin is handed in, created
-with its shut level, so that the door does not open for a moment at the start.
+over, also while Python's loop hangs in bytecode: a hardware timer shuts it. While the chip is busy
+in C (a TLS handshake) or in native code it is shut as soon as that is done. The pin is handed in,
+created with its shut level, so that the door does not open for a moment at the start.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ class Lock:
         self._millis = int(seconds * 1000)
         self._until = 0
         self._timer = timer
+        self._armed = False
         self._look = self._shut_when_due  # made once: a bound method is allocated
         self._opened = asyncio.Event()
         self.released = False
@@ -41,7 +42,9 @@ class Lock:
         """Open now; if the lock is open already its time starts again."""
         self._begin()
         # Before the pin: from now on the lock cannot stay open, whatever happens below or to the
-        # loop. A timer that cannot be had raises here, and the door stays shut.
+        # loop. The port takes some bytes of the chip's memory for it; without them it raises, or
+        # restarts the chip (up to MicroPython 1.28): the door stays shut.
+        self._armed = True
         self._timer.init(mode=_PERIODIC, period=_LOOK_MS, callback=self._look)
         self._pin.value(self._open_level)
         # Again, so that a busy chip makes the time never shorter, only longer.
@@ -55,12 +58,15 @@ class Lock:
     def shut(self) -> None:
         """Shut now."""
         self._pin.value(1 - self._open_level)
-        self._timer.deinit()
+        if self._armed:
+            self._armed = False
+            self._timer.deinit()
 
     def _shut_when_due(self, _):
-        # The timer's callback: runs between two bytecodes of whatever hangs.
+        # The timer's callback: runs between any two bytecodes, also of `open`. So it only drives
+        # the pin: a timer that it stopped would be missing when `open` goes on.
         if time.ticks_diff(self._until, time.ticks_ms()) <= 0:
-            self.shut()
+            self._pin.value(1 - self._open_level)
 
     async def run(self) -> None:
         """Shut the lock whenever its time is over, for ever."""
@@ -75,7 +81,11 @@ class Lock:
             # Not before: if this task fails while the lock is open, the task that `app` starts a
             # second later shuts the lock.
             self._opened.clear()
+            opened = False
             try:
                 await asyncio.wait_for(self._opened.wait(), _GRACE_S)
+                opened = True
             except asyncio.TimeoutError:
-                self.released = False
+                pass
+            finally:  # whatever happens: else a forced door would not be reported
+                self.released = opened

@@ -80,6 +80,7 @@ class Wiegand:
         self._alive = time.ticks_us()  # when a pulse last came or the loop last turned
         self._first_late = 0  # the time since `_alive` at the first pulse of the run
         self._late = 0  # the longest time since `_alive` at any other pulse of the run
+        self._jammed = False  # the run goes on, but nothing in it is a card
         self._doing = ""  # see `suspend`
         self._cause = ""  # `_doing` at the pulse that was the latest
         self._missing = _WHOLE  # of the run being decoded
@@ -163,6 +164,8 @@ class Wiegand:
     async def _next_run(self):
         # Waits for a run and for the quiet behind it. A run longer than the ring has overwritten
         # its own beginning; `_next_frame` does not look for frames in it.
+        if self._jammed:
+            await self._end_of_jam()
         begun = self._begun
         seen = n = looks = 0
         while looks < _JAM and (not n or self._quiet < _QUIET):
@@ -183,10 +186,22 @@ class Wiegand:
         self._missing = _WHOLE
         if looks == _JAM:
             self._missing = _ENDLESS
+            self._jammed = True
         elif self._late > max(_LATE, 2 * self._period) or self._burst(begun, n) >= _QUEUE:
             self._missing = _TORN
         elif self._first_late > _LATE:
             self._missing = _HEADLESS
+
+    async def _end_of_jam(self):
+        # Drops every pulse up to the next quiet time: the rest of a jam may look like a frame.
+        quiet = 0
+        seen = self._count
+        while quiet < _QUIET:
+            await asyncio.sleep_ms(_LOOK_MS)
+            quiet = quiet + 1 if self._count == seen else 0
+            seen = self._count
+        self._begun = seen
+        self._jammed = False
 
     def _gap(self, i):
         return self._ring[i & (_RING - 1)] >> 1

@@ -137,7 +137,8 @@ class Client:
             pass
 
     def _time(self, version):
-        return asyncio.wait_for(self._ask_time(version), 2 * self._http.timeout)
+        # For connection, handshake, request and answer together; each wait has its own.
+        return asyncio.wait_for(self._ask_time(version), 4 * self._http.timeout)
 
     async def _ask_time(self, version):
         try:

@@ -6,7 +6,6 @@ Exit status 2: invalid input; 1: not found. Either way nothing was written, and 
 says what to do. Commands may run while the server runs.
 """
 
-import gc
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 from typer.main import get_group
+
+from kalitka_hub.cli.imports import uncollected
 
 # By panel of the help: MODULE:COMMAND and the command's line.
 _COMMANDS = {
@@ -85,9 +86,8 @@ for _panel, _lines in _COMMANDS.items():
 def _load(word: str) -> Any:
     """Return a command from its module. A group without a help text of its own gets its line."""
     module, line = _listed[word]
-    gc.disable()  # modules leave no garbage: looking for it takes a tenth of the time
-    app = import_module(f"kalitka_hub.cli.{module}").app
-    gc.enable()
+    with uncollected():
+        app = import_module(f"kalitka_hub.cli.{module}").app
     command = get_group(app).commands[word]
     command.help = command.help or line
     return command

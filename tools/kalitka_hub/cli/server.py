@@ -1,6 +1,5 @@
 """`kalitka hub serve` and the like: the server, the site's secret, certificates and backups."""
 
-import gc
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ import typer
 
 from kalitka_hub import logs
 from kalitka_hub.accounts import setup_code
+from kalitka_hub.cli.imports import uncollected
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     DatabasePath,
@@ -83,11 +83,9 @@ def serve(
 ) -> None:
     """Serve readers and the REST API until Ctrl-C."""
     # Importing the web framework takes half a second: spare the other commands.
-    gc.disable()  # as in `main`
-    from kalitka_hub.server import http_server  # noqa: PLC0415
-    from kalitka_hub.server.app import create_app  # noqa: PLC0415
-
-    gc.enable()
+    with uncollected():
+        from kalitka_hub.server import http_server  # noqa: PLC0415
+        from kalitka_hub.server.app import create_app  # noqa: PLC0415
 
     logs.configure(log_format, log_level)
     with errors_reported():

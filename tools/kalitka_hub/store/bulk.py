@@ -97,6 +97,15 @@ def replace_rows(
 
     wanted: by owner, as in `rows_by_owner`.
     """
+    differing = []
+    for batch in in_batches(wanted.items()):
+        differing += _replace_batch(session, model, dict(batch))
+    return differing
+
+
+def _replace_batch(
+    session: Session, model: type[Base], wanted: Mapping[int, Set[tuple[Any, ...]]]
+) -> list[int]:
     current = rows_by_owner(session, model, wanted)
     differing = [id for id, rows in wanted.items() if rows != current[id]]
     if differing:

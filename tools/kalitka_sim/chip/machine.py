@@ -163,8 +163,13 @@ def _count_timers():
     global _counts
     while state.timers:
         utime.sleep_ms(_TIMER_MS)
-        for timer in state.timers[:]:
-            timer._count()
+        try:
+            i = len(state.timers)
+            while i:
+                i -= 1
+                state.timers[i]._count()
+        except (MemoryError, IndexError):
+            pass  # looks again: the heap is the firmware's, which may have used it up
         state.timer_looks += 1
     _counts = False
     if state.timers:  # one that was armed just now
