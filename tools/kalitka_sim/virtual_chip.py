@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -308,7 +309,9 @@ class VirtualChip:
         if process is self._reset_process:
             self._watchdog.stop()
             self.channel.release_pins()
-        elif status:
+        elif status not in (0, -signal.SIGINT):
+            # A Ctrl-C that was meant for a program, and found it at its end and the prompt not
+            # yet there, ends the process: a soft reset is the nearest that a chip has to it.
             raise ReaderError(f"the chip's MicroPython died: exit status {status}")
         else:
             self._cause = SOFT_RESET
