@@ -28,7 +28,7 @@ def constants(path):
 
 NATIVE = constants("native.py")
 SYNC_NATIVE = constants("sync_native.py")
-# Results of the native code that are no faults of a code, a rule or a line.
+# Negative results of the native code that mean something other than a fault.
 OTHERS = {"_END", "MALFORMED", "_MALFORMED"}
 
 

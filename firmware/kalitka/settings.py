@@ -322,7 +322,8 @@ def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
         raise SettingError("%s ends too early" % FILE)
     if not isinstance(values, dict):
         raise SettingError("%s is not a JSON object" % FILE)
-    sealed = values.pop("crc32", None) is not None
+    sealed = "crc32" in values
+    values.pop("crc32", None)
     if sealed and seal(data) != data:
         raise SettingError(
             "%s is damaged, or was changed by hand: deploy it again, or remove its crc32" % FILE
@@ -339,8 +340,8 @@ def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
 
 
 def _is_whole(data):
-    # Whether the text ends as it should: up to MicroPython 1.25 `json` takes a text that is cut
-    # off anywhere for its beginning.
+    # Whether all strings and brackets are closed. Up to MicroPython 1.25 `json` does not raise
+    # for a truncated text.
     depth = 0
     inside = escaped = False  # inside a string, behind its backslash
     for byte in data:

@@ -39,9 +39,14 @@ def origin_of(settings: dict) -> int:
     return crc32(names.encode()) & 0x3FFFFFFF
 
 
+def _is_wired(settings):
+    # Whether the settings say how the lock is wired.
+    return None not in (settings["lock_kind"], settings["lock_output"])
+
+
 def make_lock(settings: dict) -> Lock:
     """Return the lock of these settings, shut; one without an output if they do not say how."""
-    if None in (settings["lock_kind"], settings["lock_output"]):
+    if not _is_wired(settings):
         # No level is right: an input drives nothing, whatever it is set to.
         return Lock(Pin(board.LOCK, Pin.IN), 1, settings["lock_seconds"], Timer(0))
     # Power holds a fail-safe lock shut, so a low level opens it; an active-low relay inverts the
@@ -95,7 +100,7 @@ def make_passes(settings: dict, report):
 
     If the settings do not say how the lock is wired every code is refused.
     """
-    if None in (settings["lock_kind"], settings["lock_output"]):
+    if not _is_wired(settings):
         from kalitka.access.no_lock import NoLock
 
         return NoLock()

@@ -10,5 +10,5 @@ class NoLock:
     """Refuses every code that the rules allow."""
 
     def claim(self, *_) -> int:
-        """Return the reason: there is no lock that could be opened."""
+        """Return the reason for the refusal, NO_LOCK."""
         return decision.NO_LOCK
