@@ -25,8 +25,8 @@ _TEXT = const(5)  # anything else, byte for byte
 _UPPER = b"0123456789ABCDEF"
 _LOWER = b"0123456789abcdef"
 
-# The faults of a code in words, indexed by -n for the result n of `native.pack_code`: the beginning
-# of `packing.FAULTS`, which is loaded for a sync only.
+# The faults of a code in words, at -n for the result n of `native.pack_code`: the beginning of
+# `packing.FAULTS`, which is loaded for a sync only.
 FAULTS = ("", "empty code", "code longer than 255 bytes", "forbidden byte in code")
 
 
