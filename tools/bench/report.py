@@ -199,10 +199,7 @@ def _small(measured: Measurements) -> Sheet:
         (row.what, f"{row.kalitka:,}", _NOTHING if row.plain is None else f"{row.plain:,}")
         for row in measured.small
     ]
-    note = (
-        "Bytes, and WebAssembly instructions. This runtime has no native code: Kalitka's viper "
-        "code runs as bytecode, so the counts of instructions differ from a board's."
-    )
+    note = "Bytes of heap, with bytecode in the heap as well: the modules are .mpy files."
     return Sheet("On 32 bits", note, ("figure", NAMES[KALITKA], NAMES[PLAIN]), rows)
 
 

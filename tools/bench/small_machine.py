@@ -1,7 +1,6 @@
-"""Heap and instructions on a 32-bit machine, as the ESP32 is; see wasm_board.
+"""Heap on a 32-bit machine, as the ESP32 is; see wasm_board. The table is in plain files.
 
-The machine has no native code: Kalitka's viper code runs as bytecode, so its count of instructions
-is an upper bound. The table is in plain files.
+Instructions are counted elsewhere (`instructions`): this machine runs viper code as bytecode.
 """
 
 import shutil
@@ -17,10 +16,7 @@ from kalitka_sim import wasm_board
 
 _SMALL = 1000  # tokens with which both programs are measured
 _SCRIPT = "on_wasm.py"
-# The heap is collected between two steps only: it has room for the garbage of a step, or of all
-# lines whose instructions are counted.
-_STEP_HEAP = "2M"
-_LINES_HEAP = "6M"
+_HEAP = "2M"  # it is collected between two steps only: it has room for the garbage of a step
 
 
 @dataclass(frozen=True)
@@ -51,12 +47,9 @@ class SmallMachine:
         """Return all figures. sizes: the tokens of Kalitka's full sync, and of its open table."""
         synced, opened = sizes
         small = self._answers(_SMALL)
-        double = self._answers(2 * _SMALL)
         programs = KALITKA, PLAIN
         bare, table, _ = zip(*(self._opened(p, small) for p in programs), strict=True)
         peak = [self._peak(p, small) for p in programs]
-        lines = [self._instructions_a_line(p, small, double) for p in programs]
-        lookups = [self._instructions_a_lookup(p, small) for p in programs]
         large = self._opened(KALITKA, self._answers(opened))[1]
         return [
             Row("heap of the program, imported", *bare),
@@ -68,45 +61,27 @@ class SmallMachine:
                 self._peak(KALITKA, self._answers(synced)),
                 None,
             ),
-            Row("instructions per line, parsed and applied", *lines),
-            Row(f"instructions per lookup, {_SMALL:,} tokens", *lookups),
         ]
 
     def _answers(self, count: int) -> Answers:
         return answers.make(self._root / f"answers-{count}", count, in_code_order=False)
 
-    def _run(self, program: str, what: str, path: Path, heap: str) -> wasm_board.ScriptResult:
+    def _run(self, program: str, what: str, path: Path) -> list[int]:
+        # Return bytes of heap: the program's, and on top of it the open table's and the peak's.
         self._progress(f"32 bits: {program}: {what}")
         where = f"/{path.relative_to(self._root)}"
-        done = wasm_board.run([_SCRIPT, program, what, where], self._root, heap)
+        done = wasm_board.run([_SCRIPT, program, what, where], self._root, _HEAP)
         if done.exit:
             raise RuntimeError(f"{program} {what} on 32 bits: {done.output}")
-        return done
+        return [int(size) for size in done.output.split()]
 
-    def _opened(self, program: str, found: Answers) -> tuple[int, int, int]:
-        # Return bytes of heap: the program's, and on top of it the open table's and the peak's.
+    def _opened(self, program: str, found: Answers) -> list[int]:
         self._fill(program, found)
-        bare, table, peak = self._run(program, "open", found.codes, _LINES_HEAP).output.split()
-        return int(bare), int(table), int(peak)
+        return self._run(program, "open", found.codes)
 
     def _peak(self, program: str, found: Answers) -> int:
         self._empty()
-        return int(self._run(program, "peak", found.first, _STEP_HEAP).output.split()[2])
-
-    def _instructions_a_line(self, program: str, small: Answers, double: Answers) -> int:
-        # The difference of two answers cancels out the work that does not depend on the lines.
-        fuel = []
-        for found in (small, double):
-            self._empty()
-            fuel.append(self._run(program, "sync", found.first, _LINES_HEAP).fuel)
-        return (fuel[1] - fuel[0]) // (double.tokens - small.tokens)
-
-    def _instructions_a_lookup(self, program: str, found: Answers) -> int:
-        self._fill(program, found)
-        none = self._root / "none"
-        none.write_bytes(b"")
-        fuel = [self._run(program, "lookups", p, _LINES_HEAP).fuel for p in (none, found.codes)]
-        return (fuel[1] - fuel[0]) // len(found.codes.read_text().split())
+        return self._run(program, "peak", found.first)[2]
 
     def _empty(self) -> Path:
         data = self._root / "data"

@@ -1,9 +1,9 @@
 """Measures one program on the 32-bit MicroPython: on_wasm.py PROGRAM WHAT PATH.
 
-WHAT: "open" opens the table in /data; "sync" applies the full answer PATH; "peak" does so and
-measures the heap between any two steps; "lookups" looks up the codes in PATH. Prints the bytes of
-heap: of the imported program, of its open table on top of that, and of the peak on top of that. As
-wasm_board says, only flat module code may measure the heap.
+WHAT: "open" opens the table in /data; "peak" applies the full answer PATH as well, and measures
+the heap between any two steps. Prints the bytes of heap: of the imported program, of its open
+table on top of that, and of the peak on top of that. As wasm_board says, only flat module code may
+measure the heap.
 """
 
 import gc
@@ -14,16 +14,8 @@ module = __import__(name)
 bare = gc.in_use()
 program = module.Program("/data")
 opened = most = gc.in_use()
-if what == "sync":
-    for _ in program.full(path):
-        pass
 if what == "peak":
     for _ in program.full(path):
         most = max(most, gc.in_use())
     most = max(most, gc.in_use())
-if what == "lookups":
-    with open(path, "rb") as file:
-        codes = file.read().split()
-    for code in codes:
-        program.find(code)
 print(bare, opened - bare, most - opened)
