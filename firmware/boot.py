@@ -1,4 +1,4 @@
-"""The first script that the chip runs: sets up memory and switches the network hardware on.
+"""The first script that the chip runs: starts the watchdog, switches the network hardware on.
 
 Collecting early, not only when the heap is full, keeps its free memory in large pieces: a sync
 needs buffers of some kilobytes. The network hardware is switched on before the firmware is
@@ -11,6 +11,14 @@ _THRESHOLD = 16384  # bytes allocated between two collections
 
 gc.collect()
 gc.threshold(_THRESHOLD)
+try:
+    from kalitka.system import watchdog
+
+    # main.py does not run if a technician's tools hold the board: they have ten minutes.
+    watchdog.hold(watchdog.CONSOLE_S)
+    del watchdog
+except Exception:
+    pass  # a port without one
 try:
     from kalitka.system import uplink
 

@@ -1,4 +1,8 @@
-"""The script that the chip runs after boot.py: the reader, and if it ever ends, a restart."""
+"""The script that the chip runs after boot.py: the reader, and if it ever ends, a restart.
+
+Ctrl-C leads to the console. Noise on its line may send one, so the watchdog restarts the chip
+after ten minutes without a soft reset.
+"""
 
 import sys
 import time
@@ -11,6 +15,11 @@ try:
     from kalitka import app
 
     app.main()
+except KeyboardInterrupt:
+    from kalitka.system import watchdog
+
+    watchdog.hold(watchdog.CONSOLE_S)
+    print("the reader is stopped; it starts again in", watchdog.CONSOLE_S // 60, "minutes")
 except Exception as error:
     sys.print_exception(error)
     print("the reader ended; it restarts in", _PAUSE_S, "seconds")

@@ -256,6 +256,11 @@ def test_the_lock_shuts_in_time_while_the_loop_hangs(hub, tmp_path, kind, locked
         (opened, first), (shut, last) = changes
         assert (opened, shut) == (1 - locked, locked)
         assert 2000 <= last - first <= 2100
+        # A real one would have been restarted after 20 of these 30 seconds.
+        reader.wait_line("Task watchdog got triggered")
+        seen = len(reader.console)
+        reader.wait_ready(since=seen)
+        assert reader.pins[lock] == locked
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", None])

@@ -10,6 +10,7 @@ import gc
 import board
 
 import kalitka
+from kalitka.system import watchdog
 from kalitka.system.clock import Uptime
 
 _RESTART_S = 1  # from the failure of a task to its restart
@@ -25,8 +26,11 @@ def report(text: str) -> None:
 
 async def supervise(name: str, run, arguments: tuple) -> None:
     """Run the coroutine function `run` until it returns; restart it whenever it raises."""
+    failed = False
     while True:
         try:
+            if failed:  # inside of the `try`: not even the pause may end this task
+                await asyncio.sleep(_RESTART_S)
             await run(*arguments)
             return
         except Exception as e:  # no fault of a task may end the reader
@@ -35,12 +39,13 @@ async def supervise(name: str, run, arguments: tuple) -> None:
                 report("%s: failed, starts again: %s %s" % (name, type(e).__name__, e))
             except Exception:  # not even a MemoryError while formatting this line
                 pass
-        await asyncio.sleep(_RESTART_S)
+            failed = True
 
 
 def main() -> None:
     """Run the reader; return only if it is interrupted from the console."""
     report("kalitka %s on %s" % (kalitka.VERSION, board.NAME))
+    watchdog.hold(watchdog.START_S)
     from kalitka import settings
 
     config = settings.load(report)

@@ -16,31 +16,51 @@ through five steps, in this order; beside them, what a power cut between two ste
 
 Without anti-passback steps 1 and 3 are left out; a denial is an entry and words. If the seal
 fails, the person is denied, and a denial of the same code follows the entry in the access log.
+
+The same refusal of the same code within a minute is not logged again but counted: an entry with
+the number follows. Whoever tries many unknown codes waits; see `access.pace`.
 """
 
+import asyncio
+
 from kalitka.access import decision, rules
+from kalitka.access.pace import Pace
 from kalitka.hardware.lock import Lock
 from kalitka.hardware.wiegand import CODE_SIZE, FrameError, Wiegand
 from kalitka.journal import entries
 from kalitka.journal.access_log import AccessLog
 from kalitka.system.clock import Clock
 from kalitka.table.table import DAMAGED, FOUND, Table
+from micropython import const
+
+_SAME_S = const(60)  # within which the same refusal of a code is counted only
+_LOOK_MS = const(250)  # of a pause
 
 
 class Gate:
     """The decision on a code, from the table and the clock, with its entry in the access log.
 
     unit: the setting `day_time_unit`. log: the access log. passes: the anti-passback store
-    (`journal.anti_passback.AntiPassback`), or None if repeats are allowed.
+    (`journal.anti_passback.AntiPassback`), or None if repeats are allowed. pace: a Pace. hurry:
+    called when an entry should be sent at once, or None.
     """
 
-    def __init__(self, table: Table, clock: Clock, unit: str, log: AccessLog, passes):
+    def __init__(
+        self, table: Table, clock: Clock, unit: str, log: AccessLog, passes, pace: Pace, hurry
+    ):
         self._table = table
         self._log = log
         self._passes = passes
         self._clock = clock
         self._unit = unit
+        self._pace = pace
+        self._hurry = hurry
         self._verdict = decision.Verdict()
+        # The last refusal, and how often it was repeated without an entry.
+        self._refused = b""
+        self._refused_reason = 0
+        self._refused_at = 0  # uptime in seconds
+        self._repeats = 0
 
     def decide(self, code: bytes | bytearray, n: int) -> int:
         """Decide on the code `code[:n]` now; return the reason (see `access.decision`).
@@ -50,17 +70,66 @@ class Gate:
         """
         code = bytes(code[:n])
         self._decide(code)
-        reason = self._verdict.reason
-        if reason != decision.ALLOWED:
-            self._log.append(entries.SCANNER, 0, reason, code)
+        verdict = self._verdict
+        repeated = False
+        if verdict.reason != decision.ALLOWED:
+            repeated = self._log_refusal(code)
         elif not self._passes:
             self._log_pass(code)
         elif not self._claim(code):
-            self._log.append(entries.SCANNER, 0, self._verdict.reason, code)
-        return self._verdict.reason
+            self._log_refusal(code)
+        now = self._clock.uptime()
+        reason = verdict.reason
+        # The same code again is no further guess: a card may lie on the scanner.
+        guess = reason == decision.UNKNOWN_CODE and not repeated
+        if self._pace.answer(now, reason == decision.ALLOWED, guess):
+            self._log_guessing(1)
+        return reason
+
+    def pause(self) -> int:
+        """Return for how many seconds the next answer has to wait."""
+        return self._pace.wait(self._clock.uptime())
+
+    def tick(self) -> None:
+        """Log what was only counted, when its minute is over. Call this every second."""
+        now = self._clock.uptime()
+        if self._refused and now >= self._refused_at + _SAME_S:
+            self._log_repeats()
+        if self._pace.is_over(now):
+            self._log_guessing(0)
 
     def _log_pass(self, code):
         self._log.append(entries.SCANNER, 1, decision.ALLOWED, code)
+
+    def _log_refusal(self, code):
+        # Returns whether this is the last refusal again, which is only counted.
+        reason = self._verdict.reason
+        now = self._clock.uptime()
+        if (
+            code == self._refused
+            and reason == self._refused_reason
+            and now < self._refused_at + _SAME_S
+        ):
+            self._repeats += 1
+            return True
+        self._log_repeats()
+        self._log.append(entries.SCANNER, 0, reason, code)
+        self._refused = code
+        self._refused_reason = reason
+        self._refused_at = now
+        return False
+
+    def _log_repeats(self):
+        code = self._refused
+        self._refused = b""
+        if self._repeats:
+            self._log.append(entries.SCANNER, 0, self._refused_reason, code, self._repeats)
+            self._repeats = 0
+
+    def _log_guessing(self, state):
+        self._log.append(entries.READER, state, entries.GUESSING, b"", self._pace.tries)
+        if self._hurry:
+            self._hurry()
 
     def _decide(self, code):
         table = self._table
@@ -141,6 +210,12 @@ async def serve_scanner(
         except FrameError as e:
             report("scanner: %s (%s)" % (e, scanner.summary()))
             continue
+        pause = gate.pause()
+        if pause:
+            report("card held for %d s: too many cards before it" % pause)
+            while gate.pause():
+                scanner.turned = True
+                await asyncio.sleep_ms(_LOOK_MS)
         clock.tick()
         reason = gate.decide(code, n)
         if reason == decision.ALLOWED:
@@ -149,3 +224,6 @@ async def serve_scanner(
         report("card %s %s" % (bytes(code[:n]).decode(), gate.text()))
         if on_unknown and reason == decision.UNKNOWN_CODE:
             on_unknown(code, n)
+        if pause:
+            # One card a pause: else a pause full of tries would be as good as none.
+            await scanner.drop()

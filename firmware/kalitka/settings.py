@@ -223,6 +223,8 @@ FIELDS = {
     "lock_kind": ("fail-secure", _one_of("fail-secure", "fail-safe")),
     "lock_output": ("active-high", _one_of("active-high", "active-low")),
     "scanner_byte_order": ("as-sent", _one_of("as-sent", "reversed")),
+    "guess_limit": (10, _whole(0, 100)),  # unknown codes a minute, then pauses; 0: never
+    "guess_pause_seconds": (30, _whole(2, 300)),  # the longest pause
     "frames": (0, _frames),  # the bits of each frame, 0 for 26 and 34
 }
 

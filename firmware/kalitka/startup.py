@@ -7,12 +7,13 @@ unloaded.
 from binascii import crc32
 
 import board
-from machine import Pin, Timer
+from machine import WDT_RESET, Pin, Timer, reset_cause
 
 from kalitka import gate, unload
+from kalitka.access.pace import Pace
 from kalitka.hardware.lock import Lock
 from kalitka.hardware.wiegand import Wiegand
-from kalitka.journal import access_log
+from kalitka.journal import access_log, entries
 from kalitka.sync.client import Client
 from kalitka.sync.http import Http
 from kalitka.sync.poller import Poller
@@ -22,6 +23,7 @@ from kalitka.sync.uploader import Uploader
 from kalitka.system import nvs
 from kalitka.system.clock import Clock, save_zone
 from kalitka.system.link import Link
+from kalitka.system.watchdog import Watchdog
 from kalitka.table.table import Table
 
 # Do not rename these folders: a reader in the field would begin with empty ones.
@@ -165,7 +167,9 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
     size = int(settings["log_kib"] * 1024)
     log = access_log.AccessLog(access_log.FOLDER, size, clock, report)
     passes = make_passes(settings, report)
-    decider = gate.Gate(table, clock, settings["day_time_unit"], log, passes)
+    if reset_cause() == WDT_RESET:
+        report("the watchdog restarted the reader: it had hung")
+        log.append(entries.READER, 1, entries.WATCHDOG)
     link = make_link(settings, scanner, report)
     resolver = Resolver(link.dns, clock.uptime)
     client = None
@@ -179,18 +183,22 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
     save = None if settings["zone"] else save_zone
     chip = make_chip(settings, report)
     keeper = TimeKeeper(clock, client, settings["ntp_server"], resolver, chip, save, report)
+    hurry = None
     if client:
         uploader = Uploader(client, log, clock, report, settings["log_upload_seconds"])
         poller = Poller(client, table, clock, keeper, link, report, settings, uploader)
         sync = ("sync", poller.run, ())
         on_unknown = poller.request
+        hurry = uploader.hurry
     else:
         report("sync: no server in the settings")
         sync = ("clock", keeper.run, (link,))
         on_unknown = None
+    pace = Pace(settings["guess_limit"], settings["guess_pause_seconds"])
+    decider = gate.Gate(table, clock, settings["day_time_unit"], log, passes, pace, hurry)
     tasks = [
-        ("lock", lock.run, ()),
-        ("clock", clock.run, (log.tick,)),
+        ("lock", lock.run, (Watchdog([clock, scanner]),)),
+        ("clock", clock.run, (log.tick, decider.tick)),
         ("scanner", gate.serve_scanner, (scanner, decider, clock, lock, on_unknown, report)),
         ("network", link.run, ()),
         sync,

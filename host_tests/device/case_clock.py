@@ -11,6 +11,15 @@ class Machine:
     class RTC:
         """An RTC that is never used."""
 
+    class WDT:
+        """A watchdog that is never started."""
+
+    class Timer:
+        """A timer that never counts."""
+
+        def __init__(self, id):
+            pass
+
 
 class Board:
     """A stand-in for the module `board`."""

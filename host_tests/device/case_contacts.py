@@ -195,6 +195,17 @@ def test_a_change_is_not_missed_when_the_wait_for_it_ends():
         in_time(scenario, millis)
 
 
+class Dog:
+    """Stands for the watchdog."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def look(self):
+        """Count."""
+        self.looks += 1
+
+
 class House:
     """A door with a contact and a lock, and the tasks that watch them."""
 
@@ -204,8 +215,9 @@ class House:
         self.lock = Lock(self.output, 1, _LOCK_S, self.timer)
         self.pin = Pin(int(is_open))
         self.alarms = []
+        self.dog = Dog()
         self.jobs = [
-            asyncio.create_task(self.lock.run()),
+            asyncio.create_task(self.lock.run(self.dog)),
             asyncio.create_task(
                 door.watch(Contact(self.pin, True), self.lock, seconds, self._tell)
             ),
@@ -253,6 +265,17 @@ def test_the_lock_shuts_after_its_time_and_a_door_may_open_a_moment_later():
         assert house.lock.released
         await asyncio.sleep(0.8)
         assert not house.lock.released
+
+    at_door(scenario)
+
+
+def test_the_locks_loop_feeds_the_watchdog_whether_it_is_open_or_shut():
+    async def scenario(house):
+        for _ in range(2):
+            before = house.dog.looks
+            await asyncio.sleep(_LOCK_S - 1)
+            assert house.dog.looks - before >= 2 * (_LOCK_S - 1)
+            house.lock.open()
 
     at_door(scenario)
 
@@ -338,13 +361,13 @@ def test_a_lock_whose_task_ended_while_it_was_open_is_shut_by_the_next_one():
     async def scenario():
         output = Pin(0)
         one = Lock(output, 1, _LOCK_S, Timer(output))
-        job = asyncio.create_task(one.run())
+        job = asyncio.create_task(one.run(Dog()))
         await asyncio.sleep(0.1)
         one.open()
         await asyncio.sleep(1)
         await _end(job)
         assert output.value() == 1
-        job = asyncio.create_task(one.run())
+        job = asyncio.create_task(one.run(Dog()))
         await asyncio.sleep(_LOCK_S - 1.2)
         assert output.value() == 1
         await asyncio.sleep(0.4)

@@ -4,7 +4,18 @@ from device.entries_oracle import check_entry, check_record, check_text, check_t
 from kalitka.access import decision
 from kalitka.journal import entries
 from kalitka.journal import words as words_of_log
-from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, HELD, SCANNER
+from kalitka.journal.entries import (
+    ALARM,
+    DOOR,
+    EXIT_BUTTON,
+    FORCED,
+    GUESSING,
+    HELD,
+    READER,
+    SAFE_MODE,
+    SCANNER,
+    WATCHDOG,
+)
 
 NOW = 1795415400
 SESSION = b"\x01\x00\xfe\xff"
@@ -51,12 +62,14 @@ def test_of_a_code_that_is_too_long_its_beginning_is_kept():
 
 
 def test_every_source_state_and_reason_comes_back_with_any_time():
-    for source in (SCANNER, EXIT_BUTTON, DOOR, ALARM):
+    for source in (SCANNER, EXIT_BUTTON, DOOR, ALARM, READER):
         for state in (0, 1):
             for reason in (0, 1, 11, 255):
                 for seconds in (0, 1, NOW, 0x7FFFFFFF, 0xFFFFFFFF):
-                    check_entry(source, state, reason, seconds, b"", b"")
-                    check_entry(source, state, reason, seconds, b"", SESSION)
+                    for session in (b"", SESSION):
+                        for count in (0, 1, 65535, 100000):
+                            check_entry(source, state, reason, seconds, b"", session, count)
+                            check_entry(source, state, reason, seconds, b"A1", session, count)
 
 
 def test_a_time_record_comes_back_and_is_no_entry():
@@ -73,7 +86,7 @@ def test_an_entry_of_a_card_takes_few_bytes():
 
 def test_records_of_a_later_firmware_are_passed_over():
     good = entries.encode(SCANNER, 1, decision.ALLOWED, NOW, b"04A1B2C3")
-    for head in (0x20, 0x40, 0x60, 0x7F, 0x81, 0xC0, 0xFF):
+    for head in (0x21, 0x23, 0x61, 0x7F, 0x81, 0xC0, 0xFF):
         assert entries.decode(bytes((head,)) + good[1:]) is None
         assert entries.time_in(bytes((head,)) + good[1:]) is None
     time = entries.time_record(SESSION, 5, NOW)
@@ -124,8 +137,13 @@ def test_reasons_are_told_in_words():
         (DOOR, 2, "reason 2"),
         (EXIT_BUTTON, 0, ""),
         (ALARM, 0, ""),
+        (READER, WATCHDOG, "restarted by its watchdog"),
+        (READER, GUESSING, "codes are being guessed"),
+        (READER, SAFE_MODE, "safe mode"),
+        (READER, 3, "reason 3"),
         (ALARM, 3, "reason 3"),
     )
     for source, reason, words in cases:
         assert words_of_log.reason_text(source, reason) == words, (source, reason)
-    assert len(words_of_log.SOURCES) == 4
+    assert words_of_log.reason_text(SCANNER, 8, 12) == "unknown code, 12 times"
+    assert len(words_of_log.SOURCES) == 5

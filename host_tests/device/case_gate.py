@@ -13,11 +13,12 @@ from device.scratch import Folder
 from device.syncs import apply
 from kalitka import contacts
 from kalitka.access import decision, packing
+from kalitka.access.pace import Pace
 from kalitka.hardware.wiegand import FrameError
 from kalitka.journal import entries
 from kalitka.journal.access_log import AccessLog
 from kalitka.journal.anti_passback import AntiPassback
-from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, HELD, SCANNER
+from kalitka.journal.entries import ALARM, DOOR, EXIT_BUTTON, FORCED, HELD, READER, SCANNER
 from kalitka.journal.log import Log
 from kalitka.table.table import Table
 
@@ -59,8 +60,11 @@ class Clock:
     def tick(self):
         """Nothing moves."""
 
+    def __init__(self):
+        self.up = BEGAN + 100
+
     def uptime(self):
-        return BEGAN + 100
+        return self.up
 
     def seconds(self):
         return _NOW
@@ -75,8 +79,14 @@ class Scanner:
     def __init__(self, cards):
         self._cards = cards
 
+        self.drops = 0
+        self.turned = False
+
     def summary(self):
         return "1 bad"
+
+    async def drop(self):
+        self.drops += 1
 
     async def read(self, code):
         await asyncio.sleep(1 if self._cards else 1000)
@@ -115,6 +125,8 @@ class Site:
         self.told = []
         self.released = False  # as of a lock
         self.passes = None
+        self.clock = Clock()
+        self.hurried = 0
 
     def __enter__(self):
         self.path = self._folder.__enter__()
@@ -153,7 +165,13 @@ class Site:
         table = Table(self.path + "/table")
         late = packing.pack(b"1_100_200")
         apply(table, True, [(_GUEST, packing.pack(b"9_1")), (_LATE, late)], Clock.minute)
-        return gate.Gate(table, Clock(), "minute", self.log, self.passes)
+        return gate.Gate(
+            table, self.clock, "minute", self.log, self.passes, Pace(10, 30), self.hurry
+        )
+
+    def hurry(self):
+        """Whoever sends the log."""
+        self.hurried += 1
 
     def serve(self, server, *arguments):
         """Run one of the gate's servers for a minute."""
@@ -212,6 +230,98 @@ def test_a_card_opens_the_door_and_is_told_when_its_entry_is_in_flash():
         words, entry, count = site.told[5]
         assert words.startswith("card 0000A7E5 denied: no longer valid")
         assert entry[:2] == (SCANNER, 0) and entry[3] == _LATE and count == 3
+
+
+def _entries(site):
+    found = [entries.decode(data) for _, data in Log(site.path + "/journal", _SIZE).records()]
+    return [(entry[0], entry[1], entry[2], entry[4], entry[6]) for entry in found]
+
+
+def test_the_same_refusal_within_a_minute_is_one_entry_and_a_count():
+    unknown = (SCANNER, 0, decision.UNKNOWN_CODE, _STRANGER, 0)
+    with Site() as site:
+        judge = site.judge()
+        for _ in range(50):
+            judge.decide(_STRANGER, len(_STRANGER))
+            site.clock.up += 1
+            judge.tick()
+        assert _entries(site) == [unknown]
+        # A card that is let in does not begin anew; another refusal does.
+        judge.decide(_GUEST, len(_GUEST))
+        judge.decide(_STRANGER, len(_STRANGER))
+        judge.decide(_LATE, len(_LATE))
+        found = _entries(site)
+        assert [entry[4] for entry in found if entry[0] == SCANNER] == [0, 0, 50, 0], found
+        assert found[-1][3] == _LATE
+        judge.decide(_STRANGER, len(_STRANGER))
+        judge.decide(_STRANGER, len(_STRANGER))
+        for _ in range(61):
+            site.clock.up += 1
+            judge.tick()
+        judge.decide(_STRANGER, len(_STRANGER))
+        found = [entry[4] for entry in _entries(site) if entry[0] == SCANNER]
+        assert found == [0, 0, 50, 0, 0, 1, 0], found
+
+
+def test_a_minute_without_a_repeat_leaves_no_count():
+    with Site() as site:
+        judge = site.judge()
+        judge.decide(_STRANGER, len(_STRANGER))
+        for _ in range(200):
+            site.clock.up += 1
+            judge.tick()
+        assert len(_entries(site)) == 1
+
+
+def test_guessing_is_logged_with_its_count_and_sent_at_once():
+    with Site() as site:
+        judge = site.judge()
+        for i in range(12):
+            code = b"%08X" % i
+            judge.decide(code, 8)
+            assert site.hurried == (i >= 9)
+        assert judge.pause() == 8
+        found = [entry for entry in _entries(site) if entry[0] == READER]
+        assert found == [(READER, 1, entries.GUESSING, b"", 10)], found
+        for _ in range(200):
+            site.clock.up += 1
+            judge.tick()
+        assert judge.pause() == 0 and site.hurried == 2
+        found = [entry for entry in _entries(site) if entry[0] == READER]
+        assert found[1:] == [(READER, 0, entries.GUESSING, b"", 12)], found
+
+
+def test_a_right_card_in_a_pause_is_let_in_at_its_end_and_one_card_a_pause_is_looked_at():
+    with Site() as site:
+        judge = site.judge()
+        for i in range(12):
+            judge.decide(b"%08X" % i, 8)
+        scanner = Scanner([_GUEST])
+        report = site.report
+        turns = []
+
+        async def scenario():
+            job = asyncio.create_task(
+                gate.serve_scanner(scanner, judge, site.clock, site, None, report)
+            )
+            for second in range(12):
+                await asyncio.sleep(1)
+                turns.append(scanner.turned)
+                scanner.turned = False
+                site.clock.up += 1
+                assert [what for what, _, _ in site.told if what == "opened"] == [] or second > 6
+            job.cancel()
+            try:
+                await job
+            except asyncio.CancelledError:
+                pass
+
+        run(scenario)
+        told = [what for what, _, _ in site.told]
+        assert told[0].startswith("card held for "), told
+        assert told[1:] == ["opened", "card 04A1B2C3 allowed (now), by 9_1"], told
+        assert scanner.drops == 1
+        assert any(turns)  # the watchdog sees a loop that turns
 
 
 def test_a_card_that_may_pass_once_opens_the_door_when_entry_and_pass_are_in_flash():

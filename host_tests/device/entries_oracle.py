@@ -5,11 +5,11 @@ from kalitka.journal import entries
 from kalitka.journal.log import RECORD_MAX
 
 
-def check_entry(source, state, reason, seconds, code, session):
+def check_entry(source, state, reason, seconds, code, session, count=0):
     """Check that an entry fits a record and comes back as it was given."""
-    data = entries.encode(source, state, reason, seconds, code, session)
+    data = entries.encode(source, state, reason, seconds, code, session, count)
     assert isinstance(data, bytes) and 1 <= len(data) <= RECORD_MAX, (code, len(data))
-    expected = (source, state, reason, seconds, code[:255], session)
+    expected = (source, state, reason, seconds, code[:255], session, min(count, 65535))
     assert entries.decode(data) == expected, (expected, entries.decode(data))
     assert entries.time_in(data) is None
 
@@ -30,10 +30,14 @@ def check_record(data):
     if time:
         assert entries.time_record(*time) == data
     if found:
-        source, state, reason, seconds, code, session = found
-        assert data[0] < 32 and len(session) in (0, entries.SESSION_SIZE)
+        source, state, reason, seconds, code, session, count = found
+        assert (
+            source <= entries.READER
+            and data[0] < 128
+            and len(session) in (0, entries.SESSION_SIZE)
+        )
         if len(code) <= 255:
-            again = entries.encode(source, state, reason, seconds, code, session)
+            again = entries.encode(source, state, reason, seconds, code, session, count)
             assert entries.decode(again) == found, (data, again)
 
 

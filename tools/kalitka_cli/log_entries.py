@@ -27,6 +27,7 @@ _STATES = {
     entries.EXIT_BUTTON: ("denied", "pressed"),
     entries.DOOR: ("off", "on"),
     entries.ALARM: ("off", "on"),
+    entries.READER: ("off", "on"),
 }
 
 
@@ -135,7 +136,7 @@ def _decode(records: list[tuple[int, bytes]], found: DecodedLog) -> None:
         if not fields:
             found.unknown_records += 1
             continue
-        source, state, reason, seconds, code, session = fields
+        source, state, reason, seconds, code, session, count = fields
         at = seconds
         if session:
             at = offsets[session] + seconds if session in offsets else None
@@ -147,7 +148,7 @@ def _decode(records: list[tuple[int, bytes]], found: DecodedLog) -> None:
                 at,
                 _text(code),
                 _STATES[source][state],
-                words.reason_text(source, reason),
+                words.reason_text(source, reason, count),
                 words.SOURCES[source],
                 number <= found.acked,
             )

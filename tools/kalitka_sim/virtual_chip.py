@@ -156,8 +156,25 @@ class VirtualChip:
         self.request({"do": "later", "seconds": seconds})
 
     def stall(self, millis: int) -> None:
-        """Let Python's loop hang for so many of the chip's milliseconds."""
-        self.request({"do": "stall", "ms": millis})
+        """Let Python's loop hang for so many of the chip's milliseconds.
+
+        Only afterwards the watchdog learns how long that was.
+        """
+        self._watchdog.pause()
+        try:
+            self.request({"do": "stall", "ms": millis})
+        finally:
+            self._watchdog.spend(millis / 1000)
+
+    def hang(self) -> None:
+        """Let the chip hang for ever, in the middle of whatever it does."""
+        if not self._process:
+            raise ReaderError("the reader has no power")
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def hurry_watchdog(self, speed: float) -> None:
+        """Let the watchdog's time pass faster by `speed` until the chip restarts."""
+        self._watchdog.speed = speed
 
     def _wiegand(self, bits: str, gap_ms: int) -> dict:
         wires = [self.board["WIEGAND_D0"], self.board["WIEGAND_D1"]]
@@ -290,6 +307,7 @@ class VirtualChip:
     def _reset(self, cause: int = HARD_RESET) -> None:
         # A chip that resets itself prints nothing more; a process that ended by itself would.
         self._cause = cause
+        self._watchdog.speed = 1.0
         self._reset_process = self._process
         if self._process:
             self._process.kill()

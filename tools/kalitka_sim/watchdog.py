@@ -17,6 +17,7 @@ _LATEST_S = 2 * _LOOK_S  # counted for a look, however late it comes
 class Watchdog:
     """The watchdog of the process `pid`, which may be replaced (`attach`), as by a soft reset.
 
+    speed: by how much the chip's time passes faster than this computer's.
     on_bite: called once when the time is over, with the process, in the watchdog's own thread.
     """
 
@@ -27,6 +28,8 @@ class Watchdog:
         self._used = 0.0  # seconds since it was fed
         self._pid = 0
         self._counting = False
+        self._paused = False
+        self.speed = 1.0
 
     def attach(self, pid: int) -> None:
         """Count the time of this process from now on."""
@@ -41,6 +44,18 @@ class Watchdog:
             if self._millis and not self._counting:
                 self._counting = True
                 threading.Thread(target=self._count, daemon=True).start()
+
+    def pause(self) -> None:
+        """Stop counting until `spend`."""
+        with self._changed:
+            self._paused = True
+
+    def spend(self, seconds: float) -> None:
+        """Count on, and count these seconds of the chip's time at once."""
+        with self._changed:
+            self._paused = False
+            self._used += seconds
+            self._changed.notify_all()
 
     def stop(self) -> None:
         """Stop: the chip is reset or has no power."""
@@ -62,9 +77,10 @@ class Watchdog:
                 now, waited = time.monotonic(), _starved(self._pid)
                 if pid == self._pid:
                     passed = min(now - last, _LATEST_S)
-                    self._used += max(0.0, passed - (waited - starved))
+                    counted = max(0.0, passed - (waited - starved))
+                    self._used += 0.0 if self._paused else counted * self.speed
                 last, starved, pid = now, waited, self._pid
-                if self._used * 1000 < self._millis:
+                if self._paused or self._used * 1000 < self._millis:
                     continue
                 self._millis = 0
                 self._counting = False

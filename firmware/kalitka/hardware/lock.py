@@ -12,11 +12,13 @@ import time
 
 from micropython import const
 
-# Between two looks of the timer. It looks again and again, since a single look may be lost: the
-# chip's queue of callbacks has eight places, which the scanner's pulses may fill.
+# Between two looks, of the timer and of the loop. The timer looks again and again, since a single
+# look may be lost: the chip's queue of callbacks has eight places, which pulses may fill.
 _LOOK_MS = const(50)
 _PERIODIC = const(1)  # machine.Timer.PERIODIC
-_GRACE_S = const(1)  # `released` lasts so much longer: a door pulled in time may open a bit later
+_GRACE_MS = const(
+    1000
+)  # `released` lasts so much longer: a door pulled in time may open a bit later
 
 
 class Lock:
@@ -35,7 +37,6 @@ class Lock:
         self._timer = timer
         self._armed = False
         self._look = self._shut_when_due  # made once: a bound method is allocated
-        self._opened = asyncio.Event()
         self.released = False
 
     def open(self) -> None:
@@ -50,7 +51,6 @@ class Lock:
         # Again, so that a busy chip makes the time never shorter, only longer.
         self._begin()
         self.released = True
-        self._opened.set()
 
     def _begin(self):
         self._until = time.ticks_add(time.ticks_ms(), self._millis)
@@ -68,24 +68,14 @@ class Lock:
         if time.ticks_diff(self._until, time.ticks_ms()) <= 0:
             self._pin.value(1 - self._open_level)
 
-    async def run(self) -> None:
-        """Shut the lock whenever its time is over, for ever."""
+    async def run(self, watchdog) -> None:
+        """Shut the lock whenever its time is over, for ever. watchdog: its `look` is called."""
         while True:
-            await self._opened.wait()
-            while True:
-                left = time.ticks_diff(self._until, time.ticks_ms())
-                if left <= 0:
-                    break
-                await asyncio.sleep_ms(left)
-            self.shut()
-            # Not before: if this task fails while the lock is open, the task that `app` starts a
-            # second later shuts the lock.
-            self._opened.clear()
-            opened = False
-            try:
-                await asyncio.wait_for(self._opened.wait(), _GRACE_S)
-                opened = True
-            except asyncio.TimeoutError:
-                pass
-            finally:  # whatever happens: else a forced door would not be reported
-                self.released = opened
+            over = time.ticks_diff(time.ticks_ms(), self._until)
+            if self._armed:
+                if over >= 0:
+                    self.shut()
+            elif self.released and over >= _GRACE_MS:
+                self.released = False
+            watchdog.look()
+            await asyncio.sleep_ms(_LOOK_MS)

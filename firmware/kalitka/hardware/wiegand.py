@@ -62,7 +62,7 @@ class Wiegand:
     of a frame that is taken, 26 or 34; 0 for both. A frame of 34 bits that loses eight pulses may
     look like one of 26: one in four has the right parity.
     frames, faults: how many good and bad frames came. incomplete: how many of the bad frames may
-    have lost pulses.
+    have lost pulses. turned: set while a card is waited for, for the watchdog.
     """
 
     def __init__(self, d0, d1, reverse: bool = False, only: int = 0):
@@ -89,6 +89,7 @@ class Wiegand:
         self.frames = 0
         self.faults = 0
         self.incomplete = 0
+        self.turned = False
         d0.irq(handler=self._zero, trigger=d0.IRQ_FALLING)
         d1.irq(handler=self._one, trigger=d1.IRQ_FALLING)
 
@@ -106,6 +107,11 @@ class Wiegand:
             raise
         self.frames += 1
         return n
+
+    async def drop(self) -> None:
+        """Drop all that was read but not fetched, up to the next quiet time."""
+        self._at = self._stop
+        await self._until_quiet()
 
     async def suspend(self, doing: str) -> None:
         """Wait until no card has been held up for two seconds.
@@ -165,12 +171,13 @@ class Wiegand:
         # Waits for a run and for the quiet behind it. A run longer than the ring has overwritten
         # its own beginning; `_next_frame` does not look for frames in it.
         if self._jammed:
-            await self._end_of_jam()
+            # The rest of a jam may look like a frame.
+            await self._until_quiet()
         begun = self._begun
         seen = n = looks = 0
         while looks < _JAM and (not n or self._quiet < _QUIET):
             self._alive = time.ticks_us()
-            await asyncio.sleep_ms(_LOOK_MS)
+            await self._turn()
             n = (self._count - begun) & _MASK
             if n:
                 looks += 1
@@ -192,12 +199,16 @@ class Wiegand:
         elif self._first_late > _LATE:
             self._missing = _HEADLESS
 
-    async def _end_of_jam(self):
-        # Drops every pulse up to the next quiet time: the rest of a jam may look like a frame.
+    async def _turn(self):
+        self.turned = True
+        await asyncio.sleep_ms(_LOOK_MS)
+
+    async def _until_quiet(self):
+        # Drops every pulse up to the next quiet time.
         quiet = 0
         seen = self._count
         while quiet < _QUIET:
-            await asyncio.sleep_ms(_LOOK_MS)
+            await self._turn()
             quiet = quiet + 1 if self._count == seen else 0
             seen = self._count
         self._begun = seen

@@ -50,16 +50,19 @@ class AccessLog:
         if self.log and self.log.damaged:
             report("log: %d pieces are damaged, their entries are lost" % self.log.damaged)
 
-    def append(self, source: int, state: int, reason: int, code: bytes = b"") -> None:
+    def append(
+        self, source: int, state: int, reason: int, code: bytes = b"", count: int = 0
+    ) -> None:
         """Append an entry with the present time; see `entries.encode`. Signal only after that."""
         clock = self._clock
         try:
             if clock.is_set:
                 self._add_time()
-                record = entries.encode(source, state, reason, clock.seconds(), code)
+                seconds, session = clock.seconds(), b""
             else:
                 self._untimed = True
-                record = entries.encode(source, state, reason, clock.uptime(), code, self.session)
+                seconds, session = clock.uptime(), self.session
+            record = entries.encode(source, state, reason, seconds, code, session, count)
             self._store(record)
         except MemoryError:  # not even enough for these few bytes, or for a report
             self.dropped += 1

@@ -13,29 +13,46 @@ SCANNER = const(0)
 EXIT_BUTTON = const(1)
 DOOR = const(2)  # the door contact
 ALARM = const(3)  # the alarm contact
+READER = const(4)  # the reader itself
 
 # Reasons of DOOR; those of SCANNER are the decision's, the other sources have none. Do not
 # renumber: stored in flash and sent to servers.
 FORCED = const(0)
 HELD = const(1)
+# Of READER:
+WATCHDOG = const(0)  # it hung and was restarted
+GUESSING = const(1)  # too many unknown codes, on until it is over
+SAFE_MODE = const(2)  # it started again and again
 
-# Bits of the first byte, above the source and the state (bit 2); stored in flash as well.
+# Bits of the first byte, besides the source (bits 0, 1 and 5) and the state (bit 2); stored in
+# flash as well.
 _UNTIMED = const(8)
 _RAW = const(16)
+_HIGH = const(32)  # the third bit of the source
+_COUNTED = const(64)
+_COUNT_MAX = const(65535)
 _TIME = const(0x80)  # the first byte of a time record, which is not an entry
 SESSION_SIZE = const(4)
 
 
 def encode(
-    source: int, state: int, reason: int, seconds: int, code: bytes = b"", session: bytes = b""
+    source: int,
+    state: int,
+    reason: int,
+    seconds: int,
+    code: bytes = b"",
+    session: bytes = b"",
+    count: int = 0,
 ) -> bytes:
     """Return the record of an entry.
 
     state: 1 allowed or on, 0 denied or off. seconds: since 1970 UTC; with `session`, since the
     start of the reader that the session stands for. session: SESSION_SIZE bytes if the clock was
     not set, else b"". code: the scanned bytes (SCANNER only), of which the first 255 are kept.
+    count: of the cards that the entry stands for, 0 for one; a higher one than 65,535 is kept as
+    that.
     """
-    head = source | state << 2
+    head = source & 3 | source >> 2 << 5 | state << 2
     code = code[: codes.CODE_MAX]
     try:
         code = codes.pack(code)
@@ -43,6 +60,9 @@ def encode(
         head |= _RAW
     if session:
         head |= _UNTIMED
+    if count:
+        head |= _COUNTED
+        code = min(count, _COUNT_MAX).to_bytes(2, "little") + code
     return bytes((head, reason)) + seconds.to_bytes(4, "little") + session + code
 
 
@@ -63,17 +83,24 @@ def session_in(data: bytes) -> bytes:
     head = data[0]
     if head == _TIME:
         return data[1:5]
-    return data[6:10] if head & _UNTIMED and head < _RAW << 1 else b""
+    known = head & _UNTIMED and head < _TIME and _source(head) <= READER
+    return data[6:10] if known else b""
+
+
+def _source(head):
+    return head & 3 | (head & _HIGH) >> 3
 
 
 def decode(data: bytes):
-    """Return (source, state, reason, seconds, code, session) of an entry, as given to `encode`.
+    """Return (source, state, reason, seconds, code, session, count), as given to `encode`.
 
     None for a time record and for a record of a later firmware.
     """
     head = data[0]
-    at = 10 if head & _UNTIMED else 6
-    if head >= _RAW << 1 or len(data) < at:
+    edge = 10 if head & _UNTIMED else 6
+    at = edge + 2 if head & _COUNTED else edge
+    source = _source(head)
+    if head >= _TIME or source > READER or len(data) < at:
         return None
     code = data[at:]
     if not head & _RAW:
@@ -81,21 +108,30 @@ def decode(data: bytes):
             code = codes.unpack(code)
         except codes.CodeError:
             return None
-    return head & 3, head >> 2 & 1, data[1], int.from_bytes(data[2:6], "little"), code, data[6:at]
+    seconds = int.from_bytes(data[2:6], "little")
+    count = int.from_bytes(data[edge:at], "little")
+    return source, head >> 2 & 1, data[1], seconds, code, data[6:edge], count
 
 
 def code_text(source: int, reason: int, code: bytes, plain: bool) -> bytes:
     """Return the text sent to a server as the code.
 
     plain: the server is not our hub and knows only the protocol, so a code must not contain `_`
-    either. Bytes that would break a body are replaced by `?`.
+    either. Bytes that would break a body are replaced by `?`. See `is_known_to_all`.
     """
     if source == EXIT_BUTTON:
         return b"btn-exit"
-    if source == ALARM or (source == DOOR and plain):
+    if source == ALARM or (source != SCANNER and plain):
         return b"alarm"
+    if source == READER:
+        return b"reader"
     if source == DOOR:
         return b"door-held" if reason == HELD else b"door-forced"
     if not plain and codes.check(code) is None:
         return code
     return bytes(63 if b < 33 or b > 126 or b in b"%,_" else b for b in code) or b"?"
+
+
+def is_known_to_all(source: int, reason: int) -> bool:
+    """Return whether the protocol has a word for the entry, and not only our hub."""
+    return source != READER or reason == GUESSING  # an alarm

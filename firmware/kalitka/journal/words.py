@@ -1,19 +1,24 @@
 """The sources and reasons of access log entries in words, for people."""
 
 from kalitka.access import decision
-from kalitka.journal.entries import DOOR, SCANNER
+from kalitka.journal.entries import DOOR, READER, SCANNER
 
-SOURCES = ("scanner", "exit button", "door contact", "alarm")
+SOURCES = ("scanner", "exit button", "door contact", "alarm", "reader")
 _DOOR = ("forced", "held open")
+_READER = ("restarted by its watchdog", "codes are being guessed", "safe mode")
 
 
-def reason_text(source: int, reason: int) -> str:
-    """Return the reason in words, "" for none."""
+def reason_text(source: int, reason: int, count: int = 0) -> str:
+    """Return the reason in words, "" for none; with a count, such as "unknown code, 12 times"."""
+    if count:
+        return "%s, %d times" % (reason_text(source, reason), count)
     words = ()
     if source == SCANNER:
         words = decision.REASONS
     elif source == DOOR:
         words = _DOOR
+    elif source == READER:
+        words = _READER
     if reason < len(words):
         return words[reason]
     return "reason %d" % reason if reason else ""

@@ -196,7 +196,7 @@ class _Batch:
                 break
             if not number % _FAIR:
                 await asyncio.sleep(0)
-            fields = entries.decode(data)
+            fields = self._fields(data)
             if fields:
                 if self.count == most or not await self._can_date(number, fields[5]):
                     return
@@ -232,17 +232,26 @@ class _Batch:
         for number, data in self._log.records(self.first, self._buf):
             if number > self.last:
                 return
-            fields = entries.decode(data)
+            fields = self._fields(data)
             if fields:
                 yield between + self._text(number, fields)
                 between = b","
 
+    def _fields(self, data):
+        # Returns the fields of an entry that the server has a word for, None for other records.
+        fields = entries.decode(data)
+        if fields and self._plain and not entries.is_known_to_all(fields[0], fields[2]):
+            return None
+        return fields
+
     def _text(self, number, fields):
-        source, state, reason, seconds, code, session = fields
+        source, state, reason, seconds, code, session, count = fields
         if session:
             seconds = self._start + seconds if self._start else 0
         code = entries.code_text(source, reason, code, self._plain)
         text = b"%d_%s_%d" % (seconds, code, state)
         if not self._plain:
             text += b"_%d_%d_%d" % (reason, source, number)
+            if count:
+                text += b"x%d" % count
         return text

@@ -68,6 +68,10 @@ class Uploader:
             self._due = now + self.seconds
         return now >= max(self._due, self.retry_at)
 
+    def hurry(self) -> None:
+        """Send what waits for others at once; a pause after a failure is kept."""
+        self._due = 0
+
     async def send(self) -> None:
         """Send one batch. Never raises for a failed upload: it is reported and retried."""
         try:

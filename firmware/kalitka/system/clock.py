@@ -49,7 +49,8 @@ class Clock:
     uptime: an Uptime, which `run` updates, so that it never wraps.
 
     minute: since 1970 UTC, -1 while the clock is not set. day_minute: local, -1 while there is no
-    local time. weekday: local, Monday is 0. zone: a timezone.Zone, or None.
+    local time. weekday: local, Monday is 0. zone: a timezone.Zone, or None. turned: set by
+    `run`, for the watchdog.
     """
 
     def __init__(self, uptime):
@@ -59,6 +60,7 @@ class Clock:
         self.minute = -1
         self.day_minute = -1
         self.weekday = 0
+        self.turned = False
         self.tick()
 
     @property
@@ -127,12 +129,14 @@ class Clock:
             self.zone.text,
         )
 
-    async def run(self, callback) -> None:
-        """Tick and then call `callback`, every second, for ever."""
+    async def run(self, *callbacks) -> None:
+        """Tick and then call each of `callbacks`, every second, for ever."""
         while True:
             self.tick()
             self._counter.update()
-            callback()
+            for callback in callbacks:
+                callback()
+            self.turned = True
             await asyncio.sleep(1)
 
 
