@@ -15,7 +15,7 @@ try:
     from kalitka.system import watchdog
 
     # main.py does not run if a technician's tools hold the board: they have ten minutes.
-    watchdog.hold(watchdog.CONSOLE_S)
+    watchdog.hold()
     del watchdog
 except Exception:
     pass  # a port without one

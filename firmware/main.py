@@ -18,8 +18,8 @@ try:
 except KeyboardInterrupt:
     from kalitka.system import watchdog
 
-    watchdog.hold(watchdog.CONSOLE_S)
-    print("the reader is stopped; it starts again in", watchdog.CONSOLE_S // 60, "minutes")
+    watchdog.hold()
+    print("the reader is stopped; it starts again in 10 minutes")
 except Exception as error:
     sys.print_exception(error)
     print("the reader ended; it restarts in", _PAUSE_S, "seconds")

@@ -13,6 +13,7 @@ import kalitka
 from kalitka.system import watchdog
 from kalitka.system.clock import Uptime
 
+_START_S = 120  # in which the loops have to turn, else the watchdog restarts the chip
 _RESTART_S = 1  # from the failure of a task to its restart
 _uptime = Uptime()
 
@@ -45,7 +46,7 @@ async def supervise(name: str, run, arguments: tuple) -> None:
 def main() -> None:
     """Run the reader; return only if it is interrupted from the console."""
     report("kalitka %s on %s" % (kalitka.VERSION, board.NAME))
-    watchdog.hold(watchdog.START_S)
+    watchdog.hold(_START_S)
     from kalitka import settings
 
     config = settings.load(report)

@@ -57,10 +57,9 @@ class Gate:
         self._hurry = hurry
         self._verdict = decision.Verdict()
         # The last refusal, and how often it was repeated without an entry.
-        self._refused = b""
-        self._refused_reason = 0
-        self._refused_at = 0  # uptime in seconds
-        self._repeats = 0
+        self._refused = None  # (code, reason)
+        self._since = 0  # of its entry, uptime in seconds
+        self._repeat = 0
 
     def decide(self, code: bytes | bytearray, n: int) -> int:
         """Decide on the code `code[:n]` now; return the reason (see `access.decision`).
@@ -73,11 +72,11 @@ class Gate:
         verdict = self._verdict
         repeated = False
         if verdict.reason != decision.ALLOWED:
-            repeated = self._log_refusal(code)
+            repeated = self._refuse(code)
         elif not self._passes:
             self._log_pass(code)
         elif not self._claim(code):
-            self._log_refusal(code)
+            self._refuse(code)
         now = self._clock.uptime()
         reason = verdict.reason
         # The same code again is no further guess: a card may lie on the scanner.
@@ -91,40 +90,39 @@ class Gate:
         return self._pace.wait(self._clock.uptime())
 
     def tick(self) -> None:
-        """Log what was only counted, when its minute is over. Call this every second."""
+        """Keep the log, and log what was only counted when its minute is over.
+
+        Call this every second.
+        """
+        self._log.tick()
         now = self._clock.uptime()
-        if self._refused and now >= self._refused_at + _SAME_S:
+        if self._refused and now >= self._since + _SAME_S:
             self._log_repeats()
-        if self._pace.is_over(now):
+        if self._pace.tick(now):
             self._log_guessing(0)
 
     def _log_pass(self, code):
         self._log.append(entries.SCANNER, 1, decision.ALLOWED, code)
 
-    def _log_refusal(self, code):
+    def _refuse(self, code):
         # Returns whether this is the last refusal again, which is only counted.
         reason = self._verdict.reason
         now = self._clock.uptime()
-        if (
-            code == self._refused
-            and reason == self._refused_reason
-            and now < self._refused_at + _SAME_S
-        ):
-            self._repeats += 1
+        if (code, reason) == self._refused and now < self._since + _SAME_S:
+            self._repeat += 1
             return True
         self._log_repeats()
         self._log.append(entries.SCANNER, 0, reason, code)
-        self._refused = code
-        self._refused_reason = reason
-        self._refused_at = now
+        self._refused = code, reason
+        self._since = now
         return False
 
     def _log_repeats(self):
-        code = self._refused
-        self._refused = b""
-        if self._repeats:
-            self._log.append(entries.SCANNER, 0, self._refused_reason, code, self._repeats)
-            self._repeats = 0
+        if self._repeat:
+            code, reason = self._refused
+            self._log.append(entries.SCANNER, 0, reason, code, self._repeat)
+            self._repeat = 0
+        self._refused = None
 
     def _log_guessing(self, state):
         self._log.append(entries.READER, state, entries.GUESSING, b"", self._pace.tries)
@@ -226,4 +224,4 @@ async def serve_scanner(
             on_unknown(code, n)
         if pause:
             # One card a pause: else a pause full of tries would be as good as none.
-            await scanner.drop()
+            await scanner.clear()

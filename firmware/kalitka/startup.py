@@ -198,7 +198,7 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
     decider = gate.Gate(table, clock, settings["day_time_unit"], log, passes, pace, hurry)
     tasks = [
         ("lock", lock.run, (Watchdog([clock, scanner]),)),
-        ("clock", clock.run, (log.tick, decider.tick)),
+        ("clock", clock.run, (decider.tick,)),
         ("scanner", gate.serve_scanner, (scanner, decider, clock, lock, on_unknown, report)),
         ("network", link.run, ()),
         sync,

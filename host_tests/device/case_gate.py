@@ -79,14 +79,14 @@ class Scanner:
     def __init__(self, cards):
         self._cards = cards
 
-        self.drops = 0
+        self.clears = 0
         self.turned = False
 
     def summary(self):
         return "1 bad"
 
-    async def drop(self):
-        self.drops += 1
+    async def clear(self):
+        self.clears += 1
 
     async def read(self, code):
         await asyncio.sleep(1 if self._cards else 1000)
@@ -320,7 +320,7 @@ def test_a_right_card_in_a_pause_is_let_in_at_its_end_and_one_card_a_pause_is_lo
         told = [what for what, _, _ in site.told]
         assert told[0].startswith("card held for "), told
         assert told[1:] == ["opened", "card 04A1B2C3 allowed (now), by 9_1"], told
-        assert scanner.drops == 1
+        assert scanner.clears == 1
         assert any(turns)  # the watchdog sees a loop that turns
 
 

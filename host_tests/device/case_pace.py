@@ -33,7 +33,7 @@ class Gate:
         over = 0
         for _ in range(seconds):
             self.now += 1
-            over += self.pace.is_over(self.now)
+            over += self.pace.tick(self.now)
         return over
 
     def hours(self):

@@ -22,22 +22,22 @@ class Pace:
 
     limit: unknown codes within a minute, without an admission between them, that start the
     pauses; 0 for no pauses. Twice as many start them with admissions between them, too.
-    longest: the longest pause in seconds.
+    most: the longest pause in seconds.
 
     guessing: whether the pauses are in force. tries: unknown codes since they began, those that
     started them included.
     """
 
-    def __init__(self, limit: int, longest: int):
+    def __init__(self, limit: int, most: int):
         self._limit = limit
-        self._longest = longest
-        self._try = max(_TRY_S, longest)
+        self._most = most
+        self._step = max(_TRY_S, most)
         # The debt of `limit` codes of which the first one came a minute ago.
-        self._threshold = max(1, limit * self._try - _WINDOW_S)
+        self._threshold = max(1, limit * self._step - _WINDOW_S)
         self._debt = 0  # of unknown codes, seconds
-        self._answers = 0  # a debt of a second for each answer
-        self._paid = 0  # until when both are paid
-        self._unknown = 0  # unknown codes in a row
+        self._count = 0  # a debt of a second for each answer
+        self._last = 0  # until when both are paid
+        self._run = 0  # unknown codes in a row
         self._pause = 0  # the present pause, seconds; 0 for none
         self._until = 0  # no answer before
         self.guessing = False
@@ -49,9 +49,9 @@ class Pace:
 
     def answer(self, now: int, allowed: bool, unknown: bool) -> bool:
         """Count an answer; return whether the pauses come into force with it."""
-        self._pay(now)
-        self._answers += 1
-        self._until = now + 1 if self._answers > _BURST else 0
+        self._advance(now)
+        self._count += 1
+        self._until = now + 1 if self._count > _BURST else 0
         if not self._limit:
             return False
         begins = False
@@ -59,37 +59,35 @@ class Pace:
             if self.guessing:
                 self._pause = self._pause >> 1 if self._pause > _FIRST_S else 0
             else:
-                self._unknown = 0
+                self._run = 0
         if unknown:
-            self._debt = min(self._debt + self._try, 4 * self._threshold)
-            self._unknown += 1
+            self._debt = min(self._debt + self._step, 4 * self._threshold)
+            self._run += 1
             if self.guessing:
                 self.tries += 1
-                self._pause = min(max(2 * self._pause, _FIRST_S), self._longest)
-            elif self._is_guessing():
+                self._pause = min(max(2 * self._pause, _FIRST_S), self._most)
+            elif (
+                self._run >= self._limit and self._debt >= self._threshold
+            ) or self._debt >= 2 * self._limit * self._step:
                 begins = self.guessing = True
-                self.tries = self._unknown
+                self.tries = self._run
                 self._pause = _FIRST_S
         if self.guessing:
             self._until = max(self._until, now + self._pause)
         return begins
 
-    def is_over(self, now: int) -> bool:
+    def tick(self, now: int) -> bool:
         """Return whether the pauses end now, because unknown codes have become rare."""
-        self._pay(now)
+        self._advance(now)
         if not self.guessing or self._debt >= self._threshold:
             return False
         self.guessing = False
         return True
 
-    def _is_guessing(self):
-        in_a_row = self._unknown >= self._limit and self._debt >= self._threshold
-        return in_a_row or self._debt >= 2 * self._limit * self._try
-
-    def _pay(self, now):
-        passed = now - self._paid
-        self._paid = now
-        self._answers = max(0, self._answers - passed)
+    def _advance(self, now):
+        passed = now - self._last
+        self._last = now
+        self._count = max(0, self._count - passed)
         self._debt = max(0, self._debt - passed)
         if not self._debt:
-            self._unknown = 0
+            self._run = 0

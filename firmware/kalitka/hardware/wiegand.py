@@ -108,7 +108,7 @@ class Wiegand:
         self.frames += 1
         return n
 
-    async def drop(self) -> None:
+    async def clear(self) -> None:
         """Drop all that was read but not fetched, up to the next quiet time."""
         self._at = self._stop
         await self._until_quiet()
@@ -177,7 +177,8 @@ class Wiegand:
         seen = n = looks = 0
         while looks < _JAM and (not n or self._quiet < _QUIET):
             self._alive = time.ticks_us()
-            await self._turn()
+            self.turned = True
+            await asyncio.sleep_ms(_LOOK_MS)
             n = (self._count - begun) & _MASK
             if n:
                 looks += 1
@@ -199,16 +200,13 @@ class Wiegand:
         elif self._first_late > _LATE:
             self._missing = _HEADLESS
 
-    async def _turn(self):
-        self.turned = True
-        await asyncio.sleep_ms(_LOOK_MS)
-
     async def _until_quiet(self):
         # Drops every pulse up to the next quiet time.
         quiet = 0
         seen = self._count
         while quiet < _QUIET:
-            await self._turn()
+            self.turned = True
+            await asyncio.sleep_ms(_LOOK_MS)
             quiet = quiet + 1 if self._count == seen else 0
             seen = self._count
         self._begun = seen

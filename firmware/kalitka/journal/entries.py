@@ -91,16 +91,19 @@ def _source(head):
     return head & 3 | (head & _HIGH) >> 3
 
 
-def decode(data: bytes):
+def decode(data: bytes, plain: bool = False):
     """Return (source, state, reason, seconds, code, session, count), as given to `encode`.
 
-    None for a time record and for a record of a later firmware.
+    None for a time record and for a record of a later firmware; with `plain` also for an entry
+    that only our hub understands.
     """
     head = data[0]
     edge = 10 if head & _UNTIMED else 6
     at = edge + 2 if head & _COUNTED else edge
     source = _source(head)
     if head >= _TIME or source > READER or len(data) < at:
+        return None
+    if plain and source == READER and data[1] != GUESSING:  # which is an alarm
         return None
     code = data[at:]
     if not head & _RAW:
@@ -117,7 +120,7 @@ def code_text(source: int, reason: int, code: bytes, plain: bool) -> bytes:
     """Return the text sent to a server as the code.
 
     plain: the server is not our hub and knows only the protocol, so a code must not contain `_`
-    either. Bytes that would break a body are replaced by `?`. See `is_known_to_all`.
+    either. Bytes that would break a body are replaced by `?`.
     """
     if source == EXIT_BUTTON:
         return b"btn-exit"
@@ -130,8 +133,3 @@ def code_text(source: int, reason: int, code: bytes, plain: bool) -> bytes:
     if not plain and codes.check(code) is None:
         return code
     return bytes(63 if b < 33 or b > 126 or b in b"%,_" else b for b in code) or b"?"
-
-
-def is_known_to_all(source: int, reason: int) -> bool:
-    """Return whether the protocol has a word for the entry, and not only our hub."""
-    return source != READER or reason == GUESSING  # an alarm

@@ -196,7 +196,7 @@ class _Batch:
                 break
             if not number % _FAIR:
                 await asyncio.sleep(0)
-            fields = self._fields(data)
+            fields = entries.decode(data, self._plain)
             if fields:
                 if self.count == most or not await self._can_date(number, fields[5]):
                     return
@@ -232,17 +232,10 @@ class _Batch:
         for number, data in self._log.records(self.first, self._buf):
             if number > self.last:
                 return
-            fields = self._fields(data)
+            fields = entries.decode(data, self._plain)
             if fields:
                 yield between + self._text(number, fields)
                 between = b","
-
-    def _fields(self, data):
-        # Returns the fields of an entry that the server has a word for, None for other records.
-        fields = entries.decode(data)
-        if fields and self._plain and not entries.is_known_to_all(fields[0], fields[2]):
-            return None
-        return fields
 
     def _text(self, number, fields):
         source, state, reason, seconds, code, session, count = fields

@@ -129,13 +129,12 @@ class Clock:
             self.zone.text,
         )
 
-    async def run(self, *callbacks) -> None:
-        """Tick and then call each of `callbacks`, every second, for ever."""
+    async def run(self, callback) -> None:
+        """Tick and then call `callback`, every second, for ever."""
         while True:
             self.tick()
             self._counter.update()
-            for callback in callbacks:
-                callback()
+            callback()
             self.turned = True
             await asyncio.sleep(1)
 

@@ -13,16 +13,17 @@ from micropython import const
 _TIMEOUT_MS = const(20000)
 _FEED_MS = const(4000)
 _TIMER = const(1)  # of the chip's timers; the lock has the other one that every chip has
-START_S = const(120)  # for a start
-CONSOLE_S = const(600)  # at the console: one that was interrupted by noise goes back to work
 
 _wdt = None
 _timer = Timer(_TIMER)
 _left = 0  # feeds by the timer
 
 
-def hold(seconds: int) -> None:
-    """Feed the watchdog by a timer for `seconds`; the first call starts the watchdog."""
+def hold(seconds: int = 600) -> None:
+    """Feed the watchdog by a timer for `seconds`; the first call starts the watchdog.
+
+    The default is for a technician at the console, where noise may have led to.
+    """
     global _left, _wdt
     _left = seconds * 1000 // _FEED_MS
     if not _wdt:
@@ -46,7 +47,6 @@ class Watchdog:
 
     def __init__(self, loops: list):
         self._loops = loops
-        self._held = True
 
     def look(self) -> None:
         """Feed if every loop has turned since the last time; for the lock's own loop."""
@@ -55,9 +55,7 @@ class Watchdog:
                 return
         for loop in self._loops:
             loop.turned = False
-        if self._held:
-            # Not before the loops turn: until then the timer feeds, but not for ever.
-            self._held = False
-            _timer.deinit()
+        # Not before the loops turn: until then the timer feeds, but not for ever.
+        _timer.deinit()
         if _wdt:  # none if the reader was not started by boot.py
             _wdt.feed()
