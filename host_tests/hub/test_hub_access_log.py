@@ -444,10 +444,44 @@ def test_the_log_is_listed_newest_last(site):
         "reason": HOURS,
         "log": LOG,
         "number": 17,
+        "count": 0,
         "received": NOW,
     }
     lines = run(site).stdout.splitlines()[3:-1]
     assert [line.split()[2] for line in lines] == ["19:15:35", "19:15:36", "19:15:37"]
+
+
+def test_an_entry_may_stand_for_several_cards_and_is_listed_with_their_number(site):
+    body = "1795288536_A_0_8_0_17,1795288596_A_0_8_0_18x119,1795288597_reader_1_1_4_19x10"
+    assert sent(site, body, LOG) == "ok,3"
+    assert sent(site, body, LOG) == "ok,0"
+    assert [(row["number"], row["count"]) for row in listed(site)] == [(17, 0), (18, 119), (19, 10)]
+    shown = run(site).stdout
+    assert "unknown code, 119 times" in shown
+    assert "codes are being guessed, 10 times" in shown
+    assert [row["number"] for row in listed(site, "--denied")] == [17, 18]
+
+
+@pytest.mark.parametrize("number", ["1x", "1x0", "1x65536", "1x-1", "1xx2", "x2", "1x2x3"])
+def test_a_count_that_is_none_is_refused(site, number):
+    answer = post(site, f"5_A_0_8_0_{number}", LOG)
+    assert answer.status_code == 400
+    assert "the count" in answer.text or "the number" in answer.text
+
+
+def test_what_a_reader_reports_of_itself_is_a_warning_at_once_and_a_figure(site, caplog):
+    body = "1795288597_reader_1_1_4_19x10,1795288697_reader_0_1_4_20x14,1795288698_reader_1_0_4_21"
+    sent(site, body, LOG)
+    sent(site, body, LOG)
+    alarms = [record for record in caplog.records if record.getMessage() == "reader alarm"]
+    assert [record.kalitka_fields for record in alarms] == [
+        {"reader": "GATE-1", "what": "codes are being guessed", "count": 10},
+        {"reader": "GATE-1", "what": "restarted by its watchdog"},
+    ]
+    figures = site.client.get("/metrics").text
+    assert 'kalitka_reader_alarms_total{what="codes are being guessed"} 1.0' in figures
+    assert 'kalitka_reader_alarms_total{what="restarted by its watchdog"} 1.0' in figures
+    assert 'kalitka_reader_alarms_total{what="safe mode"} 0.0' in figures
 
 
 @pytest.mark.parametrize(

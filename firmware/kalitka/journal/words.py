@@ -5,7 +5,7 @@ from kalitka.journal.entries import DOOR, READER, SCANNER
 
 SOURCES = ("scanner", "exit button", "door contact", "alarm", "reader")
 _DOOR = ("forced", "held open")
-_READER = ("restarted by its watchdog", "codes are being guessed", "safe mode")
+READER = ("restarted by its watchdog", "codes are being guessed", "safe mode")
 
 
 def reason_text(source: int, reason: int, count: int = 0) -> str:
@@ -18,7 +18,7 @@ def reason_text(source: int, reason: int, count: int = 0) -> str:
     elif source == DOOR:
         words = _DOOR
     elif source == READER:
-        words = _READER
+        words = READER
     if reason < len(words):
         return words[reason]
     return "reason %d" % reason if reason else ""

@@ -138,7 +138,7 @@ def _cells(row: AccessEntry) -> dict[str, object]:
     reason = source = None
     if row.source is not None:
         source = words.SOURCES[row.source]
-        reason = words.reason_text(row.source, row.reason or 0)
+        reason = words.reason_text(row.source, row.reason or 0, row.count)
     return {
         "time": when,
         "reader": row.reader,

@@ -45,9 +45,10 @@ _ROWS = 1000  # entries in one statement
 
 _LOG = re.compile(r"[0-9a-f]{8}")
 _PLAIN_FORM = "SEC_CODE_STATE"
-_LONG_FORM = "SEC_CODE_STATE_REASON_SOURCE_NUMBER"
+_LONG_FORM = "SEC_CODE_STATE_REASON_SOURCE_NUMBER[xCOUNT]"
+COUNT_MAX = 65535  # two bytes in the reader's flash
 _SOURCES = {"btn-exit": entries.EXIT_BUTTON, "alarm": entries.ALARM}
-_CONTACT_SOURCES = (entries.DOOR, entries.ALARM)
+_CONTACT_SOURCES = (entries.DOOR, entries.ALARM, entries.READER)
 EntryState = Literal["allowed", "denied", "on", "off"]
 
 _logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class LogEntry(NamedTuple):
     """One entry of a body. Fields missing from the plain form are None.
 
     seconds: Unix time in UTC, 0 if the reader's clock was not set. state: 1 allowed or on, 0
-    denied or off. source, reason: numbers of `kalitka.journal.entries`.
+    denied or off. source, reason: numbers of `kalitka.journal.entries`. count: of the cards that the
+    entry stands for, 0 for one.
     """
 
     seconds: int
@@ -66,6 +68,7 @@ class LogEntry(NamedTuple):
     reason: int | None
     source: int | None
     number: int | None
+    count: int
 
 
 class EntryBatch(NamedTuple):
@@ -244,6 +247,15 @@ def existing_entry(session: Session, entry_id: int) -> AccessEntry:
     return entry
 
 
+def reader_alarms(batch: EntryBatch) -> list[tuple[str, int]]:
+    """Return what a reader reports of itself that people should hear of: (words, count)."""
+    return [
+        (words.reason_text(entries.READER, entry.reason or 0), entry.count)
+        for entry in batch.entries
+        if entry.source == entries.READER and entry.state
+    ]
+
+
 def state_text(entry: AccessEntry) -> EntryState:
     """Return an entry's state as a word: allowed or denied; on or off for a contact."""
     if entry.source in _CONTACT_SOURCES:
@@ -258,7 +270,7 @@ def _parse_plain(piece: bytes) -> LogEntry:
         raise InvalidRequest("it has too few fields")
     name = _parse_code(code)
     return LogEntry(
-        _parse_seconds(seconds), name, _parse_state(fields[0]), None, _SOURCES.get(name), None
+        _parse_seconds(seconds), name, _parse_state(fields[0]), None, _SOURCES.get(name), None, 0
     )
 
 
@@ -268,6 +280,7 @@ def _parse_long(piece: bytes) -> LogEntry:
     if len(fields) != 4:
         raise InvalidRequest("it has too few fields")
     state, reason, source, number = fields
+    number, counted, count = number.partition(b"x")
     return LogEntry(
         _parse_seconds(seconds),
         _parse_code(code),
@@ -275,6 +288,7 @@ def _parse_long(piece: bytes) -> LogEntry:
         _parse_number(reason, 0, REASON_MAX, "the reason"),
         _parse_number(source, 0, len(words.SOURCES) - 1, "the source"),
         _parse_number(number, 1, NUMBER_MAX, "the number"),
+        _parse_number(count, 1, COUNT_MAX, "the count") if counted else 0,
     )
 
 
@@ -329,6 +343,7 @@ def _row(reader: str, log: str | None, entry: LogEntry, now: int) -> dict[str, A
         "reason": entry.reason,
         "log": log,
         "number": entry.number,
+        "count": entry.count,
         "received": now,
     }
 

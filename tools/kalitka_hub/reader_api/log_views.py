@@ -19,7 +19,9 @@ class LogView(BaseModel):
 
     at: when it happened, seconds since 1970 UTC. timed: false if the reader's clock was not set;
     `at` then equals `received`, when the entry reached the hub. state: allowed or denied for a
-    pass, on or off for a contact. reason, source: null if the reader did not send them.
+    pass, on or off for a contact and for the reader itself. reason, source: null if the reader did
+    not send them. count: of the cards that the entry stands for, 0 for one: a refusal that is
+    repeated within a minute is counted.
     reader_name, token_name, person (an id) and person_name are current values, not those of the
     time of the entry; null if the hub does not know them.
     """
@@ -37,6 +39,7 @@ class LogView(BaseModel):
     state: EntryState
     reason: str | None
     source: str | None
+    count: int
 
 
 class _Token(NamedTuple):
@@ -103,6 +106,7 @@ def _views(session: Session, entries: Sequence[AccessEntry]) -> list[LogView]:
                 state=state_text(entry),
                 reason=_reason(entry),
                 source=None if entry.source is None else words.SOURCES[entry.source],
+                count=entry.count,
             )
         )
     return views

@@ -9,6 +9,7 @@ A separate ASGI application, without a web framework's layers around each reques
 cost of a poll without changes, and most polls are such.
 """
 
+import logging
 from asyncio import timeout
 from contextlib import nullcontext
 from itertools import chain
@@ -18,6 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from kalitka_hub import logs
 from kalitka_hub.clock import current_minute
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.reader_api import access_log, sync_answer, sync_request
@@ -39,6 +41,7 @@ ACCESS_LOGS = "/api/v1/token-reader/access-logs"
 TIME_WITH_ZONE = "/api/v2/token-reader/time"
 TIME_WITH_HOURS = "/api/v1/token-reader/time"
 _NO_STORE = {"Cache-Control": "no-store"}
+_LOG = logging.getLogger(__name__)
 _FAILED = PlainTextResponse("internal error: see the hub's log\n", 500)
 
 
@@ -103,6 +106,12 @@ async def _access_logs(state: HubState, request: Request) -> Response:
         except InvalidRequest as fault:
             raise HTTPException(400, str(fault)) from fault
         stored = await state.log_writer.submit(ReceivedBatch(reader.code, batch))
+    if stored:
+        for what, count in access_log.reader_alarms(batch):
+            # The notice of what cannot wait until somebody reads the log.
+            fields = {"reader": reader.code, "what": what, **({"count": count} if count else {})}
+            logs.event(_LOG, logging.WARNING, "reader alarm", **fields)
+            request.app.state.metrics.reader_alarms.labels(what).inc()
     state.last_seen.record_log(reader.id, int(state.database.clock()), lost)
     return PlainTextResponse(f"ok,{stored}")
 

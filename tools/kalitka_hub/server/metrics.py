@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
+from kalitka.journal import words
 from kalitka_hub.clock import current_minute
 from kalitka_hub.rest import auth
 from kalitka_hub.store import migrations
@@ -77,6 +78,15 @@ class Metrics:
         )
         for result in ("stored", "doubled"):
             self.entries.labels(result)
+        self.reader_alarms = Counter(
+            "kalitka_reader_alarms",
+            "What readers reported of themselves: that codes are being guessed, that one was "
+            "restarted by its watchdog, that it is in safe mode.",
+            ["what"],
+            registry=registry,
+        )
+        for what in words.READER:
+            self.reader_alarms.labels(what)
         self.login_failures = Counter(
             "kalitka_login_failures", "Log-ins refused.", registry=registry
         )
