@@ -250,11 +250,11 @@ def test_a_firmware_that_does_not_fit_the_rom_is_refused_and_the_reader_goes_on(
 def synced(folder, tmp_path):
     """Return the folder of a board whose table allows 55667788, for ten minutes at a time."""
     hub = Hub(tmp_path / "hub")
-    hub.command("reader", "add", "GATE-1")
+    hub.add_reader("GATE-1")
     hub.set_tokens([TokenSetting("55667788", ("9_1",), ("GATE-1",))])
     with hub:
         hub.start()
-        values = {"reader": "GATE-1", "server_token": hub.secret, "lock_seconds": 600}
+        values = {"reader": "GATE-1", "server_token": hub.secrets["GATE-1"], "lock_seconds": 600}
         with VirtualReader(folder, values, hub.address) as reader:
             reader.power_on()
             reader.wait_line("sync: full")

@@ -32,7 +32,7 @@ class Site:
         tls = folder / "tls"
         self.hub = Hub(folder / "hub", tls=(tls / "hub.pem", tls / "hub.key"))
         self.hub.command("certificate", "127.0.0.1", "--folder", str(tls))
-        self.hub.command("reader", "add", "GATE-1")
+        self.hub.add_reader("GATE-1")
         self.hub.set_tokens([TokenSetting(CODE, ("9_1",), ("GATE-1",))])
         self.ca = tls / "ca.pem"
         self.folder = folder
@@ -41,7 +41,7 @@ class Site:
         """Return the options of a deploy to this site."""
         values = {
             "reader": "GATE-1",
-            "server_token": self.hub.secret,
+            "server_token": self.hub.secrets["GATE-1"],
             "server_url": f"https://127.0.0.1:{self.hub.address[1]}",
             "wifi": [["site", PASSWORD]],
             "ntp_server": "",
@@ -82,7 +82,7 @@ def run(board, site, *options):
     )
     both = done.stdout + done.stderr
     assert "Traceback" not in both
-    assert site.hub.secret not in both
+    assert site.hub.secrets["GATE-1"] not in both
     assert PASSWORD not in both
     return done.returncode, done.stdout, done.stderr
 

@@ -19,7 +19,7 @@ MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     with Hub(tmp_path_factory.mktemp("hub"), zone="MSK-3") as hub:
-        hub.command("reader", "add", "GATE-1")
+        hub.command("reader", "add", "GATE-1", "--site-secret")  # migrated from an older hub
         hub.start()
         yield hub
 
@@ -202,6 +202,21 @@ def test_a_reader_the_hub_refuses_keeps_its_table_and_says_why(hub, tmp_path):
         finally:
             hub.command("secret", KALITKA_HUB_SECRET=hub.secret)
         reader.wait_line("sync: works again", since=seen)
+
+
+def test_a_revoked_reader_is_refused_until_it_has_a_new_secret(hub, tmp_path):
+    hub.add_reader("GATE-2")
+    old = hub.secrets["GATE-2"]
+    with at_the_hub(hub, tmp_path, reader="GATE-2", server_token=old) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
+        seen = len(reader.console)
+        hub.command("reader", "revoke", "GATE-2")
+        assert "403" in reader.wait_line("sync: failed", since=seen)
+    new = hub.command("reader", "secret", "GATE-2").strip()
+    with at_the_hub(hub, tmp_path / "new", reader="GATE-2", server_token=new) as reader:
+        reader.power_on()
+        reader.wait_line("sync: full")
 
 
 def test_wrong_settings_are_named_and_the_defaults_hold(tmp_path):

@@ -21,14 +21,14 @@ SWITCHES = dict.fromkeys(("exit_button", "door_contact", "alarm_contact"), "norm
 @pytest.fixture
 def hub(tmp_path):
     with Hub(tmp_path / "hub") as hub:
-        hub.command("reader", "add", "GATE-1")
+        hub.add_reader("GATE-1")
         hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",)), TokenSetting("DEADBEEF", ("9_0",))])
         hub.start()
         yield hub
 
 
 def at_the_hub(hub, tmp_path, **settings):
-    values = {"reader": "GATE-1", "server_token": hub.secret, "poll_seconds": 1}
+    values = {"reader": "GATE-1", "server_token": hub.secrets["GATE-1"], "poll_seconds": 1}
     values |= {"log_upload_seconds": 0, **SWITCHES, **settings}
     return VirtualReader(tmp_path / "reader", values, server=hub.address)
 

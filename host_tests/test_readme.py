@@ -12,14 +12,18 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def commands():
-    """Yield (words, environment) of every `kalitka` command of the page's blocks."""
-    for line in re.findall(r"^    ((?:\w+=\S+ )*kalitka .+)$", README.read_text(), re.MULTILINE):
-        words = shlex.split(line, comments=True)
+    """Yield (words, environment, file for the output) of every `kalitka` command of the blocks."""
+    line_of_command = r"^    ((?:\w+=(?:\$\(.+?\)|\S+) )*kalitka .+)$"
+    for line in re.findall(line_of_command, README.read_text(), re.MULTILINE):
+        # The shell, too, reads the file only when it comes to the line.
+        read = re.sub(r"\$\(cat (\S+)\)", lambda found: Path(found[1]).read_text().strip(), line)
+        words = shlex.split(read, comments=True)
         environment = {}
         while "=" in words[0]:
             name, _, environment[name] = words.pop(0).partition("=")
+        output = words.pop() if words[-2] == ">" else None
         if "─►" not in words:  # the drawing
-            yield words[1:], environment
+            yield words[1 : -1 if output else None], environment, output
 
 
 def test_the_commands_of_the_readme_work_in_their_order(tmp_path, monkeypatch):
@@ -30,7 +34,7 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path, monkeypatch):
     done = {}
     readers = 0
     try:
-        for words, environment in commands():
+        for words, environment, output in commands():
             if words[:2] == ["hub", "serve"]:
                 if hub:
                     hub.stop()
@@ -52,6 +56,8 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path, monkeypatch):
                 result = invoke(*words[1:], env=environment)
                 assert result.exit_code == 0, f"{' '.join(words)}: {result.output}"
                 done[" ".join(words[1:3])] = result.output
+                if output:
+                    Path(output).write_text(result.stdout)
     finally:
         if hub:
             hub.stop()

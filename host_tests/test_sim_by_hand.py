@@ -147,13 +147,13 @@ def test_a_wrong_command_gets_one_line_and_the_reader_goes_on():
 
 def test_a_reader_at_a_hub_syncs_and_opens(tmp_path):
     hub = Hub(tmp_path / "hub")
-    hub.command("reader", "add", "GATE-1")
+    hub.add_reader("GATE-1")
     hub.set_tokens([TokenSetting("55667788", ("9_1",), ("GATE-1",))])
     with hub:
         hub.start()
         server = f"http://{hub.address[0]}:{hub.address[1]}"
         options = ["--server", server, "--reader", "GATE-1", "--poll-seconds", "1"]
-        with Sim(*options, KALITKA_HUB_SECRET=hub.secret) as sim:
+        with Sim(*options, KALITKA_HUB_SECRET=hub.secrets["GATE-1"]) as sim:
             sim.expect("sync: full")
             sim.type("card 55667788")
             sim.expect("55667788: allowed; the lock opened")
@@ -172,12 +172,12 @@ def test_a_reader_at_a_hub_with_tls_takes_it_by_its_name(tmp_path, host):
     tls = tmp_path / "tls"
     hub = Hub(tmp_path / "hub", tls=(tls / "hub.pem", tls / "hub.key"))
     hub.command("certificate", host, "--folder", str(tls))
-    hub.command("reader", "add", "GATE-1")
+    hub.add_reader("GATE-1")
     with hub:
         hub.start()
         options = ["--server", f"https://{host}:{hub.address[1]}", "--reader", "GATE-1"]
         options += ["--ca", str(tls / "ca.pem"), "--poll-seconds", "1"]
-        with Sim(*options, KALITKA_HUB_SECRET=hub.secret) as sim:
+        with Sim(*options, KALITKA_HUB_SECRET=hub.secrets["GATE-1"]) as sim:
             sim.expect("sync: full")
             sim.type("network off")
             sim.expect("wifi: lost the link")

@@ -20,7 +20,7 @@ class Site:
         self.folder = folder / "tls"
         self.hub = Hub(folder, tls=(self.folder / "hub.pem", self.folder / "hub.key"))
         self.certify()
-        self.hub.command("reader", "add", "GATE-1")
+        self.hub.add_reader("GATE-1")
 
     def certify(self):
         """Make the hub's certificate, as the operator does."""
@@ -30,7 +30,7 @@ class Site:
         """Return a reader of this site."""
         settings = {
             "reader": "GATE-1",
-            "server_token": self.hub.secret,
+            "server_token": self.hub.secrets["GATE-1"],
             "poll_seconds": 1,
             "ntp_server": self.times.address,
         }
@@ -93,7 +93,7 @@ def test_a_hub_of_another_sites_ca_is_refused_and_the_gate_decides_on(site, tmp_
 
 
 def test_a_reader_without_the_ca_says_so_and_decides(site, tmp_path):
-    settings = {"reader": "GATE-1", "server_token": site.hub.secret}
+    settings = {"reader": "GATE-1", "server_token": site.hub.secrets["GATE-1"]}
     with VirtualReader(tmp_path / "reader", settings, site.hub.address, secure=True) as reader:
         reader.power_on()
         reader.wait_line("sync: failed: ca.pem with the site's CA cannot be read")

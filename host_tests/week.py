@@ -157,7 +157,7 @@ class Week:
     def run(self):
         """Let the days pass; the events are in `doors` afterwards. Return the hub's rows."""
         with Hub(self._folder / "hub") as hub:
-            hub.command("reader", "add", "GATE-1")
+            hub.add_reader("GATE-1")
             hub.start()
             relay = TcpRelay(hub.address)
             faults = _Faults(relay, random.Random(self._dice.random()))
@@ -193,7 +193,7 @@ class Week:
                 "cut": cut,
                 "kind": dice.choice(KINDS),
                 "port": relay.port,
-                "secret": hub.secret,
+                "secret": hub.secrets["GATE-1"],
                 "now": now,
                 "clock": clock,
                 "changes": [at for at, _ in self._changes],

@@ -192,7 +192,7 @@ _SWITCHES = ("none", "normally-open", "normally-closed")
 FIELDS = {
     "reader": ("", _reader),  # this reader's code at the server
     "server_url": ("", _url),  # https://HOST:PORT, "" for a reader without a server
-    "server_token": ("", _text),  # the site's secret
+    "server_token": ("", _text),  # this reader's secret
     "server_ca": ("ca.pem", _text),  # the file with the site's CA, for https://
     "plain_http": (False, _flag),  # whether server_url may be http://
     "poll_seconds": (60, _whole(1, 86400)),

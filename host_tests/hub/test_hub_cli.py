@@ -64,7 +64,7 @@ def test_the_help_lists_each_command_with_its_own_first_sentence():
 def test_readers_are_added_listed_and_removed(named):
     run("reader", "add", "GATE-2")
     run("reader", "add", "GATE-1", "--name", "North [gate]")
-    assert "already registered" in run("reader", "add", "GATE-1").stdout
+    assert "already registered" in run("reader", "add", "GATE-1").stderr
     assert [
         (reader["code"], reader["name"], reader["last_seen"]) for reader in listed("reader")
     ] == [
@@ -301,14 +301,25 @@ def test_a_setup_code_is_shown_on_demand_while_there_are_no_users(path):
     assert re.search(r"one-time code .*: (\w{4}-){3}\w{4}$", run("setup-code").stderr, re.M)
 
 
-def test_a_server_without_a_secret_says_how_to_make_one(path):
+def test_a_server_without_readers_says_how_to_add_one(path):
     hub_process = ServeCommand()
     assert str(path) in hub_process.line and "http://127.0.0.1:" in hub_process.line
     assert hub_process.post("0").status == 403
     status, _, err = hub_process.stop()
     assert status == 0
-    assert "kalitka hub secret" in err
+    assert "kalitka hub reader add" in err
     assert Path(path).exists()
+
+
+def test_a_server_says_which_readers_are_refused_for_lack_of_a_secret(path):
+    run("reader", "add", "GATE-1")
+    assert "kalitka hub reader" not in ServeCommand().stop()[2]
+    run("reader", "add", "GATE-2", "--site-secret")
+    told = ServeCommand().stop()[2]
+    assert "readers without a secret, which are refused: 1;" in told
+    assert "kalitka hub reader secret CODE" in told
+    run("secret")
+    assert "kalitka hub reader secret" not in ServeCommand().stop()[2]
 
 
 @pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("0.0.0.0", True)])

@@ -171,7 +171,7 @@ class _Demo:
             self.hub.start()
         with self.progress("readers added at the hub"):
             for code in _CODES.values():
-                self.hub.command("reader", "add", code)
+                self.hub.add_reader(code)
         with self.progress(f"{len(_PEOPLE) + len(_SEED)} tokens added at the hub"):
             settings = [
                 TokenSetting(c, tuple(r), ("GATE-1", "CANTEEN")) for c, r in _PEOPLE.items()
@@ -185,7 +185,7 @@ class _Demo:
                     self.folder / name,
                     {
                         "reader": code,
-                        "server_token": self.hub.secret,
+                        "server_token": self.hub.secrets[code],
                         "poll_seconds": 1,
                         "lock_seconds": 0.1,
                         "log_upload_seconds": 1,

@@ -125,8 +125,8 @@ def deploy(
 ) -> None:
     """Turn a board into a reader: check it, copy changed files, wait until the reader works.
 
-    A board that cannot work is refused with the reason and left unchanged. The site's secret and
-    the Wi-Fi passwords are never shown.
+    A board that cannot work is refused with the reason and left unchanged. The reader's secret
+    and the Wi-Fi passwords are never shown.
 
     Exit status 0: the reader has done all that its settings ask for; 1: the device or the cable
     failed; 2: invalid option or file; 3: the board cannot work. The reader runs, but 4: is not
@@ -194,7 +194,7 @@ def sim(
 ) -> None:
     """Run one virtual reader: its console is shown here, commands act on its cards and cables.
 
-    Set the site's secret in the environment: KALITKA_HUB_SECRET.
+    Set the reader's secret, from `kalitka hub reader add`, in the environment: KALITKA_HUB_SECRET.
     """
     from kalitka_cli import sim as sim_command
 

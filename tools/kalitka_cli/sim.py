@@ -90,7 +90,7 @@ def run_reader(
         problems.append(str(fault))
     problems += settings.with_defaults(values)[1]
     if server and not (reader and values["server_token"]):
-        problems.append(f"a server needs --reader and the site's secret in {_SECRET}")
+        problems.append(f"a server needs --reader and the reader's secret in {_SECRET}")
     if problems:
         for fault in problems:
             _print_error(fault)

@@ -33,13 +33,15 @@ class HubProcess:
     """The hub of a site whose database lies in `folder`.
 
     tls: the files of (certificate, key), for https://; they have to exist only when it starts.
-    secret: the site's secret, a new one. address: (host, port), the same over restarts.
+    secret: the site's secret, a new one, for readers without their own. secrets: those of the
+    readers that `add_reader` added, by code. address: (host, port), the same over restarts.
     """
 
     def __init__(self, folder: Path, zone: str = "MSK-3", tls: tuple[Path, Path] | None = None):
         folder.mkdir(parents=True, exist_ok=True)
         self.database = folder / "hub.sqlite"
         self.secret = new_secret()
+        self.secrets: dict[str, str] = {}
         self.address = ("127.0.0.1", 0)
         self._zone = zone
         self._tls = tls
@@ -60,6 +62,10 @@ class HubProcess:
         if done.returncode:
             raise HubError(f"kalitka hub {' '.join(words)}: {done.stderr.strip()}")
         return done.stdout
+
+    def add_reader(self, code: str) -> None:
+        """Add a reader with a secret of its own. Raises HubError."""
+        self.secrets[code] = self.command("reader", "add", code).strip()
 
     def set_tokens(self, settings: Iterable[TokenSetting]) -> None:
         """Set many tokens in one transaction, beside the running hub."""

@@ -1,7 +1,7 @@
 """A client of the server's token-reader API.
 
 Promises: an answer is streamed to its sink and never held in memory; the text of an error
-response ends up in the exception's message; the site's secret never does.
+response ends up in the exception's message; the reader's secret never does.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class StatusError(NetError):
 class Client:
     """A client of the server behind `http`.
 
-    token: the site's secret. reader: this reader's code. Both are str.
+    token: the reader's secret. reader: this reader's code. Both are str.
 
     from_hub: whether the last answer came from our own hub, which extends the protocol; None
     before the first answer. Only answers to a sync or an upload set it to False. answered: set to

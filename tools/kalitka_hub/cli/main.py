@@ -24,8 +24,8 @@ _COMMANDS = {
         "has no users.",
         "server:certificate": "Create or renew the hub's certificate, signed by the site's own "
         "CA.",
-        "server:secret": "Create the site's secret for readers and print it once: only its hash "
-        "is stored.",
+        "server:secret": "Create the site's secret, for readers without their own, and print it "
+        "once.",
         "server:migrate": "Migrate the database schema (other commands do this automatically).",
         "server:systemd": "Print a systemd unit for this hub; its first lines say how to install "
         "it.",
@@ -69,9 +69,9 @@ hub = typer.Typer(
     cls=_Hub,
     no_args_is_help=True,
     help="Run the site's server; manage its people, tokens, readers and grants.\n\n"
-    "To start a new site, create its `secret`, register each reader with `reader add` and run "
-    "`serve`. To let people pass, add a `person` with a token to a `person-group` and `grant` the "
-    "group access to readers at the times of a `schedule`. Every command works while the hub "
+    "To start a new site, register each reader with `reader add`, which prints its secret, and "
+    "run `serve`. To let people pass, add a `person` with a token to a `person-group` and `grant` "
+    "the group access to readers at the times of a `schedule`. Every command works while the hub "
     "runs.",
 )
 _listed: dict[str, tuple[str, str]] = {}  # the module and the line of each command

@@ -34,8 +34,18 @@ from kalitka_hub.cli.terminal import (
 )
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.reader_groups import GROUPS
-from kalitka_hub.site.reader_secrets import set_reader_secret
-from kalitka_hub.site.readers import READERS, add_or_update_reader, remove_reader, set_groups
+from kalitka_hub.site.reader_secrets import (
+    count_site_secret_readers,
+    revoke_reader,
+    set_reader_secret,
+)
+from kalitka_hub.site.readers import (
+    READERS,
+    add_or_update_reader,
+    existing_reader,
+    remove_reader,
+    set_groups,
+)
 from kalitka_hub.site.site_secret import new_secret
 
 app = typer.Typer()
@@ -49,13 +59,23 @@ def _seen(view: Any) -> object:
     return "never" if view.last_seen is None else format_utc(view.last_seen * 60)
 
 
+def _secret(view: Any) -> str:
+    if view.revoked is not None:
+        return "revoked"
+    return "own" if view.own_secret else "the site's"
+
+
 _READERS = Commands(
     READERS,
-    {**plain_columns("code", "name", "groups"), "last seen (UTC)": _seen},
     {
+        **plain_columns("code", "name", "groups"),
+        "secret": _secret,
+        "last seen (UTC)": _seen,
+    },
+    {
+        "revoked (UTC)": lambda view: format_utc(view.revoked),
         "last log (UTC)": lambda view: format_utc(view.logged),
         "log entries lost": attrgetter("lost"),
-        "own secret": attrgetter("own_secret"),
         **plain_columns("note"),
     },
 )
@@ -75,13 +95,35 @@ def reader_add(
         list[str] | None, group_option("Put the reader into this group. Repeatable.")
     ] = None,
     note: Note = None,
+    site_secret: Annotated[
+        bool,
+        typer.Option(
+            "--site-secret",
+            help="Let the reader use the site's secret instead: only to migrate it from an "
+            "older hub.",
+        ),
+    ] = False,
 ) -> None:
-    """Register a reader, or update the given fields of a registered one."""
+    """Register a reader and print its secret once: only its hash is stored.
+
+    The secret is for this reader alone; `reader secret` makes a new one, `reader revoke` shuts a
+    stolen reader out. Of a registered reader the given fields are updated and the secret stays.
+    """
+    secret = None if site_secret else new_secret()
     with open_or_create(db) as session:
-        added = add_or_update_reader(session, code, name, note or None)
+        added = add_or_update_reader(session, code, name, note or None, secret)
         if groups is not None:
             set_groups(session, code, as_list(groups) or ())
-    print_line(f"reader {code} added" if added else f"reader {code} is already registered")
+    if not added:
+        print_stderr(f"reader {code} is already registered; its secret is unchanged")
+    elif secret is None:
+        print_stderr(f"reader {code} added; it uses the site's secret")
+    else:
+        print(secret)
+        print_stderr(
+            f"reader {code} added; its secret is shown only this once: set it as server_token in "
+            "the reader's settings now"
+        )
 
 
 @reader.command("change")
@@ -130,11 +172,14 @@ def reader_secret(
     from_stdin: Annotated[
         bool, typer.Option("--stdin", help="Read the secret from a line on stdin.")
     ] = False,
-    of_site: Annotated[bool, typer.Option("--site", help="Go back to the site's secret.")] = False,
+    of_site: Annotated[
+        bool, typer.Option("--site", help="Go back to the site's secret (migration).")
+    ] = False,
 ) -> None:
-    """Create a secret for this reader alone and print it once: only its hash is stored.
+    """Create a new secret for this reader alone and print it once: only its hash is stored.
 
-    From now on the reader is refused with the site's secret or with an earlier one of its own.
+    From now on the reader is refused with the site's secret or with an earlier one of its own. A
+    revoked reader is admitted again, with the new secret.
     """
     with errors_reported():
         if from_stdin and of_site:
@@ -149,6 +194,26 @@ def reader_secret(
     else:
         print(given)
         print_stderr(f"the secret is shown only this once: give it to reader {code} now")
+
+
+@reader.command("revoke")
+def reader_revoke(code: ReaderCode, db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Shut out a stolen reader: it is refused with its own secret and with the site's.
+
+    It stays registered, with its groups and rules; a replacement is admitted with a new secret,
+    from `reader secret`. The stolen reader keeps its table and its log.
+    """
+    with open_for_changes(db) as session:
+        revoked = revoke_reader(session, code)
+        has_own = existing_reader(session, code).secret_sha256 is not None
+        endangered = 0 if has_own else count_site_secret_readers(session)
+    print_line(f"reader {code} {'revoked' if revoked else 'is already revoked'}")
+    if endangered:
+        print_stderr(
+            f"reader {code} knows the site's secret; other readers that use it: {endangered}. "
+            "Make each a secret of its own with `kalitka hub reader secret CODE`, or replace the "
+            "site's with `kalitka hub secret`"
+        )
 
 
 @group.command("add")

@@ -27,6 +27,8 @@ from kalitka_hub.cli.terminal import (
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
 from kalitka_hub.site import rule_compiler
+from kalitka_hub.site.reader_secrets import count_site_secret_readers
+from kalitka_hub.site.readers import list_reader_views
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
 from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.zone import check_zone
@@ -93,12 +95,7 @@ def serve(
         tls = _tls_context(tls_certificate, tls_key)
         listener = http_server.listen(host, port)
         with listener, closing_database(open_database(db)) as database:
-            with database.snapshot() as session:
-                ready = has_secret(session)
-            if not ready:
-                print_stderr(
-                    "the site has no secret, so every reader is refused: run `kalitka hub secret`"
-                )
+            _warn_of_refusals(database)
             if not (tls or ip_address(listener.getsockname()[0]).is_loopback):
                 print_stderr(
                     "without TLS others on the network can open the doors, unless a proxy in "
@@ -117,6 +114,21 @@ def serve(
                 logs.event(_LOG, logging.INFO, "hub started", **place)
 
             http_server.serve(served, listener, report_ready, tls)
+
+
+def _warn_of_refusals(database: Database) -> None:
+    with database.snapshot() as session:
+        if has_secret(session):
+            return
+        refused = count_site_secret_readers(session)
+        is_empty = not list_reader_views(session, limit=1)
+    if is_empty:
+        print_stderr("the hub has no readers yet: run `kalitka hub reader add CODE` for each")
+    elif refused:
+        print_stderr(
+            f"readers without a secret, which are refused: {refused}; run `kalitka hub reader "
+            "secret CODE` for each"
+        )
 
 
 def _store_zone(database: Database, zone: str) -> None:
@@ -194,9 +206,10 @@ def certificate(
 
 @app.command()
 def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
-    """Create the site's secret for readers and print it once: only its hash is stored.
+    """Create the site's secret, for readers without their own, and print it once.
 
-    With KALITKA_HUB_SECRET in the environment, set that secret instead.
+    It is for migration: `reader add` and `reader secret` give each reader a secret of its own.
+    Only its hash is stored. With KALITKA_HUB_SECRET in the environment, set that secret instead.
     Readers with an older site secret are refused from now on; readers with a secret of their own
     are not affected.
     """
@@ -210,7 +223,9 @@ def secret(db: DatabasePath = DEFAULT_DATABASE) -> None:
             set_secret(session, value)
         if given is None:
             print(value)
-            print_stderr("the secret is shown only this once: give it to the readers now")
+            print_stderr(
+                "the secret is shown only this once: give it to the readers without their own now"
+            )
         else:
             print_stderr(f"site secret set from {SECRET_VARIABLE}")
 
@@ -274,6 +289,7 @@ def restore(
 
     Readers that have synced newer changes do a full sync. First stop a hub that serves them
     from another database. Kormitel does not resend by itself what it sent since the backup.
+    Readers' secrets are again those of the backup: revoke a reader that was revoked since.
     """
     from kalitka_hub.store import backup  # noqa: PLC0415
 

@@ -50,7 +50,7 @@ class AuthenticatedReader(NamedTuple):
 def authenticate(
     database: Database, requests: Sequence[ReaderRequest]
 ) -> list[AuthenticatedReader | None]:
-    """Return the reader of each request, or None for an unknown reader or a wrong secret.
+    """Return the reader of each request; None if it is unknown or revoked, or its secret is wrong.
 
     Everything is read in one snapshot: rule 3 of `store.changes`.
     """
@@ -65,11 +65,11 @@ def authenticate(
     found: list[AuthenticatedReader | None] = []
     for request in requests:
         reader = readers.get(request.code)
-        # The secret is compared even for an unknown reader, so that neither the answer nor its
-        # timing reveals which of the two was wrong.
+        # The secret is compared even for an unknown or revoked reader, so that neither the answer
+        # nor its timing reveals what was wrong.
         expected = (reader and reader.secret_sha256) or site.secret_sha256 or ""
         trusted = hmac.compare_digest(expected, sha256_of(request.secret))
-        if reader is None or not trusted:
+        if reader is None or reader.revoked is not None or not trusted:
             found.append(None)
             continue
         # Strict comparisons: rule 3 of `store.changes` repeats changes at or after the minute of
@@ -91,9 +91,9 @@ def _latest_change():
 
 
 def _readers_of(session: Session, codes: Iterable[str]) -> dict[str, Reader]:
-    wanted = select(Reader.id, Reader.code, Reader.secret_sha256, Reader.configured_minute).where(
-        Reader.code.in_([code for code in codes if _is_reader_code(code)])
-    )
+    wanted = select(
+        Reader.id, Reader.code, Reader.secret_sha256, Reader.revoked, Reader.configured_minute
+    ).where(Reader.code.in_([code for code in codes if _is_reader_code(code)]))
     return {row.code: row for row in session.execute(wanted)}  # type: ignore[misc]
 
 

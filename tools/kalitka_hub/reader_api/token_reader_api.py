@@ -1,9 +1,9 @@
 """The token-reader API over HTTP: the endpoints for sync, the access log and the time.
 
-Source: the protocol, "The token-reader API". Requests carry X-AuthToken (the site's secret, or
-the reader's own if it has one) and X-AuthReader (the reader's code). Errors are answered with one
-line of plain text. Answers are never compressed; a short answer has a Content-Length, a longer one
-is chunked.
+Source: the protocol, "The token-reader API". Requests carry X-AuthToken (the reader's
+own secret, or the site's if it has none) and X-AuthReader (the reader's code). Errors are answered
+with one line of plain text. Answers are never compressed; a short answer has a Content-Length, a
+longer one is chunked.
 
 A separate ASGI application, without a web framework's layers around each request: that halves the
 cost of a poll without changes, and most polls are such.
@@ -143,7 +143,7 @@ def _reader_request(request: Request) -> ReaderRequest:
     token = request.headers.get("X-AuthToken")
     code = request.headers.get("X-AuthReader")
     if not token:
-        raise HTTPException(401, "the header X-AuthToken is missing: send the site's secret")
+        raise HTTPException(401, "the header X-AuthToken is missing: send the reader's secret")
     if not code:
         raise HTTPException(401, "the header X-AuthReader is missing: send the reader's code")
     # Starlette decodes header bytes as Latin-1.
@@ -156,8 +156,8 @@ async def _authenticate(state: HubState, credentials: ReaderRequest) -> Authenti
     if reader is None:
         raise HTTPException(
             403,
-            "wrong secret or unknown reader: send the secret from `kalitka hub secret` and a code "
-            "from `kalitka hub reader list`",
+            "wrong secret, or unknown or revoked reader: send a code from `kalitka hub reader "
+            "list` and its secret; `kalitka hub reader secret CODE` makes a new one",
         )
     state.last_seen.record_seen(reader.id, current_minute(state.database.clock))
     return reader

@@ -26,7 +26,7 @@ _Name = Annotated[SearchText, Field(max_length=300)]  # also a code or a Kormite
 
 
 def _add_paths(router: APIRouter, resource: Resource) -> None:
-    setting, view = resource.setting, resource.view
+    setting, view, creation = resource.setting, resource.view, resource.creation
     key_type = Annotated[Number if resource.is_numbered else _Name, Path(alias=resource.key)]
     # A name may contain a slash, sent as %2F; the server passes the path decoded.
     of_all = f"/{resource.name}"
@@ -56,11 +56,9 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
         return paging.page(found, lambda view: getattr(view, resource.key))
 
     @router.post(of_all, status_code=201, **described("add", word))
-    def add(state: State, caller: Operator, data: setting) -> view:
-        with write_transaction(state.database, caller.who) as session:
-            with not_found_as_invalid():
-                key = resource.add(session, data)
-            return resource.find(session, key)
+    def add(state: State, caller: Operator, data: creation.setting) -> creation.view:
+        with write_transaction(state.database, caller.who) as session, not_found_as_invalid():
+            return creation.add(session, data)
 
     @router.get(of_one, **described("show", word))
     def show(state: State, _caller: Viewer, key: key_type) -> view:

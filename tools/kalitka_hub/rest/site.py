@@ -1,6 +1,6 @@
 """The REST API of the site as a whole: its status, the access log, and explanations of verdicts.
 
-Also the readers' own secrets, for admins only.
+Also the readers' secrets, for admins only, and their revocation.
 """
 
 from typing import Annotated
@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 from kalitka_hub.reader_api import log_views
 from kalitka_hub.reader_api.log_views import LogView
 from kalitka_hub.rest.api import Page, Paged, create_router
-from kalitka_hub.rest.auth import Admin, State, Viewer
+from kalitka_hub.rest.auth import Admin, Operator, State, Viewer
 from kalitka_hub.site import site_view
 from kalitka_hub.site.explain import Explanation, explain
 from kalitka_hub.site.inputs import Number, SearchText
 from kalitka_hub.site.local_time import minutes_of
-from kalitka_hub.site.reader_secrets import set_reader_secret
+from kalitka_hub.site.reader_secrets import revoke_reader, set_reader_secret
+from kalitka_hub.site.readers import ReaderView, show_reader
 from kalitka_hub.site.schedule_rules import FOREVER
 from kalitka_hub.site.site_secret import new_secret
 from kalitka_hub.site.site_view import SiteView
@@ -121,7 +122,10 @@ def explain_pass(
 
 @router.put("/readers/{code}/secret", tags=["readers"], operation_id="make_reader_secret")
 def make_reader_secret(state: State, caller: Admin, code: ReaderCode) -> ReaderSecret:
-    """Create or replace a reader's own secret. It is shown only once. Requires the role admin."""
+    """Create or replace a reader's own secret, which is shown only once; ends a revocation.
+
+    Requires the role admin.
+    """
     secret = new_secret()
     with write_transaction(state.database, caller.who) as session:
         set_reader_secret(session, code, secret)
@@ -135,12 +139,25 @@ def make_reader_secret(state: State, caller: Admin, code: ReaderCode) -> ReaderS
     operation_id="remove_reader_secret",
 )
 def remove_reader_secret(state: State, caller: Admin, code: ReaderCode) -> None:
-    """Remove a reader's own secret: the reader then uses the site's secret again.
+    """Remove a reader's own secret: the reader then uses the site's, to migrate from older hubs.
 
-    Requires the role admin.
+    A revoked reader is not returned to the site's secret, which it may know. Requires the role
+    admin.
     """
     with write_transaction(state.database, caller.who) as session:
         set_reader_secret(session, code, None)
+
+
+@router.post("/readers/{code}/revoke", tags=["readers"], operation_id="revoke_reader")
+def revoke(state: State, caller: Operator, code: ReaderCode) -> ReaderView:
+    """Shut out a stolen reader: it is refused with its own secret and with the site's.
+
+    It stays registered; a new secret of its own admits its replacement. If it used the site's
+    secret (`own_secret` is false), give other readers their own, or replace the site's.
+    """
+    with write_transaction(state.database, caller.who) as session:
+        revoke_reader(session, code)
+        return show_reader(session, code)
 
 
 def parse_minute(session: Session, at: str) -> int:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Names, Note, parse_input
+from kalitka_hub.site.site_secret import check_secret, sha256_of
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_values
 from kalitka_hub.store.changes import change_context, change_stamp
@@ -64,6 +65,7 @@ class ReaderView(ReaderSetting):
     polled with, 0 for everything. logged: when it last sent access log entries, in seconds since
     1970 UTC. lost: entries that it lost before it could send them, by its last report; None if its
     firmware does not report them. own_secret: it has a secret of its own instead of the site's.
+    revoked: when it was revoked, in seconds since 1970 UTC; None if it is not.
     """
 
     last_seen: int | None
@@ -71,6 +73,7 @@ class ReaderView(ReaderSetting):
     logged: int | None
     lost: int | None
     own_secret: bool
+    revoked: int | None
 
 
 class ReaderFilters(Filters):
@@ -81,16 +84,22 @@ class ReaderFilters(Filters):
 
 
 def add_or_update_reader(
-    session: Session, code: str, name: str | None = None, note: str | None = None
+    session: Session,
+    code: str,
+    name: str | None = None,
+    note: str | None = None,
+    secret: str | None = None,
 ) -> bool:
     """Add a reader and return True; if it exists, update the given fields and return False.
 
-    Requires a session from `write_transaction`. Raises InvalidRequest.
+    secret: see `create_reader`; an existing reader keeps its own. Requires a session from
+    `write_transaction`. Raises InvalidRequest.
     """
     change_stamp(session)
     present = find_reader(session, check_reader_code(code))
     if present is None:
-        create_reader(session, parse_input(ReaderSetting, code=code, name=name, note=note))
+        setting = parse_input(ReaderSetting, code=code, name=name, note=note)
+        create_reader(session, setting, secret)
         return True
     given = {"name": name, "note": note}
     set_now = {"code": code} | _audit_fields(_views(session, [present])[0])
@@ -99,11 +108,12 @@ def add_or_update_reader(
     return False
 
 
-def create_reader(session: Session, setting: ReaderSetting) -> str:
+def create_reader(session: Session, setting: ReaderSetting, secret: str | None = None) -> str:
     """Add a reader, which may poll from now on; return its code.
 
-    Requires a session from `write_transaction`. Raises InvalidRequest if the code is taken,
-    NotFound for an unknown group.
+    secret: its own secret, of which only the hash is stored; None: it uses the site's. Requires a
+    session from `write_transaction`. Raises InvalidRequest if the code is taken or the secret does
+    not fit in an HTTP header, NotFound for an unknown group.
     """
     answered = change_context(session).answered
     code = setting.code
@@ -115,12 +125,19 @@ def create_reader(session: Session, setting: ReaderSetting) -> str:
         raise InvalidRequest(f"{code} is the name of a group of readers: choose another code")
     named = _ids_of_groups(session, setting.groups)
     # A former reader with this code may still poll with its old minutes: they are answered with 0.
-    reader = Reader(code=code, name=setting.name, note=setting.note, configured_minute=answered)
+    reader = Reader(
+        code=code,
+        name=setting.name,
+        note=setting.note,
+        configured_minute=answered,
+        secret_sha256=None if secret is None else sha256_of(check_secret(secret).encode()),
+    )
     own = ReaderGroup(name=_OWN_MARK + code, kind=OWN)
     session.add_all([reader, own])
     session.flush()
     _add_to_groups(session, reader.id, {own.id} | named)
-    audit.record(session, "add", READERS, code, None, _audit_fields(setting))
+    after = _audit_fields(setting) | {"own_secret": secret is not None}
+    audit.record(session, "add", READERS, code, None, after)
     return code
 
 
@@ -358,6 +375,7 @@ def _views(session: Session, readers: Sequence[Reader]) -> list[ReaderView]:
             logged=reader.logged,
             lost=reader.lost,
             own_secret=reader.secret_sha256 is not None,
+            revoked=reader.revoked,
         )
         for reader in readers
     ]

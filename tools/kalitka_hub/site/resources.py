@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from kalitka_hub.site import grants, people, reader_groups, readers, schedules, tokens
+from kalitka_hub.site import (
+    grants,
+    people,
+    reader_groups,
+    reader_secrets,
+    readers,
+    schedules,
+    tokens,
+)
 from kalitka_hub.site.inputs import Filters, InputModel
 from kalitka_hub.store.bulk import BATCH
 
@@ -25,6 +33,18 @@ class Bulk(NamedTuple):
     find: Callable[[Session, Any], dict[Any, Any]]
     write: Callable[[Session, Any], object]
     remove: Callable[[Session, Any], object]
+
+
+class Creation(NamedTuple):
+    """An addition with its own models, where an addition has more than a setting and a view.
+
+    setting: the model that is written. view: the model that is read, once. add(session, setting)
+    returns the view.
+    """
+
+    setting: type[InputModel]
+    view: type[InputModel]
+    add: Callable[[Session, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,7 @@ class Resource:
     returns views in key order: those after `after`, at most `limit`. filters: the model of these.
 
     bulk: the functions of a resource with many objects; without them it is written one by one.
+    special_creation: how REST adds an object, if not by `setting`, `add` and `view`.
     """
 
     name: str
@@ -54,6 +75,15 @@ class Resource:
     list: Callable[..., list[Any]]
     filters: type[Filters] = Filters
     bulk: Bulk | None = None
+    special_creation: Creation | None = None
+
+    @property
+    def creation(self) -> Creation:
+        """How REST adds an object."""
+        return self.special_creation or Creation(self.setting, self.view, self._add_and_find)
+
+    def _add_and_find(self, session: Session, setting: Any) -> Any:
+        return self.find(session, self.add(session, setting))
 
     @property
     def is_numbered(self) -> bool:
@@ -189,6 +219,9 @@ _ALL = (
         find=readers.show_reader,
         list=readers.list_reader_views,
         filters=readers.ReaderFilters,
+        special_creation=Creation(
+            reader_secrets.ReaderAddition, reader_secrets.AddedReader, reader_secrets.add_reader
+        ),
     ),
     Resource(
         name=reader_groups.GROUPS,

@@ -1,5 +1,7 @@
 """The site's secret, which readers send in X-AuthToken unless they have one of their own.
 
+It is for migration: readers are added with a secret of their own (`reader_secrets`).
+
 Only its SHA-256 is stored. A fast hash is enough for a random secret, which cannot be guessed; one
 chosen by a person would need a slow hash.
 """

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.site.site_zone import zone_of
@@ -26,7 +26,8 @@ class SiteView(BaseModel):
     """The site. zone: a POSIX TZ string. now: the hub's clock, in seconds since 1970 UTC.
 
     minute: the highest minute (since 1970 UTC) answered to a reader. late_readers: the number of
-    readers not seen for more than 10 minutes; late: the longest unseen of them, at most 100.
+    readers not seen for more than 10 minutes, without revoked ones; late: the longest unseen of
+    them, at most 100.
     """
 
     zone: str
@@ -41,7 +42,10 @@ class SiteView(BaseModel):
 
 def view_of_site(session: Session, now: int) -> SiteView:
     """Return the site as it is at `now`, in seconds since 1970 UTC."""
-    is_late = or_(Reader.last_seen.is_(None), Reader.last_seen < now // 60 - LATE_MINUTES)
+    is_late = and_(
+        Reader.revoked.is_(None),  # nobody waits for a stolen reader
+        or_(Reader.last_seen.is_(None), Reader.last_seen < now // 60 - LATE_MINUTES),
+    )
     longest = select(Reader).where(is_late)
     longest = longest.order_by(func.coalesce(Reader.last_seen, -1), Reader.code).limit(LATE_MAX)
     return SiteView(

@@ -115,7 +115,7 @@ def open_existing(where: str | Path, clock: Clock = time.time) -> Database:
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         raise NotFound(
             f"there is no database at {where}: name it with --db, or make one with "
-            "`kalitka hub secret`"
+            "`kalitka hub reader add CODE`"
         )
     return open_database(where, clock)
 

@@ -115,6 +115,9 @@ class Reader(Base):
     # Access log entries lost before the reader could send them, by its last report; None if its
     # firmware does not report them.
     lost: Mapped[int | None] = mapped_column(BigInteger)
+    # When the reader was revoked, in seconds: from then on it is refused with any secret. None: it
+    # is not revoked.
+    revoked: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class ReaderGroup(Base):
