@@ -50,6 +50,8 @@ def schema_of(engine):
             rows = connection.execute(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
             # SQLite quotes the names of tables that a migration made anew.
             made = {" ".join(sql.replace('"', "").split()) for (sql,) in rows}
+            # A column that was added stands behind a line end.
+            made = {sql.replace(" ,", ",").replace(" )", ")") for sql in made}
             return {sql for sql in made if migrations.NUMBER_TABLE not in sql}
         columns = connection.execute(
             text(

@@ -18,7 +18,7 @@ from kalitka_hub.store.changes import write_transaction
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 LOGS = "/api/v1/token-reader/access-logs"
-COUNTED = ("kalitka_polls", "kalitka_log", "kalitka_answers")
+COUNTED = ("kalitka_polls", "kalitka_log", "kalitka_answers", "kalitka_reader_alarms")
 LOCAL, REMOTE = ("127.0.0.1", 50000), ("192.0.2.7", 50000)
 
 
@@ -113,6 +113,19 @@ def test_entries_of_logs_are_counted_as_stored_or_doubled(site):
     assert changed(site, lambda: send("1_A_1,2_A_1,3_A_0")) == {stored: 3}
     assert changed(site, lambda: send("3_A_0,4_A_0")) == {stored: 1, doubled: 1}
     assert changed(site, lambda: send("nonsense")) == {}
+
+
+def test_what_readers_report_of_themselves_is_counted(site):
+    body = "5_reader_1_1_4_19x10,6_reader_0_1_4_20x14,7_reader_1_0_4_21"
+    log = headers() | {"X-Kalitka-Log": "0badcafe"}
+    for _ in range(2):  # sent again, it is not counted again
+        site.client.post(LOGS, content=body, headers=log)
+    found = {name: value for name, value in figures(site.client).items() if "alarms" in str(name)}
+    assert {name[1]: value for name, value in found.items()} == {
+        "codes are being guessed": 1,
+        "restarted by its watchdog": 1,
+        "safe mode": 0,
+    }
 
 
 def test_what_the_database_knows_is_looked_up(site):

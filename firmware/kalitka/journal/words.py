@@ -1,11 +1,11 @@
 """The sources and reasons of access log entries in words, for people."""
 
 from kalitka.access import decision
-from kalitka.journal.entries import DOOR, READER, SCANNER
+from kalitka.journal import entries
 
 SOURCES = ("scanner", "exit button", "door contact", "alarm", "reader")
 _DOOR = ("forced", "held open")
-READER = ("restarted by its watchdog", "codes are being guessed", "safe mode")
+ALARMS = ("restarted by its watchdog", "codes are being guessed", "safe mode")
 
 
 def reason_text(source: int, reason: int, count: int = 0) -> str:
@@ -13,12 +13,12 @@ def reason_text(source: int, reason: int, count: int = 0) -> str:
     if count:
         return "%s, %d times" % (reason_text(source, reason), count)
     words = ()
-    if source == SCANNER:
+    if source == entries.SCANNER:
         words = decision.REASONS
-    elif source == DOOR:
+    elif source == entries.DOOR:
         words = _DOOR
-    elif source == READER:
-        words = READER
+    elif source == entries.READER:
+        words = ALARMS
     if reason < len(words):
         return words[reason]
     return "reason %d" % reason if reason else ""

@@ -58,8 +58,8 @@ class LogEntry(NamedTuple):
     """One entry of a body. Fields missing from the plain form are None.
 
     seconds: Unix time in UTC, 0 if the reader's clock was not set. state: 1 allowed or on, 0
-    denied or off. source, reason: numbers of `kalitka.journal.entries`. count: of the cards that the
-    entry stands for, 0 for one.
+    denied or off. source, reason: numbers of `kalitka.journal.entries`. count: of the cards that
+    the entry stands for, 0 for one.
     """
 
     seconds: int

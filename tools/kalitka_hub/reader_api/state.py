@@ -1,6 +1,7 @@
 """The state that the request handlers of one server process share."""
 
 from asyncio import Semaphore
+from collections import Counter
 from functools import partial
 
 from fastapi import Request
@@ -20,13 +21,15 @@ class HubState:
     """The parts of one server process. zone: a valid POSIX TZ string.
 
     authenticator: batches the authentication of requests. log_writer: batches the storing of
-    access logs. long_logs: limits how many long logs are in memory at a time.
+    access logs. long_logs: limits how many long logs are in memory at a time. reader_alarms: what
+    readers reported of themselves since the start, in words, with counts.
     """
 
     def __init__(self, database: Database, zone: str) -> None:
         self.database = database
         self.zone = zone
         self.last_seen = LastSeen()
+        self.reader_alarms: Counter[str] = Counter()
         self.long_logs = Semaphore(LONG_LOGS_MAX)
         self.minute_updater = MinuteUpdater(database, self.last_seen)
         self.authenticator: Batcher[ReaderRequest, AuthenticatedReader | None] = Batcher(

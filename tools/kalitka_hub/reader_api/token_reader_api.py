@@ -111,7 +111,7 @@ async def _access_logs(state: HubState, request: Request) -> Response:
             # The notice of what cannot wait until somebody reads the log.
             fields = {"reader": reader.code, "what": what, **({"count": count} if count else {})}
             logs.event(_LOG, logging.WARNING, "reader alarm", **fields)
-            request.app.state.metrics.reader_alarms.labels(what).inc()
+            state.reader_alarms[what] += 1
     state.last_seen.record_log(reader.id, int(state.database.clock()), lost)
     return PlainTextResponse(f"ok,{stored}")
 

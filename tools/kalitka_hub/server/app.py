@@ -89,7 +89,7 @@ def create_app(
     # Route order: `site` comes before `resources`, whose paths also match slashes.
     rooms = (accounts, site, csv_files, kormitel, resources)
     app.mount(api.PREFIX, api.create_api(state, [room.router for room in rooms]))
-    app.state.metrics = figures = metrics.Metrics(database)
+    app.state.metrics = figures = metrics.Metrics(database, state.reader_alarms)
     app.state.metrics_for_all = metrics_for_all
     app.add_middleware(Instrumentation, database=database, metrics=figures)
     app.readers = Instrumentation(token_reader_api.TokenReaderApi(state), database, figures)

@@ -7,7 +7,7 @@ Source: the text format of Prometheus, https://prometheus.io/docs/instrumenting/
 """
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 
@@ -22,7 +22,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
@@ -43,9 +43,12 @@ router = APIRouter()
 
 
 class Metrics:
-    """The metrics of one server process. Thread-safe."""
+    """The metrics of one server process. Thread-safe.
 
-    def __init__(self, database: Database) -> None:
+    reader_alarms: what readers reported of themselves, in words, with counts that others raise.
+    """
+
+    def __init__(self, database: Database, reader_alarms: Mapping[str, int]) -> None:
         disable_created_metrics()
         self._registry = registry = CollectorRegistry()
         self.polls = Counter(
@@ -78,15 +81,6 @@ class Metrics:
         )
         for result in ("stored", "doubled"):
             self.entries.labels(result)
-        self.reader_alarms = Counter(
-            "kalitka_reader_alarms",
-            "What readers reported of themselves: that codes are being guessed, that one was "
-            "restarted by its watchdog, that it is in safe mode.",
-            ["what"],
-            registry=registry,
-        )
-        for what in words.READER:
-            self.reader_alarms.labels(what)
         self.login_failures = Counter(
             "kalitka_login_failures", "Log-ins refused.", registry=registry
         )
@@ -106,6 +100,7 @@ class Metrics:
             dialect = session.get_bind().dialect.name
         build.labels(_version(), platform.python_version(), migrations.NEWEST, dialect).set(1)
         registry.register(_DatabaseCollector(database))
+        registry.register(_AlarmCollector(reader_alarms))
         ProcessCollector(registry=registry)
 
     def render(self) -> bytes:
@@ -114,6 +109,22 @@ class Metrics:
         Queries the database: call it in a thread.
         """
         return generate_latest(self._registry)
+
+
+class _AlarmCollector(Collector):
+    def __init__(self, alarms: Mapping[str, int]) -> None:
+        self._alarms = alarms
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            "kalitka_reader_alarms",
+            "What readers reported of themselves: that codes are being guessed, that one was "
+            "restarted by its watchdog, that it is in safe mode.",
+            labels=["what"],
+        )
+        for what in words.ALARMS:
+            family.add_metric([what], self._alarms.get(what, 0))
+        yield family
 
 
 class _DatabaseCollector(Collector):

@@ -403,9 +403,9 @@ class AccessEntry(Base):
     # and where another entry has that number.
     log: Mapped[str | None] = mapped_column(String(8))
     number: Mapped[int | None]
+    received: Mapped[int] = mapped_column(BigInteger)
     # Of the cards that the entry stands for, 0 for one.
     count: Mapped[int] = mapped_column(server_default="0")
-    received: Mapped[int] = mapped_column(BigInteger)
 
 
 # An entry's identity when a reader sends it again: these indexes keep it from being stored twice.
