@@ -16,8 +16,9 @@ try:
 
     app.main()
 except KeyboardInterrupt:
-    from kalitka.system import watchdog
+    from kalitka.system import starts, watchdog
 
+    starts.end()  # a technician is here
     watchdog.hold()
     print("the reader is stopped; it starts again in 10 minutes")
 except Exception as error:

@@ -20,7 +20,7 @@ from kalitka.sync.poller import Poller
 from kalitka.sync.resolver import Resolver
 from kalitka.sync.timekeeper import TimeKeeper
 from kalitka.sync.uploader import Uploader
-from kalitka.system import nvs
+from kalitka.system import nvs, starts
 from kalitka.system.clock import Clock, save_zone
 from kalitka.system.link import Link
 from kalitka.system.watchdog import Watchdog
@@ -149,6 +149,33 @@ def contact_tasks(settings: dict, lock: Lock, log, report) -> list:
     return tasks
 
 
+def make_server_tasks(settings: dict, scanner, table, clock: Clock, log, report):
+    """Return what needs the network: (tasks, a callable for unknown cards, one to send the log).
+
+    The tasks are those of `make_tasks`; the callables may be None.
+    """
+    link = make_link(settings, scanner, report)
+    resolver = Resolver(link.dns, clock.uptime)
+    client = None
+    if settings["server_url"]:
+        url, ca = settings["server_url"], settings["server_ca"]
+        server = Http(url, resolver, clock.uptime, ca, scanner=scanner)
+        client = Client(server, settings["server_token"], settings["reader"])
+        if not client.secure:
+            report("sync: over http://: everybody on the way to the server can open the door")
+    # A zone in the settings takes precedence: the server's is ignored.
+    save = None if settings["zone"] else save_zone
+    chip = make_chip(settings, report)
+    keeper = TimeKeeper(clock, client, settings["ntp_server"], resolver, chip, save, report)
+    network = ("network", link.run, ())
+    if not client:
+        report("sync: no server in the settings")
+        return [network, ("clock", keeper.run, (link,))], None, None
+    uploader = Uploader(client, log, clock, report, settings["log_upload_seconds"])
+    poller = Poller(client, table, clock, keeper, link, report, settings, uploader)
+    return [network, ("sync", poller.run, ())], poller.request, uploader.hurry
+
+
 def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
     """Build every part; return the tasks to run for ever: [(name, coroutine function, arguments)].
 
@@ -170,38 +197,20 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
     if reset_cause() == WDT_RESET:
         report("the watchdog restarted the reader: it had hung")
         log.append(entries.READER, 1, entries.WATCHDOG)
-    link = make_link(settings, scanner, report)
-    resolver = Resolver(link.dns, clock.uptime)
-    client = None
-    if settings["server_url"]:
-        url, ca = settings["server_url"], settings["server_ca"]
-        server = Http(url, resolver, clock.uptime, ca, scanner=scanner)
-        client = Client(server, settings["server_token"], settings["reader"])
-        if not client.secure:
-            report("sync: over http://: everybody on the way to the server can open the door")
-    # A zone in the settings takes precedence: the server's is ignored.
-    save = None if settings["zone"] else save_zone
-    chip = make_chip(settings, report)
-    keeper = TimeKeeper(clock, client, settings["ntp_server"], resolver, chip, save, report)
-    hurry = None
-    if client:
-        uploader = Uploader(client, log, clock, report, settings["log_upload_seconds"])
-        poller = Poller(client, table, clock, keeper, link, report, settings, uploader)
-        sync = ("sync", poller.run, ())
-        on_unknown = poller.request
-        hurry = uploader.hurry
+    safe = starts.begin()
+    tasks, on_unknown, hurry = [], None, None
+    if safe:
+        report("safe mode: three starts did not last: no network and no sync for an hour")
+        log.append(entries.READER, 1, entries.SAFE_MODE)
     else:
-        report("sync: no server in the settings")
-        sync = ("clock", keeper.run, (link,))
-        on_unknown = None
+        tasks, on_unknown, hurry = make_server_tasks(settings, scanner, table, clock, log, report)
     pace = Pace(settings["guess_limit"], settings["guess_pause_seconds"])
     decider = gate.Gate(table, clock, settings["day_time_unit"], log, passes, pace, hurry)
-    tasks = [
-        ("lock", lock.run, (Watchdog([clock, scanner]),)),
+    begin = [
+        ("start", starts.run, (safe,)),
         ("clock", clock.run, (decider.tick,)),
         ("scanner", gate.serve_scanner, (scanner, decider, clock, lock, on_unknown, report)),
-        ("network", link.run, ()),
-        sync,
     ]
-    tasks += contact_tasks(settings, lock, log, report)
-    return tasks
+    # The reader ends when the last one does, so that must not end.
+    end = [("lock", lock.run, (Watchdog([clock, scanner]),))]
+    return begin + tasks + contact_tasks(settings, lock, log, report) + end

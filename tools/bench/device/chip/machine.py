@@ -35,7 +35,13 @@ class RTC:
         time.set_seconds(((day * 24 + hour) * 60 + minute) * 60 + second)
 
 
+PWRON_RESET = 1
+HARD_RESET = 2
 WDT_RESET = 3
+
+
+def reset():
+    """Do nothing."""
 
 
 def reset_cause():
