@@ -19,8 +19,10 @@ from hub.hub_accounts import API, error_of, program
 from hub.hub_site import ON_POSTGRESQL
 from kalitka_hub.accounts.users import NewUser, add_user
 from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.reader_api.reader_auth import ReaderRequest, authenticate
 from kalitka_hub.server.app import create_app
 from kalitka_hub.site.readers import add_or_update_reader, list_reader_views
+from kalitka_hub.site.site_secret import sha256_of
 from kalitka_hub.store import database as databases
 from kalitka_hub.store import migrations
 from kalitka_hub.store.changes import write_transaction
@@ -100,28 +102,30 @@ def test_a_new_database_has_the_site_and_the_group_of_all_readers(opened):
         ]
 
 
-def test_a_database_of_the_first_schema_keeps_what_is_in_it(nowhere):
-    engine = create_engine(databases._parse_url(nowhere))
+def make_older(where, schema, *statements):
+    """Make a database of an older schema, with these rows."""
+    engine = create_engine(databases._parse_url(where))
     config = Config()
     config.set_main_option("script_location", str(migrations.__path__[0]))
     config.set_main_option("path_separator", "newline")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.execute(text("UPDATE site SET acknowledged = 77, zone = 'MSK-3'"))
-        connection.execute(
-            text(
-                "INSERT INTO users (id, name, role, disabled, created) "
-                "VALUES (5, 'ann', 'admin', false, 1)"
-            )
-        )
-        connection.execute(
-            text(
-                "INSERT INTO api_tokens (id, user_id, name, sha256, created) "
-                "VALUES (6, 5, 'page', 'x', 1)"
-            )
-        )
+        command.upgrade(config, schema)
+        for statement in statements:
+            connection.execute(text(statement))
     engine.dispose()
+
+
+def test_a_database_of_the_first_schema_keeps_what_is_in_it(nowhere):
+    make_older(
+        nowhere,
+        "0001",
+        "UPDATE site SET acknowledged = 77, zone = 'MSK-3'",
+        "INSERT INTO users (id, name, role, disabled, created) "
+        "VALUES (5, 'ann', 'admin', false, 1)",
+        "INSERT INTO api_tokens (id, user_id, name, sha256, created) "
+        "VALUES (6, 5, 'page', 'x', 1)",
+    )
     database = open_database(nowhere)
     with database.snapshot() as session:
         site = session.scalars(select(Site)).one()
@@ -130,6 +134,28 @@ def test_a_database_of_the_first_schema_keeps_what_is_in_it(nowhere):
         assert session.scalars(select(User.name)).one() == "ann"
     with write_transaction(database) as session:
         add_user(session, NewUser(name="kormitel", role="integration"))
+    database.close()
+
+
+def test_readers_of_an_older_schema_keep_the_secrets_that_they_use(nowhere):
+    site, own = sha256_of(b"of-the-site"), sha256_of(b"its-own")
+    make_older(
+        nowhere,
+        "0003",
+        f"UPDATE site SET secret_sha256 = '{site}'",
+        "INSERT INTO readers (code, configured_minute, secret_sha256) "
+        f"VALUES ('GATE-1', 0, NULL), ('GATE-2', 0, '{own}')",
+    )
+    database = open_database(nowhere)
+    asked = [
+        ReaderRequest(code, secret)
+        for code in ("GATE-1", "GATE-2")
+        for secret in (b"of-the-site", b"its-own")
+    ]
+    admitted = [found is not None for found in authenticate(database, asked)]
+    assert admitted == [True, False, False, True]
+    with database.snapshot() as session:
+        assert [view.revoked for view in list_reader_views(session)] == [None, None]
     database.close()
 
 

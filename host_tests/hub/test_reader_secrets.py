@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+from unittest.mock import Mock
 
 import pytest
 
@@ -317,6 +319,81 @@ def test_rest_revokes_a_reader(site, operator, admin):
     new = site.client.put(secret, headers=admin).json()["secret"]
     assert polls(site, "GATE-1", new)
     assert site.client.post(f"{API}/readers/GATE-9/revoke", headers=operator).status_code == 404
+
+
+# CSV
+
+
+def imported(site, caller, text, **params):
+    path = f"{API}/import/readers"
+    return site.client.post(path, content=text, params=params, headers=caller)
+
+
+def test_an_import_by_rest_shows_the_secrets_of_new_readers_once(site, operator):
+    text = "code,name\nGATE-1,North\nGATE-3,Yard\nGATE-4,\n"
+    seen = imported(site, operator, text, preview=True).json()
+    assert (seen["added"], seen["secrets"]) == (2, {})
+    done = imported(site, operator, text).json()
+    assert (done["added"], done["written"], [*done["secrets"]]) == (2, True, ["GATE-3", "GATE-4"])
+    for code, secret in done["secrets"].items():
+        assert (polls(site, code, secret), polls(site, code, SECRET)) == (True, False)
+        assert secret not in everything_in(site.database)
+    assert polls(site, "GATE-1", SECRET)  # not a new one
+    assert imported(site, operator, text).json()["secrets"] == {}
+    wrong = imported(site, operator, "code\nGATE-5\nGATE 6\n")
+    assert (wrong.status_code, "secrets" in wrong.json()) == (422, False)
+    migrated = imported(site, operator, "code\nGATE-5\n", site_secret=True).json()
+    assert (migrated["added"], migrated["secrets"]) == (1, {})
+    assert polls(site, "GATE-5", SECRET)
+
+
+@ON_SQLITE
+def test_an_import_writes_the_secrets_of_new_readers_to_a_file_of_its_owner(run, knows, tmp_path):
+    table, secrets = tmp_path / "readers.csv", tmp_path / "secrets.csv"
+    table.write_text("code,name\nGATE-1,North\nGATE-3,Yard\nGATE-4,\n")
+    refused = run("import", "readers", str(table), status=2).stderr
+    assert "line 3" in refused and "--secrets FILE" in refused and "--site-secret" in refused
+    assert "GATE-3" not in run("reader", "list").stdout
+    done = run("import", "readers", str(table), "--secrets", str(secrets))
+    assert "2 added" in done.stdout
+    assert str(secrets) in done.stderr
+    assert secrets.stat().st_mode & 0o777 == 0o600
+    header, *rows = (line.split(",") for line in secrets.read_text().splitlines())
+    assert (header, [code for code, _ in rows]) == (["code", "secret"], ["GATE-3", "GATE-4"])
+    for code, secret in rows:
+        assert (knows(code, secret), knows(code, SECRET)) == (True, False)
+        assert secret not in done.output
+    # Without new readers there is nothing to write, and an existing file is left alone.
+    assert "3 unchanged" in run("import", "readers", str(table)).stdout
+    table.write_text("code\nGATE-5\n")
+    kept = secrets.read_bytes()
+    run("import", "readers", str(table), "--secrets", str(secrets), status=2)
+    assert secrets.read_bytes() == kept
+    assert "GATE-5" not in run("reader", "list").stdout
+
+
+@ON_SQLITE
+def test_an_import_of_readers_to_be_migrated_says_so(run, knows, tmp_path):
+    table = tmp_path / "readers.csv"
+    table.write_text("code\nGATE-3\n")
+    both = ["--site-secret", "--secrets", str(tmp_path / "secrets.csv")]
+    assert "exclude each other" in run("import", "readers", str(table), *both, status=2).stderr
+    run("import", "readers", str(table), "--site-secret")
+    assert knows("GATE-3", SECRET)
+
+
+@ON_SQLITE
+def test_a_failed_import_leaves_no_file_of_secrets(run, tmp_path, monkeypatch):
+    table, secrets = tmp_path / "readers.csv", tmp_path / "secrets.csv"
+    table.write_text("code\nGATE-3\n")
+    words = ["import", "readers", str(table), "--secrets", str(secrets)]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", Mock(side_effect=OSError(28, "No space left on device")))
+        assert "No space left" in run(*words, status=2).stderr
+    assert not secrets.exists()
+    assert "GATE-3" not in run("reader", "list").stdout
+    run(*words)
+    assert secrets.exists()
 
 
 # Backups

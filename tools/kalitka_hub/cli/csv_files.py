@@ -1,6 +1,9 @@
 """`kalitka hub import` and `export`: tables of the site as CSV files."""
 
+import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +23,8 @@ from kalitka_hub.cli.terminal import (
 )
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.store.database import open_database, open_existing
-from kalitka_hub.tables import csv_import, csv_tables
-from kalitka_hub.tables.csv_import import Report
+from kalitka_hub.tables import csv_import, csv_tables, csv_text
+from kalitka_hub.tables.csv_import import Report, TakeSecrets
 
 app = typer.Typer()
 TableName = Annotated[
@@ -40,16 +43,37 @@ def import_file(
     replace: Annotated[
         bool, typer.Option("--replace", help="Also remove objects that the file does not contain.")
     ] = False,
+    secrets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the secrets of new readers to this new file, which only you can read.",
+        ),
+    ] = None,
+    site_secret: Annotated[
+        bool,
+        typer.Option(
+            "--site-secret",
+            help="Let new readers use the site's secret: only to migrate them from an older hub.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Import a table from a file: the whole file, or nothing if any line is wrong.
 
     The first line names the columns, in any order; fields of absent columns stay unchanged.
     Separate several groups, windows and the like in one cell by |. For an example, export a table.
+    A file with new readers needs --secrets FILE, since each gets a secret of its own.
     """
     with errors_reported(), closing_database(open_database(db)) as database:
+        if secrets and site_secret:
+            raise InvalidRequest("--secrets and --site-secret exclude each other: give only one")
         try:
-            with file.open("rb") as source, progress("import") as shown:
+            with (
+                file.open("rb") as source,
+                _secrets_file(secrets) as write_secrets,
+                progress("import") as shown,
+            ):
                 # The file is read twice: once to check, once to write.
                 total = sum(1 for _ in source) * (1 if preview else 2)
 
@@ -62,7 +86,14 @@ def import_file(
                     )
                 else:
                     report = csv_import.import_table(
-                        database, audit_author(), table, source, replace=replace, progress=done
+                        database,
+                        audit_author(),
+                        table,
+                        source,
+                        replace=replace,
+                        progress=done,
+                        site_secret=site_secret,
+                        take_secrets=write_secrets,
                     )
         except FileNotFoundError as fault:
             raise NotFound(f"there is no file {file}: name a CSV file") from fault
@@ -107,6 +138,45 @@ def export_file(
                 f"{file} cannot be written: {fault.strerror}; name another file"
             ) from fault
         print_line(f"{file}: {file.stat().st_size} bytes")
+
+
+@contextmanager
+def _secrets_file(path: Path | None) -> Iterator[TakeSecrets | None]:
+    """Yield a function that writes readers' secrets to a new file; None without a path.
+
+    If an exception leaves the block the file is removed again: then the readers do not exist.
+    """
+    if path is None:
+        yield None
+        return
+    written: list[int] = []
+
+    def write(secrets: Mapping[str, str]) -> None:
+        try:
+            # Never an existing file: others may be able to read it.
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            written.append(len(secrets))
+            with open(descriptor, "w", encoding="utf-8", newline="") as file:
+                for row in (("code", "secret"), *secrets.items()):
+                    file.write(csv_text.format_row(row))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as fault:
+            raise InvalidRequest(
+                f"{path} cannot be written: {fault.strerror}; name a new file with --secrets"
+            ) from fault
+
+    try:
+        yield write
+    except BaseException:
+        if written:
+            path.unlink(missing_ok=True)
+        raise
+    if written:
+        print_stderr(
+            f"{path}: {written[0]} secrets, which are shown nowhere else; give them to the "
+            "readers, then delete the file"
+        )
 
 
 def _print(report: Report) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, BinaryIO, Literal, cast
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from pydantic import Field
 
 from kalitka_hub.rest.api import create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
@@ -21,6 +22,12 @@ _SEPARATORS = {"comma": ",", "semicolon": ";"}
 
 router = create_router()
 Table = Annotated[SearchText, Path(max_length=40, description=", ".join(csv_tables.TABLES))]
+
+
+class Imported(Report):
+    """The report on a file. secrets: those of new readers by code, never shown again."""
+
+    secrets: dict[str, str] = Field(default_factory=dict)
 
 
 class Refusal(Report):
@@ -44,23 +51,39 @@ async def import_table(
     name: Table,
     preview: Annotated[bool, Query(description="Report the changes, write nothing.")] = False,
     replace: Annotated[bool, Query(description="Also remove rows not in the file.")] = False,
-) -> Report:
+    site_secret: Annotated[
+        bool,
+        Query(description="New readers use the site's secret, to migrate from an older hub."),
+    ] = False,
+) -> Imported:
     """Import a CSV file: all of it, or nothing if any row has a problem.
 
-    A preview answers 200 even if the file has problems.
+    A preview answers 200 even if the file has problems. New readers get secrets of their own,
+    which are shown only in this answer.
     """
     with SpooledTemporaryFile(_IN_MEMORY) as spooled:
         file = cast(BinaryIO, spooled)
         async for part in request.stream():
             await run_in_threadpool(file.write, part)
         if preview:
-            return await run_in_threadpool(
+            report = await run_in_threadpool(
                 csv_import.preview, state.database, name, file, replace=replace
             )
+            return Imported(**report.model_dump())
+        secrets: dict[str, str] = {}
         report = await run_in_threadpool(
-            csv_import.import_table, state.database, caller.who, name, file, replace=replace
+            csv_import.import_table,
+            state.database,
+            caller.who,
+            name,
+            file,
+            replace=replace,
+            site_secret=site_secret,
+            take_secrets=secrets.update,
         )
-    return report if report.is_valid else _refusal(report)  # type: ignore[return-value]
+    if not report.is_valid:
+        return _refusal(report)  # type: ignore[return-value]
+    return Imported(**report.model_dump(), secrets=secrets)
 
 
 @router.get("/export/{name}", response_class=Response)

@@ -5,10 +5,14 @@ they are reported line by line and nothing is written; if there are no changes, 
 there. The second pass runs in one transaction that writes the differences: all of them, or
 nothing. Writers and the first poll of a minute wait for it; 50,000 new tokens take some seconds.
 Rows that are not in the file stay, unless the import replaces the table.
+
+No new reader gets the site's secret by itself: the caller takes the new readers' own secrets, or
+says that they use the site's.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace as with_changes
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,7 +21,9 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import rule_compiler, tokens
+from kalitka_hub.site.readers import READERS, ReaderSetting, create_reader
 from kalitka_hub.site.resources import Key
+from kalitka_hub.site.site_secret import new_secret
 from kalitka_hub.store.bulk import BATCH, in_batches
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
@@ -26,6 +32,7 @@ from kalitka_hub.tables.csv_tables import Column, CsvTable, table_of
 
 PROBLEMS_MAX = 200  # problems reported for a file; further ones are only counted
 Progress = Callable[[int], None]  # called with the number of rows done
+TakeSecrets = Callable[[Mapping[str, str]], object]  # called with new readers' secrets by code
 
 
 class Problem(BaseModel):
@@ -114,12 +121,16 @@ def import_table(
     *,
     replace: bool = False,
     progress: Progress = lambda _: None,
+    site_secret: bool = False,
+    take_secrets: TakeSecrets | None = None,
 ) -> Report:
     """Import a file if it has no problems, and return the report.
 
     source: seekable. replace: also remove rows that the file does not have. who: see
-    `changes.write_transaction`. progress: counts up to twice the rows of the file. Raises NotFound
-    for an unknown table.
+    `changes.write_transaction`. progress: counts up to twice the rows of the file. site_secret:
+    new readers use the site's secret, to migrate them. take_secrets: else called with the secrets
+    of new readers, if there are any, before they are committed; an exception rolls everything
+    back. Without either a new reader is a problem. Raises NotFound for an unknown table.
     """
     found = preview(database, name, source, replace=replace, progress=progress)
     if not found.is_valid:
@@ -130,6 +141,10 @@ def import_table(
         progress(2 * rows)
         found.written = True
         return found
+    secrets: dict[str, str] = {}
+    if table.resource.name == READERS and not site_secret:
+        add = _add_with_secret(secrets) if take_secrets else _refuse_reader
+        table = with_changes(table, resource=with_changes(table.resource, add=add))
     try:
         with write_transaction(database, who) as session:
             run = _FileImport(
@@ -139,10 +154,27 @@ def import_table(
             found = run.run(source)
             if not found.is_valid:
                 raise _Rollback
+            if secrets and take_secrets:
+                take_secrets(secrets)
     except _Rollback:
         return found
     found.written = True
     return found
+
+
+def _add_with_secret(secrets: dict[str, str]) -> Callable[[Session, Any], str]:
+    def add(session: Session, setting: ReaderSetting) -> str:
+        secrets[setting.code] = new_secret()
+        return create_reader(session, setting, secrets[setting.code])
+
+    return add
+
+
+def _refuse_reader(_session: Session, setting: ReaderSetting) -> str:
+    raise InvalidRequest(
+        f"the reader {setting.code} is new: write the secrets of new readers to a file with "
+        "--secrets FILE, or let them use the site's with --site-secret"
+    )
 
 
 class _Row(NamedTuple):
