@@ -78,3 +78,64 @@ def test_a_soft_reset_at_the_console_starts_the_reader(reader):
     reader.type(b"\x04")
     reader.wait_line(" ready$", since=seen)
     assert not reader.present("04A1B2C3").opened
+
+
+def hang(reader):
+    """Let the reader hang and be restarted; return the console's lines of that start."""
+    seen = len(reader.console)
+    reader.hang()
+    reader.hurry_watchdog(FASTER)
+    reader.wait_line("Task watchdog got triggered", since=seen)
+    reader.wait_ready(since=seen)
+    return "\n".join(reader.console[seen:])
+
+
+SAFE = "safe mode: three starts did not last: no network and no sync for an hour"
+
+
+def test_three_starts_that_do_not_last_lead_to_safe_mode_in_which_cards_are_decided_on(reader):
+    reader.power_on()
+    for _ in range(2):
+        assert SAFE not in hang(reader)
+    told = hang(reader)
+    assert SAFE in told
+    seen = len(reader.console)
+    reader.set_clock(1795415400)
+    assert not reader.present("04A1B2C3").opened
+    assert not any("wifi" in line or "sync" in line for line in reader.console[seen:])
+    # An hour later it tries again, in the usual way.
+    reader.advance_time(3601)
+    reader.wait_line(" ready$", since=seen)
+    assert SAFE not in "\n".join(reader.console[seen:])
+    words = [entry[2] for entry in entries(reader)]
+    assert words == ["restarted by its watchdog"] * 3 + ["safe mode", "unknown code"]
+
+
+def test_a_start_that_lasted_begins_the_count_anew(reader):
+    reader.power_on()
+    for _ in range(2):
+        hang(reader)
+    reader.advance_time(301)
+    assert not reader.present("04A1B2C3").opened
+    assert SAFE not in hang(reader)
+    assert SAFE not in hang(reader)
+    assert SAFE in hang(reader)
+
+
+def test_a_technician_never_meets_safe_mode(reader):
+    reader.power_on()
+    for _ in range(2):
+        hang(reader)
+    # Ctrl-C, as every tool begins with, or the power.
+    reader.type(b"\x03")
+    reader.wait_line("the reader is stopped")
+    reader.wait_line("MicroPython .* version", since=0)
+    seen = len(reader.console)
+    reader.type(b"import machine; machine.reset()\r\n")
+    reader.wait_ready(since=seen)
+    assert SAFE not in hang(reader)
+    for _ in range(5):
+        reader.power_cut()
+        seen = len(reader.console)
+        reader.power_on()
+        assert SAFE not in "\n".join(reader.console[seen:])

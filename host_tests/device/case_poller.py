@@ -525,6 +525,75 @@ def test_a_sync_that_finds_the_flash_full_gets_room_from_the_log():
     with_log(scenario)
 
 
+def test_a_minute_that_goes_back_is_reported():
+    async def scenario(site):
+        site.table.minute = 40000000  # the server's answers have its own
+        await asyncio.sleep(10)
+        told = [line for line in site.lines if "went back" in line]
+        back = site.table.minute
+        assert told == [
+            "sync: the server's minute went back, from 40000000 to %d: is it an older copy?" % back
+        ], site.lines
+        await asyncio.sleep(HOUR)
+        assert len([line for line in site.lines if "went back" in line]) == 1
+
+    at_work(scenario)
+
+
+def _tries(minute, hours, trouble):
+    # Lets time pass; returns at which seconds full answers were asked for. minute: of the table.
+    # trouble: called with the number of the request; what a full answer ends in.
+    asked = []
+
+    async def main():
+        site = Site(minute, full_sync_at_start=True)
+        answer = site.client.sync
+
+        async def sync(minute, *more):
+            site.client.trouble = trouble(len(asked)) if minute == 0 else None
+            return await answer(minute, *more)
+
+        site.client.sync = sync
+        job = asyncio.create_task(site.poller.run())
+        await asyncio.sleep(hours * HOUR)
+        asked.extend([at for at, minute, _ in site.client.asked if minute == 0])
+        job.cancel()
+        await asyncio.sleep(0)
+
+    run(main)
+    return asked
+
+
+def test_a_full_answer_that_does_not_fit_twice_is_asked_for_again_after_hours():
+    for trouble in (
+        OSError(28, "flash"),
+        MemoryError("memory allocation failed, allocating 8192 bytes"),
+        ValueError("answer cut after 100 bytes"),
+    ):
+        # With an empty table, and with one that is kept.
+        for minute in (0, 29921460):
+            tries = _tries(minute, 48, lambda _, trouble=trouble: trouble)
+            pauses = [tries[i + 1] - tries[i] for i in range(len(tries) - 1)]
+            assert pauses[0] < 12 * MINUTE, (trouble, pauses)
+            hours = [round(pause / HOUR) for pause in pauses[1:6]]
+            assert hours == [1, 2, 4, 6, 6], (trouble, minute, pauses)
+
+
+def test_an_answer_of_another_size_is_asked_for_within_minutes():
+    counts = []
+
+    def another(_):
+        counts.append(0)
+        return ValueError("answer cut after %d bytes" % len(counts))
+
+    assert len(_tries(0, 10, another)) > 60
+
+
+def test_a_failure_of_the_network_never_postpones_for_hours():
+    for trouble in (OSError(104, "reset"), OSError(5, "flash")):
+        assert len(_tries(0, 10, lambda _, trouble=trouble: trouble)) > 60, trouble
+
+
 # The clock
 
 

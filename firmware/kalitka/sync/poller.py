@@ -2,7 +2,9 @@
 
 Follows the protocol's "Applying it": an answer is applied as a whole or not at all; a sync from
 minute 0 (a full sync) replaces the table; an answer with minute 0 calls for a full sync at once;
-an answer that changes nothing writes nothing; full syncs repeat as the settings say. Promises:
+an answer that changes nothing writes nothing; full syncs repeat as the settings say. A full answer
+that does not fit, or is damaged, in the same way twice is asked for again after hours: each try
+writes to flash. Promises:
 no fault of server or network ends the loop or touches the table; during a sync other tasks run
 after every 1,024 bytes and every 64 records; a failing server is polled less and less often.
 """
@@ -23,6 +25,7 @@ _DAY_S = const(86400)
 _LONGEST_S = const(1800)
 _SILENT_MAX = const(3)  # exchanges in a row without a reply, after which the link is reset
 _POSTPONED_S = const(600)  # by which a failed full sync is postponed
+_MISFIT_MAX_S = const(21600)  # the same for an answer that failed in the same way before
 _SAME_CARD_S = const(30)  # within which the same unknown card is not asked for again
 # The modules that an answer needs, and those that a change of the table needs: unloaded after
 # use. Native code is not listed: its memory is never given back, and each import takes it anew.
@@ -79,6 +82,8 @@ class Poller:
         self._asked_until = 0
         self._failures = 0  # in a row
         self._silent = 0
+        self._misfit = ""  # why the last full answer did not fit or was no answer, "" if it was one
+        self._postponed = 0  # for how many seconds
         self.timeout = _LONGEST_S
         self.error = ""
         self.polls = self.failures = self.full_syncs = 0
@@ -184,6 +189,8 @@ class Poller:
         interval = self._seconds
         if not self._failures:
             return interval
+        if self._postponed >= _HOUR and not self._table.minute:
+            return self._postponed  # nothing but a full sync could be asked for
         return backoff(self._failures, interval)
 
     async def _guarded(self, work):
@@ -227,10 +234,10 @@ class Poller:
                 del changes  # the next exchange needs the memory
                 changes = await self._exchange(minute, self._codes, retry)
         except Exception as e:
-            if full and table.minute and not isinstance(e, (StatusError, NoReply)):
+            if full and not isinstance(e, (StatusError, NoReply)):
                 # A full answer may be too large for a proxy or for this reader: postponed, so
                 # that incremental syncs go on meanwhile.
-                self._full_due = self._clock.uptime() + _POSTPONED_S
+                self._postpone(e)
             raise
         self._show("full" if full else "incremental", changes)
         if table.seconds and not spoke_seconds:
@@ -240,13 +247,37 @@ class Poller:
             )
         if full:
             self.full_syncs += 1
+            self._misfit = ""
+            self._postponed = 0
             self._full_due = self._daily()
             return 1
+        if 0 < changes.received < minute:
+            # What changed before that minute may be missing from now on, or come twice.
+            self._report(
+                "sync: the server's minute went back, from %d to %d: is it an older copy?"
+                % (minute, changes.received)
+            )
         after = self._full_after_changes
         if after and changes.came:
             # An incremental answer may lack rules; a full one brings them.
             self._full_due = min(self._full_due, self._clock.uptime() + int(after * 60))
+        if changes.came and self._misfit:
+            # The next full answer is another one.
+            self._misfit = ""
+            self._full_due = min(self._full_due, self._clock.uptime() + _POSTPONED_S)
         return changes.received
+
+    def _postpone(self, e):
+        # The words of a damaged answer have its size, so another size is another fault.
+        lasting = isinstance(e, (MemoryError, ValueError)) or e.args[:1] == (_ENOSPC,)
+        words = str(e) if lasting else ""
+        if lasting and words == self._misfit:
+            self._postponed = min(max(2 * self._postponed, _HOUR), _MISFIT_MAX_S)
+        else:
+            self._postponed = _POSTPONED_S
+        self._misfit = words
+        if self._table.minute:
+            self._full_due = self._clock.uptime() + self._postponed
 
     async def fetch_card(self) -> None:
         """Fetch the rules of the requested card only; the table's minute stays."""
