@@ -1,6 +1,12 @@
-"""Kalitka's part of a frozen image, the same for all boards; their manifests include it."""
+"""The frozen modules of all boards; their manifests include this one."""
 
 # ruff: noqa: F821 - these functions are the build's own
+# Of the port's own modules those that start a chip, but for `inisetup`, which gives up on a
+# damaged file system; and the two libraries that the firmware imports.
+freeze("$(PORT_DIR)/modules", ("_boot.py", "flashbdev.py"))
+include("$(MPY_DIR)/extmod/asyncio")
+require("ssl")
 package("kalitka", base_path="../firmware", opt=2)
+module("inisetup.py", base_path="../firmware", opt=2)
 module("main.py", base_path="../firmware", opt=2)
 module("boot.py", base_path="../firmware", opt=2)

@@ -216,7 +216,11 @@ def _frozen(name):
         def module(file, base_path, opt):
             files[file] = folder / base_path / file
 
-        names = {"include": include, "package": package, "module": module}
+        def freeze(place, names):
+            files.update(dict.fromkeys(names, place))
+
+        names = {"include": include, "package": package, "module": module, "freeze": freeze}
+        names["require"] = included.append
         exec(compile(manifest.read_text(), str(manifest), "exec"), names)
 
     run(BOARDS / name / "manifest.py")
@@ -226,7 +230,10 @@ def _frozen(name):
 @every_board
 def test_its_manifest_freezes_the_whole_firmware_and_its_own_pins(name):
     files, included = _frozen(name)
-    assert included == ["$(PORT_DIR)/boards/manifest.py", "../manifest.py"]
+    assert included == ["../manifest.py", "$(MPY_DIR)/extmod/asyncio", "ssl"]
+    # The port's own `inisetup` would be a second one of that name.
+    for own in ("_boot.py", "flashbdev.py"):
+        assert files.pop(own) == "$(PORT_DIR)/modules"
     firmware = {p.relative_to(FIRMWARE).as_posix() for p in FIRMWARE.rglob("*.py")}
     assert set(files) == firmware | {"board.py"}
     assert files["board.py"] == BOARDS / name / "./board.py"

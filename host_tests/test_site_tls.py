@@ -1,11 +1,14 @@
 """A site with TLS: the certificates of `kalitka hub certificate`, a real hub, a virtual reader."""
 
+import json
 import time
 
 import pytest
 
 from hub_command import Hub
+from kalitka.settings import seal
 from kalitka_hub.site.tokens import TokenSetting
+from kalitka_sim import littlefs_image
 from kalitka_sim.network_servers import TimeServer
 from kalitka_sim.reader import VirtualReader
 
@@ -98,6 +101,25 @@ def test_a_reader_without_the_ca_says_so_and_decides(site, tmp_path):
         reader.power_on()
         reader.wait_line("sync: failed: ca.pem with the site's CA cannot be read")
         assert reader.present("04A1B2C3").reason == "unknown code"
+
+
+def test_a_ca_that_was_lost_with_the_flash_is_taken_from_its_copy_in_the_nvs(site, tmp_path):
+    with site.reader(tmp_path) as reader:
+        reader.power_on()
+        reader.wait_line("sync: works over TLS")
+        reader.power_cut()
+        littlefs_image.remove(reader.flash_file, "ca.pem")
+        seen = len(reader.console)
+        reader.power_on()
+        reader.wait_line("sync: works over TLS", since=seen)
+        reader.power_cut()
+        # Not for a file of another name, which is a mistake in the settings.
+        values = json.loads(littlefs_image.read(reader.flash_file)["settings.json"])
+        changed = seal(json.dumps({**values, "server_ca": "other.pem"}).encode())
+        littlefs_image.update(reader.flash_file, {"settings.json": changed})
+        seen = len(reader.console)
+        reader.power_on()
+        reader.wait_line("sync: failed: other.pem with the site's CA cannot be read", since=seen)
 
 
 def test_a_certificate_is_judged_by_the_chips_clock(site, tmp_path):

@@ -65,3 +65,9 @@ def compile_firmware(
     with ThreadPoolExecutor(4) as pool:
         files.update(pool.map(compile_one, sources))
     return files
+
+
+def compile_frozen(board_name: str, arch: str | None) -> dict[str, bytes]:
+    """Compile what is frozen into a board's MicroPython; see `compile_firmware`."""
+    own = {"inisetup.py": (FIRMWARE / "inisetup.py").read_bytes()}
+    return compile_firmware(board_name, arch) | own

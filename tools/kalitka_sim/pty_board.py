@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kalitka_build import rom_image
-from kalitka_build.compiler import compile_firmware
+from kalitka_build.compiler import compile_frozen
 
 from .console import CHUNK, Console
 from .control_channel import ReaderError
@@ -64,8 +64,8 @@ class PtyBoard(VirtualChip):
             if rom:
                 self.rom_file.write_bytes(b"\xff" * rom)
             if memory.frozen:
-                firmware = compile_firmware(board_name, HOST_ARCH)
-                self.frozen_file.write_bytes(rom_image.build_image(firmware))
+                frozen = compile_frozen(board_name, HOST_ARCH)
+                self.frozen_file.write_bytes(rom_image.build_image(frozen))
 
     def power_on(self) -> None:
         """Plug the board in. Raises ReaderError if it does not start."""

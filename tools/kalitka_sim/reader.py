@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kalitka.settings import seal
 from kalitka_build import rom_image
-from kalitka_build.compiler import compile_firmware
+from kalitka_build.compiler import compile_firmware, compile_frozen
 
 from . import littlefs_image
 from .console import Console
@@ -34,6 +34,7 @@ class VirtualReader(VirtualChip):
     in_rom: a new reader has its firmware in ROM, much as a board with frozen firmware, and the
     memory of such a board (`frozen-80K`). Without: it loads .mpy files from the LittleFS in its
     flash, with the memory of a chip that has enough for them (`mpy-on-S3`).
+    frozen: a new reader has its firmware frozen into its MicroPython instead.
     flash_size: bytes of a new reader's LittleFS; default: all of the board's that the ROM leaves.
     files: more files for its flash, {path: contents}, such as the site's CA. secure: use TLS;
     the hub's certificate has to be for 127.0.0.1 then. name_server: `ADDRESS:PORT` of the name
@@ -48,6 +49,7 @@ class VirtualReader(VirtualChip):
         board_name: str = "ESP32_GENERIC",
         on_line: Callable[[str], None] | None = None,
         in_rom: bool = True,
+        frozen: bool = False,
         flash_size: int | None = None,
         files: dict[str, bytes] | None = None,
         secure: bool = False,
@@ -55,7 +57,8 @@ class VirtualReader(VirtualChip):
     ):
         if (folder / "flash.bin").exists():
             in_rom = (folder / "rom.img").exists()
-        super().__init__(folder, board_name, FROZEN_80K if in_rom else MPY_ON_S3)
+            frozen = (folder / "frozen.img").exists()
+        super().__init__(folder, board_name, FROZEN_80K if in_rom or frozen else MPY_ON_S3)
         self.relay = TcpRelay(server) if server else None
         self._on_line = on_line
         self._settings = settings or {}
@@ -64,7 +67,11 @@ class VirtualReader(VirtualChip):
         if not self.flash_file.exists():
             firmware = compile_firmware(board_name, HOST_ARCH)
             size = self.board["VFS_SIZE"]
-            if in_rom:
+            if frozen:
+                image = rom_image.build_image(compile_frozen(board_name, HOST_ARCH))
+                self.frozen_file.write_bytes(image)
+                firmware = {}
+            elif in_rom:
                 package, firmware = rom_image.split_package(firmware)
                 self.rom_file.write_bytes(package.ljust(rom_image.PARTITION_SIZE, b"\xff"))
                 size -= rom_image.PARTITION_SIZE

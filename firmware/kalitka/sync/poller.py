@@ -82,7 +82,7 @@ class Poller:
         self._asked_until = 0
         self._failures = 0  # in a row
         self._silent = 0
-        self._misfit = ""  # why the last full answer did not fit or was no answer, "" if it was one
+        self._misfit = ""  # why the last full answer did not fit or was damaged
         self._postponed = 0  # for how many seconds
         self.timeout = _LONGEST_S
         self.error = ""

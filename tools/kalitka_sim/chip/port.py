@@ -1,7 +1,8 @@
 """The ESP32 port's way from power to main.py, as in its `_boot.py`, `inisetup.py` and `main.c`.
 
 A blank flash gets a new file system. One that does not mount and is not blank is left as it is:
-the port reports that for ever, and never reaches boot.py. main.py runs only after a boot.py that
+the port reports that for ever, and never reaches boot.py; unless an `inisetup` is frozen in that
+takes the place of the port's. main.py runs only after a boot.py that
 ended without an exception.
 """
 
@@ -19,19 +20,38 @@ _REPORT_S = 3  # between two such reports
 _BOOT_PY = "# Executed at every start, before main.py\n"
 
 
-def mount(flash):
-    """Mount the flash as "/", make a file system in a blank one, or report for ever."""
+def mount(flash, frozen):
+    """Mount the flash as "/", make a file system in a blank one, or report for ever.
+
+    frozen: where the frozen modules are, "" for none.
+    """
     try:
         vfs.mount(flash, "/")
     except OSError:
-        if not _is_blank(flash):
+        if frozen:
+            _run_frozen_setup(flash, frozen)
+        elif not _is_blank(flash):
             _report_corruption()
-            return
-        print("Performing initial setup")
-        vfs.VfsLfs2.mkfs(flash)
-        vfs.mount(flash, "/")
-        with open("/boot.py", "w") as file:
-            file.write(_BOOT_PY)
+        else:
+            print("Performing initial setup")
+            vfs.VfsLfs2.mkfs(flash)
+            vfs.mount(flash, "/")
+            with open("/boot.py", "w") as file:
+                file.write(_BOOT_PY)
+
+
+def _run_frozen_setup(flash, frozen):
+    class FlashBdev:
+        bdev = flash
+
+    sys.modules["flashbdev"] = FlashBdev
+    kept = sys.path[:]
+    sys.path[:] = [frozen]
+    import inisetup
+
+    sys.path[:] = kept
+    inisetup.setup()
+    del sys.modules["inisetup"]
 
 
 def _is_blank(flash):

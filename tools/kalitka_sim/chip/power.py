@@ -117,7 +117,9 @@ if _port:
     state.connect(int(_port))
     asyncio.create_task(state.serve())
 vfs.umount("/")
-port.mount(state.flash)
+if _frozen is not None:
+    vfs.mount(vfs.VfsRom(_frozen), frozen.PLACE)
+port.mount(state.flash, "" if _frozen is None else frozen.PLACE)
 os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
 if _rom is not None:
@@ -131,7 +133,6 @@ if _rom is not None:
         pass  # the ROM is blank
 if _frozen is not None:
     state.mapped = len(_frozen)
-    vfs.mount(vfs.VfsRom(_frozen), frozen.PLACE)
     sys.path[2:2] = [frozen.PLACE, frozen.PLACE + "/lib"]
 del _rom
 gc.collect()
