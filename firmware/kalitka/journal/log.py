@@ -261,13 +261,21 @@ class Log:
         """Acknowledge the records up to `number`, durably; `acked` never falls or exceeds `last`.
 
         missing: records up to `number` that could not be read or were given up; they count as
-        lost. Raises OSError: `acked` is then the old one, or the new one after the next start.
+        lost. Raises OSError: `acked` is then the old one. If the flash cannot be read either the
+        outcome is unknown.
         """
         self._refresh()
         number = min(number, self.last)
         if number > self.acked:
             self._dirty = True
-            self._save(number, self.lost + missing, self._kept)
+            try:
+                self._save(number, self.lost + missing, self._kept)
+            except OSError:
+                # The mark may have reached the flash all the same: then it holds, for `missing`
+                # must not be counted twice.
+                self._refresh()
+                if self.acked < number:
+                    raise
             self._dirty = False
 
     def _save(self, acked, lost, kept):
