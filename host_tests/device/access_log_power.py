@@ -13,7 +13,7 @@ from hashlib import md5
 import vfs
 
 from device import fake_time
-from device.power import KINDS, NEVER, CutDisk, make_file_system, mount
+from device.power import FAILURES, KINDS, NEVER, CutDisk, make_file_system, mount
 from device.ramdisk import RamDisk
 from device.seconds import HandClock
 from kalitka.access import decision
@@ -37,6 +37,7 @@ TAKEN = "sent, and taken"
 LOST = "sent, taken, and the answer is lost"
 UNHEARD = "sent, and not heard"
 START = "a new start"
+WAIT = "a while without anybody"
 
 _GOING_ON = [PASS, SET, PASS, LOST, PASS, TAKEN]
 
@@ -50,7 +51,7 @@ class Disk(CutDisk):
 
     def __init__(self, data, at=NEVER, kind="fails"):
         super().__init__(data, at, kind)
-        self._stays = kind == "once"
+        self._stays = kind in FAILURES
 
     @property
     def off(self):
@@ -183,6 +184,9 @@ class Reader:
             self._pass(8)
         elif step == LARGE:
             self._pass(180)
+        elif step == WAIT:
+            for _ in range(10):
+                self.journal.tick()
         else:
             self._send(step)
 
@@ -313,18 +317,25 @@ class Story:
             [one[0] in codes for one in world.came if not one[4]]
         )
 
-    def fail_once(self):
-        """Let each operation fail alone: the reader goes on, having lost nothing."""
+    def fail_once(self, kind="once"):
+        """Let each operation fail alone: the reader goes on, having lost nothing.
+
+        kind: of FAILURES.
+        """
+        steps = []
+        for step in self._steps + [PASS, SET, PASS, TAKEN]:
+            # What is only in memory is lost with it: FORMAT.md.
+            steps += [WAIT, START] if step == START else [step]
         for at in range(1, self.operations + 1):
             self._view[:] = self._image
             world = self._before.copy()
             try:
-                disk = Disk(self._data, at, "once")
-                assert _lived(disk, world, self._steps + [PASS, SET, PASS, TAKEN])
+                disk = Disk(self._data, at, kind)
+                assert _lived(disk, world, steps)
                 assert disk.cut
                 self._check(world)
             except BaseException:
-                print("after operation", at, "failed")
+                print("after operation", at, "failed", kind)
                 raise
             self.cuts += 1
 
@@ -371,8 +382,8 @@ def check_cuts(story, first=1, second=1):
     )
 
 
-def check_single_failures(story):
-    """Let every operation of a story fail alone, and print how many."""
+def check_single_failures(story, kind="once"):
+    """Let every operation of a story fail alone, and print how many. kind: of FAILURES."""
     tried = globals()[story]()
-    tried.fail_once()
-    print("# access log, %s: %d operations failed, one at a time" % (story, tried.cuts))
+    tried.fail_once(kind)
+    print("# access log, %s: %d operations failed (%s), one at a time" % (story, tried.cuts, kind))

@@ -2,7 +2,8 @@
 
 The gate asks, keeps the pass, signals; the signal is written down outside. After each cut
 everybody comes again: who was signalled is refused, who was not may pass. The only one of whom
-this may not be said is the one whose pass was being kept. MicroPython only.
+this may not be said is the one whose pass was being kept. If only an operation fails, or is said
+to have failed, this one is refused and may pass later. MicroPython only.
 """
 
 import vfs
@@ -21,14 +22,14 @@ def code_of(person, size=8):
     return (b"%08X" % (person * 77777) * size)[:size]
 
 
-def _powered(disk, work):
+def _powered(disk, work, interval=0):
     # Returns whether the power stayed.
     try:
         mount(disk, _PLACE)
     except OSError:
         return False
     try:
-        passes = AntiPassback(_PLACE + "/passes", 32768, 0, 64)
+        passes = AntiPassback(_PLACE + "/passes", 32768, interval, 64)
         work(passes)
         return not disk.cut
     except OSError:
@@ -40,15 +41,16 @@ def _powered(disk, work):
 class Meal:
     """A meal at which some of `before` people have passed, and some more come.
 
-    first_window: when the first half of them came. size: of the codes.
+    first_window: when the first half of them came. size: of the codes. interval: of AntiPassback.
     operations: of those who come. first: the oldest pass that is there afterwards.
     """
 
-    def __init__(self, before, more, first_window=_WINDOW, size=8):
+    def __init__(self, before, more, first_window=_WINDOW, size=8, interval=0):
         self._data = bytearray(_BLOCKS * RamDisk.SIZE)
         self._people = range(before, before + more)
         self._before = before
         self._size = size
+        self._interval = interval
         make_file_system(CutDisk(self._data))
 
         def work(passes):
@@ -57,13 +59,16 @@ class Meal:
                 window = _WINDOW if person * 2 > before else first_window
                 passes.record(self._code(person), window)
 
-        assert _powered(CutDisk(self._data), work)
+        assert self._powered(CutDisk(self._data), work)
         self._image = bytes(self._data)
         disk = CutDisk(self._data)
-        assert _powered(disk, lambda passes: self._scan(passes, []))
+        assert self._powered(disk, lambda passes: self._scan(passes, []))
         self.operations = disk.operations
-        _powered(CutDisk(self._data), self._record)
+        self._powered(CutDisk(self._data), self._record)
         self.cuts = self.kept_unsignalled = 0
+
+    def _powered(self, disk, work):
+        return _powered(disk, work, self._interval)
 
     def _record(self, passes):
         self.first = passes.log.first
@@ -88,14 +93,12 @@ class Meal:
         self._data[:] = self._image
         signalled = []
         disk = CutDisk(self._data, at, kind)
-        _powered(disk, lambda passes: self._scan_until(disk, passes, signalled))
+        self._powered(disk, lambda passes: self._scan_until(disk, passes, signalled))
         assert disk.cut
         self.cuts += 1
 
         def again(passes):
-            assert not passes.fault, passes.fault
-            for person in range(self._before // 2 + 1, self._before, 5):
-                assert not passes.allowed(self._code(person), _WINDOW), person
+            self._check_before(passes)
             for person in self._people:
                 code = self._code(person)
                 if person in signalled:
@@ -109,7 +112,12 @@ class Meal:
                     assert not passes.allowed(code, _WINDOW)
                 assert passes.allowed(code, _WINDOW + 200)
 
-        assert _powered(CutDisk(self._data), again), (at, kind)
+        assert self._powered(CutDisk(self._data), again), (at, kind)
+
+    def _check_before(self, passes):
+        assert not passes.fault, passes.fault
+        for person in range(self._before // 2 + 1, self._before, 5):
+            assert not passes.allowed(self._code(person), _WINDOW), person
 
     def _scan_until(self, disk, passes, signalled):
         for person in self._people:
@@ -119,6 +127,72 @@ class Meal:
             if disk.cut:
                 return  # without power there is no signal
             signalled.append(person)
+
+    def fail_once(self, kind, step=1):
+        """Let every `step`-th operation fail alone: who is refused may pass, and nobody twice.
+
+        This one comes again at once, or as the last, or after the next start. kind: of FAILURES.
+        """
+        for at in range(1, self.operations + 1, step):
+            for comes in ("at once", "last", "after a start"):
+                self._data[:] = self._image
+                try:
+                    self._fail_once(CutDisk(self._data, at, kind), comes)
+                except BaseException:
+                    print("after operation", at, "failed", kind, comes)
+                    raise
+            self.cuts += 1
+
+    def _fail_once(self, disk, comes):
+        passed = []
+        refused = []
+        ended = []
+        # One more, so that somebody comes after the refused one.
+        people = list(self._people) + [self._people[-1] + 1]
+
+        def meal(passes):
+            for person in people:
+                while not self._pass(passes, person, passed):
+                    refused.append(person)
+                    if comes != "at once":
+                        break
+            if comes == "last" and refused:
+                assert self._pass(passes, refused[0], passed)
+            self._check(passes, people, passed)
+            ended.append(True)
+
+        self._powered(disk, meal)
+        assert ended and disk.cut and len(refused) <= 1, refused
+        assert len(passed) == len(people) - (comes == "after a start" and len(refused))
+
+        def again(passes):
+            self._check(passes, people, passed)
+            for person in refused:
+                if person not in passed:
+                    assert self._pass(passes, person, passed)
+
+        for _ in range(2):
+            assert self._powered(CutDisk(self._data), again)
+        assert sorted(passed) == people
+
+    def _pass(self, passes, person, passed):
+        # Returns whether this one was let in, as by the gate.
+        code = self._code(person)
+        try:
+            assert passes.allowed(code, _WINDOW), person
+            passes.record(code, _WINDOW)
+        except OSError:
+            return False
+        passed.append(person)
+        return True
+
+    def _check(self, passes, people, passed):
+        # Nobody may pass twice, and everybody once.
+        self._check_before(passes)
+        for person in people:
+            code = self._code(person)
+            assert passes.allowed(code, _WINDOW) is (person not in passed), (person, passed)
+            assert passes.allowed(code, _WINDOW + 200)
 
 
 def first_meal():
@@ -136,6 +210,18 @@ def yesterday_gives_way():
     meal = Meal(46, 5, _WINDOW - 1440 * 2, 220)
     assert meal.first > 1
     return meal
+
+
+def with_an_interval():
+    """Everybody passes once in a hundred minutes."""
+    return Meal(44, 4, interval=100)
+
+
+def check_single_failures(meal, kind, step=1):
+    """Let every `step`-th operation of a meal fail alone; print how many. kind: of FAILURES."""
+    tried = globals()[meal]()
+    tried.fail_once(kind, step)
+    print("# once, %s: %d operations failed (%s), one at a time" % (meal, tried.cuts, kind))
 
 
 def check_meal(meal, step=1):

@@ -24,6 +24,9 @@ if MICROPYTHON:
         check_cuts("full", 7, 997)
 
     def test_an_operation_that_fails_alone_loses_nothing():
-        # Not in stories with a restart, which loses the entries that are only in memory.
-        for story in ("first_start", "sending", "into_the_segment"):
+        for story in ("first_start", "sending", "without_a_clock", "into_the_segment"):
             check_single_failures(story)
+
+    def test_an_operation_that_was_done_though_it_failed_loses_and_doubles_nothing():
+        for story in ("first_start", "sending", "without_a_clock", "into_the_segment"):
+            check_single_failures(story, "lies")

@@ -3,6 +3,7 @@
 import os
 import random
 
+from device.failing_flash import Always, FailingFlash
 from device.raising import error_of
 from device.scratch import MICROPYTHON, Folder, read, write
 from kalitka.access import decision, packing, rules
@@ -326,6 +327,26 @@ def test_a_pass_that_cannot_be_kept_is_not_told_and_one_that_cannot_be_sealed_is
         assert told == [1, 2] and passes.fault == ""
 
 
+def test_a_pass_is_void_if_its_seal_is_there_but_nobody_can_read_it():
+    zone = Zone("UTC0")
+    rule = packing.pack(_LUNCH)
+    with Folder() as path, FailingFlash() as flash:
+        passes = AntiPassback(path, SIZE)
+        assert _claim(passes, b"A", rule, MONDAY + 700, zone) == decision.ALLOWED
+        # The second write is the seal; then nothing can be read.
+        flash.count(writes=(2,), reads=Always(), done=True)
+        assert _claim(passes, b"B", rule, MONDAY + 700, zone) == decision.NOT_KEPT
+        assert flash.writes == 2
+        assert _claim(passes, b"C", rule, MONDAY + 700, zone) == decision.NOT_KEPT
+        flash.count()
+        for _ in range(2):
+            assert _claim(passes, b"A", rule, MONDAY + 700, zone) == decision.ALREADY_USED
+            passes = AntiPassback(path, SIZE)
+        for code in (b"B", b"C"):
+            assert _claim(passes, code, rule, MONDAY + 700, zone) == decision.ALLOWED
+            assert _claim(passes, code, rule, MONDAY + 700, zone) == decision.ALREADY_USED
+
+
 def test_without_a_clock_nothing_is_taken():
     with Folder() as path:
         passes = AntiPassback(path, SIZE)
@@ -373,7 +394,7 @@ def test_of_a_damaged_log_the_rest_counts():
 
 
 if MICROPYTHON:
-    from device.anti_passback_power import check_meal
+    from device.anti_passback_power import check_meal, check_single_failures
 
     def test_a_power_cut_at_the_first_meal():
         check_meal("first_meal")
@@ -383,6 +404,16 @@ if MICROPYTHON:
 
     def test_a_power_cut_at_a_meal_while_yesterdays_passes_give_way():
         check_meal("yesterday_gives_way", 5)
+
+    def test_who_is_refused_because_an_operation_fails_may_pass_later_and_nobody_twice():
+        for meal in ("first_meal", "into_the_segment", "with_an_interval"):
+            check_single_failures(meal, "once")
+        check_single_failures("yesterday_gives_way", "once", 7)
+
+    def test_the_same_if_the_operation_was_done_though_it_failed():
+        for meal in ("first_meal", "into_the_segment", "with_an_interval"):
+            check_single_failures(meal, "lies")
+        check_single_failures("yesterday_gives_way", "lies", 7)
 
 
 def test_a_pass_that_was_never_sealed_is_none_and_later_ones_are():

@@ -402,10 +402,14 @@ def test_the_mark_is_the_one_that_a_start_finds_whatever_fails_while_it_is_set()
         with Folder() as path, FailingFlash() as flash:
             log, kept = _wide(path, 9)
             flash.count(writes=(1,), done=done)
-            error_of(OSError, log.ack, 8)
+            if done:
+                log.ack(8, 1)
+            else:
+                error_of(OSError, log.ack, 8, 1)
             flash.count()
             _check(log, kept)
             assert log.acked == Log(path, SIZE).acked == (8 if done else 5)
+            assert log.lost == Log(path, SIZE).lost == done
             log.ack(7)
             assert log.acked == Log(path, SIZE).acked == (8 if done else 7)
 
@@ -652,6 +656,10 @@ if MICROPYTHON:
     def test_an_operation_that_fails_alone_loses_nothing():
         for story in ("first_start", "spill", "next_segment", "mark"):
             check_single_failures(story)
+
+    def test_an_operation_that_was_done_though_it_failed_loses_and_doubles_nothing():
+        for story in ("first_start", "spill", "next_segment", "mark"):
+            check_single_failures(story, "lies")
 
     def test_what_gives_way_gives_its_flash_back():
         path = mount("/tight", 40)

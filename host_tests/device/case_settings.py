@@ -3,8 +3,9 @@
 import json
 import os
 
-from device.fake_nvs import with_nvs
-from device.scratch import read, write
+from device.failing_flash import FailingFlash
+from device.fake_nvs import Esp32, with_nvs
+from device.scratch import MICROPYTHON, read, write
 from kalitka import settings
 
 KEY = ("kalitka", "settings")
@@ -214,3 +215,131 @@ def test_no_bit_that_flips_in_the_file_changes_how_the_lock_is_wired():
         % (len(good) * 8, wrong, changed, undecided)
     )
     assert not wrong and not changed
+
+
+class Start:
+    """Starts of a reader whose file, changed by hand to `data`, has no checksum yet.
+
+    chip: an Esp32; its NVS has a copy of the file before the change.
+    """
+
+    def __init__(self, data, chip):
+        self._data = data
+        self._chip = chip
+        self.wanted = settings.parse(data)[0]
+        self.said = []
+        write(settings.FILE, data)
+
+    def load(self):
+        """Load the settings, which are those of the file whatever happens."""
+        self.said.clear()
+        found = settings.load(self.said.append)
+        assert found == self.wanted, self.said
+
+    def check(self):
+        """Check that the next start, where nothing fails, has brought everything in order."""
+        self.load()
+        sealed = settings.seal(self._data)
+        assert os.listdir() == [settings.FILE] and read(settings.FILE) == sealed
+        self.load()
+        assert not self.said
+        self._chip.cut_power()
+        self._check_copy([self.wanted])
+
+    def check_lost(self, old):
+        """Check that a power cut and the loss of the file leave the settings old or new."""
+        self._chip.cut_power()
+        self._check_copy([old, self.wanted])
+
+    def _check_copy(self, allowed):
+        write(settings.FILE, b"")
+        found = settings.load(self.said.append)
+        assert found in allowed and self.said[-1] == "settings: taken from the copy in NVS"
+
+
+def _check_failure(changes, of_nvs, at, done):
+    # Starts with this write failed, the file system's or the NVS's; returns how many there were.
+    old = settings.seal(text_of())
+    for then in ("cut", "lost", "again"):
+        blobs = {KEY: old}
+        chip = Esp32(blobs)
+        count = []
+
+        def use(_, then=then, chip=chip, count=count):
+            start = Start(text_of(**changes), chip)
+            with FailingFlash() as flash:
+                if of_nvs:
+                    chip.bad_writes = (at,)
+                    chip.done = done
+                else:
+                    flash.count(writes=(at,), done=done)
+                start.load()
+                count.append(chip.writes if of_nvs else flash.writes)
+                chip.bad_writes = ()
+            if then == "lost":
+                start.check_lost(settings.parse(old)[0])
+                return
+            if then == "cut":
+                chip.cut_power()
+            start.check()
+
+        with_nvs(blobs, use, chip)
+    return count[0]
+
+
+def test_settings_are_the_old_or_the_new_ones_whatever_fails_at_a_start_done_or_not():
+    # The door's other level is the new one only if the file says so.
+    for changes in ({"reader": "7:gate-3"}, {"lock_kind": "fail-secure"}):
+        for of_nvs, least in ((False, 3), (True, 2)):
+            for done in (False, True):
+                at = 1
+                while at <= _check_failure(changes, of_nvs, at, done):
+                    at += 1
+                assert at > least, (of_nvs, done, at)
+
+
+if MICROPYTHON:
+    import vfs
+
+    from device.power import FAILURES, KINDS, CutDisk, make_file_system, mount
+
+    def test_a_start_that_seals_its_file_is_cut_or_fails_at_any_operation():
+        image = bytearray(16 * CutDisk.SIZE)
+        tried = 0
+        for kind in KINDS + FAILURES:
+            at = 0
+            cut = True
+            while cut:
+                at += 1
+                cut = _sealed_on(CutDisk(image, at, kind), kind)
+                tried += cut
+        print("# settings: %d operations of a start cut or failed" % tried)
+        assert tried >= 5 * len(KINDS + FAILURES)
+
+    def _sealed_on(disk, kind):
+        # Returns whether it came to the cut.
+        make_file_system(CutDisk(disk.data))
+        blobs = {KEY: settings.seal(text_of())}
+        chip = Esp32(blobs)
+        reached = []
+
+        def use(_):
+            mount(CutDisk(disk.data), "/cut")
+            os.chdir("/cut")
+            start = Start(text_of(reader="7:gate-3"), chip)
+            vfs.umount("/cut")
+            mount(disk, "/cut")
+            os.chdir("/cut")
+            start.load()
+            reached.append(disk.cut)
+            if kind in KINDS:
+                vfs.umount("/cut")
+                chip.cut_power()
+                mount(CutDisk(disk.data), "/cut")
+                os.chdir("/cut")
+            if disk.cut:
+                start.check()
+            vfs.umount("/cut")
+
+        with_nvs(blobs, use, chip)
+        return reached[0]

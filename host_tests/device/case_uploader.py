@@ -7,6 +7,7 @@ import asyncio
 import gc
 
 from device.chip_time import BEGAN
+from device.failing_flash import FailingFlash
 from device.fake_time import Watch, now, run
 from device.scratch import MICROPYTHON, Folder, read, write
 from device.seconds import every_second
@@ -608,6 +609,33 @@ def test_want_of_memory_is_no_fault_of_an_entry():
         assert len(server.bodies) == 1 and server.cards() == list(range(1, 41))
 
     at_work(scenario)
+
+
+def test_what_is_given_up_is_counted_once_whatever_fails_while_the_mark_is_set():
+    async def scenario(reader, server):
+        server.refuses = lambda entry: b"_3_" in entry
+        reader.append(5)
+        await reader.work(HOUR)
+        # A mark that failed is made good with the next one.
+        reader.append()
+        await reader.work(HOUR)
+        assert server.cards() == [1, 2, 4, 5, 6]
+        marks.append(flash.writes)
+        reader.append()
+        await reader.work(HOUR)
+        for _ in range(2):
+            assert (reader.log.acked, reader.log.lost) == (7, 1)
+            reader.start()
+
+    for done in (False, True):
+        at = 0
+        marks = [1]
+        while at < marks[-1]:
+            at += 1
+            with FailingFlash() as flash:
+                flash.count(writes=(at,), done=done, named="/mark")
+                at_work(scenario)
+        assert at >= 4, at
 
 
 def test_more_refused_entries_in_a_row_than_it_looks_at_first_are_passed_over_in_the_end():

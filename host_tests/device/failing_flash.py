@@ -1,14 +1,16 @@
-"""A flash under the logs that fails at the operations that are asked for, the same everywhere.
+"""A flash under logs and settings that fails where it is asked to, the same everywhere.
 
-Stands between `kalitka.journal` and the files. As in LittleFS a file that is written is the old
-one until it is closed, and one that is new is there, empty, as soon as it is opened.
+Stands between their modules and the files. As in LittleFS a file that is written is the old one
+until it is closed, and one that is new is there, empty, as soon as it is opened.
 """
 
 import os
 
+from kalitka import settings
 from kalitka.journal import access_log, log
 
-_MODULES = (access_log, log)
+_MODULES = (access_log, log, settings)
+_WITH_OS = (log, settings)
 EIO = 5
 ENOSPC = 28
 
@@ -21,7 +23,7 @@ class FailingFlash:
     done: what is written has been done all the same when it fails.
     reads, writes: how many there were since `count`. Reads are: listing, asking for a size,
     opening to read, reading. Writes are: making a file or a folder, closing what was written,
-    removing.
+    removing, renaming.
     """
 
     def __init__(self):
@@ -39,13 +41,15 @@ class FailingFlash:
     def __enter__(self):
         for module in _MODULES:
             module.open = self._open
-        log.os = self
+        for module in _WITH_OS:
+            module.os = self
         return self
 
     def __exit__(self, kind, error, trace):
         for module in _MODULES:
             del module.open
-        log.os = os
+        for module in _WITH_OS:
+            module.os = os
 
     def read(self, name):
         """One operation that reads."""
@@ -85,6 +89,10 @@ class FailingFlash:
     def remove(self, name):
         """In the place of os.remove."""
         self.write(name, os.remove, name)
+
+    def rename(self, old, new):
+        """In the place of os.rename."""
+        self.write(new, os.rename, old, new)
 
     def _open(self, name, mode="r"):
         if mode == "rb":

@@ -8,10 +8,31 @@ from kalitka import unload
 
 
 class Esp32:
-    """The module `esp32` with an NVS of `blobs`: {(namespace, key): bytes}."""
+    """The module `esp32` with an NVS of `blobs`: {(namespace, key): bytes}.
+
+    bad_writes: the numbers of the writes that raise OSError; whatever `in` takes. done: they are
+    done all the same. writes: how many there were; a commit is one, too.
+    """
 
     def __init__(self, blobs):
         self._blobs = blobs
+        self._committed = dict(blobs)
+        self.bad_writes = ()
+        self.done = False
+        self.writes = 0
+
+    def cut_power(self):
+        """Forget what was not committed."""
+        self._blobs.clear()
+        self._blobs.update(self._committed)
+
+    def _write(self, into, values):
+        self.writes += 1
+        fails = self.writes in self.bad_writes
+        if self.done or not fails:
+            into.update(values)
+        if fails:
+            raise OSError(-0x1105, "ESP_ERR_NVS_NOT_ENOUGH_SPACE")
 
     def NVS(self, namespace):
         """Return the namespace."""
@@ -30,16 +51,20 @@ class Esp32:
 
     def set_blob(self, key, value):
         """Set a blob, as `esp32.NVS`."""
-        self._blobs[self._namespace, key] = bytes(value)
+        self._write(self._blobs, {(self._namespace, key): bytes(value)})
 
     def commit(self):
-        """Do nothing: what is set is kept."""
+        """Let what is set outlast a power cut."""
+        self._write(self._committed, self._blobs)
 
 
-def with_nvs(blobs, use):
-    """Run `use(nvs)` with the firmware's module `nvs` over `blobs`, in an empty working folder."""
+def with_nvs(blobs, use, chip=None):
+    """Run `use(nvs)` with the firmware's module `nvs` over `blobs`, in an empty working folder.
+
+    chip: an Esp32 in the place of one of `blobs`.
+    """
     home = os.getcwd()
-    sys.modules["esp32"] = Esp32(blobs)
+    sys.modules["esp32"] = chip or Esp32(blobs)
     try:
         from kalitka.system import nvs
 

@@ -55,6 +55,14 @@ class LogModel:
                 self.records.append(step)
                 self.making = None
 
+    def follow(self, number, data):
+        """Write down `data`, appended as `number` after something that failed."""
+        if number == len(self.records) + 2:
+            self.records.append(self.making)
+        self.making = None
+        self.records.append(data)
+        assert number == len(self.records)
+
     def check(self, log, first=1):
         """Check what the log has: from number `first` on nothing may be missing."""
         found = list(log.records())
@@ -91,7 +99,7 @@ def powered(disk, work):
 class Story:
     """A log made by the steps `before` (None for an empty file system), and some `steps`.
 
-    firsts: the oldest number after the steps, and after going on.
+    firsts: the oldest number after the steps, after going on, and after going on once more.
     """
 
     def __init__(self, before, steps):
@@ -110,8 +118,9 @@ class Story:
             model.live(log, steps)
             firsts.append(log.first)
             # Going on gives way to more.
-            model.live(log, self._more(model))
-            firsts.append(log.first)
+            for _ in range(2):
+                model.live(log, self._more(model))
+                firsts.append(log.first)
 
         disk = CutDisk(self._data)
         assert powered(disk, lambda log: self._before.copy().live(log, steps))
@@ -187,31 +196,42 @@ class Story:
         assert powered(CutDisk(self._data), work), "it cannot go on"
         assert powered(CutDisk(self._data), restart), "it cannot start again"
 
-    def fail_once(self):
-        """Let each operation fail alone: the log goes on, having lost nothing."""
+    def fail_once(self, kind="once"):
+        """Let each operation fail alone: the log goes on, having lost nothing and doubled nothing.
+
+        After it the same record is appended again, or another one. kind: of FAILURES.
+        """
         for at in range(1, self.operations + 1):
-            self._view[:] = self._image
-            try:
-                self._fail_once(at, self._before.copy())
-            except BaseException:
-                print("after operation", at, "failed")
-                raise
+            for again in (True, False):
+                self._view[:] = self._image
+                try:
+                    self._fail_once(at, kind, again)
+                except BaseException:
+                    print("after operation", at, "failed", kind, again)
+                    raise
             self.cuts += 1
 
-    def _fail_once(self, at, model):
-        disk = CutDisk(self._data, at, "once")
-        if not powered(disk, lambda log: self._live_on(log, model)):
+    def _fail_once(self, at, kind, again):
+        model = self._before.copy()
+        disk = CutDisk(self._data, at, kind)
+        if not powered(disk, lambda log: self._live_on(log, model, again)):
             assert not self._before.records, "it did not start"
         assert disk.cut
-        self._inspect(model, self.firsts[1])
+        self._inspect(model, self.firsts[2])
 
-    def _live_on(self, log, model):
+    def _live_on(self, log, model, again):
         for step in self._steps:
             try:
                 model.live(log, [step])
             except OSError:
-                model.check(log, self.firsts[0])
-                model.live(log, [record(len(model.records) + 1, 7)])
+                if again:
+                    model.live(log, [step])
+                else:
+                    # Whether the failed one is there is not known before.
+                    model.follow(log.append(record(0, 7)), record(0, 7))
+                model.check(log, self.firsts[1])
+        model.live(log, self._more(model))
+        model.check(log, self.firsts[2])
 
 
 def _some(first, count, size=20):
@@ -271,8 +291,8 @@ def check_cuts(story, first=1, second=1):
     )
 
 
-def check_single_failures(story):
-    """Let every operation of a story fail alone, and print how many."""
+def check_single_failures(story, kind="once"):
+    """Let every operation of a story fail alone, and print how many. kind: of FAILURES."""
     tried = globals()[story]()
-    tried.fail_once()
-    print("# log, %s: %d operations failed, one at a time" % (story, tried.cuts))
+    tried.fail_once(kind)
+    print("# log, %s: %d operations failed (%s), one at a time" % (story, tried.cuts, kind))

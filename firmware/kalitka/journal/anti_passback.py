@@ -23,7 +23,7 @@ _SPAN = const(1500)
 # Kinds of records. Do not renumber: stored in flash.
 _ONCE = const(1)
 _INTERVAL = const(2)
-_VOID = const(3)  # the pass whose number stands in place of the window was never sealed
+_VOID = const(3)  # the pass whose number stands in place of the window does not count
 _HEAD = const(5)  # bytes of a record before the code: the kind and the window
 _BUFFER = const(1024)
 
@@ -74,6 +74,7 @@ class AntiPassback:
         # A ring: the hash of pass number N is at N modulo `room`, 0 for none.
         self._hashes = array("H", [0] * room)
         self._buf = bytearray(_BUFFER)
+        self._refused = 0  # the number of the last pass that was refused for want of a seal
         self.fault = ""
         self.log = None
         try:
@@ -156,6 +157,7 @@ class AntiPassback:
             number = log.append(data)
         except OSError:
             # Allow the log to evict the oldest passes, which no longer matter.
+            log = self._open()
             first = self._needed(window)
             if first <= log.keep_from:
                 raise
@@ -168,8 +170,9 @@ class AntiPassback:
         try:
             log.ack(number)
         except OSError:
-            # Reopening the log before the next pass voids this one.
+            # Reopening the log before the next pass voids this one, sealed or not.
             self.log = None
+            self._refused = number
             raise
         while number - self._from >= self._room:
             self._evict(self._from + self._room // 8 + 1)
@@ -180,8 +183,13 @@ class AntiPassback:
         self.fault = str(e) or "no error was told"
 
     def _open(self):
-        if self.log:
-            return self.log
+        log = self.log
+        if log:
+            log.refresh()
+            if log.last == log.acked:
+                return log
+            # An append that was reported as failed is in flash: the next seal would seal it, too.
+            self.log = None
         log = Log(self._folder, self._size)
         # The log must not evict passes by itself; `record` moves this on.
         log.keep_from = log.first
@@ -203,8 +211,8 @@ class AntiPassback:
                 self._add(number, data)
             else:
                 self._evicted = max(self._evicted, self._when(number, data))
-        if newest > log.acked:
-            # A power cut came before the seal.
+        if newest > log.acked or newest == self._refused > 0:
+            # A power cut or a failure came before the seal; of `_refused` nobody knows.
             if newest >= self._from:
                 self._hashes[newest % self._room] = 0
             # Before the `ack` below, which seals all records: without the void behind it the pass

@@ -95,7 +95,7 @@ class Log:
         size = len(data)
         if not 1 <= size <= RECORD_MAX:
             raise ValueError("a record has 1 to %d bytes" % RECORD_MAX)
-        self._refresh()
+        self.refresh()
         check = crc32(data)
         if self._tried_as == self.last and self._tried_as and check == self._tried:
             # The failed append had reached the flash all the same.
@@ -105,7 +105,7 @@ class Log:
         if number > LAST:
             raise OSError(_ENOSPC)
         # Until `_dirty` is cleared the state in memory may differ from the flash: after a failure
-        # `_refresh` reads it from the flash again.
+        # `refresh` reads it from the flash again.
         self._dirty = True
         self._tried = check
         self._tried_as = number
@@ -249,7 +249,7 @@ class Log:
 
         For a file system that is full. Returns whether a segment was removed. Raises OSError.
         """
-        self._refresh()
+        self.refresh()
         if len(self._firsts) < 2 or self._firsts[1] - 1 > number:
             return False
         self._dirty = True
@@ -261,13 +261,21 @@ class Log:
         """Acknowledge the records up to `number`, durably; `acked` never falls or exceeds `last`.
 
         missing: records up to `number` that could not be read or were given up; they count as
-        lost. Raises OSError: `acked` is then the old one, or the new one after the next start.
+        lost. Raises OSError: `acked` is then the old one. If the flash cannot be read either the
+        outcome is unknown.
         """
-        self._refresh()
+        self.refresh()
         number = min(number, self.last)
         if number > self.acked:
             self._dirty = True
-            self._save(number, self.lost + missing, self._kept)
+            try:
+                self._save(number, self.lost + missing, self._kept)
+            except OSError:
+                # The mark may have reached the flash all the same: then it holds, for `missing`
+                # must not be counted twice.
+                self.refresh()
+                if self.acked < number:
+                    raise
             self._dirty = False
 
     def _save(self, acked, lost, kept):
@@ -312,7 +320,7 @@ class Log:
         # Fills the view with whole pages from `place` on; returns the bytes, -1 at the end.
         # Pages never cross a _GRID, so all bytes of the call before were used: a page that does
         # not end within them is damaged.
-        self._refresh()
+        self.refresh()
         first, segment, at = place
         while self._firsts and first <= self._spilled:
             firsts = self._firsts
@@ -385,8 +393,8 @@ class Log:
     def _segment_name(self, first):
         return self._folder + "old/%08x" % first
 
-    def _refresh(self):
-        # Reads the state from the flash again after an operation that failed midway.
+    def refresh(self) -> None:
+        """Read the state from the flash again if an operation failed midway. Raises OSError."""
         if self._dirty:
             self._recover()
 

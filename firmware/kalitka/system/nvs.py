@@ -27,11 +27,11 @@ def save(key: str, data: bytes, most: int) -> bool:
     """Set the value of `key` to `data`, at most `most` bytes. Returns whether it is kept."""
     if len(data) > most:
         return False
-    if load(key, most) == data:
-        return True
     try:
         nvs = NVS(_NAMESPACE)
-        nvs.set_blob(key, data)
+        if load(key, most) != data:
+            nvs.set_blob(key, data)
+        # Also if it is set: the commit may have failed. One without a change writes nothing.
         nvs.commit()
     except OSError:
         return False
