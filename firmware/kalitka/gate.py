@@ -89,6 +89,11 @@ class Gate:
         """Return for how many seconds the next answer has to wait."""
         return self._pace.wait(self._clock.uptime())
 
+    @property
+    def guessing(self) -> bool:
+        """Whether codes are being guessed, so that answers wait."""
+        return self._pace.guessing
+
     def tick(self) -> None:
         """Keep the log, and log what was only counted when its minute is over.
 
@@ -222,6 +227,6 @@ async def serve_scanner(
         report("card %s %s" % (bytes(code[:n]).decode(), gate.text()))
         if on_unknown and reason == decision.UNKNOWN_CODE:
             on_unknown(code, n)
-        if pause:
+        if pause and gate.guessing:
             # One card a pause: else a pause full of tries would be as good as none.
             await scanner.clear()

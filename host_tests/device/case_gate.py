@@ -324,6 +324,37 @@ def test_a_right_card_in_a_pause_is_let_in_at_its_end_and_one_card_a_pause_is_lo
         assert any(turns)  # the watchdog sees a loop that turns
 
 
+def test_many_right_cards_wait_for_a_second_and_none_of_them_is_dropped():
+    with Site() as site:
+        judge = site.judge()
+        for _ in range(62):
+            judge.decide(_GUEST, len(_GUEST))
+        assert judge.pause() == 1
+        site.told = []
+        scanner = Scanner([_GUEST])
+
+        async def scenario():
+            job = asyncio.create_task(
+                gate.serve_scanner(scanner, judge, site.clock, site, None, site.report)
+            )
+            await asyncio.sleep(1.5)
+            site.clock.up += 2
+            await asyncio.sleep(1)
+            job.cancel()
+            try:
+                await job
+            except asyncio.CancelledError:
+                pass
+
+        run(scenario)
+        assert [what for what, _, _ in site.told] == [
+            "card held for 1 s: too many cards before it",
+            "opened",
+            "card 04A1B2C3 allowed (now), by 9_1",
+        ], site.told
+        assert scanner.clears == 0
+
+
 def test_a_card_that_may_pass_once_opens_the_door_when_entry_and_pass_are_in_flash():
     with Site() as site:
         site.passes = AntiPassback(site.path + "/passes", _SIZE, 60)
