@@ -65,7 +65,7 @@ class World:
     now: the time. starts: how many there were. came: [(code, when, start, whether the clock was
     set, whether it was signalled)]. clocks: {start: whether its time is in flash for sure}.
     taken: {number: text} of what the server has. order: their numbers as they first came.
-    again: those that may come again.
+    retry_at: those that may come again. first: the oldest record in the log after the steps.
     """
 
     def __init__(self):
@@ -76,6 +76,7 @@ class World:
         self.taken = {}
         self.order = []
         self.retry_at = set()
+        self.first = 1
 
     def copy(self):
         """Return one like it."""
@@ -240,6 +241,7 @@ def _lived(disk, world, steps, to_the_end=False):
                 reader.do(step)
         if to_the_end:
             reader.send_all()
+        world.first = reader.journal.log.first
         return True
     except NoPower:
         return False
@@ -248,7 +250,10 @@ def _lived(disk, world, steps, to_the_end=False):
 
 
 class Story:
-    """A log made by the steps `before` (None for an empty file system), and some `steps`."""
+    """A log made by the steps `before` (None for an empty file system), and some `steps`.
+
+    gave_way: whether entries gave way in the steps.
+    """
 
     def __init__(self, before, steps):
         self._steps = steps
@@ -263,6 +268,7 @@ class Story:
         world = self._before.copy()
         assert _lived(disk, world, steps)
         self.operations = disk.operations
+        self.gave_way = world.first > self._before.first
         self._looked_at = set()
         self._check(world)
         self.cuts = self.second_cuts = self.taken_unsignalled = 0
@@ -367,8 +373,10 @@ def into_the_segment():
 
 def full():
     """The log is full: what the server has gives way."""
-    before = [SET] + ([LARGE] * 15 + [TAKEN]) * 8
-    return Story(before, [SET] + ([LARGE] * 5 + [TAKEN]) * 2 + [PASS, LOST])
+    before = [SET] + ([LARGE] * 15 + [TAKEN]) * 7 + [LARGE] * 8 + [TAKEN]
+    story = Story(before, [SET] + ([LARGE] * 5 + [TAKEN]) * 2 + [PASS, LOST])
+    assert story.gave_way
+    return story
 
 
 def check_cuts(story, first=1, second=1):

@@ -99,7 +99,8 @@ def powered(disk, work):
 class Story:
     """A log made by the steps `before` (None for an empty file system), and some `steps`.
 
-    firsts: the oldest number after the steps, after going on, and after going on once more.
+    firsts: the oldest number before the steps, after them, after going on, and after going on once
+    more.
     """
 
     def __init__(self, before, steps):
@@ -115,6 +116,7 @@ class Story:
         firsts = []
 
         def work(log):
+            firsts.append(log.first)
             model.live(log, steps)
             firsts.append(log.first)
             # Going on gives way to more.
@@ -160,7 +162,7 @@ class Story:
         if digest in self._looked_at:
             return
         self._looked_at.add(digest)
-        self._inspect(model.copy(), self.firsts[0])
+        self._inspect(model.copy(), self.firsts[1])
         self._view[:] = left
         step = 1 + (at + len(self._looked_at)) % second
         while self._cut_again(step, model.copy()):
@@ -174,14 +176,14 @@ class Story:
         if disk.cut:
             self.second_cuts += 1
             try:
-                self._inspect(model, self.firsts[1])
+                self._inspect(model, self.firsts[2])
             except BaseException:
                 print("and then", at, KINDS[at % 3])
                 raise
         return disk.cut
 
     def _resume(self, log, model):
-        model.check(log, self.firsts[0])
+        model.check(log, self.firsts[1])
         model.live(log, self._more(model))
 
     def _inspect(self, model, first):
@@ -217,7 +219,7 @@ class Story:
         if not powered(disk, lambda log: self._live_on(log, model, again)):
             assert not self._before.records, "it did not start"
         assert disk.cut
-        self._inspect(model, self.firsts[2])
+        self._inspect(model, self.firsts[3])
 
     def _live_on(self, log, model, again):
         for step in self._steps:
@@ -229,9 +231,9 @@ class Story:
                 else:
                     # Whether the failed one is there is not known before.
                     model.follow(log.append(record(0, 7)), record(0, 7))
-                model.check(log, self.firsts[1])
+                model.check(log, self.firsts[2])
         model.live(log, self._more(model))
-        model.check(log, self.firsts[2])
+        model.check(log, self.firsts[3])
 
 
 def _some(first, count, size=20):
@@ -265,9 +267,9 @@ def next_segment():
 
 def drop_oldest():
     """The log is full: the oldest segment gives way, with records above the mark."""
-    before = _some(1, 44, 250) + [5]
-    story = Story(before, _some(45, 3) + _some(48, 2, 250) + _some(50, 1))
-    assert story.firsts[0] > 10, story.firsts
+    before = _some(1, 35, 250) + [2]
+    story = Story(before, _some(36, 3) + _some(39, 2, 250) + _some(41, 1))
+    assert story.firsts[0] == 1 and story.firsts[1] > 10, story.firsts
     return story
 
 

@@ -2,7 +2,7 @@
 
 In a real LittleFS, with three kinds of cut: after each what was acknowledged is there, in order,
 and the log goes on. The same after every operation that fails alone, or is done and reported as
-failed; and of meals. Then every bit of a small log turned. Some minutes on two processors.
+failed. Then every bit of a small log turned. Some minutes on two processors.
 """
 
 import pytest
@@ -55,11 +55,8 @@ def test_every_cut_at_a_meal(check, checks):
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
     "check",
-    [
-        ("anti_passback_power", f"check_single_failures({name!r}, {kind!r})")
-        for name in MEALS
-        for kind in ("once", "lies")
-    ],
+    # What was done though it failed `make test` tries everywhere.
+    [("anti_passback_power", f"check_single_failures({name!r}, 'once')") for name in MEALS],
 )
 def test_every_operation_that_fails_at_a_meal(check, checks):
     checks.wait_for(check)
