@@ -12,6 +12,7 @@ import time
 import vfs
 from flashbdev import bdev
 
+_SECTOR = 4096  # bytes of the first block, which is blank in a new flash
 _TRIES = 3
 _PAUSE_S = 1
 # ENODEV, LFS_ERR_CORRUPT, EINVAL and EIO: no file system was found, or none that LittleFS can
@@ -21,14 +22,30 @@ _DAMAGED = (19, 84, 22, 5)
 
 def setup() -> None:
     """Mount the flash as "/", in the end with a new file system. Raises OSError."""
+    if _is_blank():
+        print("the first start: a file system is made")
+    elif _mounts():
+        return
+    else:
+        print("the file system does not mount: a new one is made")
+    vfs.VfsLfs2.mkfs(bdev)
+    vfs.mount(bdev, "/")
+
+
+def _is_blank():
+    block = bytearray(_SECTOR)
+    bdev.readblocks(0, block)
+    return block == b"\xff" * _SECTOR
+
+
+def _mounts():
     for left in range(_TRIES - 1, -1, -1):
         try:
             vfs.mount(bdev, "/")
-            return
+            return True
         except OSError as e:
             if not left and abs(e.errno) not in _DAMAGED:
                 raise
-        time.sleep(_PAUSE_S)
-    print("the file system does not mount: a new one is made")
-    vfs.VfsLfs2.mkfs(bdev)
-    vfs.mount(bdev, "/")
+        if left:
+            time.sleep(_PAUSE_S)
+    return False

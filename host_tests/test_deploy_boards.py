@@ -164,13 +164,13 @@ def test_onto_a_frozen_board_only_what_is_its_own_goes(site, tmp_path):
         assert WORKS in said
         board.power_cut()
         own = {name for name in board.flash_files() if "/" not in name}
-        # boot.py is the port's own, of its first start: the frozen one precedes it.
-        assert own == {"board.py", "boot.py", "ca.pem", "settings.json"}
+        assert own == {"board.py", "ca.pem", "settings.json"}
 
 
 def test_what_an_earlier_deploy_left_on_a_board_that_is_frozen_now_is_removed(site, tmp_path):
     folder = tmp_path / "board"
     with switched_on(folder, FROZEN_80K) as board:
+        board.wait_line(" ready$")
         board.power_cut()
         littlefs_image.update(board.flash_file, {"lib/kalitka/old.py": b"1"})
         board.power_on()
