@@ -34,7 +34,7 @@ from kalitka.table.table import DAMAGED, FOUND, Table
 from micropython import const
 
 _SAME_S = const(60)  # within which the same refusal of a code is counted only
-_LOOK_MS = const(250)  # of a pause
+_LOOK_S = 0.25  # between two looks whether a pause is over
 
 
 class Gate:
@@ -218,7 +218,7 @@ async def serve_scanner(
             report("card held for %d s: too many cards before it" % pause)
             while gate.pause():
                 scanner.turned = True
-                await asyncio.sleep_ms(_LOOK_MS)
+                await asyncio.sleep(_LOOK_S)
         clock.tick()
         reason = gate.decide(code, n)
         if reason == decision.ALLOWED:
