@@ -55,8 +55,8 @@ class FlashFile(CutDisk):
         self._file = open(name, "r+b")  # noqa: SIM115
         self._memory = memoryview(data)
 
-    def _write(self, at, buf):
-        status = super()._write(at, buf)
+    def _do(self, work, at, buf):
+        status = super()._do(work, at, buf)
         self._file.seek(at)
         self._file.write(self._memory[at : at + len(buf)])
         return status
