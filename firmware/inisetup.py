@@ -44,7 +44,7 @@ def _mounts():
             vfs.mount(bdev, "/")
             return True
         except OSError as e:
-            if not left and abs(e.errno) not in _DAMAGED:
+            if not left and abs(e.errno or 0) not in _DAMAGED:
                 raise
         if left:
             time.sleep(_PAUSE_S)

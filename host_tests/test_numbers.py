@@ -18,7 +18,12 @@ LARGE = {
     "sync/timesources.py": {2208988800, 0x100000000},  # seconds of NTP
 }
 # Seconds that somebody sleeps: never added to anything.
-FLOATS = {"sync/poller.py": {0.25}, "system/wifi.py": {0.3}, "settings.py": {0.1}}
+FLOATS = {
+    "gate.py": {0.25},
+    "sync/poller.py": {0.25},
+    "system/wifi.py": {0.3},
+    "settings.py": {0.1},
+}
 
 
 def nodes(kind):

@@ -123,7 +123,7 @@ class Gate:
         return False
 
     def _log_repeats(self):
-        if self._repeat:
+        if self._refused and self._repeat:
             code, reason = self._refused
             self._log.append(entries.SCANNER, 0, reason, code, self._repeat)
             self._repeat = 0
