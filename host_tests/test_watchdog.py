@@ -44,7 +44,7 @@ def test_a_reader_that_hangs_is_restarted_with_the_door_at_rest_and_the_reason_i
 
 def test_a_reader_that_works_is_never_bitten_and_its_log_has_nothing_of_it(reader):
     reader.power_on()
-    # Its second is a tenth of one: whatever feeds it does so several times a second.
+    # The watchdog counts five times too fast, and is still fed in time.
     reader.hurry_watchdog(5)
     for _ in range(10):
         assert not reader.present("04A1B2C3").opened

@@ -91,7 +91,7 @@ class Gate:
 
     @property
     def guessing(self) -> bool:
-        """Whether codes are being guessed, so that answers wait."""
+        """Whether the pauses against guessed codes are in force."""
         return self._pace.guessing
 
     def tick(self) -> None:

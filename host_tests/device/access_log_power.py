@@ -330,7 +330,7 @@ class Story:
         """
         steps = []
         for step in self._steps + [PASS, SET, PASS, TAKEN]:
-            # What is only in memory is lost with it: FORMAT.md.
+            # Entries in memory are lost with the power (FORMAT.md).
             steps += [WAIT, START] if step == START else [step]
         for at in range(1, self.operations + 1):
             self._view[:] = self._image

@@ -170,7 +170,7 @@ class Site:
         )
 
     def hurry(self):
-        """Whoever sends the log."""
+        """As the uploader: count the calls."""
         self.hurried += 1
 
     def serve(self, server, *arguments):

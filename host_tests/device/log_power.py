@@ -229,7 +229,7 @@ class Story:
                 if again:
                     model.live(log, [step])
                 else:
-                    # Whether the failed one is there is not known before.
+                    # Only now it is known whether the failed record is in flash.
                     model.follow(log.append(record(0, 7)), record(0, 7))
                 model.check(log, self.firsts[2])
         model.live(log, self._more(model))

@@ -76,7 +76,7 @@ def set_reader_secret(session: Session, code: str, secret: str | None) -> None:
 
 
 def revoke_reader(session: Session, code: str) -> bool:
-    """Refuse a reader with any secret, until it gets a new one; return False if it is so already.
+    """Refuse a reader until it gets a new secret; return False if it was revoked before.
 
     Requires a session from `write_transaction`. Raises NotFound.
     """
