@@ -12,9 +12,10 @@ import board
 import kalitka
 from kalitka.system import watchdog
 from kalitka.system.clock import Uptime
+from micropython import const
 
-_START_S = 120  # in which the loops have to turn, else the watchdog restarts the chip
-_RESTART_S = 1  # from the failure of a task to its restart
+_START_S = const(120)  # in which the loops have to turn, else the watchdog restarts the chip
+_RESTART_S = const(1)  # from the failure of a task to its restart
 _uptime = Uptime()
 
 

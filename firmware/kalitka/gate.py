@@ -34,7 +34,7 @@ from kalitka.table.table import DAMAGED, FOUND, Table
 from micropython import const
 
 _SAME_S = const(60)  # within which the same refusal of a code is counted only
-_LOOK_S = 0.25  # between two looks whether a pause is over
+_LOOK_S = const(0.25)  # between two looks whether a pause is over
 
 
 class Gate:

@@ -18,14 +18,15 @@ from kalitka.access import timezone
 from kalitka.sync.address import split_port, split_url
 from kalitka.sync.resolver import is_address
 from kalitka.table import codes
+from micropython import const
 
 FILE = "settings.json"
 SIZE_MAX = 6000  # bytes of a file: its copy in NVS, twice while it is replaced, has room
 SAFETY = ("lock_kind", "lock_output")  # they decide at which level the door rests
 # Do not rename: readers in the field have this key in NVS, and this member in their files.
-_COPY = "settings"
-_SEAL = b'"crc32": "'  # before the checksum's digits
-_SEAL_SIZE = 21  # bytes by which a file grows when it gets its checksum
+_COPY = const("settings")
+_SEAL = const(b'"crc32": "')  # before the checksum's digits
+_SEAL_SIZE = const(21)  # bytes by which a file grows when it gets its checksum
 
 
 class SettingError(ValueError):
@@ -186,7 +187,7 @@ def _frames(value):
     return int(value)
 
 
-_SWITCHES = ("none", "normally-open", "normally-closed")
+_SWITCHES = const(("none", "normally-open", "normally-closed"))
 
 # name: (default, check). A check returns the value, or raises ValueError that says what is valid.
 FIELDS = {

@@ -25,12 +25,13 @@ from kalitka.system.clock import Clock, save_zone
 from kalitka.system.link import Link
 from kalitka.system.watchdog import Watchdog
 from kalitka.table.table import Table
+from micropython import const
 
 # Do not rename these folders: a reader in the field would begin with empty ones.
-_TABLE = "table"
-_PASSES = "passes"
-_PASSES_SIZE = 192 * 1024  # bytes of flash: some 9,000 passes of cards
-_PASSES_ROOM = 2048  # passes known without reading the flash, two bytes of memory each
+_TABLE = const("table")
+_PASSES = const("passes")
+_PASSES_SIZE = const(192 * 1024)  # bytes of flash: some 9,000 passes of cards
+_PASSES_ROOM = const(2048)  # passes known without reading the flash, two bytes of memory each
 
 
 def origin_of(settings: dict) -> int:

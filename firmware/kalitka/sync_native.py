@@ -30,7 +30,7 @@ FULL = const(1)  # the block is full
 _SLOW = const(2)  # not the simple case: the caller handles the entry
 CONTINUED = const(0x80)  # in the high byte of a run block's size; see FORMAT.md
 
-_NO_KEY = b"\x00"  # below every packed code
+_NO_KEY = const(b"\x00")  # below every packed code
 _RULE_TEXT_MAX = const(64)
 _HASH_MASK = const(0x3FFFFFFF)
 

@@ -8,7 +8,7 @@ from micropython import const
 
 _OFFSET_HOURS = const(24)
 _TIME_HOURS = const(167)  # a week less an hour: the time of a transition
-_USA = ",M3.2.0,M11.1.0\n"
+_USA = const(",M3.2.0,M11.1.0\n")
 
 
 def parse(text: str) -> tuple:

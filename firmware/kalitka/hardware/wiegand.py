@@ -48,7 +48,7 @@ _TORN = const(2)
 _ENDLESS = const(3)  # there is no frame in it
 CODE_SIZE = const(8)  # characters of the longest code: 32 bits in hexadecimal digits
 
-_DIGITS = b"0123456789ABCDEF"
+_DIGITS = const(b"0123456789ABCDEF")
 
 
 class FrameError(ValueError):

@@ -2,9 +2,10 @@
 
 from kalitka.access import decision
 from kalitka.journal import entries
+from micropython import const
 
 SOURCES = ("scanner", "exit button", "door contact", "alarm", "reader")
-_DOOR = ("forced", "held open")
+_DOOR = const(("forced", "held open"))
 ALARMS = ("restarted by its watchdog", "codes are being guessed", "safe mode")
 
 

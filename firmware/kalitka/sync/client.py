@@ -10,7 +10,7 @@ from kalitka.sync.net import NetError
 from kalitka.table import codes
 from micropython import const
 
-_API = "/api/v%d/token-reader/%s"
+_API = const("/api/v%d/token-reader/%s")
 _PIECE = const(1024)  # bytes parsed between two chances for others to run
 _TIME_MAX = const(160)  # bytes of an answer of the time endpoint
 _OK_MAX = const(80)  # bytes read of an answer of the access-logs endpoint

@@ -13,7 +13,7 @@ from kalitka.sync.net import NetError, NoReply
 from micropython import const
 
 _PORT = const(53)
-_LOCAL = ("224.0.0.251", 5353)
+_LOCAL = const(("224.0.0.251", 5353))
 _DAY = const(86400)
 
 

@@ -18,7 +18,7 @@ from kalitka.sync.net import BadCertificate, NoReply, backoff, describe, same_fa
 from micropython import const
 
 _ENOSPC = const(28)
-_LOOK_S = 0.25  # between two checks of what is due
+_LOOK_S = const(0.25)  # between two checks of what is due
 _HOUR = const(3600)
 _NEVER = const(0x3FFFFFFF)  # uptime in seconds
 _DAY_S = const(86400)
@@ -29,16 +29,18 @@ _MISFIT_MAX_S = const(21600)  # the same for an answer that failed in the same w
 _SAME_CARD_S = const(30)  # within which the same unknown card is not asked for again
 # The modules that an answer needs, and those that a change of the table needs: unloaded after
 # use. Native code is not listed: its memory is never given back, and each import takes it anew.
-_PARSING = "sync.answer", "access.packing"
-_APPLYING = (
-    "access.packing",
-    "table.full_change",
-    "table.incremental_change",
-    "table.transaction",
-    "table.writers",
-    "table.sorter",
-    "table.merge",
-    "table.rule_sets",
+_PARSING = const(("sync.answer", "access.packing"))
+_APPLYING = const(
+    (
+        "access.packing",
+        "table.full_change",
+        "table.incremental_change",
+        "table.transaction",
+        "table.writers",
+        "table.sorter",
+        "table.merge",
+        "table.rule_sets",
+    )
 )
 
 

@@ -12,7 +12,7 @@ from micropython import const
 _LOOK_S = const(1)
 _HOUR = const(3600)
 _DAY = const(86400)
-_SOURCES = "sync.timesources", "sync.udp", "sync.address"
+_SOURCES = const(("sync.timesources", "sync.udp", "sync.address"))
 
 
 class TimeKeeper:

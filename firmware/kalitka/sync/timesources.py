@@ -22,9 +22,9 @@ _NTP_SIZE = const(48)  # bytes of an answer
 # chip with a failing battery may be wrong by years.
 _NTP_MOVES = const(3600)
 _CHIP_MOVES = const(60)
-_SERVER = "the server"
-_NTP = "a time server"
-_CHIP = "the clock chip"
+_SERVER = const("the server")
+_NTP = const("a time server")
+_CHIP = const("the clock chip")
 _STEP_UNREPORTED = const(2)  # seconds; a smaller step is not reported
 
 

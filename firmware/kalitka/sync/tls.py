@@ -16,8 +16,8 @@ _TO_READ = const(8192)  # bytes that TLS needs to read a certificate and to keep
 _COPY_MAX = const(3000)  # bytes of the file's name and contents that are kept
 # Do not rename: readers in the field have this key in NVS.
 _COPY = const("ca")
-_BEGIN = b"-----BEGIN CERTIFICATE-----"
-_END = b"-----END CERTIFICATE-----"
+_BEGIN = const(b"-----BEGIN CERTIFICATE-----")
+_END = const(b"-----END CERTIFICATE-----")
 
 
 def context(ca: str):

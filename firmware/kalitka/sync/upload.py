@@ -24,7 +24,7 @@ _PATIENCE_S = const(120)  # for a whole answer, however steadily it trickles
 _TIME_WAIT_S = const(600)  # for how long entries without a time wait for the clock to be set
 _HOUR = const(3600)
 # The 4xx that are not about the batch but about this reader, this server or this moment.
-_TRANSIENT = (401, 403, 404, 405, 407, 408, 425, 429)
+_TRANSIENT = const((401, 403, 404, 405, 407, 408, 425, 429))
 # After this many failures in a row, while the same server answers polls, the batch counts as
 # refused: some servers answer 500 to what they do not understand, and some proxies hang up.
 _PATIENT = const(8)

@@ -6,7 +6,9 @@
 import machine
 import network
 
-_PINS = ("mdc", "mdio", "power", "reset", "ref_clk")
+from micropython import const
+
+_PINS = const(("mdc", "mdio", "power", "reset", "ref_clk"))
 # Why the only try to create the interface failed, "" if it did not. Of the module, because boot.py
 # and the reader create a driver each.
 _failed = ""

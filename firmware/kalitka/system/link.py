@@ -31,7 +31,7 @@ from micropython import const
 _CONNECT_S = const(20)  # seconds given to one attempt
 _STABLE_S = const(86400)  # after so long a link's earlier resets no longer count
 _REPORTED_MAX = const(8)  # different failures remembered as reported
-_NO_ADDRESS = "0.0.0.0"
+_NO_ADDRESS = const("0.0.0.0")
 
 
 class Link:

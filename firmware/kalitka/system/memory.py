@@ -8,25 +8,27 @@ import gc
 
 from micropython import const
 
-_NUMBERS = (
-    12,  # ENOMEM
-    105,  # ENOBUFS: the network's own buffers
-    0x101,  # ESP_ERR_NO_MEM
-    # Of mbedTLS: SSL, ECP, PK, X509, MD and CIPHER_ALLOC_FAILED. By number, because the names that
-    # it gives are allocated in Python's heap and may be missing.
-    -0x7F00,
-    -0x4D80,
-    -0x3F80,
-    -0x2880,
-    -0x5180,
-    -0x6180,
+_NUMBERS = const(
+    (
+        12,  # ENOMEM
+        105,  # ENOBUFS: the network's own buffers
+        0x101,  # ESP_ERR_NO_MEM
+        # Of mbedTLS: SSL, ECP, PK, X509, MD and CIPHER_ALLOC_FAILED. By number, because the names
+        # that it gives are allocated in Python's heap and may be missing.
+        -0x7F00,
+        -0x4D80,
+        -0x3F80,
+        -0x2880,
+        -0x5180,
+        -0x6180,
+    )
 )
 # Parts of messages, for errors without a number or with a driver's own: the port's messages differ
 # between versions. 0x0101 is ESP_ERR_NO_MEM as well.
-_WORDS = ("ALLOC_FAILED", "NO_MEM", "0x0101", "emory")
+_WORDS = const(("ALLOC_FAILED", "NO_MEM", "0x0101", "emory"))
 _HEAP_DATA = const(4)  # `esp32.HEAP_DATA`
 _KIB = const(1024)
-_HELP = "; a board with PSRAM, or the firmware frozen in, has more"
+_HELP = const("; a board with PSRAM, or the firmware frozen in, has more")
 
 
 def describe(error: Exception) -> str:

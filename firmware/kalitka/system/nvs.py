@@ -8,8 +8,8 @@ from esp32 import NVS
 from micropython import const
 
 # Do not rename: readers in the field have their values under these names (boards/SETTINGS.md).
-_NAMESPACE = "kalitka"
-_ZONE = "zone"
+_NAMESPACE = const("kalitka")
+_ZONE = const("zone")
 _ZONE_MAX = const(256)  # bytes
 
 

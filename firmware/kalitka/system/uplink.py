@@ -7,7 +7,10 @@ large pieces: a Python heap that has grown never gives any back.
 
 import json
 
-_SETTINGS = "settings.json"  # as in `kalitka.settings`, which is too large to import this early
+from micropython import const
+
+# As in `kalitka.settings`, which is too large to import this early.
+_SETTINGS = const("settings.json")
 
 
 def driver_of(settings: dict):

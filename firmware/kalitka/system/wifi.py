@@ -13,8 +13,8 @@ from micropython import const
 # IEEE 802.11 reason 15: the four-way handshake timed out. With a wrong password the port's driver
 # ends with this reason; "wrong password" would come only after a second try of its own.
 _HANDSHAKE = const(15)
-_REFUSED = "wrong password"
-_ABSENT = "network not found"
+_REFUSED = const("wrong password")
+_ABSENT = const("network not found")
 
 
 class Wifi:

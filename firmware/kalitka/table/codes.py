@@ -22,8 +22,8 @@ _LOWER_EVEN = const(3)  # lower-case hexadecimal, as in the UUID of a badge
 _LOWER_ODD = const(4)
 _TEXT = const(5)  # anything else, byte for byte
 
-_UPPER = b"0123456789ABCDEF"
-_LOWER = b"0123456789abcdef"
+_UPPER = const(b"0123456789ABCDEF")
+_LOWER = const(b"0123456789abcdef")
 
 # The faults of a code in words, at -n for the result n of `native.pack_code`: the beginning of
 # `packing.FAULTS`, which is loaded for a sync only.

@@ -8,12 +8,13 @@ import os
 from binascii import crc32
 
 from kalitka.table.block import CorruptionError
+from micropython import const
 
 # Names and words in flash (FORMAT.md): do not change.
 NAME = "manifest"
-_NEW = "manifest.new"
-_TITLE = "kalitka table 1"
-_SIZE_MAX = 1024  # bytes; sixteen segments would fit
+_NEW = const("manifest.new")
+_TITLE = const("kalitka table 1")
+_SIZE_MAX = const(1024)  # bytes; sixteen segments would fit
 
 
 class Manifest:

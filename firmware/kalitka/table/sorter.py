@@ -26,7 +26,7 @@ _PER_RECORD = const(7)  # bytes of buffer a record: those of a card's record
 
 # (longest packed code, bytes of a run's block): a block holds the longest record. The smaller the
 # block, the more runs are merged at once; but each block costs the time of ten records.
-_BLOCKS = ((64, 192), (257, 384))
+_BLOCKS = const(((64, 192), (257, 384)))
 # The buffer is crowded with less free space than this: enough for a piece of an answer, and for
 # one record of unknown size. A piece that brings more is taken too, in one long step.
 _PIECE_BYTES = const(816)
@@ -37,7 +37,7 @@ _PIECE_RECORDS = const(110)
 _TEXTS = const(2304)  # bytes
 _SLOTS = const(256)
 
-_GAPS = (301, 132, 57, 23, 10, 4, 1)  # of Shell's sort: Ciura's
+_GAPS = const((301, 132, 57, 23, 10, 4, 1))  # of Shell's sort: Ciura's
 _STEP_OF_ONE_GAP = const(256)  # records a step at one gap: a fraction of the work of sorting 64
 
 # Indices of `notes`, an array("H") that `sync_native` updates. Do not renumber: its viper code has

@@ -14,7 +14,7 @@ from kalitka.table.rule_sets import RULE_SET_MAX, RuleSets
 from kalitka.table.sorter import Sorter, TextCache
 from micropython import const
 
-_SUM_MASK = 0x3FFFFFFF  # sums are modulo 2**30
+_SUM_MASK = const(0x3FFFFFFF)  # sums are modulo 2**30
 _RECORDS = const(16)  # of one code, between two yields to other tasks
 
 
