@@ -5,9 +5,9 @@ log anew, as a start does.
 """
 
 import asyncio
-import sys
 
 from device.chip_time import BEGAN
+from device.fake_machine import import_with
 from device.fake_time import run
 from device.scratch import Folder
 from device.syncs import apply
@@ -29,23 +29,13 @@ _STRANGER = b"0BADC0DE"
 _LATE = b"0000A7E5"  # no longer valid
 
 
-def _gate():
-    # The module imports the chip's clock, which no test has.
-    class Chip:
-        RTC = None
+class Chip:
+    """`machine`, of whose clock the gate's module imports the name only."""
 
-    kept = sys.modules.get("machine")
-    sys.modules["machine"] = Chip
-    try:
-        from kalitka import gate
-    finally:
-        del sys.modules["machine"]
-        if kept:
-            sys.modules["machine"] = kept
-    return gate
+    RTC = None
 
 
-gate = _gate()
+gate = import_with(Chip, "gate")
 
 
 class Clock:

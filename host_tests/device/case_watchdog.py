@@ -1,8 +1,6 @@
 """The watchdog: fed by a timer for a limited time, then only while the loops turn."""
 
-import sys
-
-import kalitka
+from device.fake_machine import import_with
 
 
 class Wdt:
@@ -57,16 +55,7 @@ def _fresh():
     Chip.Timer = Timer
     del Wdt.timeouts[:]
     Wdt.feeds = 0
-    kept = sys.modules.get("machine")
-    sys.modules["machine"] = Chip
-    try:
-        from kalitka.system import watchdog
-    finally:
-        del sys.modules["machine"]
-        if kept:
-            sys.modules["machine"] = kept
-        kalitka.unload("system.watchdog")
-    return watchdog
+    return import_with(Chip, "system.watchdog")
 
 
 def test_a_timer_feeds_for_as_long_as_it_was_told_and_no_longer():
