@@ -1,28 +1,15 @@
-"""The first script that the chip runs: starts the watchdog, switches the network hardware on.
+"""The first script that the chip runs: the watchdog, then `guard`.
 
-Collecting early, not only when the heap is full, keeps its free memory in large pieces: a sync
-needs buffers of some kilobytes. The network hardware is switched on before the firmware is
-imported, so that the chip's own software gets its memory first.
+Has no more than 128 bytes without its comments, as it is installed: LittleFS then keeps it in its
+folder's own blocks, which have checksums, so a damaged one is not taken. Nothing else guards it.
 """
 
-import gc
+import sys
 
-_THRESHOLD = 16384  # bytes allocated between two collections
+import machine as m
 
-gc.collect()
-gc.threshold(_THRESHOLD)
-try:
-    from kalitka.system import watchdog
-
-    # main.py does not run if a technician's tools hold the board: they have ten minutes.
-    watchdog.hold()
-    del watchdog
-except Exception:
-    pass  # a port without one
-try:
-    from kalitka.system import uplink
-
-    uplink.switch_on()
-except Exception:
-    pass  # the reader tries again, and reports why it fails
-gc.collect()
+m.WDT(timeout=20000)
+# A crash or the watchdog, not the start with power: `guard` may be the cause, its copy is not.
+if m.reset_cause() > 1:
+    sys.path[:0] = ["/copy"]
+__import__("guard").run()

@@ -36,6 +36,7 @@ HEAPS = {
     "case_access_log": "8M",  # the same
     "case_uploader": "8M",  # the same
     "case_gate": "8M",  # the same
+    "case_guard": "8M",  # the same
     "case_memory": "8M",  # the same
     "case_native": "4M",  # lists of all expected results
     "lines_oracle": "1M",
@@ -79,7 +80,7 @@ def environment():
         path = _FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    return {**os.environ, "MICROPYPATH": f"{_FOLDER / 'lib'}:{TESTS}:.frozen"}
+    return {**os.environ, "MICROPYPATH": f"{_FOLDER / 'lib'}:{_FOLDER}:{TESTS}:.frozen"}
 
 
 def command(subject, script, *arguments):

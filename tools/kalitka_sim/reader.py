@@ -10,7 +10,9 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
+import guard
 from kalitka.settings import seal
 from kalitka_build import rom_image
 from kalitka_build.compiler import compile_firmware, compile_frozen
@@ -75,7 +77,7 @@ class VirtualReader(VirtualChip):
                 package, firmware = rom_image.split_package(firmware)
                 self.rom_file.write_bytes(package.ljust(rom_image.PARTITION_SIZE, b"\xff"))
                 size -= rom_image.PARTITION_SIZE
-            littlefs_image.create(self.flash_file, flash_size or size, firmware)
+            littlefs_image.create(self.flash_file, flash_size or size, _sealed(firmware))
         littlefs_image.update(
             self.flash_file, {"settings.json": self._settings_file(), **(files or {})}
         )
@@ -146,3 +148,9 @@ class VirtualReader(VirtualChip):
         self._add_line(line)
         if self._on_line:
             self._on_line(line)
+
+
+def _sealed(firmware: dict[str, bytes]) -> dict[str, bytes]:
+    # As `deploy` leaves it: with its checksums; the first start makes the copies.
+    files = [("/" + path, crc32(data), len(data), 0) for path, data in firmware.items()]
+    return {**firmware, guard.FILE.lstrip("/"): guard.checksums(files)}

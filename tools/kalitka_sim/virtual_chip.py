@@ -35,6 +35,8 @@ ROM_FAKE = 1536  # and by the fake of a writable ROM on top of that
 HOST_ARCH = "x64"  # the native code that this computer's MicroPython runs
 # The causes of a start, as `machine.reset_cause` returns them.
 POWER_ON, HARD_RESET, WATCHDOG_RESET, SOFT_RESET = 1, 2, 3, 5
+# The signals by which a process ends where a chip panics, and restarts.
+_PANICS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
 _CARD = re.compile(r"card (\S+) (allowed|denied)(?:: ([^(]+))? \(([^)]*)\)")
 
 
@@ -84,6 +86,8 @@ class VirtualChip:
     The chip has a ROM, perhaps a blank one, if `rom_file` exists, and modules frozen into its
     MicroPython if `frozen_file` exists. memory: the chip's memory class.
     console: the lines that the chip printed. channel: the control channel to its pins.
+    restarts_after_panic: whether it goes on, as a chip does, if its MicroPython crashes; without,
+    that is an error of the test.
     """
 
     def __init__(self, folder: Path, board_name: str, memory: MemoryClass):
@@ -103,6 +107,7 @@ class VirtualChip:
         self._reset_process: subprocess.Popen | None = None
         self._cause = POWER_ON
         self._powered = False
+        self.restarts_after_panic = False
         # The lock output's level while the door is locked; None if it drives no level.
         self._locked_level: int | None = 0
         self._console_changed = threading.Condition()
@@ -327,6 +332,11 @@ class VirtualChip:
         if process is self._reset_process:
             self._watchdog.stop()
             self.channel.release_pins()
+        elif self.restarts_after_panic and -status in _PANICS:
+            self._add_line(f"Guru Meditation Error: {signal.Signals(-status).name}")
+            self._watchdog.stop()
+            self.channel.release_pins()
+            self._cause = HARD_RESET
         elif status not in (0, -signal.SIGINT):
             # A Ctrl-C that was meant for a program, and found it at its end and the prompt not
             # yet there, ends the process: a soft reset is the nearest that a chip has to it.
