@@ -123,7 +123,7 @@ def blank(tmp_path):
 def test_a_blank_board_becomes_a_reader(first_deploy):
     folder, output, outcome = first_deploy
     assert not outcome.opened
-    assert outcome.reason == "unknown code"
+    assert outcome.reason == "no table yet"
     assert copied(output)[-1] == "main.py"
     files = littlefs_image.read(folder / "flash.bin")
     made_by_the_reader = ("table/", "journal/", "copy/", "checksums")
@@ -140,7 +140,7 @@ def test_a_blank_board_becomes_a_reader(first_deploy):
 def test_a_second_deploy_copies_nothing_and_starts_the_reader_again(board):
     started(board)
     assert copied(deployed(board)) == []
-    assert board.present("04A1B2C3").reason == "unknown code"
+    assert board.present("04A1B2C3").reason == "no table yet"
 
 
 def test_only_a_changed_file_and_the_starter_are_copied_and_strangers_removed(board):
@@ -181,7 +181,7 @@ def rom_board(first_rom_deploy, tmp_path):
 
 def test_on_a_board_with_a_rom_the_package_goes_there(first_rom_deploy):
     folder, output, outcome = first_rom_deploy
-    assert outcome.reason == "unknown code"
+    assert outcome.reason == "no table yet"
     files = littlefs_image.read(folder / "flash.bin")
     assert {"boot.py", "main.py", "board.py"} <= set(files)
     assert not [name for name in files if name.startswith("lib")]
@@ -233,7 +233,7 @@ def test_after_the_cable_was_pulled_in_the_middle_of_the_rom_another_deploy_work
         assert "main.py" not in board.flash_files()
         board.power_on()
         deployed(board)
-        assert board.present("04A1B2C3").reason == "unknown code"
+        assert board.present("04A1B2C3").reason == "no table yet"
 
 
 def test_a_package_among_the_files_gives_way_to_the_one_in_rom(folder):
@@ -242,7 +242,7 @@ def test_a_package_among_the_files_gives_way_to_the_one_in_rom(folder):
         started(board)
         output = deployed(board)
         assert "removed /lib/kalitka/app.mpy" in output
-        assert board.present("04A1B2C3").reason == "unknown code"
+        assert board.present("04A1B2C3").reason == "no table yet"
         board.power_cut()
         assert not [name for name in board.flash_files() if name.startswith("lib/kalitka")]
 
@@ -470,7 +470,7 @@ def test_after_an_interrupted_deploy_another_one_works(blank, how):
         assert "main.py" not in blank.flash_files()
         blank.power_on()
     assert copied(deployed(blank))[-1] == "main.py"
-    assert blank.present("04A1B2C3").reason == "unknown code"
+    assert blank.present("04A1B2C3").reason == "no table yet"
 
 
 def test_a_port_that_is_not_there_gives_one_line(capsys):

@@ -126,7 +126,7 @@ def test_where_it_was_asked_for_all_the_same_the_reader_says_what_it_lacks(site,
         assert f"the reader does not work yet; {missing}: " in complaint
         assert "this board's memory is too small for it, as said above" in complaint
         # The reader still runs and decides.
-        assert board.present(CODE).reason == "unknown code"
+        assert board.present(CODE).reason == "no table yet"
 
 
 @pytest.mark.parametrize("memory", [FROZEN_80K, PSRAM, MPY_ON_S3], ids=lambda memory: memory.name)
@@ -255,7 +255,7 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
         _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     assert process.returncode == 130
     assert complaint.strip() == "stopped waiting; the reader keeps running"
-    assert frozen_board.present(CODE).reason == "unknown code"
+    assert frozen_board.present(CODE).reason == "no table yet"
 
 
 @pytest.mark.parametrize(

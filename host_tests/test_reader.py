@@ -39,7 +39,7 @@ def at_the_hub(hub, tmp_path, **settings):
 
 def test_a_card_unknown_to_the_table_is_denied_and_the_lock_stays_shut(alone):
     outcome = alone.present("04A1B2C3")
-    assert (outcome.opened, outcome.allowed, outcome.reason) == (False, False, "unknown code")
+    assert (outcome.opened, outcome.allowed, outcome.reason) == (False, False, "no table yet")
     assert alone.pins[alone.board["LOCK"]] == 0
 
 
@@ -228,7 +228,7 @@ def test_wrong_settings_are_named_and_the_defaults_hold(tmp_path):
         assert "settings: zone: position 5" in told
         assert "settings: no_such: there is no such setting" in told
         assert "settings: server_token: must be a text" in told
-        assert reader.present("04A1B2C3").reason == "unknown code"
+        assert reader.present("04A1B2C3").reason == "no table yet"
 
 
 def test_settings_whose_names_are_no_texts_do_not_stop_the_reader(tmp_path):
@@ -401,7 +401,7 @@ def test_a_reader_works_from_files_as_well_and_rom_saves_it_the_heap_of_its_byte
 ):
     with VirtualReader(tmp_path / "files", {"zone": "MSK-3"}, in_rom=False) as reader:
         reader.power_on()
-        assert reader.present("04A1B2C3").reason == "unknown code"
+        assert reader.present("04A1B2C3").reason == "no table yet"
         files = reader.memory()
     assert files["used"] + files["free"] <= MPY_ON_S3.process + FAKES
     assert files["fakes"] > FAKES

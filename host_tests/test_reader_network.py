@@ -57,17 +57,17 @@ def test_a_card_in_the_middle_of_a_sync_is_decided_from_the_old_table(tmp_path):
 
 
 def test_of_several_networks_the_one_that_is_there_is_joined(tmp_path):
-    wifi = [["home", "first"], ["site", "second"], ["yard", "third"]]
+    wifi = [["home", "one-pw"], ["site", "two-pw"], ["yard", "three-pw"]]
     server, reader = site(tmp_path, [Script(TIME), Script(OLD), Script(NOTHING)], wifi=wifi)
     with server, reader:
         # The first network is missing, the second one has another password.
         reader.power_on()
-        VirtualChip.set_network(reader, True, {"site": "not-that", "yard": "third"})
+        VirtualChip.set_network(reader, True, {"site": "not-that", "yard": "three-pw"})
         reader.wait_line("wifi: connected to yard")
         reader.wait_line("sync: full")
         told = "\n".join(reader.console)
         assert "wifi: site: wrong password" in told
-        for password in ("first", "second", "third", "not-that"):
+        for password in ("one-pw", "two-pw", "three-pw", "not-that"):
             assert password not in told
 
 
@@ -80,7 +80,7 @@ def test_a_reader_that_was_without_a_network_polls_as_soon_as_it_has_one(tmp_pat
         reader.wait_line("ready")
         reader.set_network(False)
         time.sleep(2)
-        assert reader.present("04A1B2C3").reason == "unknown code"
+        assert reader.present("04A1B2C3").reason == "no table yet"
         reader.set_network(True)
         reader.wait_line("wifi: connected")
         reader.wait_line("sync: full")
@@ -195,4 +195,4 @@ def test_settings_that_are_broken_keep_the_reader_from_nothing_but_the_network(t
     with VirtualReader(tmp_path / "reader", {}, board_name=OLIMEX) as reader:
         littlefs_image.update(reader.flash_file, {"settings.json": content})
         reader.power_on()
-        assert reader.present("04A1B2C3").reason == "unknown code"
+        assert reader.present("04A1B2C3").reason == "no table yet"

@@ -92,8 +92,8 @@ def test_a_reader_without_a_server_is_driven_by_hand():
     with Sim() as sim:
         sim.expect(" ready$")
         sim.type("card 04a1b2c3")
-        sim.expect("card 04A1B2C3 denied: unknown code")
-        sim.expect("04A1B2C3: denied, unknown code; the lock stayed shut")
+        sim.expect("card 04A1B2C3 denied: no table yet")
+        sim.expect("04A1B2C3: denied, no table yet; the lock stayed shut")
         sim.type("clock 2026-11-23T09:30")
         sim.expect("clock is 2026-11-23 09:30:00 UTC")
         sim.type("pins")
@@ -141,7 +141,7 @@ def test_a_wrong_command_gets_one_line_and_the_reader_goes_on():
             sim.type(line)
             sim.expect(complaint)
         sim.type("card 010203")
-        sim.expect("010203: denied, unknown code")
+        sim.expect("010203: denied, no table yet")
         assert sim.end() == 0  # the end of stdin ends it, too
 
 
@@ -197,7 +197,7 @@ def test_a_board_is_taken_by_its_name_with_its_network_and_its_pins():
         sim.type("pins")
         sim.expect(r"LOCK \(4\) is 0")
         sim.type("card 010203")
-        sim.expect("010203: denied, unknown code")
+        sim.expect("010203: denied, no table yet")
         sim.type("network off")
         sim.expect("ethernet: lost the link")
         assert sim.end() == 0
@@ -216,7 +216,7 @@ def test_a_zone_is_given_by_its_name():
         sim.type("clock 2026-11-23T06:30")
         sim.expect("clock is")
         sim.type("card 04A1B2C3")
-        sim.expect(r"unknown code \(Mon 09:30 MSK-3\)")
+        sim.expect(r"no table yet \(Mon 09:30 MSK-3\)")
         assert sim.end() == 0
 
 

@@ -100,7 +100,7 @@ def test_a_reader_without_the_ca_says_so_and_decides(site, tmp_path):
     with VirtualReader(tmp_path / "reader", settings, site.hub.address, secure=True) as reader:
         reader.power_on()
         reader.wait_line("sync: failed: ca.pem with the site's CA cannot be read")
-        assert reader.present("04A1B2C3").reason == "unknown code"
+        assert reader.present("04A1B2C3").reason == "no table yet"
 
 
 def test_a_ca_that_was_lost_with_the_flash_is_taken_from_its_copy_in_the_nvs(site, tmp_path):

@@ -108,7 +108,7 @@ def test_three_starts_that_do_not_last_lead_to_safe_mode_in_which_cards_are_deci
     reader.wait_line(" ready$", since=seen)
     assert SAFE not in "\n".join(reader.console[seen:])
     words = [entry[2] for entry in entries(reader)]
-    assert words == ["restarted by its watchdog"] * 3 + ["safe mode", "unknown code"]
+    assert words == ["restarted by its watchdog"] * 3 + ["safe mode", "no table yet"]
 
 
 def test_a_start_that_lasted_begins_the_count_anew(reader):

@@ -149,8 +149,12 @@ class Gate:
                 clock.day_minute,
                 clock.weekday,
             )
+        elif state == DAMAGED:
+            verdict.deny(decision.TABLE_DAMAGED)
+        elif table.minute or table.stale:
+            verdict.deny(decision.UNKNOWN_CODE)
         else:
-            verdict.deny(decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE)
+            verdict.deny(decision.NO_TABLE)
 
     def _seconds(self):
         return self._table.seconds if self._unit == "auto" else self._unit == "second"

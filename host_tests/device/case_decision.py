@@ -24,7 +24,7 @@ def _judged(texts, minute=MONDAY + 570, day_minute=570, weekday=0, unit_seconds=
 
 
 def test_every_reason_has_words_of_its_own():
-    assert len(decision.REASONS) == len(set(decision.REASONS)) == decision.NO_LOCK + 1
+    assert len(decision.REASONS) == len(set(decision.REASONS)) == decision.NO_TABLE + 1
     for number, words in (
         (decision.NO_RULE, "no rule understood"),
         (rules.NEVER, "never allowed"),
@@ -39,6 +39,7 @@ def test_every_reason_has_words_of_its_own():
         (decision.ALREADY_USED, "already used"),
         (decision.NOT_KEPT, "passes cannot be kept"),
         (decision.NO_LOCK, "lock not set up"),
+        (decision.NO_TABLE, "no table yet"),
     ):
         assert decision.REASONS[number] == words
 

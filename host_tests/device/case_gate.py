@@ -222,6 +222,25 @@ def test_a_card_opens_the_door_and_is_told_when_its_entry_is_in_flash():
         assert entry[:2] == (SCANNER, 0) and entry[3] == _LATE and count == 3
 
 
+def test_before_the_first_sync_a_card_is_refused_for_want_of_a_table_and_is_no_guess():
+    with Site() as site:
+        table = Table(site.path + "/empty")
+        judge = gate.Gate(table, site.clock, "minute", site.log, None, Pace(10, 30), site.hurry)
+        for n in range(20):
+            code = b"%08X" % n
+            assert judge.decide(code, len(code)) == decision.NO_TABLE
+        assert not judge.guessing
+        # A server that has no codes has given a table all the same.
+        apply(table, True, [], _NOW // 60)
+        assert judge.decide(_GUEST, len(_GUEST)) == decision.UNKNOWN_CODE
+        assert _entries(site)[-1][2] == decision.UNKNOWN_CODE
+        # The table of another server decides on until this one has answered.
+        table.close()
+        other = Table(site.path + "/empty", origin=77)
+        judge = gate.Gate(other, site.clock, "minute", site.log, None, Pace(10, 30), site.hurry)
+        assert judge.decide(_GUEST, len(_GUEST)) == decision.UNKNOWN_CODE
+
+
 def _entries(site):
     found = [entries.decode(data) for _, data in Log(site.path + "/journal", _SIZE).records()]
     return [(entry[0], entry[1], entry[2], entry[4], entry[6]) for entry in found]

@@ -18,6 +18,7 @@ TABLE_DAMAGED = const(9)
 ALREADY_USED = const(10)
 NOT_KEPT = const(11)
 NO_LOCK = const(12)
+NO_TABLE = const(13)
 
 # In words, by number; the only place that has them.
 REASONS = (
@@ -34,6 +35,7 @@ REASONS = (
     "already used",
     "passes cannot be kept",
     "lock not set up",
+    "no table yet",
 )
 
 
