@@ -14,6 +14,7 @@ import os
 import sys
 from binascii import crc32
 
+import micropython
 from micropython import const
 
 FILE = "/checksums"
@@ -42,6 +43,7 @@ def run() -> None:
     needs buffers of some kilobytes. The network hardware is switched on before the firmware is
     imported, so that the chip's own software gets its memory first.
     """
+    micropython.kbd_intr(-1)  # noise must not stop what is being mended
     gc.collect()
     gc.threshold(_THRESHOLD)
     if COPY in sys.path:  # by boot.py, for this module only
@@ -66,6 +68,12 @@ def run() -> None:
         uplink.switch_on()
     except Exception:
         pass  # the reader tries again, and reports why it fails
+    try:
+        from kalitka.system import console
+
+        console.lock()
+    except Exception:
+        micropython.kbd_intr(3)
     sys.modules.pop("guard", None)
     gc.collect()
 

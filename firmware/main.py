@@ -12,6 +12,9 @@ import machine
 _PAUSE_S = 5  # time to reach the console with Ctrl-C
 
 try:
+    from kalitka.system import console
+
+    console.lock()  # each script begins with Ctrl-C allowed
     from kalitka import app
 
     app.main()

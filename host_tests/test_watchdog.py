@@ -1,7 +1,10 @@
 """A whole reader that hangs, or is left at its console, comes back by itself, and says so."""
 
+import json
+
 import pytest
 
+from kalitka_cli import deploy
 from kalitka_cli.log_entries import decode_log
 from kalitka_sim.reader import VirtualReader
 
@@ -139,3 +142,46 @@ def test_a_technician_never_meets_safe_mode(reader):
         seen = len(reader.console)
         reader.power_on()
         assert SAFE not in "\n".join(reader.console[seen:])
+
+
+def test_a_console_that_is_off_is_stopped_by_no_byte(tmp_path):
+    settings = {"reader": "GATE-1", "console": "off"}
+    with VirtualReader(tmp_path / "reader", settings) as reader:
+        reader.power_on(wait_ready=False)
+        for _ in range(20):
+            reader.type(b"\x03")
+        reader.wait_ready()
+        for byte in (b"\x03", b"\x04", b"\x01\x03\x02", b"password\r"):
+            reader.type(byte)
+        assert not reader.present("04A1B2C3").opened
+        assert not [line for line in reader.console if "stopped" in line or "Traceback" in line]
+
+
+def test_a_console_with_a_password_is_stopped_by_it_alone(tmp_path):
+    given = tmp_path / "gate.json"
+    given.write_text(json.dumps({"console": "password", "console_password": "Schlüssel 7"}))
+    settings = json.loads(deploy.read_settings(given))
+    assert "Schl" not in json.dumps(settings)
+    del settings["crc32"]
+    with VirtualReader(tmp_path / "reader", settings) as reader:
+        reader.power_on()
+        for line in (b"\x02\r", b"password\r", b"Schl\r"):
+            reader.type(line)
+            reader.wait_line("console: this is not its password")
+            seen = len(reader.console)
+            reader.advance_time(11)
+            assert not reader.present("04A1B2C3").opened
+        reader.type("Schlüssel 7\r".encode())
+        reader.wait_line("the reader is stopped", since=seen)
+        assert not [line for line in reader.console if "Schl" in line]
+        # As a technician would go on.
+        reader.type(b"print(6 * 7)\r")
+        reader.wait_line("42", since=seen)
+
+
+def test_a_password_that_is_missing_leaves_the_console_open(tmp_path):
+    with VirtualReader(tmp_path / "reader", {"console": "password"}) as reader:
+        reader.power_on()
+        assert [line for line in reader.console if "console: it needs a console_password" in line]
+        reader.type(b"\x03")
+        reader.wait_line("the reader is stopped")

@@ -61,7 +61,7 @@ def main() -> None:
         tasks = startup.make_tasks(config, lock, _uptime, report)
         # Needed at the start only; a sync can use these kilobytes.
         del startup, config
-        kalitka.unload("startup", "sync.address", "system.nvs", "system.starts")
+        kalitka.unload("startup", "sync.address", "system.console", "system.nvs", "system.starts")
         asyncio.run(_run(tasks))
     finally:
         # asyncio.run does not cancel tasks here, so the lock may still be open.

@@ -181,6 +181,13 @@ def _whole(least, most):
     return lambda value: int(number(value))
 
 
+def _password_hash(value):
+    # Never the password itself: `kalitka deploy` makes this of it.
+    if _text(value) and (value[:7] != "sha256:" or value.count(":") != 2 or len(value) > 200):
+        raise ValueError("must be written by kalitka deploy")
+    return value
+
+
 def _frames(value):
     if value not in (0, 26, 34):
         raise ValueError("must be 0, 26 or 34")
@@ -226,6 +233,8 @@ FIELDS = {
     "scanner_byte_order": ("as-sent", _one_of("as-sent", "reversed")),
     "guess_limit": (10, _whole(0, 100)),  # unknown codes a minute, then pauses; 0: never
     "guess_pause_seconds": (30, _whole(2, 300)),  # the longest pause
+    "console": ("open", _one_of("open", "password", "off")),  # whether Ctrl-C stops the reader
+    "console_password": ("", _password_hash),  # sha256:SALT:HEX, of SALT and password
     "frames": (0, _frames),  # the bits of each frame, 0 for 26 and 34
 }
 
@@ -264,9 +273,12 @@ def with_defaults(values: dict) -> tuple[dict, list[str]]:
 
 def _conflicts(settings):
     # Returns the problems between settings that are valid each by itself, a list of lines. An
-    # impossible gateway is removed.
+    # impossible gateway is removed, a console without a password stays open.
     address, gateway = settings["address"], settings["gateway"]
     faults = []
+    if settings["console"] == "password" and not settings["console_password"]:
+        settings["console"] = "open"
+        faults.append("console: it needs a console_password, so it stays open")
     if gateway and not (address and _inside(_ipv4(gateway), address)):
         settings["gateway"] = ""
         faults.append(

@@ -20,7 +20,7 @@ from kalitka.sync.poller import Poller
 from kalitka.sync.resolver import Resolver
 from kalitka.sync.timekeeper import TimeKeeper
 from kalitka.sync.uploader import Uploader
-from kalitka.system import nvs, starts
+from kalitka.system import console, nvs, starts
 from kalitka.system.clock import Clock, save_zone
 from kalitka.system.link import Link
 from kalitka.system.watchdog import Watchdog
@@ -198,6 +198,7 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
     if reset_cause() == WDT_RESET:
         report("the watchdog restarted the reader: it had hung")
         log.append(entries.READER, 1, entries.WATCHDOG)
+    console.lock(settings["console"])
     safe = starts.begin()
     tasks, on_unknown, hurry = [], None, None
     if safe:
@@ -205,6 +206,8 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
         log.append(entries.READER, 1, entries.SAFE_MODE)
     else:
         tasks, on_unknown, hurry = make_server_tasks(settings, scanner, table, clock, log, report)
+    if settings["console"] == "password":
+        tasks.append(("console", console.run, (settings["console_password"], report)))
     pace = Pace(settings["guess_limit"], settings["guess_pause_seconds"])
     decider = gate.Gate(table, clock, settings["day_time_unit"], log, passes, pace, hurry)
     begin = [

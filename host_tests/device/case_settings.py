@@ -343,3 +343,18 @@ if MICROPYTHON:
 
         with_nvs(blobs, use, chip)
         return reached[0]
+
+
+def test_a_console_is_locked_only_with_a_hash_that_can_open_it():
+    kept = "sha256:00ff:" + "ab" * 32
+    for values, console, faults in (
+        ({"console": "password", "console_password": kept}, "password", 0),
+        ({"console": "off"}, "off", 0),
+        ({"console": "password"}, "open", 1),
+        ({"console": "password", "console_password": "plain"}, "open", 2),
+        ({"console": "password", "console_password": "sha256:plain"}, "open", 2),
+        ({"console": "shut"}, "open", 1),
+    ):
+        found, told = settings.with_defaults(values)
+        assert (found["console"], len(told)) == (console, faults), (values, told)
+        assert not [line for line in told if "plain" in line]

@@ -15,6 +15,7 @@ does a board.py edited on the device. Then the reader's startup report is awaite
 import contextlib
 import hashlib
 import json
+import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -153,7 +154,8 @@ class DeployPlan:
 def read_settings(path: Path) -> bytes:
     """Return the contents of a valid settings file, with its checksum. Raises InputError.
 
-    A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands.
+    A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands, the console's
+    password its hash.
     """
     try:
         data = path.read_bytes()
@@ -163,6 +165,7 @@ def read_settings(path: Path) -> bytes:
         data = _with_posix_zone(data)
     except ValueError as fault:
         raise InputError(f"{path}: zone: {fault}") from None
+    data = _with_password_hash(data)
     with contextlib.suppress(ValueError):  # no JSON object: `parse` says so
         data = settings.seal(data)
     try:
@@ -185,6 +188,21 @@ def _with_posix_zone(data: bytes) -> bytes:
         return data
     posix = posix_or_iana(zone)
     return data if posix == zone else json.dumps({**values, "zone": posix}, indent=2).encode()
+
+
+def _with_password_hash(data: bytes) -> bytes:
+    # Other problems are left to `settings.parse`.
+    try:
+        values = json.loads(data)
+        password = values["console_password"]
+    except (ValueError, KeyError, TypeError):
+        return data
+    if not isinstance(password, str) or not password or password.startswith("sha256:"):
+        return data
+    salt = secrets.token_hex(8)
+    digest = hashlib.sha256((salt + password).encode()).hexdigest()
+    values["console_password"] = f"sha256:{salt}:{digest}"
+    return json.dumps(values, indent=2).encode()
 
 
 def read_ca(path: Path) -> bytes:

@@ -116,7 +116,8 @@ class Mpremote:
     def _no_answer(self) -> str:
         return (
             f"no MicroPython answers at {self.port}: check that MicroPython is flashed and that "
-            "the port is right"
+            "the port is right; if the reader's console is locked (setting console), stop it with "
+            "its password first"
         )
 
     def _explain(self, errors: list[str], output: list[str]) -> str:
