@@ -13,7 +13,7 @@ _VALUE = 2  # the task's result or exception, once it has ended
 _WAITER = 3  # the task that waits for its end
 
 now = 0
-tasks = []  # [coroutine, _DUE, _VALUE, _WAITER]; the coroutine is None once the task has ended
+tasks = []
 current = None
 
 
@@ -29,9 +29,19 @@ class TimeoutError(Exception):
     """The timeout passed."""
 
 
+class Task(list):
+    """[coroutine, _DUE, _VALUE, _WAITER]; the coroutine is None once the task has ended."""
+
+    def cancel(self):
+        """End the task, if it has not ended."""
+        if self[0]:
+            self[_WAITER] = None
+            step(CancelledError(), self)
+
+
 def create_task(coroutine):
     """Create a task and return it."""
-    task = [coroutine, now, None, None]
+    task = Task((coroutine, now, None, None))
     tasks.append(task)
     return task
 
@@ -88,16 +98,12 @@ def sleep(seconds):
     return sleep_ms(int(seconds * 1000))
 
 
-async def wait_for(awaitable, timeout):
-    """Return the awaitable's result; raise TimeoutError after `timeout` seconds."""
-    if timeout is None:
-        return await awaitable
-    task = create_task(awaitable)
+async def wait_for(task, timeout):
+    """Return the task's result; raise TimeoutError after `timeout` seconds."""
     task[_WAITER] = current
     await sleep(timeout)
     if task[0]:
-        task[_WAITER] = None
-        step(CancelledError(), task)
+        task.cancel()
         raise builtins.TimeoutError
     if isinstance(task[_VALUE], BaseException):
         raise task[_VALUE]
