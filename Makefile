@@ -26,6 +26,8 @@ test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, 
 	@$(BIN)/pytest -q -s host_tests/long
 	@KALITKA_EVERY_DATABASE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests/hub -k postgresql
 	@KALITKA_EVERY_BYTE=1 $(BIN)/pytest -q -n auto --dist load host_tests -k at_any_byte
+	@# What held keeps holding, with its counts.
+	@$(BIN)/pytest -q -n auto --dist loadfile host_tests/test_survival.py host_tests/test_damaged_flash.py
 	@KALITKA_EVERY_EXAMPLE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests -k 'property or timezone or schedule_rules'
 
 lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/

@@ -58,7 +58,11 @@ HEAPS = {
     "busy_gate": "8M",  # the same, and a disk
     "week_runner": "8M",  # a flash, and the rest
     "case_table_limits": "1M",  # at most 80 blocks
+    "case_short_memory": "2M",  # a disk, and two copies of it
     # The long tests:
+    "short_scan": "2M",
+    "short_sync": "2M",
+    "short_upload": "2M",
     "log_power": "8M",
     "access_log_power": "8M",
     "anti_passback_power": "8M",

@@ -88,6 +88,7 @@ def test_a_server_that_never_closes_has_answered_all_the_same(world):
 def test_a_wrong_answer_changes_nothing_and_is_told_in_words(world, what):
     data, words = WRONG[what]
     survived(world, Script(data), words)
+    cases["answers"] += 1
 
 
 def test_a_body_longer_than_it_said_ends_where_it_said(world):
@@ -228,6 +229,7 @@ def test_a_wrong_certificate_is_not_accepted(secure_world, kind, algorithm):
         assert not server.requests
     with world.server([Script(NEW)], algorithm=algorithm) as server:
         worked(world.reader(url=world.url(server))["polls"][0], NEW_TABLE)
+    cases["certificates"] += 1
 
 
 def test_no_failure_costs_a_socket(secure_world):

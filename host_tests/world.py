@@ -15,14 +15,15 @@ NEW_TABLE = [29921461, {"A1": ["3_480_1200_1111100"], "C3": ["1_29921461_2992999
 
 DESCRIPTORS = 16  # the limit of the reader's open files and sockets
 
-cases = {"polls": 0, "kinds": 0, "decisions": 0}
+cases = {"polls": 0, "kinds": 0, "decisions": 0, "certificates": 0, "answers": 0}
 
 
 def print_counts():
     """Print the counts of cases since the last call."""
     print(
         f"\n# {cases['kinds']} kinds of misbehaviour, {cases['polls']} polls against them, "
-        f"{cases['decisions']} cards decided meanwhile"
+        f"{cases['decisions']} cards decided meanwhile; {cases['certificates']} wrong "
+        f"certificates and {cases['answers']} wrong answers of no effect"
     )
     cases.update(dict.fromkeys(cases, 0))
 

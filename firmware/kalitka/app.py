@@ -39,6 +39,7 @@ async def supervise(name: str, run, arguments: tuple) -> None:
             gc.collect()
             try:
                 report("%s: failed, starts again: %s %s" % (name, type(e).__name__, e))
+                kalitka.unload()  # what an import left behind that found no memory
             except Exception:  # not even a MemoryError while formatting this line
                 pass
             failed = True

@@ -364,7 +364,7 @@ def test_want_of_memory_is_a_failure_like_others():
 
         reader.append()
         unload = uploader.unload
-        uploader.unload = lambda name: None  # the next import would bring a working module
+        uploader.unload = lambda *_: None  # the next import would bring a working module
         upload.bytearray = starve
         try:
             await reader.work(10)

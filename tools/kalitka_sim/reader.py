@@ -9,6 +9,7 @@ would.
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -40,7 +41,8 @@ class VirtualReader(VirtualChip):
     flash_size: bytes of a new reader's LittleFS; default: all of the board's that the ROM leaves.
     files: more files for its flash, {path: contents}, such as the site's CA. secure: use TLS;
     the hub's certificate has to be for 127.0.0.1 then. name_server: `ADDRESS:PORT` of the name
-    server that the network announces.
+    server that the network announces. heap: bytes of heap for the firmware, instead of as many as
+    such a board has.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class VirtualReader(VirtualChip):
         files: dict[str, bytes] | None = None,
         secure: bool = False,
         name_server: str = "",
+        heap: int | None = None,
     ):
         if (folder / "flash.bin").exists():
             in_rom = (folder / "rom.img").exists()
             frozen = (folder / "frozen.img").exists()
-        super().__init__(folder, board_name, FROZEN_80K if in_rom or frozen else MPY_ON_S3)
+        memory = FROZEN_80K if in_rom or frozen else MPY_ON_S3
+        super().__init__(folder, board_name, replace(memory, process=heap or memory.process))
         self.relay = TcpRelay(server) if server else None
         self._on_line = on_line
         self._settings = settings or {}

@@ -6,6 +6,7 @@ released it is not reported as forced.
 
 import asyncio
 
+from kalitka import within
 from kalitka.journal.entries import FORCED, HELD
 
 
@@ -25,7 +26,7 @@ async def watch(contact, lock, seconds: float, callback) -> None:
                 continue
         if seconds:
             try:
-                await asyncio.wait_for(contact.change(), seconds)
+                await within(contact.change(), seconds)
                 continue
             except asyncio.TimeoutError:
                 await _until_shut(contact, HELD, callback)

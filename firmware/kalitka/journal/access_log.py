@@ -120,16 +120,20 @@ class AccessLog:
     def _store(self, record):
         pending = self._pending
         pending.append(record)
-        self._flush()
-        # Memory bound: the newest entries matter most, so the oldest segment is evicted if the
-        # flash is full, and else the oldest entries in memory are dropped.
-        if len(pending) > _PENDING_MAX and self._full and self._evict(LAST):
+        try:
             self._flush()
-        while len(pending) > _PENDING_MAX:
-            if entries.time_in(pending.pop(0)):
-                self._untimed = True  # the time record is appended anew
-            else:
-                self.dropped += 1
+            # Memory bound: the newest entries matter most, so the oldest segment is evicted if the
+            # flash is full, and else the oldest entries in memory are dropped.
+            if len(pending) > _PENDING_MAX and self._full and self._evict(LAST):
+                self._flush()
+            while len(pending) > _PENDING_MAX:
+                if entries.time_in(pending[0]):
+                    self._untimed = True  # the time record is appended anew
+                else:
+                    self.dropped += 1
+                pending.pop(0)
+        except MemoryError:  # the record waits in memory, so it is not dropped
+            pass
 
     def _flush(self):
         # Appends the pending records to the log, as far as the flash takes them.
@@ -154,8 +158,8 @@ class AccessLog:
             words = "the flash is full" if self._full else str(e) or type(e).__name__
             # A lasting fault is reported once.
             if words != self._fault:
-                self._fault = words
                 self._report("log: cannot be kept in flash, only in memory: %s" % words)
+                self._fault = words
             return
         if self._fault:
             self._fault = ""

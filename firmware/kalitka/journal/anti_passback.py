@@ -125,6 +125,9 @@ class AntiPassback:
         except OSError as e:
             self._fail(e)
             return decision.NOT_KEPT
+        except MemoryError as e:  # by itself: the tuple of the two would need some
+            self._fail(e)
+            return decision.NOT_KEPT
         return decision.ALREADY_USED
 
     def allowed(self, code: bytes, window: int) -> bool:
@@ -169,7 +172,7 @@ class AntiPassback:
             callback()
         try:
             log.ack(number)
-        except OSError:
+        except BaseException:
             # Reopening the log before the next pass voids this one, sealed or not.
             self.log = None
             self._refused = number
@@ -180,7 +183,10 @@ class AntiPassback:
         self.fault = ""
 
     def _fail(self, e):
-        self.fault = str(e) or "no error was told"
+        if isinstance(e, MemoryError):
+            self.fault = "not enough memory"  # nor for other words
+        else:
+            self.fault = str(e) or "no error was told"
 
     def _open(self):
         log = self.log

@@ -12,7 +12,7 @@ from array import array
 from binascii import crc32
 from struct import pack_into
 
-from kalitka.table.block import crc_ok, write_with_crc
+from kalitka.table.block import crc_ok
 from micropython import const
 
 RECORD_MAX = const(300)
@@ -132,8 +132,10 @@ class Log:
             self._put(self._page, self._used or _HEAD, data, number)
             # FORMAT.md, Writing, step 1: LittleFS swaps the file in on close, and until then a
             # power cut leaves the old one. On FAT the truncation would lose the page.
+            # Nothing is allocated in between: without memory the file would be left empty.
+            view = memoryview(self._page)[:end]
             with open(self._tail_name(self._tail), "wb") as file:
-                file.write(memoryview(self._page)[:end])
+                file.write(view)
             self._used = end - _CHECK
         self.last = number
         self._tried_as = 0
@@ -279,11 +281,12 @@ class Log:
             self._dirty = False
 
     def _save(self, acked, lost, kept):
-        data = bytearray(12)
+        data = bytearray(16)
         pack_into("<III", data, 0, acked, lost, kept)
+        pack_into("<I", data, 12, crc32(memoryview(data)[:12]))
         # Replaced in one commit, as a tail is: FORMAT.md, Writing, step 1.
         with open(self._folder + "mark", "wb") as file:
-            write_with_crc(file, data)
+            file.write(data)
         self.acked = acked
         self.lost = lost
         self._kept = kept

@@ -6,6 +6,7 @@ response ends up in the exception's message; the reader's secret never does.
 
 import asyncio
 
+from kalitka import within
 from kalitka.sync.net import NetError
 from kalitka.table import codes
 from micropython import const
@@ -138,7 +139,7 @@ class Client:
 
     def _time(self, version):
         # For connection, handshake, request and answer together; each wait has its own.
-        return asyncio.wait_for(self._ask_time(version), 4 * self._http.timeout)
+        return within(self._ask_time(version), 4 * self._http.timeout)
 
     async def _ask_time(self, version):
         try:

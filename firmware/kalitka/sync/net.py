@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 
-from kalitka import unload
+from kalitka import unload, within
 from micropython import const
 
 # Seconds from the first failure to the next try; doubled with each failure in a row.
@@ -46,7 +46,7 @@ async def wait_for(awaitable, timeout: float, doing: str):
     and NetError for an error of the system.
     """
     try:
-        return await asyncio.wait_for(awaitable, timeout)
+        return await within(awaitable, timeout)
     except asyncio.TimeoutError:
         raise NoReply("no answer in %s s while %s" % (timeout, doing))
     except NetError:

@@ -12,7 +12,7 @@ after every 1,024 bytes and every 64 records; a failing server is polled less an
 import asyncio
 import gc
 
-from kalitka import unload
+from kalitka import unload, within
 from kalitka.sync.client import StatusError
 from kalitka.sync.net import BadCertificate, NoReply, backoff, describe, same_fault
 from micropython import const
@@ -126,6 +126,7 @@ class Poller:
     async def attempt(self) -> bool:
         """Poll once; return whether it worked. A failure is reported, not raised."""
         gc.collect()
+        unload()  # what a poll left behind that found no memory
         self.polls += 1
         await self._keeper.sync()
         if not await self._guarded(self.poll()):
@@ -301,7 +302,7 @@ class Poller:
                 changes.begin(True, retry)
             answer = self._client.sync(minute, changes, names)
             try:
-                changes.count(await asyncio.wait_for(answer, self.timeout))
+                changes.count(await within(answer, self.timeout))
             finally:
                 # The commit needs the memory.
                 del answer

@@ -11,6 +11,7 @@ Loaded for a batch: see `sync.uploader`, whose Uploader holds the state between 
 
 import asyncio
 
+from kalitka import within
 from kalitka.journal import entries
 from kalitka.journal.log import LAST
 from kalitka.sync.client import StatusError
@@ -55,7 +56,7 @@ async def send(uploader) -> None:
                 told = str(log.lost + uploader.missing + journal.dropped)
                 more = (("X-Kalitka-Log", journal.id), ("X-Kalitka-Lost", told))
             sending = uploader.client.upload(batch.size, batch.pieces, more)
-            await asyncio.wait_for(sending, _PATIENCE_S)
+            await within(sending, _PATIENCE_S)
     except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
         if batch and _is_of_batch(uploader, e):
             _refuse(uploader, batch, log, e)
@@ -166,7 +167,7 @@ def _pass(uploader, batch, log):
         try:
             log.ack(last, uploader.missing)
             uploader.missing = 0
-        except OSError as e:
+        except (OSError, MemoryError) as e:
             uploader.report("log: the mark cannot be kept in flash: %s" % describe(e))
 
 

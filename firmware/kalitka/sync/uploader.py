@@ -75,6 +75,7 @@ class Uploader:
     async def send(self) -> None:
         """Send one batch. Never raises for a failed upload: it is reported and retried."""
         try:
+            unload()  # what a batch left behind that found no memory
             from kalitka.sync import upload
 
             await upload.send(self)

@@ -177,13 +177,16 @@ class Sorter:
         self.clear()
 
     def discard(self) -> None:
-        """Remove every file; drop the records and free their memory."""
+        """Remove every file; drop the records and free their memory. Never raises."""
         self.notes[_USED] = self.notes[_COUNT] = self.notes[_ROOM] = self.notes[_MOST] = 0
-        self.buf = bytearray()
-        self.offsets = array("H")
-        self._runs = array("i")
         while self._files:
-            _close(*self._files.pop())
+            _close(self._files.pop())
+        try:
+            self.buf = bytearray()
+            self.offsets = array("H")
+            self._runs = array("i")
+        except MemoryError:  # not even for these: then it is freed with the sorter
+            pass
 
     def _use(self, buffer):
         most = len(buffer) // _PER_RECORD
@@ -264,9 +267,8 @@ class Sorter:
     def _close_first(self):
         # Removes the files before that of the first run: the merges need their room in flash.
         for number in range(self._runs[0]):
-            if self._files[number]:
-                _close(*self._files[number])
-                self._files[number] = ()
+            _close(self._files[number])
+            self._files[number] = ()
 
     def _merge(self, count, block):
         # Returns the merge of the first `count` runs.
@@ -282,15 +284,20 @@ class Sorter:
         return self._files[number] + (begin, size, block)
 
 
-def _close(file=None, path=""):
-    # A full or worn flash raises OSError: a file left behind costs room, and the next start tries
-    # to remove it again.
+def _close(file):
+    # A full or worn flash raises OSError, and a removal takes some memory: a file left behind
+    # costs room, and the next start tries to remove it again.
     if file:
-        for step, what in ((file.close, ()), (os.remove, (path,))):
-            try:
-                step(*what)
-            except OSError:
-                pass
+        try:
+            file[0].close()
+        except OSError:
+            pass
+        try:
+            os.remove(file[1])
+        except OSError:
+            pass
+        except MemoryError:  # by itself: the tuple of the two would need some
+            pass
 
 
 class Sorted:

@@ -154,9 +154,12 @@ class Table:
         except CorruptionError as e:
             raise OSError("what was written cannot be read back: %s" % e)
         self._save(tuple(names), minute, seconds, sums)  # the commit: the rename in Manifest.save
-        self.close()
-        self._segments = segments
+        # Nothing is allocated from here on: the table in memory is the one in flash.
+        segments, self._segments = self._segments, segments
         self.minute = minute
+        for segment in segments:
+            if segment:
+                segment.close()
 
     def release(self, transaction) -> None:
         """End a transaction; remove the files it left behind or replaced."""
@@ -262,6 +265,8 @@ class Table:
                 if not name.endswith(".seg") or _number_of(name) > self._reserved:
                     os.remove(self.folder + "/" + name)
         except OSError:
+            self._dirty = True
+        except MemoryError:
             self._dirty = True
 
 

@@ -8,12 +8,8 @@ code or frozen on a chip, so it is loaded before the measurement begins.
 
 import builtins
 
-_DUE = 1  # virtual milliseconds, -1 while the task waits for another one
-_VALUE = 2  # the task's result or exception, once it has ended
-_WAITER = 3  # the task that waits for its end
-
 now = 0
-tasks = []  # [coroutine, _DUE, _VALUE, _WAITER]; the coroutine is None once the task has ended
+tasks = []
 current = None
 
 
@@ -29,9 +25,29 @@ class TimeoutError(Exception):
     """The timeout passed."""
 
 
+class Task:
+    """A task; the coroutine is None once it has ended.
+
+    due: virtual milliseconds, -1 while the task waits for another one. value: its result or
+    exception, once it has ended. waiter: the task that waits for its end.
+    """
+
+    def __init__(self, coroutine):
+        self.coroutine = coroutine
+        self.due = now
+        self.value = None
+        self.waiter = None
+
+    def cancel(self):
+        """End the task, if it has not ended."""
+        if self.coroutine:
+            self.waiter = None
+            step(CancelledError(), self)
+
+
 def create_task(coroutine):
     """Create a task and return it."""
-    task = [coroutine, now, None, None]
+    task = Task(coroutine)
     tasks.append(task)
     return task
 
@@ -49,37 +65,37 @@ def step(error=None, task=None):
     """
     global now, current
     for other in () if task else tasks:
-        if other[_DUE] >= 0 and (not task or other[_DUE] < task[_DUE]):
+        if other.due >= 0 and (not task or other.due < task.due):
             task = other
-    now = max(now, task[_DUE])
-    task[_DUE] = -1
+    now = max(now, task.due)
+    task.due = -1
     tasks.remove(task)
     tasks.append(task)  # of two tasks that are due, the other one is next
     before = current
     current = task
     try:
         if error:
-            task[0].throw(error)
+            task.coroutine.throw(error)
         else:
-            task[0].send(None)
+            task.coroutine.send(None)
         return
     except StopIteration as e:
-        task[_VALUE] = e.value
+        task.value = e.value
     except BaseException as e:
-        task[_VALUE] = e
+        task.value = e
     finally:
         current = before
-    task[0] = None
+    task.coroutine = None
     tasks.remove(task)
-    if task[_WAITER]:
-        task[_WAITER][_DUE] = now
-    elif isinstance(task[_VALUE], Exception):
-        raise task[_VALUE]
+    if task.waiter:
+        task.waiter.due = now
+    elif isinstance(task.value, Exception):
+        raise task.value
 
 
 def sleep_ms(ms):
     """Sleep for `ms` virtual milliseconds."""
-    current[_DUE] = now + max(0, ms)
+    current.due = now + max(0, ms)
     yield
 
 
@@ -88,20 +104,16 @@ def sleep(seconds):
     return sleep_ms(int(seconds * 1000))
 
 
-async def wait_for(awaitable, timeout):
-    """Return the awaitable's result; raise TimeoutError after `timeout` seconds."""
-    if timeout is None:
-        return await awaitable
-    task = create_task(awaitable)
-    task[_WAITER] = current
+async def wait_for(task, timeout):
+    """Return the task's result; raise TimeoutError after `timeout` seconds."""
+    task.waiter = current
     await sleep(timeout)
-    if task[0]:
-        task[_WAITER] = None
-        step(CancelledError(), task)
+    if task.coroutine:
+        task.cancel()
         raise builtins.TimeoutError
-    if isinstance(task[_VALUE], BaseException):
-        raise task[_VALUE]
-    return task[_VALUE]
+    if isinstance(task.value, BaseException):
+        raise task.value
+    return task.value
 
 
 class Event:
@@ -119,7 +131,7 @@ class Event:
         """Set the event and wake up the waiting task."""
         self._state = True
         if self._waiting:
-            self._waiting[_DUE] = now
+            self._waiting.due = now
             self._waiting = None
 
     def clear(self):
@@ -172,6 +184,6 @@ class core:
     class _io_queue:
         def queue_read(_):
             """Continue in a millisecond."""
-            current[_DUE] = now + 1
+            current.due = now + 1
 
         queue_write = queue_read
