@@ -29,9 +29,9 @@ _TIMEOUT_MS = const(60000)
 _SHARES = const(8)  # of the archive; one is checked at each start
 # The folders of the reader's own files, made early to be settled.
 _DATA = const(("/table/", "/journal/old/", "/passes/old/"))
-# A file of this name, made and removed, takes 352 bytes of its folder's block of 4,096. Each file
-# that was copied there has taken 96 or more.
-_LONG_NAME = "%s" + 200 * "-"
+# A file with a name of 200 letters, made and removed, takes 352 bytes of its folder's block of
+# 4,096. Each file that was copied there has taken 96 or more.
+_LETTERS = const(200)
 _FILLING = const(12)
 _FILES = const(4)
 
@@ -78,25 +78,25 @@ def run() -> None:
     gc.collect()
 
 
-def seal(paths: list) -> None:
-    """Take the files at `paths` as they are: write their list. The next start copies them.
+def seal(names: list) -> None:
+    """Take the files of these paths as they are: write their list. The next start copies them.
 
     Raises OSError.
     """
     files = []
-    for path in paths:
+    for path in names:
         crc, size = _sum(path)
         files.append((path, crc, size, _time(path)))
     if not _write(FILE, checksums(files)):
         raise OSError("%s cannot be written" % FILE)
 
 
-def checksums(files: list) -> bytes:
+def checksums(items: list) -> bytes:
     """Return the contents of a list of checksums.
 
-    files: (path, CRC-32, size, the time of the last write as `os.stat` has it or 0) each.
+    items: (path, CRC-32, size, the time of the last write as `os.stat` has it or 0) each.
     """
-    lines = ["%08x %d %d %s\n" % (crc, size, time, path) for path, crc, size, time in files]
+    lines = ["%08x %d %d %s\n" % (crc, size, time, path) for path, crc, size, time in items]
     text = "".join(lines).encode()
     return text + b"%08x\n" % crc32(text)
 
@@ -213,14 +213,14 @@ def _find(copy, at, known):
     return data if (crc32(data), len(data)) == known else None
 
 
-def _save(folder, files):
-    # Writes the archive of `files`, and the copy of this module; returns whether they are there.
+def _save(folder, items):
+    # Writes the archive of `items`, and the copy of this module; returns whether they are there.
     path = folder + COPY + _ARCHIVE
-    _make_folders(path)
+    _make(path)
     piece = bytearray(_PIECE)
     try:
         with open(path + ".new", "wb") as archive:
-            for name, _, _, _ in files:
+            for name, _, _, _ in items:
                 with open(folder + name, "rb") as file:
                     while True:
                         n = file.readinto(piece)
@@ -228,7 +228,7 @@ def _save(folder, files):
                             break
                         archive.write(memoryview(piece)[:n])
         os.rename(path + ".new", path)
-        for name, _, _, _ in files:
+        for name, _, _, _ in items:
             if name == _GUARD:
                 with open(folder + name, "rb") as file:
                     return _write(folder + COPY + name, file.read())
@@ -240,7 +240,7 @@ def _save(folder, files):
 
 def _write(path, data):
     # Returns whether the file at `path` has these contents now.
-    _make_folders(path)
+    _make(path)
     try:
         with open(path + ".new", "wb") as file:
             file.write(data)
@@ -258,7 +258,7 @@ def _remove(path):
         pass
 
 
-def _make_folders(path):
+def _make(path):
     at = path.find("/", 1)
     while at > 0:
         try:
@@ -268,19 +268,19 @@ def _make_folders(path):
         at = path.find("/", at + 1)
 
 
-def _settle(paths):
+def _settle(names):
     # LittleFS keeps a folder in two blocks, of which the second one is written when the first is
     # full. Until then nothing stands in for a damaged one, and the flash does not mount: so both
-    # are written now. paths: in the folders and in those around them.
+    # are written now. names: paths in the folders and in those around them.
     folders = set()
-    for path in paths:
-        _make_folders(path)
+    for path in names:
+        _make(path)
         at = path.find("/")
         while at >= 0:
             folders.add(path[: at + 1])
             at = path.find("/", at + 1)
     for folder in folders:
-        name = _LONG_NAME % folder
+        name = folder + "-" * _LETTERS
         for _ in range(_FILLING - len(os.listdir(folder)) // _FILES):
             open(name, "wb").close()
             os.remove(name)

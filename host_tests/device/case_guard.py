@@ -40,7 +40,7 @@ class Flash:
         root = self.root
         files = []
         for path, data in _FILES.items():
-            guard._make_folders(root + path)
+            guard._make(root + path)
             write(root + path, data)
             crc, size = guard._sum(root + path)
             files.append((path, crc, size, guard._time(root + path)))

@@ -68,7 +68,7 @@ class Wiegand:
     def __init__(self, d0, d1, reverse: bool = False, only: int = 0):
         # A run is a series of pulses without a quiet time between them: one or more frames.
         # The ring has for each pulse twice the microseconds since the one before, plus its bit.
-        self._ring = array("H", bytes(2 * _RING))
+        self._buf = array("H", bytes(2 * _RING))
         self._count = 0  # pulses so far; this and the next two are counts modulo _MASK + 1
         self._begun = 0  # where the incoming run begins
         self._at = self._stop = 0  # the rest of the run being decoded
@@ -101,7 +101,7 @@ class Wiegand:
         while self._at == self._stop:
             await self._next_run()
         try:
-            n = self._next_frame(code)
+            n = self._next(code)
         except FrameError:
             self.faults += 1
             raise
@@ -164,12 +164,12 @@ class Wiegand:
                 if late > self._first_late:
                     self._cause = self._doing
         self._pulsed = now
-        self._ring[count & (_RING - 1)] = gap << 1 | bit
+        self._buf[count & (_RING - 1)] = gap << 1 | bit
         self._count = (count + 1) & _MASK
 
     async def _next_run(self):
         # Waits for a run and for the quiet behind it. A run longer than the ring has overwritten
-        # its own beginning; `_next_frame` does not look for frames in it.
+        # its own beginning; `_next` does not look for frames in it.
         if self._jammed:
             # The rest of a jam may look like a frame.
             await self._until_quiet()
@@ -213,7 +213,7 @@ class Wiegand:
         self._jammed = False
 
     def _gap(self, i):
-        return self._ring[i & (_RING - 1)] >> 1
+        return self._buf[i & (_RING - 1)] >> 1
 
     def _median(self, begun, n):
         # Returns the median time between two pulses of the run, at least _PERIOD_MIN.
@@ -246,7 +246,7 @@ class Wiegand:
                 return i - self._at
         return n
 
-    def _next_frame(self, code):
+    def _next(self, code):
         at = self._at
         n = (self._stop - at) & _MASK
         missing = self._missing
@@ -258,7 +258,7 @@ class Wiegand:
             self._missing = _WHOLE  # the frames behind the first one have their beginning
         self._at = (at + n) & _MASK
         for i in range(min(n, _FRAME_MAX)):
-            self._bits[i] = self._ring[(at + i) & (_RING - 1)] & 1
+            self._bits[i] = self._buf[(at + i) & (_RING - 1)] & 1
         fault = None
         size = 0
         try:

@@ -63,7 +63,7 @@ class AccessLog:
                 self._untimed = True
                 seconds, session = clock.uptime(), self.session
             record = entries.encode(source, state, reason, seconds, code, session, count)
-            self._store(record)
+            self._save(record)
         except MemoryError:  # not even enough for these few bytes, or for a report
             self.dropped += 1
 
@@ -114,10 +114,10 @@ class AccessLog:
     def _add_time(self):
         if self._untimed:
             clock = self._clock
-            self._store(entries.time_record(self.session, clock.uptime(), clock.seconds()))
+            self._save(entries.time_record(self.session, clock.uptime(), clock.seconds()))
             self._untimed = False
 
-    def _store(self, record):
+    def _save(self, record):
         pending = self._pending
         pending.append(record)
         try:

@@ -137,7 +137,7 @@ class AntiPassback:
         """
         log = self._open()
         self._on_clock(window, log.last)
-        wanted = self._hash(code, window)
+        wanted = self._sum(code, window)
         slot = 0
         for found in self._hashes:
             if found == wanted:
@@ -199,7 +199,7 @@ class AntiPassback:
         log = Log(self._folder, self._size)
         # The log must not evict passes by itself; `record` moves this on.
         log.keep_from = log.first
-        self._newest = self._jump = self._jumped = 0
+        self._last = self._jump = self._jumped = 0
         self._evicted = -1
         self._from = max(log.first, log.last - self._room + 1)
         newest = 0
@@ -231,18 +231,18 @@ class AntiPassback:
 
     def _add(self, number, data):
         when = self._when(number, data)
-        self._newest = max(self._newest, when)
+        self._last = max(self._last, when)
         if when >= 0:
-            self._hashes[number % self._room] = self._hash(data[_HEAD:], when)
+            self._hashes[number % self._room] = self._sum(data[_HEAD:], when)
 
-    def _hash(self, code, window):
+    def _sum(self, code, window):
         return crc32(code, 0 if self._interval else window) & 0xFFFF or 1
 
     def _on_clock(self, minute, last):
         # A clock that was put back must not refuse anybody for longer than the interval: all
         # passes before that count as no later than the time to which it was put back.
-        if self._interval and minute < self._newest:
-            self._newest = self._jump = minute
+        if self._interval and minute < self._last:
+            self._last = self._jump = minute
             self._jumped = last
 
     def _when(self, number, data):

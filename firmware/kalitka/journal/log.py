@@ -204,7 +204,7 @@ class Log:
                     self._begin_segment(_number(view, 4))
                     at = gap = 0
                 if not file:
-                    file = open(self._segment_name(self._firsts[-1]), "ab")  # noqa: SIM115
+                    file = open(self._name(self._firsts[-1]), "ab")  # noqa: SIM115
                 if gap:
                     file.write(bytes(gap))
                 file.write(view[:n])
@@ -223,7 +223,7 @@ class Log:
         # when the log had more flash.
         size = self._room
         try:
-            size = max(size, os.stat(self._segment_name(self._firsts[0]))[6])
+            size = max(size, os.stat(self._name(self._firsts[0]))[6])
         except (OSError, IndexError):
             pass
         return max(1, self._most * self._room // size)
@@ -235,7 +235,7 @@ class Log:
             if following > self.keep_from:
                 raise OSError(_ENOSPC)
             self._evict(following)
-        open(self._segment_name(number), "wb").close()
+        open(self._name(number), "wb").close()
         self._firsts.append(number)
 
     def _evict(self, following):
@@ -243,7 +243,7 @@ class Log:
         # FORMAT.md, Writing, step 4: the count first. A cut after it leaves a segment below
         # `kept`, which the next start removes, so no loss is counted twice or not at all.
         self._save(self.acked, lost, following)
-        os.remove(self._segment_name(self._firsts[0]))
+        os.remove(self._name(self._firsts[0]))
         self._firsts.pop(0)
 
     def drop_oldest(self, number: int) -> bool:
@@ -333,7 +333,7 @@ class Log:
             if segment != firsts[i]:
                 segment = firsts[i]
                 at = self._seek(segment, first, view) if first > segment else 0
-            n = read(self._segment_name(segment), at, view[: _GRID - at % _GRID])
+            n = read(self._name(segment), at, view[: _GRID - at % _GRID])
             if n > 0:
                 place[:] = first, segment, at
                 return n
@@ -362,7 +362,7 @@ class Log:
         # appended twice are complete in the second place as well.
         low = 0
         try:
-            with open(self._segment_name(segment), "rb") as file:
+            with open(self._name(segment), "rb") as file:
                 high = (file.seek(0, 2) + _GRID - 1) // _GRID
                 while high - low > 1:
                     middle = (low + high) // 2
@@ -393,7 +393,7 @@ class Log:
     def _tail_name(self, k):
         return self._folder + "tail%d" % k
 
-    def _segment_name(self, first):
+    def _name(self, first):
         return self._folder + "old/%08x" % first
 
     def refresh(self) -> None:
@@ -437,7 +437,7 @@ class Log:
             if name != "%08x" % number:
                 continue  # not one of ours
             if number < self._kept:
-                os.remove(self._segment_name(number))
+                os.remove(self._name(number))
             else:
                 self._firsts.append(number)
         self._firsts.sort()
@@ -456,7 +456,7 @@ class Log:
             return
         segment = self._firsts[-1]
         self._spilled = segment - 1
-        name = self._segment_name(segment)
+        name = self._name(segment)
         self._at = os.stat(name)[6]
         at = self._at
         while at > 0 and self._spilled < segment:

@@ -51,7 +51,7 @@ class Http:
         self._tls = None
         self._met = False  # the server has answered over this connection, or there is no TLS
         self._stream = None
-        self._buffer = bytearray()  # while a request is under way
+        self._buf = bytearray()  # while a request is under way
         self._at = self._end = 0
         self._chunked = False
         self._left = 0  # bytes left of the body or of the chunk
@@ -71,8 +71,8 @@ class Http:
         It is called again if a reused connection turns out to be dead. Raises NetError.
         """
         head = self._head_of(method, path, headers, length)
-        if not self._buffer:
-            self._buffer = bytearray(_BUFFER)
+        if not self._buf:
+            self._buf = bytearray(_BUFFER)
         if self._uptime() >= self._idle_until:
             self.close()
         if self._stream:
@@ -117,7 +117,7 @@ class Http:
         if self._left != _UNTIL_CLOSED:
             n = min(n, self._left)
             self._left -= n
-        out[:n] = memoryview(self._buffer)[self._at : self._at + n]
+        out[:n] = memoryview(self._buf)[self._at : self._at + n]
         self._at += n
         if self._left == 0 and self._chunked and await self._line():
             raise NetError("no line end behind a chunk")
@@ -141,7 +141,7 @@ class Http:
         # Bytes behind the body would be taken for the beginning of the next answer.
         if not (self._keep and self._over) or self._at < self._end:
             self.close()
-        self._buffer = bytearray()
+        self._buf = bytearray()
 
     def close(self) -> None:
         """Close the connection, if there is one. Never raises, whatever the other side did."""
@@ -221,7 +221,7 @@ class Http:
         assert self._stream
         n = None
         while n is None:  # a TLS stream may wake up with nothing to read yet
-            coming = self._stream.readinto(self._buffer)
+            coming = self._stream.readinto(self._buf)
             n = await wait_for(coming, self.timeout, "reading the answer")
         self._at = 0
         self._end = n
@@ -236,10 +236,10 @@ class Http:
                 if not self.status and not seen:
                     raise NetError("the server closed the connection without an answer")
                 raise NetError("the connection ended in the middle of a line")
-            end = self._buffer.find(b"\n", self._at, self._end)
+            end = self._buf.find(b"\n", self._at, self._end)
             stop = self._end if end < 0 else end
             if len(line) < _LINE_MAX:
-                line += self._buffer[self._at : stop][: _LINE_MAX - len(line)]
+                line += self._buf[self._at : stop][: _LINE_MAX - len(line)]
             seen += stop - self._at
             self._at = stop if end < 0 else end + 1
             if end >= 0:

@@ -25,7 +25,7 @@ async def request(address: str, port: int, request: bytes, is_answer, timeout: f
             # Receive from that address only. (A multicast request is answered by any host.)
             sock.connect(where)
         sock.sendto(request, where)
-        return await net.wait_for(_receive(sock, is_answer), timeout, doing)
+        return await net.wait_for(_read(sock, is_answer), timeout, doing)
     except net.NetError:
         raise
     except OSError as e:
@@ -34,7 +34,7 @@ async def request(address: str, port: int, request: bytes, is_answer, timeout: f
         sock.close()
 
 
-def _receive(sock, is_answer):
+def _read(sock, is_answer):
     while True:
         yield net.io_queue().queue_read(sock)
         # Not through a stream, which would join two datagrams.

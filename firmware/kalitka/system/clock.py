@@ -55,7 +55,7 @@ class Clock:
 
     def __init__(self, uptime):
         self._rtc = RTC()
-        self._counter = uptime
+        self._count = uptime
         self.zone = None
         self.minute = -1
         self.day_minute = -1
@@ -70,8 +70,8 @@ class Clock:
 
     def uptime(self) -> int:
         """Return the seconds since the start, which setting the clock does not change."""
-        self._counter.update()
-        return self._counter.seconds
+        self._count.update()
+        return self._count.seconds
 
     def seconds(self) -> int:
         """Return the seconds since 1970 UTC; meaningful only if the clock is set."""
@@ -133,7 +133,7 @@ class Clock:
         """Tick and then call `callback`, every second, for ever."""
         while True:
             self.tick()
-            self._counter.update()
+            self._count.update()
             callback()
             self.turned = True
             await asyncio.sleep(1)

@@ -84,7 +84,7 @@ class FullChange(Transaction):
         self.overflowed = changes.overflowed
         # The lines of one code may amount to fewer rules than lines: the sums of the codes count.
         sums = sums_after(self._sums, changes.code_sums, changes.line_sums)
-        codes = self._finish()
+        codes = self._end()
         if sums == table.sums and not table.fault:
             table.set_minute(minute, self.seconds)
             return
@@ -120,7 +120,7 @@ class FullChange(Transaction):
             self._writer = SegmentWriter(self._file, self._rule_sets)
         return self._writer
 
-    def _finish(self):
+    def _end(self):
         # Completes and closes the new base, before the commit opens it; returns how many codes it
         # has.
         writer = self._begin()

@@ -44,7 +44,7 @@ class IncrementalChange(Transaction):
         table = self._table
         changes = self._changes()
         stream = yield from self._sorter.stream()
-        name = yield from self._write_changes(stream, changes)
+        name = yield from self._write(stream, changes)
         self.overflowed = changes.overflowed
         # Frees the buffer: the merge needs its memory.
         self._sorter.discard()
@@ -69,7 +69,7 @@ class IncrementalChange(Transaction):
             sums = sums_after(sums, self._added, self._removed)
         table.commit(names, minute, self.seconds, sums)
 
-    def _write_changes(self, stream, changes):
+    def _write(self, stream, changes):
         # Writes the codes whose state changes to a segment. Returns its name, "" if no code
         # changes: an answer may repeat thousands of codes without a difference.
         table = self._table

@@ -49,7 +49,7 @@ class Merge:
         self.keys = array("i", bytes(4 * count))
         self.count = 0
         self._source = source
-        self._view = memoryview(buf)
+        self._buf = memoryview(buf)
         self._next = array("H", bytes(2 * count))  # the number of a source's next block
         for number in range(count):
             if self._load(number):
@@ -113,7 +113,7 @@ class Merge:
         size = min(blocks[4], blocks[3] - number * blocks[4])
         if size <= 0:
             return False
-        read_block(blocks, number, self._view[begin : begin + size])
+        read_block(blocks, number, self._buf[begin : begin + size])
         self._next[source] = number + 1
         start(self.buf, at, self.room, size, self.state, 3 * source)
         if self._step(source) < 0:

@@ -42,7 +42,7 @@ class RuleSets:
     def get(self, number: int) -> bytes:
         """Return rule set `number` (bytes)."""
         begin = self._starts[number]
-        return bytes(self._arena[begin + 1 : begin + 1 + self._arena[begin]])
+        return bytes(self._buf[begin + 1 : begin + 1 + self._buf[begin]])
 
     def prepare(self, size: int) -> None:
         """Make room for the rules of `size` bytes of text or records, as far as possible."""
@@ -52,7 +52,7 @@ class RuleSets:
         if fits or not self._may_grow:
             return
         self._may_grow = False
-        arena = self._arena
+        arena = self._buf
         try:
             self._make(1)
         except MemoryError:
@@ -77,4 +77,4 @@ class RuleSets:
             array("H", bytes(2 * room)),
             array("H", [0, 0, slots - 1, room, _BYTES_MAX // share]),
         )
-        self._arena, _, self._starts, self._counts = self.tables
+        self._buf, _, self._starts, self._counts = self.tables

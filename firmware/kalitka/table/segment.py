@@ -72,7 +72,7 @@ class Segment:
         self._sets = self._section(blocks, sets)
         self._index = self._section(blocks + sets, index)
         self._index_size = index - CHECK
-        self._place = array("H", [KEY_ROOM + BLOCK, sets - CHECK, 0, 0])
+        self._where = array("H", [KEY_ROOM + BLOCK, sets - CHECK, 0, 0])
 
     def close(self) -> None:
         """Close the file. Lookups afterwards fail."""
@@ -81,12 +81,12 @@ class Segment:
     @property
     def at(self) -> int:
         """The offset in `rules` at which the rule set begins."""
-        return self._place[2]
+        return self._where[2]
 
     @property
     def end(self) -> int:
         """The offset in `rules` at which the rule set ends."""
-        return self._place[3]
+        return self._where[3]
 
     def find(self, key: bytes | bytearray) -> int:
         """Look up the packed code at the start of `key`: return ABSENT, PRESENT or TOMBSTONE.
@@ -103,7 +103,7 @@ class Segment:
             if value == native.MALFORMED:
                 return self._fail("the block at %d of %s is malformed", number * BLOCK)
             return ABSENT
-        value = native.rules_of(self._cursor.buf, value, self._sets, self._place)
+        value = native.rules_of(self._cursor.buf, value, self._sets, self._where)
         if value < 0:
             if value == TOMBSTONE:
                 return TOMBSTONE

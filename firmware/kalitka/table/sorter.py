@@ -67,7 +67,7 @@ class Sorter:
     """
 
     def __init__(self, prefix: str, buffer: bytearray | None):
-        self._prefix = prefix
+        self._name = prefix
         self.notes = array("H", bytes(2 * _NOTES))
         self.notes[_COMMON] = _ANY
         self._large = buffer is not None
@@ -225,7 +225,7 @@ class Sorter:
         return next(block for code, block in _BLOCKS if longest <= code)
 
     def _open(self):
-        path = "%s%d.tmp" % (self._prefix, len(self._files) + 1)
+        path = "%s%d.tmp" % (self._name, len(self._files) + 1)
         # Open until `discard`.
         self._files.append((open(path, "w+b"), path))  # noqa: SIM115
         self._end = 0

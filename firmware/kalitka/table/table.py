@@ -242,7 +242,7 @@ class Table:
         self.fault = "the manifest is missing" if whole else str(error)
         self._segments = [None]
         # New files must not overwrite the old ones, which stay until a full sync replaces them.
-        empty.generation = self._reserved = max([_number_of(name) for name in names] + [0])
+        empty.generation = self._reserved = max([_number(name) for name in names] + [0])
         return empty
 
     def _try_segment(self, name):
@@ -262,7 +262,7 @@ class Table:
             for name in os.listdir(self.folder):
                 if name == manifest.NAME or name in self._manifest.segments:
                     continue
-                if not name.endswith(".seg") or _number_of(name) > self._reserved:
+                if not name.endswith(".seg") or _number(name) > self._reserved:
                     os.remove(self.folder + "/" + name)
         except OSError:
             self._dirty = True
@@ -270,6 +270,6 @@ class Table:
             self._dirty = True
 
 
-def _number_of(name):
+def _number(name):
     digits = name.split("-")[-1].split(".")[0]
     return int(digits) if digits.isdigit() else 0

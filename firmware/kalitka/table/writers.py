@@ -155,7 +155,7 @@ class SegmentWriter:
                     own[number] = self._block.assigned
                 number = own[number] - 1
         if not self._block.add(buf, at, number, rule_set):
-            self._next_block(buf, at)
+            self._next(buf, at)
             self._block.add(buf, at, number, rule_set)
 
     def extend(self, stream, count: int) -> int:
@@ -167,7 +167,7 @@ class SegmentWriter:
         while stream.at >= 0 and added < count:
             added += self._block.extend(stream, self._own_numbers(), count - added)
             if self._block.stopped == sync_native.FULL:
-                self._next_block(stream.buf, stream.at)
+                self._next(stream.buf, stream.at)
             elif self._block.stopped > 0:
                 break
         self.codes += added
@@ -185,7 +185,7 @@ class SegmentWriter:
         footer = pack(FOOTER, MAGIC, self.codes, self.tombstones, self._blocks_size, sets, index)
         write_with_crc(self._file, footer)
 
-    def _next_block(self, buf, at):
+    def _next(self, buf, at):
         self._add_separator(buf, at)
         self._put(self._block.finish(True))
 
