@@ -354,7 +354,7 @@ def test_1_a_chip_three_hours_ahead_is_put_right_by_a_week_of_honest_ntp():
         near(w.chip.read(), w.truth())
         assert w.chip.written == 1
         assert w.said("clock: set by a time server, 10800 s back, provisional")
-        assert w.said("clock: the clock chip was 10800 s ahead: corrected")
+        assert w.said("clock: the clock chip was corrected, 10800 s back")
         # And it stays right after a power cut.
         w.start()
         assert w.clock.is_set and w.wrong_by() == 0
@@ -375,6 +375,7 @@ def test_1_a_forged_answer_each_day_moves_a_proved_clock_by_one_hour_in_all():
                 await w.keep(15 * MINUTE, 15 * MINUTE)
                 assert abs(w.wrong_by()) <= HOUR, (poll, w.wrong_by())
             assert abs(w.wrong_by()) >= 3599
+            forgeries.append(len(w.ntp.asked))
             # The next proof ends that.
             w.client.trouble = None
             await w.keep(2 * MINUTE)
@@ -382,9 +383,11 @@ def test_1_a_forged_answer_each_day_moves_a_proved_clock_by_one_hour_in_all():
 
         return scenario
 
+    forgeries = []
     for sign in (1, -1):
         for polls in (1, 24 * 4):
             world(forged(sign, polls), secure=True, ntp=0)
+    print("# %d forged answers in four months of 31 days, never an hour off" % sum(forgeries))
 
 
 def test_1_no_lasting_lie_moves_a_proved_clock_by_more_than_an_hour():
@@ -521,7 +524,7 @@ def test_3_a_chip_gives_the_time_from_the_first_second_and_is_corrected_by_a_pro
         await w.keep(MINUTE)
         assert w.wrong_by() == 0
         near(w.chip.read(), w.truth(), 0)
-        assert w.said("clock: the clock chip was 7 s ahead: corrected")
+        assert w.said("clock: the clock chip was corrected, 7 s back")
         # One that agrees is left alone.
         await w.keep(5 * DAY, HOUR)
         assert w.chip.written == 1

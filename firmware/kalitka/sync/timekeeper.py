@@ -1,7 +1,7 @@
 """The schedule for setting the clock, and what is known of the clock's time.
 
 A time is *proved* if the server gave it over TLS, else *provisional*. Which answer is believed
-is decided in `sync.timesources`, which is loaded for each attempt and unloaded.
+is decided in `sync.trust`, and `sync.timesources` asks; both are loaded when needed, and unloaded.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from micropython import const
 
 _LOOK_S = const(1)
 _HOUR = const(3600)
-_SOURCES = const(("sync.timesources", "sync.udp", "sync.address"))
+_SOURCES = const(("sync.timesources", "sync.trust", "sync.udp", "sync.address"))
 
 
 class TimeKeeper:
@@ -25,7 +25,7 @@ class TimeKeeper:
     table: has `minute`, before which no provisional time lies. log: the access log.
 
     source: what set the clock last, in words. proved: whether the server has proved a time since
-    the start. The rest is for `sync.timesources`. due: uptime in seconds at which each source is
+    the start. The rest is for `sync.trust`. due: uptime in seconds at which each source is
     to be asked. moved: seconds by which answers without proof have moved the clock since the last
     proof. agreed: how many answers in a row agree; offset: the last one minus its uptime, which
     is `last`. least: the minute kept of the last proof, -1 while that is not loaded. told:
@@ -94,9 +94,9 @@ class TimeKeeper:
 
     def _ask_chip(self):
         try:
-            from kalitka.sync import timesources
+            from kalitka.sync import trust
 
-            timesources.ask_chip(self)
+            trust.ask_chip(self)
         except MemoryError as e:
             self.fail("the clock chip", e)
         unload(*_SOURCES)
