@@ -69,3 +69,6 @@ def test_a_module_that_is_loaded_later_agrees_with_the_copy():
     assert constants("table/table.py")["_BUFFER"] == constants("table/sorter.py")["LARGE"]
     assert constants("journal/anti_passback.py")["_BUFFER"] == constants("journal/log.py")["_GRID"]
     assert constants("system/uplink.py")["_SETTINGS"] == FILE
+    asking, judging = constants("sync/timesources.py"), constants("sync/trust.py")
+    for name in ("_AGREE", "_SOON"):
+        assert asking[name] == judging[name]

@@ -167,18 +167,23 @@ def timed(world, scripts, replies, **options):
 
 
 def test_the_server_is_asked_for_the_time_over_the_same_connection(plain_world):
-    outcome, server, time = timed(plain_world, [TIME], Reply())
+    outcome, server, time = timed(plain_world, [TIME], Reply(at=NOW))
     assert (outcome["set_to"], outcome["zone"]) == (NOW, "MSK-3")
     assert server.carried == [2]
-    assert not time.requests
+    # Nothing proves it, so that the time server is asked as well.
+    assert len(time.requests) == 1
+    assert "clock: set by a time server, provisional" in outcome["polls"][0][4]
 
 
 def test_a_time_server_comes_first_where_certificates_have_to_be_checked(secure_world):
     outcome, server, time = timed(secure_world, [TIME], Reply(at=NOW - 60))
-    assert len(time.requests) == 1
+    assert len(time.requests) == 2
     assert outcome["set_to"] == NOW
     lines = outcome["polls"][0][4]
-    assert lines[:2] == ["clock: set by a time server", "clock: set by the server, 60 s forward"]
+    assert lines[:2] == [
+        "clock: set by a time server, provisional",
+        "clock: set by the server, 60 s forward",
+    ]
     assert server.requests[0][0].startswith("GET /api/v2/token-reader/time ")
 
 
@@ -194,7 +199,7 @@ def test_an_older_server_has_the_zone_in_hours(plain_world):
     missing = reply(b"<html>", "404 Not Found")
     for hours, zone in ((b"3", "<+03>-3"), (b"-5", "<-05>5"), (b"0", "<+00>0")):
         older = Script([missing, reply(b"29923590,%s,%d" % (hours, NOW)), OLD])
-        outcome, server, _ = timed(plain_world, [older], Reply())
+        outcome, server, _ = timed(plain_world, [older], Reply(silent=True))
         assert (outcome["set_to"], outcome["zone"]) == (NOW, zone)
         assert "/v1/token-reader/time" in server.requests[1][0]
 
@@ -204,6 +209,29 @@ def test_a_time_server_is_asked_where_the_server_has_no_time(plain_world, at):
     missing = reply(b"no", "404 Not Found")
     outcome, *_ = timed(plain_world, [Script([missing, missing, OLD])], Reply(at=at))
     assert outcome["set_to"] == at
+    worked(outcome["polls"][0], OLD_TABLE)
+
+
+@pytest.mark.parametrize("missing", ["a server", "no server"])
+def test_1_one_answer_of_2036_is_outvoted_by_those_that_follow(plain_world, missing):
+    # The first answer of a time server that has just begun: NTP seconds 3600.
+    replies = [Reply(at=ERA_1 + 3600), Reply(at=NOW)]
+    no = reply(b"no", "404 Not Found")
+    first = [no, no] if missing == "no server" else [reply(b"5,MSK-3,%d" % NOW)] * 2
+    outcome, _, time = timed(plain_world, [Script([*first, OLD])], replies)
+    assert outcome["set_to"] == NOW
+    assert len(time.requests) == (3 if missing == "no server" else 1)
+    worked(outcome["polls"][0], OLD_TABLE)
+
+
+def test_5_a_server_that_has_no_right_time_is_quoted_and_the_rest_goes_on(plain_world):
+    said = b"this hub's clock is 15 days before the newest change in its own database: set it"
+    wrong = reply(said, "503 Service Unavailable")
+    outcome, *_ = timed(plain_world, [Script([wrong, OLD])], Reply(at=NOW))
+    assert outcome["set_to"] == NOW
+    lines = outcome["polls"][0][4]
+    words = f"clock: not set by the server: the server answered 503 ({said.decode()})"
+    assert words in lines, lines
     worked(outcome["polls"][0], OLD_TABLE)
 
 

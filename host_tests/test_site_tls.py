@@ -1,4 +1,7 @@
-"""A site with TLS: the certificates of `kalitka hub certificate`, a real hub, a virtual reader."""
+"""A site with TLS: the certificates of `kalitka hub certificate`, a real hub, a virtual reader.
+
+The last tests are of the reader's time, with a time server that lies.
+"""
 
 import json
 import time
@@ -6,11 +9,13 @@ import time
 import pytest
 
 from hub_command import Hub
+from kalitka.journal import entries
 from kalitka.settings import seal
 from kalitka_hub.site.tokens import TokenSetting
-from kalitka_sim import littlefs_image
-from kalitka_sim.network_servers import TimeServer
+from kalitka_sim import littlefs_image, network_servers
 from kalitka_sim.reader import VirtualReader
+from kalitka_sim.timeouts import HANG_TIMEOUT_S
+from time_server import ERA_1, Reply, TimeServer
 
 DAY = 86400  # seconds
 
@@ -19,7 +24,7 @@ class Site:
     """A hub with TLS, the folder of its own CA, and a time server (closed with the process)."""
 
     def __init__(self, folder):
-        self.times = TimeServer()
+        self.times = network_servers.TimeServer()
         self.folder = folder / "tls"
         self.hub = Hub(folder, tls=(self.folder / "hub.pem", self.folder / "hub.key"))
         self.certify()
@@ -29,13 +34,14 @@ class Site:
         """Make the hub's certificate, as the operator does."""
         self.hub.command("certificate", "127.0.0.1", "hub.local", "--folder", str(self.folder))
 
-    def reader(self, folder):
-        """Return a reader of this site."""
+    def reader(self, folder, times=None, **settings):
+        """Return a reader of this site. times: another time server."""
         settings = {
             "reader": "GATE-1",
             "server_token": self.hub.secrets["GATE-1"],
             "poll_seconds": 1,
-            "ntp_server": self.times.address,
+            "ntp_server": f"127.0.0.1:{times.port}" if times else self.times.address,
+            **settings,
         }
         files = {"ca.pem": (self.folder / "ca.pem").read_bytes()}
         return VirtualReader(folder, settings, self.hub.address, files=files, secure=True)
@@ -152,3 +158,102 @@ def test_a_reader_that_is_told_no_time_cannot_check_a_certificate(site, tmp_path
         seen = len(reader.console)
         reader.set_clock(time.time())
         reader.wait_line("sync: full", since=seen)
+
+
+# The time
+
+
+def restart_without_the_hub(reader):
+    """Cut the power of a reader that has synced; switch it on with its hub out of reach."""
+    reader.power_on()
+    reader.wait_line("sync: works over TLS")
+    reader.power_cut()
+    assert reader.relay
+    reader.relay.cut()
+    seen = len(reader.console)
+    reader.power_on()
+    return seen
+
+
+def test_1_no_time_before_the_last_one_that_was_proved_is_taken_after_a_power_cut(site, tmp_path):
+    now = time.time()
+    with (
+        TimeServer([Reply(), Reply(), Reply(at=now - 15 * DAY)]) as times,
+        site.reader(tmp_path / "reader", times) as reader,
+    ):
+        seen = restart_without_the_hub(reader)
+        reader.wait_line("clock: not set by a time server: its time lies before", since=seen)
+        times.follow(Reply())
+        reader.wait_line("clock: set by a time server, provisional", since=seen)
+
+
+def test_1_the_hub_learns_that_a_readers_time_was_provisional(site, tmp_path):
+    with site.reader(tmp_path / "reader", log_upload_seconds=0) as reader:
+        seen = restart_without_the_hub(reader)
+        reader.wait_line("clock: set by a time server, provisional", since=seen)
+        reader.wait_line("sync: failed", since=seen)
+        reader.relay.restore()
+        reader.wait_line("clock: set by the server", since=seen)
+        deadline = time.monotonic() + HANG_TIMEOUT_S
+        told = []
+        while len(told) < 2 and time.monotonic() < deadline:
+            rows = json.loads(site.hub.command("log", "list", "--json"))
+            told = [row["state"] for row in rows if row["source"] == entries.READER]
+        assert told == [1, 0]
+        assert "provisional" in site.hub.command("log", "list")
+
+
+def test_2_a_lie_of_the_time_server_ends_when_the_hub_can_be_reached(site, tmp_path):
+    lie = Reply(at=time.time() + 15 * DAY)
+    with (
+        TimeServer([Reply(), Reply(), lie]) as times,
+        site.reader(tmp_path / "reader", times) as reader,
+    ):
+        seen = restart_without_the_hub(reader)
+        reader.wait_line("clock: set by a time server, provisional", since=seen)
+        seen = len(reader.console)
+        reader.relay.restore()
+        # By a second answer, as it goes back.
+        line = reader.wait_line("clock: set by the server, [0-9]+ s back$", since=seen)
+        assert abs(int(line.split()[6]) - 15 * DAY) < HANG_TIMEOUT_S
+        reader.wait_line("sync: works over TLS", since=seen)
+
+
+def test_4_a_first_answer_of_2036_makes_the_certificate_invalid_and_heals_within_minutes(
+    site, tmp_path
+):
+    lie = Reply(at=ERA_1 + 3600)
+    with (
+        TimeServer([lie, lie, Reply()]) as times,
+        site.reader(tmp_path / "reader", times) as reader,
+    ):
+        reader.power_on()
+        reader.set_certificate_dates(time.time() - DAY, time.time() + 300 * DAY)
+        reader.wait_line(
+            "sync: failed: nobody has proved the clock's time: certificate not accepted.*"
+            "The certificate validity has expired"
+        )
+        # The third question came at once; the answers that win come minutes apart.
+        assert len(times.requests) == 3
+        for passed in (301, 602):
+            times.follow(Reply(at=time.time() + passed))
+            reader.advance_time(301)
+            end = time.monotonic() + HANG_TIMEOUT_S
+            while len(times.requests) < 3 + passed // 301 and time.monotonic() < end:
+                time.sleep(0.05)
+        reader.wait_line("clock: set by a time server, [0-9]+ s back, provisional")
+        reader.wait_line("clock: set by the server, ")
+        reader.wait_line("sync: works over TLS")
+
+
+def test_5_a_hub_that_goes_back_by_days_is_believed_at_its_second_answer(site, tmp_path):
+    with site.reader(tmp_path / "reader") as reader:
+        reader.power_on()
+        reader.wait_line("sync: works over TLS")
+        seen = len(reader.console)
+        # Three days later for the reader, not for the hub.
+        reader.advance_time(3 * DAY)
+        reader.wait_line(
+            "clock: not set by the server: its time is .* s back: not taken yet", seen
+        )
+        reader.wait_line("clock: set by the server, .* s back$", seen)

@@ -167,7 +167,8 @@ def make_server_tasks(settings: dict, scanner, table, clock: Clock, log, report)
     # A zone in the settings takes precedence: the server's is ignored.
     save = None if settings["zone"] else save_zone
     chip = make_chip(settings, report)
-    keeper = TimeKeeper(clock, client, settings["ntp_server"], resolver, chip, save, report)
+    ntp = settings["ntp_server"]
+    keeper = TimeKeeper(clock, client, ntp, resolver, chip, save, report, table, log)
     network = ("network", link.run, ())
     if not client:
         report("sync: no server in the settings")

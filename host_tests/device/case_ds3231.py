@@ -87,6 +87,20 @@ def test_a_chip_whose_oscillator_stopped_has_no_time_until_it_is_set():
     assert bus.registers[15] == 0x08
 
 
+def test_3_an_oscillator_that_stops_on_the_battery_is_told_to_go_on():
+    # EOSC with the other bits of a chip as it comes: on the battery the time would stand still.
+    for use in (lambda chip: chip.read(), lambda chip: chip.write(1795287578)):
+        registers = image("38591806211126")
+        registers[14] = 0x9C
+        bus = FakeI2c(registers)
+        use(Ds3231(bus))
+        assert bus.registers[14] == 0x1C, hex(bus.registers[14])
+        # Once is enough.
+        del bus.transfers[:]
+        use(Ds3231(bus))
+        assert not [part for part in bus.transfers if part[1] == 14 and part[3]]
+
+
 def test_an_absent_chip_has_no_time_and_is_no_error():
     chip = Ds3231(FakeI2c(None))
     assert chip.read() == -1

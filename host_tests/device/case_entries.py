@@ -6,6 +6,7 @@ from kalitka.journal import entries
 from kalitka.journal import words as words_of_log
 from kalitka.journal.entries import (
     ALARM,
+    CLOCK,
     DOOR,
     EXIT_BUTTON,
     FORCED,
@@ -140,7 +141,8 @@ def test_reasons_are_told_in_words():
         (READER, WATCHDOG, "restarted by its watchdog"),
         (READER, GUESSING, "codes are being guessed"),
         (READER, SAFE_MODE, "safe mode"),
-        (READER, 3, "reason 3"),
+        (READER, CLOCK, "its time is provisional"),
+        (READER, 4, "reason 4"),
         (ALARM, 3, "reason 3"),
     )
     for source, reason, words in cases:

@@ -6,7 +6,6 @@ from device.chip_time import BEGAN
 from device.fake_time import Watch, millis, now, run
 from kalitka import settings
 from kalitka.access.timezone import ZoneError
-from kalitka.sync import timekeeper, timesources
 from kalitka.sync.client import StatusError
 from kalitka.sync.net import NetError, NoReply
 from kalitka.sync.poller import Poller
@@ -14,6 +13,7 @@ from kalitka.sync.timekeeper import TimeKeeper
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 START = 1795415400
+EARLIEST = START - 60 * DAY  # the build
 
 
 class Clock:
@@ -34,9 +34,12 @@ class Clock:
     def step_to(self, seconds):
         return int(seconds - self.ahead - self.uptime())
 
-    def set_utc(self, seconds):
-        if seconds < START - DAY:
+    def check(self, seconds):
+        if seconds < EARLIEST:
             raise ValueError("the time given lies before this firmware's build")
+
+    def set_utc(self, seconds):
+        self.check(seconds)
         self.ahead = seconds - self.uptime()
         self.is_set = True
 
@@ -141,8 +144,11 @@ class Client:
 class Keeper:
     """A TimeKeeper that only counts its calls."""
 
+    doubt = TimeKeeper.doubt
+
     def __init__(self):
         self.online = self.alone = 0
+        self.proved = True
 
     async def sync(self):
         self.online += 1
@@ -591,223 +597,3 @@ def test_an_answer_of_another_size_is_asked_for_within_minutes():
 
 def test_a_failure_of_the_network_never_postpones_for_hours():
     assert len(_tries(0, 2, lambda _: OSError(104, "reset"))) > 15
-
-
-# The clock
-
-
-class Chip:
-    """A clock chip with a time of its own."""
-
-    def __init__(self, seconds):
-        self.write(seconds)
-
-    def read(self):
-        return self.seconds + self._watch.seconds() if self.seconds >= 0 else -1
-
-    def write(self, seconds):
-        self._watch = Watch()
-        self.seconds = seconds
-
-
-class Times(Client):
-    """A server whose time is `offset` seconds ahead of the right time; None: it has no time."""
-
-    offset = 0
-    zone = "MSK-3"
-
-    async def time(self):
-        self.asked.append(("time", self.watch.seconds(), None))
-        if self.offset is None:
-            raise NetError("no time today")
-        return START + self.watch.seconds() + self.offset, self.zone
-
-
-class Ntp:
-    """A time server."""
-
-    def __init__(self, offset=None):
-        self._watch = Watch()
-        self.offset = offset
-        self.asked = 0
-
-    async def time(self, where, names):
-        self.asked += 1
-        if self.offset is None:
-            raise NetError("no answer")
-        return START + self._watch.seconds() + self.offset
-
-
-def keeping(scenario, is_set=False, chip=None, ntp=None, secure=False, zone=None):
-    """Run `scenario(keeper, clock, client, lines)`; return the lines."""
-
-    async def main():
-        clock = Clock(is_set)
-        client = Times()
-        client.secure = secure
-        lines = []
-        kept_zones = []
-        kept = timesources.ntp_time, timekeeper.unload
-        server = Ntp(ntp)
-        timesources.ntp_time = server.time
-        timekeeper.unload = lambda *names: None  # the next import would bring the real `ntp_time`
-        client.ntp = server
-        try:
-            made = Chip(START + chip) if chip is not None else None
-            keeper = TimeKeeper(
-                clock, client, "ntp.example", None, made, zone or kept_zones.append, lines.append
-            )
-            await scenario(keeper, clock, client, lines)
-        finally:
-            timesources.ntp_time, timekeeper.unload = kept
-        return lines
-
-    return run(main)
-
-
-def wrong_by(clock):
-    return abs(clock.step_to(clock.truth()))
-
-
-def test_the_clock_is_set_at_once_and_then_once_a_day():
-    async def scenario(keeper, clock, client, lines):
-        for _ in range(3 * 24 * 60):
-            await keeper.sync()
-            await asyncio.sleep(60)
-        assert len(client.asked) == 3
-        assert clock.is_set and clock.zone == "MSK-3"
-
-    assert keeping(scenario) == ["clock: set by the server"]
-
-
-def test_a_step_of_the_clock_is_told_with_its_size():
-    async def scenario(keeper, clock, client, lines):
-        await keeper.sync()
-        for offset in (1, 76, 0):
-            client.offset = offset
-            await asyncio.sleep(DAY)
-            await keeper.sync()
-
-    forward, back = [line.split() for line in keeping(scenario)[1:]]
-    # A second more or less, because both count whole seconds.
-    between(74, 77, int(forward[5]))
-    between(75, 77, int(back[5]))
-    assert (forward[7], back[7]) == ("forward", "back")
-
-
-def test_without_the_servers_time_a_time_server_is_asked_until_there_is_one():
-    async def scenario(keeper, clock, client, lines):
-        client.offset = None
-        for _ in range(60):
-            await keeper.sync()
-            await asyncio.sleep(10)
-        assert len(client.asked) == client.ntp.asked == 60
-        assert not clock.is_set
-        client.ntp.offset = 3
-        await asyncio.sleep(60)
-        await keeper.sync()
-        assert clock.is_set and wrong_by(clock) == 3
-
-    lines = keeping(scenario)
-    assert lines[-1] == "clock: set by a time server"
-    # A lasting fault is reported once, not every minute.
-    assert len(lines) <= 3
-
-
-def test_a_time_server_may_not_move_a_clock_that_is_set_by_hours():
-    async def scenario(keeper, clock, client, lines):
-        client.offset = None
-        await keeper.sync()
-        assert not wrong_by(clock)
-        assert "not taken" in lines[-1]
-
-    keeping(scenario, is_set=True, ntp=4 * HOUR)
-
-    async def nearly(keeper, clock, client, lines):
-        client.offset = None
-        await keeper.sync()
-        assert wrong_by(clock) == 500
-
-    keeping(nearly, is_set=True, ntp=500)
-
-
-def test_a_secure_server_is_asked_once_the_time_is_known():
-    async def scenario(keeper, clock, client, lines):
-        client.offset = 2
-        await keeper.sync()
-        assert client.ntp.asked == 1 and len(client.asked) == 1
-        assert wrong_by(clock) == 2
-        assert keeper.source == "the server"
-
-    keeping(scenario, ntp=300, secure=True)
-
-
-def test_a_clock_chip_gives_the_time_from_the_first_second():
-    async def scenario(keeper, clock, client, lines):
-        assert clock.is_set and wrong_by(clock) == 7
-        assert lines == ["clock: set by the clock chip"]
-        # It gets the server's time in turn.
-        await keeper.sync()
-        assert not wrong_by(clock)
-        assert keeper.chip.read() == clock.truth()
-
-    keeping(scenario, chip=7)
-
-
-def test_a_clock_chip_without_a_time_or_with_a_wrong_one_is_not_believed():
-    async def stopped(keeper, clock, client, lines):
-        assert not clock.is_set
-        client.offset = None
-        await keeper.sync()
-        keeper.offline()
-        assert not clock.is_set
-
-    keeping(stopped, chip=-START - 1)
-    keeping(stopped, chip=-20 * 365 * DAY)
-
-
-def test_without_a_network_the_clock_chip_is_asked_once_an_hour():
-    async def scenario(keeper, clock, client, lines):
-        await keeper.sync()
-        # The clock chip's crystal is the better one.
-        clock.ahead += 30
-        keeper.offline()
-        assert not wrong_by(clock)
-        clock.ahead += 30
-        keeper.offline()
-        assert wrong_by(clock) == 30
-        await asyncio.sleep(HOUR)
-        keeper.offline()
-        assert not wrong_by(clock)
-        # But a clock chip that is off by days is broken.
-        keeper.chip.seconds += 3 * DAY
-        await asyncio.sleep(HOUR)
-        keeper.offline()
-        assert not wrong_by(clock)
-        assert "not taken" in lines[-1]
-
-    keeping(scenario, chip=0)
-
-
-def test_the_servers_zone_is_taken_and_kept_and_a_wrong_one_is_told():
-    kept = []
-
-    async def scenario(keeper, clock, client, lines):
-        await keeper.sync()
-        assert clock.zone == "MSK-3" and kept == ["MSK-3"]
-        client.zone = "Mars"
-        await asyncio.sleep(DAY)
-        await keeper.sync()
-        assert clock.zone == "MSK-3" and kept == ["MSK-3"]
-        assert "the server's zone is not taken" in lines[-1]
-
-    keeping(scenario, zone=kept.append)
-
-
-def test_a_zone_in_the_settings_is_not_changed_by_the_server():
-    async def scenario(keeper, clock, client, lines):
-        keeper.save_zone = None
-        await keeper.sync()
-        assert clock.zone == ""
-
-    keeping(scenario)

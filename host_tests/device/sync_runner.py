@@ -71,6 +71,9 @@ class FakeClock:
         """Return the step that this would be."""
         return seconds - self.set_to if self.set_to else 0
 
+    def check(self, seconds):
+        """Any time may be true."""
+
     def set_utc(self, seconds):
         """Note the time."""
         self.set_to = seconds
@@ -133,7 +136,7 @@ def no_zone(zone):
 
 
 class NoLog:
-    """Has no entries to send, and none that could give way."""
+    """Keeps no entries, has none to send, and none that could give way."""
 
     def __init__(self):
         self.journal = self
@@ -142,6 +145,9 @@ class NoLog:
     def due(self, now):
         """There is nothing to send."""
         return False
+
+    def append(self, source, state, reason):
+        """Keep nothing."""
 
     def free_space(self):
         """There is none to be made."""
@@ -153,6 +159,10 @@ class NoKeeper:
 
     async def sync(self):
         """The clock is right."""
+
+    def doubt(self, error):
+        """And proved."""
+        return ""
 
 
 async def _polls(options):
@@ -179,7 +189,9 @@ async def _polls(options):
         if not (given["same"] and poller):
             http = Http(url, names, clock.uptime, given["ca"], given["patience"])
             client = Client(http, "the-secret", "GATE-1")
-            keeper = TimeKeeper(clock, client, given["ntp"], names, None, no_zone, lines.append)
+            keeper = TimeKeeper(
+                clock, client, given["ntp"], names, None, no_zone, lines.append, table, NoLog()
+            )
             if not given["clock_due"]:
                 keeper = NoKeeper()
             poller = Poller(client, table, clock, keeper, wifi, lines.append, found, NoLog())

@@ -125,6 +125,7 @@ def test_what_readers_report_of_themselves_is_counted(site):
         "codes are being guessed": 1,
         "restarted by its watchdog": 1,
         "safe mode": 0,
+        "its time is provisional": 0,
     }
 
 

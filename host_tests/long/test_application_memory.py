@@ -8,7 +8,7 @@ from bench.application_memory import ApplicationMemory
 # Needed at the start, or for a poll, an upload, a look-up, the clock, a fault.
 NOW_AND_THEN = [
     *("settings", "startup", "access.packing", "access.zonetext", "sync.address", "sync.answer"),
-    *("sync.udp", "sync.dns", "sync.timesources", "sync.tls", "sync.upload"),
+    *("sync.udp", "sync.dns", "sync.timesources", "sync.trust", "sync.tls", "sync.upload"),
     *("system.memory", "system.nvs", "table.full_change", "table.incremental_change"),
     *("table.merge", "table.sorter", "table.transaction"),
 ]

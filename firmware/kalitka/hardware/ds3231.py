@@ -3,12 +3,14 @@
 Registers 0 to 6 are second, minute, hour, weekday, day, month and year in BCD; bit 7 of the
 status says that the oscillator had stopped (data sheet 19-5170, "Timekeeping Registers" and
 "Status Register"). Promises: the time is read and written in one transfer, so it is never torn
-between two seconds; an absent chip or an empty battery raises nothing.
+between two seconds; an absent chip or an empty battery raises nothing; an oscillator that was told
+to stop on the battery (bit 7 of the control register, EOSC) is told to go on.
 """
 
 from micropython import const
 
 _ADDRESS = const(0x68)
+_CONTROL = const(0x0E)
 _STATUS = const(0x0F)
 _STOPPED = const(0x80)
 _TO_2000 = const(10957)  # days from 1970
@@ -26,6 +28,7 @@ class Ds3231:
         """Return the seconds since 1970 UTC, -1 if the chip has no time or does not answer."""
         try:
             registers = self._i2c.readfrom_mem(_ADDRESS, 0, _STATUS + 1)
+            _start(self._i2c, registers[_CONTROL])
         except OSError:
             return -1
         fields = bytearray(registers[:7])
@@ -74,13 +77,20 @@ class Ds3231:
             fields[i] += 6 * (fields[i] // 10)
         i2c = self._i2c
         try:
-            status = i2c.readfrom_mem(_ADDRESS, _STATUS, 1)[0]
+            control, status = i2c.readfrom_mem(_ADDRESS, _CONTROL, 2)
+            _start(i2c, control)
             i2c.writeto_mem(_ADDRESS, 0, fields)
             # Last: a chip that had stopped reports no time until the new time is written.
             i2c.writeto_mem(_ADDRESS, _STATUS, bytes((status & 0x7F,)))
         except OSError:
             return False
         return True
+
+
+def _start(i2c, status):
+    # Lets the oscillator run on the battery, too.
+    if status & _STOPPED:
+        i2c.writeto_mem(_ADDRESS, _CONTROL, bytes((status & 0x7F,)))
 
 
 def _days(year, month):

@@ -23,6 +23,7 @@ HELD = const(1)
 WATCHDOG = const(0)  # it hung and was restarted
 GUESSING = const(1)  # too many unknown codes, on until it is over
 SAFE_MODE = const(2)  # it started again and again
+CLOCK = const(3)  # its time is provisional, until the server proves it
 
 # Bits of the first byte, besides the source (bits 0, 1 and 5) and the state (bit 2); stored in
 # flash as well.

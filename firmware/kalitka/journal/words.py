@@ -6,7 +6,12 @@ from micropython import const
 
 SOURCES = ("scanner", "exit button", "door contact", "alarm", "reader")
 _DOOR = const(("forced", "held open"))
-ALARMS = ("restarted by its watchdog", "codes are being guessed", "safe mode")
+ALARMS = (
+    "restarted by its watchdog",
+    "codes are being guessed",
+    "safe mode",
+    "its time is provisional",
+)
 
 
 def reason_text(source: int, reason: int, count: int = 0) -> str:

@@ -16,6 +16,7 @@ _PIECE = const(1024)  # bytes parsed between two chances for others to run
 _TIME_MAX = const(160)  # bytes of an answer of the time endpoint
 _OK_MAX = const(80)  # bytes read of an answer of the access-logs endpoint
 _QUOTE_MAX = const(60)  # characters quoted of an invalid answer
+_SAID_MAX = const(240)  # of what comes with an error: whole sentences
 
 
 class StatusError(NetError):
@@ -169,7 +170,7 @@ class Client:
             words += ": it does not accept this reader's code or token"
         if http.redirect():
             words += ": it has moved to %s; set server_url" % http.redirect()[:_QUOTE_MAX]
-        said = await self._text(_QUOTE_MAX)
+        said = await self._text(_SAID_MAX)
         raise StatusError(http.status, "%s (%s)" % (words, said) if said else words)
 
     async def _text(self, limit, whole=False):

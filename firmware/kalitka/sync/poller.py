@@ -205,8 +205,8 @@ class Poller:
             if e.args and e.args[0] == _ENOSPC:
                 if self._uploader.journal.free_space():
                     words += ": entries of the log that were sent give way"
-            elif isinstance(e, BadCertificate) and not self._clock.is_set:
-                words = "the clock is not set, so no certificate is valid: %s" % words
+            elif isinstance(e, BadCertificate):
+                words = self._keeper.doubt(e) + words
             elif isinstance(e, StatusError) and e.status == 403 and self._full_after_403:
                 # The server may never send what changed while it refused this reader.
                 self._full_due = 0

@@ -1,32 +1,38 @@
-"""The schedule for setting the clock: once a day, and at every occasion while it is not set.
+"""The schedule for setting the clock, and what is known of the clock's time.
 
-The sources of time are in `sync.timesources`, which is loaded for each attempt and unloaded.
+A time is *proved* if the server gave it over TLS, else *provisional*. Which answer is believed
+is decided in `sync.trust`, and `sync.timesources` asks; both are loaded when needed, and unloaded.
 """
 
 import asyncio
 
 from kalitka import unload
-from kalitka.sync.net import describe, same_fault
+from kalitka.sync.net import BadCertificate, describe, same_fault
 from micropython import const
 
 _LOOK_S = const(1)
 _HOUR = const(3600)
-_DAY = const(86400)
-_SOURCES = const(("sync.timesources", "sync.udp", "sync.address"))
+_SOURCES = const(("sync.timesources", "sync.trust", "sync.udp", "sync.address"))
 
 
 class TimeKeeper:
     """The keeper of `clock` (see `system.clock`): sets it when that is due.
 
     client: the server (see `sync.client`) or None. ntp_server: `HOST[:PORT]` or "". resolver: a
-    Resolver. chip: has `read() -> seconds or -1` and `write(seconds)`, or None. save_zone: called
-    with the server's zone (str) after the clock was set to that zone; None to ignore the server's
-    zone. report: a callable that takes a line of text (str) for the log.
+    Resolver. chip: has `read() -> seconds or -1` and `write(seconds) -> bool`, or None.
+    save_zone: called with the server's zone (str) after the clock was set to that zone; None to
+    ignore the server's zone. report: a callable that takes a line of text (str) for the log.
+    table: has `minute`, before which no provisional time lies. log: the access log.
 
-    source: what set the clock last, in words.
+    source: what set the clock last, in words. proved: whether the server has proved a time since
+    the start. The rest is for `sync.trust`. due: uptime in seconds at which each source is
+    to be asked. moved: seconds by which answers without proof have moved the clock since the last
+    proof. agreed: how many answers in a row agree; offset: the last one minus its uptime, which
+    is `last`. least: the minute kept of the last proof, -1 while that is not loaded. told:
+    whether the log says that the time is provisional.
     """
 
-    def __init__(self, clock, client, ntp_server, resolver, chip, save_zone, report):
+    def __init__(self, clock, client, ntp_server, resolver, chip, save_zone, report, table, log):
         self.clock = clock
         self.client = client
         self.ntp_server = ntp_server
@@ -34,9 +40,15 @@ class TimeKeeper:
         self.chip = chip
         self.save_zone = save_zone
         self.report = report
+        self.table = table
+        self.log = log
         self._due = self._chip_due = 0  # uptime in seconds
         self._faults = {}  # of each source, in words
         self.source = ""
+        self.proved = self.told = False
+        self.due = {}
+        self.moved = self.agreed = self.offset = self.last = 0
+        self.least = -1
         if chip and not clock.is_set:
             self._ask_chip()
 
@@ -57,19 +69,19 @@ class TimeKeeper:
         clock = self.clock
         if clock.uptime() < self._due:
             return
-        taken = False
+        again = 0
         try:
             from kalitka.sync import timesources
 
-            taken = await timesources.ask_network(self)
+            again = await timesources.ask_network(self)
         except MemoryError as e:  # for the module, or for an answer
             self.fail("the network", e)
         unload(*_SOURCES)
-        if not taken:
+        now = clock.uptime()
+        if again < now + _HOUR:  # no answer, or one that nothing confirms
             self.offline()
         # A clock that is not set keeps people out, so the next occasion tries again.
-        again = _DAY if taken else _HOUR if clock.is_set else 0
-        self._due = clock.uptime() + again
+        self._due = min(again, now + _HOUR) if clock.is_set else 0
 
     def offline(self) -> None:
         """Set the clock by the clock chip, which drifts less, at most once an hour.
@@ -82,22 +94,33 @@ class TimeKeeper:
 
     def _ask_chip(self):
         try:
-            from kalitka.sync import timesources
+            from kalitka.sync import trust
 
-            timesources.ask_chip(self)
+            trust.ask_chip(self)
         except MemoryError as e:
             self.fail("the clock chip", e)
         unload(*_SOURCES)
 
-    def fail(self, source: str, error: Exception) -> None:
-        """Report that a source did not set the clock, and why."""
-        words = describe(error)
+    def fail(self, source: str, error: Exception) -> bool:
+        """Report that a source did not set the clock, and why; return whether that is new."""
+        words = self.doubt(error) + describe(error)
         # A lasting fault is reported once, not every minute.
-        if not same_fault(words, self._faults.get(source, "")):
+        new = not same_fault(words, self._faults.get(source, ""))
+        if new:
             self.report("clock: not set by %s: %s" % (source, words))
         self._faults[source] = words
+        return new
 
     def succeed(self, source: str) -> None:
         """Record that a source set the clock."""
         self._faults.pop(source, None)
         self.source = source
+
+    def doubt(self, error: Exception) -> str:
+        """Return why a certificate's dates may be right although `error` refuses it, else ""."""
+        dates = isinstance(error, BadCertificate) and "validity" in error.args[0]
+        if self.proved or not dates:
+            return ""
+        if self.clock.is_set:
+            return "nobody has proved the clock's time: "
+        return "the clock is not set, so no certificate is valid: "

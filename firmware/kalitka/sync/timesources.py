@@ -1,102 +1,134 @@
-"""The sources of time: the server, else a time server (SNTP), else a clock chip.
+"""The sources of time in the network: the server, and a time server (SNTP).
 
-Promises: every step of more than two seconds is reported with its size; a source that cannot
-prove its identity may set an unset clock, but may move a set one only within a limit.
-
-Loaded when the clock is due to be set; `keeper` is the TimeKeeper of `sync.timekeeper`.
+Loaded when the clock is due to be set; `keeper` is the TimeKeeper of `sync.timekeeper`. Whom to
+believe is in `sync.trust`, which is loaded once there is an answer: not while TLS needs memory.
 """
 
 import asyncio
 import os
 
+from kalitka import unload
 from kalitka.access.timezone import ZoneError
+from kalitka.journal import entries
 from kalitka.sync import udp
 from kalitka.sync.address import split_port
 from kalitka.sync.net import NetError
 from micropython import const
 
-_ANY = const(0x3FFFFFFF)
 _NTP_PORT = const(123)
 _NTP_SIZE = const(48)  # bytes of an answer
-# The most seconds by which a set clock may be moved: anybody can answer for a time server, and a
-# chip with a failing battery may be wrong by years.
-_NTP_MOVES = const(3600)
-_CHIP_MOVES = const(60)
+_AGREE = const(10)  # seconds by which two answers that agree may differ
+_FIRST_S = const(10)  # in which the answers for the first time begin
+_TRIES = const(4)
+_SOON = const(300)  # seconds to the next question to a source without a time
 _SERVER = const("the server")
 _NTP = const("a time server")
-_CHIP = const("the clock chip")
-_STEP_UNREPORTED = const(2)  # seconds; a smaller step is not reported
+_NO_PAGE = const(404)
 
 
-async def ask_network(keeper) -> bool:
-    """Set the clock by the server, else by a time server. Returns whether one of them did."""
-    client = keeper.client
-    by_ntp = False
-    if client and client.secure and not keeper.clock.is_set:
+async def ask_network(keeper) -> int:
+    """Ask the sources that are due for the time, and set the clock by an answer that counts.
+
+    Returns at which uptime (seconds) to call this again.
+    """
+    clock = keeper.clock
+    due = keeper.due
+    sources = (_SERVER, _NTP) if keeper.client else (_NTP,)
+    secure = keeper.client and keeper.client.secure
+    was_set = clock.is_set
+    if not was_set:
         # A certificate can be checked only with a clock that is set.
-        by_ntp = await _ask_ntp(keeper)
-    return await _ask_server(keeper) or by_ntp or await _ask_ntp(keeper)
+        await _first(keeper, (_NTP,) if secure else sources)
+    if was_set or secure:
+        for source in sources:
+            if clock.uptime() < due.get(source, 0):
+                break
+            seconds = await _ask_time(keeper, source)
+            if seconds >= 0:
+                _accept(keeper, seconds, source)
+                break
+    if keeper.proved:
+        from kalitka.sync import trust
+
+        trust.save(keeper)
+    if secure and clock.is_set and keeper.proved == keeper.told:
+        keeper.told = not keeper.told
+        keeper.log.append(entries.READER, int(keeper.told), entries.CLOCK)
+    return due.get(sources[0], 0)
 
 
-def ask_chip(keeper) -> None:
-    """Set the clock by the clock chip, if the chip knows the time."""
-    seconds = keeper.chip.read()
-    if seconds >= 0:
-        _set(keeper, seconds, _CHIP, _CHIP_MOVES)
+async def _first(keeper, servers):
+    # Sets the clock by two answers that agree; by the first one if there are too few answers. A
+    # server is asked for a second one only if a time server contradicts it.
+    clock = keeper.clock
+    end = clock.uptime() + _FIRST_S
+    offsets = []
+    for i in range(_TRIES):
+        source = servers[i % len(servers)]
+        seconds = await _ask_time(keeper, source)
+        if seconds < 0:
+            servers = servers[1:]
+            if offsets or not servers:
+                break
+            continue
+        offset = seconds - clock.uptime()
+        agreed = [other for other in offsets if abs(offset - other) <= _AGREE]
+        if not offsets:
+            first = source
+        offsets.append(offset)
+        if agreed:
+            _accept(keeper, seconds, source)
+            keeper.agreed = 2
+            return
+        if clock.uptime() >= end:
+            break
+    if len(offsets) == _TRIES:
+        keeper.fail(source, ValueError("its answers disagree"))
+    elif offsets:
+        _accept(keeper, offsets[0] + clock.uptime(), first)
 
 
-async def _ask_server(keeper):
-    if not keeper.client:
-        return False
+def _accept(keeper, seconds, source):
+    from kalitka.sync import trust
+
     try:
-        seconds, zone = await keeper.client.time()
+        trust.decide(keeper, seconds, source, source == _SERVER and keeper.client.secure)
+    except ValueError as e:
+        keeper.fail(source, e)
+
+
+async def _ask_time(keeper, source):
+    # Returns the time of the server or the time server, -1 if it has none that may be true.
+    unload("sync.trust")
+    try:
+        if source == _NTP:
+            if not keeper.ntp_server:
+                return -1
+            seconds = await ntp_time(keeper.ntp_server, keeper.resolver)
+        else:
+            seconds, zone = await keeper.client.time()
+            _zone(keeper, zone)
+        from kalitka.sync import trust
+
+        trust.check(keeper, seconds, source == _SERVER and keeper.client.secure)
+        return seconds
     except (OSError, ValueError, asyncio.TimeoutError) as e:
-        keeper.fail(_SERVER, e)
-        return False
-    if not _set(keeper, seconds, _SERVER, _ANY):
-        return False
+        now = keeper.clock.uptime()
+        # A server that has no page for the time is not in trouble.
+        soon = source == _NTP or getattr(e, "status", 0) == _NO_PAGE
+        keeper.due[source] = now + _SOON if soon else now
+        if keeper.fail(source, e) and keeper.doubt(e) and keeper.clock.is_set:
+            keeper.due[_NTP] = now
+        return -1
+
+
+def _zone(keeper, zone):
     if keeper.save_zone:
         try:
             keeper.clock.set_zone(zone)
             keeper.save_zone(zone)
         except ZoneError as e:
             keeper.report("clock: the server's zone is not taken: %s" % e)
-    return True
-
-
-async def _ask_ntp(keeper):
-    if not keeper.ntp_server:
-        return False
-    try:
-        seconds = await ntp_time(keeper.ntp_server, keeper.resolver)
-    except (OSError, ValueError) as e:
-        keeper.fail(_NTP, e)
-        return False
-    return _set(keeper, seconds, _NTP, _NTP_MOVES)
-
-
-def _set(keeper, seconds, source, moves):
-    clock = keeper.clock
-    try:
-        step = clock.step_to(seconds) if clock.is_set else None
-        if step is not None and abs(step) > moves:
-            raise ValueError("its time is %d s off the clock's: not taken" % step)
-        clock.set_utc(seconds)
-    except ValueError as e:
-        keeper.fail(source, e)
-        return False
-    if source != keeper.source or step is None or abs(step) > _STEP_UNREPORTED:
-        keeper.report("clock: set by %s%s" % (source, _step_text(step)))
-    keeper.succeed(source)
-    if keeper.chip and moves != _CHIP_MOVES:
-        keeper.chip.write(seconds)
-    return True
-
-
-def _step_text(step):
-    if not step:
-        return ""
-    return ", %d s %s" % (abs(step), "forward" if step > 0 else "back")
 
 
 async def ntp_time(where: str, resolver) -> int:

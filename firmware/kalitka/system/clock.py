@@ -81,15 +81,19 @@ class Clock:
         """Return by how many seconds `set_utc(seconds)` would put the clock forward."""
         return seconds - self.seconds()
 
-    def set_utc(self, seconds: int) -> None:
-        """Set the clock to `seconds` since 1970 UTC.
+    def check(self, seconds: int) -> None:
+        """Raise ValueError if `seconds` since 1970 UTC lie before this release's month or in 2100.
 
-        Raises ValueError for a time before this release's month or after 2099.
+        Such a time is never right.
         """
         if seconds // 60 < _EARLIEST:
             raise ValueError("the time given lies before this firmware's build")
         if seconds // 60 >= _LATEST:
             raise ValueError("the time given lies beyond the year 2099")
+
+    def set_utc(self, seconds: int) -> None:
+        """Set the clock to `seconds` since 1970 UTC. Raises ValueError as `check` does."""
+        self.check(seconds)
         year, month, day, hour, minute, second, weekday = time.gmtime(seconds - _EPOCH * 60)[:7]
         self._rtc.datetime((year, month, day, weekday, hour, minute, second, 0))
         self.tick()

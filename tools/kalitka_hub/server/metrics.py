@@ -119,7 +119,7 @@ class _AlarmCollector(Collector):
         family = CounterMetricFamily(
             "kalitka_reader_alarms",
             "What readers reported of themselves: that codes are being guessed, that one was "
-            "restarted by its watchdog, that it is in safe mode.",
+            "restarted by its watchdog, that it is in safe mode, that its time is provisional.",
             labels=["what"],
         )
         for what in words.ALARMS:
