@@ -153,7 +153,7 @@ class Gate:
             verdict.deny(decision.TABLE_DAMAGED if state == DAMAGED else decision.UNKNOWN_CODE)
 
     def _seconds(self):
-        return self._table.seconds if self._unit == "auto" else self._unit == "second"
+        return rules.in_seconds(self._unit, self._table.seconds)
 
     def _claim(self, code):
         # Claims a pass; returns whether the person may pass.
