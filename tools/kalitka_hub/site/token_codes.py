@@ -145,7 +145,8 @@ def convert(text: str, printed: Printed, scanners: Collection[str] = ()) -> str:
             f"{printed.form[:40]!r} is not a printed form: choose among {', '.join(PRINTED)}"
         )
     text = text.strip()
-    _check_damage(text)
+    if printed.form != FC_NUMBER or not _FC.fullmatch(text):  # 77,00000 is no fraction
+        _check_damage(text)
     if printed.form == HEX:
         code = normalize(text)
         if not _HEX.fullmatch(code) or len(code) % 2:

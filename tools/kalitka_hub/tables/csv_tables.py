@@ -211,7 +211,9 @@ def _object_table(kind: str) -> CsvTable:
     """Return the table of a kind of Kormitel's objects."""
     fields = sorted((one for one in FIELDS[kind].values() if one.csv), key=attrgetter("csv"))
     columns = (
-        Column(
+        _QR
+        if field.name == "qr"
+        else Column(
             field.name,
             _READ.get(field.type, _parse_text),
             _flag_text if field.type == "flag" else _plain_text,
@@ -246,6 +248,11 @@ def _one(noun: str, resource: Resource) -> Reference:
     )
 
 
+_QR = Column(
+    "qr",
+    lambda cell: _parse_text(from_text_cell(cell)),
+    lambda value: "" if value is None else text_cell(str(value)),
+)
 _BADGE = Reference("badge", _missing_badges)
 _REFERENCES = {"badge": _BADGE}  # by the name of the field
 _PERSON = Reference("person", missing_people)
