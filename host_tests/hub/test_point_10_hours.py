@@ -118,7 +118,6 @@ def test_point_10_by_rest(site, database):
             assert has_both_readings(error_of(answer), hours)
 
 
-@ON_SQLITE
 def test_point_10_what_is_stored_stays_and_can_be_kept_shown_and_removed(
     run, read, site, database
 ):

@@ -266,7 +266,6 @@ def test_point_9_person_add_import_and_rest_store_the_same(run, read, site, data
     assert "0B1B2C3D" not in codes_in(read)
 
 
-@ON_SQLITE
 def test_point_9_two_writings_of_a_code_in_one_file_are_told(database):
     source = io.BytesIO(b"code\n04a1b2c3\n04:A1:B2:C3\n")
     report = import_table(database, "olga", "tokens", source)
@@ -304,7 +303,6 @@ def test_point_9_what_is_stored_today_is_found_explained_exported_and_removed(ru
     print(f"codes tried: {len(stored)} that were stored before")
 
 
-@ON_SQLITE
 def test_point_9_an_import_that_lost_zeros_is_refused_against_what_is_stored(database):
     stored = ["001234", "00000042", "0008617284", "000", "012"]
     with write_transaction(database) as session:
@@ -385,6 +383,20 @@ def test_point_9_what_is_printed_on_cards_is_converted_by_a_declared_form():
         with pytest.raises(InvalidRequest):
             convert(text, printed)
     print(f"codes tried: {len(ON_CARDS)} printed, 14 refused, of {len(PRINTED)} forms")
+
+
+def test_point_9_the_sites_scanners_decide_how_many_bytes_a_printed_number_has():
+    for form, text, scanners, code in (
+        ("fc-number", "77,30211", [], "4D7603"),
+        ("fc-number", "77,30211", ["qr", "pin"], "4D7603"),
+        ("fc-number", "77,30211", ["wiegand26", "wiegand34"], "4D7603"),
+        ("fc-number", "77,30211", ["wiegand34", "uid7"], "004D7603"),
+        ("decimal10", "0008617284", ["wiegand26"], "837D44"),
+        ("decimal10", "0008617284", ["wiegand26", "uid4"], "00837D44"),
+        ("decimal10", "0008617284", ["em4100"], "0000837D44"),
+        ("decimal8", "8617284", ["wiegand34"], "00837D44"),
+    ):
+        assert convert(text, Printed(form), scanners) == code
 
 
 @given(st.integers(0, 255), st.integers(0, 65535), st.sampled_from(",: "))
@@ -523,7 +535,6 @@ def test_point_9_a_site_and_a_reader_say_what_their_scanners_send(run, read, sit
         assert scanners_of_all(session) == declared_scanners(session, "GATE-2") == ()
 
 
-@ON_SQLITE
 def test_point_9_the_scanners_of_some_readers_alone_prove_nothing(database):
     with write_transaction(database) as session:
         set_scanners(session, "GATE-1", ["wiegand26"])
@@ -593,7 +604,6 @@ def test_point_9_kalitka_explain_says_it_too():
 IN_SECONDS = "3_36000_78200_1111111"
 
 
-@ON_SQLITE
 def test_point_9_hub_explain_knows_the_unit_of_all_day_times(database, run, read):
     other = "3_600_1300_1111111"
     with write_transaction(database) as session:

@@ -68,7 +68,7 @@ class Printed(NamedTuple):
     """How the numbers on cards are printed: a form of PRINTED.
 
     reverse: the scanner sends the bytes in the other order. scanner: the preset that decides the
-    number of bytes; None: the site's, if its scanners agree, else the form's own.
+    number of bytes; None: of the site's those with the fewest that hold the form's, if it has any.
     """
 
     form: str
@@ -297,7 +297,8 @@ def _size(printed: Printed, scanners: Collection[str]) -> int:
             )
         return _CARDS[printed.scanner]
     sizes = {_CARDS[name] for name in scanners if name in _CARDS}
-    return sizes.pop() if len(sizes) == 1 else _BYTES[printed.form]
+    enough = [size for size in sizes if size >= _BYTES[printed.form]]
+    return min(enough) if enough else max(sizes, default=_BYTES[printed.form])
 
 
 def _number(text: str, form: str, size: int) -> int:
