@@ -124,6 +124,7 @@ EXPONENTS = [
     *("-1.23E+08", "+1,5E+10", "1.234567890123456E+19", "1. E+08", "12E+3"),
 ]
 FRACTIONS = ["8617284.0", "8617284,0", "12345678.00"]
+QUOTES = ['="0008617284"', '"001234"', '="1234E5"']
 ERRORS = ["########", "#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!"]
 APOSTROPHES = ["'0008617284", "'04A1B2C3", "\u20190008617284", "`123", "''77", "\u02bc5", "'0 1"]
 ALIKE = [
@@ -167,6 +168,7 @@ INVISIBLE = [
         (EXPONENTS, "last digits are lost"),
         (FRACTIONS, "a spreadsheet's number"),
         (ERRORS, "a spreadsheet's sign"),
+        (QUOTES, "quotes with which a spreadsheet"),
         (APOSTROPHES, "begins with an apostrophe"),
         (ALIKE, "only looks like"),
         ([" 04A1B2C3", "04A1B2C3 "], "blanks around"),
@@ -237,6 +239,25 @@ def test_point_9_token_add_shows_what_it_stores(run, read):
         run("token", "change", written, "--name", "x")
         run("token", "remove", written)
         assert codes_in(read) == []
+
+
+@ON_SQLITE
+def test_point_9_what_a_spreadsheet_keeps_as_text_is_read_from_its_file(database):
+    cells = ('"=""001234"""', '"""1234E5"""', "04A1B2C3")
+    source = io.BytesIO("\n".join(("code", *cells)).encode())
+    assert import_table(database, "olga", "tokens", source).written
+    with database.snapshot() as session:
+        assert all(find_token(session, code) for code in ("001234", "1234E5", "04A1B2C3"))
+
+
+@ON_SQLITE
+def test_point_9_what_a_gm60_sends_is_read_by_rest(site, database):
+    operator = program(database, "oleg", "operator")
+    for sent, code in (("\x03\x00\x0804A1B2C3", "04A1B2C3"), ("]Q104a1b2c4", "04A1B2C4")):
+        made = site.client.post(f"{API}/tokens", json={"code": sent}, headers=operator)
+        assert (made.status_code, made.json()["code"]) == (201, code)
+    said = error_of(site.client.post(f"{API}/tokens", json={"code": "1,2E+9"}, headers=operator))
+    assert "last digits are lost" in said
 
 
 @ON_SQLITE

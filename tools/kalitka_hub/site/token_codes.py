@@ -49,6 +49,7 @@ _EXPONENT = re.compile(
     r"[+-]?[0-9]+(?:[.,][0-9]*\s?E\s?[+-]?[0-9]+|\s?E\s?[+-][0-9]+)", re.IGNORECASE
 )
 _FRACTION = re.compile(r"[0-9]+[.,]0+")
+_FORMULA = re.compile(r'=?"([0-9A-Za-z]+)"')
 _SHEET_ERROR = re.compile(r"#{2,}|#(?:N/A|REF!|NAME\?|VALUE!|NUM!|NULL!|DIV/0!)")
 _APOSTROPHE = re.compile(
     r"['`\u00b4\u02bc\u2018\u2019\u201b\u2032\uff07]+([0-9A-Fa-f][0-9A-Fa-f :.,\-]*)"
@@ -198,6 +199,11 @@ def _check_damage(code: str) -> None:
         raise InvalidRequest(
             f"{shown!r} is a spreadsheet's sign for a value that it cannot show: take the code "
             "from its source"
+        )
+    match = _FORMULA.fullmatch(code)
+    if match:
+        raise InvalidRequest(
+            f"{shown!r} has the quotes with which a spreadsheet keeps text: write {match[1]}"
         )
     for char in code:
         if char != " " and _is_invisible(char):

@@ -155,7 +155,14 @@ def normalize_rule(text: str) -> str:
 
 
 def _checked_code(code: str) -> str:
-    token_key(code)
+    # Only its form: `read_code` reads it, with what is stored.
+    try:
+        token_key(code)
+    except InvalidRequest:
+        sent = token_codes.normalize(code)
+        if sent == code:
+            raise
+        token_key(sent)
     return code
 
 

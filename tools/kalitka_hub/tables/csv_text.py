@@ -34,7 +34,7 @@ _NO_TEXT = re.compile(
     re.IGNORECASE,
 )
 _SMALL = re.compile(r"0|[1-9][0-9]{0,8}")  # a number that no spreadsheet writes otherwise
-_QUOTED = re.compile(r'"(.*)"', re.DOTALL)
+_QUOTED = re.compile(r'=?"(.*)"', re.DOTALL)  # as a formula by people who know spreadsheets
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ITEM = re.compile(r"(?:[^\\|]|\\.|\\$)*", re.DOTALL)
 _BLANKS = re.compile(r"^\s+|(?<!\\)\s+$")
