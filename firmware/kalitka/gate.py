@@ -157,7 +157,7 @@ class Gate:
             verdict.deny(decision.NO_TABLE)
 
     def _seconds(self):
-        return self._table.seconds if self._unit == "auto" else self._unit == "second"
+        return rules.in_seconds(self._unit, self._table.seconds)
 
     def _claim(self, code):
         # Claims a pass; returns whether the person may pass.

@@ -35,7 +35,7 @@ def run(where):
 @pytest.fixture
 def read(run):
     """Return a function that runs a command with --json and returns its parsed output."""
-    return lambda *words: json.loads(run(*words, "--json").stdout)
+    return lambda *words, **how: json.loads(run(*words, "--json", **how).stdout)
 
 
 def fill(run):
@@ -68,11 +68,13 @@ def test_a_site_is_written_down_and_explained(run, read):
         ["grant 1: Kitchen at Gates, Day shift"],
     )
     assert "allowed by " in run(*asked, "2026-11-23T17:00").stdout
-    shown = run(*asked, "2026-11-23T17:01").stdout
+    shown = run(*asked, "2026-11-23T17:01", status=1).stdout
     assert shown.startswith("denied, outside its hours")
     assert "Monday 2026-11-23T17:01" in shown
-    assert "holiday of Day shift: 08:00 to 12:00" in run(*asked, "2026-12-31T13:00").stdout
-    assert read("explain", "--reader", "GATE-1", "--code", "F00D")["reason"] == "unknown code"
+    on_holiday = run(*asked, "2026-12-31T13:00", status=1).stdout
+    assert "holiday of Day shift: 08:00 to 12:00" in on_holiday
+    unknown = read("explain", "--reader", "GATE-1", "--code", "F00D", status=1)
+    assert unknown["reason"] == "unknown code"
     run("schedule", "remove", "Day shift", status=2)
     run("grant", "change", "1", "--readers", "GATE-1", "--first", "2026-11-24", "--last", "")
     assert read("grant", "list", "--readers", "GATE-1") == [
@@ -85,7 +87,7 @@ def test_a_site_is_written_down_and_explained(run, read):
             "id": 1,
         }
     ]
-    assert not read(*asked, "2026-11-25T12:00")["allowed"]
+    assert not read(*asked, "2026-11-25T12:00", status=1)["allowed"]
     run("person", "remove", "1")
     assert read("token", "list") == []
     changes = [(entry["action"], entry["kind"]) for entry in read("audit", "list")]

@@ -41,6 +41,7 @@ from kalitka_cli.suitability import (
     check_board,
     check_memory,
 )
+from kalitka_hub.site.token_codes import normalize
 from kalitka_hub.site.zone import posix_or_iana
 
 _PACKAGE = "/lib/kalitka"
@@ -154,18 +155,17 @@ class DeployPlan:
 def read_settings(path: Path) -> bytes:
     """Return the contents of a valid settings file, with its checksum. Raises InputError.
 
-    A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands, the console's
-    password its hash.
+    A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands, each of `codes`
+    what a scanner sends, and the console's password its hash.
     """
     try:
         data = path.read_bytes()
     except OSError as fault:
         raise InputError(f"{path}: {fault.strerror}") from None
     try:
-        data = _with_posix_zone(data)
+        data = _as_reader_reads(data)
     except ValueError as fault:
-        raise InputError(f"{path}: zone: {fault}") from None
-    data = _with_password_hash(data)
+        raise InputError(f"{path}: {fault}") from None
     with contextlib.suppress(ValueError):  # no JSON object: `parse` says so
         data = settings.seal(data)
     try:
@@ -177,32 +177,38 @@ def read_settings(path: Path) -> bytes:
     return data
 
 
-def _with_posix_zone(data: bytes) -> bytes:
-    # Raises ValueError for an unknown zone; other problems are left to `settings.parse`.
+def _as_reader_reads(data: bytes) -> bytes:
+    # The settings with a POSIX zone, codes as scanners send them, and a hash for a password. Raises
+    # ValueError for an unknown zone or a damaged code; the rest is left to `settings.parse`.
     try:
         values = json.loads(data)
-        zone = values["zone"]
-    except (ValueError, KeyError, TypeError):
+    except ValueError:
         return data
-    if not isinstance(zone, str) or not zone:
+    if not isinstance(values, dict):
         return data
-    posix = posix_or_iana(zone)
-    return data if posix == zone else json.dumps({**values, "zone": posix}, indent=2).encode()
+    changed = dict(values)
+    zone = values.get("zone")
+    if isinstance(zone, str) and zone:
+        try:
+            changed["zone"] = posix_or_iana(zone)
+        except ValueError as fault:
+            raise ValueError(f"zone: {fault}") from None
+    codes = values.get("codes")
+    if isinstance(codes, list) and all(isinstance(code, str) for code in codes):
+        try:
+            changed["codes"] = [normalize(code) for code in codes]
+        except ValueError as fault:
+            raise ValueError(f"codes: {fault}") from None
+    password = values.get("console_password")
+    if isinstance(password, str) and password and not password.startswith("sha256:"):
+        changed["console_password"] = _hashed(password)
+    return data if changed == values else json.dumps(changed, indent=2).encode()
 
 
-def _with_password_hash(data: bytes) -> bytes:
-    # Other problems are left to `settings.parse`.
-    try:
-        values = json.loads(data)
-        password = values["console_password"]
-    except (ValueError, KeyError, TypeError):
-        return data
-    if not isinstance(password, str) or not password or password.startswith("sha256:"):
-        return data
+def _hashed(password: str) -> str:
+    # As the reader's `console_password` has it.
     salt = secrets.token_hex(8)
-    digest = hashlib.sha256((salt + password).encode()).hexdigest()
-    values["console_password"] = f"sha256:{salt}:{digest}"
-    return json.dumps(values, indent=2).encode()
+    return f"sha256:{salt}:{hashlib.sha256((salt + password).encode()).hexdigest()}"
 
 
 def read_ca(path: Path) -> bytes:
@@ -349,6 +355,8 @@ def _deploy(
     except BuildError as fault:
         raise InputError(str(fault)) from None
     new_settings = read_settings(settings_file) if settings_file else None
+    for code in settings.parse(new_settings)[0]["codes"] if new_settings else ():
+        console.print(f"limited to the code {escape(code)}")
     ca = read_ca(ca_file) if ca_file else None
     mpremote = Mpremote(port or find_port())
     with console.status(f"asking the device at {mpremote.port} ..."):

@@ -15,6 +15,8 @@ from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone, ZoneError
 from kalitka.table import codes
 from kalitka_cli.table_files import print_error, printable
+from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site import token_codes
 from kalitka_hub.site.local_time import WEEKDAYS, clock_text, first_minute_from, minutes_of_local
 from kalitka_hub.site.zone import UnknownZone, posix_of, posix_or_iana
 
@@ -45,21 +47,25 @@ class Moment:
     text: str
 
 
-def run(texts: list[str], at: str | None, tz: str | None, unit: str) -> int:
+def run(
+    texts: list[str], at: str | None, tz: str | None, unit: str, scanners: Iterable[str] = ()
+) -> int:
     """Explain the rules of a token. Return the exit status: 0 allowed, 1 denied, 2 invalid input.
 
     at: local time, `2026-11-22 09:30`; None for now. tz: a zone's name or POSIX string; None for
     UTC. unit: the setting `day_time_unit`. An ambiguous local time, as clocks are put back, counts
-    as allowed only if both of its minutes are.
+    as allowed only if both of its minutes are. scanners: what the reader's scanner sends, names of
+    `token_codes.PRESETS`; none if that is not known.
     """
     try:
         packed = list(_parse_rules(texts))
         zone = _zone(tz)
         moments = _moments(at, zone)
+        unread = _unread_warning(texts, scanners)
     except InvalidInput as fault:
         return print_error(str(fault), 2)
     console = Console(highlight=False, soft_wrap=True)
-    seconds = any(map(packing.needs_seconds, packed)) if unit == "auto" else unit == "second"
+    seconds = rules.in_seconds(unit, any(map(packing.needs_seconds, packed)))
     for rule in packed:
         text = rules.text_of(rule).decode()
         console.print(f"[bold]{text}[/]  {describe_rule(rule, seconds, zone)}")
@@ -74,9 +80,15 @@ def run(texts: list[str], at: str | None, tz: str | None, unit: str) -> int:
         console.print(f"{moments[0].text[4:]} exists twice there: the clocks are put back.")
     for note in _zone_warning(tz, zone, moments):
         console.print(f"[yellow]{printable(note, console)}[/]")
-    return max(
-        [_print_verdict(packed, seconds, zone, moment, at is None, console) for moment in moments]
+    status = max(
+        [
+            _print_verdict(packed, seconds, zone, moment, at is None, bool(unread), console)
+            for moment in moments
+        ]
     )
+    if unread:
+        console.print(f"[yellow]{printable(unread, console)}[/]")
+    return status
 
 
 def describe_rule(rule: bytes, seconds: bool, zone: Zone) -> str:
@@ -184,6 +196,19 @@ def _check_code(code: str, text: str) -> None:
         raise InvalidInput(f"invalid line CODE_/RULE {text!r}: {fault}")
 
 
+def _unread_warning(texts: Iterable[str], scanners: Iterable[str]) -> str | None:
+    # Why no scanner can send the code of the lines; None if one can, or there is no code.
+    try:
+        presets = token_codes.parse_scanners(scanners)
+    except InvalidRequest as fault:
+        raise InvalidInput(f"--scanners: {fault}") from None
+    for text in texts:
+        code, separator, _ = text.partition("_/")
+        if separator:
+            return token_codes.warning(code, presets, "this reader")
+    return None
+
+
 def _zone(tz: str | None) -> Zone:
     try:
         return Zone("UTC0" if tz is None else posix_or_iana(tz))
@@ -251,7 +276,13 @@ def _zone_warning(tz: str | None, zone: Zone, moments: list[Moment]) -> Iterator
 
 
 def _print_verdict(
-    packed: list[bytes], seconds: bool, zone: Zone, moment: Moment, now: bool, console: Console
+    packed: list[bytes],
+    seconds: bool,
+    zone: Zone,
+    moment: Moment,
+    now: bool,
+    unread: bool,
+    console: Console,
 ) -> int:
     rule_set = b""
     for rule in packed:
@@ -262,7 +293,8 @@ def _print_verdict(
     when = f"{moment.text} {_utc_offset_text(moment.minute, zone)}{', now' if now else ''}"
     if reason == decision.ALLOWED:
         rule = rules.text_of(rule_set, verdict.rule).decode()
-        console.print(f"{when}: [bold green]allowed[/], by {rule}")
+        but = ", but no scanner can send this code" if unread else ""
+        console.print(f"{when}: [bold green]allowed[/], by {rule}{but}")
         return 0
     console.print(f"{when}: [bold red]denied: {_denial_text(reason, verdict.when, zone)}[/]")
     if len(packed) > 1:

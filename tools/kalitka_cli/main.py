@@ -235,6 +235,14 @@ def explain(
         Literal["auto", "minute", "second"],
         typer.Option(help="Set the unit of day times, as the reader's setting day_time_unit."),
     ] = "auto",
+    scanners: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PRESET",
+            help="Say what the reader's scanner sends, such as wiegand26, wiegand34 or qr: a "
+            "code that it can never send is warned of. Repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Explain a token's rules in words, and whether it may pass at a time, and why.
 
@@ -244,7 +252,7 @@ def explain(
     """
     from kalitka_cli import explain as explain_command
 
-    raise typer.Exit(explain_command.run(rules, at, tz, unit))
+    raise typer.Exit(explain_command.run(rules, at, tz, unit, scanners or ()))
 
 
 @app.command()

@@ -52,6 +52,15 @@ def _read(buf, at):
         shift += 7
 
 
+def in_seconds(unit: str, seconds: bool) -> bool:
+    """Return whether the day times of all rules of a table are seconds; else they are minutes.
+
+    unit: the setting `day_time_unit`. seconds: whether a rule of the table, of any token, has a
+    day time above DAY_MINUTES: one server has one unit.
+    """
+    return seconds if unit == "auto" else unit == "second"
+
+
 def end_of(buf: bytes | bytearray, at: int) -> int:
     """Return the offset behind the packed rule at `at`. Raises RuleError for an unknown kind."""
     kind = buf[at]

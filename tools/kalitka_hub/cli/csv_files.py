@@ -12,13 +12,17 @@ import typer
 from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     AsJson,
+    CardScanner,
     DatabasePath,
+    PrintedForm,
+    Reversed,
     audit_author,
     closing_database,
     errors_reported,
     print_json,
     print_line,
     print_stderr,
+    printed_form,
     progress,
 )
 from kalitka_hub.errors import InvalidRequest, NotFound
@@ -57,17 +61,22 @@ def import_file(
             help="Let new readers use the site's secret: only to migrate them from an older hub.",
         ),
     ] = False,
+    printed: PrintedForm = None,
+    reverse: Reversed = False,
+    scanner: CardScanner = None,
     as_json: AsJson = False,
 ) -> None:
     """Import a table from a file: the whole file, or nothing if any line is wrong.
 
     The first line names the columns, in any order; fields of absent columns stay unchanged.
     Separate several groups, windows and the like in one cell by |. For an example, export a table.
-    A file with new readers needs --secrets FILE, since each gets a secret of its own.
+    A file with new readers needs --secrets FILE, since each gets a secret of its own. Codes are
+    stored as scanners send them; --preview shows which the file writes otherwise.
     """
     with errors_reported(), closing_database(open_database(db)) as database:
         if secrets and site_secret:
             raise InvalidRequest("--secrets and --site-secret exclude each other: give only one")
+        form = printed_form(printed, reverse, scanner)
         try:
             with (
                 file.open("rb") as source,
@@ -82,7 +91,12 @@ def import_file(
 
                 if preview:
                     report = csv_import.preview(
-                        database, table, source, replace=replace, progress=done
+                        database,
+                        table,
+                        source,
+                        replace=replace,
+                        progress=done,
+                        printed=form,
                     )
                 else:
                     report = csv_import.import_table(
@@ -94,6 +108,7 @@ def import_file(
                         progress=done,
                         site_secret=site_secret,
                         take_secrets=write_secrets,
+                        printed=form,
                     )
         except FileNotFoundError as fault:
             raise NotFound(f"there is no file {file}: name a CSV file") from fault
@@ -183,6 +198,10 @@ def _print(report: Report) -> None:
     for problem in report.problems:
         where = "the file" if problem.line is None else f"line {problem.line}"
         print_stderr(f"{where}{f', {problem.column}' if problem.column else ''}: {problem.error}")
+    for read in report.codes:
+        print_stderr(f"line {read.line}: the code {read.given} becomes {read.code}")
+    for warning in report.warnings:
+        print_stderr(f"line {warning.line}, {warning.column}: {warning.error}")
     counts = f"{report.changed} changed, {report.removed} removed"
     if report.written:
         print_line(f"{report.rows} rows: {report.added} added, {counts}, {report.left} unchanged")

@@ -129,6 +129,8 @@ def explain_pass(
     """Explain whether a reader would let a token in at a time, and why.
 
     The verdict comes from the reader's own decision module and the rules sent to the reader.
+
+    Exit status 0: allowed; 1: denied, or an unknown reader; 2: an invalid code or time.
     """
     with open_for_reading(db) as session:
         now = int(time.time()) // 60
@@ -136,8 +138,14 @@ def explain_pass(
         explanation = explain(session, reader, code, minute, now)
     if as_json:
         print_json(asdict(explanation))
-        return
-    print_line(f"{_verdict(explanation)}: {code} at {reader}, {explanation.local}")
+    else:
+        _print(explanation, reader)
+    if not explanation.allowed:
+        raise typer.Exit(1)
+
+
+def _print(explanation: Explanation, reader: str) -> None:
+    print_line(f"{_verdict(explanation)}: {explanation.code} at {reader}, {explanation.local}")
     if explanation.rules:
         rows = ([rule.text, rule.said, list(rule.sources)] for rule in explanation.rules)
         print_table("rule", "meaning", "from", rows=rows)
@@ -147,7 +155,8 @@ def explain_pass(
 
 def _verdict(explanation: Explanation) -> str:
     if explanation.allowed:
-        return f"allowed by {explanation.rule}"
+        unread = ", but no scanner here can send this code" if explanation.unreadable else ""
+        return f"allowed by {explanation.rule}{unread}"
     when = f", {explanation.when}" if explanation.when else ""
     rule = f" (nearest is {explanation.rule})" if explanation.rule else ""
     return f"denied, {explanation.reason}{when}{rule}"

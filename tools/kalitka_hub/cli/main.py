@@ -45,6 +45,7 @@ _COMMANDS = {
         "schedules:holiday": "Manage holidays: dates on which schedules are closed or have other "
         "hours.",
         "readers:reader": "Manage the readers that may poll this hub.",
+        "scanners:scanners": "Declare what the scanners of the site, or of a reader, send.",
         "readers:reader-group": "Manage groups of readers; a grant may name a group.",
         "grants:grant": "Manage grants: a group of people may pass readers at the times of a "
         "schedule.",

@@ -17,10 +17,21 @@ from kalitka_hub.cli.resources import (
     plain_columns,
     set_to,
 )
-from kalitka_hub.cli.terminal import DEFAULT_DATABASE, AsJson, DatabasePath, Number, open_or_create
+from kalitka_hub.cli.terminal import (
+    DEFAULT_DATABASE,
+    AsJson,
+    CardScanner,
+    DatabasePath,
+    Number,
+    PrintedForm,
+    Reversed,
+    open_or_create,
+    print_code_notes,
+    printed_form,
+)
 from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.people import GROUPS, PEOPLE
-from kalitka_hub.site.tokens import TokenRecord, add_token
+from kalitka_hub.site.tokens import TokenRecord, add_token, read_code
 
 app = typer.Typer()
 person = typer.Typer(no_args_is_help=True)
@@ -47,13 +58,19 @@ def person_add(
         ),
     ] = None,
     note: Note = None,
+    printed: PrintedForm = None,
+    reverse: Reversed = False,
+    scanner: CardScanner = None,
 ) -> None:
     """Add a person, with tokens that do not exist yet."""
     # One transaction: if a token is refused, the person is not added either.
     with open_or_create(db) as session:
         number = _PEOPLE.add_in(session, name=name, note=note or None, groups=as_list(groups))
-        for code in tokens or ():
+        form = printed_form(printed, reverse, scanner)
+        for text in tokens or ():
+            code = read_code(session, text, form)
             add_token(session, parse_input(TokenRecord, code=code, person=number))
+        print_code_notes(session)
     _PEOPLE.print_added(number)
 
 

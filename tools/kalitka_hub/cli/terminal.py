@@ -24,6 +24,8 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.inputs import error_sentence
+from kalitka_hub.site.token_codes import HEX, Printed
+from kalitka_hub.site.tokens import code_notes
 from kalitka_hub.store.changes import COMMAND_LINE, write_transaction
 from kalitka_hub.store.database import Database, open_database, open_existing
 
@@ -47,6 +49,27 @@ Number = Annotated[
 ]
 ReaderCode = Annotated[str, typer.Argument(metavar="CODE", help="The reader's code.")]
 TokenCode = Annotated[str, typer.Argument(metavar="CODE", help="The token's code.")]
+PrintedForm = Annotated[
+    str | None,
+    typer.Option(
+        "--printed",
+        metavar="FORM",
+        help="Convert numbers printed on cards, of this form: decimal8, decimal10, fc-number "
+        "(077,30211 or 77:30211) or hex.",
+    ),
+]
+Reversed = Annotated[
+    bool,
+    typer.Option("--reversed", help="Convert for scanners that send the bytes in reverse order."),
+]
+CardScanner = Annotated[
+    str | None,
+    typer.Option(
+        "--scanner",
+        metavar="PRESET",
+        help="Convert for this scanner, such as wiegand26 or wiegand34; default the site's.",
+    ),
+]
 
 
 # The database
@@ -101,6 +124,21 @@ def audit_author() -> str:
     except (ImportError, KeyError, OSError):
         # In a container the user id may have no name.
         return COMMAND_LINE
+
+
+def printed_form(form: str | None, reverse: bool, scanner: str | None) -> Printed | None:
+    """Return the form that the options declare, None for codes as scanners send them."""
+    if form is None and scanner is not None:
+        raise InvalidRequest("--scanner is for numbers printed on cards: give --printed too")
+    if form is None and not reverse:
+        return None
+    return Printed(form or HEX, reverse, scanner)
+
+
+def print_code_notes(session: Session) -> None:
+    """Print what the author of the codes in this session should know, before it is committed."""
+    for note in code_notes(session):
+        print_stderr(note)
 
 
 # Errors

@@ -10,16 +10,31 @@ from kalitka_hub.cli.terminal import (
     DEFAULT_DATABASE,
     NUMBER_MAX,
     AsJson,
+    CardScanner,
     DatabasePath,
+    PrintedForm,
+    Reversed,
     TokenCode,
+    open_for_reading,
     open_or_create,
+    print_code_notes,
+    print_json,
     print_line,
     print_stderr,
+    printed_form,
 )
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.readers import ALL_READERS
-from kalitka_hub.site.tokens import TOKENS, TokenRecord, add_token, change_token, find_records
+from kalitka_hub.site.tokens import (
+    TOKENS,
+    TokenRecord,
+    add_token,
+    change_token,
+    code_notes,
+    find_records,
+    read_code,
+)
 
 app = typer.Typer()
 token = typer.Typer(
@@ -90,16 +105,21 @@ def token_add(
     person: Person = None,
     name: Label = None,
     blocked: Blocked = None,
+    printed: PrintedForm = None,
+    reverse: Reversed = False,
+    scanner: CardScanner = None,
 ) -> None:
     """Create or replace a token.
 
-    With --rule, the given rules and readers replace the token's manual ones; its person's grants
-    count in any case. An absent option leaves its field unchanged. A removed token is created
-    anew, without its former fields.
+    The code is stored as a scanner sends it: 04:a1:b2:c3 as 04A1B2C3. With --rule, the given rules
+    and readers replace the token's manual ones; its person's grants count in any case. An absent
+    option leaves its field unchanged. A removed token is created anew, without its former fields.
     """
     with open_or_create(db) as session:
         if at and not texts:
             raise InvalidRequest("--reader limits manual rules: give --rule too")
+        code = read_code(session, code, printed_form(printed, reverse, scanner))
+        print_code_notes(session)
         known = find_records(session, [code]).get(code)
         fields = known.model_dump() if known else {"code": code}
         edits = _owner_edits(person, name, blocked)
@@ -113,6 +133,28 @@ def token_add(
             changed = bool(add_token(session, record))
     print_line(f"token {code} set" if changed else f"token {code} unchanged")
     _warn_of_seconds(texts)
+
+
+@token.command("convert")
+def token_convert(
+    code: TokenCode,
+    db: DatabasePath = DEFAULT_DATABASE,
+    printed: PrintedForm = None,
+    reverse: Reversed = False,
+    scanner: CardScanner = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the code that a scanner sends for a code as written or printed; store nothing."""
+    with open_for_reading(db) as session:
+        sent = read_code(session, code, printed_form(printed, reverse, scanner))
+        stored = bool(find_records(session, [sent]))
+        notes = [*code_notes(session)]
+    if as_json:
+        print_json({"given": code, "code": sent, "stored": stored, "notes": notes})
+        return
+    print_line(sent)
+    for note in notes:
+        print_stderr(note)
 
 
 @token.command("change")

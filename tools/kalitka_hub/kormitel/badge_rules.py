@@ -8,6 +8,7 @@ reader's rules".
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,9 +17,11 @@ from kalitka.access import packing, rules
 from kalitka.access.timezone import Zone
 from kalitka.table.codes import CODE_MAX, check
 from kalitka.table.rule_sets import RULE_SET_MAX
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.kormitel.fields import CHILD, FREE, NO, PAID, is_date
 from kalitka_hub.site.local_time import first_minute_from
 from kalitka_hub.site.schedule_rules import FOREVER, Span, local_day, merge_spans
+from kalitka_hub.site.token_codes import normalize
 
 PRESENT = ("ARRIVED", "STARTED", "JOINED")  # arrival statuses of people who are present, and eat
 
@@ -27,6 +30,7 @@ _DAY_BEGINS = 7 * 60  # the minute of the local day at which the canteen's day b
 _EPOCH = date(1970, 1, 1)
 _LAST_DAY = FOREVER // _DAY + 1
 _OTHER = re.compile(r"[^A-Za-z0-9]+")
+_UUID_DIGITS = 32
 _UUID = re.compile(r"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
 
 Fields = Mapping[str, Any]
@@ -61,7 +65,8 @@ def badge_codes(key: str, fields: Fields) -> tuple[str, ...]:
     """Return the token codes of a badge, the canonical code first; none if that is too long.
 
     The canonical code is that of the last known `qr`, else that of the id. A reader compares
-    bytes, so the other codes are printed forms of it: a uuid with dashes, a `qr` as it stands.
+    bytes, so the other codes are printed forms of it: a uuid with dashes, a `qr` as it stands, and
+    the code of a card as its scanner sends it, which Kormitel's programs write in small letters.
     """
     printed = str(fields.get("qr") or "").strip()
     code = canonical_code(printed) or canonical_code(key)
@@ -71,6 +76,10 @@ def badge_codes(key: str, fields: Fields) -> tuple[str, ...]:
     others = ["-".join(match.groups())] if match else []
     if canonical_code(printed) and _is_code(printed):
         others.append(printed)
+    with suppress(InvalidRequest):
+        card = normalize(printed or code)
+        if len(card) < _UUID_DIGITS and _is_code(card):
+            others.append(card)
     return tuple(dict.fromkeys((code, *others)))
 
 

@@ -15,8 +15,9 @@ from kalitka_hub.kormitel import canteen
 from kalitka_hub.kormitel.badge_rules import Meal
 from kalitka_hub.kormitel.canteen import OTHER_KITCHENS
 from kalitka_hub.site.inputs import InputModel, Name, Names
-from kalitka_hub.site.local_time import clock_text, minute_of_day
+from kalitka_hub.site.local_time import check_hours, clock_text, minute_of_day
 from kalitka_hub.site.readers import ALL_READERS, groups_by_label, label_of
+from kalitka_hub.site.schedules import StartOfDay, TimeOfDay
 from kalitka_hub.site.tokens import no_reader_message
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import insert_rows
@@ -27,10 +28,6 @@ from kalitka_hub.store.models import EVERY_READER, ReaderGroup, Site
 KORMITEL = "kormitel"  # the kind in the audit log
 KITCHENS_MAX = 1000
 MEALS_MAX = 24  # a reader's memory for one code has room for their rules
-
-
-def _checked_clock(text: str) -> str:
-    return clock_text(minute_of_day(text))
 
 
 def _checked_readers(readers: list[str]) -> list[str]:
@@ -44,7 +41,6 @@ def _checked_readers(readers: list[str]) -> list[str]:
 
 Kitchen = Annotated[Name, Field(max_length=KEY_MAX)]
 Readers = Annotated[Names, AfterValidator(_checked_readers)]
-Clock = Annotated[str, AfterValidator(_checked_clock)]
 
 
 class MealSetting(InputModel):
@@ -54,8 +50,8 @@ class MealSetting(InputModel):
     """
 
     name: Name
-    start: Clock
-    end: Clock
+    start: StartOfDay
+    end: TimeOfDay
     night: bool = False
 
 
@@ -109,10 +105,16 @@ def find_settings(session: Session) -> CanteenSetting:
 def change_settings(session: Session, setting: CanteenSetting) -> bool:
     """Replace the settings; return whether that is a change.
 
-    Raises NotFound for an unknown reader or group of readers.
+    Raises NotFound for an unknown reader or group of readers, InvalidRequest for new hours that
+    can mean two things (`local_time.check_hours`).
     """
     change_context(session)
-    before, after = find_settings(session).model_dump(), setting.model_dump()
+    present = find_settings(session)
+    before, after = present.model_dump(), setting.model_dump()
+    known = {(meal.start, meal.end) for meal in present.meals}
+    for meal in setting.meals:
+        if (meal.start, meal.end) not in known:
+            check_hours(meal.start, meal.end)
     groups = groups_by_label(session) | {ALL_READERS: EVERY_READER}
     for label in (label for readers in setting.kitchens.values() for label in readers):
         if label not in groups:

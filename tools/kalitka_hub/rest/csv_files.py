@@ -10,6 +10,7 @@ from pydantic import Field
 
 from kalitka_hub.rest.api import create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
+from kalitka_hub.rest.codes import PrintedNumbers
 from kalitka_hub.site.inputs import SearchText
 from kalitka_hub.tables import csv_import, csv_tables
 from kalitka_hub.tables.csv_import import Report
@@ -55,6 +56,7 @@ async def import_table(
         bool,
         Query(description="New readers use the site's secret, to migrate from an older hub."),
     ] = False,
+    printed: PrintedNumbers = None,
 ) -> Imported:
     """Import a CSV file: all of it, or nothing if any row has a problem.
 
@@ -67,7 +69,12 @@ async def import_table(
             await run_in_threadpool(file.write, part)
         if preview:
             report = await run_in_threadpool(
-                csv_import.preview, state.database, name, file, replace=replace
+                csv_import.preview,
+                state.database,
+                name,
+                file,
+                replace=replace,
+                printed=printed,
             )
             return Imported(**report.model_dump())
         secrets: dict[str, str] = {}
@@ -80,6 +87,7 @@ async def import_table(
             replace=replace,
             site_secret=site_secret,
             take_secrets=secrets.update,
+            printed=printed,
         )
     if not report.is_valid:
         return _refusal(report)  # type: ignore[return-value]

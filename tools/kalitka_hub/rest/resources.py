@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field
 
 from kalitka_hub.errors import InvalidRequest, NotFound
@@ -20,8 +20,11 @@ from kalitka_hub.rest.api import Page, Paged, create_router
 from kalitka_hub.rest.auth import Operator, State, Viewer
 from kalitka_hub.site.inputs import Number, SearchText
 from kalitka_hub.site.resources import RESOURCES, Resource
+from kalitka_hub.site.tokens import code_notes
 from kalitka_hub.store.changes import write_transaction
 
+# What a person should know of a code that was added, in ASCII with Python's escapes.
+_NOTE = "X-Kalitka-Note"
 _Name = Annotated[SearchText, Field(max_length=300)]  # also a code or a Kormitel id
 
 
@@ -56,9 +59,14 @@ def _add_paths(router: APIRouter, resource: Resource) -> None:
         return paging.page(found, lambda view: getattr(view, resource.key))
 
     @router.post(of_all, status_code=201, **described("add", word))
-    def add(state: State, caller: Operator, data: creation.setting) -> creation.view:
+    def add(
+        state: State, caller: Operator, data: creation.setting, response: Response
+    ) -> creation.view:
         with write_transaction(state.database, caller.who) as session, not_found_as_invalid():
-            return creation.add(session, data)
+            added = creation.add(session, data)
+            if notes := code_notes(session):
+                response.headers[_NOTE] = ascii("; ".join(notes))[1:-1]
+            return added
 
     @router.get(of_one, **described("show", word))
     def show(state: State, _caller: Viewer, key: key_type) -> view:

@@ -20,7 +20,7 @@ from kalitka_hub.kormitel import http_api as kormitel_http
 from kalitka_hub.kormitel.canteen import refresh_daily
 from kalitka_hub.reader_api import token_reader_api
 from kalitka_hub.reader_api.state import HubState
-from kalitka_hub.rest import accounts, api, csv_files, kormitel, resources, site
+from kalitka_hub.rest import accounts, api, codes, csv_files, kormitel, resources, site
 from kalitka_hub.server import health, metrics
 from kalitka_hub.server.instrumentation import Instrumentation
 from kalitka_hub.site.zone import check_zone
@@ -86,8 +86,8 @@ def create_app(
     app.state.hub = state
     app.include_router(health.router)
     app.include_router(metrics.router)
-    # Route order: `site` comes before `resources`, whose paths also match slashes.
-    rooms = (accounts, site, csv_files, kormitel, resources)
+    # Route order: `site` and `codes` come before `resources`, whose paths also match slashes.
+    rooms = (accounts, site, codes, csv_files, kormitel, resources)
     app.mount(api.PREFIX, api.create_api(state, [room.router for room in rooms]))
     app.state.metrics = figures = metrics.Metrics(database, state.reader_alarms)
     app.state.metrics_for_all = metrics_for_all

@@ -1,24 +1,27 @@
 """Explanations: why a reader allows or denies a token at a given time.
 
 The firmware's own decision module decides, by the rules that the hub sends the reader: the answer
-holds for a reader that has polled and whose clock is right. The source of each rule is named. For
-days that the stored rules were not compiled for (the past, and beyond the known holidays) the
-rules are compiled as for that day, from today's settings. Nothing is written.
+holds for a reader that has polled, whose clock is right, and whose `day_time_unit` is `auto`: one
+rule with a day time in seconds makes those of all its rules seconds. The source of each rule is
+named. For days that the stored rules were not compiled for (the past, and beyond the known
+holidays) the rules are compiled as for that day, from today's settings. Nothing is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from kalitka.access import decision, packing, rules
 from kalitka.access.timezone import Zone
+from kalitka_hub.site import token_codes
 from kalitka_hub.site.grant_calendar import GrantCalendar, GrantRow, date_of
 from kalitka_hub.site.local_time import WEEKDAYS, clock_text, local_text
 from kalitka_hub.site.readers import ALL_READERS, existing_reader, groups_of_reader, label_of
+from kalitka_hub.site.scanners import scanners_of
 from kalitka_hub.site.schedule_rules import HORIZON_DAYS, local_day
-from kalitka_hub.site.tokens import find_token
+from kalitka_hub.site.tokens import find_token, written_code
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelRule, KormitelToken
 from kalitka_hub.store.models import (
     DirectRule,
@@ -50,7 +53,9 @@ class Explanation:
 
     reason: in words, as on the reader's console. rule: the rule that allows, or the one nearest to
     allowing. when: the local time that the reason refers to, such as the end of an expired rule.
-    local: the requested time, with its weekday, at the reader. notes: further facts.
+    local: the requested time, with its weekday, at the reader. notes: further facts. code: as it
+    is stored, or as a scanner sends it. unreadable: why the reader's scanner can never send this
+    code, so that it opens nothing; None if it can.
     """
 
     allowed: bool
@@ -60,15 +65,19 @@ class Explanation:
     local: str
     rules: tuple[RuleReason, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    code: str = ""
+    unreadable: str | None = None
 
 
 def explain(session: Session, reader: str, code: str, minute: int, now: int) -> Explanation:
     """Explain a reader's verdict for a token code at a minute.
 
     minute, now: minutes since 1970 UTC. Raises InvalidRequest for an invalid code, and NotFound
-    for an unknown reader; an unknown code is explained as such.
+    for an unknown reader; an unknown code is explained as such. code: as people write it.
     """
-    query = _Explainer(session, existing_reader(session, reader), minute, now)
+    place = existing_reader(session, reader)
+    query = _Explainer(session, place, minute, now)
+    code = written_code(session, code)
     token = find_token(session, code)
     texts = query.texts_of(token) if token else {}
     rule_set = b""
@@ -77,14 +86,24 @@ def explain(session: Session, reader: str, code: str, minute: int, now: int) -> 
     zone = query.calendar.zone
     zone.update(minute)
     moment = minute, zone.day_minute, zone.weekday
+    above = query.rule_in_seconds(texts)
+    seconds = rules.in_seconds("auto", above is not None)
     verdict = decision.Verdict()
     if rule_set:
-        verdict.decide(rule_set, 0, len(rule_set), False, *moment)
+        verdict.decide(rule_set, 0, len(rule_set), seconds, *moment)
     else:
         verdict.deny(decision.UNKNOWN_CODE)
     rule = rules.text_of(rule_set, verdict.rule).decode() if verdict.rule >= 0 else None
     notes = [*query.notes()]
     notes += query.notes_of(token) if token else ["the hub does not know this code"]
+    if above is not None and texts:
+        notes.append(
+            f"day times are seconds here: the reader has the rule {above}, with a day time above "
+            f"{rules.DAY_MINUTES} (unless its day_time_unit is set)"
+        )
+    unreadable = token_codes.warning(code, scanners_of(session, place), f"the reader {reader}")
+    if unreadable:
+        notes.append(unreadable)
     return Explanation(
         allowed=verdict.reason == decision.ALLOWED,
         reason=decision.REASONS[verdict.reason],
@@ -92,10 +111,12 @@ def explain(session: Session, reader: str, code: str, minute: int, now: int) -> 
         when=local_text(verdict.when, zone) if verdict.when else None,
         local=f"{WEEKDAYS[moment[2]]} {local_text(minute, zone)}",
         rules=tuple(
-            RuleReason(text, _rule_in_words(text, moment, zone), tuple(sources))
+            RuleReason(text, _rule_in_words(text, seconds, moment, zone), tuple(sources))
             for text, sources in sorted(texts.items())
         ),
         notes=tuple(notes),
+        code=code,
+        unreadable=unreadable,
     )
 
 
@@ -129,6 +150,20 @@ class _Explainer:
             elif not self._uses_stored_rules:
                 sources[text] = [source]
         return sources
+
+    def rule_in_seconds(self, texts: Iterable[str]) -> str | None:
+        """Return a rule of the reader, of any token, whose day times must be seconds; else None.
+
+        texts: the rules of the token in question.
+        """
+        told = select(TokenRule.text).where(
+            TokenRule.group_id.in_(self._groups),
+            or_(TokenRule.text.startswith("3"), TokenRule.text.startswith("7")),
+        )
+        for text in (*texts, *self._session.scalars(told.distinct())):
+            if packing.needs_seconds(packing.pack(text.encode())):
+                return text
+        return None
 
     def notes(self) -> Iterator[str]:
         """Yield the notes on the time."""
@@ -231,9 +266,9 @@ def _readers_label(kind: str, name: str) -> str:
     return "all readers" if name == ALL_READERS else label_of(kind, name)
 
 
-def _rule_in_words(text: str, moment: tuple[int, int, int], zone: Zone) -> str:
+def _rule_in_words(text: str, seconds: bool, moment: tuple[int, int, int], zone: Zone) -> str:
     packed = packing.pack(text.encode())
-    said = rules.evaluate(packed, 0, False, *moment)
+    said = rules.evaluate(packed, 0, seconds, *moment)
     bound = rules.date_of(packed, 0, said)
     if not bound:
         return decision.REASONS[said]

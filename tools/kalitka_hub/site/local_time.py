@@ -18,6 +18,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _CLOCK = re.compile(r"(\d\d):(\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)
 _MINUTE = timedelta(minutes=1)
+_LONGEST = 23 * 60  # minutes over midnight
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -103,6 +104,37 @@ def minute_of_day(text: str) -> int:
     if not match or int(match[2]) > 59 or minute > rules.DAY_MINUTES:
         raise InvalidRequest(f"{text[:40]!r} is not a valid time of day: write it like 08:30")
     return min(minute, rules.DAY_MINUTES - 1)
+
+
+def start_minute(text: str) -> int:
+    """Return the minute of the day of the start of hours; otherwise as `minute_of_day`."""
+    minute = minute_of_day(text)
+    if text == "24:00":
+        raise InvalidRequest(
+            "24:00 is the end of a day and cannot be a start: write 00:00 with the same day for "
+            "hours from its first minute on, 00:00 with the next day for hours after its last"
+        )
+    return minute
+
+
+def check_hours(start: str, end: str) -> None:
+    """Check that hours can mean only one thing; for hours that are new, not for stored ones.
+
+    start, end: times of day, `08:30`. Raises InvalidRequest with both readings.
+    """
+    minutes = (minute_of_day(end) - minute_of_day(start)) % rules.DAY_MINUTES
+    if start == end:
+        raise InvalidRequest(
+            f"{start}-{end} can mean all day, or closed: write 00:00-23:59 for all day; a closed "
+            "day has no hours, so leave them out"
+        )
+    if start > end and minutes > _LONGEST:
+        raise InvalidRequest(
+            f"{start}-{end} runs over midnight for {minutes // 60} h {minutes % 60} min, which "
+            f"can mean all day but a pause, or closed: write 00:00-{end} and {start}-23:59, each "
+            "separately, for all day but the pause (00:00-23:59 for all day); a closed day has no "
+            "hours, so leave them out"
+        )
 
 
 def clock_text(minute: int) -> str:

@@ -1,12 +1,13 @@
 """Schedules, and the holidays on which they are closed or have other hours.
 
 Times of day are local times of the site, `08:30`; both ends of a time window are inclusive, to the
-minute. Changes reach each reader with its next poll. Functions that write require a session from
-`changes.write_transaction`.
+minute. New hours that can mean two things are refused (`local_time.check_hours`); those that are
+stored stay. Changes reach each reader with its next poll. Functions that write require a session
+from `changes.write_transaction`.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -18,12 +19,14 @@ from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Note
 from kalitka_hub.site.local_time import (
+    check_hours,
     checked_date,
     clock_text,
     first_minute_of,
     last_minute_of,
     local_text,
     minute_of_day,
+    start_minute,
 )
 from kalitka_hub.site.schedule_rules import Window
 from kalitka_hub.site.site_zone import zone_of
@@ -36,13 +39,19 @@ SCHEDULES, HOLIDAYS = "schedules", "holidays"  # resource names, also kinds in t
 WINDOWS_MAX = 50
 HOURS_MAX = 10
 EVERY_DAY = "1111111"
+_Hours = tuple[str, str]  # times of day
 
 
 def _checked_clock(text: str) -> str:
     return clock_text(minute_of_day(text))
 
 
+def _checked_start(text: str) -> str:
+    return clock_text(start_minute(text))
+
+
 TimeOfDay = Annotated[str, AfterValidator(_checked_clock)]
+StartOfDay = Annotated[str, AfterValidator(_checked_start)]
 Days = Annotated[str, Field(pattern=r"^[01]{7}$")]
 Date = Annotated[str, AfterValidator(checked_date)]
 
@@ -57,7 +66,7 @@ class WindowSetting(InputModel):
 
     model_config = ConfigDict(frozen=True)
 
-    start: TimeOfDay | None = None
+    start: StartOfDay | None = None
     end: TimeOfDay | None = None
     days: Days | None = None
     first: str | None = None
@@ -87,7 +96,7 @@ class HoursSetting(InputModel):
 
     model_config = ConfigDict(frozen=True)
 
-    start: TimeOfDay
+    start: StartOfDay
     end: TimeOfDay
 
 
@@ -124,6 +133,7 @@ class HolidayFilters(Filters):
 def add_schedule(session: Session, setting: ScheduleSetting) -> None:
     """Add a schedule. Raises InvalidRequest if the name is taken or a window is invalid."""
     change_stamp(session)
+    _check_hours(setting.windows)
     windows = _windows(setting.windows, zone_of(session))
     _check_free(session, setting.name)
     schedule = Schedule(name=setting.name, note=setting.note)
@@ -140,6 +150,7 @@ def change_schedule(session: Session, name: str, setting: ScheduleSetting) -> bo
     schedule = existing_schedule(session, name)
     view = find_schedule(session, name)
     before, zone = view.model_dump(), zone_of(session)
+    _check_hours(setting.windows, _hours_of(view.windows))
     windows = _windows(setting.windows, zone)
     if setting.name != name:
         _check_free(session, setting.name)
@@ -188,6 +199,7 @@ def normalize_windows(session: Session, windows: Sequence[WindowSetting]) -> lis
 
     Raises InvalidRequest for an invalid window.
     """
+    _check_hours(windows, _stored_hours(session, ScheduleWindow))
     zone = zone_of(session)
     return [_window_setting(window, zone) for window in _windows(windows, zone)]
 
@@ -210,6 +222,7 @@ def add_holiday(session: Session, setting: HolidaySetting) -> int:
     Raises NotFound for an unknown schedule, and InvalidRequest if the date is taken.
     """
     change_stamp(session)
+    _check_hours(setting.hours)
     schedule_id = _schedule_id(session, setting)
     _check_free_date(session, setting.date, schedule_id, None)
     holiday = Holiday(date=setting.date, name=setting.name, schedule_id=schedule_id)
@@ -228,6 +241,7 @@ def change_holiday(session: Session, holiday_id: int, setting: HolidaySetting) -
     before, after = _audit_fields(session, holiday), setting.model_dump()
     if before == after:
         return False
+    _check_hours(setting.hours, _hours_of(_holidays(session, [holiday])[0].hours))
     schedule_id = _schedule_id(session, setting)
     _check_free_date(session, setting.date, schedule_id, holiday_id)
     concerned = {holiday.schedule_id, schedule_id}
@@ -280,7 +294,33 @@ def list_holidays(
     return _holidays(session, session.scalars(wanted).all())
 
 
+def normalize_hours(session: Session, hours: Sequence[HoursSetting]) -> list[HoursSetting]:
+    """Return hours of a holiday as they are. Raises InvalidRequest for ambiguous new ones."""
+    _check_hours(hours, _stored_hours(session, HolidayWindow))
+    return list(hours)
+
+
 # Implementation
+
+
+def _hours_of(settings: Iterable[WindowSetting | HoursSetting]) -> set[_Hours]:
+    return {(one.start, one.end) for one in settings if one.start and one.end}
+
+
+def _stored_hours(session: Session, of: type[ScheduleWindow] | type[HolidayWindow]) -> set[_Hours]:
+    found = session.execute(select(of.start, of.end).distinct())
+    return {
+        (clock_text(start), clock_text(end))
+        for start, end in found
+        if start is not None and end is not None
+    }
+
+
+def _check_hours(
+    settings: Iterable[WindowSetting | HoursSetting], known: Set[_Hours] = frozenset()
+) -> None:
+    for start, end in sorted(_hours_of(settings) - known):
+        check_hours(start, end)
 
 
 def _recompute_near(session: Session, dates: Sequence[str], schedule_id: int | None) -> None:

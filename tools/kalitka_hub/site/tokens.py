@@ -1,9 +1,10 @@
 """The site's tokens: their owners, and their manual rules with the readers these are for.
 
 Codes and rules are checked by the reader's own modules, so the hub never stores one that a reader
-would drop. A write that changes nothing stamps nothing and costs the readers nothing. The rules
-that a token gets from its person's grants are made by `rule_compiler`. Functions that write
-require a session from `changes.write_transaction`.
+would drop. A code that a person writes is stored as a scanner sends it (see `token_codes`), but
+one that is stored already stays, and is found, as it is. A write that changes nothing stamps
+nothing and costs the readers nothing. The rules that a token gets from its person's grants are
+made by `rule_compiler`. Functions that write require a session from `changes.write_transaction`.
 """
 
 from collections import defaultdict
@@ -19,9 +20,10 @@ from sqlalchemy.orm import Session
 from kalitka.access import packing, rules
 from kalitka.table import codes
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.site import rule_compiler
+from kalitka_hub.site import rule_compiler, token_codes
 from kalitka_hub.site.inputs import Filters, InputModel, Name, NameFilter, Names, Number
 from kalitka_hub.site.readers import groups_by_label, label_of
+from kalitka_hub.site.scanners import scanners_of_all
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
 from kalitka_hub.store.changes import change_stamp
@@ -30,6 +32,7 @@ from kalitka_hub.store.models import EVERY_READER, DirectRule, Person, ReaderGro
 
 TOKENS = "tokens"  # the resource's name, also its kind in the audit
 RULES_MAX = 100  # manual rules of one token; a reader holds fewer
+_NOTES = "kalitka_code_notes"
 
 
 def token_key(code: str) -> bytes:
@@ -43,6 +46,99 @@ def token_key(code: str) -> bytes:
             f"{shown!r} is not a valid token code: {reason}; a code has 1 to 255 bytes and no "
             "control character, %, comma or _/"
         ) from fault
+
+
+class CodeReader:
+    """Reads codes as people write them, with what is stored and what the site's scanners send.
+
+    printed: the form of the codes if they are numbers printed on cards, else None.
+    """
+
+    def __init__(self, session: Session, printed: token_codes.Printed | None = None) -> None:
+        self._session = session
+        self._printed = printed
+        self._scanners = scanners_of_all(session)
+        self._zeros: dict[str, str] | None = None
+
+    def read(self, texts: Collection[str]) -> dict[str, str | InvalidRequest]:
+        """Return the code that each text means, or why it means none.
+
+        A text that is stored as a code, byte for byte, means that code.
+        """
+        stored = set() if self._printed else _stored_codes(self._session, texts)
+        return {text: text if text in stored else self._read_new(text) for text in texts}
+
+    def warning(self, code: str) -> str | None:
+        """Return why no scanner of the site can send this code; None if one can."""
+        return token_codes.warning(code, self._scanners)
+
+    def shortened(self, codes: Collection[str]) -> dict[str, str]:
+        """Return the stored codes of which these are what a spreadsheet leaves, by what is left.
+
+        A spreadsheet takes the zeros in front of a decimal number away.
+        """
+        if self._zeros is None:
+            found = self._session.scalars(
+                select(Token.code).where(Token.deleted.is_(False), Token.code.startswith("0"))
+            )
+            self._zeros = {
+                short: code
+                for code in found
+                if code.isdecimal() and (short := code.lstrip("0") or "0") != code
+            }
+        zeros = self._zeros
+        if not zeros:
+            return {}
+        known = _stored_codes(self._session, [code for code in codes if code in zeros])
+        return {code: zeros[code] for code in codes if code in zeros and code not in known}
+
+    def _read_new(self, text: str) -> str | InvalidRequest:
+        try:
+            if self._printed:
+                return token_codes.convert(text, self._printed, self._scanners)
+            code = token_codes.normalize(text, self._scanners)
+            token_key(code)
+        except InvalidRequest as fault:
+            if not self._printed and token_codes.looks_printed(text):
+                return InvalidRequest(
+                    f"{fault}; if it is a facility code and a number printed on a card, declare "
+                    f"that with --printed {token_codes.FC_NUMBER}"
+                )
+            return fault
+        return code
+
+
+def read_code(session: Session, text: str, printed: token_codes.Printed | None = None) -> str:
+    """Return the code that a text means; see CodeReader. Raises InvalidRequest.
+
+    What a person should know of it is added to `code_notes`.
+    """
+    reader = CodeReader(session, printed)
+    code = reader.read([text])[text]
+    if isinstance(code, InvalidRequest):
+        raise code
+    notes = code_notes(session)
+    if code != text:
+        notes.setdefault(f"the code {text} becomes {code}")
+    if warning := reader.warning(code):
+        notes.setdefault(warning)
+    return code
+
+
+def code_notes(session: Session) -> dict[str, None]:
+    """Return the notes on codes that were read in this session, for the person who wrote them."""
+    return session.info.setdefault(_NOTES, {})
+
+
+def _stored_codes(session: Session, texts: Iterable[str]) -> set[str]:
+    keys = []
+    for text in texts:
+        try:
+            keys.append(token_key(text))
+        except InvalidRequest:
+            continue
+    live = select(Token.code).where(Token.deleted.is_(False))
+    return set(session.scalars(live.where(in_values(session, Token.key, keys))))
 
 
 @lru_cache(maxsize=4096)
@@ -59,7 +155,14 @@ def normalize_rule(text: str) -> str:
 
 
 def _checked_code(code: str) -> str:
-    token_key(code)
+    # Only its form: `read_code` reads it, with what is stored.
+    try:
+        token_key(code)
+    except InvalidRequest:
+        sent = token_codes.normalize(code)
+        if sent == code:
+            raise
+        token_key(sent)
     return code
 
 
@@ -150,14 +253,15 @@ _NEW = _State()
 
 
 def add_token(session: Session, record: TokenRecord) -> str:
-    """Add a token; return its code.
+    """Add a token; return its code, which is read as by `read_code`.
 
-    Raises InvalidRequest if the code exists; otherwise as `write_tokens`.
+    Raises InvalidRequest if the code exists or is refused; otherwise as `write_tokens`.
     """
-    if find_token(session, record.code) is not None:
-        raise InvalidRequest(f"there is a token {record.code} already: change that one")
-    write_tokens(session, [change_from_record(record)])
-    return record.code
+    code = read_code(session, record.code)
+    if find_token(session, code) is not None:
+        raise InvalidRequest(f"there is a token {code} already: change that one")
+    write_tokens(session, [change_from_record(record.model_copy(update={"code": code}))])
+    return code
 
 
 def change_token(session: Session, code: str, record: TokenRecord) -> bool:
@@ -165,12 +269,12 @@ def change_token(session: Session, code: str, record: TokenRecord) -> bool:
 
     Raises NotFound, and InvalidRequest for another code or invalid data.
     """
-    _existing_token(session, code)
-    if record.code != code:
+    stored = _existing_token(session, code).code
+    if written_code(session, record.code) != stored:
         raise InvalidRequest(
             f"the token {code} keeps its code: add {record.code}, then remove {code}"
         )
-    return write_tokens(session, [change_from_record(record)]) == 1
+    return write_tokens(session, [change_from_record(record)._replace(code=stored)]) == 1
 
 
 def remove_token(session: Session, code: str) -> None:
@@ -178,13 +282,16 @@ def remove_token(session: Session, code: str) -> None:
 
     Raises NotFound, and InvalidRequest for an invalid code or the token of a Kormitel badge.
     """
-    remove_tokens(session, [code])
+    remove_tokens(session, [_existing_token(session, code).code])
 
 
 def find_record(session: Session, code: str) -> TokenView:
-    """Return a token. Raises NotFound, and InvalidRequest for an invalid code."""
-    _existing_token(session, code)
-    return find_records(session, [code])[code]
+    """Return a token, whose code may be written as people do.
+
+    Raises NotFound, and InvalidRequest for an invalid code.
+    """
+    stored = _existing_token(session, code).code
+    return find_records(session, [stored])[stored]
 
 
 def find_token(session: Session, code: str) -> Token | None:
@@ -194,6 +301,21 @@ def find_token(session: Session, code: str) -> Token | None:
     """
     live = select(Token).where(Token.key == token_key(code), Token.deleted.is_(False))
     return session.scalars(live).one_or_none()
+
+
+def written_code(session: Session, text: str) -> str:
+    """Return the code of a token that a text names: as it is stored, else as a scanner sends it.
+
+    A damaged text names itself only. Raises InvalidRequest for an invalid code.
+    """
+    if find_token(session, text) is not None:
+        return text
+    try:
+        code = token_codes.normalize(text, scanners_of_all(session))
+        token_key(code)
+    except InvalidRequest:
+        return text
+    return code
 
 
 # Many tokens
@@ -322,7 +444,7 @@ def no_person_message(number: int) -> str:
 
 
 def _existing_token(session: Session, code: str) -> Token:
-    token = find_token(session, code)
+    token = find_token(session, written_code(session, code))
     if token is None:
         raise _no_token(code)
     return token

@@ -77,6 +77,9 @@ class Site(Base):
     kormitel_paused: Mapped[int | None] = mapped_column(BigInteger)
     # The canteen's meal hours as `badge_rules.Meal` in JSON; None: all day.
     kormitel_meals: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    # What the site's scanners send: names of `token_codes.PRESETS`, separated by commas; None: not
+    # declared.
+    scanners: Mapped[str | None] = mapped_column(String(100))
 
 
 class UnansweredRange(Base):
@@ -118,6 +121,8 @@ class Reader(Base):
     # When the reader was revoked, in seconds: from then on it is refused with any secret. None: it
     # is not revoked.
     revoked: Mapped[int | None] = mapped_column(BigInteger)
+    # What this reader's scanner sends, as `Site.scanners`; None: what the site's send.
+    scanners: Mapped[str | None] = mapped_column(String(100))
 
 
 class ReaderGroup(Base):

@@ -6,6 +6,9 @@ there. The second pass runs in one transaction that writes the differences: all 
 nothing. Writers and the first poll of a minute wait for it; 50,000 new tokens take some seconds.
 Rows that are not in the file stay, unless the import replaces the table.
 
+Token codes are read as people write them (`tokens.CodeReader`); a new code that is what a
+spreadsheet leaves of a stored one, without its zeros in front, is a problem.
+
 No new reader gets the site's secret by itself: the caller takes the new readers' own secrets, or
 says that they use the site's.
 """
@@ -24,6 +27,8 @@ from kalitka_hub.site import rule_compiler, tokens
 from kalitka_hub.site.readers import READERS, ReaderSetting, create_reader
 from kalitka_hub.site.resources import Key
 from kalitka_hub.site.site_secret import new_secret
+from kalitka_hub.site.token_codes import Printed
+from kalitka_hub.site.tokens import CodeReader
 from kalitka_hub.store.bulk import BATCH, in_batches
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
@@ -31,6 +36,7 @@ from kalitka_hub.tables import csv_text
 from kalitka_hub.tables.csv_tables import Column, CsvTable, table_of
 
 PROBLEMS_MAX = 200  # problems reported for a file; further ones are only counted
+NOTES_MAX = 200  # notes on codes reported for a file
 Progress = Callable[[int], None]  # called with the number of rows done
 TakeSecrets = Callable[[Mapping[str, str]], object]  # called with new readers' secrets by code
 
@@ -46,11 +52,21 @@ class Problem(BaseModel):
     error: str
 
 
+class ReadCode(BaseModel):
+    """A code that the file writes otherwise than it is stored. line: counted from 1."""
+
+    line: int
+    given: str
+    code: str
+
+
 class Report(BaseModel):
     """The result of an import or a preview: numbers of rows, and problems.
 
     left: unchanged rows. removed: with `replace`, rows that the file does not have. more: number
-    of further problems, not listed. written: the changes were made.
+    of further problems, not listed. written: the changes were made. codes: the first codes that
+    are stored otherwise than the file writes them. warnings: the first codes that no scanner of
+    the site can send; they are imported all the same.
     """
 
     rows: int = 0
@@ -61,6 +77,8 @@ class Report(BaseModel):
     problems: list[Problem] = []
     more: int = 0
     written: bool = False
+    codes: list[ReadCode] = []
+    warnings: list[Problem] = []
 
     @property
     def is_valid(self) -> bool:
@@ -85,6 +103,15 @@ class Report(BaseModel):
         )
         return f"nothing was written: {detail}"
 
+    def note_code(
+        self, line: int, column: str, given: str, code: str, warning: str | None
+    ) -> None:
+        """Note how a code is stored, and what warns of it; beyond NOTES_MAX leave it out."""
+        if given != code and len(self.codes) < NOTES_MAX:
+            self.codes.append(ReadCode(line=line, given=given, code=code))
+        if warning and len(self.warnings) < NOTES_MAX:
+            self.warnings.append(Problem(line=line, column=column, error=warning))
+
     def add_problems(self, found: Sequence[Problem]) -> None:
         """Add problems in the order of their lines; beyond PROBLEMS_MAX only count them."""
         free = PROBLEMS_MAX - len(self.problems)
@@ -103,6 +130,7 @@ def preview(
     *,
     replace: bool = False,
     progress: Progress = lambda _: None,
+    printed: Printed | None = None,
 ) -> Report:
     """Return the report of what `import_table` would do; write nothing.
 
@@ -110,7 +138,8 @@ def preview(
     """
     table = table_of(name)
     with database.snapshot() as session:
-        return _FileImport(session, table, replace, progress, writing=False).run(source)
+        run = _FileImport(session, table, replace, progress, printed, writing=False)
+        return run.run(source)
 
 
 def import_table(
@@ -123,6 +152,7 @@ def import_table(
     progress: Progress = lambda _: None,
     site_secret: bool = False,
     take_secrets: TakeSecrets | None = None,
+    printed: Printed | None = None,
 ) -> Report:
     """Import a file if it has no problems, and return the report.
 
@@ -130,9 +160,10 @@ def import_table(
     `changes.write_transaction`. progress: counts up to twice the rows of the file. site_secret:
     new readers use the site's secret, to migrate them. take_secrets: else called with the secrets
     of new readers, if there are any, before they are committed; an exception rolls everything
-    back. Without either a new reader is a problem. Raises NotFound for an unknown table.
+    back. Without either a new reader is a problem. printed: the form of the file's token codes if
+    they are numbers printed on cards. Raises NotFound for an unknown table.
     """
-    found = preview(database, name, source, replace=replace, progress=progress)
+    found = preview(database, name, source, replace=replace, progress=progress, printed=printed)
     if not found.is_valid:
         return found
     rows, table = found.rows, table_of(name)
@@ -148,7 +179,7 @@ def import_table(
     try:
         with write_transaction(database, who) as session:
             run = _FileImport(
-                session, table, replace, lambda done: progress(rows + done), writing=True
+                session, table, replace, lambda done: progress(rows + done), printed, writing=True
             )
             # Checked again under the lock: another writer may have come after the snapshot.
             found = run.run(source)
@@ -205,10 +236,12 @@ class _FileImport:
         table: CsvTable,
         replace: bool,
         progress: Progress,
+        printed: Printed | None,
         *,
         writing: bool,
     ) -> None:
         self._session = session
+        self._codes = CodeReader(session, printed)
         self._table = table
         self._resource = table.resource
         self._replace = replace
@@ -290,6 +323,10 @@ class _FileImport:
         given = [
             (line, cells) for line, row in batch if (cells := self._cells(columns, line, row))
         ]
+        for column in columns:
+            if column.is_code:
+                given = self._read_codes(column.name, given)
+        given = [(line, cells) for line, cells in given if self._has_first_key(line, cells)]
         keys = {cells[self._table.key] or self._matching_key(cells) for _, cells in given}
         views = self._resource.find_many(self._session, keys - {None})
         rows = [row for line, cells in given if (row := self._row(line, cells, views))]
@@ -316,10 +353,35 @@ class _FileImport:
             except InvalidRequest as fault:
                 self._add_problem(line, column.name, str(fault))
                 good = False
-        key = found[self._table.key]
-        if good and key is not None:
-            good = self._is_first(line, key)
         return found if good else None
+
+    def _read_codes(
+        self, name: str, given: list[tuple[int, dict[str, Any]]]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Replace the codes of a column by those that are stored; leave rows with problems out."""
+        codes = self._codes.read({text for _, row in given for text in _as_list(row[name])})
+        right = [code for code in codes.values() if isinstance(code, str)]
+        whole = self._codes.shortened(right)
+        good = []
+        for line, row in given:
+            texts = _as_list(row[name])
+            for text in texts:
+                code = codes[text]
+                if not isinstance(code, str):
+                    self._add_problem(line, name, str(code))
+                elif code in whole:
+                    self._add_problem(line, name, _shortened_message(code, whole[code]))
+                else:
+                    self._report.note_code(line, name, text, code, self._codes.warning(code))
+            if all(isinstance(codes[text], str) and codes[text] not in whole for text in texts):
+                found = [codes[text] for text in texts]
+                row[name] = found if isinstance(row[name], list) else found[0]
+                good.append((line, row))
+        return good
+
+    def _has_first_key(self, line: int, cells: dict[str, Any]) -> bool:
+        key = cells[self._table.key]
+        return key is None or self._is_first(line, key)
 
     def _is_first(self, line: int, key: Key) -> bool:
         first = self._lines.setdefault(key, line)
@@ -463,6 +525,14 @@ class _FileImport:
             self._resource.remove_many(self._session, keys)
         except (InvalidRequest, NotFound) as fault:
             self._add_problem(None, None, f"cannot remove the rows not in the file: {fault}")
+
+
+def _shortened_message(code: str, whole: str) -> str:
+    return (
+        f"{code} is what a spreadsheet leaves of the stored {whole}, without the zeros in front: "
+        f"write {whole}, and format the column as text; for another token add {code} with "
+        "`kalitka hub token add`"
+    )
 
 
 def _column_and_sentence(error: Any) -> tuple[str | None, str]:

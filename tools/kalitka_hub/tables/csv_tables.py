@@ -3,7 +3,8 @@
 A column is a field of a resource's setting. A column missing from the file keeps its values, and
 so does a cell equal to its export; an empty cell means none: no note, no groups, all readers,
 closed all day. Time windows are written as on the command line, see `window_texts`. An exported
-table can be imported again without a change.
+table can be imported again without a change, also if a spreadsheet saved it: codes that it would
+take for numbers or dates are in quotes, see `csv_text`.
 """
 
 from collections.abc import Callable, Collection, Generator
@@ -22,7 +23,7 @@ from kalitka_hub.site.readers import ALL_READERS, groups_by_label
 from kalitka_hub.site.resources import RESOURCES, Bulk, Resource
 from kalitka_hub.site.schedules import HoursSetting, WindowSetting
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.site.tokens import missing_people, token_key
+from kalitka_hub.site.tokens import missing_people
 from kalitka_hub.site.window_texts import (
     first_time,
     hours_text,
@@ -32,7 +33,14 @@ from kalitka_hub.site.window_texts import (
     window_text,
 )
 from kalitka_hub.store.database import Database
-from kalitka_hub.tables.csv_text import MARK, format_row, join_items, split_items
+from kalitka_hub.tables.csv_text import (
+    MARK,
+    format_row,
+    from_text_cell,
+    join_items,
+    split_items,
+    text_cell,
+)
 
 _FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False, "": False}
 
@@ -50,7 +58,8 @@ class Column(NamedTuple):
     read: parses a cell to the field's value; raises InvalidRequest. write: formats a value as a
     cell. names: what the cell names, None if it names nothing. normalize: turns a parsed value,
     never None, into the value that the view will have once it is stored; raises InvalidRequest;
-    None if both are the same.
+    None if both are the same. is_code: the values are token codes as people write them, which the
+    import reads with `tokens.CodeReader`.
     """
 
     name: str
@@ -58,6 +67,7 @@ class Column(NamedTuple):
     write: Callable[[Any], str]
     names: Reference | None = None
     normalize: Callable[[Session, Any], Any] | None = None
+    is_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,20 +157,16 @@ def _parse_object_id(cell: str) -> str | None:
     return object_key(cell) if cell.strip() else None
 
 
-def _parse_code(cell: str) -> str:
-    if cell != cell.strip():
-        # No scanner reads blanks, and people do not see them.
-        raise InvalidRequest(f"{cell[:40]!r} has blanks around a code: remove them")
-    token_key(cell)
-    return cell
-
-
 def _parse_codes(cell: str) -> list[str]:
-    return [_parse_code(item) for item in split_items(cell)]
+    return [from_text_cell(item) for item in split_items(cell)]
 
 
-def _items_or_none(cell: str) -> list[str] | None:
-    return split_items(cell) or None
+def _codes_or_none(cell: str) -> list[str] | None:
+    return _parse_codes(cell) or None
+
+
+def _codes_text(values: list[str] | None) -> str:
+    return join_items(map(text_cell, values or ()))
 
 
 def _list_text(values: list[str] | None) -> str:
@@ -205,7 +211,9 @@ def _object_table(kind: str) -> CsvTable:
     """Return the table of a kind of Kormitel's objects."""
     fields = sorted((one for one in FIELDS[kind].values() if one.csv), key=attrgetter("csv"))
     columns = (
-        Column(
+        _QR
+        if field.name == "qr"
+        else Column(
             field.name,
             _READ.get(field.type, _parse_text),
             _flag_text if field.type == "flag" else _plain_text,
@@ -240,6 +248,11 @@ def _one(noun: str, resource: Resource) -> Reference:
     )
 
 
+_QR = Column(
+    "qr",
+    lambda cell: _parse_text(from_text_cell(cell)),
+    lambda value: "" if value is None else text_cell(str(value)),
+)
 _BADGE = Reference("badge", _missing_badges)
 _REFERENCES = {"badge": _BADGE}  # by the name of the field
 _PERSON = Reference("person", missing_people)
@@ -269,19 +282,19 @@ _TABLES = (
             _NAME,
             _NOTE,
             Column("groups", split_items, _list_text, _PERSON_GROUP),
-            Column("tokens", _parse_codes, _list_text),
+            Column("tokens", _parse_codes, _codes_text, is_code=True),
         ),
         ("name",),
     ),
     CsvTable(
         RESOURCES["tokens"],
         (
-            Column("code", _parse_code, str),
+            Column("code", from_text_cell, text_cell, is_code=True),
             Column("person", _parse_number, _plain_text, _PERSON),
             _NAME,
             Column("blocked", _parse_flag, lambda value: "yes" if value else "no"),
             Column("rules", split_items, _list_text),
-            Column("readers", _items_or_none, _list_text, _READERS),
+            Column("readers", _codes_or_none, _codes_text, _READERS),
         ),
         ("code",),
     ),
@@ -304,7 +317,7 @@ _TABLES = (
             Column("date", str.strip, str),
             _NAME,
             Column("schedule", _parse_name, _plain_text, _SCHEDULE),
-            Column("hours", _parse_hours, _hours_text),
+            Column("hours", _parse_hours, _hours_text, normalize=schedules.normalize_hours),
         ),
         ("date",),
         unique=("date", "schedule"),
@@ -312,7 +325,7 @@ _TABLES = (
     CsvTable(
         RESOURCES["readers"],
         (
-            Column("code", str, str),
+            Column("code", from_text_cell, text_cell),
             _NAME,
             _NOTE,
             Column("groups", split_items, _list_text, _READER_GROUP),
@@ -321,7 +334,7 @@ _TABLES = (
     ),
     CsvTable(
         RESOURCES["reader-groups"],
-        (_NAME, _NOTE, Column("readers", split_items, _list_text, _READER)),
+        (_NAME, _NOTE, Column("readers", _parse_codes, _codes_text, _READER)),
         ("name",),
     ),
     CsvTable(
@@ -329,7 +342,7 @@ _TABLES = (
         (
             _ID,
             Column("people", str, str, _PERSON_GROUP),
-            Column("readers", str, str, _READERS_OR_ALL),
+            Column("readers", from_text_cell, text_cell, _READERS_OR_ALL),
             Column("schedule", str, str, _SCHEDULE),
             Column("first", _parse_first, _plain_text, normalize=_normalize_first),
             Column("last", _parse_last, _plain_text, normalize=_normalize_last),

@@ -7,6 +7,10 @@ Memory is bounded by the longest row, ROW_MAX.
 Items of a list are separated by `|`, and blanks around them are ignored; a backslash before a `|`,
 a backslash or a blank makes it part of the item.
 
+A spreadsheet would make a number of the code 001234 or 1234E5, and a date of 12-05, even if CSV
+quotes it. Such a code is written with quotes that belong to the cell, "001234", which every
+spreadsheet keeps as text, and read without them.
+
 A spreadsheet would run a cell that begins with = + - @, a tab or a carriage return as a formula:
 such a cell is written with an apostrophe in front, as spreadsheets themselves mark text, and read
 without it.
@@ -20,6 +24,17 @@ from typing import BinaryIO
 ROW_MAX = 1 << 16  # bytes of a row, even if it spans several lines: the memory bound
 MARK = "\ufeff"  # byte order mark
 _SEPARATORS = ",;\t"
+# What a spreadsheet may take for a number, a time or a date: digits with the signs of these, an
+# exponent, the name of a month in one of several languages, a truth value.
+_NO_TEXT = re.compile(
+    r"(?=.*[0-9])(?:[-+0-9.,:/%$\u20ac ']+|[0-9][-0-9:.TZ ]+|[-+]?[0-9.,]+ ?[DE] ?[-+]?[0-9]+"
+    r"|[0-9: ]+[AP]M?|[-0-9./ ]*(?:JAN|FEB|FEV|MAR|MRZ|MRT|APR|AVR|ABR|MAY|MAI|MAJ|MAG|MEI|JUN|"
+    r"JUL|GIU|LUG|AUG|AGO|AOU|SEP|SET|OCT|OKT|OTT|OUT|NOV|DEC|DEZ|DIC|DES|ENE|GEN)[A-Z]{0,6}"
+    r"[-0-9./, ]*)|TRUE|FALSE",
+    re.IGNORECASE,
+)
+_SMALL = re.compile(r"0|[1-9][0-9]{0,8}")  # a number that no spreadsheet writes otherwise
+_QUOTED = re.compile(r'=?"(.*)"', re.DOTALL)  # as a formula by people who know spreadsheets
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ITEM = re.compile(r"(?:[^\\|]|\\.|\\$)*", re.DOTALL)
 _BLANKS = re.compile(r"^\s+|(?<!\\)\s+$")
@@ -55,6 +70,18 @@ def read_rows(source: BinaryIO, on_error: OnError) -> Iterator[tuple[int, list[s
 def format_row(cells: Iterable[str], separator: str = ",") -> str:
     """Format a row as a line of CSV."""
     return separator.join(map(_quoted, map(_guarded, cells))) + "\r\n"
+
+
+def text_cell(code: str) -> str:
+    """Return the cell of a code, in quotes if a spreadsheet would take it for something else."""
+    is_text = _SMALL.fullmatch(code) or not _NO_TEXT.fullmatch(code)
+    return code if is_text and not _QUOTED.fullmatch(code) else f'"{code}"'
+
+
+def from_text_cell(cell: str) -> str:
+    """Return the code of a cell from `text_cell`; of any other cell its text."""
+    match = _QUOTED.fullmatch(cell)
+    return match[1] if match else cell
 
 
 def split_items(cell: str) -> list[str]:
