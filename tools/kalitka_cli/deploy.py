@@ -155,8 +155,8 @@ class DeployPlan:
 def read_settings(path: Path) -> bytes:
     """Return the contents of a valid settings file, with its checksum. Raises InputError.
 
-    A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands, each of `codes`
-    what a scanner sends, and the console's password its hash.
+    A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands, each of
+    `codes` what a scanner sends, and the console's password its hash.
     """
     try:
         data = path.read_bytes()
@@ -178,7 +178,7 @@ def read_settings(path: Path) -> bytes:
 
 
 def _as_reader_reads(data: bytes) -> bytes:
-    # The settings with a POSIX zone, codes as scanners send them, and a hash for a password. Raises
+    # The settings with a POSIX zone, codes as scanners send them, a hash for a password. Raises
     # ValueError for an unknown zone or a damaged code; the rest is left to `settings.parse`.
     try:
         values = json.loads(data)
