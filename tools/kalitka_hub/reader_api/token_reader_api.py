@@ -27,7 +27,9 @@ from kalitka_hub.reader_api.access_log import ReceivedBatch
 from kalitka_hub.reader_api.reader_auth import AuthenticatedReader, ReaderRequest
 from kalitka_hub.reader_api.state import HubState
 from kalitka_hub.reader_api.sync_request import SyncRequest
+from kalitka_hub.site.site_zone import HOW_TO_SET, zone_for_readers
 from kalitka_hub.site.zone import whole_hours
+from kalitka_hub.store.database import Database
 from kalitka_hub.web.plain_errors import HANDLED_ERRORS, error_response, method_not_allowed
 from kalitka_hub.web.snapshot_response import SnapshotResponse
 
@@ -117,17 +119,22 @@ async def _access_logs(state: HubState, request: Request) -> Response:
 
 
 async def _time_with_zone(state: HubState, request: Request) -> Response:
-    """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the site's time zone."""
+    """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the site's time zone.
+
+    A zone that nobody has set although local times depend on it is not guessed: it is empty.
+    """
     await _authenticate(state, _reader_request(request))
-    return _time_response(state, state.zone)
+    zone = await run_in_threadpool(_zone, state.database)
+    return _time_response(state, zone or "")
 
 
 async def _time_with_hours(state: HubState, request: Request) -> Response:
     """Answer `MINUTE,HOURS,SECONDS`: as above, with whole hours east of UTC for the zone."""
     await _authenticate(state, _reader_request(request))
-    return _time_response(
-        state, str(whole_hours(state.zone, current_minute(state.database.clock)))
-    )
+    zone = await run_in_threadpool(_zone, state.database)
+    if zone is None:
+        raise HTTPException(503, f"the site's time zone is not set: set it with {HOW_TO_SET}")
+    return _time_response(state, str(whole_hours(zone, current_minute(state.database.clock))))
 
 
 _HANDLERS: dict[str, tuple] = {
@@ -167,6 +174,12 @@ def _lost_count(request: Request) -> int | None:
     # An invalid number is ignored, not refused: the entries matter more.
     text = request.headers.get("X-Kalitka-Lost", "")
     return int(text) if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX else None
+
+
+def _zone(database: Database) -> str | None:
+    # Read each time: another process may have changed it, and readers ask once a day.
+    with database.snapshot() as session:
+        return zone_for_readers(session)
 
 
 def _time_response(state: HubState, zone: str) -> Response:

@@ -23,7 +23,6 @@ from kalitka_hub.reader_api.state import HubState
 from kalitka_hub.rest import accounts, api, csv_files, kormitel, resources, site
 from kalitka_hub.server import health, metrics
 from kalitka_hub.server.instrumentation import Instrumentation
-from kalitka_hub.site.zone import check_zone
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.web import plain_errors
@@ -56,17 +55,14 @@ class _Hub(FastAPI):
             await super().__call__(scope, receive, send_marked)
 
 
-def create_app(
-    database: Database, zone: str = "UTC0", *, metrics_for_all: bool = False
-) -> FastAPI:
-    """Return the application for this database. Raises InvalidRequest for an invalid zone.
+def create_app(database: Database, *, metrics_for_all: bool = False) -> FastAPI:
+    """Return the application for this database.
 
-    zone: the name of the site's time zone, or a POSIX TZ string. metrics_for_all: every client may
-    read /metrics, not only this computer and API tokens. The application refreshes the rules each
-    day and writes the readers' `last_seen` at shutdown; the caller calls `canteen.refresh_daily`
-    for the first day, and closes the database.
+    metrics_for_all: every client may read /metrics, not only this computer and API tokens. The
+    application refreshes the rules each day and writes the readers' `last_seen` at shutdown; the
+    caller calls `canteen.refresh_daily` for the first day, and closes the database.
     """
-    state = HubState(database, check_zone(zone))
+    state = HubState(database)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -67,7 +67,7 @@ class Site(Base):
     acknowledged: Mapped[int] = mapped_column(BigInteger)
     # SHA-256 in hex of the site's secret; None until one is set.
     secret_sha256: Mapped[str | None] = mapped_column(String(64))
-    # A POSIX TZ string; None until a server first started, which means UTC.
+    # A POSIX TZ string; None until somebody sets it.
     zone: Mapped[str | None] = mapped_column(String(100))
     # The local date up to which holidays are in the readers' rules; None before the first run.
     horizon: Mapped[str | None] = mapped_column(String(10))
@@ -77,6 +77,12 @@ class Site(Base):
     kormitel_paused: Mapped[int | None] = mapped_column(BigInteger)
     # The canteen's meal hours as `badge_rules.Meal` in JSON; None: all day.
     kormitel_meals: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    # The IANA name that the zone was given by; None if it was given as a POSIX TZ string.
+    zone_name: Mapped[str | None] = mapped_column(String(100))
+    # The highest ids of Audit and AccessEntry when somebody last confirmed the computer's clock,
+    # which is not measured by them any more; see `clock_check`. None: never.
+    confirmed_audit: Mapped[int | None] = mapped_column(BigInteger)
+    confirmed_entry: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class UnansweredRange(Base):
