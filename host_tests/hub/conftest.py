@@ -31,6 +31,7 @@ _ON_BOTH = {
     "test_hub_changes.py",
     "test_hub_database.py",
     "test_hub_sync.py",
+    "test_hub_clock.py",
     "test_site_zone.py",
 }
 MADE = START - 24 * 60  # minutes; creation of the site, so the readers' configured minute is past

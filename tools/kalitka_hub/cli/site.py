@@ -12,6 +12,7 @@ from kalitka_hub.cli.terminal import (
     closing_database,
     errors_reported,
     format_utc,
+    open_for_changes,
     print_fields,
     print_json,
     print_line,
@@ -19,10 +20,11 @@ from kalitka_hub.cli.terminal import (
 from kalitka_hub.clock import current_minute
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.kormitel import canteen
+from kalitka_hub.site.clock_check import confirm_clock
 from kalitka_hub.site.site_view import view_of_site
 from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.zone_preview import describe_change, state_of
-from kalitka_hub.store.changes import write_transaction
+from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.database import Database, open_database, open_existing
 
 app = typer.Typer()
@@ -75,12 +77,26 @@ def site_show(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> N
         [
             ("zone", view.zone_text),
             ("clock (UTC)", format_utc(view.now, "%Y-%m-%d %H:%M:%S")),
+            *([("clock problem", view.clock_problem)] if view.clock_problem else ()),
             ("people", view.people),
             ("tokens", view.tokens),
             ("readers", view.readers),
             ("not seen for 10 minutes", late or view.late_readers),
         ]
     )
+
+
+@site.command("confirm-clock")
+def site_confirm_clock(db: DatabasePath = DEFAULT_DATABASE) -> None:
+    """Confirm that this computer's clock is right, after it was ahead for a while.
+
+    The hub gives readers no time while its database has entries later than its clock. Entries
+    made so far no longer count.
+    """
+    with open_for_changes(db) as session:
+        confirm_clock(session)
+        now = change_context(session).at
+    print_line(f"clock confirmed: it is {format_utc(now)} UTC")
 
 
 def _seen(minute: int | None) -> str:
