@@ -27,7 +27,7 @@ from kalitka_hub.site.schedules import (
     add_schedule,
     list_schedules,
 )
-from kalitka_hub.site.site_zone import check_zone_is_set, set_zone, stored_zone, zone_of
+from kalitka_hub.site.site_zone import missing_zone, set_zone, stored_zone, zone_of
 from kalitka_hub.site.zone import posix_of
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
@@ -74,7 +74,7 @@ LOCAL_TIMES = [with_schedule, with_grant, with_holiday, with_meal]
 @pytest.mark.parametrize("fill", LOCAL_TIMES)
 def test_7_serve_refuses_to_guess_a_zone(run, database, fill):
     with write_transaction(database) as session:
-        check_zone_is_set(session)
+        assert missing_zone(session) is None
         fill(session)
     refused = run("serve", "--port", "0", status=2).stderr
     assert refused.count("\n") == 1
@@ -83,8 +83,22 @@ def test_7_serve_refuses_to_guess_a_zone(run, database, fill):
     # It was asked for: no further question.
     run("site", "set", "--zone", "Asia/Yekaterinburg")
     with database.snapshot() as session:
-        check_zone_is_set(session)
+        assert missing_zone(session) is None
         assert zone_of(session).text == "<+05>-5"
+
+
+def test_7_the_first_use_of_a_zone_asks_for_it(run):
+    run("person-group", "add", "Kitchen")
+    assert run("token", "add", "04A1B2C3", "--rule", "9_1").stderr == ""
+    for words in (
+        ["schedule", "add", "Day", "--window", "08:00-17:00 Mon-Fri"],
+        ["grant", "add", "--people", "Kitchen", "--readers", "GATE-1", "--schedule", "Day"],
+        ["holiday", "add", "2026-12-31"],
+        ["kormitel", "meal", "set", "lunch", "12:00", "15:00"],
+    ):
+        assert "`kalitka hub site set --zone Europe/Moscow`" in run(*words).stderr
+    run("site", "set", "--zone", "Asia/Omsk")
+    assert run("schedule", "change", "Day", "--note", "as ever").stderr == ""
 
 
 def test_7_serve_refuses_to_guess_the_days_of_arrivals(run, database):
@@ -110,7 +124,7 @@ def test_7_without_local_times_no_zone_is_asked_for_and_none_is_guessed_later(da
         assert asked_zone(client) == "MSK-3"
 
 
-def test_7_all_servers_of_a_database_tell_the_same_zone_at_once(run, where, clock, database):
+def test_7_all_servers_of_a_database_tell_the_same_zone_at_once(where, clock, database):
     other = open_database(where, clock)
     with TestClient(create_app(database)) as one, TestClient(create_app(other)) as two:
         for name, posix in (
@@ -120,7 +134,8 @@ def test_7_all_servers_of_a_database_tell_the_same_zone_at_once(run, where, cloc
             ("Etc/GMT+3", "<-03>3"),
             ("UTC", "UTC0"),
         ):
-            run("site", "set", "--zone", name, "--yes")
+            with write_transaction(other) as session:
+                set_zone(session, name)
             assert [asked_zone(one), asked_zone(two)] == [posix, posix]
     other.close()
 
@@ -296,7 +311,7 @@ def test_7_an_older_database_with_a_zone_keeps_working_and_can_name_it(nowhere, 
     make_site_of_schema_5(nowhere, "'MSK-3'")
     database = open_database(nowhere, clock)
     with database.snapshot() as session:
-        check_zone_is_set(session)
+        assert missing_zone(session) is None
         assert stored_zone(session) == ("MSK-3", None)
         before = list_grants(session)
     with TestClient(create_app(database)) as client:

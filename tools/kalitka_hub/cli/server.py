@@ -32,8 +32,8 @@ from kalitka_hub.site.readers import list_reader_views
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
 from kalitka_hub.site.site_zone import (
     HOW_TO_SET,
-    check_zone_is_set,
     count_manual_hours,
+    missing_zone,
     stored_zone,
 )
 from kalitka_hub.site.zone import check_zone
@@ -137,7 +137,8 @@ def _warn_of_refusals(database: Database) -> None:
 def _zone_in_words(database: Database) -> str:
     # Raises InvalidRequest instead of a guess.
     with database.snapshot() as session:
-        check_zone_is_set(session)
+        if missing := missing_zone(session):
+            raise InvalidRequest(missing)
         zone = stored_zone(session)
         if zone.posix is None and (count := count_manual_hours(session)):
             print_stderr(

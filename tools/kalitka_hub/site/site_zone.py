@@ -16,7 +16,6 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from kalitka.access.timezone import Zone
-from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.local_time import first_minute_from, minutes_of_local
 from kalitka_hub.site.schedule_rules import FOREVER
 from kalitka_hub.site.zone import check_zone, zone_in_words
@@ -85,14 +84,15 @@ def count_manual_hours(session: Session) -> int:
     return _count(session, DirectRule.text, hours)
 
 
-def check_zone_is_set(session: Session) -> None:
-    """Raise InvalidRequest if local times depend on a zone that nobody has set."""
-    if stored_zone(session).posix is None and (found := local_times(session)):
-        counts = ", ".join(f"{noun} {count}" for noun, count in found.items())
-        raise InvalidRequest(
-            f"the site's time zone is not set, and local times depend on it ({counts}): set it "
-            f"once, with {HOW_TO_SET}"
-        )
+def missing_zone(session: Session) -> str | None:
+    """Return what to do if local times depend on a zone that nobody has set; None if none does."""
+    if stored_zone(session).posix is not None or not (found := local_times(session)):
+        return None
+    counts = ", ".join(f"{noun} {count}" for noun, count in found.items())
+    return (
+        f"the site's time zone is not set, and local times depend on it ({counts}): set it once, "
+        f"with {HOW_TO_SET}"
+    )
 
 
 def set_zone(session: Session, text: str) -> bool:
