@@ -13,6 +13,7 @@ from hub.kormitel_site import Canteen
 from hub.test_hub_database import make_older
 from hub_command import runner
 from kalitka.access.timezone import Zone
+from kalitka_hub.cli import server
 from kalitka_hub.kormitel import canteen
 from kalitka_hub.kormitel.settings import CanteenSetting, MealSetting, change_settings
 from kalitka_hub.server.app import create_app
@@ -334,3 +335,21 @@ def test_7_a_change_recompiles_badges_and_grants_in_the_same_transaction(databas
         set_zone(session, "UTC")
         assert canteen.recompute_site(session) == 2
     assert {"1_29919300_29923619"} in eaters.reader_rules().values()
+
+
+def test_7_a_new_zone_database_moves_nothing_and_is_told(database, capsys):
+    with write_transaction(database) as session:
+        set_zone(session, "Europe/Moscow")
+        session.execute(update(Site).values(zone="MSK-4"))  # the law when it was set
+    assert server._zone_in_words(database) == "Europe/Moscow (UTC+04:00)"
+    told = capsys.readouterr().err
+    assert "MSK-3 instead of MSK-4" in told
+    assert "`kalitka hub site set --zone Europe/Moscow`" in told
+    with write_transaction(database) as session:
+        session.execute(update(Site).values(zone_name="Asia/Gaza"))
+    assert server._zone_in_words(database) == "Asia/Gaza (UTC+04:00)"
+    assert "not right in the site's zone any more" in capsys.readouterr().err
+    with write_transaction(database) as session:
+        assert set_zone(session, "Europe/Moscow")
+    assert server._zone_in_words(database) == "Europe/Moscow (UTC+03:00)"
+    assert capsys.readouterr().err == ""

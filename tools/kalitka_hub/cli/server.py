@@ -32,6 +32,7 @@ from kalitka_hub.site.readers import list_reader_views
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
 from kalitka_hub.site.site_zone import (
     HOW_TO_SET,
+    SiteZone,
     count_manual_hours,
     missing_zone,
     stored_zone,
@@ -145,12 +146,24 @@ def _zone_in_words(database: Database) -> str:
                 f"the site's time zone is not set, so manual rules with hours ({count}) hold in "
                 f"UTC: set it with {HOW_TO_SET}"
             )
-    if zone.name and (today := check_zone(zone.name)) != zone.posix:
+    _warn_of_new_law(zone)
+    return zone.in_words(current_minute(database.clock))
+
+
+def _warn_of_new_law(zone: SiteZone) -> None:
+    # The stored string goes on: a new zone database moves nothing that nobody has seen.
+    if zone.name is None:
+        return
+    try:
+        today = check_zone(zone.name)
+    except InvalidRequest as fault:
+        print_stderr(f"{zone.posix} is not right in the site's zone any more: {fault}")
+        return
+    if today != zone.posix:
         print_stderr(
             f"the zone database has another rule for {zone.name} now, {today} instead of "
             f"{zone.posix}: see what it moves with `kalitka hub site set --zone {zone.name}`"
         )
-    return zone.in_words(current_minute(database.clock))
 
 
 def _offer_setup(database: Database) -> None:
