@@ -353,3 +353,7 @@ def test_7_a_new_zone_database_moves_nothing_and_is_told(database, capsys):
         assert set_zone(session, "Europe/Moscow")
     assert server._zone_in_words(database) == "Europe/Moscow (UTC+03:00)"
     assert capsys.readouterr().err == ""
+
+
+def test_7_a_zone_that_is_too_long_is_refused(run):
+    assert "at most 100" in run("site", "set", "--zone", "A" * 100 + "-3", status=2).stderr

@@ -16,13 +16,22 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from kalitka.access.timezone import Zone
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.local_time import first_minute_from, minutes_of_local
 from kalitka_hub.site.schedule_rules import FOREVER
 from kalitka_hub.site.zone import check_zone, zone_in_words
 from kalitka_hub.store import audit
 from kalitka_hub.store.changes import change_stamp
 from kalitka_hub.store.kormitel_models import KormitelObject
-from kalitka_hub.store.models import DirectRule, Grant, Holiday, Schedule, ScheduleWindow, Site
+from kalitka_hub.store.models import (
+    ZONE_MAX,
+    DirectRule,
+    Grant,
+    Holiday,
+    Schedule,
+    ScheduleWindow,
+    Site,
+)
 
 UTC = "UTC0"
 HOW_TO_SET = "`kalitka hub site set --zone Europe/Moscow` (the name of the site's own zone)"
@@ -103,6 +112,8 @@ def set_zone(session: Session, text: str) -> bool:
     """
     change_stamp(session)
     posix = check_zone(text)
+    if len(posix) > ZONE_MAX:
+        raise InvalidRequest(f"{text[:40]}...: a zone has at most {ZONE_MAX} characters")
     before, after = stored_zone(session), SiteZone(posix, None if posix == text else text)
     if before == after:
         return False
