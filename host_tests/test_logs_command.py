@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -657,3 +658,16 @@ def test_a_piece_that_was_damaged_on_its_way_is_found(board, many, monkeypatch, 
 def test_a_port_that_is_not_there_gives_one_line():
     complaint = run("--port", "/dev/ttyNONE7", status=1)[1]
     assert complaint.endswith("there is no port /dev/ttyNONE7; plug the board in\n")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "CET-1CEST,M3.5.0,M10.5.0/3"])
+def test_6_a_time_that_occurs_twice_has_its_offset_in_every_format(tmp_path, zone):
+    first = int(datetime(2027, 10, 31, 0, 30, 1, tzinfo=UTC).timestamp())
+    records = [entries.encode(ALARM, 1, 0, at) for at in (first - 7200, first, first + 3600)]
+    folder = written(tmp_path / "journal", records)
+    table = run(folder, "--tz", zone)[0]
+    for time in ("2027-10-31 02:30:01+02:00", "2027-10-31 02:30:01+01:00"):
+        assert time in table
+        assert time.replace(" ", "T") in run(folder, "--tz", zone, "--format", "csv")[0]
+    # One that occurs once needs none in the table.
+    assert "2027-10-31 00:30:01 " in table

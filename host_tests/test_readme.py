@@ -39,8 +39,8 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path, monkeypatch):
                 if hub:
                     hub.stop()
                 hub = ServeCommand(*words[2:])
-                # Europe/Moscow, with TLS as well.
-                assert "zone MSK-3," in hub.line
+                # With TLS as well.
+                assert "zone Europe/Moscow (UTC+03:00)," in hub.line
             elif words[0] == "sim":
                 options = [word.replace(":8080", f":{hub.port}") for word in words[1:]]
                 with Sim(*options, **environment) as sim:

@@ -27,6 +27,11 @@ SAFETY = ("lock_kind", "lock_output")  # they decide at which level the door res
 _COPY = const("settings")
 _SEAL = const(b'"crc32": "')  # before the checksum's digits
 _SEAL_SIZE = const(21)  # bytes by which a file grows when it gets its checksum
+# The first letters of names in zones. Longer texts than a name, so that none is interned.
+_NOWHERE = const("UTC,GMT,UCT")
+_EAST = const(
+    "MSK,EET,EES,CET,CES,SAM,YEK,OMS,NOV,KRA,IRK,YAK,VLA,IST,HKT,SGT,JST,KST,AES,NZS,SAS,EAT,CAT"
+)
 
 
 class SettingError(ValueError):
@@ -54,7 +59,17 @@ def _url(value):
 
 def _zone(value):
     if _text(value):
-        timezone.Zone(value)
+        east = timezone.Zone(value).offset
+        name = value[:3].upper()
+        sign = value[1] if value[0] == "<" else ""
+        # POSIX counts west of Greenwich, people do not: UTC+3 would be west, and so would MSK+3.
+        # The tools refuse more; see `kalitka_hub.site.zone_signs`.
+        if (
+            (east and name in _NOWHERE)
+            or (east < 0 and (name in _EAST or sign == "+"))
+            or (east > 0 and sign == "-")
+        ):
+            raise ValueError("%s is misread: write <+03>-3 for UTC+3, <-03>3 for UTC-3" % value)
     return value
 
 

@@ -40,6 +40,10 @@ class Hands:
 
     def __init__(self):
         self.millis = BEGAN * 1000 + 7
+        self.seconds = 0
+
+    def time(self):
+        return self.seconds
 
     def ticks_ms(self):
         return self.millis % PERIOD
@@ -122,5 +126,27 @@ def test_a_line_of_the_console_has_its_millisecond_after_a_year():
             app._uptime = kept
             del app.print
         assert lines[0] == "  0.000 ready"
+
+    with_hands(check)
+
+
+def test_6_a_time_that_the_clocks_show_twice_has_its_offset():
+    def check(hands):
+        berlin = clock.Clock(clock.Uptime())
+        assert berlin.text() == "clock not set"
+        zone = "CET-1CEST,M3.5.0,M10.5.0/3"
+        for minute, text in (
+            (30415679, "Sun 01:59"),
+            (30415680, "Sun 02:00+02:00"),
+            (30415739, "Sun 02:59+02:00"),
+            (30415740, "Sun 02:00+01:00"),
+            (30415799, "Sun 02:59+01:00"),
+            (30415800, "Sun 03:00"),
+        ):
+            hands.seconds = (minute - clock._EPOCH) * 60
+            berlin.set_zone(zone)
+            assert berlin.text() == "%s %s" % (text, zone), (minute, berlin.text())
+            # Displays leave the present moment as it is.
+            assert berlin.zone.day_minute == berlin.day_minute
 
     with_hands(check)

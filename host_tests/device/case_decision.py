@@ -226,13 +226,20 @@ def test_a_date_is_told_in_the_offset_that_the_place_has_then():
     zone = Zone("EET-2EEST,M3.5.0/3,M10.5.0/4")
     autumn = 29453760 + 297 * 1440 + 60  # 2026-10-25 01:00 UTC, when summer time ends
     for minute, text in (
-        (autumn - 1, "2026-10-25 03:59"),
-        (autumn, "2026-10-25 03:00"),
+        # The hour that the clocks show twice, and the minutes on both sides of it.
+        (autumn - 61, "2026-10-25 02:59"),
+        (autumn - 60, "2026-10-25 03:00+03:00"),
+        (autumn - 1, "2026-10-25 03:59+03:00"),
+        (autumn, "2026-10-25 03:00+02:00"),
+        (autumn + 59, "2026-10-25 03:59+02:00"),
+        (autumn + 60, "2026-10-25 04:00"),
         (autumn + 250 * 1440, "2027-07-02 04:00"),
         (MONDAY, "2026-11-23 02:00"),
     ):
         assert decision.date_text(minute, zone) == text
     assert decision.date_text(MONDAY, Zone("MSK-3")) == "2026-11-23 03:00"
+    newfoundland = Zone("NST3:30NDT,M3.2.0,M11.1.0")
+    assert decision.date_text(29891790, newfoundland) == "2026-11-01 01:00-03:30"
     assert decision.date_text(0, Zone("EST5")) == "1969-12-31 19:00"
 
 

@@ -358,3 +358,24 @@ def test_a_console_is_locked_only_with_a_hash_that_can_open_it():
         found, told = settings.with_defaults(values)
         assert (found["console"], len(told)) == (console, faults), (values, told)
         assert not [line for line in told if "plain" in line]
+
+
+def test_8_a_zone_whose_sign_nobody_means_is_refused_with_what_to_write():
+    for zone in ("UTC+3", "UTC-3", "GMT+03:00", "gmt3", "MSK+3", "EET2", "<+03>3", "<-03>-3"):
+        found, (fault,) = settings.with_defaults({"zone": zone})
+        assert found["zone"] == ""
+        assert fault.startswith("zone: %s is misread: write <+03>-3 for UTC+3" % zone), fault
+    for zone in (
+        "UTC0",
+        "UTC+0",
+        "MSK-3",
+        "<+03>-3",
+        "<-03>3",
+        "EST+5EDT",
+        "EET-2EEST",
+        "GMT0BST",
+    ):
+        assert settings.with_defaults({"zone": zone}) == (
+            dict(settings.with_defaults({})[0], zone=zone),
+            [],
+        )

@@ -31,6 +31,8 @@ _ON_BOTH = {
     "test_hub_changes.py",
     "test_hub_database.py",
     "test_hub_sync.py",
+    "test_hub_clock.py",
+    "test_site_zone.py",
 }
 MADE = START - 24 * 60  # minutes; creation of the site, so the readers' configured minute is past
 
@@ -134,5 +136,5 @@ def database(where: str, clock: HandClock) -> Iterator[Database]:
 
 @pytest.fixture
 def site(database: Database, clock: HandClock) -> Iterator[Site]:
-    with TestClient(create_app(database, "MSK-3")) as client:
+    with TestClient(create_app(database)) as client:
         yield Site(database, clock, client)

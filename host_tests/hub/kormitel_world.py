@@ -52,7 +52,7 @@ class World:
         self.database = open_database(where, lambda: self.time + self.hub_wrong)
         self.kormitel = Kormitel(self._post, self._get, lambda: self.time + self.kormitel_wrong)
         self.happened = []
-        self._client = TestClient(create_app(self.database, ZONE))
+        self._client = TestClient(create_app(self.database))
         self._client.auth = ("kormitel", PASSWORD)
         self._loses = True
         self._codes = 0

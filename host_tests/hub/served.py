@@ -20,10 +20,10 @@ from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
 @contextmanager
-def served(database: Database, zone: str = "MSK-3") -> Iterator[str]:
+def served(database: Database) -> Iterator[str]:
     """Serve a database; yield the hub's URL, `http://127.0.0.1:PORT`."""
     listener = http_server.listen("127.0.0.1", 0)
-    app = create_app(database, zone)
+    app = create_app(database)
     running = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
     thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()

@@ -110,8 +110,10 @@ def test_a_long_code_is_listed_whole(path):
         (["token", "remove", "A%"], 2, "'A%'"),
         (["reader", "add", "GATE 1"], 2, "'GATE 1'"),
         (["reader", "remove", "GATE-9"], 1, "reader list"),
-        (["serve", "--zone", "Europe/Moskow"], 2, "Europe/Moscow"),
-        (["serve", "--zone", "MSK3,M3.5.0"], 2, "MSK-3"),
+        (["serve", "--zone", "Europe/Moscow"], 2, "`kalitka hub site set --zone Europe/Moscow`"),
+        (["site", "set", "--zone", "Europe/Moskow"], 2, "Europe/Moscow"),
+        (["site", "set", "--zone", "MSK3,M3.5.0"], 2, "MSK-3"),
+        (["site", "set"], 2, "--zone"),
         (["reader", "list", "--db", "/nowhere/hub.sqlite"], 1, "--db"),
         (["reader", "add", "A", "--db", "/nowhere/hub.sqlite"], 2, "--db"),
         (["reader", "add", "A", "--db", "nothing://u:passw0rd@h/d"], 2, "--db"),
@@ -174,7 +176,7 @@ def served_path(new_site, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(served_path):
-    process = ServeCommand("--zone", "MSK-3", "--db", str(served_path))
+    process = ServeCommand("--db", str(served_path))
     yield process
     process.stop()
 
@@ -252,10 +254,10 @@ def test_the_same_over_tls(new_site, path, tmp_path):
     shutil.copy(new_site, path)
     set_many(path)
     run("certificate", "127.0.0.1", "--folder", str(tmp_path / "tls"))
-    hub_process = ServeCommand(
-        *with_tls(tmp_path / "tls"), "--zone", "Europe/Moscow", ca=tmp_path / "tls/ca.pem"
-    )
-    assert "zone MSK-3" in hub_process.line and "https://127.0.0.1:" in hub_process.line
+    run("site", "set", "--zone", "Europe/Moscow")
+    hub_process = ServeCommand(*with_tls(tmp_path / "tls"), ca=tmp_path / "tls/ca.pem")
+    assert "zone Europe/Moscow (UTC+03:00)," in hub_process.line
+    assert "https://127.0.0.1:" in hub_process.line
     idle = hub_process.connect()
     idle.connect()
     assert_kept(hub_process.connect())

@@ -6,13 +6,21 @@ from fastapi.testclient import TestClient
 from hub.hub_site import ON_SQLITE, START, headers
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.server.app import create_app
+from kalitka_hub.site.site_zone import set_zone
+from kalitka_hub.store.changes import write_transaction
 
 pytestmark = ON_SQLITE
 SECONDS = START * 60 + 38
 
 
+def set_to(database, zone):
+    with write_transaction(database) as session:
+        set_zone(session, zone)
+
+
 def times(database, zone):
-    with TestClient(create_app(database, zone)) as client:
+    set_to(database, zone)
+    with TestClient(create_app(database)) as client:
         return [
             client.get(f"/api/{version}/token-reader/time", headers=headers()).text
             for version in ("v1", "v2")
@@ -26,9 +34,9 @@ def times(database, zone):
         ("MSK-3", "3"),
         ("<+03>-3", "3"),
         ("EST5EDT,M3.2.0,M11.1.0", "-5"),
-        ("GMT-5:45", "5"),
+        ("<+0545>-5:45", "5"),
         ("NST3:30NDT", "-3"),
-        ("AAA+12", "-12"),
+        ("<-12>12", "-12"),
         # In November it is summer in the south.
         ("AEST-10AEDT,M10.1.0,M4.1.0/3", "11"),
         ("NZST-12:45NZDT,M9.5.0/2:45,M4.1.0/3:45", "13"),
@@ -52,13 +60,13 @@ def test_a_zones_name_is_told_as_a_posix_string(database, name, zone):
 
 def test_a_zone_without_a_string_for_now_is_refused_with_what_to_do(database):
     with pytest.raises(InvalidRequest, match="write it yourself to take it"):
-        create_app(database, "Asia/Gaza")
+        set_to(database, "Asia/Gaza")
 
 
 @pytest.mark.parametrize(
     "zone",
     [
-        *("", " ", "UTC 0", "UTC0\n", "UTC0\x00", "3", "MSK-3 ", "ÜTC-3", "Europe/Moskow"),
+        *("", " ", "UTC0\x00", "ÜTC-3", "Europe/Moskow"),
         *("MSK-25", "EET-2EEST,M13.5.0,M10.5.0", "EET-2EEST,M3.5.0", "MSK-3,M3.5.0"),
     ],
 )
@@ -66,11 +74,11 @@ def test_a_zone_that_no_reader_could_use_is_refused(database, zone):
     with pytest.raises(
         InvalidRequest, match=r"is not a valid time zone: position \d+:|there is no such zone"
     ):
-        create_app(database, zone)
+        set_to(database, zone)
 
 
 def test_the_time_follows_the_system_clock_backwards_too(site):
     site.ask("0")
     site.clock.minute -= 5
     answer = site.client.get("/api/v2/token-reader/time", headers=headers())
-    assert answer.text == f"{START - 5},MSK-3,{SECONDS - 300}"
+    assert answer.text == f"{START - 5},UTC0,{SECONDS - 300}"

@@ -117,9 +117,13 @@ def test_the_time_is_told_as_recorded(database, clock):
     from fastapi.testclient import TestClient
 
     from kalitka_hub.server.app import create_app
+    from kalitka_hub.site.site_zone import set_zone
+    from kalitka_hub.store.changes import write_transaction
 
     clock.minute, clock.second = divmod(1795287578, 60)
-    with TestClient(create_app(database, "EET-2EEST,M3.5.0/3,M10.4.0/4")) as client:
+    with write_transaction(database) as session:
+        set_zone(session, "EET-2EEST,M3.5.0/3,M10.4.0/4")
+    with TestClient(create_app(database)) as client:
         for name in TIMES:
             path = VECTORS[name]["endpoint"].partition(" ")[2]
             assert client.get(path, headers=headers()).text == VECTORS[name]["answer"]

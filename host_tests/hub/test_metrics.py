@@ -296,9 +296,7 @@ def broken(database):
 def test_a_database_that_does_not_answer_is_told_in_time(site, monkeypatch):
     monkeypatch.setattr(health, "SECONDS", 0.05)
     answered = threading.Event()
-    monkeypatch.setattr(
-        health, "database_problem", lambda _database: answered.wait(HANG_TIMEOUT_S)
-    )
+    monkeypatch.setattr(health, "problem", lambda _database: answered.wait(HANG_TIMEOUT_S))
     answer = site.client.get("/healthz")
     answered.set()
     assert answer.status_code == 503

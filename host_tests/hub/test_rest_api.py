@@ -237,7 +237,7 @@ def framed(database):
         }[how]
 
     outer = FastAPI()
-    outer.mount(api.PREFIX, api.create_api(HubState(database, "UTC0"), [router]))
+    outer.mount(api.PREFIX, api.create_api(HubState(database), [router]))
     with TestClient(outer, raise_server_exceptions=False) as client:
         yield client
 

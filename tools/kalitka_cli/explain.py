@@ -17,7 +17,13 @@ from kalitka.table import codes
 from kalitka_cli.table_files import print_error, printable
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site import token_codes
-from kalitka_hub.site.local_time import WEEKDAYS, clock_text, first_minute_from, minutes_of_local
+from kalitka_hub.site.local_time import (
+    WEEKDAYS,
+    clock_text,
+    first_minute_from,
+    minutes_of_local,
+    offset_text,
+)
 from kalitka_hub.site.zone import UnknownZone, posix_of, posix_or_iana
 
 _DAY = rules.DAY_MINUTES
@@ -255,7 +261,8 @@ def _skipped_time_message(at: str, local: int, zone: Zone) -> str:
 
 
 def _moment(minute: int, zone: Zone) -> Moment:
-    date = decision.date_text(minute, zone)  # also sets the zone to this minute
+    # Also sets the zone to this minute. The offset of a time that occurs twice is shown for all.
+    date = decision.date_text(minute, zone)[: len("2026-11-22 09:30")]
     day = WEEKDAYS[zone.weekday][:3]
     return Moment(minute, zone.day_minute, zone.weekday, f"{day} {date}")
 
@@ -316,4 +323,4 @@ def _denial_text(reason: int, when: int, zone: Zone) -> str:
 def _utc_offset_text(minute: int, zone: Zone) -> str:
     zone.update(minute)
     offset = zone.offset
-    return f"(UTC{'-' if offset < 0 else '+'}{clock_text(abs(offset))})" if offset else "(UTC)"
+    return f"(UTC{offset_text(offset)})" if offset else "(UTC)"

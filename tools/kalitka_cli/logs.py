@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import typer
@@ -21,13 +22,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from kalitka.access.timezone import Zone
+from kalitka.access.timezone import Zone, offset_if_twice
 from kalitka.journal.access_log import FOLDER
 from kalitka_cli import flash_image, log_over_usb
 from kalitka_cli.log_entries import DecodedLog, LogCorruptionError, LogEntry, NotALog, decode_log
 from kalitka_cli.mpremote import DeviceError
 from kalitka_cli.table_files import print_error
 from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site.local_time import offset_text
 from kalitka_hub.site.zone import check_zone
 
 _EPOCH = datetime(1970, 1, 1)
@@ -36,8 +38,12 @@ _FORMULA = "=+-@'\uff1d\uff0b\uff0d\uff20"  # the last four are the full-width f
 _CODE_WIDTH = 40  # a longer code shifts the rest of its line
 _AT_ONCE = 200  # lines printed at a time
 
-# Seconds since 1970 UTC to the offset then, in minutes east of UTC.
-_UtcOffset = Callable[[int], int]
+
+class _Clocks(NamedTuple):
+    # offset: of seconds since 1970 UTC, in minutes east of UTC. twice: whether clocks with that
+    # offset show this local time twice, as they do when they are put back.
+    offset: Callable[[int], int]
+    twice: Callable[[int], bool]
 
 
 def run(
@@ -58,7 +64,7 @@ def run(
     name = str(source) if source else "the log"
     runs_again = True
     try:
-        offset = _utc_offset_of(tz)
+        clocks = _clocks_of(tz)
         if source:
             files = _read_files(source)
         else:
@@ -81,10 +87,10 @@ def run(
         chosen = chosen[-last:]
     try:
         if output_format == "table":
-            _print_table(chosen, log, offset, tz or "UTC")
+            _print_table(chosen, log, clocks, tz or "UTC")
         else:
             lines = _csv_lines if output_format == "csv" else _json_lines
-            typer.echo("".join(lines(chosen, offset)).encode(), nl=False)
+            typer.echo("".join(lines(chosen, clocks)).encode(), nl=False)
         sys.stdout.flush()
     except BrokenPipeError:
         raise  # the reader of the pipe has closed it
@@ -109,38 +115,40 @@ def _read_files(path: Path) -> dict[str, bytes | None]:
     return files
 
 
-def _utc_offset_of(tz: str | None) -> _UtcOffset:
+def _clocks_of(tz: str | None) -> _Clocks:
     # Raises InvalidRequest. A named zone is looked up by name: the entries are of the past, and a
     # POSIX string holds only from now on.
     posix = check_zone("UTC0" if tz is None else tz)
     if tz not in (None, posix):
         place = ZoneInfo(str(tz))
 
-        def by_name(at: int) -> int:
+        def offset_by_name(at: int) -> int:
             offset = datetime.fromtimestamp(at, place).utcoffset()
             return int(offset.total_seconds() // 60) if offset else 0
 
-        return by_name
+        def twice_by_name(at: int) -> bool:
+            local = datetime.fromtimestamp(at, place)
+            return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+
+        return _Clocks(offset_by_name, twice_by_name)
     zone = Zone(posix)
 
-    def by_string(at: int) -> int:
+    def offset_by_string(at: int) -> int:
         zone.update(at // 60)
         return zone.offset
 
-    return by_string
+    return _Clocks(offset_by_string, lambda at: bool(offset_if_twice(at // 60, zone)))
 
 
 def _local(at: int, minutes: int) -> str:
     return (_EPOCH + timedelta(seconds=at, minutes=minutes)).isoformat()
 
 
-def _iso(at: int | None, offset: _UtcOffset) -> str | None:
+def _iso(at: int | None, clocks: _Clocks) -> str | None:
     if at is None:
         return None
-    minutes = offset(at)
-    sign = "-" if minutes < 0 else "+"
-    hours, rest = divmod(abs(minutes), 60)
-    return f"{_local(at, minutes)}{sign}{hours:02}:{rest:02}"
+    minutes = clocks.offset(at)
+    return _local(at, minutes) + offset_text(minutes)
 
 
 def _values(entry: LogEntry, time: str | None) -> tuple:
@@ -149,18 +157,18 @@ def _values(entry: LogEntry, time: str | None) -> tuple:
     return (entry.number, time, *texts, entry.sent)
 
 
-def _json_lines(entries: list[LogEntry], offset: _UtcOffset) -> Iterator[str]:
+def _json_lines(entries: list[LogEntry], clocks: _Clocks) -> Iterator[str]:
     for entry in entries:
-        values = _values(entry, _iso(entry.at, offset))
+        values = _values(entry, _iso(entry.at, clocks))
         yield json.dumps(dict(zip(_COLUMNS, values, strict=True)), ensure_ascii=False) + "\n"
 
 
-def _csv_lines(entries: list[LogEntry], offset: _UtcOffset) -> Iterator[str]:
+def _csv_lines(entries: list[LogEntry], clocks: _Clocks) -> Iterator[str]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for entry in entries:
-        number, time, code, *texts, sent = _values(entry, _iso(entry.at, offset))
+        number, time, code, *texts, sent = _values(entry, _iso(entry.at, clocks))
         code = code.replace(";", r"\x3b")
         if code and code[0] in _FORMULA:
             code = "'" + code
@@ -168,9 +176,9 @@ def _csv_lines(entries: list[LogEntry], offset: _UtcOffset) -> Iterator[str]:
     yield text.getvalue()
 
 
-def _print_table(entries: list[LogEntry], log: DecodedLog, offset: _UtcOffset, place: str) -> None:
+def _print_table(entries: list[LogEntry], log: DecodedLog, clocks: _Clocks, place: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    rows = [_COLUMNS, *(_cells(entry, offset) for entry in entries)]
+    rows = [_COLUMNS, *(_cells(entry, clocks) for entry in entries)]
     # rich's own Table takes half a minute for a full log.
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     widths[2] = min(widths[2], _CODE_WIDTH)
@@ -188,10 +196,12 @@ def _print_table(entries: list[LogEntry], log: DecodedLog, offset: _UtcOffset, p
     console.print(Text(_printable(summary, console), "dim"))
 
 
-def _cells(entry: LogEntry, offset: _UtcOffset) -> tuple[str, ...]:
+def _cells(entry: LogEntry, clocks: _Clocks) -> tuple[str, ...]:
     time = "clock not set"
     if entry.at is not None:
-        time = _local(entry.at, offset(entry.at)).replace("T", " ")
+        minutes = clocks.offset(entry.at)
+        offset = offset_text(minutes) if clocks.twice(entry.at) else ""
+        time = _local(entry.at, minutes).replace("T", " ") + offset
     number, _, *texts, sent = _values(entry, time)
     return (str(number), time, *texts, "yes" if sent else "no")
 

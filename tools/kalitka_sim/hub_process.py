@@ -16,6 +16,7 @@ from typing import IO
 from sqlalchemy.orm import Session
 
 from kalitka_hub.site.site_secret import new_secret, set_secret
+from kalitka_hub.site.site_zone import set_zone
 from kalitka_hub.site.tokens import TokenSetting, set_tokens
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
@@ -32,9 +33,10 @@ class HubError(Exception):
 class HubProcess:
     """The hub of a site whose database lies in `folder`.
 
-    tls: the files of (certificate, key), for https://; they have to exist only when it starts.
-    secret: the site's secret, a new one, for readers without their own. secrets: those of the
-    readers that `add_reader` added, by code. address: (host, port), the same over restarts.
+    zone: the site's, a name or a POSIX string. tls: the files of (certificate, key), for https://;
+    they have to exist only when it starts. secret: the site's secret, a new one, for readers
+    without their own. secrets: those of the readers that `add_reader` added, by code. address:
+    (host, port), the same over restarts.
     """
 
     def __init__(self, folder: Path, zone: str = "MSK-3", tls: tuple[Path, Path] | None = None):
@@ -43,12 +45,12 @@ class HubProcess:
         self.secret = new_secret()
         self.secrets: dict[str, str] = {}
         self.address = ("127.0.0.1", 0)
-        self._zone = zone
         self._tls = tls
         self._log = folder / "hub.log"
         self._process: subprocess.Popen | None = None
         with self._changing() as session:
             set_secret(session, self.secret)
+            set_zone(session, zone)
 
     def command(self, *words: str, **environment: str) -> str:
         """Run `kalitka hub ...` on this database and return its output. Raises HubError."""
@@ -75,7 +77,7 @@ class HubProcess:
     def start(self) -> None:
         """Start the hub; return when it listens. Raises HubError."""
         port = str(self.address[1])
-        options = ["--port", port, "--zone", self._zone, "--db", str(self.database)]
+        options = ["--port", port, "--db", str(self.database)]
         if self._tls:
             certificate, key = self._tls
             options += ["--tls-certificate", str(certificate), "--tls-key", str(key)]

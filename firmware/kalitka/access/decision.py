@@ -7,6 +7,7 @@ operators. Source: protocol, "Rules".
 """
 
 from kalitka.access import rules
+from kalitka.access.timezone import offset_if_twice
 from micropython import const
 
 # The reasons. Up to ALLOWED they are the results of `rules.evaluate`. Do not renumber: stored in
@@ -92,10 +93,12 @@ class Verdict:
 def date_text(minute: int, zone) -> str:
     """Return a minute since 1970 UTC as local date and time, such as `2026-12-01 08:00`.
 
-    zone: a timezone.Zone, which is updated to this minute; None for `2026-12-01 05:00 UTC`.
+    A time that the zone's clocks show twice has its offset: `2026-10-25 02:30+01:00`. zone: a
+    timezone.Zone, which is updated to this minute; None for `2026-12-01 05:00 UTC`.
     """
+    end = " UTC"
     if zone:
-        zone.update(minute)
+        end = offset_if_twice(minute, zone)
         minute += zone.offset
     # Years are counted from March: a leap day is the last day of its year, and of its period of
     # four and of four hundred years.
@@ -108,11 +111,11 @@ def date_text(minute: int, zone) -> str:
     day = days - (month * 153 + 2) // 5 + 1
     year += era * 400 + month // 10
     minute %= 1440
-    text = "%04d-%02d-%02d %02d:%02d" % (
+    return "%04d-%02d-%02d %02d:%02d%s" % (
         year,
         (month + 2) % 12 + 1,
         day,
         minute // 60,
         minute % 60,
+        end,
     )
-    return text if zone else text + " UTC"

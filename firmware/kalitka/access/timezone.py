@@ -74,6 +74,26 @@ class Zone:
             self._until = next_start
 
 
+def offset_if_twice(minute: int, zone: Zone) -> str:
+    """Return a zone's offset at a minute if its clocks show that local time twice, else "".
+
+    Such as `+02:00`. Leaves the zone updated to the minute. For displays: it allocates.
+    """
+    zone.update(minute)
+    offset = zone.offset
+    twice = False
+    # The clocks change at most once in so short a time: no other offsets are possible.
+    for at in (minute - _DAY, minute + _DAY):
+        zone.update(at)
+        other = zone.offset
+        zone.update(minute + offset - other)
+        twice = twice or (other != offset and zone.offset == other)
+    zone.update(minute)
+    if not twice:
+        return ""
+    return "%s%02d:%02d" % ("-" if offset < 0 else "+", abs(offset) // 60, abs(offset) % 60)
+
+
 def _transition(rule, year):
     # Returns the minute since 1970 UTC of a transition rule (see `zonetext.parse`) in a year.
     years, day, weekday, minutes = rule

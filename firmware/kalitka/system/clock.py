@@ -120,16 +120,20 @@ class Clock:
             self.weekday = zone.weekday
 
     def text(self) -> str:
-        """Return the local time for a log line: `Mon 09:30 MSK-3`."""
+        """Return the local time for a log line: `Mon 09:30 MSK-3`.
+
+        With the offset if the zone's clocks show it twice.
+        """
         if self.minute < 0:
             return "clock not set"
         if self.day_minute < 0 or not self.zone:
             return "zone not set"
         day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[self.weekday]
-        return "%s %02d:%02d %s" % (
+        return "%s %02d:%02d%s %s" % (
             day,
             self.day_minute // 60,
             self.day_minute % 60,
+            timezone.offset_if_twice(self.minute, self.zone),
             self.zone.text,
         )
 

@@ -20,6 +20,8 @@ from kalitka_hub.cli.imports import uncollected
 _COMMANDS = {
     "Run the hub": {
         "server:serve": "Serve readers and the REST API until Ctrl-C.",
+        "site:site": "Set the site's time zone, and show the site.",
+        "site:status": "Show the site at a glance: its zone, its clock, its readers.",
         "server:setup-code": "Show a one-time code for creating the first admin, while the hub "
         "has no users.",
         "server:certificate": "Create or renew the hub's certificate, signed by the site's own "
@@ -70,10 +72,10 @@ hub = typer.Typer(
     cls=_Hub,
     no_args_is_help=True,
     help="Run the site's server; manage its people, tokens, readers and grants.\n\n"
-    "To start a new site, register each reader with `reader add`, which prints its secret, and "
-    "run `serve`. To let people pass, add a `person` with a token to a `person-group` and `grant` "
-    "the group access to readers at the times of a `schedule`. Every command works while the hub "
-    "runs.",
+    "To start a new site, set its time zone with `site set --zone`, register each reader with "
+    "`reader add`, which prints its secret, and run `serve`. To let people pass, add a `person` "
+    "with a token to a `person-group` and `grant` the group access to readers at the times of a "
+    "`schedule`. Every command works while the hub runs.",
 )
 _listed: dict[str, tuple[str, str]] = {}  # the module and the line of each command
 for _panel, _lines in _COMMANDS.items():

@@ -24,13 +24,19 @@ from kalitka_hub.cli.terminal import (
     print_stderr,
     progress,
 )
+from kalitka_hub.clock import current_minute
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import canteen
-from kalitka_hub.site import rule_compiler
 from kalitka_hub.site.reader_secrets import count_site_secret_readers
 from kalitka_hub.site.readers import list_reader_views
 from kalitka_hub.site.site_secret import has_secret, new_secret, set_secret
-from kalitka_hub.site.site_zone import set_zone
+from kalitka_hub.site.site_zone import (
+    HOW_TO_SET,
+    SiteZone,
+    count_manual_hours,
+    missing_zone,
+    stored_zone,
+)
 from kalitka_hub.site.zone import check_zone
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database, open_database, open_existing
@@ -49,14 +55,7 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Listen on this port; 0 picks a free one.")
     ] = 8080,
-    zone: Annotated[
-        str,
-        typer.Option(
-            metavar="TZ",
-            help="Set the site's time zone: a name such as Europe/Moscow or a POSIX zone such as "
-            "MSK-3.",
-        ),
-    ] = "UTC0",
+    zone: Annotated[str | None, typer.Option(hidden=True)] = None,
     tls_certificate: Annotated[
         Path | None,
         typer.Option(
@@ -91,23 +90,28 @@ def serve(
 
     logs.configure(log_format, log_level)
     with errors_reported():
-        zone = check_zone(zone)
+        if zone is not None:
+            raise InvalidRequest(
+                "serve has no --zone any more: the zone is stored, for all servers of the site; "
+                f"run `kalitka hub site set --zone {zone or 'Europe/Moscow'}` once, and serve "
+                "without --zone"
+            )
         tls = _tls_context(tls_certificate, tls_key)
         listener = http_server.listen(host, port)
         with listener, closing_database(open_database(db)) as database:
+            zone_words = _zone_in_words(database)
             _warn_of_refusals(database)
             if not (tls or ip_address(listener.getsockname()[0]).is_loopback):
                 print_stderr(
                     "without TLS others on the network can open the doors, unless a proxy in "
                     "front of the hub has it: see `kalitka hub certificate`"
                 )
-            _store_zone(database, zone)
             canteen.refresh_daily(database)
             _offer_setup(database)
             address = http_server.address_of(listener, secure=tls is not None)
-            ready_line = f"kalitka hub on {address}, zone {zone}, database {database.name}"
-            served = create_app(database, zone, metrics_for_all=metrics_for_all)
-            place = {"address": address, "zone": zone, "database": database.name}
+            ready_line = f"kalitka hub on {address}, zone {zone_words}, database {database.name}"
+            served = create_app(database, metrics_for_all=metrics_for_all)
+            place = {"address": address, "zone": zone_words, "database": database.name}
 
             def report_ready() -> None:
                 print(ready_line, flush=True)
@@ -131,13 +135,35 @@ def _warn_of_refusals(database: Database) -> None:
         )
 
 
-def _store_zone(database: Database, zone: str) -> None:
-    # Holidays, the times of grants and the days of badges are in the site's zone. One transaction:
-    # no reader is sent rules of one zone beside rules of another.
-    with write_transaction(database, audit_author()) as session:
-        if set_zone(session, zone):
-            canteen.recompute_all(session)
-            rule_compiler.recompute_all(session)
+def _zone_in_words(database: Database) -> str:
+    # Raises InvalidRequest instead of a guess.
+    with database.snapshot() as session:
+        if missing := missing_zone(session):
+            raise InvalidRequest(missing)
+        zone = stored_zone(session)
+        if zone.posix is None and (count := count_manual_hours(session)):
+            print_stderr(
+                f"the site's time zone is not set, so manual rules with hours ({count}) hold in "
+                f"UTC: set it with {HOW_TO_SET}"
+            )
+    _warn_of_new_law(zone)
+    return zone.in_words(current_minute(database.clock))
+
+
+def _warn_of_new_law(zone: SiteZone) -> None:
+    # The stored string goes on: a new zone database moves nothing that nobody has seen.
+    if zone.name is None:
+        return
+    try:
+        today = check_zone(zone.name)
+    except InvalidRequest as fault:
+        print_stderr(f"{zone.posix} is not right in the site's zone any more: {fault}")
+        return
+    if today != zone.posix:
+        print_stderr(
+            f"the zone database has another rule for {zone.name} now, {today} instead of "
+            f"{zone.posix}: see what it moves with `kalitka hub site set --zone {zone.name}`"
+        )
 
 
 def _offer_setup(database: Database) -> None:

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.site.inputs import error_sentence
+from kalitka_hub.site.site_zone import missing_zone
 from kalitka_hub.site.token_codes import HEX, Printed
 from kalitka_hub.site.tokens import code_notes
 from kalitka_hub.store.changes import COMMAND_LINE, write_transaction
@@ -101,7 +102,7 @@ def open_for_changes(db: str) -> Iterator[Session]:
     with (
         errors_reported(),
         closing_database(open_existing(db)) as database,
-        write_transaction(database, audit_author()) as session,
+        _changing(database) as session,
     ):
         yield session
 
@@ -112,9 +113,18 @@ def open_or_create(db: str) -> Iterator[Session]:
     with (
         errors_reported(),
         closing_database(open_database(db)) as database,
-        write_transaction(database, audit_author()) as session,
+        _changing(database) as session,
     ):
         yield session
+
+
+@contextmanager
+def _changing(database: Database) -> Iterator[Session]:
+    with write_transaction(database, audit_author()) as session:
+        yield session
+        missing = missing_zone(session)
+    if missing:
+        print_stderr(missing)
 
 
 def audit_author() -> str:

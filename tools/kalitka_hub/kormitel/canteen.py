@@ -58,9 +58,18 @@ def recompute(session: Session, badge_ids: Iterable[int]) -> int:
 
 
 def recompute_all(session: Session) -> int:
-    """Recompute all badges, as after a change of the time zone; see `recompute`."""
+    """Recompute all badges; see `recompute`."""
     badges = select(KormitelObject.id).where(KormitelObject.kind == BADGES)
     return recompute(session, session.scalars(badges.where(is_alive())).all())
+
+
+def recompute_site(session: Session) -> int:
+    """Recompute all badges and all tokens, as a change of the time zone requires.
+
+    One transaction with that change: no reader is sent rules of one zone beside rules of another.
+    Returns the number of tokens whose rules changed.
+    """
+    return recompute_all(session) + rule_compiler.recompute_all(session)
 
 
 def refresh_daily(database: Database) -> int | None:

@@ -18,16 +18,15 @@ LONG_LOGS_MAX = 2  # long logs in memory at a time: a memory bound
 
 
 class HubState:
-    """The parts of one server process. zone: a valid POSIX TZ string.
+    """The parts of one server process.
 
     authenticator: batches the authentication of requests. log_writer: batches the storing of
     access logs. long_logs: limits how many long logs are in memory at a time. reader_alarms: what
     readers reported of themselves since the start, in words, with counts.
     """
 
-    def __init__(self, database: Database, zone: str) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
-        self.zone = zone
         self.last_seen = LastSeen()
         self.reader_alarms: Counter[str] = Counter()
         self.long_logs = Semaphore(LONG_LOGS_MAX)

@@ -13,6 +13,7 @@ import logging
 from asyncio import timeout
 from contextlib import nullcontext
 from itertools import chain
+from typing import NamedTuple
 
 from fastapi import HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -27,7 +28,10 @@ from kalitka_hub.reader_api.access_log import ReceivedBatch
 from kalitka_hub.reader_api.reader_auth import AuthenticatedReader, ReaderRequest
 from kalitka_hub.reader_api.state import HubState
 from kalitka_hub.reader_api.sync_request import SyncRequest
+from kalitka_hub.site.clock_check import clock_problem
+from kalitka_hub.site.site_zone import HOW_TO_SET, zone_for_readers
 from kalitka_hub.site.zone import whole_hours
+from kalitka_hub.store.database import Database
 from kalitka_hub.web.plain_errors import HANDLED_ERRORS, error_response, method_not_allowed
 from kalitka_hub.web.snapshot_response import SnapshotResponse
 
@@ -40,6 +44,7 @@ SYNC = "/api/v1/token-reader/access-tokens/sync"
 ACCESS_LOGS = "/api/v1/token-reader/access-logs"
 TIME_WITH_ZONE = "/api/v2/token-reader/time"
 TIME_WITH_HOURS = "/api/v1/token-reader/time"
+ZONE_HEADER = "X-Kalitka-Zone"  # the site's POSIX TZ string, where the time is refused
 _NO_STORE = {"Cache-Control": "no-store"}
 _LOG = logging.getLogger(__name__)
 _FAILED = PlainTextResponse("internal error: see the hub's log\n", 500)
@@ -117,17 +122,23 @@ async def _access_logs(state: HubState, request: Request) -> Response:
 
 
 async def _time_with_zone(state: HubState, request: Request) -> Response:
-    """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the site's time zone."""
+    """Answer `MINUTE,POSIXTZ,SECONDS`: Unix time in UTC, and the site's time zone.
+
+    A zone that nobody has set although local times depend on it is not guessed: it is empty.
+    """
     await _authenticate(state, _reader_request(request))
-    return _time_response(state, state.zone)
+    place = await run_in_threadpool(_place, state.database)
+    return _time_response(state, place, place.zone or "")
 
 
 async def _time_with_hours(state: HubState, request: Request) -> Response:
     """Answer `MINUTE,HOURS,SECONDS`: as above, with whole hours east of UTC for the zone."""
     await _authenticate(state, _reader_request(request))
-    return _time_response(
-        state, str(whole_hours(state.zone, current_minute(state.database.clock)))
-    )
+    place = await run_in_threadpool(_place, state.database)
+    if place.zone is None:
+        raise HTTPException(503, f"the site's time zone is not set: set it with {HOW_TO_SET}")
+    hours = whole_hours(place.zone, current_minute(state.database.clock))
+    return _time_response(state, place, str(hours))
 
 
 _HANDLERS: dict[str, tuple] = {
@@ -169,9 +180,25 @@ def _lost_count(request: Request) -> int | None:
     return int(text) if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX else None
 
 
-def _time_response(state: HubState, zone: str) -> Response:
-    # The computer's clock as it is, even after a correction backwards, because readers set their
-    # clocks by it. Only the minute of a sync answer never goes back.
+class _Place(NamedTuple):
+    # zone: a POSIX TZ string, None if nobody has set it. clock_problem: see `clock_check`.
+    zone: str | None
+    clock_problem: str | None
+
+
+def _place(database: Database) -> _Place:
+    # Read each time: another process may have changed it, and readers ask once a day.
+    with database.snapshot() as session:
+        return _Place(zone_for_readers(session), clock_problem(session, database.clock()))
+
+
+def _time_response(state: HubState, place: _Place, zone: str) -> Response:
+    if place.clock_problem:
+        # The zone is right whatever the clock says: it is told beside the refusal.
+        beside = {ZONE_HEADER: place.zone} if place.zone else {}
+        raise HTTPException(503, place.clock_problem, headers=_NO_STORE | beside)
+    # The computer's clock as it is, even after a small correction backwards, because readers set
+    # their clocks by it. Only the minute of a sync answer never goes back.
     seconds = int(state.database.clock())
     return PlainTextResponse(f"{seconds // 60},{zone},{seconds}", headers=_NO_STORE)
 

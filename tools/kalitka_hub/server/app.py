@@ -14,8 +14,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
+from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kalitka_hub import logs
 from kalitka_hub.kormitel import http_api as kormitel_http
 from kalitka_hub.kormitel.canteen import refresh_daily
 from kalitka_hub.reader_api import token_reader_api
@@ -23,7 +25,8 @@ from kalitka_hub.reader_api.state import HubState
 from kalitka_hub.rest import accounts, api, codes, csv_files, kormitel, resources, site
 from kalitka_hub.server import health, metrics
 from kalitka_hub.server.instrumentation import Instrumentation
-from kalitka_hub.site.zone import check_zone
+from kalitka_hub.site.clock_check import clock_problem
+from kalitka_hub.site.site_zone import SiteZone, stored_zone
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.web import plain_errors
@@ -56,23 +59,21 @@ class _Hub(FastAPI):
             await super().__call__(scope, receive, send_marked)
 
 
-def create_app(
-    database: Database, zone: str = "UTC0", *, metrics_for_all: bool = False
-) -> FastAPI:
-    """Return the application for this database. Raises InvalidRequest for an invalid zone.
+def create_app(database: Database, *, metrics_for_all: bool = False) -> FastAPI:
+    """Return the application for this database.
 
-    zone: the name of the site's time zone, or a POSIX TZ string. metrics_for_all: every client may
-    read /metrics, not only this computer and API tokens. The application refreshes the rules each
-    day and writes the readers' `last_seen` at shutdown; the caller calls `canteen.refresh_daily`
-    for the first day, and closes the database.
+    metrics_for_all: every client may read /metrics, not only this computer and API tokens. The
+    application refreshes the rules each day and writes the readers' `last_seen` at shutdown; the
+    caller calls `canteen.refresh_daily` for the first day, and closes the database.
     """
-    state = HubState(database, check_zone(zone))
+    state = HubState(database)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        calendar = create_task(_refresh_calendar(database))
+        minutely = create_task(_refresh_calendar(database)), create_task(_watch_site(database))
         yield
-        calendar.cancel()
+        for task in minutely:
+            task.cancel()
         await run_in_threadpool(_write_last_seen, state)
 
     # No OpenAPI outside the REST API: the token-reader API is described by the protocol.
@@ -107,6 +108,32 @@ async def _refresh_calendar(database: Database) -> None:
         except Exception:
             # The loop must survive any error: without it gates would stay open on holidays.
             _LOG.exception("the daily refresh of the rules failed")
+
+
+async def _watch_site(database: Database) -> None:
+    # What people must hear of without asking: a clock that is wrong, and another process's change
+    # of the zone. Each is logged once, when it comes and when it goes.
+    before = was_wrong = None
+    while True:
+        try:
+            zone, clock = await run_in_threadpool(_zone_and_clock, database)
+        except DBAPIError as fault:
+            logs.handled_error(_LOG, "the zone and the clock could not be checked", fault)
+        else:
+            if before not in (None, zone):
+                words = zone.in_words(int(database.clock() // 60))
+                logs.event(_LOG, logging.INFO, "the site's zone changed", zone=words)
+            if clock and not was_wrong:
+                logs.event(_LOG, logging.WARNING, clock)
+            elif was_wrong and not clock:
+                logs.event(_LOG, logging.INFO, "the hub's clock is right again")
+            before, was_wrong = zone, clock
+        await sleep(_CALENDAR_SECONDS)
+
+
+def _zone_and_clock(database: Database) -> tuple[SiteZone, str | None]:
+    with database.snapshot() as session:
+        return stored_zone(session), clock_problem(session, database.clock())
 
 
 def _write_last_seen(state: HubState) -> None:

@@ -73,8 +73,12 @@ def local_text(minute: int | None, zone: Zone) -> str | None:
     text = (_EPOCH + (minute + offset) * _MINUTE).isoformat(timespec="minutes")
     if len(minutes_of_local(minute + offset, zone)) == 1:
         return text
-    sign = "-" if offset < 0 else "+"
-    return f"{text}{sign}{clock_text(abs(offset))}"
+    return text + offset_text(offset)
+
+
+def offset_text(offset: int) -> str:
+    """Return an offset in minutes east of UTC as `+03:00`."""
+    return f"{'-' if offset < 0 else '+'}{clock_text(abs(offset))}"
 
 
 def minutes_of_local(local: int, zone: Zone) -> list[int]:

@@ -6,7 +6,8 @@ from pydantic import BaseModel
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from kalitka_hub.site.site_zone import zone_of
+from kalitka_hub.site.clock_check import clock_problem
+from kalitka_hub.site.site_zone import UTC, stored_zone
 from kalitka_hub.store.changes import acknowledged_minute
 from kalitka_hub.store.models import Person, Reader, Token
 
@@ -23,15 +24,22 @@ class LateReader(BaseModel):
 
 
 class SiteView(BaseModel):
-    """The site. zone: a POSIX TZ string. now: the hub's clock, in seconds since 1970 UTC.
+    """The site. now: the hub's clock, in seconds since 1970 UTC.
 
+    clock_problem: why that clock must be wrong, null if it may be right.
+
+    zone: a POSIX TZ string, UTC0 until it is set. zone_name: its IANA name, null if it was given
+    as a POSIX string. zone_text: as people read it, `Europe/Moscow (UTC+03:00)` or `not set`.
     minute: the highest minute (since 1970 UTC) answered to a reader. late_readers: the number of
     readers not seen for more than 10 minutes, without revoked ones; late: the longest unseen of
     them, at most 100.
     """
 
     zone: str
+    zone_name: str | None
+    zone_text: str
     now: int
+    clock_problem: str | None
     minute: int
     readers: int
     people: int
@@ -48,9 +56,13 @@ def view_of_site(session: Session, now: int) -> SiteView:
     )
     longest = select(Reader).where(is_late)
     longest = longest.order_by(func.coalesce(Reader.last_seen, -1), Reader.code).limit(LATE_MAX)
+    zone = stored_zone(session)
     return SiteView(
-        zone=zone_of(session).text,
+        zone=zone.posix or UTC,
+        zone_name=zone.name,
+        zone_text=zone.in_words(now // 60),
         now=now,
+        clock_problem=clock_problem(session, now),
         minute=acknowledged_minute(session),
         readers=_count(session, Reader.id),
         people=_count(session, Person.id),

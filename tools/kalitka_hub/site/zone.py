@@ -12,11 +12,13 @@ import io
 import struct
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 from kalitka.access.timezone import Zone, ZoneError
 from kalitka_hub.errors import InvalidRequest
+from kalitka_hub.site import tz_database, zone_signs
+from kalitka_hub.site.local_time import offset_text
+from kalitka_hub.site.tz_database import names
 
 _HEAD = struct.Struct(">4sc15x6L")  # RFC 9636, 3.1
 _TEN_DAYS = 14400  # minutes
@@ -51,9 +53,19 @@ def whole_hours(zone: str, minute: int) -> int:
     return hours if place.offset > 0 else -hours
 
 
-def names() -> list[str]:
-    """Return the IANA names of all zones, including links such as `Europe/Kiev`."""
-    return files("tzdata").joinpath("zones").read_text().split()
+def zone_in_words(text: str, zone: str, minute: int) -> str:
+    """Return a zone as people read it, with its offset at a minute: `Europe/Moscow (UTC+03:00)`.
+
+    text: its name, or its string. zone: its POSIX TZ string. minute: since 1970 UTC.
+    """
+    place = Zone(zone)
+    place.update(minute)
+    offset = place.offset
+    # The database's own fixed offsets count like POSIX: Etc/GMT+3 is west.
+    side = ""
+    if text.startswith("Etc/GMT") and offset:
+        side = f", {'east' if offset > 0 else 'west'} of Greenwich"
+    return f"{text} (UTC{offset_text(offset)}{side})"
 
 
 def posix_of(name: str, now: datetime | None = None) -> str:
@@ -62,7 +74,7 @@ def posix_of(name: str, now: datetime | None = None) -> str:
     Raises UnknownZone if there is no such zone, or no string is right from `now` on.
     """
     data = _tzif(name)
-    text = data.rsplit(b"\n", 2)[1].decode()
+    text = tz_database.string_of(data)
     right = _right_from(data, text, now or datetime.now(UTC))
     if right:
         raise UnknownZone(
@@ -76,8 +88,11 @@ def posix_of(name: str, now: datetime | None = None) -> str:
 def posix_or_iana(text: str) -> str:
     """Return the POSIX TZ string of a zone given by name or as such a string.
 
-    Raises UnknownZone, or ZoneError with the position if the text looks like a POSIX string.
+    Raises UnknownZone, also for a string whose sign misleads (see `zone_signs`), or ZoneError with
+    the position if the text looks like a POSIX string.
     """
+    if instead := zone_signs.advice(text):
+        raise UnknownZone(f"{text}: {instead}")
     try:
         Zone(text)
     except ZoneError:
@@ -97,15 +112,16 @@ def transitions(data: bytes) -> tuple[int, ...]:
 
 
 def _tzif(name: str) -> bytes:
-    known = names()
-    if name not in known:
-        raise UnknownZone(f"{name}: there is no such zone{_meant(name, known)}")
-    return files("tzdata").joinpath("zoneinfo", *name.split("/")).read_bytes()
+    if name not in names():
+        raise UnknownZone(f"{name}: there is no such zone{_meant(name)}")
+    return tz_database.read(name)
 
 
-def _meant(name: str, known: list[str]) -> str:
+def _meant(name: str) -> str:
     # People write the city alone, or in small letters.
-    by_key = {key.lower(): full for full in known for key in (full, full.rsplit("/")[-1])}
+    by_key = {
+        key.lower(): full for full in sorted(names()) for key in (full, full.rsplit("/")[-1])
+    }
     key = name.lower().replace(" ", "_")
     keys = [key] if key in by_key else get_close_matches(key, by_key, cutoff=0.75)
     near = dict.fromkeys(by_key[key] for key in keys)

@@ -28,6 +28,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 READER_CODE_MAX = 64
 NAME_MAX = 200
 NOTE_MAX = 2000
+ZONE_MAX = 100
 RULE_MAX = 64
 # The id of the reader group of all readers. Do not renumber: stored in the database.
 EVERY_READER = 1
@@ -67,8 +68,8 @@ class Site(Base):
     acknowledged: Mapped[int] = mapped_column(BigInteger)
     # SHA-256 in hex of the site's secret; None until one is set.
     secret_sha256: Mapped[str | None] = mapped_column(String(64))
-    # A POSIX TZ string; None until a server first started, which means UTC.
-    zone: Mapped[str | None] = mapped_column(String(100))
+    # A POSIX TZ string; None until somebody sets it.
+    zone: Mapped[str | None] = mapped_column(String(ZONE_MAX))
     # The local date up to which holidays are in the readers' rules; None before the first run.
     horizon: Mapped[str | None] = mapped_column(String(10))
     # Microseconds: when Kormitel was last answered (see `kormitel.export`; None: never), and
@@ -77,6 +78,12 @@ class Site(Base):
     kormitel_paused: Mapped[int | None] = mapped_column(BigInteger)
     # The canteen's meal hours as `badge_rules.Meal` in JSON; None: all day.
     kormitel_meals: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    # The IANA name that the zone was given by; None if it was given as a POSIX TZ string.
+    zone_name: Mapped[str | None] = mapped_column(String(ZONE_MAX))
+    # The highest ids of Audit and AccessEntry when somebody last confirmed the computer's clock,
+    # which is not measured by them any more; see `clock_check`. None: never.
+    confirmed_audit: Mapped[int | None] = mapped_column(BigInteger)
+    confirmed_entry: Mapped[int | None] = mapped_column(BigInteger)
     # What the site's scanners send: names of `token_codes.PRESETS`, separated by commas; None: not
     # declared.
     scanners: Mapped[str | None] = mapped_column(String(100))
