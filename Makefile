@@ -10,7 +10,7 @@ BOARD  ?= ESP32_GENERIC_SPIRAM
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint bench deploy lock clean
+.PHONY: help demo test test-long test-all lint bench deploy lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -29,6 +29,10 @@ test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, 
 	@# What held keeps holding, with its counts.
 	@$(BIN)/pytest -q -n auto --dist loadfile host_tests/test_survival.py host_tests/test_damaged_flash.py
 	@KALITKA_EVERY_EXAMPLE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests -k 'property or timezone or schedule_rules'
+
+test-all: $(READY)  ## what takes hours: no memory at every allocation, four damages of every block
+	@KALITKA_EVERYTHING=1 $(BIN)/pytest -q -s host_tests/long/test_short_memory.py \
+	    host_tests/long/test_small_heaps.py host_tests/long/test_damaged_blocks.py
 
 lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/
 	@$(BIN)/ruff check .

@@ -164,7 +164,7 @@ def test_onto_a_frozen_board_only_what_is_its_own_goes(site, tmp_path):
         assert WORKS in said
         board.power_cut()
         own = {name for name in board.flash_files() if "/" not in name}
-        assert own == {"board.py", "ca.pem", "settings.json"}
+        assert own == {"board.py", "ca.pem", "checksums", "settings.json"}
 
 
 def test_what_an_earlier_deploy_left_on_a_board_that_is_frozen_now_is_removed(site, tmp_path):
@@ -255,7 +255,7 @@ def test_ctrl_c_leaves_the_reader_running(site, frozen_board):
         _, complaint = process.communicate(timeout=HANG_TIMEOUT_S)
     assert process.returncode == 130
     assert complaint.strip() == "stopped waiting; the reader keeps running"
-    assert frozen_board.present(CODE).reason == "no table yet"
+    assert frozen_board.present(CODE).reason == "unknown code"
 
 
 @pytest.mark.parametrize(
