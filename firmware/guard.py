@@ -26,7 +26,6 @@ _PIECE = const(512)  # bytes read at once
 _THRESHOLD = const(16384)  # bytes allocated between two collections
 # Enough to write an archive, the longest that the start may take until a timer feeds.
 _TIMEOUT_MS = const(60000)
-_SHARES = const(8)  # of the archive; one is checked at each start
 # The folders of the reader's own files, made early to be settled.
 _DATA = const(("/table/", "/journal/old/", "/passes/old/"))
 # A file with a name of 200 letters, made and removed, takes 352 bytes of its folder's block of
@@ -104,8 +103,7 @@ def checksums(items: list) -> bytes:
 def mend(report, folder: str = "") -> None:
     """Replace each damaged firmware file by its copy, and a damaged, missing or old archive.
 
-    Of the archive an eighth is looked at. A board.py that was written since the deploy, by hand,
-    is taken as it is.
+    A board.py that was written since the deploy, by hand, is taken as it is.
 
     report: a callable that takes a line of text (str). folder: where the flash is mounted, "" for
     "/".
@@ -116,20 +114,22 @@ def mend(report, folder: str = "") -> None:
     if not listed:
         report("firmware: without checksums nothing is mended: deploy it again")
         return
-    turn = os.urandom(1)[0] % _SHARES
+    try:
+        archive = open(copy + _ARCHIVE, "rb")  # noqa: SIM115 - read along with the list
+    except OSError:
+        archive = None
     old = False  # the archive
     whole = True
-    at = 0
     files = []
-    for i, line in enumerate(listed.decode().split("\n")[:-2]):
+    for line in listed.decode().split("\n")[:-2]:
         crc, size, time, path = line.split(" ", 3)
         known = int(crc, 16), int(size)
         place = folder + path
         found = _sum(place)
+        data = _find(archive, known)
         if found != known and path == _PINS and _is_by_hand(place, int(time)):
             report("firmware: %s was changed by hand: it is taken as it is" % path)
         elif found != known:
-            data = _find(copy, at, known)
             mended = data is not None and _write(place, data)
             if data is None:
                 outcome = "its copy is damaged, too: deploy it again"
@@ -138,12 +138,10 @@ def mend(report, folder: str = "") -> None:
             report("firmware: %s was damaged: %s" % (path, outcome))
             whole = whole and mended
             found = known
-        elif i % _SHARES == turn:
-            old = old or _find(copy, at, known) is None
-        if path == _GUARD:
-            old = old or _sum(copy + path) != known
-        at += known[1]
+        old = old or data is None or (path == _GUARD and _sum(copy + path) != known)
         files.append((path, found[0], found[1], _time(place)))
+    if archive:
+        archive.close()
     data = checksums(files)
     old = old or not data == copied == _read(folder + FILE)
     # With a file that could not be mended the archive may be all that is left of others.
@@ -202,12 +200,10 @@ def _sum(path):
         return -1, 0
 
 
-def _find(copy, at, known):
-    # Returns the bytes from `at` on in the archive, None if they are not of this CRC and size.
+def _find(archive, known):
+    # Returns the next bytes of the archive, None if they are not of this CRC and size.
     try:
-        with open(copy + _ARCHIVE, "rb") as file:
-            file.seek(at)
-            data = file.read(known[1])
+        data = archive.read(known[1]) if archive else b""
     except OSError:
         return None
     return data if (crc32(data), len(data)) == known else None
@@ -215,40 +211,46 @@ def _find(copy, at, known):
 
 def _save(folder, items):
     # Writes the archive of `items`, and the copy of this module; returns whether they are there.
-    path = folder + COPY + _ARCHIVE
-    _make(path)
-    piece = bytearray(_PIECE)
-    try:
-        with open(path + ".new", "wb") as archive:
-            for name, _, _, _ in items:
-                with open(folder + name, "rb") as file:
-                    while True:
-                        n = file.readinto(piece)
-                        if not n:
-                            break
-                        archive.write(memoryview(piece)[:n])
-        os.rename(path + ".new", path)
+    def fill(archive):
+        piece = bytearray(_PIECE)
         for name, _, _, _ in items:
-            if name == _GUARD:
-                with open(folder + name, "rb") as file:
-                    return _write(folder + COPY + name, file.read())
-        return True
-    except OSError:
-        _remove(path + ".new")
+            with open(folder + name, "rb") as file:
+                while True:
+                    n = file.readinto(piece)
+                    if not n:
+                        break
+                    archive.write(memoryview(piece)[:n])
+
+    if not _put(folder + COPY + _ARCHIVE, fill):
         return False
+    for name, _, _, _ in items:
+        if name == _GUARD:
+            with open(folder + name, "rb") as file:
+                return _write(folder + COPY + name, file.read())
+    return True
 
 
 def _write(path, data):
     # Returns whether the file at `path` has these contents now.
+    return _put(path, lambda file: file.write(data)) and _sum(path) == (crc32(data), len(data))
+
+
+def _put(path, fill):
+    # Replaces the file at `path` by what `fill(file)` writes; returns whether it did.
     _make(path)
-    try:
-        with open(path + ".new", "wb") as file:
-            file.write(data)
-        os.rename(path + ".new", path)
-    except OSError:
-        _remove(path + ".new")
-        return False
-    return _sum(path) == (crc32(data), len(data))
+    for again in (True, False):
+        try:
+            with open(path + ".new", "wb") as file:
+                fill(file)
+            os.rename(path + ".new", path)
+            return True
+        except OSError:
+            _remove(path + ".new")
+            # A damaged file of several blocks keeps LittleFS from finding free ones. It may go:
+            # all that is written here has its like in the other place.
+            if again:
+                _remove(path)
+    return False
 
 
 def _remove(path):
