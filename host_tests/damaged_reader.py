@@ -27,6 +27,7 @@ DECIDES, SYNCS, RESTARTS, DENIES, HAND, WRONG = WORDS = (
     "needs a hand",
     "let in whom it must not",
 )
+_STEP = 77_777  # between two codes of the table
 _REST = 1  # the level at which a fail-safe lock is shut
 _STARTED = r" ready$|appears to be corrupted"
 _SYNCED = r"sync: (full|changes|nothing)"
@@ -68,7 +69,9 @@ class DamagedReader:
         self._folder = folder
         self._hub = Hub(folder / "hub", zone="MSK-3")
         self._hub.add_reader("GATE-1")
-        self._hub.set_tokens([TokenSetting(GUEST, ("9_1",))])
+        # A table of several blocks: a damaged one keeps LittleFS from finding free ones.
+        codes = [GUEST, *(f"{n:08X}" for n in range(0, 3000 * _STEP, _STEP))]
+        self._hub.set_tokens([TokenSetting(code, ("9_1",)) for code in codes])
         self._hub.start()
         with self._open("whole") as reader:
             for _ in range(2):
