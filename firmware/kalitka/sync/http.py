@@ -32,7 +32,8 @@ class Http:
     single wait may take (look-up, connect, handshake, send, next piece). scanner: has `suspend`
     and `resume`, see `hardware.wiegand`; None if there is none.
 
-    status: of the last answer. from_hub: whether the last answer came from our own hub. secure:
+    status: of the last answer. from_hub: whether the last answer came from our own hub. zone: the
+    POSIX TZ string that the hub sends with an error in the place of the time, else "". secure:
     whether `url` is https. Raises ValueError if `url` is not valid.
     """
 
@@ -62,6 +63,7 @@ class Http:
         self._location = ""
         self.status = 0
         self.from_hub = False
+        self.zone = ""
 
     async def request(self, method: str, path: str, headers, length: int = 0, pieces=None) -> int:
         """Send a request and read the answer up to its body. Returns the status.
@@ -70,6 +72,7 @@ class Http:
         pieces: a callable that returns the body, an iterable of bytes, `length` of them in all.
         It is called again if a reused connection turns out to be dead. Raises NetError.
         """
+        self.zone = ""
         head = self._head_of(method, path, headers, length)
         if not self._buf:
             self._buf = bytearray(_BUFFER)
@@ -302,8 +305,10 @@ class Http:
                 self._idle_s = int(seconds) - 2
         elif name == b"x-kalitka":
             self.from_hub = True
+        elif name == b"x-kalitka-zone":
+            self.zone = _printable(value)
         elif name == b"location":
-            self._location = "".join(chr(b) for b in value if 32 <= b < 127)
+            self._location = _printable(value)
 
     async def _next_chunk(self):
         line = (await self._line()).split(b";")[0].strip()
@@ -324,3 +329,7 @@ class Http:
                     return
                 size += len(line)
             raise NetError("trailers of more than %d bytes" % _HEAD_MAX)
+
+
+def _printable(value):
+    return "".join(chr(b) for b in value if 32 <= b < 127)
