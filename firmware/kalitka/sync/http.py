@@ -15,6 +15,8 @@ from micropython import const
 _BUFFER = const(512)  # bytes read at once: some twenty rule lines
 _LINE_MAX = const(256)  # bytes kept of a header line; no header that we read is longer
 _HEAD_MAX = const(8192)  # bytes of all headers together
+_LENGTH_MAX = const(999999999)  # bytes of a body or a chunk
+_HEX = const(b"0123456789abcdefABCDEF")
 _INTERIM_MAX = const(8)  # answers 1xx before the final one
 _IDLE_S = const(4)  # for how long a connection is kept if the server does not say
 _WORTH_S = const(30)  # only a connection kept for at least so long is worth a keep-alive request
@@ -285,13 +287,15 @@ class Http:
         value = value.strip()
         lower = value.lower()
         if name == b"content-length" and not self._chunked:
-            if not value.isdigit() or len(value) > 9:
+            # Of any number of digits: RFC 9112 allows zeros in front.
+            length = int(value) if value.isdigit() and len(value) < _LINE_MAX // 2 else -1
+            if not 0 <= length <= _LENGTH_MAX:
                 raise NetError("bad Content-Length")
-            if self._left not in (_UNTIL_CLOSED, int(value)):
+            if self._left not in (_UNTIL_CLOSED, length):
                 raise NetError("two different Content-Lengths")
-            self._left = int(value)
-        elif name == b"transfer-encoding":
-            if lower != b"chunked":
+            self._left = length
+        elif name == b"transfer-encoding" and lower != b"identity":  # as if it were not there
+            if lower != b"chunked" or self._chunked:
                 raise NetError("unknown Transfer-Encoding")
             self._chunked = True
         elif name == b"content-encoding" and lower != b"identity":
@@ -312,13 +316,11 @@ class Http:
 
     async def _next_chunk(self):
         line = (await self._line()).split(b";")[0].strip()
-        try:
-            if not 0 < len(line) <= 7:
-                raise ValueError
-            self._left = int(line, 16)
-        except ValueError:
+        # `int` would take a sign, 0x and blanks. A line that was cut is longer than this.
+        if not 0 < len(line) < _LINE_MAX // 2 or not all(c in _HEX for c in line):
             raise NetError("bad length of a chunk")
-        if self._left < 0:
+        self._left = int(line, 16)
+        if self._left > _LENGTH_MAX:
             raise NetError("bad length of a chunk")
         if self._left == 0:
             self._chunked = False
