@@ -272,3 +272,18 @@ def test_18_an_encoding_that_is_none_is_as_if_it_were_not_there():
         assert outcome(head % (lines, chunks)) == "unknown Transfer-Encoding", name
     twice = b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"
     assert outcome(head % (twice, chunks)) == "unknown Transfer-Encoding"
+
+
+def test_18_http_at_a_port_that_speaks_https_is_told():
+    plain, secure = "http://127.0.0.1:1", "https://127.0.0.1:1"
+    for version in range(4):
+        for alert in (b"\x02\x0a", b"\x02\x16", b"\x02\x28", b"\x02\x32", b"\x02\x46", b"\x01\0"):
+            answer = b"\x15\x03%c\0\x02" % version + alert
+            told = outcome(answer, plain)
+            assert told == "this port speaks https, not http: set server_url", (answer, told)
+            assert "https" not in outcome(answer, secure)
+    closed = "the server closed the connection without an answer"
+    assert outcome(b"", plain) == closed + ": does this port speak https?"
+    assert outcome(b"", secure) == closed
+    for answer in (b"HTTP/1.1 200", b"\x15", b"\x16\x03\x03\0\x02", b"SSH-2.0"):
+        assert outcome(answer, plain) == "the connection ended in the middle of a line"

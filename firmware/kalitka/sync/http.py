@@ -17,6 +17,7 @@ _LINE_MAX = const(256)  # bytes kept of a header line; no header that we read is
 _HEAD_MAX = const(8192)  # bytes of all headers together
 _LENGTH_MAX = const(999999999)  # bytes of a body or a chunk
 _HEX = const(b"0123456789abcdefABCDEF")
+_ALERT = const(b"\x15\x03")  # the first bytes of TLS's word for "this is not TLS"
 _INTERIM_MAX = const(8)  # answers 1xx before the final one
 _IDLE_S = const(4)  # for how long a connection is kept if the server does not say
 _WORTH_S = const(30)  # only a connection kept for at least so long is worth a keep-alive request
@@ -228,6 +229,8 @@ class Http:
         while n is None:  # a TLS stream may wake up with nothing to read yet
             coming = self._stream.readinto(self._buf)
             n = await wait_for(coming, self.timeout, "reading the answer")
+        if n > 1 and not (self.status or self.secure) and self._buf[:2] == _ALERT:
+            raise NetError("this port speaks https, not http: set server_url")
         self._at = 0
         self._end = n
         return n
@@ -239,7 +242,11 @@ class Http:
         while True:
             if self._at == self._end and not await self._fill():
                 if not self.status and not seen:
-                    raise NetError("the server closed the connection without an answer")
+                    # Many TLS servers close so when plain HTTP comes in.
+                    raise NetError(
+                        "the server closed the connection without an answer"
+                        + ("" if self.secure else ": does this port speak https?")
+                    )
                 raise NetError("the connection ended in the middle of a line")
             end = self._buf.find(b"\n", self._at, self._end)
             stop = self._end if end < 0 else end
