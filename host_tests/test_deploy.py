@@ -20,7 +20,7 @@ from hub_command import Hub
 from kalitka import settings
 from kalitka_build import rom_image
 from kalitka_build.compiler import ARCHES
-from kalitka_cli import deploy, mpremote
+from kalitka_cli import deploy, mpremote, settings_file
 from kalitka_cli import device as device_module
 from kalitka_cli.device import Device
 from kalitka_hub.site.tokens import TokenSetting
@@ -312,11 +312,12 @@ def test_given_settings_are_copied_and_used(board, tmp_path):
     board.wait_line("wifi: connected to site")
     board.power_cut()
     files = board.flash_files()
-    assert files["settings.json"] == settings.seal(given.read_bytes())
+    values = json.loads(given.read_bytes())
+    assert files["settings.json"] == settings.seal(settings_file.written(values))
     assert "settings.json.new" not in files
 
 
-SECURE = json.dumps({"server_url": "https://hub.local:8443"})
+SECURE = json.dumps({"server_url": "https://hub.local:8443", "reader": "GATE-1"})
 
 
 @pytest.mark.parametrize("form", ["pem", "der"])
@@ -338,17 +339,21 @@ def test_a_given_ca_is_copied_as_it_is_and_the_firmware_is_left_alone(board, tmp
     assert "ca.pem.new" not in files
 
 
-def test_settings_for_tls_without_a_ca_are_copied_with_a_warning(board, tmp_path):
+def test_17_settings_for_tls_without_a_ca_are_refused_and_the_reader_goes_on(board, tmp_path):
     given = tmp_path / "site.json"
     given.write_text(SECURE)
     started(board)
-    output = deployed(board, "--settings", str(given))
-    assert copied(output) == ["settings.json"]
-    assert "the device has no /ca.pem: give the site's CA with --ca" in output
+    seen = len(board.console)
+    done = run(board, "--settings", str(given))
+    assert done.returncode == 2
+    assert "the device has no /ca.pem: give the site's CA with --ca" in done.stderr
+    assert copied(done.stdout) == []
+    board.wait_ready(since=seen)
     board.power_cut()
+    assert "settings.json" not in board.flash_files()
     littlefs_image.update(board.flash_file, {"ca.pem": certificates.authority().pem})
     started(board)
-    assert "/ca.pem" not in deployed(board, "--settings", str(given))
+    assert copied(deployed(board, "--settings", str(given), "--wait", "0")) == ["settings.json"]
     board.power_cut()
     assert "ca.pem" in board.flash_files()
 
@@ -356,7 +361,6 @@ def test_settings_for_tls_without_a_ca_are_copied_with_a_warning(board, tmp_path
 @pytest.mark.parametrize(
     ("values", "ca", "doubt"),
     [
-        ({"server_url": "https://hub.local"}, None, "no /ca.pem"),
         ({"server_url": "https://hub.local"}, b"", ""),
         ({"server_url": "http://hub.local", "plain_http": True}, None, ""),
         ({}, None, ""),
@@ -366,7 +370,7 @@ def test_settings_for_tls_without_a_ca_are_copied_with_a_warning(board, tmp_path
 )
 def test_a_doubt_about_the_ca_is_told_where_there_is_one(values, ca, doubt):
     device = Device("micropython", (1, 29, 0), X64 | 0x306)
-    told = deploy.ca_warning(json.dumps(values).encode(), ca, device)
+    told = deploy.check_trust(json.dumps(values).encode(), ca, device)
     assert (doubt in told) and bool(doubt) == bool(told)
 
 
@@ -602,13 +606,12 @@ def test_a_zone_by_its_name_becomes_what_a_reader_understands(tmp_path):
     given.write_text('{"zone": "Europe/Moscow", "reader": "A"}')
     read = json.loads(deploy.read_settings(given))
     assert read == {"crc32": read["crc32"], "zone": "MSK-3", "reader": "A"}
-    posix = '{"zone":   "MSK-3"}'
-    given.write_text(posix)
+    given.write_text('{"zone":   "MSK-3"}')
     sealed = deploy.read_settings(given)
-    assert sealed == settings.seal(posix.encode())
+    assert sealed == settings.seal(settings_file.written({"zone": "MSK-3"}))
     # A file that was taken from a device and changed gets its checksum anew.
     given.write_bytes(sealed.replace(b"MSK-3", b"MSK-4"))
-    assert deploy.read_settings(given) == settings.seal(posix.replace("3", "4").encode())
+    assert deploy.read_settings(given) == settings.seal(settings_file.written({"zone": "MSK-4"}))
     given.write_text('{"zone": "Europe/Moskow"}')
     with pytest.raises(deploy.InputError, match="Europe/Moscow"):
         deploy.read_settings(given)

@@ -33,7 +33,9 @@ def test_the_examples_of_settings_files_are_right():
     examples = re.findall(r"^    \{\n(?:     .+\n)+    \}", SETTINGS, re.MULTILINE)
     assert len(examples) == 2
     both = {}
-    for example in examples:
+    for written in examples:
+        # `deploy` refuses the placeholders themselves.
+        example = written.replace('"..."', '"a-long-secret"')
         _, faults = settings.parse(example.encode())
         assert faults == []
         both.update(json.loads(example))

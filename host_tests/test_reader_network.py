@@ -57,17 +57,17 @@ def test_a_card_in_the_middle_of_a_sync_is_decided_from_the_old_table(tmp_path):
 
 
 def test_of_several_networks_the_one_that_is_there_is_joined(tmp_path):
-    wifi = [["home", "one-pw"], ["site", "two-pw"], ["yard", "three-pw"]]
+    wifi = [["home", "one-password"], ["site", "two-password"], ["yard", "three-password"]]
     server, reader = site(tmp_path, [Script(TIME), Script(OLD), Script(NOTHING)], wifi=wifi)
     with server, reader:
         # The first network is missing, the second one has another password.
         reader.power_on()
-        VirtualChip.set_network(reader, True, {"site": "not-that", "yard": "three-pw"})
+        VirtualChip.set_network(reader, True, {"site": "not-that", "yard": "three-password"})
         reader.wait_line("wifi: connected to yard")
         reader.wait_line("sync: full")
         told = "\n".join(reader.console)
         assert "wifi: site: wrong password" in told
-        for password in ("one-pw", "two-pw", "three-pw", "not-that"):
+        for password in ("one-password", "two-password", "three-password", "not-that"):
             assert password not in told
 
 

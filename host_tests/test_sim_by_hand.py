@@ -267,6 +267,14 @@ def test_wrong_options_are_refused(options, complaint):
     assert complaint in refused(*options, KALITKA_HUB_SECRET="")
 
 
+@pytest.mark.parametrize("secret", ["...", "abc…", "two words", "abc\n", " abc", "sécret"])
+def test_17_a_secret_that_cannot_be_one_is_refused_with_one_line(secret):
+    options = ["--server", "http://127.0.0.1:1", "--reader", "GATE-1"]
+    told = refused(*options, KALITKA_HUB_SECRET=secret)
+    assert re.fullmatch(r"server_token: it has a (blank|placeholder).*\n", told)
+    assert "abc" not in told
+
+
 # The virtual board
 
 

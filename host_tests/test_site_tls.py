@@ -101,6 +101,14 @@ def test_a_hub_of_another_sites_ca_is_refused_and_the_gate_decides_on(site, tmp_
         assert reader.present("DEADBEEF").reason == "unknown code"
 
 
+def test_18_a_reader_with_http_at_the_port_for_https_says_so_and_decides(site, tmp_path):
+    settings = {"reader": "GATE-1", "server_token": site.hub.secrets["GATE-1"]}
+    with VirtualReader(tmp_path / "reader", settings, site.hub.address) as reader:
+        reader.power_on()
+        reader.wait_line("sync: failed: .*: does this port speak https")
+        assert reader.present("04A1B2C3").reason == "no table yet"
+
+
 def test_a_reader_without_the_ca_says_so_and_decides(site, tmp_path):
     settings = {"reader": "GATE-1", "server_token": site.hub.secrets["GATE-1"]}
     with VirtualReader(tmp_path / "reader", settings, site.hub.address, secure=True) as reader:

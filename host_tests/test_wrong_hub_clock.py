@@ -1,5 +1,7 @@
 """Issue 18, points 5 and 7, the whole way: a reader at a hub with a wrong clock or a new zone."""
 
+import time
+
 from sqlalchemy import update
 
 from hub_command import Hub
@@ -34,6 +36,10 @@ def test_5_a_reader_takes_no_time_of_a_hub_whose_clock_is_wrong(tmp_path):
             # Everything but the time: the card is known, and waits for the clock.
             reader.wait_line("sync: full")
             assert reader.present("04A1B2").reason == "clock not set"
+            # The zone came with the refusal: with a time from elsewhere the rule's hours hold.
+            reader.set_clock(time.time())
+            outcome = reader.present("04A1B2")
+            assert outcome.allowed and outcome.when.endswith("MSK-3")
             seen = len(reader.console)
             move_stamps(hub, -3600)
             reader.wait_line("clock: set by the server", since=seen)

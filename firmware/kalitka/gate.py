@@ -183,8 +183,8 @@ class Gate:
     def text(self) -> str:
         """Return the last decision in words: the verdict, the local time, the rule or the date.
 
-        The rule is the one that permits, the date the one that denies. Call this before the next
-        lookup in the table, which overwrites the rule set.
+        The rule is the one that permits or whose hours deny, the date the one that denies. Call
+        this before the next lookup in the table, which overwrites the rule set.
         """
         verdict = self._verdict
         clock = self._clock
@@ -196,6 +196,8 @@ class Gate:
         words = "denied: %s (%s)" % (words, clock.text())
         if reason == decision.NOT_KEPT:
             words += ", " + self._passes.fault
+        if reason == rules.OUTSIDE_HOURS:
+            words += ", by " + rules.text_of(self._table.rules, verdict.rule).decode()
         if verdict.when:
             edge = "from" if reason == rules.NOT_YET else "until"
             words += ", %s %s" % (edge, decision.date_text(verdict.when, clock.zone))

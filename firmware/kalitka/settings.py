@@ -26,6 +26,7 @@ SAFETY = ("lock_kind", "lock_output")  # they decide at which level the door res
 # Do not rename: readers in the field have this key in NVS, and this member in their files.
 _COPY = const("settings")
 _SEAL = const(b'"crc32": "')  # before the checksum's digits
+_MARK = const(b"\xef\xbb\xbf")  # UTF-8's byte order mark, which some editors put first
 _SEAL_SIZE = const(21)  # bytes by which a file grows when it gets its checksum
 # The first letters of names in zones. Longer texts than a name, so that none is interned.
 _NOWHERE = const("UTC,GMT,UCT")
@@ -96,6 +97,10 @@ def _networks(value):
         if not isinstance(pair, list) or len(pair) != 2 or not _text(pair[0]) + _text(pair[1]):
             raise ValueError('must be a list of ["name", "password"]')
     return value
+
+
+def _is_key(value):
+    return len(value) == 64 and all(c in "0123456789abcdefABCDEF" for c in value)
 
 
 def _ipv4(value):
@@ -287,10 +292,22 @@ def with_defaults(values: dict) -> tuple[dict, list[str]]:
 
 
 def _conflicts(settings):
-    # Returns the problems between settings that are valid each by itself, a list of lines. An
-    # impossible gateway is removed, a console without a password stays open.
+    # Returns the problems between settings that are valid each by itself, and of texts that may
+    # still work in part, a list of lines. An impossible gateway is removed, a console without a
+    # password stays open; a network that cannot be joined stays, so that the others do as well.
     address, gateway = settings["address"], settings["gateway"]
     faults = []
+    for name, password in settings["wifi"]:
+        if len(name.encode()) > 32:
+            faults.append("wifi: %s is longer than a network's name, 32 bytes" % name)
+        if password and not (7 < len(password.encode()) < 64 or _is_key(password)):
+            faults.append(
+                "wifi: the password of %s must have 8 to 63 characters, or 64 hexadecimal digits; "
+                '"" for an open network' % name
+            )
+    token = settings["server_token"]
+    if token and token.split() != [token]:
+        faults.append("server_token: it has a blank or a line end: copy the secret alone")
     if settings["console"] == "password" and not settings["console_password"]:
         settings["console"] = "open"
         faults.append("console: it needs a console_password, so it stays open")
@@ -345,7 +362,8 @@ def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
     if len(data) > (SIZE_MAX if _SEAL in data else SIZE_MAX - _SEAL_SIZE):
         raise SettingError("%s is longer than %d bytes" % (FILE, SIZE_MAX))
     try:
-        values = json.loads(data)
+        # MicroPython's `json` does not skip it.
+        values = json.loads(data[3:] if data[:3] == _MARK else data)
     except ValueError:
         raise SettingError("%s is not JSON" % FILE)
     if not _is_whole(data):

@@ -222,6 +222,25 @@ def test_a_card_opens_the_door_and_is_told_when_its_entry_is_in_flash():
         assert entry[:2] == (SCANNER, 0) and entry[3] == _LATE and count == 3
 
 
+def test_18_a_card_outside_its_hours_is_told_which_rule_has_them():
+    for text in (
+        b"3_480_1200_0111100",
+        b"3_0_1440_0000001",
+        b"3_0_1_1111111",
+        b"3_0_1440_0000000",
+        b"3_1435_5_1111111",
+        b"3_36000_86399_0100000",
+        b"7_540_541_0111110_0_99999999",
+    ):
+        with Site() as site:
+            table = Table(site.path + "/hours")
+            apply(table, True, [(_GUEST, packing.pack(text))], Clock.minute)
+            judge = gate.Gate(table, site.clock, "auto", site.log, None, Pace(10, 30), site.hurry)
+            assert judge.decide(_GUEST, len(_GUEST)) == decision.rules.OUTSIDE_HOURS, text
+            assert judge.text() == "denied: outside its hours (now), by " + text.decode()
+            table.close()
+
+
 def test_before_the_first_sync_a_card_is_refused_for_want_of_a_table_and_is_no_guess():
     with Site() as site:
         table = Table(site.path + "/empty")

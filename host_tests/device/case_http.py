@@ -176,3 +176,114 @@ def test_tls_begins_when_the_connection_is_there_and_the_scanner_lets_it():
         assert told == ["connected"], told
     finally:
         net.Stream = kept
+
+
+def outcome(answer, url="http://127.0.0.1:1"):
+    """Return the body of an answer (bytes), or the words of the error."""
+    got = []
+
+    async def scenario(world):
+        world.answers[:] = [answer[i : i + 400] for i in range(0, len(answer), 400)]
+        try:
+            await world.http.request("GET", "/", ())
+            out = bytearray(16)
+            body = b""
+            n = await world.http.read(out)
+            while n:
+                body += out[:n]
+                n = await world.http.read(out)
+            got.append(body)
+        except NetError as e:
+            got.append(str(e))
+        world.http.release()
+
+    in_world(scenario, url=url)
+    return got[0]
+
+
+def test_18_lengths_may_have_zeros_in_front_and_nothing_else():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\nok"
+    for length in (
+        b"2",
+        b"02",
+        b"0000000002",
+        b"0" * 99 + b"2",
+        b" 2 ",
+        b"2\r\ncontent-length: 002",
+    ):
+        assert outcome(head % length) == b"ok", length
+    for length in (b"0", b"000", b"0" * 60):
+        assert outcome(head % length) == b"", length
+    for length in (
+        b"+2",
+        b"-2",
+        b"0x2",
+        b"2_0",
+        b"2.0",
+        b"2 2",
+        b"",
+        b"\xb2",
+        b"1" * 10,
+        b"0" * 300,
+    ):
+        assert outcome(head % length) == "bad Content-Length", length
+    assert outcome(head % b"2\r\nContent-Length: 03") == "two different Content-Lengths"
+
+
+def test_18_chunk_sizes_may_have_zeros_in_front_and_extensions_behind():
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    text = b"0123456789ab"
+    for size in (b"c", b"C", b"0c", b"0000000C", b"0" * 99 + b"c", b"c;x=1", b"0c ; y"):
+        for last in (b"0", b"000", b"0" * 99, b"00;z", b"0\r\nTrailer: x"):
+            whole = head + size + b"\r\n" + text + b"\r\n" + last + b"\r\n\r\n"
+            assert outcome(whole) == text, (size, last)
+    for size in (
+        b"+c",
+        b"-c",
+        b"0xc",
+        b"c_0",
+        b"c c",
+        b"",
+        b";x",
+        b"g",
+        b"c" * 8,
+        b"0" * 300 + b"c",
+    ):
+        whole = head + size + b"\r\n" + text + b"\r\n0\r\n\r\n"
+        assert outcome(whole) == "bad length of a chunk", size
+
+
+def test_18_an_encoding_that_is_none_is_as_if_it_were_not_there():
+    head = b"HTTP/1.1 200 OK\r\n%s\r\n\r\n%s"
+    chunks = b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n"
+    length = b"Content-Length: 2"
+    for name in (b"identity", b"Identity", b" IDENTITY "):
+        none = b"Transfer-Encoding:" + name
+        for lines in (none + b"\r\n" + length, length + b"\r\n" + none):
+            assert outcome(head % (lines, b"ok")) == b"ok", lines
+        for lines in (
+            none + b"\r\ntransfer-encoding: Chunked",
+            b"Transfer-Encoding: chunked\r\n" + none,
+        ):
+            assert outcome(head % (lines, chunks)) == b"ok", lines
+        assert "announced no length" in outcome(head % (none, b"ok"))
+    for name in (b"gzip", b"gzip, chunked", b"chunked, identity", b"chunked, chunked", b""):
+        lines = b"Transfer-Encoding: " + name
+        assert outcome(head % (lines, chunks)) == "unknown Transfer-Encoding", name
+    twice = b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"
+    assert outcome(head % (twice, chunks)) == "unknown Transfer-Encoding"
+
+
+def test_18_http_at_a_port_that_speaks_https_is_told():
+    plain, secure = "http://127.0.0.1:1", "https://127.0.0.1:1"
+    for version in range(4):
+        for alert in (b"\x02\x0a", b"\x02\x16", b"\x02\x28", b"\x02\x32", b"\x02\x46", b"\x01\0"):
+            answer = b"\x15\x03%c\0\x02" % version + alert
+            told = outcome(answer, plain)
+            assert told == "this port speaks https, not http: set server_url", (answer, told)
+            assert "https" not in outcome(answer, secure)
+    closed = "the server closed the connection without an answer"
+    assert outcome(b"", plain) == closed + ": does this port speak https?"
+    assert outcome(b"", secure) == closed
+    for answer in (b"HTTP/1.1 200", b"\x15", b"\x16\x03\x03\0\x02", b"SSH-2.0"):
+        assert outcome(answer, plain) == "the connection ended in the middle of a line"

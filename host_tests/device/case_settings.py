@@ -379,3 +379,37 @@ def test_8_a_zone_whose_sign_nobody_means_is_refused_with_what_to_write():
             dict(settings.with_defaults({})[0], zone=zone),
             [],
         )
+
+
+def test_17_a_byte_order_mark_is_skipped():
+    marked = b"\xef\xbb\xbf" + text_of()
+    found, said, after, copy = load(marked)
+    assert (lock_of(found), found["reader"]) == (LOCK, "7:gate-2")
+    assert said == ["settings: settings.json has a checksum now"]
+    assert after == copy == settings.seal(marked)
+    assert load(after, copy) == [found, [], after, copy]
+    for data in (b"\xef\xbb\xbf", b"\xef\xbb"):
+        assert load(data)[1][0] == "settings: settings.json is not JSON", data
+
+
+def test_17_networks_that_cannot_be_joined_are_told_and_the_others_stay():
+    word = "wifi: the password of gate must have 8 to 63 characters, or 64 hexadecimal digits; "
+    for password in ("1", "1234567", "x" * 64, "0" * 65, "\u0439" * 3, "\u0439" * 32):
+        wifi = [["gate", password], ["yard", "another word"]]
+        found, faults = settings.with_defaults({"wifi": wifi})
+        assert faults == [word + '"" for an open network'], (password, faults)
+        assert found["wifi"] == wifi
+    for password in ("", "12345678", "x" * 63, "0aF9" * 16, "\u0439" * 4):
+        assert not settings.with_defaults({"wifi": [["gate", password]]})[1], password
+    for name in ("x" * 33, "\u0439" * 17):
+        _, faults = settings.with_defaults({"wifi": [[name, ""]]})
+        assert faults == ["wifi: %s is longer than a network's name, 32 bytes" % name]
+        assert not settings.with_defaults({"wifi": [[name[1:], ""]]})[1], name
+
+
+def test_17_a_secret_with_a_blank_or_a_line_end_is_told():
+    for secret in ("abc\n", "abc\r\n", " abc", "a b", "abc\t", " "):
+        faults = settings.with_defaults({"server_token": secret})[1]
+        assert faults == ["server_token: it has a blank or a line end: copy the secret alone"]
+    for secret in ("", "abc", "a-_B.~"):
+        assert not settings.with_defaults({"server_token": secret})[1]

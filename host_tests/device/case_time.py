@@ -748,6 +748,17 @@ def test_5_a_refused_time_never_discards_the_zone():
     world(without_a_clock)
 
 
+def test_5_a_zone_beside_a_refusal_is_taken():
+    async def scenario(w):
+        w.client.trouble = StatusError(503, "the server answered 503", "MSK-3")
+        await w.keep(HOUR)
+        assert w.clock.zone == "MSK-3" and set(w.zones) == {"MSK-3"}
+        assert not w.clock.is_set
+
+    world(scenario)
+    world(scenario, secure=True)
+
+
 def test_5_the_servers_zone_is_kept_and_a_wrong_one_is_told():
     async def scenario(w):
         await w.keep(MINUTE)

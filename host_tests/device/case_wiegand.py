@@ -194,6 +194,27 @@ def test_wires_that_are_swapped_are_told_from_other_faults():
         assert sent(bits) == [swapped]
 
 
+def test_18_swapped_wires_are_told_of_any_card():
+    swapped = "wrong parity, and right when inverted: are D0 and D1 swapped?"
+    for size in (6, 8):
+        codes = ["%0*X" % (size, 1 << bit) for bit in range(4 * size)]
+        codes += [digit * size for digit in "0123456789ABCDEF"]
+        frames = []
+        for code in codes:
+            frames.append("".join(["10"[int(bit)] for bit in frame(code)]))
+        assert sent(*frames) == [swapped] * len(codes)
+
+
+def test_18_two_frames_25_ms_apart_are_two_cards():
+    codes = ["04A1B2C3", "A0B1C2", "000000", "FFFFFFFF", "5555AAAA", "800001"]
+    for first in codes:
+        for second in codes:
+            for gap in (1, 2, 3, 4):
+                # From the last pulse of the one frame to the first of the other.
+                found = sent(frame(first), frame(second), pause=(25 - gap) / 1000, gap=gap)
+                assert found == [first, second], (first, second, gap, found)
+
+
 def test_another_length_is_told_and_the_next_card_read():
     card = frame("A0B1C2")
     for n in (1, 2, 7, 8, 25, 27, 33, 35, 64, 65, 100, 128, 129, 300):

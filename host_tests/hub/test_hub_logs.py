@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from hub.hub_site import ON_SQLITE, SECRET, SYNC, headers
 from kalitka_hub import logs
 from kalitka_hub.site import readers
+from kalitka_hub.site.reader_secrets import set_reader_secret
 from kalitka_hub.store import backup
 from kalitka_hub.store.changes import write_transaction
 
@@ -191,6 +192,39 @@ def test_a_refused_reader_is_told_once_a_minute_for_each_reason(site, configure)
         "untold": 6,
         "status": 403,
     }
+
+
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("GATE-9", {"claimed": "GATE-9", "hint": "kalitka hub reader add CODE"}),
+        ("7:gate-9", {"claimed": "7:gate-9", "hint": "kalitka hub reader add CODE"}),
+        ("warehouse-9", {"claimed": "warehous...", "hint": "kalitka hub reader add CODE"}),
+        ("x" * 64, {"claimed": "xxxxxxxx...", "hint": "kalitka hub reader add CODE"}),
+        ("x" * 65, {"hint": "kalitka hub reader add CODE"}),
+        ("a reader", {"hint": "kalitka hub reader add CODE"}),
+        ("a\tb", {"hint": "kalitka hub reader add CODE"}),
+        (SECRET, {"hint": "the reader sends its secret in the place of its code"}),
+        ("own", {"hint": "the reader sends its secret in the place of its code"}),
+    ],
+)
+def test_18_an_unknown_reader_is_named_counted_and_has_a_hint(site, configure, code, fields):
+    with write_transaction(site.database) as session:
+        set_reader_secret(session, "GATE-2", "own")
+    stream = configure()
+    for _ in range(3):
+        assert site.client.post(SYNC, content="0", headers=headers(code)).status_code == 403
+    site.clock.minute += 1
+    site.client.get(TIMES, headers=headers(code))
+    first, second = events(stream)
+    assert (first["event"], first["reader"], first["path"]) == (
+        "reader refused",
+        "unknown",
+        "sync",
+    )
+    for told in (first, second):
+        assert {name: told[name] for name in ("claimed", "hint") if name in told} == fields
+    assert second["untold"] == 2
 
 
 @ON_SQLITE

@@ -14,7 +14,6 @@ does a board.py edited on the device. Then the reader's startup report is awaite
 
 import contextlib
 import hashlib
-import json
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +30,7 @@ from kalitka_build import rom_image
 from kalitka_build.boards import BuildError, load_board
 from kalitka_build.compiler import compile_firmware
 from kalitka_build.paths import BOARDS
-from kalitka_cli import reader_restart
+from kalitka_cli import reader_restart, settings_file
 from kalitka_cli.device import DIGEST, ROM, Device, check_format, check_runtime, inspect_device
 from kalitka_cli.mpremote import DeviceError, Mpremote, exec_command, find_port, json_values
 from kalitka_cli.suitability import (
@@ -116,7 +115,7 @@ _FAILED, _WRONG_INPUT, _REFUSED, _INTERRUPTED = 1, 2, 3, 130
 
 
 class InputError(Exception):
-    """An option or a file is invalid; nothing was touched. The message says what is valid."""
+    """An option or a file is invalid; nothing was changed. The message says what is valid."""
 
 
 class BoardRefused(Exception):
@@ -153,39 +152,33 @@ class DeployPlan:
 
 
 def read_settings(path: Path) -> bytes:
-    """Return the contents of a valid settings file, with its checksum. Raises InputError.
+    """Return valid settings for a reader from the file of a person. Raises InputError.
 
-    A zone's name (Europe/Moscow) becomes the POSIX string that a reader understands, each of
-    `codes` what a scanner sends, and the console's password its hash.
+    The JSON is written anew from the file's values, with its checksum. A zone's name
+    (Europe/Moscow) becomes the POSIX string that a reader understands, each of `codes` what a
+    scanner sends, and the console's password its hash.
     """
     try:
-        data = path.read_bytes()
+        values = settings_file.read_values(path.read_bytes())
+        values.pop("crc32", None)
+        wrong = settings_file.text_faults(values)
+        if values.get("server_url") and not values.get("reader"):
+            wrong["reader"] = "reader: a server_url needs the reader's code at that server"
+        rest = {name: value for name, value in values.items() if name not in wrong}
+        data = settings.seal(settings_file.written(_as_reader_reads(rest)))
+        faults = settings.parse(data)[1]
     except OSError as fault:
         raise InputError(f"{path}: {fault.strerror}") from None
-    try:
-        data = _as_reader_reads(data)
     except ValueError as fault:
         raise InputError(f"{path}: {fault}") from None
-    with contextlib.suppress(ValueError):  # no JSON object: `parse` says so
-        data = settings.seal(data)
-    try:
-        _, faults = settings.parse(data)
-    except settings.SettingError as fault:
-        faults = [str(fault)]
-    if faults:
+    if faults := settings_file.one_each(wrong, faults):
         raise InputError("\n".join(f"{path}: {fault}" for fault in faults))
     return data
 
 
-def _as_reader_reads(data: bytes) -> bytes:
+def _as_reader_reads(values: dict[str, object]) -> dict[str, object]:
     # The settings with a POSIX zone, codes as scanners send them, a hash for a password. Raises
     # ValueError for an unknown zone or a damaged code; the rest is left to `settings.parse`.
-    try:
-        values = json.loads(data)
-    except ValueError:
-        return data
-    if not isinstance(values, dict):
-        return data
     changed = dict(values)
     zone = values.get("zone")
     if isinstance(zone, str) and zone:
@@ -202,7 +195,7 @@ def _as_reader_reads(data: bytes) -> bytes:
     password = values.get("console_password")
     if isinstance(password, str) and password and not password.startswith("sha256:"):
         changed["console_password"] = _hashed(password)
-    return data if changed == values else json.dumps(changed, indent=2).encode()
+    return changed
 
 
 def _hashed(password: str) -> str:
@@ -223,10 +216,11 @@ def read_ca(path: Path) -> bytes:
         raise InputError(str(fault)) from None
 
 
-def ca_warning(new_settings: bytes, ca: bytes | None, device: Device) -> str:
-    """Return a warning if a reader with these settings could trust no server, else "".
+def check_trust(new_settings: bytes, ca: bytes | None, device: Device) -> str:
+    """Return a warning if the given CA is not the one that the settings name, else "".
 
     new_settings: the contents of a valid settings file; ca: the certificate given with the file.
+    Raises InputError if a reader with these settings could trust no server.
     """
     found, _ = settings.parse(new_settings)
     if not found["server_url"].startswith("https://"):
@@ -234,9 +228,11 @@ def ca_warning(new_settings: bytes, ca: bytes | None, device: Device) -> str:
     file = found["server_ca"]
     if "/" + file != _CA:
         return f"--ca is copied as {_CA}, but server_ca is {file}" if ca is not None else ""
-    if ca is not None or _CA in device.files:
-        return ""
-    return f"server_url is https://, but the device has no {_CA}: give the site's CA with --ca"
+    if ca is None and _CA not in device.files:
+        raise InputError(
+            f"server_url is https://, but the device has no {_CA}: give the site's CA with --ca"
+        )
+    return ""
 
 
 def make_plan(
@@ -363,6 +359,8 @@ def _deploy(
         paths = [*_SCRIPTS, _GUARD, _PINS, *_SITE_FILES, _PACKAGE, guard.FILE, guard.COPY]
         device = inspect_device(mpremote, paths)
     with _restart_if_refused(mpremote):
+        if new_settings and (warning := check_trust(new_settings, ca, device)):
+            console.print(f"[yellow]{escape(warning)}[/]")
         check_runtime(device)
         version = ".".join(map(str, device.version))
         console.print(f"MicroPython {version} for {device.arch} at {escape(mpremote.port)}")
@@ -386,8 +384,6 @@ def _deploy(
                 )
         if new_settings is not None:
             files[_SETTINGS] = new_settings
-            if warning := ca_warning(new_settings, ca, device):
-                console.print(f"[yellow]{escape(warning)}[/]")
         if ca is not None:
             files[_CA] = ca
         plan = make_plan(files, device, replace_pins, image)
@@ -579,10 +575,10 @@ def _restart_if_refused(mpremote: Mpremote) -> Iterator[None]:
     # The inspection stopped the device but changed nothing: restart it as it was.
     try:
         yield
-    except (DeviceError, BuildError, UnsuitableBoard) as fault:
+    except (DeviceError, BuildError, InputError, UnsuitableBoard) as fault:
         with contextlib.suppress(DeviceError):
             mpremote.run(["reset"])
-        if isinstance(fault, BuildError):
+        if isinstance(fault, (BuildError, InputError)):
             raise
         raise BoardRefused(str(fault)) from None
 

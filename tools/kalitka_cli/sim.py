@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from kalitka import settings
 from kalitka.sync.address import split_url
 from kalitka_build.boards import BuildError, board_description
+from kalitka_cli import settings_file
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.zone import check_zone
 from kalitka_sim.control_channel import ReaderError
@@ -88,7 +89,9 @@ def run_reader(
             relay_to = _http_address(server)
     except (CommandError, InvalidRequest) as fault:
         problems.append(str(fault))
-    problems += settings.with_defaults(values)[1]
+    problems += settings_file.one_each(
+        settings_file.text_faults(values), settings.with_defaults(values)[1]
+    )
     if server and not (reader and values["server_token"]):
         problems.append(f"a server needs --reader and the reader's secret in {_SECRET}")
     if problems:

@@ -20,11 +20,15 @@ _SAID_MAX = const(240)  # of what comes with an error: whole sentences
 
 
 class StatusError(NetError):
-    """The server answered with a `status` other than 200."""
+    """The server answered with a `status` other than 200.
 
-    def __init__(self, status: int, words: str):
+    zone: the site's POSIX TZ string, if the hub sent it in the place of the time, else "".
+    """
+
+    def __init__(self, status: int, words: str, zone: str = ""):
         super().__init__(words)
         self.status = status
+        self.zone = zone
 
 
 class Client:
@@ -171,7 +175,7 @@ class Client:
         if http.redirect():
             words += ": it has moved to %s; set server_url" % http.redirect()[:_QUOTE_MAX]
         said = await self._text(_SAID_MAX)
-        raise StatusError(http.status, "%s (%s)" % (words, said) if said else words)
+        raise StatusError(http.status, "%s (%s)" % (words, said) if said else words, http.zone)
 
     async def _text(self, limit, whole=False):
         # Returns the first `limit` bytes of a short body as printable text. A body that is cut

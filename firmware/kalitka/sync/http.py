@@ -15,6 +15,9 @@ from micropython import const
 _BUFFER = const(512)  # bytes read at once: some twenty rule lines
 _LINE_MAX = const(256)  # bytes kept of a header line; no header that we read is longer
 _HEAD_MAX = const(8192)  # bytes of all headers together
+_LENGTH_MAX = const(999999999)  # bytes of a body or a chunk
+_HEX = const(b"0123456789abcdefABCDEF")
+_ALERT = const(b"\x15\x03")  # the first bytes of TLS's word for "this is not TLS"
 _INTERIM_MAX = const(8)  # answers 1xx before the final one
 _IDLE_S = const(4)  # for how long a connection is kept if the server does not say
 _WORTH_S = const(30)  # only a connection kept for at least so long is worth a keep-alive request
@@ -32,7 +35,8 @@ class Http:
     single wait may take (look-up, connect, handshake, send, next piece). scanner: has `suspend`
     and `resume`, see `hardware.wiegand`; None if there is none.
 
-    status: of the last answer. from_hub: whether the last answer came from our own hub. secure:
+    status: of the last answer. from_hub: whether the last answer came from our own hub. zone: the
+    POSIX TZ string that the hub sends with an error in the place of the time, else "". secure:
     whether `url` is https. Raises ValueError if `url` is not valid.
     """
 
@@ -62,6 +66,7 @@ class Http:
         self._location = ""
         self.status = 0
         self.from_hub = False
+        self.zone = ""
 
     async def request(self, method: str, path: str, headers, length: int = 0, pieces=None) -> int:
         """Send a request and read the answer up to its body. Returns the status.
@@ -70,6 +75,7 @@ class Http:
         pieces: a callable that returns the body, an iterable of bytes, `length` of them in all.
         It is called again if a reused connection turns out to be dead. Raises NetError.
         """
+        self.zone = ""
         head = self._head_of(method, path, headers, length)
         if not self._buf:
             self._buf = bytearray(_BUFFER)
@@ -223,6 +229,8 @@ class Http:
         while n is None:  # a TLS stream may wake up with nothing to read yet
             coming = self._stream.readinto(self._buf)
             n = await wait_for(coming, self.timeout, "reading the answer")
+        if n > 1 and not (self.status or self.secure) and self._buf[:2] == _ALERT:
+            raise NetError("this port speaks https, not http: set server_url")
         self._at = 0
         self._end = n
         return n
@@ -234,7 +242,11 @@ class Http:
         while True:
             if self._at == self._end and not await self._fill():
                 if not self.status and not seen:
-                    raise NetError("the server closed the connection without an answer")
+                    # Many TLS servers close so when plain HTTP comes in.
+                    raise NetError(
+                        "the server closed the connection without an answer"
+                        + ("" if self.secure else ": does this port speak https?")
+                    )
                 raise NetError("the connection ended in the middle of a line")
             end = self._buf.find(b"\n", self._at, self._end)
             stop = self._end if end < 0 else end
@@ -282,13 +294,15 @@ class Http:
         value = value.strip()
         lower = value.lower()
         if name == b"content-length" and not self._chunked:
-            if not value.isdigit() or len(value) > 9:
+            # Of any number of digits: RFC 9112 allows zeros in front.
+            length = int(value) if value.isdigit() and len(value) < _LINE_MAX // 2 else -1
+            if not 0 <= length <= _LENGTH_MAX:
                 raise NetError("bad Content-Length")
-            if self._left not in (_UNTIL_CLOSED, int(value)):
+            if self._left not in (_UNTIL_CLOSED, length):
                 raise NetError("two different Content-Lengths")
-            self._left = int(value)
-        elif name == b"transfer-encoding":
-            if lower != b"chunked":
+            self._left = length
+        elif name == b"transfer-encoding" and lower != b"identity":  # as if it were not there
+            if lower != b"chunked" or self._chunked:
                 raise NetError("unknown Transfer-Encoding")
             self._chunked = True
         elif name == b"content-encoding" and lower != b"identity":
@@ -302,18 +316,18 @@ class Http:
                 self._idle_s = int(seconds) - 2
         elif name == b"x-kalitka":
             self.from_hub = True
+        elif name == b"x-kalitka-zone":
+            self.zone = _printable(value)
         elif name == b"location":
-            self._location = "".join(chr(b) for b in value if 32 <= b < 127)
+            self._location = _printable(value)
 
     async def _next_chunk(self):
         line = (await self._line()).split(b";")[0].strip()
-        try:
-            if not 0 < len(line) <= 7:
-                raise ValueError
-            self._left = int(line, 16)
-        except ValueError:
+        # `int` would take a sign, 0x and blanks. A line that was cut is longer than this.
+        if not 0 < len(line) < _LINE_MAX // 2 or not all(c in _HEX for c in line):
             raise NetError("bad length of a chunk")
-        if self._left < 0:
+        self._left = int(line, 16)
+        if self._left > _LENGTH_MAX:
             raise NetError("bad length of a chunk")
         if self._left == 0:
             self._chunked = False
@@ -324,3 +338,7 @@ class Http:
                     return
                 size += len(line)
             raise NetError("trailers of more than %d bytes" % _HEAD_MAX)
+
+
+def _printable(value):
+    return "".join(chr(b) for b in value if 32 <= b < 127)

@@ -3,8 +3,9 @@
 It passes everything through unchanged, and looks only at the first bytes of each request and
 answer, so no handler has to report what it did. A reader's refused request is logged once a minute
 for each reader and status, an answered one at level debug only. Of the request, a line contains
-only the reader's code, and only if the site has that reader: otherwise the header may hold
-anything, such as a secret sent in the wrong header.
+only the reader's code. If the site has no such reader, the header may hold anything, such as a
+secret in the wrong place: then the line has at most eight characters of what has the form of a
+code and is not a secret of this site, and says how to add a reader.
 """
 
 import logging
@@ -20,11 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kalitka_hub import logs
 from kalitka_hub.clock import Clock, current_minute
+from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.kormitel import http_api as kormitel_http
 from kalitka_hub.reader_api import token_reader_api
 from kalitka_hub.rest import api
 from kalitka_hub.server.metrics import Metrics
-from kalitka_hub.site.readers import find_reader
+from kalitka_hub.site.reader_secrets import is_secret
+from kalitka_hub.site.readers import check_reader_code, find_reader
 from kalitka_hub.store.database import Database
 
 _SYNC = "sync"
@@ -41,6 +44,9 @@ _OTHER_PATHS = {"/healthz": "healthz", "/metrics": "metrics", f"{api.PREFIX}/log
 _LOGIN_REFUSED = (401, 429)
 _LOGGED_MAX = 200  # refusals logged a minute; further ones are only counted
 _HEAD = 64  # bytes of a body that are looked at: a memory bound
+_SHOWN = 8  # characters of the code of an unknown reader that are logged
+_UNKNOWN = "unknown"
+_FORBIDDEN = 403
 _STORED = re.compile(rb"ok,([0-9]+)")
 _UNCHANGED = re.compile(rb"[0-9]+%%\n?")
 _LOG = logging.getLogger(__name__)
@@ -114,6 +120,8 @@ class Instrumentation:
         if suppressed is None:
             return
         fields = {"reader": await self._reader_of(scope), "address": address, "path": path}
+        if status == _FORBIDDEN and fields["reader"] == _UNKNOWN:
+            fields |= await run_in_threadpool(self._describe_stranger, claimed)
         if suppressed:
             fields["untold"] = suppressed
         name = "reader refused" if status < 500 else "reader not served"
@@ -121,7 +129,7 @@ class Instrumentation:
 
     async def _reader_of(self, scope: Scope) -> str:
         claimed = Headers(scope=scope).get("x-authreader", "")
-        return claimed if await run_in_threadpool(self._is_known, claimed) else "unknown"
+        return claimed if await run_in_threadpool(self._is_known, claimed) else _UNKNOWN
 
     def _is_known(self, code: str) -> bool:
         try:
@@ -129,6 +137,17 @@ class Instrumentation:
                 return find_reader(session, code) is not None
         except SQLAlchemyError:
             return False
+
+    def _describe_stranger(self, code: str) -> dict[str, str]:
+        hint = {"hint": "kalitka hub reader add CODE"}
+        try:
+            check_reader_code(code)
+            with self._database.snapshot() as session:
+                if is_secret(session, code):
+                    return {"hint": "the reader sends its secret in the place of its code"}
+        except (InvalidRequest, SQLAlchemyError):
+            return hint
+        return {"claimed": code if len(code) <= _SHOWN else code[:_SHOWN] + "...", **hint}
 
 
 class _ObservedRequest:

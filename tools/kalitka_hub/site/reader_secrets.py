@@ -104,3 +104,10 @@ def _audit_fields(reader: Reader) -> dict[str, Any]:
         "own_secret": reader.secret_sha256 is not None,
         "revoked": reader.revoked is not None,
     }
+
+
+def is_secret(session: Session, text: str) -> bool:
+    """Return whether a text is the site's secret or that of a reader."""
+    digest = sha256_of(text.encode())
+    found = (select(table.id).where(table.secret_sha256 == digest) for table in (Site, Reader))
+    return any(session.scalars(query.limit(1)).first() is not None for query in found)
