@@ -114,8 +114,9 @@ async def _ask_time(keeper, source):
         return seconds
     except (OSError, ValueError, asyncio.TimeoutError) as e:
         now = keeper.clock.uptime()
-        if getattr(e, "zone", ""):  # of a hub whose clock is wrong, and whose zone is not
-            _zone(keeper, e.zone)
+        zone = getattr(e, "zone", "")
+        if zone:  # of a hub whose clock is wrong, and whose zone is not
+            _zone(keeper, zone)
         # A server that has no page for the time is not in trouble.
         soon = source == _NTP or getattr(e, "status", 0) == _NO_PAGE
         keeper.due[source] = now + _SOON if soon else now
