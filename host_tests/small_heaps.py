@@ -41,7 +41,7 @@ class SmallHeaps:
             assert reader.pins[self._lock] == self._rest
             seen = len(reader.console)
             try:
-                reader.send_pulses(wiegand_bits(GUEST))
+                reader.send_pulses(wiegand_bits(GUEST), timeout=60)
             except ReaderError:
                 # The fakes share the heap, and found nothing in it.
                 assert reader.pins[self._lock] == self._rest, reader.console

@@ -11,6 +11,9 @@ CHUNK = 4096  # bytes read at once
 _INTERRUPT = b"\x03"
 _IN_RAW = b"raw REPL; CTRL-B to exit\r\n>"
 _IN_FRIENDLY = b"for more information.\r\n>>> "
+# A chip serves Ctrl-C between two bytecodes; a signal in the middle of an allocation may leave this
+# MicroPython's heap locked for ever. So it is sent while the program sleeps, if it soon does.
+_SLEEP_TRIES, _SLEEP_STEP_S = 40, 0.005
 _DOUBLE_INTERRUPT_S = 0.1  # a second Ctrl-C so soon would end the process, not its program
 
 
@@ -69,6 +72,7 @@ class Console:
             return False
         if time.monotonic() - self._interrupted > _DOUBLE_INTERRUPT_S:
             self._interrupted = time.monotonic()
+            _wait_until_asleep(self.process.pid)
             self.process.send_signal(signal.SIGINT)
         return True
 
@@ -87,3 +91,14 @@ def _handles_sigint(pid: int) -> bool:
         return False
     caught = status.partition("SigCgt:")[2].split(maxsplit=1)
     return bool(caught) and bool(int(caught[0], 16) >> (signal.SIGINT - 1) & 1)
+
+
+def _wait_until_asleep(pid: int) -> None:
+    for _ in range(_SLEEP_TRIES):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state == "S":
+            return
+        time.sleep(_SLEEP_STEP_S)

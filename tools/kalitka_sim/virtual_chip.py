@@ -138,6 +138,7 @@ class VirtualChip:
         gap_ms: int = 2,
         busy: tuple[int, int] = (-1, -1),
         erase: tuple[int, int] = (-1, -1),
+        timeout: float = HANG_TIMEOUT_S,
     ) -> None:
         """Send bits over the Wiegand wires.
 
@@ -146,7 +147,7 @@ class VirtualChip:
         `chip/state.py`).
         """
         request = {"do": "pulses", "busy": busy, "erase": erase, **self._wiegand(bits, gap_ms)}
-        self.request(request)
+        self.request(request, timeout)
 
     def delay_handshake(self, bits: str, gap_ms: int = 2, after_ms: int = 300) -> None:
         """Delay the next TLS handshake by `after_ms`, then send these bits during it."""
