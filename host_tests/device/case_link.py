@@ -40,7 +40,7 @@ def chosen(board, **values):
 
 
 def test_a_board_without_a_socket_has_the_radio_and_loads_no_other_driver():
-    driver, loaded = chosen(Board(), wifi=[["site", "secret"], ["yard", ""]], country="DE")
+    driver, loaded = chosen(Board(), wifi=[["site", "a secret"], ["yard", ""]], country="DE")
     assert loaded == [WIFI]
     assert (driver.name, driver.names) == ("wifi", ["site", "yard"])
 
@@ -48,7 +48,7 @@ def test_a_board_without_a_socket_has_the_radio_and_loads_no_other_driver():
 def test_a_board_with_a_socket_has_the_cable_unless_wifi_is_named():
     driver, loaded = chosen(WithSocket(), reader="GATE-1")
     assert loaded == [ETHERNET] and driver.name == "ethernet"
-    driver, loaded = chosen(WithSocket(), wifi=[["site", "secret"]])
+    driver, loaded = chosen(WithSocket(), wifi=[["site", "a secret"]])
     assert loaded == [WIFI] and driver.name == "wifi"
 
 
