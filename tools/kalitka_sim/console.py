@@ -11,8 +11,8 @@ CHUNK = 4096  # bytes read at once
 _INTERRUPT = b"\x03"
 _IN_RAW = b"raw REPL; CTRL-B to exit\r\n>"
 _IN_FRIENDLY = b"for more information.\r\n>>> "
-# A chip serves Ctrl-C between two bytecodes. A signal amid an allocation may leave the heap of this
-# MicroPython locked, so it is sent while the program sleeps, if it soon does.
+# A chip serves Ctrl-C between two bytecodes. A signal amid an allocation may leave the heap here
+# locked for ever, so it is sent while the program sleeps, if it soon does.
 _SLEEP_TRIES, _SLEEP_STEP_S = 40, 0.005
 _DOUBLE_INTERRUPT_S = 0.1  # a second Ctrl-C so soon would end the process, not its program
 
