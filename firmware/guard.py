@@ -42,7 +42,7 @@ def run() -> None:
     needs buffers of some kilobytes. The network hardware is switched on before the firmware is
     imported, so that the chip's own software gets its memory first.
     """
-    micropython.kbd_intr(-1)  # noise must not stop what is being mended
+    _lock()
     gc.collect()
     gc.threshold(_THRESHOLD)
     if COPY in sys.path:  # by boot.py, for this module only
@@ -54,27 +54,34 @@ def run() -> None:
         mend(print)
     except Exception as e:
         print("firmware: the check failed:", e)
-    try:
-        from kalitka.system import watchdog
+    finally:  # after a Ctrl-C as well
+        try:
+            from kalitka.system import watchdog
 
-        # main.py does not run if a technician's tools hold the board: they have ten minutes.
-        watchdog.hold()
-    except Exception:
-        pass  # a port without one
+            # main.py does not run if a technician's tools hold the board: they have ten minutes.
+            watchdog.hold()
+        except Exception:
+            pass  # a port without one
     try:
         from kalitka.system import uplink
 
         uplink.switch_on()
     except Exception:
         pass  # the reader tries again, and reports why it fails
-    try:
-        from kalitka.system import console
-
-        console.lock()
-    except Exception:
-        micropython.kbd_intr(3)
     sys.modules.pop("guard", None)
     gc.collect()
+
+
+def _lock():
+    # A locked console is locked from here on; `kalitka.system.console` reads the same file, and is
+    # not checked yet. An open one stays open: a technician's tools send their Ctrl-C early.
+    try:
+        with open("settings.json") as file:
+            text = file.read()
+    except (OSError, ValueError):
+        return
+    if '"console": "off"' in text or '"console": "password"' in text:
+        micropython.kbd_intr(-1)
 
 
 def seal(names: list) -> None:
