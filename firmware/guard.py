@@ -3,7 +3,8 @@
 The flash holds each firmware file twice: in its place, and in one archive in the folder /copy. A
 list of checksums, in both places as well, tells which of two is damaged. Promises: a file is
 replaced only by bytes with its checksum, and by a rename, so a power cut leaves the old file or
-the new one; without a list, as in the middle of a deploy, nothing is touched.
+the new one (none, if it is so damaged that it had to make room: the next start writes it); without
+a list, as in the middle of a deploy, nothing is touched.
 
 boot.py takes this module itself from /copy, if it is there, after any restart but the one with
 power: so a damaged one, which hangs, crashes or cannot be imported, is mended, too.
@@ -150,13 +151,15 @@ def mend(report, folder: str = "") -> None:
     if archive:
         archive.close()
     data = checksums(files)
-    old = old or not data == copied == _read(folder + FILE)
+    same = _read(folder + FILE) == data
+    old = old or not same or copied != data
     # With a file that could not be mended the archive may be all that is left of others.
     if not (whole and old):
         return
     report("firmware: the second copy is written")
     # The lists come last: until then the next start does all of this again.
-    if not (_save(folder, files) and _write(folder + FILE, data) and _write(copy + FILE, data)):
+    written = _save(folder, files) and (same or _write(folder + FILE, data))
+    if not (written and _write(copy + FILE, data)):
         report("firmware: there is no second copy: the flash is full or worn out")
         return
     paths = [folder + path for path, _, _, _ in files] + [copy + FILE]

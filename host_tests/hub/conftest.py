@@ -4,6 +4,7 @@ A test that uses no database, or whose subject is not the database, runs once: i
 `dialect` (`hub_site.ON_SQLITE`).
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 
 from hub.hub_site import SECRET, START, HandClock, Site
+from hub_command import runner
 from kalitka_hub.accounts import passwords
 from kalitka_hub.server.app import create_app
 from kalitka_hub.site.readers import add_or_update_reader
@@ -115,6 +117,18 @@ def where(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
         return
     with request.getfixturevalue("postgresql").database(NEW_SITE) as url:
         yield url
+
+
+@pytest.fixture
+def run(where):
+    """A function that runs `kalitka hub` on a new site with the readers GATE-1 and GATE-2."""
+    return runner(where)
+
+
+@pytest.fixture
+def read(run):
+    """A function that runs a command with --json and returns its parsed output."""
+    return lambda *words, **how: json.loads(run(*words, "--json", **how).stdout)
 
 
 @pytest.fixture

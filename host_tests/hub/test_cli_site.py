@@ -1,6 +1,5 @@
 """`kalitka hub` on the objects of a site: people, schedules, grants, users, log and audit."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -24,18 +23,6 @@ from kalitka_hub.store.database import open_database
 from kalitka_hub.store.models import Person, Schedule
 
 PASSWORD = "correct horse battery staple"
-
-
-@pytest.fixture
-def run(where):
-    """A function that runs `kalitka hub` on a new site with the readers GATE-1 and GATE-2."""
-    return runner(where)
-
-
-@pytest.fixture
-def read(run):
-    """Return a function that runs a command with --json and returns its parsed output."""
-    return lambda *words, **how: json.loads(run(*words, "--json", **how).stdout)
 
 
 def fill(run):

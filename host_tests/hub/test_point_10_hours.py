@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from hub.hub_accounts import API, error_of, program
 from hub.hub_site import ON_SQLITE
-from hub_command import runner
 from kalitka_hub.errors import InvalidRequest
 from kalitka_hub.site.local_time import check_hours
 from kalitka_hub.store.changes import write_transaction
@@ -21,11 +20,6 @@ LONG = ["23:57-23:56", "00:01-00:00", "12:01-12:00", "06:00-05:59", "20:00-19:01
 LATE = ["24:00-06:00", "24:00-24:00", "24:00-00:00", "24:00-23:59"]
 GOOD = ["00:00-23:59", "00:00-24:00", "18:00-17:00", "22:00-06:00", "23:59-00:00", "08:00-17:00"]
 WRONG = [*EQUAL, *LONG, *LATE]
-
-
-@pytest.fixture
-def run(where):
-    return runner(where)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from hub.hub_accounts import API, error_of, program
 from hub.hub_site import ON_SQLITE, START
-from hub_command import runner
 from kalitka.access import decision, packing
 from kalitka.access.timezone import Zone
 from kalitka.hardware.wiegand import decode
@@ -40,16 +39,6 @@ from kalitka_hub.tables.csv_import import import_table, preview
 CARDS = {"wiegand26": 3, "wiegand34": 4, "uid4": 4, "uid7": 7, "em4100": 5}
 UUID = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 DIGITS = UUID.replace("-", "")
-
-
-@pytest.fixture
-def run(where):
-    return runner(where)
-
-
-@pytest.fixture
-def read(run):
-    return lambda *words, **how: json.loads(run(*words, "--json", **how).stdout)
 
 
 def codes_in(read):

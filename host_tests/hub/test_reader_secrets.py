@@ -31,12 +31,6 @@ PATHS = (
 
 
 @pytest.fixture
-def run(where):
-    """A function that runs `kalitka hub` on a site with the readers GATE-1 and GATE-2."""
-    return runner(where)
-
-
-@pytest.fixture
 def knows(database):
     """A function that says whether a reader is admitted with a secret."""
 

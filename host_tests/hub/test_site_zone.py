@@ -40,11 +40,6 @@ DAY = ScheduleSetting(name="Day", windows=[WindowSetting(start="08:00", end="17:
 ALWAYS = ScheduleSetting(name="Always", windows=[WindowSetting()])
 
 
-@pytest.fixture
-def run(where):
-    return runner(where)
-
-
 def asked_zone(client):
     """Return the zone that a reader is told."""
     return client.get(TIME, headers=headers()).text.split(",", 1)[1].rpartition(",")[0]
