@@ -88,7 +88,7 @@ def test_6_no_two_minutes_read_the_same_in_any_zone():
                     assert text.strip().endswith(offset) is is_twice(minute, place), (name, text)
                 shown_twice += is_twice(minute, place)
                 seen += 1
-                # What is written is read back as the same minute.
+                # The text reads back as the same minute.
                 assert minutes_of(texts[0], zone) == [minute]
             for display in displays:
                 assert len(set(display)) == len(minutes), name

@@ -48,7 +48,7 @@ CONTRADICTIONS = [
     *("<+0530>5:30", "<+0530>-5:45", "<03>3"),
     *("CET-1CEST+2", "EET-2EEST+3,M3.5.0/3,M10.5.0/4", "EST5EDT-4", "MSK-3AAA+3", "<+02>-2<+03>3"),
 ]
-# What is not a zone, but what people write for one.
+# Not zones, but people write them for one.
 ABBREVIATIONS = [
     "MSK",
     "msk",
@@ -110,7 +110,7 @@ def test_8_a_sign_that_misleads_is_refused_with_what_to_write():
     for text in REFUSED:
         told = is_refused(text)
         assert told and "write " in told, text
-        # What is advised can be written.
+        # The advice is itself accepted.
         advised = re.findall(r"[^\s,;]{3,}", told.partition("write ")[2])
         assert any(is_refused(word) is None for word in advised), told
     print(f"zones refused: {len(REFUSED)}")

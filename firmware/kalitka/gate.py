@@ -91,7 +91,7 @@ class Gate:
 
     @property
     def guessing(self) -> bool:
-        """Whether the pauses against guessed codes are in force."""
+        """Whether answers wait now, because codes are being guessed."""
         return self._pace.guessing
 
     def tick(self) -> None:

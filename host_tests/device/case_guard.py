@@ -118,7 +118,7 @@ def test_a_file_that_is_damaged_twice_is_told_at_each_start_and_never_replaced(f
     archive = flash.root + guard.COPY + "/firmware"
     _damage(archive, read(archive).index(_FILES[_GATE]) + 5)
     left = read(flash.root + _GATE)
-    # What is whole of the copy is still used, and nothing is written over it.
+    # The undamaged files of the copy are still used, and it is not overwritten.
     _damage(flash.root + "/boot.py")
     told = "firmware: %s was damaged: its copy is damaged, too: deploy it again" % _GATE
     assert flash.mend() == ["firmware: /boot.py was damaged: mended", told]

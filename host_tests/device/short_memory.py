@@ -197,7 +197,7 @@ def check(name, story, step=1):
 
     assert matters(Shortage(BLOCKS, 0)), usual
     for kind, most in (
-        # What is used and freed meanwhile may need some more, or less.
+        # Memory used and freed meanwhile may shift this a little.
         (BLOCKS, _enough(matters, BLOCKS, step) + _SPARE),
         (PIECES, _enough(matters, PIECES, step) + _SPARE),
         (FROM, plenty.operations),

@@ -45,7 +45,7 @@ def codes_in(read):
     return [token["code"] for token in read("token", "list")]
 
 
-# What is certain
+# Certain normalisation
 
 CERTAIN = [
     ("04a1b2c3", "04A1B2C3"),

@@ -1,4 +1,4 @@
-"""Who may stop the reader at its console: everybody, who knows a password, or nobody.
+"""Who may stop the reader at its console: anybody, those with the password, or nobody.
 
 Ctrl-C stops the reader; noise on the line may look like one. Promises: with `console` set to
 `password` or `off` no byte on the console stops it from the first script on; with `password` a

@@ -1,4 +1,4 @@
-"""Whether this computer's clock can be right: it is wrong if the database has later stamps.
+"""Checks this computer's clock: it is wrong if the database has later timestamps.
 
 Readers set their clocks by the hub, so a hub whose computer lost its clock would spoil all of
 them. The stamps are the hub's own, in its audit of changes and on the entries of the access log
