@@ -18,6 +18,10 @@ from binascii import crc32
 import micropython
 from micropython import const
 
+# A Ctrl-C waits at the console until main.py knows who may stop the reader (`system.console`):
+# neither noise nor a technician's tool stops it before, amid a mend.
+micropython.kbd_intr(-1)
+
 FILE = "/checksums"
 COPY = "/copy"
 _ARCHIVE = const("/firmware")  # below COPY: all files, one behind the other, as listed
@@ -43,7 +47,6 @@ def run() -> None:
     needs buffers of some kilobytes. The network hardware is switched on before the firmware is
     imported, so that the chip's own software gets its memory first.
     """
-    _lock()
     gc.collect()
     gc.threshold(_THRESHOLD)
     if COPY in sys.path:  # by boot.py, for this module only
@@ -55,7 +58,7 @@ def run() -> None:
         mend(print)
     except Exception as e:
         print("firmware: the check failed:", e)
-    finally:  # after a Ctrl-C as well
+    finally:
         try:
             from kalitka.system import watchdog
 
@@ -71,18 +74,6 @@ def run() -> None:
         pass  # the reader tries again, and reports why it fails
     sys.modules.pop("guard", None)
     gc.collect()
-
-
-def _lock():
-    # A locked console is locked from here on; `kalitka.system.console` reads the same file, and is
-    # not checked yet. An open one stays open: a technician's tools send their Ctrl-C early.
-    try:
-        with open("settings.json") as file:
-            text = file.read()
-    except (OSError, ValueError):
-        return
-    if '"console": "off"' in text or '"console": "password"' in text:
-        micropython.kbd_intr(-1)
 
 
 def seal(names: list) -> None:

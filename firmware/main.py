@@ -9,12 +9,16 @@ import time
 
 import machine
 
+import micropython
+
+micropython.kbd_intr(-1)  # each script begins with Ctrl-C allowed, this one until here
+
 _PAUSE_S = 5  # time to reach the console with Ctrl-C
 
 try:
     from kalitka.system import console
 
-    console.lock()  # each script begins with Ctrl-C allowed
+    console.lock()
     from kalitka import app
 
     app.main()
@@ -27,5 +31,7 @@ except KeyboardInterrupt:
 except Exception as error:
     sys.print_exception(error)
     print("the reader ended; it restarts in", _PAUSE_S, "seconds")
+    if "console" not in globals():
+        micropython.kbd_intr(3)  # nobody can tell whether it is locked
     time.sleep(_PAUSE_S)
     machine.reset()

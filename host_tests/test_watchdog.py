@@ -93,6 +93,8 @@ def hang(reader):
     return "\n".join(reader.console[seen:])
 
 
+# A first start's first line, from `guard`. For some milliseconds before, boot.py can be stopped.
+FIRST_LINE = "the second copy is written"
 SAFE = "safe mode: three starts did not last: no network and no sync for an hour"
 
 
@@ -148,6 +150,7 @@ def test_a_console_that_is_off_is_stopped_by_no_byte(tmp_path):
     settings = {"reader": "GATE-1", "console": "off"}
     with VirtualReader(tmp_path / "reader", settings) as reader:
         reader.power_on(wait_ready=False)
+        reader.wait_line(FIRST_LINE)
         for _ in range(20):
             reader.type(b"\x03")
         reader.wait_ready()
@@ -155,6 +158,16 @@ def test_a_console_that_is_off_is_stopped_by_no_byte(tmp_path):
             reader.type(byte)
         assert not reader.present("04A1B2C3").opened
         assert not [line for line in reader.console if "stopped" in line or "Traceback" in line]
+
+
+def test_a_ctrl_c_during_the_start_stops_an_open_reader(tmp_path):
+    with VirtualReader(tmp_path / "reader", {"reader": "GATE-1"}) as reader:
+        reader.power_on(wait_ready=False)
+        reader.wait_line(FIRST_LINE)
+        reader.type(b"\r\x03")
+        reader.wait_line("the reader is stopped")
+        reader.type(b"print(6 * 7)\r")
+        reader.wait_line("42")
 
 
 def test_a_console_with_a_password_is_stopped_by_it_alone(tmp_path):

@@ -28,7 +28,6 @@ _SOFT_RESET = b"\r\nMPY: soft reboot\r\n"
 _LISTENER_TIMEOUT_S = (
     1  # output that nobody reads for so long: check whether a program has the port open
 )
-_TICK_S = 0.01  # between two attempts to deliver an interrupt
 
 
 class PtyBoard(VirtualChip):
@@ -138,15 +137,9 @@ class PtyBoard(VirtualChip):
         line = b""
         try:
             while self._powered:
-                ready = select.select(
-                    [cable.near, cable.pulled, console.output],
-                    [],
-                    [],
-                    _TICK_S if console.interrupt_due else None,
-                )[0]
+                ready = select.select([cable.near, cable.pulled, console.output], [], [])[0]
                 if cable.pulled in ready:
                     return False
-                console.interrupt_if_due()
                 if cable.near in ready:
                     data_in = os.read(cable.near, CHUNK)
                     self.on_input(data_in)

@@ -11,6 +11,10 @@ def const(value):
     return value
 
 
+def kbd_intr(_character):
+    """Do nothing: Ctrl-C is the terminal's."""
+
+
 def _pointer(target):
     return target
 

@@ -80,13 +80,15 @@ def run(path, names):
         os.stat(path)
     except OSError:
         return True
-    micropython.kbd_intr(3)
     try:
         with open(path) as file:
             # Only the compiled code is kept: a chip does not keep the text, either.
             code = compile(file.read(), path, "exec")
+        micropython.kbd_intr(3)
         exec(code, names)
         return True
     except (Exception, KeyboardInterrupt) as e:
         sys.print_exception(e)
         return False
+    finally:
+        micropython.kbd_intr(-1)

@@ -147,4 +147,3 @@ try:
 except SystemExit:
     os.putenv("MICROPYINSPECT", "")  # a soft reset: the process ends
     raise
-micropython.kbd_intr(3)
