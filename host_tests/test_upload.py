@@ -240,7 +240,7 @@ def test_a_network_that_is_gone_in_the_middle(story):
         counted["kinds"] += 1
     batches = story.upload_all(Script(OK))
     arrived(story, batches, story.texts())
-    assert "no answer in 20 s while" in story.outcome["uploads"][0][1]
+    assert "no answer in 40 s while" in story.outcome["uploads"][0][1]
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_a_connection_that_gave_no_answer_in_time_is_not_used_again(plain_story)
     for _ in range(3):
         story.append(2)
         story.do("send")
-    late = Script(kept, delay=34, repeat=True)  # the reader waits for 20 s
+    late = Script(kept, delay=54, repeat=True)  # the reader waits for 40 s
     refusing = Script(reply(b"", "503 Service Unavailable"))
     with story.world.server([Script(kept, idle=6), late, refusing]) as server:
         story.run(story.world.url(server))
@@ -369,6 +369,30 @@ def test_a_connection_that_gave_no_answer_in_time_is_not_used_again(plain_story)
         False,
     ]
     assert story.outcome["mark"] == 2
+    counted["kinds"] += 1
+
+
+def test_point_12_a_slow_server_gets_each_passage_once(story):
+    kept = reply(b"ok", headers=("Keep-Alive: timeout=900",))
+    for _ in range(3):
+        story.append(2)
+        story.do("send")
+    with story.world.server([Script(kept, delay=35, repeat=True)]) as server:
+        story.run(story.world.url(server))
+    assert [error for _, error, _ in story.outcome["uploads"]] == ["", "", ""]
+    assert len(server.requests) == 3 and server.carried == [3]
+    counted["kinds"] += 1
+
+
+def test_point_12_the_patience_with_a_server_that_is_slower_still_grows(story):
+    story.append(2)
+    for _ in range(3):
+        story.do("send")
+    with story.world.server([Script(hang=True), Script(OK, delay=70)]) as server:
+        story.run(story.world.url(server))
+    errors = [error for _, error, _ in story.outcome["uploads"]]
+    assert "no answer in 40 s" in errors[0] and errors[1:] == ["", ""]
+    assert len(server.requests) == 2  # the third time there was nothing left
     counted["kinds"] += 1
 
 

@@ -82,12 +82,16 @@ def packet(request: bytes, reply: Reply) -> bytes:
 
 
 class TimeServer(DatagramServer):
-    """A time server by UDP on loopback, at `port`. requests: the bytes of all requests so far."""
+    """A time server by UDP on loopback, at `port`.
+
+    requests: the bytes of all requests so far. answered: how many replies have been sent.
+    """
 
     def __init__(
         self, replies: Replies | None = None, pass_time: Callable[[float], None] | None = None
     ):
         self.requests: list[bytes] = []
+        self.answered = 0
         super().__init__(replies or Reply(), pass_time)
 
     def _serve(self):
@@ -105,3 +109,4 @@ class TimeServer(DatagramServer):
             if self._stop.wait(reply.delay):
                 continue
             self._send(packet(request, reply), reply, sender)
+            self.answered += 1

@@ -2,6 +2,7 @@
 
 from scripted_server import reply
 
+SYNC = "/api/v1/token-reader/access-tokens/sync"
 CHANGE = b"29921461%B2%\nC3_/9_1\nC3_/1_29921461_29929999"
 
 
@@ -51,12 +52,16 @@ WRONG = {
     "gzip": (reply(CHANGE, headers=("Content-Encoding: gzip",)), "compressed"),
     "another transfer encoding": (framed("Transfer-Encoding: gzip, chunked"), "Transfer-Enc"),
     "a permanent redirect": (
-        reply(b"", "301 Moved", ("Location: https://elsewhere.example/api",)),
-        "it has moved to https://elsewhere.example/api; set server_url",
+        reply(b"", "301 Moved", (f"Location: https://elsewhere.example/canteen{SYNC}",)),
+        "it has moved; set server_url to https://elsewhere.example/canteen",
+    ),
+    "a permanent redirect on the same server": (
+        reply(b"", "308 Permanent Redirect", (f"Location: /canteen{SYNC}",)),
+        "it has moved; set server_url to http",
     ),
     "a redirect to a login page": (
         reply(b"<html>", "302 Found", ("Location: http://portal/login",)),
-        "it has moved to http://portal/login",
+        "it leads to http://portal/login, which is not this API",
     ),
     "a redirect to nowhere": (reply(b"", "307 Temporary Redirect"), "the server answered 307"),
     "not modified": (framed().replace(b"200 OK", b"304 Not Modified"), "answered 304"),

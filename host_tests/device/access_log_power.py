@@ -131,7 +131,7 @@ class Server:
         self._world = world
         self._disk = disk
 
-    async def upload(self, size, pieces, more):
+    async def upload(self, size, pieces, more, patience):
         """Take the entries. Raises NetError as it is told to."""
         world = self._world
         body = b"".join([bytes(piece) for piece in pieces()])

@@ -7,6 +7,7 @@ from kalitka.sync import http, net
 from kalitka.sync.http import Http
 from kalitka.sync.net import NetError
 
+HOUR = 3600
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%s\r\nok"
 
 
@@ -21,7 +22,10 @@ class Names:
 
 
 class Stream:
-    """A stream that gives one of its answers to each request, and records what happens."""
+    """A stream that gives one of its answers to each request, and records what happens.
+
+    An answer may also be None, for silence, or an OSError.
+    """
 
     def __init__(self, answers, told):
         self._answers = answers
@@ -34,6 +38,10 @@ class Stream:
         if not self._answers:
             return 0
         data = self._answers.pop(0)
+        if data is None:
+            await asyncio.sleep(HOUR)
+        if isinstance(data, OSError):
+            raise data
         buffer[: len(data)] = data
         return len(data)
 
@@ -51,6 +59,7 @@ class World:
         self.http = Http(url, Names(), lambda: self.now, scanner=self)
         self.http._tls = "TLS"  # other tests check the certificate
         self.fault = None
+        self.error = None  # of the last request
 
     async def connect(self, address, port, tls, name, patience, doing, scanner):
         assert scanner is self
@@ -70,7 +79,8 @@ class World:
             out = bytearray(16)
             while await self.http.read(out):
                 pass
-        except NetError:
+        except NetError as e:
+            self.error = e
             self.told.append("failed")
         self.http.release()
         return list(self.told)
@@ -287,3 +297,58 @@ def test_18_http_at_a_port_that_speaks_https_is_told():
     assert outcome(b"", secure) == closed
     for answer in (b"HTTP/1.1 200", b"\x15", b"\x16\x03\x03\0\x02", b"SSH-2.0"):
         assert outcome(answer, plain) == "the connection ended in the middle of a line"
+
+
+def test_point_15_a_redirect_leads_to_a_whole_address():
+    async def scenario(world):
+        for status, location, wanted in (
+            (301, b"https://elsewhere.example/a", "https://elsewhere.example/a"),
+            (308, b"/canteen/api/v1/time", "https://127.0.0.1:1/canteen/api/v1/time"),
+            (302, b"", ""),
+            (200, b"https://elsewhere.example/a", ""),
+        ):
+            world.answers[:] = [
+                b"HTTP/1.1 %d X\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % (status, location)
+            ]
+            await world.http.request("GET", "/", ())
+            assert world.http.redirect() == wanted, (status, location)
+            world.http.release()
+
+    in_world(scenario)
+
+
+# Point 12: slow is not closed
+
+
+def test_point_12_silence_sends_nothing_again_and_a_close_does():
+    async def scenario(world):
+        assert await world.ask() == ["back", "connected", "sent", "back"]
+        world.answers[:] = [None]  # nothing comes
+        told = await world.ask()
+        assert told.count("sent") == 1 and "failed" in told, told
+        world.answers[:] = [OK % b"Keep-Alive: timeout=75\r\n"]
+        assert "failed" not in await world.ask()
+        # Closed or reset: over a new connection, at once.
+        for gone in (b"", OSError(104, "reset")):
+            world.answers[:] = [gone, OK % b"Keep-Alive: timeout=75\r\n"]
+            told = await world.ask()
+            assert told.count("sent") == 2 and "failed" not in told, told
+
+    in_world(scenario, b"Keep-Alive: timeout=75")
+
+
+def test_point_11_only_where_nothing_came_through_the_link_is_in_doubt():
+    async def scenario(world):
+        await world.ask()
+        for answers, doubt in (
+            ([None], True),  # a connection from before
+            ([None], False),  # a new one: the server took it
+            ([b"HTTP/1.1 2", None], False),  # it began to answer
+        ):
+            world.answers[:] = answers
+            world.error = None
+            await world.ask()
+            assert isinstance(world.error, net.NoReply) == doubt, (answers, world.error)
+            assert world.error
+
+    in_world(scenario, b"Keep-Alive: timeout=75")

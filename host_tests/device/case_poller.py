@@ -6,6 +6,7 @@ from device.chip_time import BEGAN
 from device.fake_time import Watch, millis, now, run
 from kalitka import settings
 from kalitka.access.timezone import ZoneError
+from kalitka.sync import net
 from kalitka.sync.client import StatusError
 from kalitka.sync.net import NetError, NoReply
 from kalitka.sync.poller import Poller
@@ -77,6 +78,7 @@ class Table:
         self.seconds = False
         self.changed = self.overflowed = 0
         self.retry = 0
+        self.size = 0
 
     def begin(self, full, retry=0):
         return self
@@ -119,14 +121,19 @@ class Client:
 
     def __init__(self):
         self.asked = []  # (seconds, minute, names)
+        self.patience = []  # with each full answer
         self.trouble = None
         self.rules = 0
         self.takes = 0  # seconds
         self.from_hub = None
         self.watch = Watch()
 
-    async def sync(self, minute, sink, names):
+    async def sync(self, minute, sink, names, patience):
         self.asked.append((self.watch.seconds(), minute, names))
+        if minute == 0:
+            self.patience.append(patience)
+        else:
+            assert patience == 1, "only a full answer takes longer"
         await asyncio.sleep(self.takes)
         if self.trouble:
             raise self.trouble
@@ -335,6 +342,25 @@ def test_a_link_over_which_nothing_is_heard_is_not_believed():
 
     site = at_work(scenario)
     assert len(site.wifi.distrusted) == len(site.client.asked) // 3
+
+
+def test_point_11_a_server_that_is_off_is_no_fault_of_a_link_that_brings_other_answers():
+    async def scenario(site):
+        site.client.trouble = NoReply("no answer in 15 s while connecting")
+        ask = site.client.sync
+
+        async def sync(*arguments):
+            net.answers += 1  # a name server's
+            return await ask(*arguments)
+
+        site.client.sync = sync
+        await asyncio.sleep(HOUR)
+        assert not site.wifi.distrusted
+        site.client.sync = ask
+        await asyncio.sleep(HOUR)
+        assert site.wifi.distrusted
+
+    at_work(scenario)
 
 
 def test_a_server_that_speaks_is_no_fault_of_the_link():
@@ -597,3 +623,80 @@ def test_an_answer_of_another_size_is_asked_for_within_minutes():
 
 def test_a_failure_of_the_network_never_postpones_for_hours():
     assert len(_tries(0, 2, lambda _: OSError(104, "reset"))) > 15
+
+
+# Point 11: servers that are slow with everything
+
+
+def _fulls(site):
+    return [at for at, minute, _ in site.client.asked if minute == 0]
+
+
+def test_point_11_a_full_sync_that_fails_in_any_way_is_put_off_while_changes_go_on():
+    for trouble in (
+        NoReply("no answer in 15 s while connecting"),
+        NetError("no answer in 60 s while reading the answer"),
+        StatusError(504, "the server answered 504"),
+        asyncio.TimeoutError(),  # noqa: UP041 - MicroPython has no other
+    ):
+
+        async def scenario(site, trouble=trouble):
+            ask = site.client.sync
+
+            async def sync(minute, *more):
+                site.client.trouble = trouble if minute == 0 else None
+                return await ask(minute, *more)
+
+            site.client.sync = sync
+            await asyncio.sleep(6 * HOUR)
+
+        site = at_work(scenario, full_sync_at_start=True, poll_seconds=60)
+        fulls = _fulls(site)
+        pauses = [round((fulls[i + 1] - fulls[i]) / MINUTE) for i in range(len(fulls) - 1)]
+        for n, wanted in enumerate((10, 20, 40, 60, 60, 60)[: len(pauses)]):
+            between(wanted, wanted + 2, pauses[n])
+        between(6, 8, len(pauses))
+        changes = len(site.client.asked) - len(fulls)
+        assert changes > 6 * 60 * 9 // 10, (trouble, changes)
+        assert not site.wifi.distrusted, trouble
+
+
+def test_point_11_the_patience_with_a_full_answer_grows_with_the_table_and_the_failures():
+    async def scenario(site):
+        site.table.size = 24000  # bytes: some 3,000 codes
+        site.client.trouble = NetError("no answer while reading the answer")
+        await asyncio.sleep(12 * HOUR)
+
+    patience = at_work(scenario, minute=0).client.patience
+    assert patience[:5] == [8, 12, 16, 24, 32]
+    assert patience[-1] == 32
+
+    async def large(site):
+        site.table.size = 800000
+        await asyncio.sleep(HOUR)
+
+    assert at_work(large, minute=0).client.patience == [60]
+
+
+def test_point_11_readers_of_a_site_ask_for_everything_one_after_the_other():
+    async def scenario(site):
+        await asyncio.sleep(7 * MINUTE)
+
+    begins = []
+    for n in range(20):
+        options = {"full_sync_at_start": True, "poll_seconds": 10, "reader": "GATE-%d" % n}
+        site = at_work(scenario, **options)
+        assert site.client.asked[0][1], "changes come first"
+        fulls = _fulls(site)
+        assert fulls == _fulls(at_work(scenario, **options)) and len(fulls) == 1, fulls
+        begins += fulls
+    between(200, 312, max(begins))
+    assert len(set(begins)) >= 12, begins
+
+
+def test_point_11_a_reader_without_a_table_asks_for_everything_at_once():
+    async def scenario(site):
+        await asyncio.sleep(1)
+
+    site = at_work(scenario, minute=0, full_sync_at_start=True, reader="GATE-7")
+    assert _fulls(site) == [0]

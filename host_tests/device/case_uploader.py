@@ -63,7 +63,7 @@ class Server:
     def before(self):
         pass
 
-    async def upload(self, size, pieces, more=()):
+    async def upload(self, size, pieces, more, patience):
         self.times.append(now())
         self.before()
         body = b"".join(pieces())
@@ -563,7 +563,7 @@ def test_what_the_server_never_answers_while_it_answers_polls_blocks_no_other_fo
         async def scenario(reader, server, trouble=trouble):
             upload = server.upload
 
-            async def judge(size, pieces, more=()):
+            async def judge(size, pieces, more, patience):
                 server.times.append(now())
                 if b"_7_" in b"".join(pieces()):
                     raise trouble
@@ -882,7 +882,7 @@ if MICROPYTHON:
         used = []
 
         async def scenario(reader, server):
-            async def take(size, pieces, more=()):
+            async def take(size, pieces, more, patience):
                 for piece in pieces():
                     size -= len(piece)
                 assert size == 0

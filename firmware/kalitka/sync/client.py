@@ -12,6 +12,7 @@ from kalitka.table import codes
 from micropython import const
 
 _API = const("/api/v%d/token-reader/%s")
+_PATH = const("/api/v")  # how it begins
 _PIECE = const(1024)  # bytes parsed between two chances for others to run
 _TIME_MAX = const(160)  # bytes of an answer of the time endpoint
 _OK_MAX = const(80)  # bytes read of an answer of the access-logs endpoint
@@ -53,10 +54,11 @@ class Client:
             ("Content-Type", "text/plain"),
         )
 
-    async def sync(self, minute: int | None, sink, names=None):
+    async def sync(self, minute: int | None, sink, names=None, patience: int = 1):
         """Ask for changes since `minute` (0: everything; None: all rules of `names`).
 
-        names: a list of codes (bytes) to limit the answer to, None for all.
+        names: a list of codes (bytes) to limit the answer to, None for all. patience: how
+        many times as long as usual the server may take to begin its answer.
         sink: as for `AnswerParser`, and with `drain()`, a generator of the work that has to be
         done before the next piece. Returns the AnswerParser with its counters once a complete,
         valid answer has come. Raises NetError, StatusError, AnswerError: whatever the sink got
@@ -70,6 +72,7 @@ class Client:
                 self._headers,
                 body_length(minute, names),
                 lambda: body_pieces(minute, names),
+                patience,
             )
             await self._expect_ok()
             # Loaded once there is an answer; the caller unloads it.
@@ -96,16 +99,17 @@ class Client:
         finally:
             http.release()
 
-    async def upload(self, size: int, pieces, more=()) -> None:
+    async def upload(self, size: int, pieces, more=(), patience: int = 1) -> None:
         """Send entries of the access log; return once the server has acknowledged them.
 
         pieces: a callable that returns the body, an iterable of bytes, `size` of them in all.
-        more: extra headers, (name, value) of str, for our hub. Raises NetError, StatusError.
+        more: extra headers, (name, value) of str, for our hub. patience: as for `sync`. Raises
+        NetError, StatusError.
         """
         http = self._http
         headers = self._headers + more
         try:
-            await http.request("POST", _API % (1, "access-logs"), headers, size, pieces)
+            await http.request("POST", _API % (1, "access-logs"), headers, size, pieces, patience)
             await self._expect_ok()
             text = await self._text(_OK_MAX, True)
         finally:
@@ -172,8 +176,12 @@ class Client:
         words = "the server answered %d" % http.status
         if http.status in (401, 403):
             words += ": it does not accept this reader's code or token"
-        if http.redirect():
-            words += ": it has moved to %s; set server_url" % http.redirect()[:_QUOTE_MAX]
+        # What stands before the request's path is the address to set.
+        address, path, _ = http.redirect().partition(_PATH)
+        if path:
+            words += ": it has moved; set server_url to %s" % address
+        elif address:
+            words += ": it leads to %s, which is not this API" % address
         said = await self._text(_SAID_MAX)
         raise StatusError(http.status, "%s (%s)" % (words, said) if said else words, http.zone)
 

@@ -3,13 +3,14 @@
 Promises: memory does not grow with the body; every wait has a deadline; a body counts as
 complete only if the announced length or the last chunk has come. Certificate and server name
 are always checked. Redirects are not followed and nothing is decompressed. A connection is
-reused for as long as the server said that it keeps it, else for a few seconds. The scanner is
+reused for as long as the server said that it keeps it, else for a few seconds; a request is sent
+again only if such a connection turns out to be closed, not if the server is slow. The scanner is
 suspended for a TLS handshake, which it may put off, and resumed afterwards. Errors are NetError
-with the reason in words.
+with the reason in words; NoReply only if nothing at all came through.
 """
 
 from kalitka import unload
-from kalitka.sync.net import NetError, connect, wait_for
+from kalitka.sync.net import Closed, NetError, NoReply, connect, wait_for
 from micropython import const
 
 _BUFFER = const(512)  # bytes read at once: some twenty rule lines
@@ -54,6 +55,8 @@ class Http:
         self._where = "%s:%d" % (self._host, self._port)
         self._tls = None
         self._met = False  # the server has answered over this connection, or there is no TLS
+        self._fresh = False  # the connection was made for this request
+        self._patience = 1
         self._stream = None
         self._buf = bytearray()  # while a request is under way
         self._at = self._end = 0
@@ -68,23 +71,28 @@ class Http:
         self.from_hub = False
         self.zone = ""
 
-    async def request(self, method: str, path: str, headers, length: int = 0, pieces=None) -> int:
+    async def request(
+        self, method: str, path: str, headers, length: int = 0, pieces=None, patience: int = 1
+    ) -> int:
         """Send a request and read the answer up to its body. Returns the status.
 
         headers: ((name, value), ...) of str, without Host and Content-Length.
         pieces: a callable that returns the body, an iterable of bytes, `length` of them in all.
-        It is called again if a reused connection turns out to be dead. Raises NetError.
+        It is called again if a reused connection turns out to be closed. patience: how many
+        times `timeout` the beginning of the answer may take. Raises NetError.
         """
+        self._patience = patience
         self.zone = ""
         head = self._head_of(method, path, headers, length)
         if not self._buf:
             self._buf = bytearray(_BUFFER)
         if self._uptime() >= self._idle_until:
             self.close()
+        self._fresh = False
         if self._stream:
             try:
                 return await self._exchange(head, length, pieces)
-            except NetError:
+            except Closed:
                 if self.status:
                     raise
                 # The server closed the idle connection, which is not a fault. It may get this
@@ -139,8 +147,11 @@ class Http:
         return bool(kept and 0 < left <= _FADING_S)
 
     def redirect(self) -> str:
-        """Return the target of a redirect (str), "" if the answer is not a redirect."""
-        return self._location if 300 <= self.status < 400 else ""
+        """Return the whole address (str) that a redirect leads to, "" if this is none."""
+        target = self._location if 300 <= self.status < 400 else ""
+        if target.startswith("/"):
+            target = "http%s://%s%s" % ("s" if self.secure else "", self._where, target)
+        return target
 
     def release(self) -> None:
         """Release the connection: close it unless it can be used again."""
@@ -176,6 +187,7 @@ class Http:
             address, self._port, self._tls, self._host, self.timeout, doing, self._scanner
         )
         self._met = not self.secure
+        self._fresh = True
 
     async def _exchange(self, head, length, pieces):
         self.status = 0
@@ -220,7 +232,12 @@ class Http:
         # The first write does the TLS handshake.
         doing = "%s %s" % ("sending to" if self._met else "the handshake with", self._where)
         assert self._stream
-        await wait_for(self._stream.send(data), self.timeout, doing)
+        await self._wait(self._stream.send(data), self.timeout, doing)
+
+    def _wait(self, awaitable, timeout, doing):
+        # The network is not to blame for a server that took the connection or began to answer.
+        heard = self._fresh or self._end
+        return wait_for(awaitable, timeout, doing, NetError if heard else NoReply)
 
     async def _fill(self):
         # Reads the next bytes into the buffer; returns 0 at the end of the connection.
@@ -228,7 +245,8 @@ class Http:
         n = None
         while n is None:  # a TLS stream may wake up with nothing to read yet
             coming = self._stream.readinto(self._buf)
-            n = await wait_for(coming, self.timeout, "reading the answer")
+            timeout = self.timeout * (1 if self.status else self._patience)
+            n = await self._wait(coming, timeout, "reading the answer")
         if n > 1 and not (self.status or self.secure) and self._buf[:2] == _ALERT:
             raise NetError("this port speaks https, not http: set server_url")
         self._at = 0
@@ -243,7 +261,7 @@ class Http:
             if self._at == self._end and not await self._fill():
                 if not self.status and not seen:
                     # Many TLS servers close so when plain HTTP comes in.
-                    raise NetError(
+                    raise Closed(
                         "the server closed the connection without an answer"
                         + ("" if self.secure else ": does this port speak https?")
                     )

@@ -18,6 +18,8 @@ _RETRY_MAX_S = const(300)
 
 _ENOSPC = const(28)  # MicroPython's errno has no name for it
 
+answers = 0  # datagrams that were answered: signs that the network works
+
 _WORDS = {
     errno.ECONNREFUSED: "refused",
     errno.ECONNRESET: "the connection was reset",
@@ -35,20 +37,25 @@ class NoReply(NetError):
     """No reply at all: the link itself may be down."""
 
 
+class Closed(NetError):
+    """The other side closed or reset the connection."""
+
+
 class BadCertificate(NetError):
     """The server's certificate is not valid now, for its name, under the site's CA."""
 
 
-async def wait_for(awaitable, timeout: float, doing: str):
+async def wait_for(awaitable, timeout: float, doing: str, silence: type[NetError] = NoReply):
     """Return the result of `awaitable`, within `timeout` seconds.
 
-    doing: names the operation in an error. Raises NoReply after the timeout, BadCertificate,
-    and NetError for an error of the system.
+    doing: names the operation in an error. silence: the class of the error after the timeout: not
+    NoReply where something has come through before. Raises BadCertificate, too, and NetError,
+    NoReply or Closed for an error of the system.
     """
     try:
         return await within(awaitable, timeout)
     except asyncio.TimeoutError:
-        raise NoReply("no answer in %s s while %s" % (timeout, doing))
+        raise silence("no answer in %s s while %s" % (timeout, doing))
     except NetError:
         raise
     except ValueError as e:
@@ -59,9 +66,9 @@ async def wait_for(awaitable, timeout: float, doing: str):
 
 
 def net_error(error: OSError, doing: str) -> NetError:
-    """Return the NetError for an error of the system; NoReply if it means that."""
+    """Return the NoReply for an error of the system that means that, else the Closed."""
     silent = error.errno in (errno.EHOSTUNREACH, errno.ETIMEDOUT)
-    return (NoReply if silent else NetError)("%s while %s" % (describe(error), doing))
+    return (NoReply if silent else Closed)("%s while %s" % (describe(error), doing))
 
 
 def same_fault(words: str, last: str) -> bool:

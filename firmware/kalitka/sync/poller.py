@@ -2,17 +2,22 @@
 
 Follows the protocol's "Applying it": an answer is applied as a whole or not at all; a sync from
 minute 0 (a full sync) replaces the table; an answer with minute 0 calls for a full sync at once;
-an answer that changes nothing writes nothing; full syncs repeat as the settings say. A full answer
-that does not fit, or is damaged, in the same way twice is asked for again after hours: each try
-writes to flash. Promises:
+an answer that changes nothing writes nothing; full syncs repeat as the settings say. A full sync
+that fails in any way is put off with growing pauses, while changes go on; the server may take
+longer each time to begin its answer. A full answer that does not fit, or is damaged, in the same
+way twice is asked for again after hours: each try writes to flash. After a start changes come
+first, and the full sync a few minutes later, at a time of the reader's own: after a power cut
+readers do not ask a server for everything at once. Promises:
 no fault of server or network ends the loop or touches the table; during a sync other tasks run
 after every 1,024 bytes and every 64 records; a failing server is polled less and less often.
 """
 
 import asyncio
 import gc
+from binascii import crc32
 
 from kalitka import unload, within
+from kalitka.sync import net
 from kalitka.sync.client import StatusError
 from kalitka.sync.net import BadCertificate, NoReply, backoff, describe, same_fault
 from micropython import const
@@ -23,9 +28,17 @@ _HOUR = const(3600)
 _NEVER = const(0x3FFFFFFF)  # uptime in seconds
 _DAY_S = const(86400)
 _LONGEST_S = const(1800)
-_SILENT_MAX = const(3)  # exchanges in a row without a reply, after which the link is reset
-_POSTPONED_S = const(600)  # by which a failed full sync is postponed
+_SILENT_MAX = const(3)  # exchanges in a row without a sign of life, before the link is reset
+_SPREAD_S = const(300)  # within which the readers of a site begin their full syncs
+_POSTPONED_S = const(600)  # by which a failed full sync is postponed; then twice as much each time
+_POSTPONED_MAX_S = const(3600)
 _MISFIT_MAX_S = const(21600)  # the same for an answer that failed in the same way before
+# How many times as long as usual (15 s) a server may take to begin a full answer: it may need
+# milliseconds a code, and has other readers to serve.
+_PATIENCE = const(4)
+_PATIENCE_MAX = const(60)
+_PATIENCE_BYTES = const(6000)  # of the table that is there, for one more: some 750 codes
+_PATIENCE_PAUSE_S = const(150)  # by which a full sync was postponed, for one more
 _SAME_CARD_S = const(30)  # within which the same unknown card is not asked for again
 # The modules that an answer needs, and those that a change of the table needs: unloaded after
 # use. Native code is not listed: its memory is never given back, and each import takes it anew.
@@ -52,8 +65,8 @@ class Poller:
     report: a callable that takes a line of text (str) for the log.
     uploader: sends the access log over the same connection, between two polls; see
     `sync.uploader`.
-    settings: the reader's settings, a dict, of which `poll_seconds`, `codes`, `full_...` and
-    `ask_...` are used.
+    settings: the reader's settings, a dict, of which `reader`, `poll_seconds`, `codes`, `full_...`
+    and `ask_...` are used.
 
     error: why the last poll failed, in words, "" if it did not. polls, failures, full_syncs: how
     many. succeeded: uptime in seconds of the last poll that worked; -1 for never. timeout: seconds
@@ -78,12 +91,16 @@ class Poller:
         self._next = 0  # this and all `..._due` and `..._until`: uptime in seconds
         self._save_due = self._summary_due = clock.uptime() + _HOUR
         self._scrub_due = 0
-        self._full_due = 0 if settings["full_sync_at_start"] else self._daily()
+        self._full_due = self._daily()
+        self._spread = crc32(settings["reader"].encode()) % _SPREAD_S
+        if settings["full_sync_at_start"]:
+            self._full_due = clock.uptime() + self._spread
         self._card = None  # the code of the card to ask for
         self._asked = b""  # the last one asked for
         self._asked_until = 0
         self._failures = 0  # in a row
         self._silent = 0
+        self._answers = net.answers
         self._misfit = ""  # why the last full answer did not fit or was damaged
         self._postponed = 0  # for how many seconds
         self.timeout = _LONGEST_S
@@ -192,7 +209,7 @@ class Poller:
         interval = self._seconds
         if not self._failures:
             return interval
-        if self._postponed >= _HOUR and not self._table.minute:
+        if self._misfit and self._postponed >= _HOUR and not self._table.minute:
             return self._postponed  # nothing but a full sync could be asked for
         return backoff(self._failures, interval)
 
@@ -211,7 +228,10 @@ class Poller:
                 # The server may never send what changed while it refused this reader.
                 self._full_due = 0
             self._fail(words)
-            self._silent = self._silent + 1 if isinstance(e, NoReply) else 0
+            # Whatever came through shows that the link works.
+            silent = isinstance(e, NoReply) and self._answers == net.answers
+            self._answers = net.answers
+            self._silent = self._silent + 1 if silent else 0
             if self._silent >= _SILENT_MAX:
                 self._silent = 0
                 self._link.reset()
@@ -228,17 +248,18 @@ class Poller:
         spoke_seconds = table.seconds
         minute = 0 if full else table.minute
         try:
-            changes = await self._exchange(minute, self._codes)
+            changes = await self._exchange(minute, self._codes, 0)
             # At most two more. A full sync first expects the answer to be the table that is
-            # there, then to be in order; where that proves wrong, it needs the answer again.
+            # there, then to be in order, and an incremental one sometimes that it changes nothing;
+            # where that proves wrong, the answer is needed again.
             while changes.retry:
                 retry = changes.retry
                 self._report("sync: the answer is not the table: asked for again")
                 del changes  # the next exchange needs the memory
                 changes = await self._exchange(minute, self._codes, retry)
         except Exception as e:
-            if full and not isinstance(e, (StatusError, NoReply)):
-                # A full answer may be too large for a proxy or for this reader: postponed, so
+            if full:
+                # It may be too large for a proxy or for this reader, or too slow: postponed, so
                 # that incremental syncs go on meanwhile.
                 self._postpone(e)
             raise
@@ -263,7 +284,8 @@ class Poller:
         after = self._full_after_changes
         if after and changes.came:
             # An incremental answer may lack rules; a full one brings them.
-            self._full_due = min(self._full_due, self._clock.uptime() + int(after * 60))
+            due = self._clock.uptime() + int(after * 60) + self._spread
+            self._full_due = min(self._full_due, due)
         if changes.came and self._misfit:
             # The next full answer is another one.
             self._misfit = ""
@@ -274,10 +296,12 @@ class Poller:
         # The words of a damaged answer have its size, so another size is another fault.
         lasting = isinstance(e, (MemoryError, ValueError)) or e.args[:1] == (_ENOSPC,)
         words = str(e) if lasting else ""
-        if lasting and words == self._misfit:
+        if words != self._misfit or not self._postponed:
+            self._postponed = _POSTPONED_S
+        elif lasting:
             self._postponed = min(max(2 * self._postponed, _HOUR), _MISFIT_MAX_S)
         else:
-            self._postponed = _POSTPONED_S
+            self._postponed = min(2 * self._postponed, _POSTPONED_MAX_S)
         self._misfit = words
         if self._table.minute:
             self._full_due = self._clock.uptime() + self._postponed
@@ -290,17 +314,20 @@ class Poller:
             await self._guarded(self._fetch(names))
 
     async def _fetch(self, names):
-        self._show("unknown card", await self._exchange(None, names))
+        self._show("unknown card", await self._exchange(None, names, 0))
 
-    async def _exchange(self, minute, names, retry=0):
+    async def _exchange(self, minute, names, retry):
         # Asks once and applies the answer.
         table = self._table
-        changes = _Changes(table)
+        changes = _Changes(table, retry)
+        patience = 1
         try:
             if minute == 0:
                 # Before the request: the earlier, the larger the heap's free piece is.
-                changes.begin(True, retry)
-            answer = self._client.sync(minute, changes, names)
+                changes.begin(True)
+                patience = _PATIENCE + table.size // _PATIENCE_BYTES
+                patience = min(patience + self._postponed // _PATIENCE_PAUSE_S, _PATIENCE_MAX)
+            answer = self._client.sync(minute, changes, names, patience)
             try:
                 changes.count(await within(answer, self.timeout))
             finally:
@@ -341,10 +368,10 @@ class _Changes:
     # An answer without changes begins none, so it writes nothing.
 
     changed = overflowed = 0
-    retry = 0
 
-    def __init__(self, table):
+    def __init__(self, table, retry):
         self._table = table
+        self.retry = retry  # of the change before; after `commit` of this one
         self._transaction = None
         self.received = 0  # the minute
 
@@ -353,8 +380,8 @@ class _Changes:
         self.lost = parser.dropped
         self.reasons = parser.reasons
 
-    def begin(self, full, retry=0):
-        self._transaction = transaction = self._table.begin(full, retry)
+    def begin(self, full):
+        self._transaction = transaction = self._table.begin(full, self.retry)
         return transaction
 
     def minute(self, minute):
@@ -375,6 +402,7 @@ class _Changes:
 
     async def commit(self, minute):
         transaction = self._transaction
+        self.retry = 0
         if not transaction:
             self._table.set_minute(minute, self._table.seconds)
             return

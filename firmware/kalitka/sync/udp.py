@@ -40,4 +40,5 @@ def _read(sock, is_answer):
         # Not through a stream, which would join two datagrams.
         data = sock.recv(_SIZE_MAX)
         if is_answer(data):
+            net.answers += 1
             return data

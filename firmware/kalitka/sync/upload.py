@@ -21,7 +21,10 @@ from micropython import const
 
 _SIZE_MAX = const(4096)  # bytes of a body
 _FAIR = const(64)  # records read between two chances for other tasks to run
-_PATIENCE_S = const(120)  # for a whole answer, however steadily it trickles
+_PATIENCE_S = const(240)  # for a whole answer, however steadily it trickles
+# How many times as long as usual its beginning may take, doubled with each failure in a row: a
+# slow server has the entries already, and takes them for others if they are sent again.
+_SLOW = const(2)
 _TIME_WAIT_S = const(600)  # for how long entries without a time wait for the clock to be set
 _HOUR = const(3600)
 # The 4xx that are not about the batch but about this reader, this server or this moment.
@@ -55,7 +58,8 @@ async def send(uploader) -> None:
             if not plain:
                 told = str(log.lost + uploader.missing + journal.dropped)
                 more = (("X-Kalitka-Log", journal.id), ("X-Kalitka-Lost", told))
-            sending = uploader.client.upload(batch.size, batch.pieces, more)
+            patience = _SLOW << min(uploader.failures, 3)
+            sending = uploader.client.upload(batch.size, batch.pieces, more, patience)
             await within(sending, _PATIENCE_S)
     except (MemoryError, OSError, ValueError, asyncio.TimeoutError) as e:
         if batch and _is_of_batch(uploader, e):

@@ -1,12 +1,17 @@
 """An incremental change: deletes and new rules, applied to the table.
 
 The codes that changed become a new delta; many deltas are merged. FORMAT.md, Changing, step 4.
+Promises: an answer that says what the table says already writes no segment. A server repeats the
+changes of a minute until the minute is over: after an answer too long for the sorter's buffer the
+next one is taken for a repetition, and only the sums of its rules are kept and compared with those
+of the codes that it replaces. If they differ, the server is asked once more.
 """
 
 from array import array
 
+from kalitka import sync_native
 from kalitka.table import codes
-from kalitka.table.block import TOMBSTONE, CorruptionError
+from kalitka.table.block import TOMBSTONE, CorruptionError, number_at
 from kalitka.table.merge import MergedEntries
 from kalitka.table.sorter import STEP
 from kalitka.table.transaction import Transaction, sums_after
@@ -20,10 +25,15 @@ _LOOKUPS = const(4)  # lookups between two yields to other tasks: each reads 1 K
 
 
 class IncrementalChange(Transaction):
-    """A change that is applied to the codes of the table."""
+    """A change that is applied to the codes of the table.
 
-    def __init__(self, table):
+    retry: the `retry` of the change before, if the server was asked again; else 0.
+    """
+
+    def __init__(self, table, retry: int):
         super().__init__(table, None)
+        self._may_match = not retry and table.spilled == table.minute
+        self._only_sums = False  # only the sums of the answer are kept
         # Sums of the changed codes with their old rules, and with their new ones.
         self._removed = array("i", [0, 0, 0])
         self._added = array("i", [0, 0, 0])
@@ -40,9 +50,40 @@ class IncrementalChange(Transaction):
         """Commit the change; see Transaction."""
         return self._commit(self._steps(minute))
 
+    def _drain(self):
+        if not self._may_match:
+            yield from self._sorter.spill()
+            return
+        self._only_sums = True
+        stream = yield from self._sorter.stream()
+        changes = self._changes()
+        count = 0
+        while stream.at >= 0:
+            if number_at(stream.buf, stream.value) == TOMBSTONE:
+                sync_native.copy_code(stream.buf, stream.at, changes.key, 0)
+                old = self._table.lookup_packed(changes.key)
+                if old is not None:
+                    changes.digest(old, self._removed)
+            stream.next()
+            count += 1
+            if count % _LOOKUPS == 0:
+                yield
+        self._sorter.clear()
+
     def _steps(self, minute):
         table = self._table
+        if self._only_sums:
+            yield from self._drain()
+            # Equal only if every rule is an old one of a code that was deleted.
+            if list(self._sums) == list(self._removed):
+                table.spilled = minute
+                table.set_minute(minute, self.seconds)
+            else:
+                self.retry = 1
+            return
         changes = self._changes()
+        if self._sorter.spilled:
+            table.spilled = minute
         stream = yield from self._sorter.stream()
         name = yield from self._write(stream, changes)
         self.overflowed = changes.overflowed

@@ -36,6 +36,7 @@ class Table:
     stale: whether the table was filled from another origin.
     sums: of all codes with their rules (a list of three), None if unknown; see FORMAT.md.
     fault: why the table needs a full sync to be whole again, in words, else "".
+    spilled: the minute of the last answer with changes that did not fit the memory.
     rules, at, end: after `find` returned FOUND, the rule set is `rules[at:end]`.
     """
 
@@ -47,6 +48,7 @@ class Table:
         self._key = self._cursor.key
         self._segments = []  # newest first; None for a segment that cannot be read
         self._transaction = None
+        self.spilled = -1
         self._dirty = False  # files were begun since the last sweep
         self._scrubbed = 0  # blocks that `scrub` has read
         self._reserved = 0  # segments up to this number have lost their manifest, and are kept
@@ -79,7 +81,7 @@ class Table:
         else:
             from kalitka.table.incremental_change import IncrementalChange
 
-            self._transaction = IncrementalChange(self)
+            self._transaction = IncrementalChange(self, retry)
         return self._transaction
 
     def save_minute(self) -> None:
@@ -103,6 +105,11 @@ class Table:
                     break
                 number -= segment.block_count
         return blocks
+
+    @property
+    def size(self) -> int:
+        """The bytes of all segments."""
+        return sum([segment.size for segment in self._segments if segment])
 
     def close(self) -> None:
         """Close all files."""
