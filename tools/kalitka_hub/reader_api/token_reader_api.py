@@ -90,6 +90,8 @@ async def _sync(state: HubState, request: Request) -> Response:
         raise HTTPException(400, str(query))
     if query.since is not None:
         state.last_seen.record_poll(reader.id, query.since)
+        if query.since and query.keys is None:
+            state.last_seen.record_held(reader.id, query.since)
     # Rule 1 of `store.changes`: the minute is raised before the answer is read. If that was due,
     # the look-up above is older than the raise, and has to be repeated.
     if await state.minute_updater.update_if_due():

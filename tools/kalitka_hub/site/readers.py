@@ -210,12 +210,15 @@ def set_groups(session: Session, code: str, names: Collection[str]) -> bool:
 def force_full_sync(session: Session, reader_ids: Collection[int]) -> None:
     """Force a full sync of these readers, whose groups have changed.
 
-    Stamps them with the highest minute answered so far; see the proof in `store.changes`.
-    Requires a session from `write_transaction`.
+    Stamps them with the highest minute answered so far; see the proof in `store.changes`. A reader
+    that never held a minute may hold rules of groups that it left by then. Requires a session from
+    `write_transaction`.
     """
     answered = change_context(session).answered
     session.execute(
-        update(Reader).where(Reader.id.in_(reader_ids)).values(configured_minute=answered)
+        update(Reader)
+        .where(Reader.id.in_(reader_ids))
+        .values(configured_minute=answered, held_minute=func.coalesce(Reader.held_minute, 0))
     )
 
 
