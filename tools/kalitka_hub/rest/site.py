@@ -23,6 +23,7 @@ from kalitka_hub.site.schedule_rules import FOREVER
 from kalitka_hub.site.site_secret import new_secret
 from kalitka_hub.site.site_view import SiteView
 from kalitka_hub.site.site_zone import zone_of
+from kalitka_hub.site.unknown_readers import UnknownReaderView, list_unknown
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import NAME_MAX
 
@@ -118,6 +119,16 @@ def explain_pass(
     with state.database.snapshot() as session:
         minute = now if at is None else parse_minute(session, at)
         return explain(session, reader, code, minute, now)
+
+
+@router.get("/unknown-readers", tags=["readers"], operation_id="list_unknown_readers")
+def list_unknown_readers(state: State, _caller: Viewer) -> Page[UnknownReaderView]:
+    """List readers that asked this hub without being added, the last one first: at most 20.
+
+    Add one with `POST /readers`; that takes it off the list.
+    """
+    with state.database.snapshot() as session:
+        return Page(items=list_unknown(session), next=None)
 
 
 @router.put("/readers/{code}/secret", tags=["readers"], operation_id="make_reader_secret")
