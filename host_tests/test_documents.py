@@ -31,7 +31,7 @@ def test_every_setting_stands_in_its_page_with_its_default():
 
 def test_the_examples_of_settings_files_are_right():
     examples = re.findall(r"^    \{\n(?:     .+\n)+    \}", SETTINGS, re.MULTILINE)
-    assert len(examples) == 2
+    assert len(examples) == 3
     both = {}
     for written in examples:
         # `deploy` refuses the placeholders themselves.

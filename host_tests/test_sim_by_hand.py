@@ -249,7 +249,7 @@ def test_a_kept_folder_keeps_the_flash(tmp_path):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--server", "ftp://x"], "http://HOST:PORT"),
+        (["--server", "ftp://x"], "must begin with https:// or http://"),
         (["--server", "http://127.0.0.1:x"], "http://HOST:PORT"),
         (["--server", "http://127.0.0.1:8080"], "KALITKA_HUB_SECRET"),
         (["--reader", "no spaces"], "reader: must be"),

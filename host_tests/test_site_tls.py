@@ -4,6 +4,7 @@ The last tests are of the reader's time, with a time server that lies.
 """
 
 import json
+import re
 import time
 
 import pytest
@@ -30,9 +31,10 @@ class Site:
         self.certify()
         self.hub.add_reader("GATE-1")
 
-    def certify(self):
-        """Make the hub's certificate, as the operator does."""
-        self.hub.command("certificate", "127.0.0.1", "hub.local", "--folder", str(self.folder))
+    def certify(self, *names):
+        """Make the hub's certificate, as the operator does; by default for where it is."""
+        names = names or ("127.0.0.1", "hub.local")
+        self.hub.command("certificate", *names, "--folder", str(self.folder))
 
     def reader(self, folder, times=None, **settings):
         """Return a reader of this site. times: another time server."""
@@ -106,6 +108,24 @@ def test_18_a_reader_with_http_at_the_port_for_https_says_so_and_decides(site, t
     with VirtualReader(tmp_path / "reader", settings, site.hub.address) as reader:
         reader.power_on()
         reader.wait_line("sync: failed: .*: does this port speak https")
+        assert reader.present("04A1B2C3").reason == "no table yet"
+
+
+def test_18_a_certificate_for_another_name_is_refused_by_its_name_and_nothing_else(site, tmp_path):
+    with site.reader(tmp_path / "reader") as reader:
+        site.hub.stop()
+        site.certify("elsewhere.local")
+        site.hub.start()
+        reader.power_on()
+        told = reader.wait_line("sync: failed: ")
+        assert re.search(
+            r"sync: failed: certificate not accepted while the handshake with 127\.0\.0\.1:\d+: "
+            r"The certificate Common Name \(CN\) does not match with the expected CN$",
+            told,
+        )
+        reader.wait_line(r"clock: not set by the server: certificate not accepted .*\(CN\)")
+        # Each reason is told once, and no line blames the clock or the dates.
+        assert not re.search("no certificate is valid|validity|proved", "\n".join(reader.console))
         assert reader.present("04A1B2C3").reason == "no table yet"
 
 

@@ -136,6 +136,15 @@ def test_a_full_answer_replaces_the_table_and_an_empty_one_empties_it(runner):
     assert server.bodies == ["0", "0", "0"]
 
 
+def test_13_a_full_answer_may_name_deletes_that_are_pending(runner):
+    again = b"29921461%0000FF01,A1,B2,ZZ%\nA1_/3_480_1200_1111100"
+    scripts = [good(), good(b"0%%\n"), good(again), good(b"0%%\n"), good(b"29921462%A1%\n")]
+    results, server = runner.polls(scripts, 3)
+    assert server.bodies == ["0", "29921460", "0", "29921461", "0"]
+    tables = [result[3] for result in results]
+    assert tables == [AFTER_FULL, {"A1": ["3_480_1200_1111100"]}, {}]
+
+
 def test_an_answer_minute_of_zero_asks_for_everything_at_once(runner):
     scripts = [good(), good(b"0%A1%\n"), good(b"29921470%C3%\nC3_/9_1")]
     results, server = runner.polls(scripts, polls=2)

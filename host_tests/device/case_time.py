@@ -13,7 +13,7 @@ from device.fake_time import Watch, run
 from kalitka.journal import entries
 from kalitka.sync import timekeeper, timesources
 from kalitka.sync.client import StatusError
-from kalitka.sync.net import BadCertificate, NetError, NoReply
+from kalitka.sync.net import BadCertificate, NetError, NoReply, wait_for
 from kalitka.sync.timekeeper import TimeKeeper
 
 ROLLOVER = 2085981896 - START  # 2036-02-07 07:28:16, the time of NTP seconds 3600
@@ -686,6 +686,20 @@ def test_4_both_facts_are_told_and_of_a_wrong_name_only_that():
         assert w.said("clock: not set by the server: " + BY_NAME)
 
     world(by_name, secure=True, ntp=0)
+
+
+def test_18_all_that_is_wrong_with_a_certificate_is_one_line():
+    async def refuse():
+        raise ValueError("\nIt starts in the future\n\nIt does not match\n")
+
+    async def scenario():
+        try:
+            await wait_for(refuse(), 5, "x")
+        except BadCertificate as e:
+            return str(e)
+
+    told = asyncio.run(scenario())
+    assert told == "certificate not accepted while x: It starts in the future It does not match"
 
 
 # 5. A server with a wrong clock

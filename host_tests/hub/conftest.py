@@ -33,6 +33,8 @@ _ON_BOTH = {
     "test_hub_changes.py",
     "test_hub_database.py",
     "test_hub_sync.py",
+    "test_point_13_pending_deletes.py",
+    "test_point_18_unknown_readers.py",
     "test_hub_clock.py",
     "test_site_zone.py",
 }

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
-from hub.plain_reader import PlainReader
+from hub.plain_reader import MergingReader, PlainReader
 from kalitka_hub.site.tokens import (
     TokenChange,
     TokenOwner,
@@ -68,6 +68,9 @@ class Site:
 
     def reader(self, code: str = "GATE-1") -> PlainReader:
         return PlainReader(lambda body: self.ask(body, code))
+
+    def merging_reader(self, code: str = "GATE-1") -> MergingReader:
+        return MergingReader(lambda body: self.ask(body, code))
 
 
 def headers(reader: str = "GATE-1") -> dict[str, str]:

@@ -57,9 +57,12 @@ class PlainReader:
         minute, deletes, lines = parse(self._poll(f"{self.minute}{codes}"))
         assert minute == 0 or minute >= self.minute, "the minute went back"
         if self.minute == 0:
-            self.table = {}
+            self._begin_full()
         self._apply(deletes, lines, self._codes)
         self.minute = minute
+
+    def _begin_full(self) -> None:
+        self.table = {}
 
     def _apply(
         self, deletes: list[str], lines: list[tuple[str, str]], asked: Collection[str] | None
@@ -70,3 +73,10 @@ class PlainReader:
             self.table.pop(code, None)
         for code, rule in lines:
             self.table.setdefault(code, set()).add(rule)
+
+
+class MergingReader(PlainReader):
+    """A reader that merges a full answer into its table as it does any other."""
+
+    def _begin_full(self) -> None:
+        pass

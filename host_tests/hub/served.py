@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.hub_site import SYNC, headers
 from kalitka_hub.server import http_server
@@ -19,11 +21,27 @@ from kalitka_hub.store.database import Database
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 
 
+class _UnderPath:
+    # Passes what comes to `path` on without it, as a proxy in front of a hub does.
+
+    def __init__(self, app: ASGIApp, path: str) -> None:
+        self._app = app
+        self._path = path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if not scope["path"].startswith(f"{self._path}/"):
+                await PlainTextResponse("not the hub", 404)(scope, receive, send)
+                return
+            scope = scope | {"path": scope["path"].removeprefix(self._path)}
+        await self._app(scope, receive, send)
+
+
 @contextmanager
-def served(database: Database) -> Iterator[str]:
-    """Serve a database; yield the hub's URL, `http://127.0.0.1:PORT`."""
+def served(database: Database, path: str = "") -> Iterator[str]:
+    """Serve a database, under a path or at the root; yield the URL, `http://127.0.0.1:PORT`."""
     listener = http_server.listen("127.0.0.1", 0)
-    app = create_app(database)
+    app = _UnderPath(create_app(database), path)
     running = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
     thread = threading.Thread(target=running.run, args=([listener],))
     thread.start()

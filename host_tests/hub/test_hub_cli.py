@@ -195,7 +195,8 @@ def test_the_server_tells_what_the_command_line_wrote_meanwhile(served, served_p
     assert re.fullmatch(r"\d+%CAFE%\nCAFE_/9_1", changed)
     change("remove", "CAFE")
     assert re.fullmatch(r"\d+%CAFE%\n", served.post(str(minute)).read().decode())
-    assert re.fullmatch(r"\d+%%\n", served.post("0").read().decode())
+    # The reader may not have had that answer.
+    assert re.fullmatch(r"\d+%CAFE%\n", served.post("0").read().decode())
 
 
 def test_a_long_answer_is_chunked_whole_and_never_compressed(served, served_path):
@@ -206,7 +207,8 @@ def test_a_long_answer_is_chunked_whole_and_never_compressed(served, served_path
     assert answer.getheader("Content-Type") == "text/plain; charset=utf-8"
     head, _, lines = answer.read().decode().partition("\n")
     codes = [f"{i:08X}" for i in range(2000)]
-    assert head.split("%")[1].split(",") == codes
+    deletes = head.split("%")[1].split(",")
+    assert [code for code in deletes if code != "CAFE"] == codes  # of another test
     assert lines == "\n".join(f"{code}_/9_1" for code in codes)
 
 

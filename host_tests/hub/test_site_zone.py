@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
 
+from hub.hub_accounts import API, error_of, program
 from hub.hub_site import START, headers
 from hub.kormitel_site import Canteen
 from hub.test_hub_database import make_older
@@ -176,6 +177,77 @@ def test_7_a_change_is_previewed_asked_for_and_recorded(run, database):
         changes = session.scalars(select(Audit).where(Audit.object == "zone").order_by(Audit.id))
         names = [change.after["zone"] for change in changes]
     assert names == ["Europe/Moscow", "Asia/Omsk", "<+05>-5", "Asia/Yekaterinburg"]
+
+
+def test_7_rest_previews_a_change_as_the_command_line_does_and_records_it(site, run):
+    sent = program(site.database, "robot", "admin")
+
+    def put(zone, **params):
+        answer = site.client.put(
+            f"{API}/site/zone", json={"zone": zone}, params=params, headers=sent
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    first = put("Europe/Moscow")
+    assert first == {
+        "zone": "MSK-3",
+        "zone_name": "Europe/Moscow",
+        "zone_text": "Europe/Moscow (UTC+03:00)",
+        "changed": True,
+        "moves": {},
+    }
+    with write_transaction(site.database) as session:
+        with_schedule(session)
+        with_holiday(session)
+        add_group(session, PersonGroupSetting(name="Kitchen"))
+        dated = GrantSetting(
+            people="Kitchen", readers="GATE-1", schedule="Day", first="2026-11-01T00:00"
+        )
+        add_grant(session, dated)
+    seen = put("Asia/Omsk", preview=True)
+    assert seen["zone_text"] == "Asia/Omsk (UTC+06:00)" and seen["changed"]
+    shown = run("site", "set", "--zone", "Asia/Omsk", status=2).stdout
+    for name, values in seen["moves"].items():
+        # The command goes by this computer's clock: the dates of its examples are of today.
+        for value in values if isinstance(values, list) else [values]:
+            assert name in shown and str(value).partition(" is ")[0] in shown
+    assert "grant 1 from: 2026-11-01T00:00 is 2026-10-31 18:00 UTC" in str(seen["moves"])
+    with site.database.snapshot() as session:
+        assert stored_zone(session) == ("MSK-3", "Europe/Moscow")
+        assert list_grants(session)[0].first == "2026-11-01T00:00"
+    assert put("Asia/Omsk") == seen
+    assert put("Asia/Omsk") == {**seen, "changed": False, "moves": {}}
+    with site.database.snapshot() as session:
+        assert stored_zone(session) == ("<+06>-6", "Asia/Omsk")
+        assert list_grants(session)[0].first == "2026-11-01T00:00"
+        changes = session.scalars(select(Audit).where(Audit.object == "zone").order_by(Audit.id))
+        recorded = [(change.who, change.after["zone"]) for change in changes]
+    assert [zone for _, zone in recorded] == ["Europe/Moscow", "Asia/Omsk"]
+    assert all("robot" in who for who, _ in recorded)
+
+
+@pytest.mark.parametrize(
+    ("role", "data", "status", "reason"),
+    [
+        ("admin", {"zone": "UTC+3"}, 422, "UTC+3: "),
+        ("admin", {"zone": "Moscow"}, 422, "did you mean Europe/Moscow?"),
+        ("admin", {"zone": ""}, 422, "zone: "),
+        ("admin", {"zone": "<" + "x" * 99 + ">0"}, 422, "at most 100 characters"),
+        ("admin", {}, 422, "zone is missing"),
+        ("admin", {"zone": "UTC0", "yes": True}, 422, "yes is not known here"),
+        ("operator", {"zone": "Europe/Moscow"}, 403, "admin"),
+    ],
+)
+def test_7_rest_refuses_what_is_not_a_zone_and_who_is_not_an_admin(
+    site, role, data, status, reason
+):
+    sent = program(site.database, "robot", role)
+    answer = site.client.put(f"{API}/site/zone", json=data, headers=sent)
+    assert answer.status_code == status
+    assert reason in error_of(answer)
+    with site.database.snapshot() as session:
+        assert stored_zone(session) == (None, None)
 
 
 def test_7_what_is_stored_is_shown_as_people_read_it(run):

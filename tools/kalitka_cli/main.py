@@ -157,7 +157,7 @@ def sim(
         ),
     ] = None,
     server: Annotated[
-        str, typer.Option(metavar="URL", help="Connect to this hub: https://HOST:PORT.")
+        str, typer.Option(metavar="URL", help="Connect to this server: https://HOST:PORT[/PATH].")
     ] = "",
     ca: Annotated[
         Path | None,

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from urllib.parse import urlsplit
 
 from kalitka import settings
 from kalitka.sync.address import split_url
@@ -32,7 +31,6 @@ from kalitka_sim.reader import VirtualReader
 from kalitka_sim.virtual_chip import VirtualChip
 
 _SECRET = "KALITKA_HUB_SECRET"
-_HTTP_PORT = 80
 _CA = settings.FIELDS["server_ca"][0]
 _SWITCHES = dict.fromkeys(("exit_button", "door_contact", "alarm_contact"), "normally-open")
 _ROLES = ("WIEGAND_D0", "WIEGAND_D1", "LOCK", *map(str.upper, _SWITCHES))
@@ -68,25 +66,27 @@ def run_reader(
 ) -> int:
     """Run a virtual reader until `quit`. Return the exit status: 2 for invalid options.
 
-    server: the hub's URL; over https:// the reader trusts it by `ca`, a file with a certificate.
+    server: the URL of a server of the token-reader API, which may have a path; over https:// the
+    reader trusts it by `ca`, a file with a certificate.
     zone: a zone's name or a POSIX TZ string. board: a folder of boards/.
     """
     problems: list[str] = _board_problems(board)
     values = {"reader": reader, "poll_seconds": poll_seconds, **_SWITCHES}
     values["server_token"] = os.environ.get(_SECRET, "")
-    relay_to, files = None, {}
+    relay_to, path, files = None, "", {}
     try:
         values["zone"] = check_zone(zone) if zone else ""
     except InvalidRequest as fault:
         problems.append(f"zone: {fault}")
     try:
-        if server.startswith("https:"):
-            values["server_url"] = _secure_url(server)
+        secure, host, port, path = _split_server(server) if server else (False, "", 0, "")
+        if secure:
+            values["server_url"] = server
             files[_CA] = _site_ca(ca)
         elif ca:
             problems.append("--ca needs a --server https://HOST:PORT")
-        if server and not files:
-            relay_to = _http_address(server)
+        elif server:
+            relay_to = host, port
     except (CommandError, InvalidRequest) as fault:
         problems.append(str(fault))
     problems += settings_file.one_each(
@@ -117,6 +117,7 @@ def run_reader(
                 on_line=_print,
                 files=files,
                 name_server=names.address,
+                path=path,
             ) as virtual:
                 virtual.power_on()
                 _run_commands(virtual)
@@ -286,12 +287,12 @@ def _board_problems(board: str) -> list[str]:
     return []
 
 
-def _secure_url(url: str) -> str:
+def _split_server(url: str) -> tuple[bool, str, int, str]:
+    # As the reader does.
     try:
-        split_url(url)
+        return split_url(url)
     except ValueError as fault:
-        raise CommandError(str(fault)) from None
-    return url
+        raise CommandError(f"invalid server {url!r}: {fault}") from None
 
 
 def _site_ca(file: Path | None) -> bytes:
@@ -301,18 +302,6 @@ def _site_ca(file: Path | None) -> bytes:
     from kalitka_hub.server.certificates import check_ca  # noqa: PLC0415
 
     return check_ca(file)
-
-
-def _http_address(url: str) -> tuple[str, int]:
-    wrong = CommandError(f"invalid server {url!r}: write http://HOST:PORT or https://HOST:PORT")
-    try:
-        parts = urlsplit(url)
-        port = parts.port or _HTTP_PORT
-    except ValueError:
-        raise wrong from None
-    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
-        raise wrong
-    return parts.hostname, port
 
 
 @contextlib.contextmanager

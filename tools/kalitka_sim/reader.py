@@ -32,6 +32,7 @@ class VirtualReader(VirtualChip):
     """A reader whose flash and NVS live in `folder`, so that it can be switched on again later.
 
     server: (host, port) of its hub, which the reader reaches through `relay`, which can be cut.
+    path: of the server's address, `/access` or "".
     settings: the entries of the settings file besides the server's address.
     on_line: called with every line of the console, in a thread of its own.
     in_rom: a new reader has its firmware in ROM, much as a board with frozen firmware, and the
@@ -59,6 +60,7 @@ class VirtualReader(VirtualChip):
         secure: bool = False,
         name_server: str = "",
         heap: int | None = None,
+        path: str = "",
     ):
         if (folder / "flash.bin").exists():
             in_rom = (folder / "rom.img").exists()
@@ -70,6 +72,7 @@ class VirtualReader(VirtualChip):
         self._settings = settings or {}
         self._secure = secure
         self._name_server = name_server
+        self._path = path
         if not self.flash_file.exists():
             firmware = compile_firmware(board_name, HOST_ARCH)
             size = self.board["VFS_SIZE"]
@@ -93,7 +96,7 @@ class VirtualReader(VirtualChip):
             values["wifi"] = []
         if self.relay:
             scheme = "https" if self._secure else "http"
-            url = f"{scheme}://127.0.0.1:{self.relay.port}"
+            url = f"{scheme}://127.0.0.1:{self.relay.port}{self._path}"
             values = {"server_url": url, "plain_http": not self._secure, **values}
         return seal(json.dumps(values).encode())
 

@@ -59,8 +59,9 @@ async def wait_for(awaitable, timeout: float, doing: str, silence: type[NetError
     except NetError:
         raise
     except ValueError as e:
-        # MicroPython's TLS raises ValueError for a bad certificate.
-        raise BadCertificate("certificate not accepted while %s: %s" % (doing, str(e).strip()))
+        # MicroPython's TLS raises ValueError for a bad certificate, with a line for each reason.
+        words = " ".join(str(e).split())
+        raise BadCertificate("certificate not accepted while %s: %s" % (doing, words))
     except OSError as e:
         raise net_error(e, doing)
 

@@ -28,6 +28,7 @@ from kalitka_hub.cli.terminal import (
     errors_reported,
     format_utc,
     open_for_changes,
+    open_for_reading,
     open_or_create,
     print_line,
     print_stderr,
@@ -47,6 +48,7 @@ from kalitka_hub.site.readers import (
     set_groups,
 )
 from kalitka_hub.site.site_secret import new_secret
+from kalitka_hub.site.unknown_readers import list_unknown
 
 app = typer.Typer()
 reader = typer.Typer(no_args_is_help=True)
@@ -161,8 +163,18 @@ def reader_list(
     of: Annotated[str | None, group_option("Only readers in this group.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List readers, with the time of each one's last poll."""
+    """List readers, with the time of each one's last poll; on stderr those that are unknown.
+
+    Unknown readers have asked this hub without being added, at most 20 are kept.
+    """
     _READERS.list(db, as_json, name=name, group=of)
+    with open_for_reading(db) as session:
+        unknown = list_unknown(session)
+    for one in unknown:
+        print_stderr(
+            f"unknown reader {one.code} has asked (requests: {one.requests}, the last at "
+            f"{format_utc(one.last)} UTC); if it is yours, add it: {one.hint}"
+        )
 
 
 @reader.command("secret")

@@ -19,11 +19,9 @@ from kalitka_hub.cli.terminal import (
 )
 from kalitka_hub.clock import current_minute
 from kalitka_hub.errors import InvalidRequest
-from kalitka_hub.kormitel import canteen
+from kalitka_hub.kormitel.zone_change import change_zone
 from kalitka_hub.site.clock_check import confirm_clock
 from kalitka_hub.site.site_view import view_of_site
-from kalitka_hub.site.site_zone import set_zone
-from kalitka_hub.site.zone_preview import describe_change, state_of
 from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.database import Database, open_database, open_existing
 
@@ -114,26 +112,19 @@ def _set_zone(database: Database, zone: str, yes: bool) -> None:
     now = current_minute(database.clock)
     # A rehearsal, whose transaction is rolled back: what it moves is shown before it is done.
     with write_transaction(database, audit_author()) as session:
-        before = state_of(session, now)
-        changes = set_zone(session, zone)
-        tokens = canteen.recompute_site(session) if changes else 0
-        after = state_of(session, now)
+        change = change_zone(session, zone, now)
         session.rollback()
-    words = after.zone.in_words(now)
-    if not changes:
-        print_line(f"zone {words}: unchanged")
+    if not change.changes:
+        print_line(f"zone {change.words}: unchanged")
         return
-    # A name for the same zone moves nothing, and a first zone was asked for.
-    is_move = before.zone.posix not in (None, after.zone.posix)
-    if is_move or (before.zone.posix is None and after.counts):
-        print_fields(describe_change(before, after, tokens, now))
-    if is_move and not yes and not _agrees():
+    if change.moves:
+        print_fields(change.moves)
+    if change.is_move and not yes and not _agrees():
         raise InvalidRequest(
             "nothing was changed: to change the zone, answer y, or repeat this with --yes"
         )
     with write_transaction(database, audit_author()) as session:
-        if set_zone(session, zone):
-            canteen.recompute_site(session)
-    print_line(f"zone {words}: set")
-    if is_move:
+        change_zone(session, zone, now)
+    print_line(f"zone {change.words}: set")
+    if change.is_move:
         print_line("readers take it when they next ask for the time, within a day")

@@ -2,15 +2,17 @@ r"""The answer to a sync request, as a stream read from one snapshot of the data
 
 `MINUTE%code,code%\n`, then rule lines `CODE_/RULE` with `\n` between and none after the last,
 all in code order. The list of codes to delete includes every code whose rules follow: applying an
-answer replaces the reader's rules of that code. Memory is bounded: rows are fetched in batches,
-bytes are sent in chunks. A reader gets the rules of all its groups. For the minute see
-`store.changes`.
+answer replaces the reader's rules of that code. A full answer also lists the codes without rules
+that changed since the minute that the reader has shown to hold: a reader that merges a full
+answer into its table, where ours replaces it, drops them too. They are pending until it polls with
+a later minute. Memory is bounded: rows are fetched in batches, bytes are sent in chunks. A reader
+gets the rules of all its groups. For the minute see `store.changes`.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, bindparam, exists, select
 from sqlalchemy.orm import Session
@@ -49,16 +51,14 @@ def unchanged_answer(minute: int) -> bytes:
 
 def _pieces(session: Session, reader_id: int, request: SyncRequest) -> Iterator[bytes]:
     since = request.since or 0
-    acknowledged, configured, groups = _sync_state(session, reader_id)
+    reader = _sync_state(session, reader_id)
+    groups, acknowledged = reader.groups, reader.acknowledged
     if since > acknowledged:
         # This database never answered that minute. Minute 0 tells the reader to do a full sync.
         yield unchanged_answer(0)
         return
-    # A reader whose groups changed after `since` cannot catch up from changed tokens alone. The
-    # comparison is strict: `store.changes` stamps the reader with the highest minute answered
-    # before its change.
-    known = configured < since and was_answered(session, since, acknowledged)
-    yield b"%d%%" % (0 if since and not known else acknowledged)
+    known = not since or _can_catch_up(session, reader, since)
+    yield b"%d%%" % (acknowledged if known else 0)
     if since:
         changed = _changed(session, since, request.keys)
         # Every reader is told of every changed token: the change may be that it no longer opens
@@ -68,25 +68,63 @@ def _pieces(session: Session, reader_id: int, request: SyncRequest) -> Iterator[
         lines = (_rules_of(session, groups, some) for some in changed())
         yield from _joined(b"\n", _lines(chain.from_iterable(lines)))
         return
-    yield from _joined(b",", _codes(session, groups, request.keys))
+    if request.keys is None:
+        yield from _joined(b",", _codes(session, groups, _pending_since(session, reader)))
+    else:
+        # Unknown codes too: the reader must delete whatever rules it has of them.
+        yield from _joined(b",", map(codes.unpack, request.keys))
     yield b"%\n"
     yield from _joined(b"\n", _lines(_all_rules(session, groups, request.keys)))
 
 
+class _SyncState(NamedTuple):
+    # configured, held: see `Reader`. groups: ids.
+    acknowledged: int
+    configured: int
+    held: int | None
+    groups: list[int]
+
+
 _SYNC_STATE = (
-    select(Site.acknowledged, Reader.configured_minute, ReaderGroupMember.group_id)
+    select(
+        Site.acknowledged,
+        Reader.configured_minute,
+        Reader.held_minute,
+        ReaderGroupMember.group_id,
+    )
     .select_from(Site)
     .outerjoin(Reader, Reader.id == bindparam("reader"))
     .outerjoin(ReaderGroupMember, ReaderGroupMember.reader_id == Reader.id)
 )
 
 
-def _sync_state(session: Session, reader_id: int) -> tuple[int, int, list[int]]:
-    """Return the acknowledged minute, the reader's configured minute, and its groups."""
+def _sync_state(session: Session, reader_id: int) -> _SyncState:
     rows = session.execute(_SYNC_STATE, {"reader": reader_id}).all()
     groups = [row.group_id for row in rows if row.group_id is not None]
     # A reader removed since its authentication gets the rules that every reader gets.
-    return rows[0].acknowledged, rows[0].configured_minute or 0, [EVERY_READER, *groups]
+    first = rows[0]
+    return _SyncState(
+        first.acknowledged,
+        first.configured_minute or 0,
+        first.held_minute,
+        [EVERY_READER, *groups],
+    )
+
+
+def _can_catch_up(session: Session, reader: _SyncState, minute: int) -> bool:
+    """Return whether the changes since a minute are all that a reader with its answer lacks."""
+    # A reader whose groups changed after it cannot catch up from changed tokens alone. The
+    # comparison is strict: `store.changes` stamps the reader with the highest minute answered
+    # before its change.
+    return reader.configured < minute and was_answered(session, minute, reader.acknowledged)
+
+
+def _pending_since(session: Session, reader: _SyncState) -> int:
+    """Return the minute from which on deletes are pending for a reader; 0: since ever."""
+    if reader.held is None:
+        return reader.configured  # it was added then
+    # The held minute is stored up to a minute late: what was applied meanwhile is repeated.
+    return reader.held if _can_catch_up(session, reader, reader.held) else 0
 
 
 # Materialized and then sorted: otherwise databases walk through all tokens in code order to avoid
@@ -146,13 +184,10 @@ def _rules_of(session: Session, groups: list[int], tokens: TokenRows) -> Iterato
             yield token.code, text
 
 
-def _codes(session: Session, groups: list[int], keys: tuple[bytes, ...] | None) -> Iterator[bytes]:
-    if keys is not None:
-        # Unknown codes too: the reader must delete whatever rules it has of them.
-        yield from map(codes.unpack, keys)
-        return
+def _codes(session: Session, groups: list[int], pending_since: int) -> Iterator[bytes]:
     has_rules = exists().where(TokenRule.token_id == Token.id, TokenRule.group_id.in_(groups))
-    wanted = select(Token.code).where(has_rules).order_by(Token.key)
+    wanted = select(Token.code).where(has_rules | (Token.changed >= pending_since))
+    wanted = wanted.order_by(Token.key)
     for (code,) in session.execute(wanted, execution_options=_IN_BATCHES):
         yield code.encode()
 

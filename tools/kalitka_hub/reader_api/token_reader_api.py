@@ -2,8 +2,8 @@
 
 Source: the protocol, "The token-reader API". Requests carry X-AuthToken (the reader's
 own secret, or the site's if it has none) and X-AuthReader (the reader's code). Errors are answered
-with one line of plain text. Answers are never compressed; a short answer has a Content-Length, a
-longer one is chunked.
+with one line of plain text, or in JSON by Accept; see `web.plain_errors`. Answers are never
+compressed; a short answer has a Content-Length, a longer one is chunked.
 
 A separate ASGI application, without a web framework's layers around each request: that halves the
 cost of a poll without changes, and most polls are such.
@@ -47,7 +47,6 @@ TIME_WITH_HOURS = "/api/v1/token-reader/time"
 ZONE_HEADER = "X-Kalitka-Zone"  # the site's POSIX TZ string, where the time is refused
 _NO_STORE = {"Cache-Control": "no-store"}
 _LOG = logging.getLogger(__name__)
-_FAILED = PlainTextResponse("internal error: see the hub's log\n", 500)
 
 
 class TokenReaderApi:
@@ -65,10 +64,10 @@ class TokenReaderApi:
                 raise method_not_allowed(scope["method"], *methods)
             response = await handle(self._state, request)
         except HANDLED_ERRORS as fault:
-            response = error_response(fault, scope["method"])
-        except Exception:
+            response = error_response(fault, request)
+        except Exception as fault:
             # The server logs the exception.
-            await _FAILED(scope, receive, send)
+            await error_response(fault, request)(scope, receive, send)
             raise
         await response(scope, receive, send)
 
@@ -90,6 +89,8 @@ async def _sync(state: HubState, request: Request) -> Response:
         raise HTTPException(400, str(query))
     if query.since is not None:
         state.last_seen.record_poll(reader.id, query.since)
+        if query.since and query.keys is None:
+            state.last_seen.record_held(reader.id, query.since)
     # Rule 1 of `store.changes`: the minute is raised before the answer is read. If that was due,
     # the look-up above is older than the raise, and has to be repeated.
     if await state.minute_updater.update_if_due():

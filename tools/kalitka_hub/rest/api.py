@@ -2,8 +2,8 @@
 
 A separate application, mounted at PREFIX: its errors are JSON, `{"error": "..."}` with one
 sentence that says what is wrong and what to do, while those of the token-reader API beside it are
-plain text. Lists are paged. The OpenAPI description is at `openapi.json`, and as a page without
-scripts at `docs`.
+plain text unless the client asks for JSON. Lists are paged. The OpenAPI description is at
+`openapi.json`, and as a page without scripts at `docs`.
 """
 
 from collections.abc import Callable, Iterable, Sequence

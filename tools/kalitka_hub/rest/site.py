@@ -1,4 +1,4 @@
-"""The REST API of the site as a whole: its status, the access log, and explanations of verdicts.
+"""The REST API of the site as a whole: its status and zone, the access log, explained verdicts.
 
 Also the readers' secrets, for admins only, and their revocation.
 """
@@ -9,20 +9,24 @@ from fastapi import Path, Query
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from kalitka_hub.clock import current_minute
+from kalitka_hub.kormitel.zone_change import change_zone
 from kalitka_hub.reader_api import log_views
 from kalitka_hub.reader_api.log_views import LogView
 from kalitka_hub.rest.api import Page, Paged, create_router
 from kalitka_hub.rest.auth import Admin, Operator, State, Viewer
 from kalitka_hub.site import site_view
 from kalitka_hub.site.explain import Explanation, explain
-from kalitka_hub.site.inputs import Number, SearchText
+from kalitka_hub.site.inputs import InputModel, Name, Number, SearchText
 from kalitka_hub.site.local_time import minutes_of
 from kalitka_hub.site.reader_secrets import revoke_reader, set_reader_secret
 from kalitka_hub.site.readers import ReaderView, show_reader
 from kalitka_hub.site.schedule_rules import FOREVER
 from kalitka_hub.site.site_secret import new_secret
 from kalitka_hub.site.site_view import SiteView
-from kalitka_hub.site.site_zone import zone_of
+from kalitka_hub.site.site_zone import UTC, stored_zone, zone_of
+from kalitka_hub.site.unknown_readers import UnknownReaderView, list_unknown
+from kalitka_hub.site.zone_preview import Moved
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.models import NAME_MAX
 
@@ -61,11 +65,58 @@ class ReaderSecret(BaseModel):
     secret: str
 
 
+class ZoneSetting(InputModel):
+    """A time zone: a name such as Europe/Moscow, or a POSIX zone such as MSK-3."""
+
+    zone: Name
+
+
+class ZoneReport(BaseModel):
+    """A change of the zone. zone, zone_name, zone_text: as in the site, after the change.
+
+    changed: whether anything is not as before. moves: what the change moves, in words, by what it
+    is; empty if local times stay as they are.
+    """
+
+    zone: str
+    zone_name: str | None
+    zone_text: str
+    changed: bool
+    moves: dict[str, Moved]
+
+
 @router.get("/site", tags=["site"], operation_id="show_site")
 def show_site(state: State, _caller: Viewer) -> SiteView:
     """Show the status of the site."""
     with state.database.snapshot() as session:
         return site_view.view_of_site(session, int(state.database.clock()))
+
+
+@router.put("/site/zone", tags=["site"], operation_id="set_zone")
+def set_site_zone(
+    state: State,
+    caller: Admin,
+    data: ZoneSetting,
+    preview: Annotated[bool, Query(description="Report what moves, change nothing.")] = False,
+) -> ZoneReport:
+    """Set the time zone of all local times.
+
+    A change moves schedules, holidays, meals and the dates of grants: look at it with `preview`
+    first. Servers that run go on in the new zone; readers take it when they next ask for the time,
+    within a day. Requires the role admin.
+    """
+    with write_transaction(state.database, caller.who) as session:
+        change = change_zone(session, data.zone, current_minute(state.database.clock))
+        zone = stored_zone(session)
+        if preview:
+            session.rollback()
+    return ZoneReport(
+        zone=zone.posix or UTC,
+        zone_name=zone.name,
+        zone_text=change.words,
+        changed=change.changes,
+        moves=dict(change.moves),
+    )
 
 
 @router.get("/log", tags=["log"], operation_id="list_log")
@@ -118,6 +169,16 @@ def explain_pass(
     with state.database.snapshot() as session:
         minute = now if at is None else parse_minute(session, at)
         return explain(session, reader, code, minute, now)
+
+
+@router.get("/unknown-readers", tags=["readers"], operation_id="list_unknown_readers")
+def list_unknown_readers(state: State, _caller: Viewer) -> Page[UnknownReaderView]:
+    """List readers that asked this hub without being added, the last one first: at most 20.
+
+    Add one with `POST /readers`; that takes it off the list.
+    """
+    with state.database.snapshot() as session:
+        return Page(items=list_unknown(session), next=None)
 
 
 @router.put("/readers/{code}/secret", tags=["readers"], operation_id="make_reader_secret")

@@ -1,9 +1,9 @@
 """The hub as an ASGI application: its routes and its error responses.
 
-Errors are one line of plain text, for a person with `curl` and for the log of a reader; those of
-the REST API, a separate application below `api.PREFIX`, and of the exchange with Kormitel are
-JSON. Every answer has the header `X-Kalitka: 1`: with it, our firmware uses forms that other
-servers would not understand.
+Errors are one line of plain text, for a person with `curl` and for the log of a reader, or JSON if
+the client asks for it; those of the REST API, a separate application below `api.PREFIX`, and of
+the exchange with Kormitel are always JSON. Every answer has the header `X-Kalitka: 1`: with it,
+our firmware uses forms that other servers would not understand.
 """
 
 import logging
@@ -11,9 +11,8 @@ from asyncio import create_task, sleep
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -141,5 +140,5 @@ def _write_last_seen(state: HubState) -> None:
         state.last_seen.write(session)
 
 
-async def _error(request: Request, fault: Exception) -> PlainTextResponse:
-    return plain_errors.error_response(fault, request.method, _UNKNOWN)
+async def _error(request: Request, fault: Exception) -> Response:
+    return plain_errors.error_response(fault, request, _UNKNOWN)

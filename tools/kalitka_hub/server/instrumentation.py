@@ -5,7 +5,8 @@ answer, so no handler has to report what it did. A reader's refused request is l
 for each reader and status, an answered one at level debug only. Of the request, a line contains
 only the reader's code. If the site has no such reader, the header may hold anything, such as a
 secret in the wrong place: then the line has at most eight characters of what has the form of a
-code and is not a secret of this site, and says how to add a reader.
+code and is not a secret of this site, and says how to add a reader. Such readers are also counted
+for the list of `site.unknown_readers`.
 """
 
 import logging
@@ -28,6 +29,7 @@ from kalitka_hub.rest import api
 from kalitka_hub.server.metrics import Metrics
 from kalitka_hub.site.reader_secrets import is_secret
 from kalitka_hub.site.readers import check_reader_code, find_reader
+from kalitka_hub.site.unknown_readers import UnknownReaderRecorder
 from kalitka_hub.store.database import Database
 
 _SYNC = "sync"
@@ -67,6 +69,7 @@ class Instrumentation:
         self._metrics = metrics
         self._timer = timer
         self._refusals = _RefusalLimiter(database.clock)
+        self._unknown_readers = UnknownReaderRecorder(database)
         self._collectors_by_label: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,6 +119,8 @@ class Instrumentation:
             return
         address = scope["client"][0] if scope.get("client") else "unknown"
         claimed = Headers(scope=scope).get("x-authreader", "")
+        if status == _FORBIDDEN and self._unknown_readers.claim_write(claimed):
+            await run_in_threadpool(self._unknown_readers.write, claimed)
         suppressed = self._refusals.claim_line(claimed or address, status)
         if suppressed is None:
             return

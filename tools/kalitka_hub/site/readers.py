@@ -30,6 +30,7 @@ from kalitka_hub.store.models import (
     Reader,
     ReaderGroup,
     ReaderGroupMember,
+    UnknownReader,
 )
 
 READERS = "readers"  # the resource's name, also its kind in the audit
@@ -37,6 +38,9 @@ ALL_READERS = "*"  # the label of the group of all readers
 ALL, OWN, NAMED = "all", "own", "named"  # kinds of reader groups, stored in the database
 _CODE = re.compile(r"[A-Za-z0-9:_-]+")
 _OWN_MARK = "="
+CUT = "..."  # at the end of a code that is not listed whole
+_LISTED_MAX = 32  # characters; the secrets that the hub makes are longer
+_LEFT = 8
 
 
 def check_reader_code(code: str) -> str:
@@ -47,6 +51,11 @@ def check_reader_code(code: str) -> str:
             "colons, underscores and dashes"
         )
     return code
+
+
+def listed_code(code: str) -> str:
+    """Return a code as `unknown_readers` has it: only the beginning of one as long as a secret."""
+    return code if len(code) <= _LISTED_MAX else code[:_LEFT] + CUT
 
 
 class ReaderSetting(InputModel):
@@ -132,6 +141,7 @@ def create_reader(session: Session, setting: ReaderSetting, secret: str | None =
         configured_minute=answered,
         secret_sha256=None if secret is None else sha256_of(check_secret(secret).encode()),
     )
+    session.execute(delete(UnknownReader).where(UnknownReader.code == listed_code(code)))
     own = ReaderGroup(name=_OWN_MARK + code, kind=OWN)
     session.add_all([reader, own])
     session.flush()
@@ -210,12 +220,15 @@ def set_groups(session: Session, code: str, names: Collection[str]) -> bool:
 def force_full_sync(session: Session, reader_ids: Collection[int]) -> None:
     """Force a full sync of these readers, whose groups have changed.
 
-    Stamps them with the highest minute answered so far; see the proof in `store.changes`.
-    Requires a session from `write_transaction`.
+    Stamps them with the highest minute answered so far; see the proof in `store.changes`. A reader
+    that never held a minute may hold rules of groups that it left by then. Requires a session from
+    `write_transaction`.
     """
     answered = change_context(session).answered
     session.execute(
-        update(Reader).where(Reader.id.in_(reader_ids)).values(configured_minute=answered)
+        update(Reader)
+        .where(Reader.id.in_(reader_ids))
+        .values(configured_minute=answered, held_minute=func.coalesce(Reader.held_minute, 0))
     )
 
 

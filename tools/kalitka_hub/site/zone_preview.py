@@ -20,6 +20,7 @@ from kalitka_hub.site.site_zone import (
 from kalitka_hub.store.models import Schedule, ScheduleWindow
 
 _EXAMPLES = 3  # of each kind
+Moved = int | str | list[str]  # what a change of the zone moves: a number, or in words
 
 
 class _Example(NamedTuple):
@@ -49,7 +50,7 @@ def state_of(session: Session, now: int) -> ZoneState:
 
 def describe_change(
     before: ZoneState, after: ZoneState, tokens: int, now: int
-) -> Iterator[tuple[str, object]]:
+) -> Iterator[tuple[str, Moved]]:
     """Yield what a change of the zone moves: a name and its value, a text or a list of texts.
 
     tokens: the number of tokens whose rules change. now: a minute since 1970 UTC.

@@ -3,7 +3,7 @@
 Both databases share one file format, which holds rows and not the database's own files: a site
 can move from SQLite to PostgreSQL and back, a backup is no larger than its contents, and no tool
 of the server's version is needed. All tables are read in one snapshot, which blocks neither
-readers nor writers. Login sessions and failed login attempts are left out.
+readers nor writers. Login sessions, failed login attempts and unknown readers are left out.
 
 A restored database is older than the last answers that its readers got from it. Readers that poll
 with a minute from the backup's last one up to the restore are therefore told to do a full sync;
@@ -41,13 +41,21 @@ from kalitka_hub.store import audit, backup_file, migrations
 from kalitka_hub.store.changes import acknowledged_minute, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import Base  # not from `models`: with Kormitel's tables
-from kalitka_hub.store.models import LoginAttempt, LoginSession, ReaderGroup, Site, UnansweredRange
+from kalitka_hub.store.models import (
+    LoginAttempt,
+    LoginSession,
+    Reader,
+    ReaderGroup,
+    Site,
+    UnansweredRange,
+    UnknownReader,
+)
 
 FORMAT = 1  # of the file; a hub restores this one only
 _KIND = "kalitka hub backup"
 _ROWS = 1000  # rows in memory at a time
 _LOG = logging.getLogger(__name__)
-_EXCLUDED = {LoginSession.__tablename__, LoginAttempt.__tablename__}
+_EXCLUDED = {table.__tablename__ for table in (LoginSession, LoginAttempt, UnknownReader)}
 # In dependency order: a table comes after those that it refers to.
 _TABLES = tuple(table for table in Base.metadata.sorted_tables if table.name not in _EXCLUDED)
 _COLUMNS = {table.name: [column.name for column in table.columns] for table in _TABLES}
@@ -235,6 +243,8 @@ def _force_full_syncs(session: Session, answered: int) -> None:
     session.add(UnansweredRange(after=backed_up - 1, until=answered + 1))
     # Without a horizon the daily recompute, too, runs again.
     session.execute(update(_SITE).values(acknowledged=answered + 1, horizon=None))
+    # They may hold rules of any token: from changes that are not in the backup.
+    session.execute(update(Reader).values(held_minute=0))
 
 
 def _count(session: Session, table: Table) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.store.models import Reader
 
-_EMPTY = {"seen": None, "asked": None, "sent_log": None, "said_lost": None}
+_EMPTY = {"seen": None, "asked": None, "held": None, "sent_log": None, "said_lost": None}
 
 
 class LastSeen:
@@ -30,6 +30,10 @@ class LastSeen:
     def record_poll(self, reader_id: int, since: int) -> None:
         """Record the minute that the reader polled with: 0 for everything."""
         self._record(reader_id, asked=since)
+
+    def record_held(self, reader_id: int, minute: int) -> None:
+        """Record that the reader has every change before this minute, not 0."""
+        self._record(reader_id, held=minute)
 
     def record_log(self, reader_id: int, seconds: int, lost: int | None) -> None:
         """Record that the reader sent entries of its access log at `seconds` since 1970 UTC.
@@ -63,6 +67,7 @@ class LastSeen:
             .values(
                 last_seen=func.coalesce(bindparam("seen"), Reader.last_seen),
                 asked_minute=func.coalesce(bindparam("asked"), Reader.asked_minute),
+                held_minute=func.coalesce(bindparam("held"), Reader.held_minute),
                 logged=func.coalesce(bindparam("sent_log"), Reader.logged),
                 lost=func.coalesce(bindparam("said_lost"), Reader.lost),
             ),

@@ -130,6 +130,20 @@ class Reader(Base):
     revoked: Mapped[int | None] = mapped_column(BigInteger)
     # What this reader's scanner sends, as `Site.scanners`; None: what the site's send.
     scanners: Mapped[str | None] = mapped_column(String(100))
+    # The last minute other than 0 with which the reader polled for all codes: it has every change
+    # before that. None: it never has; 0: it may hold rules of any token. See `sync_answer`.
+    held_minute: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class UnknownReader(Base):
+    """A reader that asked without being one of the site's; see `unknown_readers`."""
+
+    __tablename__ = "unknown_readers"
+
+    code: Mapped[str] = mapped_column(String(READER_CODE_MAX), primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    # When it last asked, in seconds.
+    last: Mapped[int] = mapped_column(BigInteger)
 
 
 class ReaderGroup(Base):
