@@ -67,9 +67,11 @@ def run() -> None:
         except Exception:
             pass  # a port without one
     try:
-        from kalitka.system import uplink
+        from kalitka.system import starts, uplink
 
-        uplink.switch_on()
+        # Counted first: a radio that crashes the chip leads to safe mode, too.
+        if not starts.begin():
+            uplink.switch_on()
     except Exception:
         pass  # the reader tries again, and reports why it fails
     sys.modules.pop("guard", None)

@@ -299,8 +299,10 @@ def test_a_reader_that_has_a_table_asks_for_everything_at_its_start(plain_world)
     always = Script(OLD, repeat=True)
     for wanted, asked in ((True, "0"), (False, "29921460")):
         plain_world.polls([Script(OLD)])
-        _, server = plain_world.polls([always], settings={"full_sync_at_start": wanted})
-        assert server.bodies == [asked]
+        settings = {"full_sync_at_start": wanted}
+        _, server = plain_world.polls([always], polls=2, same=True, settings=settings)
+        # Changes first: a card that was disabled meanwhile must not wait for everything else.
+        assert server.bodies == ["29921460", asked]
 
 
 def test_a_reader_limited_to_some_codes_asks_for_these(plain_world):

@@ -81,6 +81,29 @@ def _days(world, kind):
     cases["kinds"] += 1
 
 
+def test_point_14_changes_that_a_server_repeats_are_applied_once(world):
+    # As many as do not fit the memory, each with its delete, as the public server sends them.
+    codes = [f"{'GUEST-' * 10}{n * 7919 % 150:04d}" for n in range(150)]
+    lines = "\n".join(f"{code}_/9_1" for code in codes)
+    body = f"29921461%{','.join(codes)}%\n{lines}".encode()
+    kept = ("Keep-Alive: timeout=75",)
+    answer, last = reply(body, headers=kept), reply(body)
+    outcome, server = world.polls(
+        [Script(OLD), Script([answer] * 5 + [last])],
+        same=True,
+        polls=7,
+        seconds=[5] * 7,
+        settings={"full_sync_after_changes_minutes": 0},
+    )
+    assert server.bodies == ["0", "29921460", *["29921461"] * 5]
+    table = {**OLD_TABLE[1], **{code: ["9_1"] for code in codes}}
+    for poll in outcome["polls"][1:]:
+        worked(poll, [29921461, table])
+    told = [line for poll in outcome["polls"][1:] for line in poll[4] if "codes changed" in line]
+    assert told == ["sync: incremental, 150 rules, 150 codes changed, minute 29921461"]
+    cases["kinds"] += 1
+
+
 def test_point_12_a_request_without_an_answer_is_not_sent_again_at_once(world):
     # Two seconds: in time for a full answer, too late for changes.
     slow = Script([KEPT, NEW], delay=2)

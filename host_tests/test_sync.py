@@ -116,6 +116,26 @@ def test_a_large_answer_out_of_order_is_asked_for_again_only_if_it_is_not_the_ta
     ]
 
 
+def test_point_16_a_changed_table_out_of_order_is_fetched_once_at_a_start(runner):
+    # More than the sort buffer holds, in another order each time.
+    codes = [f"{'GUEST-' * 10}{n * 7919 % 400:04d}" for n in range(400)]
+
+    def everything(minute, some):
+        lines = "\n".join(f"{code}_/9_1" for code in some)
+        return good(f"{minute}%%\n{lines}".encode())
+
+    runner.polls([everything(29921460, codes)])
+    change = f"29921461%{codes[7]},NEW%\nNEW_/9_1"
+    after = ["NEW", *reversed(codes[:7]), *codes[8:]]
+    for _ in range(3):
+        scripts = [good(change.encode()), everything(29921461, after)]
+        settings = {"full_sync_at_start": True}
+        results, server = runner.polls(scripts, same=True, settings=settings)
+        assert server.bodies[1:] == ["0"] and server.bodies[0] != "0"
+        assert results[1][3] == {code: ["9_1"] for code in after}
+        assert "sync: full, 400 rules, 0 codes changed, minute 29921461" in results[1][4]
+
+
 def test_an_incremental_answer_deletes_then_adds_without_duplicates(runner):
     scripts = [
         good(),

@@ -1,6 +1,7 @@
 """A whole reader that hangs, or is left at its console, comes back by itself, and says so."""
 
 import json
+import re
 
 import pytest
 
@@ -104,6 +105,11 @@ def test_three_starts_that_do_not_last_lead_to_safe_mode_in_which_cards_are_deci
         assert SAFE not in hang(reader)
     told = hang(reader)
     assert SAFE in told
+    # The radio is off: its memory is free.
+    shares = [
+        int(n) for n in re.findall(r"free for Python, (\d+) for Wi-Fi", "\n".join(reader.console))
+    ]
+    assert len(shares) == 4 and min(shares[3] - share for share in shares[:3]) > 20000, shares
     seen = len(reader.console)
     reader.set_clock(1795415400)
     assert not reader.present("04A1B2C3").opened

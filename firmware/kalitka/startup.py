@@ -200,7 +200,7 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
         report("the watchdog restarted the reader: it had hung")
         log.append(entries.READER, 1, entries.WATCHDOG)
     console.lock(settings["console"])
-    safe = starts.begin()
+    safe = starts.is_safe()
     tasks, on_unknown, hurry = [], None, None
     if safe:
         report("safe mode: three starts did not last: no network and no sync for an hour")

@@ -682,6 +682,7 @@ def test_point_11_readers_of_a_site_ask_for_everything_one_after_the_other():
     async def scenario(site):
         await asyncio.sleep(7 * MINUTE)
 
+    assert 0 not in _fulls(at_work(scenario, full_sync_at_start=True)), "not even without a name"
     begins = []
     for n in range(20):
         options = {"full_sync_at_start": True, "poll_seconds": 10, "reader": "GATE-%d" % n}

@@ -244,7 +244,10 @@ class Poller:
         # Syncs in one exchange, or in up to three. Returns the minute received by an incremental
         # sync, 1 after a full one.
         table = self._table
-        full = not table.minute or bool(table.fault) or self._clock.uptime() >= self._full_due
+        # After a start changes come first: an answer in any order is then mostly the table, and is
+        # fetched once.
+        due = self._clock.uptime() >= self._full_due and self.polls > 1
+        full = not table.minute or bool(table.fault) or due
         spoke_seconds = table.seconds
         minute = 0 if full else table.minute
         try:

@@ -2,8 +2,8 @@
 
 Promises: a start with power, or Ctrl-C at the console, begins the count anew, so a technician
 never meets safe mode; the NVS is written only for the start after a crash. In safe mode the reader
-decides on cards with the table that it has; it has no network, and after an hour it tries again.
-Unloaded after the start, but for its task.
+decides on cards with the table that it has; its network hardware stays off, and after an hour it
+tries again. Unloaded after the start, but for its task.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _KEY = const("starts")
 
 
 def begin() -> bool:
-    """Count this start; return whether it has to be one in safe mode."""
+    """Count this start, from boot.py; return as `is_safe` does."""
     count = _load()
     cause = reset_cause()
     if cause == PWRON_RESET:
@@ -30,6 +30,11 @@ def begin() -> bool:
         count += 1
     _save(min(count, _MOST))
     return count >= _MOST
+
+
+def is_safe() -> bool:
+    """Return whether this start has to be one in safe mode."""
+    return _load() >= _MOST
 
 
 def end() -> None:
