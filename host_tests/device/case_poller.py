@@ -648,16 +648,15 @@ def test_point_11_a_full_sync_that_fails_in_any_way_is_put_off_while_changes_go_
                 return await ask(minute, *more)
 
             site.client.sync = sync
-            await asyncio.sleep(6 * HOUR)
+            await asyncio.sleep(3 * HOUR + 20 * MINUTE)
 
         site = at_work(scenario, full_sync_at_start=True, poll_seconds=60)
         fulls = _fulls(site)
         pauses = [round((fulls[i + 1] - fulls[i]) / MINUTE) for i in range(len(fulls) - 1)]
-        for n, wanted in enumerate((10, 20, 40, 60, 60, 60)[: len(pauses)]):
+        for n, wanted in enumerate((10, 20, 40, 60, 60)):
             between(wanted, wanted + 2, pauses[n])
-        between(6, 8, len(pauses))
         changes = len(site.client.asked) - len(fulls)
-        assert changes > 6 * 60 * 9 // 10, (trouble, changes)
+        assert changes > 180, (trouble, changes)
         assert not site.wifi.distrusted, trouble
 
 
@@ -684,15 +683,15 @@ def test_point_11_readers_of_a_site_ask_for_everything_one_after_the_other():
 
     assert 0 not in _fulls(at_work(scenario, full_sync_at_start=True)), "not even without a name"
     begins = []
-    for n in range(20):
+    for n in range(10):
         options = {"full_sync_at_start": True, "poll_seconds": 10, "reader": "GATE-%d" % n}
         site = at_work(scenario, **options)
         assert site.client.asked[0][1], "changes come first"
         fulls = _fulls(site)
         assert fulls == _fulls(at_work(scenario, **options)) and len(fulls) == 1, fulls
         begins += fulls
-    between(200, 312, max(begins))
-    assert len(set(begins)) >= 12, begins
+    between(100, 312, max(begins))
+    assert len(set(begins)) >= 7, begins
 
 
 def test_point_11_a_reader_without_a_table_asks_for_everything_at_once():

@@ -567,7 +567,7 @@ def test_what_the_server_never_answers_while_it_answers_polls_blocks_no_other_fo
                 server.times.append(now())
                 if b"_7_" in b"".join(pieces()):
                     raise trouble
-                await upload(size, pieces, more)
+                await upload(size, pieces, more, patience)
 
             server.upload = judge
             reader.append(20)
@@ -669,11 +669,11 @@ def test_a_server_that_takes_smaller_bodies_only_gets_them():
     async def scenario(reader, server):
         upload = server.upload
 
-        async def narrow(size, pieces, more=()):
+        async def narrow(size, pieces, more, patience):
             if size > 500:
                 server.times.append(now())
                 raise StatusError(413, "the server answered 413")
-            await upload(size, pieces, more)
+            await upload(size, pieces, more, patience)
 
         server.upload = narrow
         reader.append(400)

@@ -244,7 +244,8 @@ class _History:
                 if not again:
                     self._take(transaction, full, minute, changes, before)
                     return
-                assert full and snapshot(self.table.folder) == before
+                assert full or self.table.spilled == self.table.minute
+                assert snapshot(self.table.folder) == before
                 transaction = begin(self.table, full, changes, again)
                 assert transaction.retry < again
         assert snapshot(self.table.folder) == before
