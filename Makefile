@@ -29,10 +29,14 @@ test-long: $(READY)  ## every power cut, every damaged bit, thousands of syncs, 
 	@# What held keeps holding, with its counts.
 	@$(BIN)/pytest -q -n auto --dist loadfile host_tests/test_survival.py host_tests/test_damaged_flash.py
 	@KALITKA_EVERY_EXAMPLE=1 $(BIN)/pytest -q -n auto --dist loadfile host_tests -k 'property or timezone or schedule_rules'
+	@# No turn of the loop keeps the door waiting.
+	@PYTHONPATH=host_tests $(BIN)/pytest -q -p loop_monitor host_tests/test_sync.py \
+	    host_tests/device/case_gate.py host_tests/device/case_http.py -k 'not micropython'
 
-test-all: $(READY)  ## what takes hours: no memory at every allocation, four damages of every block
+test-all: $(READY)  ## what takes hours: no memory at every allocation, four damages of every block, every turn of the loop
 	@KALITKA_EVERYTHING=1 $(BIN)/pytest -q -s host_tests/long/test_short_memory.py \
 	    host_tests/long/test_small_heaps.py host_tests/long/test_damaged_blocks.py
+	@PYTHONPATH=host_tests $(BIN)/pytest -q -p loop_monitor host_tests/device
 
 lint: $(READY)  ## ruff, and pyright: over firmware/ with the ESP32 stubs, over tools/
 	@$(BIN)/ruff check .

@@ -19,7 +19,7 @@ FOLDER = "journal"  # in the reader's flash; do not rename: entries would be lef
 _PENDING_MAX = const(32)  # entries in memory
 _RETRY_TICKS = const(10)  # ticks between two tries of a flash that failed
 _ENOSPC = const(28)
-_FAIR = const(64)  # records read between two chances for other tasks to run
+_FAIR = const(16)  # records read between two chances for other tasks to run
 
 
 class AccessLog:

@@ -20,7 +20,7 @@ from kalitka.sync.uploader import REFUSED_MAX, SPAN_MAX
 from micropython import const
 
 _SIZE_MAX = const(4096)  # bytes of a body
-_FAIR = const(64)  # records read between two chances for other tasks to run
+_FAIR = const(4)  # records read between two chances for other tasks to run
 _PATIENCE_S = const(240)  # for a whole answer, however steadily it trickles
 # How many times as long as usual its beginning may take, doubled with each failure in a row: a
 # slow server has the entries already, and takes them for others if they are sent again.
