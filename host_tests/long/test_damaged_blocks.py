@@ -1,4 +1,4 @@
-"""Every block of a stock reader's flash damaged in four ways, and bits of its boot files.
+"""Every block of a stock reader's flash damaged in four ways, and bits of the files that start and decide.
 
 In `make test-long` each block in one of these ways, and fewer bits; all in `make test-all`.
 """
@@ -38,16 +38,27 @@ def test_every_block(stock):
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
-    ("path", "step"), [("boot.py", 1), ("main.py", 8), ("board.py", 8), ("guard.mpy", 32)]
+    ("path", "step"),
+    [
+        ("boot.py", 1),
+        ("main.py", 8),
+        ("board.py", 8),
+        ("guard.mpy", 32),
+        # What decides on a card.
+        ("lib/kalitka/gate.mpy", 32),
+        ("lib/kalitka/access/rules.mpy", 32),
+        ("lib/kalitka/table/table.mpy", 32),
+        ("lib/kalitka/native.mpy", 32),
+    ],
 )
-def test_one_bit_of_a_boot_file(stock, path, step):
+def test_one_bit_of_a_file_that_starts_or_decides(stock, path, step):
     # A bit of each `step`th byte, wherever the flash has the beginning of the file.
     data = stock.files[path]
     step = step if ALL else step * 8
     damages = []
     for n in stock.used_blocks():
         at = stock.block(n).find(data[: BLOCK - 1])
-        for byte in range(at, at + len(data), step) if at >= 0 else ():
+        for byte in range(at, min(at + len(data), BLOCK), step) if at >= 0 else ():
             damaged = bytearray(stock.block(n))
             damaged[byte] ^= 1 << byte % 8
             damages.append((f"bit-{n}-{byte}", n, bytes(damaged)))
