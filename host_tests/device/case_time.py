@@ -368,7 +368,7 @@ def test_1_a_forged_answer_each_day_moves_a_proved_clock_by_one_hour_in_all():
             await w.keep(MINUTE)
             assert w.keeper.proved
             w.client.trouble = NoReply("no answer")
-            for poll in range(31 * 24 * 4):
+            for poll in range(10 * 24 * 4):
                 if poll % polls == 0:
                     # Ahead of what the reader shows.
                     w.ntp.offset = w.wrong_by() + sign * 3599
@@ -388,7 +388,7 @@ def test_1_a_forged_answer_each_day_moves_a_proved_clock_by_one_hour_in_all():
         for polls in (1, 24 * 4):
             world(forged(sign, polls), secure=True, ntp=0)
     asked = sum(forgeries)
-    print("# %d forged answers in four months, never more than an hour off" % asked)
+    print("# %d forged answers in forty days, never more than an hour off" % asked)
 
 
 def test_1_no_lasting_lie_moves_a_proved_clock_by_more_than_an_hour():
@@ -710,7 +710,7 @@ def test_5_a_server_that_says_its_clock_is_wrong_gives_no_time():
 
     async def scenario(w):
         w.client.trouble = StatusError(503, words)
-        await w.keep(3 * DAY)
+        await w.keep(3 * DAY, 5 * MINUTE)
         assert w.wrong_by() == 0
         near(w.chip.read(), w.truth(), 0)
         assert w.said("clock: not set by the server: " + words)
