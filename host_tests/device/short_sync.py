@@ -125,7 +125,9 @@ class Sync:
         http = Http("http://127.0.0.1:1", Resolver(lambda: "", clock.uptime), clock.uptime)
         settings = with_defaults({"full_sync_at_start": self._full})[0]
         client = Client(http, "the-secret", "GATE-1")
-        return Poller(client, table, clock, NoKeeper(), FakeWifi(), told, settings, NoLog())
+        poller = Poller(client, table, clock, NoKeeper(), FakeWifi(), told, settings, NoLog())
+        poller.polls = 1  # the first one asks for changes
+        return poller
 
     def _which(self, table):
         # Checks that the table is the old or the new one; returns 1 for the new one.
