@@ -124,7 +124,10 @@ class DamagedReader:
                 # Opening it wrote its settings.
                 damaged = self.flash[:at] + contents + self.flash[at + BLOCK :]
                 reader.flash_file.write_bytes(damaged)
-                return _verdict_on(reader)
+                verdict = _verdict_on(reader)
+                if verdict not in (DECIDES, SYNCS, RESTARTS):
+                    print(f"# {name}: {verdict}:", *reader.console[-30:], sep="\n#   ")
+                return verdict
         finally:
             shutil.rmtree(folder)
 
