@@ -1,4 +1,4 @@
-"""Every block of a stock reader's flash damaged in four ways, and bits of the files that start and decide.
+"""Every block of a stock reader's flash damaged in four ways; bits of files that start and decide.
 
 In `make test-long` each block in one of these ways, and fewer bits; all in `make test-all`.
 """
