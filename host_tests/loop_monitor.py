@@ -2,9 +2,8 @@
 
 While one task runs, the door waits. A test fails if a turn of the loop executes more than MOST
 lines of the firmware, and the line that was executed most is named. Lines, not milliseconds: the
-count is the same on a busy computer. An ESP32 executes some ten thousand to a hundred thousand
-lines of MicroPython a second. Not counted: `native` and `sync_native`, which are machine code on a
-chip, and what a test calls by itself, without the loop.
+count is the same on a busy computer. Not counted: `native` and `sync_native`, which are machine
+code on a chip, and what a test calls by itself, without the loop.
 
 `make test-long` has it beside the syncs and the gate, `make test-all` beside every device case:
 pytest -p loop_monitor.
@@ -21,7 +20,7 @@ MOST = 3000
 
 _FIRMWARE, _TESTS = "/firmware/", "/host_tests/"
 _MACHINE_CODE = ("native.py", "sync_native.py")
-# Of CPython's own modules: a chip has a tenth of them.
+# It walks through `sys.modules`, which holds far more here than on a chip.
 _NOT_HERE = ("/firmware/kalitka/__init__.py",)
 _run_handle = asyncio.events.Handle._run
 

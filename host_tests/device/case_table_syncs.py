@@ -26,7 +26,7 @@ def test_an_unchanged_answer_writes_nothing_where_rule_sets_have_lost_their_numb
         table.close()
 
 
-# Codes of as many minutes as a server repeats, in the orders of a hub and of the public server.
+# As many codes as a real server repeated at each poll until its minute was over.
 CHANGED = 1995
 
 

@@ -60,6 +60,16 @@ def with_holiday(session):
     add_holiday(session, HolidaySetting(date="2026-12-31"))
 
 
+def with_dated_grant(session):
+    with_schedule(session)
+    with_holiday(session)
+    add_group(session, PersonGroupSetting(name="Kitchen"))
+    dated = GrantSetting(
+        people="Kitchen", readers="GATE-1", schedule="Day", first="2026-11-01T00:00"
+    )
+    add_grant(session, dated)
+
+
 def with_meal(session):
     lunch = MealSetting(name="Lunch", start="12:00", end="15:00")
     change_settings(session, CanteenSetting(kitchens={"*": ["GATE-1"]}, meals=[lunch]))
@@ -150,13 +160,7 @@ def test_7_serve_takes_no_zone_and_says_where_it_went(run):
 def test_7_a_change_is_previewed_asked_for_and_recorded(run, database):
     run("site", "set", "--zone", "Europe/Moscow")
     with write_transaction(database) as session:
-        with_schedule(session)
-        with_holiday(session)
-        add_group(session, PersonGroupSetting(name="Kitchen"))
-        dated = GrantSetting(
-            people="Kitchen", readers="GATE-1", schedule="Day", first="2026-11-01T00:00"
-        )
-        add_grant(session, dated)
+        with_dated_grant(session)
     for typed in (None, "", "n\n", "N\n", "what\n"):
         told = run("site", "set", "--zone", "Asia/Omsk", status=2, typed=typed)
         assert "Europe/Moscow (UTC+03:00)" in told.stdout
@@ -198,13 +202,7 @@ def test_7_rest_previews_a_change_as_the_command_line_does_and_records_it(site, 
         "moves": {},
     }
     with write_transaction(site.database) as session:
-        with_schedule(session)
-        with_holiday(session)
-        add_group(session, PersonGroupSetting(name="Kitchen"))
-        dated = GrantSetting(
-            people="Kitchen", readers="GATE-1", schedule="Day", first="2026-11-01T00:00"
-        )
-        add_grant(session, dated)
+        with_dated_grant(session)
     seen = put("Asia/Omsk", preview=True)
     assert seen["zone_text"] == "Asia/Omsk (UTC+06:00)" and seen["changed"]
     shown = run("site", "set", "--zone", "Asia/Omsk", status=2).stdout

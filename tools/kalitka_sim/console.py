@@ -58,7 +58,7 @@ class Console:
     def _interrupt(self) -> bool:
         # A program that allows it gets Ctrl-C as a signal, which MicroPython then catches; any
         # other program and a prompt get a character, for the signal would end the process.
-        # Whether it does may change at any moment, so the process stands still meanwhile.
+        # The program may switch it on or off at any moment, so the process is stopped first.
         pid = self.process.pid
         tries = _TRIES
         while _handles_sigint(pid):
