@@ -14,6 +14,8 @@ from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from scripted_server import Script, ScriptedServer, reply
 
 MONDAY_0930_MSK = 1795415400  # 2026-11-23 06:30 UTC
+READER = 4  # the source of what a reader says of itself
+PROVISIONAL = 3  # the reason "its time is provisional"
 HOUR = 3600  # far longer than any of these tests takes
 SWITCHES = dict.fromkeys(("exit_button", "door_contact", "alarm_contact"), "normally-open")
 
@@ -34,18 +36,26 @@ def at_the_hub(hub, tmp_path, **settings):
 
 
 def wait_for_log(hub, count):
-    """Wait until the hub has `count` entries; return its list."""
+    """Wait until the hub has `count` entries of cards and doors; return its list of them."""
     deadline = time.monotonic() + HANG_TIMEOUT_S
     while entries_at(hub) < count and time.monotonic() < deadline:
         time.sleep(0.05)
-    found = json.loads(hub.command("log", "list", "--json"))
-    return [(row["code"], row["state"], row["reason"], row["source"]) for row in found]
+    return [
+        (row["code"], row["state"], row["reason"], row["source"]) for row in listed_entries(hub)
+    ]
 
 
 def entries_at(hub):
-    """Return the number of entries in the hub's database."""
+    """Return the number of entries in the hub's database, less those of the reader itself."""
     with closing(sqlite3.connect(f"file:{hub.database}?mode=ro", uri=True)) as database:
-        return database.execute("SELECT COUNT(*) FROM access_entries").fetchone()[0]
+        sql = "SELECT COUNT(*) FROM access_entries WHERE source != ?"
+        return database.execute(sql, [READER]).fetchone()[0]
+
+
+def listed_entries(hub):
+    """Return what `log list` has of cards and doors."""
+    found = json.loads(hub.command("log", "list", "--json"))
+    return [row for row in found if row["source"] != READER]
 
 
 def test_every_decision_is_at_the_hub_with_its_reason_and_time(hub, tmp_path):
@@ -58,7 +68,7 @@ def test_every_decision_is_at_the_hub_with_its_reason_and_time(hub, tmp_path):
         assert reader.present("12345678").reason == "unknown code"
         expected = [("04A1B2C3", 1, 7, 0), ("DEADBEEF", 0, 1, 0), ("12345678", 0, 8, 0)]
         assert wait_for_log(hub, 3) == expected
-        times = [row["at"] for row in json.loads(hub.command("log", "list", "--json"))]
+        times = [row["at"] for row in listed_entries(hub)]
         assert times == sorted(times)
         assert MONDAY_0930_MSK <= times[0] <= times[-1] < MONDAY_0930_MSK + HOUR
         shown = hub.command("log", "list", "--denied")
@@ -98,6 +108,19 @@ def test_exit_button_door_and_alarm_by_kind(hub, tmp_path):
             ("alarm", 1, 0, 3),
             ("alarm", 0, 0, 3),
         ]
+
+
+def test_1_over_http_the_hub_learns_at_each_start_that_the_time_is_provisional(hub, tmp_path):
+    with at_the_hub(hub, tmp_path) as reader:
+        for starts in range(1, 3):
+            reader.power_on()
+            deadline = time.monotonic() + HANG_TIMEOUT_S
+            found = []
+            while len(found) < starts and time.monotonic() < deadline:
+                found = json.loads(hub.command("log", "list", "--json"))
+            told = [(row["source"], row["state"], row["reason"]) for row in found]
+            assert told == [(READER, 1, PROVISIONAL)] * starts
+            reader.power_cut()
 
 
 def test_a_plain_server_is_told_what_it_knows(tmp_path):
@@ -147,8 +170,7 @@ def test_what_happened_without_hub_and_clock_comes_later_with_its_time(hub, tmp_
         reader.relay.restore()
         wait_for_log(hub, 2)
         way = time.time() - between
-        listed = json.loads(hub.command("log", "list", "--json"))
-        first, second = sorted(listed, key=lambda row: row["number"])
+        first, second = sorted(listed_entries(hub), key=lambda row: row["number"])
         assert (first["code"], second["code"]) == ("04A1B2C3", "DEADBEEF")
         assert (first["timed"], second["timed"]) == (False, True)
         # The clock is behind by at most a whole second of the server's and of the reader's, and

@@ -469,6 +469,24 @@ def test_1_an_https_reader_tells_the_hub_while_its_time_is_provisional():
     world(scenario, secure=True, ntp=0)
 
 
+def test_1_an_http_reader_tells_the_hub_once_a_start_that_its_time_is_provisional():
+    async def scenario(w):
+        for starts in range(1, 3):
+            await w.keep(3 * DAY)
+            assert w.log.entries == [(entries.READER, 1, entries.CLOCK)] * starts
+            w.start()
+
+    world(scenario, ntp=0)
+
+
+def test_1_a_reader_without_a_server_has_no_entry_of_it():
+    async def scenario(w):
+        await w.keep(3 * DAY)
+        assert w.clock.is_set and not w.log.entries
+
+    world(scenario, server=False, ntp=0)
+
+
 # 2. The server is asked until it has answered
 
 
