@@ -92,7 +92,8 @@ def check_frames(seed: int, count: int) -> None:
                 expected += _code_of(bits), CARD
             found = case_wiegand.sent(*frames, pause=0.06)
             assert len(found) == len(expected), (name, found)
-            for bits, code, told in zip(frames, expected, found):
+            for i, told in enumerate(found):
+                bits, code = frames[i], expected[i]
                 fault = "frame of" in told or "parity" in told
                 assert told == code if code else fault, (bits, told)
         print(
@@ -126,7 +127,8 @@ def _while_busy(numbers):
     found = case_wiegand.told(scenario)
     assert len(found) == _BATCH, found
     lost = 0
-    for bits, told in zip(frames, found):
+    for i, told in enumerate(found):
+        bits = frames[i]
         if told != _code_of(bits):
             assert "frame of" in told or "parity" in told or told.endswith("again"), (bits, told)
             lost += 1
