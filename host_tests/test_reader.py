@@ -280,6 +280,28 @@ def test_the_lock_shuts_in_time_while_the_loop_hangs(hub, tmp_path, kind, locked
         assert reader.pins[lock] == locked
 
 
+def test_the_lock_shuts_in_time_while_nobody_reads_the_pins(hub, tmp_path):
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    with at_the_hub(hub, tmp_path, lock_seconds=2) as reader:
+        lock = reader.board["LOCK"]
+        reader.power_on()
+        reader.wait_line("sync: full")
+        reader.freeze_time()
+        before = len(reader.pin_changes)
+        reader.send_pulses(wiegand_bits("04A1B2C3"))
+        reader.wait_pin(lock, 1)
+        channel = reader.channel
+        with channel._changed:  # its thread stands still, as if it were stopped by a signal
+            channel._socket.sendall(b'{"do": "stall", "ms": 5000}\n')
+            time.sleep(1)  # the chip goes on; how far it comes makes no difference
+            assert channel.pins[lock] == 1
+        reader.wait_pin(lock, 0)
+        (_, first), (_, last) = [
+            (level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock
+        ]
+        assert 2000 <= last - first <= 2100
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", None])
 def test_a_lost_settings_file_is_replaced_by_the_copy_in_nvs(tmp_path, damage):
     with VirtualReader(tmp_path / "reader", {"reader": "GATE-1", "zone": "MSK-3"}) as reader:
