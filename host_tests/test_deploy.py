@@ -277,7 +277,7 @@ def test_a_reader_keeps_its_settings_its_table_and_its_log(synced):
     before = littlefs_image.read(synced / "flash.bin")
     littlefs_image.update(synced / "flash.bin", {APP: b"damaged"})
     with PtyBoard(synced) as board:
-        board.power_on()
+        started(board)  # or `deployed` would take this start for the one that it waits for
         # Its server is gone, so do not wait for a sync.
         deployed(board, "--wait", "0")
         assert board.present("55667788").opened
