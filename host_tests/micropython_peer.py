@@ -78,9 +78,10 @@ def environment():
     """Return the environment for scripts of device/.
 
     They import each other and the firmware, which is compiled as for a board once per process.
-    Frozen modules come last.
+    Frozen modules come last. Cases look at private names, which a device's firmware has not: that
+    is what the virtual readers run.
     """
-    for name, data in compile_firmware("ESP32_GENERIC", HOST_ARCH).items():
+    for name, data in compile_firmware("ESP32_GENERIC", HOST_ARCH, short_names=False).items():
         path = _FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

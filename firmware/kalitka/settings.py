@@ -22,7 +22,7 @@ from micropython import const
 
 FILE = "settings.json"
 SIZE_MAX = 6000  # bytes of a file: its copy in NVS, twice while it is replaced, has room
-SAFETY = ("lock_kind", "lock_output")  # they decide at which level the door rests
+_SAFETY = ("lock_kind", "lock_output")  # they decide at which level the door rests
 # Do not rename: readers in the field have this key in NVS, and this member in their files.
 _COPY = const("settings")
 _SEAL = const(b'"crc32": "')  # before the checksum's digits
@@ -354,9 +354,9 @@ def seal(data: bytes) -> bytes:
 def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
     """Return the same as `with_defaults` from the bytes of a settings file.
 
-    known: settings that are trusted, or None: a name of SAFETY whose value is invalid, or may have
+    known: settings that are trusted, or None: a name of _SAFETY whose value is invalid, or may have
     been lost with its name, has the value of `known`, or None. A file without a checksum that
-    leaves a name of SAFETY out does not change it silently: that is a fault. Raises SettingError
+    leaves a name of _SAFETY out does not change it silently: that is a fault. Raises SettingError
     if the bytes are not a JSON object or do not match its checksum.
     """
     if len(data) > (SIZE_MAX if _SEAL in data else SIZE_MAX - _SEAL_SIZE):
@@ -378,7 +378,7 @@ def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
         )
     settings, faults = with_defaults(values)
     lost = not sealed and any(name not in FIELDS for name in values)
-    for name in SAFETY:
+    for name in _SAFETY:
         if lost if name not in values else settings[name] != values[name]:
             settings[name] = known[name] if known else None
         elif known and name not in values and not sealed and known[name] != settings[name]:
@@ -410,7 +410,7 @@ def _is_whole(data):
 def load(report) -> dict:
     """Return the settings (a dict) of the file, else of its copy in NVS, else the defaults.
 
-    A name of SAFETY is None if no value can be trusted: then no level of the lock's output is
+    A name of _SAFETY is None if no value can be trusted: then no level of the lock's output is
     right. report: a callable that takes a line of text (str); gets the problems.
     """
     from kalitka.system import nvs
@@ -436,7 +436,7 @@ def load(report) -> dict:
             report("settings: taken from the copy in NVS")
         else:
             settings = with_defaults({})[0]
-            for name in SAFETY:
+            for name in _SAFETY:
                 settings[name] = None
     # A file with a fault never replaces the copy.
     if data and not faults:
@@ -447,7 +447,7 @@ def load(report) -> dict:
             report("settings: no copy could be kept in NVS: %s" % e)
     for fault in faults:
         report("settings: %s" % fault)
-    if None in [settings[name] for name in SAFETY]:
+    if None in [settings[name] for name in _SAFETY]:
         report(
             "settings: nothing says how the lock is wired: its output stays off, cards are denied"
         )

@@ -34,7 +34,7 @@ _PASSES_SIZE = const(192 * 1024)  # bytes of flash: some 9,000 passes of cards
 _PASSES_ROOM = const(2048)  # passes known without reading the flash, two bytes of memory each
 
 
-def origin_of(settings: dict) -> int:
+def _origin_of(settings: dict) -> int:
     """Return a 30-bit number for the server, reader and code lists that the table is a copy of."""
     # Stored in the manifest: with another formula every reader would take its table for that of
     # another server, and do a full sync.
@@ -60,7 +60,7 @@ def make_lock(settings: dict) -> Lock:
     return Lock(pin, level, settings["lock_seconds"], Timer(0))
 
 
-def make_chip(settings: dict, report):
+def _make_chip(settings: dict, report):
     """Return the clock chip of these settings, or None."""
     if settings["clock_chip"] == "none":
         return None
@@ -75,7 +75,7 @@ def make_chip(settings: dict, report):
         return None
 
 
-def make_link(settings: dict, scanner, report) -> Link:
+def _make_link(settings: dict, scanner, report) -> Link:
     """Return the link over the network that the settings and the board name."""
     from kalitka.system import uplink
 
@@ -98,7 +98,7 @@ def set_zone(clock: Clock, zone: str, report) -> None:
         report("clock: the zone that was kept is none: %s" % e)
 
 
-def make_passes(settings: dict, report):
+def _make_passes(settings: dict, report):
     """Return what may still refuse an allowed code: the anti-passback store, or None.
 
     If the settings do not say how the lock is wired every code is refused.
@@ -121,7 +121,7 @@ def make_passes(settings: dict, report):
     return passes
 
 
-def make_contact(settings: dict, name: str):
+def _make_contact(settings: dict, name: str):
     """Return the contact of the setting `name`, or None if it is "none"."""
     if settings[name] == "none":
         return None
@@ -131,11 +131,11 @@ def make_contact(settings: dict, name: str):
     return Contact(pin, settings[name] == "normally-closed")
 
 
-def contact_tasks(settings: dict, lock: Lock, log, report) -> list:
+def _contact_tasks(settings: dict, lock: Lock, log, report) -> list:
     """Return the tasks of exit button, door contact and alarm contact, as `make_tasks` does."""
-    button = make_contact(settings, "exit_button")
-    door = make_contact(settings, "door_contact")
-    alarm = make_contact(settings, "alarm_contact")
+    button = _make_contact(settings, "exit_button")
+    door = _make_contact(settings, "door_contact")
+    alarm = _make_contact(settings, "alarm_contact")
     tasks = []
     if button or door or alarm:
         from kalitka import contacts
@@ -150,12 +150,12 @@ def contact_tasks(settings: dict, lock: Lock, log, report) -> list:
     return tasks
 
 
-def make_server_tasks(settings: dict, scanner, table, clock: Clock, log, report):
+def _make_server_tasks(settings: dict, scanner, table, clock: Clock, log, report):
     """Return what needs the network: (tasks, a callable for unknown cards, one to send the log).
 
     The tasks are those of `make_tasks`; the callables may be None.
     """
-    link = make_link(settings, scanner, report)
+    link = _make_link(settings, scanner, report)
     resolver = Resolver(link.dns, clock.uptime)
     client = None
     if settings["server_url"]:
@@ -166,7 +166,7 @@ def make_server_tasks(settings: dict, scanner, table, clock: Clock, log, report)
             report("sync: over http://: everybody on the way to the server can open the door")
     # A zone in the settings takes precedence: the server's is ignored.
     save = None if settings["zone"] else save_zone
-    chip = make_chip(settings, report)
+    chip = _make_chip(settings, report)
     ntp = settings["ntp_server"]
     keeper = TimeKeeper(clock, client, ntp, resolver, chip, save, report, table, log)
     network = ("network", link.run, ())
@@ -191,11 +191,11 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
     )
     clock = Clock(uptime)
     set_zone(clock, settings["zone"] or nvs.load_zone(), report)
-    table = Table(_TABLE, origin_of(settings))
+    table = Table(_TABLE, _origin_of(settings))
     report("table: %s" % (table.fault or "minute %d" % table.minute))
     size = int(settings["log_kib"] * 1024)
     log = access_log.AccessLog(access_log.FOLDER, size, clock, report)
-    passes = make_passes(settings, report)
+    passes = _make_passes(settings, report)
     if reset_cause() == WDT_RESET:
         report("the watchdog restarted the reader: it had hung")
         log.append(entries.READER, 1, entries.WATCHDOG)
@@ -206,7 +206,7 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
         report("safe mode: three starts did not last: no network and no sync for an hour")
         log.append(entries.READER, 1, entries.SAFE_MODE)
     else:
-        tasks, on_unknown, hurry = make_server_tasks(settings, scanner, table, clock, log, report)
+        tasks, on_unknown, hurry = _make_server_tasks(settings, scanner, table, clock, log, report)
     if settings["console"] == "password":
         tasks.append(("console", console.run, (settings["console_password"], report)))
     pace = Pace(settings["guess_limit"], settings["guess_pause_seconds"])
@@ -218,4 +218,4 @@ def make_tasks(settings: dict, lock: Lock, uptime, report) -> list:
     ]
     # The reader ends when the last one does, so that must not end.
     end = [("lock", lock.run, (Watchdog([clock, scanner]),))]
-    return begin + tasks + contact_tasks(settings, lock, log, report) + end
+    return begin + tasks + _contact_tasks(settings, lock, log, report) + end

@@ -11,6 +11,7 @@ Not counted either: the fakes in device/chip, which are loaded before the firmwa
 itself, another ASYNCIO bytes on a chip; and the objects of TLS that are not ours, TLS bytes.
 """
 
+import ast
 import json
 import os
 import re
@@ -18,14 +19,17 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import files
 from itertools import pairwise
 from pathlib import Path
+from sysconfig import get_path
 
 from bench import mpy_file
 from bench.answers import Answers
 from bench.runtime import BOARD, DEVICE, compile_script
 from kalitka_build import rom_image
-from kalitka_build.paths import BOARDS, FIRMWARE
+from kalitka_build.compiler import firmware_sources
+from kalitka_build.paths import BOARDS
 from kalitka_sim import wasm_board
 from kalitka_sim.virtual_chip import micropython
 
@@ -35,6 +39,9 @@ _CHIP = DEVICE / "chip"
 _APPLICATION = "application.py"
 _MODULES = "modules.py"
 _ROUNDS = "rounds.py"
+_NAMES = "chip_names.py"
+_POOL_ENTRY = 7  # bytes of a name in a pool: its address, hash and length
+_POOL_HEAD = 32
 _HOT = ("kalitka.native", "kalitka.sync_native")  # modules of nothing but viper code
 _HEAP = "8M"  # on 32 bits the heap is collected only where a script measures it
 _TIMEOUT_S = 300
@@ -71,12 +78,14 @@ class HeapUse:
     """The heap use of the application, in bytes.
 
     idle: when it idles. sync: a full sync on top of that. pools: the tables of names, without
-    their letters. modules: the names of the modules loaded while it idles.
+    their letters. names: how many there are, beside those that a chip has in its flash. modules:
+    the modules loaded while it idles.
     """
 
     idle: int
     sync: int
     pools: int = 0
+    names: int = 0
     modules: tuple[str, ...] = ()
 
 
@@ -105,9 +114,15 @@ class ApplicationMemory:
         self._progress = progress
         shutil.rmtree(root, ignore_errors=True)
         sources = root / "sources"
-        wasm_board.put_sources(FIRMWARE / "kalitka", sources / "firmware" / "kalitka")
+        for name, text in firmware_sources().items():
+            path = root / "short" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        wasm_board.put_sources(root / "short" / "kalitka", sources / "firmware" / "kalitka")
         wasm_board.put_sources(_CHIP, sources / "chip")
         shutil.copy(BOARDS / BOARD / "board.py", sources / "chip")
+        names = "\n ".join(f"chip.{name}" for name in sorted(_chip_names()))
+        (sources / "chip" / _NAMES).write_text(f"def _names(chip):\n {names}\n")
         self._compile(sources / "firmware", root / "lib")
         self._compile(sources / "chip", root / "chip")
         # The 32-bit machine imports from a single folder.
@@ -116,14 +131,17 @@ class ApplicationMemory:
             shutil.copy(DEVICE / script, root)
         (root / "start.py").write_text(_STARTER)
         packed = sorted((root / "lib" / "kalitka").rglob("*.mpy"))
-        files = {f.relative_to(root).as_posix(): f.read_bytes() for f in packed}
-        (root / "rom.img").write_bytes(rom_image.build_image(files))
+        contents = {f.relative_to(root).as_posix(): f.read_bytes() for f in packed}
+        (root / "rom.img").write_bytes(rom_image.build_image(contents))
 
     @staticmethod
     def _compile(sources: Path, folder: Path) -> None:
         for source in sources.rglob("*.py"):
             if source.stat().st_size:
-                compile_script(source, (folder / source.relative_to(sources)).parent)
+                path = source.relative_to(sources)
+                # As on a device: its path, which is there as the module's `__file__`.
+                name = f"/{folder.name}/{path.with_suffix('.mpy')}"
+                compile_script(source, (folder / path).parent, name)
 
     def use(self, answers: Answers, secure: bool = False) -> dict[tuple[int, str], HeapUse]:
         """Return the heap use by (bits, where the firmware is: "mpy", "rom" or "frozen").
@@ -131,7 +149,7 @@ class ApplicationMemory:
         secure: poll the server over TLS (the fake's, which itself takes no memory).
         """
         small = self._on_32_bits(answers, secure)
-        files = self._on_64_bits("mpy", answers, secure)
+        loose = self._on_64_bits("mpy", answers, secure)
         image = self._on_64_bits("rom", answers, secure)
         kept = [mpy_file.read(self._path(name)) for name in small.modules]
         pieces = [piece for one in kept for piece in one.pieces]
@@ -139,14 +157,14 @@ class ApplicationMemory:
         hot = sum(
             sum(map(mpy_file.blocks, mpy_file.read(self._path(name)).pieces)) for name in _HOT
         )
-        idle = small.idle - (files.idle - image.idle) + rounding
-        loaded = small.sync - (files.sync - image.sync)
+        idle = small.idle - (loose.idle - image.idle) + rounding
+        loaded = small.sync - (loose.sync - image.sync)
         frozen = idle - small.pools - sum(one.tables + one.constants for one in kept)
         return {
             (32, "mpy"): replace(small, idle=small.idle - hot),
-            (32, "rom"): HeapUse(idle, loaded),
+            (32, "rom"): HeapUse(idle, loaded, small.pools, small.names),
             (32, "frozen"): HeapUse(frozen, loaded),
-            (64, "mpy"): files,
+            (64, "mpy"): loose,
             (64, "rom"): image,
         }
 
@@ -231,7 +249,7 @@ class ApplicationMemory:
     def _run_on_64_bits(self, arguments: list[str], where: str, heap: str) -> str:
         # The same files as on 32 bits: without native code they fit any machine.
         image = ["rom.img"] if where == "rom" else []
-        path = [str(self._root / ("lib" if where == "mpy" else "chip")), ".frozen"]
+        path = ["lib" if where == "mpy" else "chip", ".frozen"]
         done = subprocess.run(
             [micropython(), "-X", f"heapsize={heap}", "start.py", *image, *arguments],
             cwd=self._root,
@@ -247,25 +265,58 @@ class ApplicationMemory:
         return done.stdout
 
 
+def _chip_names() -> set[str]:
+    # The names that an ESP32's MicroPython has in its flash, by the stubs of its modules. A chip
+    # needs no heap for them; this computer's MicroPython lacks them.
+    folder = Path(get_path("purelib"))
+    found = set()
+    for file in files("micropython-esp32-stubs") or []:
+        if file.suffix == ".pyi" and "stdlib" not in file.parts:
+            for node in ast.walk(ast.parse((folder / file).read_text())):
+                found |= {getattr(node, field, None) for field in ("name", "arg", "attr", "id")}
+    return {name for name in found if isinstance(name, str) and name.isidentifier()}
+
+
+def _pools(names: int) -> int:
+    # The bytes of the pools for so many names on a chip. Source: py/qstr.c, whose first pool in
+    # the heap has 20 entries and each further one twice as many.
+    size = bytes_ = 0
+    pool = 20
+    while size < names:
+        bytes_ += pool * _POOL_ENTRY + _POOL_HEAD
+        size += pool
+        pool *= 2
+    return bytes_
+
+
 def _parse_figures(output: str) -> list[tuple[str, int, int]]:
     # Return (name, bytes in use, bytes of names) of each figure. The line of names follows its
-    # figure, or comes once, after the last figure.
+    # figure, if there is one.
     found: list[tuple[str, int, int]] = []
     for line in output.splitlines():
         words = line.split()
         if line.startswith("qstr pool:"):
-            names = dict(word.rstrip(",").split("=") for word in words[2:])
-            found[-1] = (*found[-1][:2], int(names["n_total_bytes"]))
+            if found:
+                found[-1] = (*found[-1][:2], _parse_names(line)["n_total_bytes"])
         elif len(words) == 2 and words[1].isdigit():
             found.append((words[0], int(words[1]), 0))
     return found
 
 
+def _parse_names(line: str) -> dict[str, int]:
+    # MicroPython's line of names, and the bytes of their pools.
+    found = {name: int(n) for name, n in (word.split("=") for word in line[10:].split(", "))}
+    return {**found, "pools": found["n_total_bytes"] - found["n_str_data_bytes"]}
+
+
 def _use(output: str) -> HeapUse:
     figures = {what: used for what, used, _ in _parse_figures(output)}
-    last = [line for line in output.splitlines() if line.startswith("qstr pool:")][-1]
-    names = dict(word.rstrip(",").split("=") for word in last.split()[2:])
-    pools = int(names["n_total_bytes"]) - int(names["n_str_data_bytes"])
-    loaded = [line.split()[1] for line in output.splitlines() if line.startswith("loaded ")]
-    idle = figures["idle"] - figures["before"]
-    return HeapUse(idle, figures["most"] - figures["idle"], pools, tuple(loaded))
+    lines = output.splitlines()
+    before, after = (_parse_names(line) for line in lines if line.startswith("qstr pool:"))
+    loaded = [line.split()[1] for line in lines if line.startswith("loaded ")]
+    # The pools as a chip has them, which has no names of fakes and its own ones in flash.
+    names = after["n_qstr"] - before["n_qstr"]
+    idle = figures["idle"] - figures["before"] - (after["pools"] - before["pools"])
+    pools = _pools(names)
+    most = figures["most"] - figures["idle"]
+    return HeapUse(idle + pools, most, pools, names, tuple(loaded))

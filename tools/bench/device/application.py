@@ -3,7 +3,8 @@
 Runs on 32 bits and on 64. As wasm_board says, only flat module code may measure the heap: so the
 loop runs here, and nothing here takes a large frame. Prints the bytes in use, a line each: before
 the firmware; idle, after a full sync and after a card was decided and reported to the server; the
-most during a full sync that replaces everything; idle again. Then MicroPython's line of names.
+most during a full sync that replaces everything; idle again. MicroPython's line of names comes
+before the firmware is loaded, and at the end.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import sys
 import time
 
 import board
+import chip_names
 import esp32
 import machine
 import network
@@ -27,14 +29,22 @@ if hasattr(gc, "in_use"):
     in_use = gc.in_use
 else:
 
+    def _overwrite(depth):
+        return depth and _overwrite(depth - 1)
+
     def in_use():
         """Return the bytes of heap in use."""
+        # The collector takes whatever looks like an address for one, also what earlier calls have
+        # left behind below the stack's end.
+        _overwrite(20)
         gc.collect()
         return gc.mem_alloc()
 
 
 _until = _SETTLED_MS
 before = idle = most = after = now = 0
+del chip_names, sys.modules["chip_names"]  # what it leaves behind are the names in it
+micropython.qstr_info()
 before = in_use()
 from kalitka import app
 
