@@ -411,17 +411,20 @@ def load(report) -> dict:
     """Return the settings (a dict) of the file, else of its copy in NVS, else the defaults.
 
     A name of _SAFETY is None if no value can be trusted: then no level of the lock's output is
-    right. report: a callable that takes a line of text (str); gets the problems.
+    right. report: a callable that takes a line of text (str); gets the problems. Raises MemoryError
+    if there may be good ones that memory was too short for: another start finds them.
     """
     from kalitka.system import nvs
 
     known = None
+    short = False
     faults = []
     try:
         copy = nvs.load(_COPY, SIZE_MAX)
         if copy:
             known, faults = parse(copy)
     except (MemoryError, SettingError) as e:
+        short = isinstance(e, MemoryError)
         report("settings: the copy in NVS: %s" % e)
     copy = data = b""
     try:
@@ -434,6 +437,8 @@ def load(report) -> dict:
         settings = known
         if settings:
             report("settings: taken from the copy in NVS")
+        elif short or isinstance(e, MemoryError):
+            raise MemoryError("too little memory for the settings")
         else:
             settings = with_defaults({})[0]
             for name in _SAFETY:

@@ -195,6 +195,41 @@ def test_a_copy_that_is_damaged_is_not_used():
     assert said[0].startswith("settings: the copy in NVS: settings.json is damaged")
 
 
+def test_without_memory_for_good_settings_the_reader_starts_again():
+    good = settings.seal(text_of())
+    damaged = good[:20] + b"?" + good[21:]
+
+    def found(data, copy, *short):
+        # What is loaded if memory is too short for these of the two; "" if the start fails.
+        kept = settings.parse
+
+        def parse(data, known=None):
+            if data in short:
+                raise MemoryError("none")
+            return kept(data, known)
+
+        settings.parse = parse
+        try:
+            return lock_of(load(data, copy)[0])
+        except MemoryError as e:
+            assert str(e) == "too little memory for the settings"
+            return ""
+        finally:
+            settings.parse = kept
+            if "settings.json" in os.listdir():
+                os.remove("settings.json")
+
+    other = settings.seal(text_of(lock_seconds=6))
+    assert found(good, other, other) == LOCK
+    assert found(good, other, good) == LOCK
+    assert found(good, other, good, other) == ""
+    assert found(damaged, good, good) == ""
+    assert found(None, good, good) == ""
+    assert found(good, b"", good) == ""
+    # A restart would find nothing better.
+    assert found(damaged, b"") == UNKNOWN
+
+
 def test_no_bit_that_flips_in_the_file_changes_how_the_lock_is_wired():
     good = settings.seal(text_of())
     wrong = changed = undecided = 0
