@@ -165,7 +165,9 @@ def inlined(text, *others, limits=LIMITS):
 def test_constants_take_the_place_of_their_names():
     user, limits = inlined("from k import limits\nout = limits.MAX, limits.MIN, limits.NAME\n")
     assert user == "from k import limits\nout = 9, (-9), 'short'\n"
-    assert limits == "from micropython import const\npass\npass\npass\n"
+    assert limits == "pass\npass\npass\npass\n"
+    call = "from micropython import const, schedule\nMAX = const(9)\nprint(const(8))\n"
+    assert inline({"m.py": call})["m.py"].startswith("from micropython import const, schedule\n")
     user, _ = inlined("from k.limits import (\n    MAX,\n    NAME,\n)\nout = MAX\n")
     assert user == "pass\n\n\n\nout = 9\n"
     user, _ = inlined("def f():\n    from k.limits import MAX, f\n    return f(MAX)\n")

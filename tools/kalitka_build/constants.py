@@ -70,6 +70,11 @@ class _Scope:
                     self.modules[local] = path
                 elif path := _path_of(node.module or "", paths):
                     self.imported[local] = path, alias.name
+        used = sum(isinstance(node, ast.Name) and node.id == "const" for node in ast.walk(tree))
+        self._folds = used == sum(
+            isinstance(statement, ast.Assign) and ast.unparse(statement.value).startswith("const(")
+            for statement in tree.body
+        )
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 self.assigned[node.id].append(None)
@@ -118,6 +123,9 @@ class _Scope:
                 path, name = self._origin(alias.asname or alias.name) or ("", "")
                 if name not in values.get(path, {}):
                     kept.append(ast.unparse(alias))
+            # The compiler knows `const` by its name, and leaves no call of it.
+            if node.module == "micropython" and self._folds:
+                kept = [name for name in kept if name != "const"]
             if not kept:
                 yield edit_node(node, "pass")
             elif len(kept) < len(node.names):
