@@ -1,7 +1,10 @@
 """What is compiled for a device: the same program, with few names and without public constants."""
 
 import ast
+import io
+import re
 import symtable
+import tokenize
 from itertools import zip_longest
 
 import pytest
@@ -24,7 +27,8 @@ def run(sources, name="m.py"):
 
 
 def short(text, *others):
-    return shorten({"m.py": text}, others)["m.py"]
+    """Return a source with short names, but for those of what the tests look at."""
+    return shorten({"m.py": text}, ["import m\nm.out, m.f, m.add\n", *others])["m.py"]
 
 
 # Names
@@ -67,14 +71,24 @@ def test_every_name_of_the_firmware_has_one_meaning_within_its_module(path):
     assert len(set(attributes.values())) == len(attributes)
 
 
+def mentioned_elsewhere(name, path):
+    others = io.StringIO("".join(text for p, text in INLINED.items() if p != path))
+    return any(
+        token.type == tokenize.NAME and token.string == name
+        for token in tokenize.generate_tokens(others.readline)
+    )
+
+
 def test_the_firmware_keeps_its_public_names_and_its_lines():
     for path, text in SHORT.items():
         assert text.count("\n") == SOURCES[path].count("\n"), path
         for old, new in zip_longest(ast.walk(ast.parse(INLINED[path])), ast.walk(ast.parse(text))):
-            if isinstance(old, ast.FunctionDef | ast.ClassDef) and not old.name.startswith("_"):
+            for field in ("name", "attr"):
+                name = getattr(old, field, "_") or "_"
+                if not name.startswith("_") and name != getattr(new, field):
+                    assert not mentioned_elsewhere(name, path), (path, name)
+            if isinstance(old, ast.ClassDef):
                 assert old.name == new.name
-            if isinstance(old, ast.Attribute) and not old.attr.startswith("_"):
-                assert old.attr == new.attr
 
 
 def test_the_firmware_has_far_fewer_names():
@@ -138,6 +152,53 @@ def test_what_another_file_may_mean_stays():
     assert "._n" in shortened and "._m" not in shortened
     # And what this module does not set is another one's.
     assert "._build" in short("import sys\n_x = sys.implementation._build\n")
+
+
+CLASS = """
+import asyncio
+
+class Box(BASE):
+    def put(self, new):
+        self.thing = new
+        return self
+
+    def both(self, other):
+        return self.thing, other.put
+
+def make(first):
+    return Box().put(first)
+
+out = make("it").both(Box())
+"""
+
+
+def test_a_public_name_that_only_its_module_mentions_is_short_where_that_is_sure():
+    shortened = short(CLASS.replace("BASE", ""))
+    # `put` may be another object's, too; the class is told to people.
+    assert re.findall(r"(?:def|class) (\w+)", shortened) == ["Box", "put", "both", "_a"]
+    assert "self.thing" not in shortened and "_0._b = _1" in shortened
+    # Of a class from elsewhere nobody knows the names.
+    assert "self.thing".replace("self", "_0") in short(CLASS.replace("BASE", "asyncio.Event"))
+    used = {"m.py": CLASS.replace("BASE", ""), "n.py": "from m import make\nmake(1).thing\n"}
+    found = shorten(used)["m.py"]
+    assert "def make" in found and "_0.thing" in found
+    for outside in ("import m\nm.make\n", "import m\nm.x().thing\n"):
+        name = outside.split()[-1].rpartition(".")[2]
+        assert name in short(CLASS.replace("BASE", ""), outside)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # A builtin of the same name, and a name that is imported.
+        "class C:\n    def sum(self):\n        return sum([1])\nout = sum([C().sum()])\n",
+        "class C:\n    def sep(self):\n        return 1\nfrom os import sep\nout = sep\n",
+        "class C:\n    def get(self):\n        return {}.get(1, 2)\nout = C().get()\n",
+        "def f():\n    return 1\ndef g(f):\n    return f\nout = f(), g(3), globals()['f']()\n",
+    ],
+)
+def test_a_public_name_with_another_meaning_stays(text):
+    assert run({"m.py": short(text)})["out"] == run({"m.py": text})["out"]
 
 
 def test_classes_of_one_object_share_no_short_name():

@@ -1,20 +1,22 @@
-"""Short names for what only its own module names: private names, and parameters.
+"""Short names for what only its own module names: private names, parameters, and a few more.
 
 Each different name takes heap on a chip for ever: its letters and seven bytes, also after its
 module was unloaded, and from ROM the seven bytes. (A frozen image has them in flash.) So what is
 compiled for a device has few different names: private ones become `_a`, `_b` and so on, each with
-one meaning within a module, and parameters that no call names `_0`, `_1` by their place.
+one meaning within a module, and parameters that no call names `_0`, `_1` by their place. A public
+name is as good as private if no other module mentions it, and its own one only bare or of `self`.
 
 Promises: the same program, line by line, so a traceback has the right lines; the same sources give
-the same names. Public names stay, and so does a private name that a string, a module that does not
+the same names. Names of classes stay, and so does any name that a string, a module that does not
 set it, or a file outside of the package may mean.
 """
 
 import ast
+import builtins
 import io
 import re
 import tokenize
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import count, product
 from string import ascii_lowercase
@@ -33,12 +35,13 @@ def shorten(modules: Mapping[str, str], others: Iterable[str] = ()) -> dict[str,
     """
     trees = {name: ast.parse(text) for name, text in modules.items()}
     outside = [ast.parse(text) for text in others]
-    private = _short_private_names(trees, outside)
     calls = [n for n in _nodes([*trees.values(), *outside]) if isinstance(n, ast.keyword)]
     called = {call.arg for call in calls if call.arg}
+    private = _short_private_names(trees, outside, called)
     shortened = {}
     for path, text in modules.items():
-        stay = called | {name for name in _names(trees[path]) if _PRIVATE.fullmatch(name)}
+        stay = called | private[path].keys()
+        stay |= {name for name in _names(trees[path]) if _PRIVATE.fullmatch(name)}
         edits = _private_edits(text, private[path]) + _parameter_edits(trees[path], stay)
         shortened[path] = replaced(text, edits)
     return shortened
@@ -86,10 +89,51 @@ def _constants(tree: ast.Module) -> set[str]:
     }
 
 
+def _own_names(tree: ast.Module, classes: set[str]) -> set[str]:
+    # The public names that a source sets, and that it means wherever it has them, if no other
+    # source does. classes: those of the program; of another one nobody knows the attributes.
+    bases = [base for node in ast.walk(tree) for base in getattr(node, "bases", [])]
+    known = all(
+        _last_name(base) in classes or hasattr(builtins, _last_name(base)) for base in bases
+    )
+    found, others = set(), set()
+    bare, bound = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+            bound.add(node.name)
+        elif isinstance(node, ast.Attribute):
+            of_self = isinstance(node.value, ast.Name) and node.value.id == "self" and known
+            (found if of_self else others).add(node.attr)
+        elif isinstance(node, ast.Name):
+            (bound if isinstance(node.ctx, ast.Store) else bare).add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            others.update(part for name in names for part in name.split("."))
+    if not known:
+        others |= {n.name for c in ast.walk(tree) if isinstance(c, ast.ClassDef) for n in _defs(c)}
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            found |= {target.id for target in statement.targets if isinstance(target, ast.Name)}
+    builtin = bare - bound
+    found &= _set_names(tree)
+    return {name for name in found - others - builtin if not name.startswith("__")}
+
+
+def _defs(node: ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [n for n in node.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def _last_name(node: ast.expr) -> str:
+    return ast.unparse(node).rpartition(".")[2]
+
+
 def _short_private_names(
-    trees: Mapping[str, ast.Module], outside: Iterable[ast.Module]
+    trees: Mapping[str, ast.Module], outside: Iterable[ast.Module], called: set[str]
 ) -> dict[str, dict[str, str]]:
-    # Returns {module: {private name: short name}}.
+    # Returns {module: {name: short name}}.
     kept = {n.value for n in _nodes(trees.values()) if isinstance(n, ast.Constant)}
     for tree in outside:
         kept |= _names(tree)
@@ -99,8 +143,11 @@ def _short_private_names(
         kept |= private[module] - _set_names(tree)
         kept |= {n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
     modules_of: dict[str, set[str]] = defaultdict(set)
+    mentions = Counter(name for tree in trees.values() for name in _names(tree))
+    classes = {n.name for n in _nodes(trees.values()) if isinstance(n, ast.ClassDef)}
     for module, tree in trees.items():
-        for name in private[module] - kept - _constants(tree):
+        own = {name for name in _own_names(tree, classes) if mentions[name] == 1}
+        for name in (private[module] | (own - called)) - kept - _constants(tree):
             modules_of[name].add(module)
     used = set().union(*map(_names, [*trees.values(), *outside]))
     fresh = (word for word in _words() if word not in used)
@@ -133,7 +180,7 @@ def _relatives(trees: Mapping[str, ast.Module]) -> dict[str, set[str]]:
     for module, tree in trees.items():
         for node in ast.walk(tree):
             for base in getattr(node, "bases", []):
-                for other in classes[ast.unparse(base).rpartition(".")[2]]:
+                for other in classes[_last_name(base)]:
                     joined = family[module] | family[other]
                     for member in joined:
                         family[member] = joined
