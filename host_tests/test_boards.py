@@ -5,15 +5,19 @@ flash and PSRAM, "Power-Up Glitches on Pins") and of their modules WROOM-32, WRO
 C6-WROOM-1 and C6-MINI-1; for the Olimex, its schematic and MicroPython's own board of that name.
 """
 
+import contextlib
 import json
 import re
+import sys
 from dataclasses import dataclass, field
+from unittest import mock
 
 import pytest
 
 from kalitka_build.boards import BuildError, board_description, board_names, load_board
 from kalitka_build.compiler import ARCHES
 from kalitka_build.paths import BOARDS, FIRMWARE
+from kalitka_build.sources import firmware_sources
 from kalitka_cli.memory_needs import INSTALLS
 
 ROLES = (
@@ -221,7 +225,8 @@ def _frozen(name):
 
         names = {"include": include, "package": package, "module": module, "freeze": freeze}
         names["require"] = included.append
-        exec(compile(manifest.read_text(), str(manifest), "exec"), names)
+        with contextlib.chdir(folder), mock.patch.object(sys, "path", [*sys.path]):
+            exec(compile(manifest.read_text(), str(manifest), "exec"), names)
 
     run(BOARDS / name / "manifest.py")
     return files, included
@@ -234,8 +239,11 @@ def test_its_manifest_freezes_the_whole_firmware_and_its_own_pins(name):
     # The port's own `inisetup` would be a second one of that name.
     for own in ("_boot.py", "flashbdev.py"):
         assert files.pop(own) == "$(PORT_DIR)/modules"
-    firmware = {p.relative_to(FIRMWARE).as_posix() for p in FIRMWARE.rglob("*.py")}
-    assert set(files) == firmware | {"board.py"}
+    sources = firmware_sources()
+    as_written = {"boot.py", "main.py", "inisetup.py"}
+    assert set(files) == {*sources, *as_written, "board.py"}
+    assert {path.name for path in FIRMWARE.glob("*.py")} == as_written | {"guard.py"}
+    assert all(files[path].read_text() == text for path, text in sources.items())
     assert files["board.py"] == BOARDS / name / "./board.py"
     assert all(path.is_file() for path in files.values())
 

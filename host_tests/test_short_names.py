@@ -9,10 +9,10 @@ from itertools import zip_longest
 
 import pytest
 
-from kalitka_build.compiler import firmware_sources
 from kalitka_build.constants import inline
 from kalitka_build.short_names import shorten
 from kalitka_build.source_edits import Edit, replaced
+from kalitka_build.sources import firmware_sources
 
 SOURCES = firmware_sources(short_names=False)
 INLINED = inline(SOURCES)

@@ -354,8 +354,8 @@ def seal(data: bytes) -> bytes:
 def parse(data: bytes, known: dict | None = None) -> tuple[dict, list[str]]:
     """Return the same as `with_defaults` from the bytes of a settings file.
 
-    known: settings that are trusted, or None: a name of _SAFETY whose value is invalid, or may have
-    been lost with its name, has the value of `known`, or None. A file without a checksum that
+    known: settings that are trusted, or None: a name of _SAFETY whose value is invalid, or may
+    have been lost with its name, has the value of `known`, or None. A file without a checksum that
     leaves a name of _SAFETY out does not change it silently: that is a fault. Raises SettingError
     if the bytes are not a JSON object or do not match its checksum.
     """
@@ -411,8 +411,8 @@ def load(report) -> dict:
     """Return the settings (a dict) of the file, else of its copy in NVS, else the defaults.
 
     A name of _SAFETY is None if no value can be trusted: then no level of the lock's output is
-    right. report: a callable that takes a line of text (str); gets the problems. Raises MemoryError
-    if there may be good ones that memory was too short for: another start finds them.
+    right. report: a callable that takes a line of text (str); gets the problems. Raises
+    MemoryError if there may be good ones that memory was too short for: another start finds them.
     """
     from kalitka.system import nvs
 

@@ -28,8 +28,8 @@ from bench import mpy_file
 from bench.answers import Answers
 from bench.runtime import BOARD, DEVICE, compile_script
 from kalitka_build import rom_image
-from kalitka_build.compiler import firmware_sources
 from kalitka_build.paths import BOARDS
+from kalitka_build.sources import firmware_sources
 from kalitka_sim import wasm_board
 from kalitka_sim.virtual_chip import micropython
 

