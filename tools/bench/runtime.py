@@ -57,7 +57,8 @@ class Runtime:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name, data in compile_firmware(BOARD, HOST_ARCH).items():
+        # The scripts use public constants.
+        for name, data in compile_firmware(BOARD, HOST_ARCH, short_names=False).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
