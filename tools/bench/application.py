@@ -48,6 +48,7 @@ def run(
     """
     progress(f"virtual reader, {answers.tokens} tokens")
     settings = {"reader": "GATE-1", "server_token": "bench", "poll_seconds": 1}
+    settings |= {"log_upload_seconds": 3600}  # an acknowledgement writes to the flash
     with (
         SyncServer(answers.first.read_bytes(), answers.nothing.read_bytes()) as server,
         VirtualReader(
