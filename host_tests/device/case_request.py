@@ -1,5 +1,8 @@
 """The sync request's body in the four forms of the seed."""
 
+import asyncio
+
+from device.fake_time import run
 from device.raising import error_of
 from kalitka.sync import client
 from kalitka.table.codes import CodeError
@@ -7,6 +10,13 @@ from kalitka.table.codes import CodeError
 
 def _body(minute, names=None):
     return b"".join(client.body_pieces(minute, names))
+
+
+def _length(minute, names=None):
+    async def measured():
+        return await client.body_length(minute, names)
+
+    return run(measured)
 
 
 def test_the_four_forms_of_the_seed():
@@ -34,9 +44,27 @@ def test_the_length_is_that_of_the_body():
     names = [b"code%d" % i for i in range(120)]
     for minute in (None, 0, 29921461, 9999999999):
         for some in (names, names[:1]):
-            assert client.body_length(minute, some) == len(_body(minute, some))
-    assert client.body_length(29921461) == 8
-    assert client.body_length(29921461, []) == 9
+            assert _length(minute, some) == len(_body(minute, some))
+    assert _length(29921461) == 8
+    assert _length(29921461, []) == 9
+
+
+def test_others_have_their_turns_while_a_long_list_is_measured():
+    turns = []
+
+    async def others():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    async def measured():
+        task = asyncio.create_task(others())
+        size = await client.body_length(7, [b"%08X" % i for i in range(1000)])
+        task.cancel()
+        return size
+
+    assert run(measured) == len("7%") + 9 * 1000 - 1
+    assert len(turns) >= 2000 // 64
 
 
 def test_codes_are_asked_for_one_at_a_time():
@@ -62,10 +90,10 @@ def test_codes_are_asked_for_one_at_a_time():
 def test_a_request_needs_a_minute_or_codes():
     for names in (None, [], (), iter([])):
         error_of(ValueError, _body, None, names)
-        error_of(ValueError, client.body_length, None, names)
+        error_of(ValueError, _length, None, names)
 
 
 def test_what_is_no_code_is_not_sent():
     for code in (b"", b"A,B", b"A%B", b"A\n", b"A_/9_1", b"Z" * 256):
         error_of(CodeError, _body, 1, [b"GOOD", code])
-        error_of(CodeError, client.body_length, 1, [b"GOOD", code])
+        error_of(CodeError, _length, 1, [b"GOOD", code])

@@ -14,6 +14,7 @@ from micropython import const
 _API = const("/api/v%d/token-reader/%s")
 _PATH = const("/api/v")  # how it begins
 _PIECE = const(1024)  # bytes parsed between two chances for others to run
+_FAIR = const(64)  # pieces of a request measured between two chances for others to run
 _TIME_MAX = const(160)  # bytes of an answer of the time endpoint
 _OK_MAX = const(80)  # bytes read of an answer of the access-logs endpoint
 _QUOTE_MAX = const(60)  # characters quoted of an invalid answer
@@ -70,7 +71,7 @@ class Client:
                 "POST",
                 _API % (1, "access-tokens/sync"),
                 self._headers,
-                body_length(minute, names),
+                await body_length(minute, names),
                 lambda: body_pieces(minute, names),
                 patience,
             )
@@ -236,6 +237,11 @@ def body_pieces(minute: int | None, names=None):
         raise ValueError("a sync request without a minute needs at least one code")
 
 
-def body_length(minute: int | None, names=None) -> int:
+async def body_length(minute: int | None, names=None) -> int:
     """Return the length of that body in bytes. Iterates `names` once; it must be repeatable."""
-    return sum(len(piece) for piece in body_pieces(minute, names))
+    size = 0
+    for i, piece in enumerate(body_pieces(minute, names)):
+        size += len(piece)
+        if i % _FAIR == _FAIR - 1:
+            await asyncio.sleep(0)
+    return size
