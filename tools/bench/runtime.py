@@ -19,6 +19,7 @@ from littlefs import LittleFS
 from kalitka_build import rom_image
 from kalitka_build.compiler import compile_firmware
 from kalitka_build.constants import inline
+from kalitka_build.short_names import shorten
 from kalitka_build.sources import firmware_sources
 from kalitka_sim.virtual_chip import CHIP, HOST_ARCH, heap_with_rom, micropython
 
@@ -60,9 +61,11 @@ class Runtime:
     def __init__(self, folder: Path):
         self.folder = folder
         scripts = [*DEVICE.glob("*.py"), CHIP / "flash.py"]
-        # With the scripts, which use public constants, as one program.
-        sources = firmware_sources(short_names=False)
-        sources = inline({**sources, **{script.name: script.read_text() for script in scripts}})
+        # Prepared as for a device, as one program with the scripts, whose own names stay.
+        firmware = firmware_sources(short_names=False)
+        program = inline({**firmware, **{script.name: script.read_text() for script in scripts}})
+        own = {name: program.pop(name) for name in [*program] if name not in firmware}
+        sources = {**shorten(program, own.values()), **own}
         for name, data in compile_firmware(BOARD, HOST_ARCH, sources=sources).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
