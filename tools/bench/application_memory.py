@@ -3,9 +3,9 @@
 Measured: from .mpy files on 32 bits (wasm_board), and from .mpy files and from ROM on 64 bits. The
 32-bit machine has no ROM: the heap that ROM saves is estimated as the difference on 64 bits,
 corrected for the larger blocks of that heap. A frozen image also saves tables, constants and
-names: that estimate is an upper bound. (Compared with a private 32-bit build that has both, what is
-measured is 5 % too high, and the estimates 7 and 18 %.) The bytecode of `native` and `sync_native` is
-not counted: on a chip it is machine code, outside of this heap.
+names: that estimate is an upper bound. (Compared with a private 32-bit build that has both, what
+is measured is 5 % too high, and the estimates are 8 and 20 %.) The bytecode of `native` and
+`sync_native` is not counted: on a chip it is machine code, outside of this heap.
 
 Not counted either: the fakes in device/chip, which are loaded before the firmware; `asyncio`
 itself, another ASYNCIO bytes on a chip; and the objects of TLS that are not ours, TLS bytes.
