@@ -4,80 +4,22 @@ Each line is sent to the hub over HTTP, and the model of the client takes the hu
 breaks. The words of each line stand above its test.
 """
 
-import json
-
 import pytest
 
-from hub.hub_accounts import PASSWORD, add_user
 from hub.hub_site import ON_SQLITE
-from hub.kormitel_client import Broke, Kormitel
+from hub.kormitel_client import Broke
+from hub.kormitel_exchange import Exchange
 from hub.kormitel_items import GONE, flat, known, stay, uid
-from kalitka_hub.kormitel import quarantine, service
-from kalitka_hub.kormitel.status import list_held
-from kalitka_hub.store.changes import write_transaction
 
 pytestmark = ON_SQLITE
 
-BASE = "/api/v1/feeder/"
 BADGE, OTHER, ARRIVAL = uid(1), uid(2), uid(3)
 PERSON, DIRECTION, ENGAGEMENT, DUTY = uid(4), uid(5), uid(6), uid(7)
 FULL_ENGAGEMENT = {
     **{"year": 2026, "person": PERSON, "direction": DIRECTION},
-    **{"role": "r", "position": "p", "status": "s"},
+    **{"role": "MEDIC", "position": "p", "status": "s"},
 }
 FULL_DIRECTION = {"name": "d", "first_year": 2020, "last_year": 2026, "type": "CITY_SERVICE"}
-
-
-class Exchange:
-    """A hub over HTTP, the client and an operator."""
-
-    def __init__(self, site):
-        self.database, self.clock = site.database, site.clock
-        add_user(site.database, "kormitel", "integration")
-        site.client.auth = ("kormitel", PASSWORD)
-        self._client = site.client
-        self.kormitel = Kormitel(self._post, self._get, site.clock)
-
-    def _post(self, body):
-        answer = self._client.post(f"{BASE}back-sync", content=body)
-        return answer.status_code, answer.content
-
-    def _get(self, from_date):
-        answer = self._client.get(f"{BASE}sync", params={"from_date": from_date})
-        return answer.status_code, answer.content
-
-    def post(self, **groups):
-        status, body = self._post(json.dumps(groups).encode())
-        assert status == 200, body
-        return json.loads(body)
-
-    def asked(self):
-        """Return the whole answer; the client takes it, or breaks."""
-        told = json.loads(self._get("2013-06-13T00:00:00")[1])
-        self.kormitel.save(told)
-        return told
-
-    def put(self, kind, key, new=False, **fields):
-        with write_transaction(self.database, "anna") as session:
-            service.put_object(session, kind, key, fields, new=new)
-
-    def remove(self, kind, key):
-        with write_transaction(self.database, "anna") as session:
-            service.remove_object(session, kind, key)
-
-    def held(self):
-        with self.database.snapshot() as session:
-            return {one.id: one.reason for one in list_held(session)}
-
-    def aside(self):
-        with self.database.snapshot() as session:
-            return [view.reason for view in quarantine.list_items(session)]
-
-    def poll(self):
-        """Exchange as the client does, a quarter of an hour later."""
-        self.clock.minute += 15
-        self.kormitel.run()
-        return self.kormitel.known
 
 
 @pytest.fixture
@@ -100,6 +42,7 @@ def test_the_model_of_the_client_breaks(exchange):
     ):
         with pytest.raises(Broke):
             exchange.kormitel.save({"badges": [], "arrivals": [], **told})
+        exchange.kormitel.restart()
 
 
 # "badge: role: null or vegan: null (leave them out)"

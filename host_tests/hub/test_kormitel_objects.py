@@ -372,7 +372,7 @@ def test_lists_are_by_key_and_have_what_is_deleted_only_if_asked(database):
 
 def full_engagement(**more):
     return {
-        "year": 2026, "person": PERSON, "direction": DIRECTION, "role": "r", "position": "p",
+        "year": 2026, "person": PERSON, "direction": DIRECTION, "role": "MEDIC", "position": "p",
         "status": "s", **more,
     }  # fmt: skip
 
@@ -503,7 +503,7 @@ def test_an_engagement_that_is_held_back_keeps_every_direction_that_it_was_told_
     remove(database, "engagements", ENGAGEMENT)
     assert held(database, "engagements", ENGAGEMENT) == "it has no role"
     assert held(database, "directions", DIRECTION) is not None
-    put(database, "engagements", ENGAGEMENT, new=True, role="r", direction=others[1])
+    put(database, "engagements", ENGAGEMENT, new=True, role="MEDIC", direction=others[1])
     assert "is deleted" in held(database, "engagements", ENGAGEMENT)
     put(database, "directions", uid(7), new=True, **FULL_DIRECTION)
     put(database, "engagements", ENGAGEMENT, direction=uid(7))

@@ -113,7 +113,7 @@ def test_persons_engagements_and_directions_go_the_same_way(api):
     engagement = api.post(
         "/engagements",
         **{"year": 2026, "person": person["id"], "direction": direction["id"]},
-        **{"role": "cook", "position": "cook", "status": "on"},
+        **{"role": "CONTRACTOR", "position": "cook", "status": "on"},
     )
     assert engagement["held"] is None
     assert api.get(f"/engagements/{engagement['id']}") == engagement
