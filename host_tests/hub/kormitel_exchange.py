@@ -1,6 +1,7 @@
 """A hub over HTTP, the model of Kormitel's client and an operator, for tests of what each does."""
 
 import json
+from datetime import UTC, datetime
 
 from hub.hub_accounts import PASSWORD, add_user
 from hub.kormitel_client import Kormitel
@@ -9,6 +10,7 @@ from kalitka_hub.kormitel.status import list_held
 from kalitka_hub.store.changes import write_transaction
 
 BASE = "/api/v1/feeder/"
+_LOGIN = ("kormitel", PASSWORD)
 
 
 class Exchange:
@@ -17,16 +19,15 @@ class Exchange:
     def __init__(self, site):
         self.database, self.clock = site.database, site.clock
         add_user(site.database, "kormitel", "integration")
-        site.client.auth = ("kormitel", PASSWORD)
         self._client = site.client
         self.kormitel = Kormitel(self._post, self._get, site.clock)
 
     def _post(self, body):
-        answer = self._client.post(f"{BASE}back-sync", content=body)
+        answer = self._client.post(f"{BASE}back-sync", content=body, auth=_LOGIN)
         return answer.status_code, answer.content
 
     def _get(self, from_date):
-        answer = self._client.get(f"{BASE}sync", params={"from_date": from_date})
+        answer = self._client.get(f"{BASE}sync", params={"from_date": from_date}, auth=_LOGIN)
         return answer.status_code, answer.content
 
     def post(self, **groups):
@@ -39,6 +40,11 @@ class Exchange:
         told = json.loads(self._get("2013-06-13T00:00:00")[1])
         self.kormitel.save(told)
         return told
+
+    def asked_from(self, seconds):
+        """Return the answer to a date, in Unix seconds; nobody takes it."""
+        date = datetime.fromtimestamp(seconds, UTC)
+        return json.loads(self._get(f"{date:%Y-%m-%dT%H:%M:%S}")[1])
 
     def put(self, kind, key, new=False, **fields):
         with write_transaction(self.database, "anna") as session:

@@ -254,7 +254,7 @@ class World:
 
     def _held(self):
         with self.database.snapshot() as session:
-            rows = session.scalars(select(KormitelObject).where(KormitelObject.held.is_not(None)))
+            rows = session.scalars(select(KormitelObject).where(service.is_held()))
             return [(row.kind, row.key, row.died is not None) for row in rows if row.born]
 
     def _repair(self, kind, key, is_dead):

@@ -116,6 +116,19 @@ def make_older(where, schema, *statements):
     engine.dispose()
 
 
+@pytest.mark.parametrize("has_objects", [True, False])
+def test_objects_of_an_older_schema_are_looked_at_again_before_they_are_sent(nowhere, has_objects):
+    add = (
+        "INSERT INTO kormitel_objects (id, kind, key, fields, writes, changed, by) "
+        "VALUES (1, 'badges', '1', '{}', '[]', 1, 'ann')"
+    )
+    make_older(nowhere, "0008", *[add] * has_objects)
+    database = open_database(nowhere)
+    with database.snapshot() as session:
+        assert session.scalars(select(Site.kormitel_recheck)).one() == has_objects
+    database.close()
+
+
 def test_a_database_of_the_first_schema_keeps_what_is_in_it(nowhere):
     make_older(
         nowhere,

@@ -53,9 +53,11 @@ def test_role_and_vegan_of_a_badge_are_left_out_if_they_are_null(exchange):
 
 
 # "a batch that is not numeric"
-def test_a_badge_whose_batch_is_no_number_is_held_back(exchange):
-    exchange.post(badges=[flat(BADGE, batch="3-b"), flat(OTHER, batch="3")])
-    assert [badge["id"] for badge in exchange.asked()["badges"]] == [OTHER]
+def test_a_batch_that_is_no_number_is_held_back(exchange):
+    exchange.post(badges=[flat(BADGE, batch="3-b", name="A"), flat(OTHER, batch="3")])
+    told = {badge["id"]: badge for badge in exchange.asked()["badges"]}
+    assert told[BADGE] == {"id": BADGE, "deleted": False, "name": "A"}
+    assert told[OTHER]["batch"] == "3"
     assert "batch" in exchange.held()[BADGE]
 
 

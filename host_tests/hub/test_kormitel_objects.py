@@ -415,14 +415,24 @@ def test_what_of_a_badge_the_client_cannot_take_is_held_back(database, key, give
 
 
 def test_an_arrival_is_held_back_with_its_badge_and_released_with_it(database, clock):
-    send(database, badges=[flat(BADGE, batch="x")], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    # Deleted before it was known here: never sent.
+    send(database, badges=[flat(BADGE, deleted=True)], arrivals=[flat(ARRIVAL, **stay(BADGE))])
     assert "badge" in held(database, "arrivals", ARRIVAL)
     before = known(database, "arrivals", ARRIVAL).changed
     clock.minute += 5
-    put(database, "badges", BADGE, batch="3")
+    put(database, "badges", BADGE, new=True, batch="3")
     arrival = known(database, "arrivals", ARRIVAL)
     assert arrival.held is None
     assert arrival.changed == micros(clock) > before
+
+
+def test_a_field_that_is_held_back_is_released_with_a_stamp(database, clock):
+    send(database, badges=[flat(BADGE, batch="x", name="A")])
+    assert held(database, "badges", BADGE).startswith("only batch: its batch is 'x'")
+    clock.minute += 5
+    put(database, "badges", BADGE, batch="3")
+    assert held(database, "badges", BADGE) is None
+    assert known(database, "badges", BADGE).changed == micros(clock)
 
 
 def test_an_engagement_needs_a_person_and_a_direction_that_are_told(database):

@@ -167,7 +167,9 @@ def test_what_an_operator_does_not_touch_is_not_written(api, site):
 def test_further_groups_have_objects_too(api, viewer):
     api.post("/badges", id=ANNA)
     path = "/kormitel/objects/paid_arrivals"
-    fields = {"badge": ANNA, "arrival_date": "2026-11-20", "meals": ["lunch"]}
+    fields = {"badge": ANNA, "is_free": True, "departure_date": "2026-11-20", "meals": ["lunch"]}
+    lacking = {**fields, "is_free": None}
+    assert "is_free is missing" in api.put(f"{path}/5", 422, fields=lacking)
     made = api.put(f"{path}/5", fields=fields)
     assert (made["id"], made["fields"], made["deleted"]) == ("5", fields, False)
     assert api.put(f"{path}/5", fields={"meals": []})["fields"] == fields | {"meals": []}

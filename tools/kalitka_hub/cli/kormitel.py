@@ -193,7 +193,7 @@ def list_exchanges(
 
 @kormitel.command("held", rich_help_panel=_EXCHANGE)
 def show_held(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """List the objects withheld from Kormitel, which it could not process, with the reason."""
+    """List the objects and fields withheld from Kormitel, which could not save them, and why."""
     with open_for_reading(db) as session:
         views = [*list_all(session, list_held, "place")]
     print_views(views, plain_columns("group", "id", "name", "reason"), as_json)

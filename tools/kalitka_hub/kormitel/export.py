@@ -65,6 +65,9 @@ from kalitka_hub.kormitel.fields import (
     PERSONS,
     wire_id,
 )
+from kalitka_hub.kormitel.repository import recheck_all
+from kalitka_hub.kormitel.service import object_stamp
+from kalitka_hub.kormitel.state import Source
 from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelObject
@@ -73,11 +76,12 @@ from kalitka_hub.store.models import Site
 PART_BYTES = 1 << 16  # approximate size of a sent part
 _ROWS = 500  # objects in memory at a time
 _EVERYTHING = -(1 << 62)  # a bound before every change
-# Kinds whose unchanged objects are sent along with changed ones that refer to them, by column.
+# Kinds whose unchanged objects are sent along with changed ones that refer to them: those kinds,
+# each with its column.
 _REFERRED = {
-    BADGES: (ARRIVALS, "badge"),
-    PERSONS: (ENGAGEMENTS, "person"),
-    DIRECTIONS: (ENGAGEMENTS, "direction"),
+    BADGES: ((ARRIVALS, "badge"),),
+    PERSONS: ((ENGAGEMENTS, "person"), (BADGES, "person")),
+    DIRECTIONS: ((ENGAGEMENTS, "direction"),),
 }
 _OVERLAP = 15 * 60 * SECOND  # the answer that was taken is at most this long after L
 # In the order of the seed's example.
@@ -90,6 +94,7 @@ _ROW = (
     KormitelObject.born,
     KormitelObject.died,
     KormitelObject.lives,
+    KormitelObject.held_fields,
 )
 # An object that was deleted before it was known here is never sent.
 _WAS_THERE = or_(KormitelObject.born.is_not(None), KormitelObject.lives.is_not(null()))
@@ -139,6 +144,8 @@ class SyncAnswer:
         self._size = 0
         self._error: str | None = None
         self._is_whole = False
+        # In a transaction of its own: the snapshot must see it.
+        _recheck_all(database, query.user)
         with ExitStack() as stack:
             session = stack.enter_context(database.snapshot())
             # A connection before the lock: otherwise those that wait for the lock might hold all
@@ -196,6 +203,14 @@ class SyncAnswer:
             raise
 
 
+def _recheck_all(database: Database, user: str) -> None:
+    with database.snapshot() as session:
+        if not session.scalar(select(Site.kormitel_recheck)):
+            return
+    with write_transaction(database, user) as session:
+        recheck_all(session, Source(user, object_stamp(session)))
+
+
 # Requires the site's lock (rule 1). Never back, even if the clock here is put back.
 def _raise_answered(writing: Session) -> int:
     site = writing.scalars(select(Site)).one()
@@ -222,7 +237,9 @@ def _flat(view: _View, whole: bool, counts: Counter[str]) -> Iterator[str]:
     for kind in _kinds(view, KINDS):
         yield f"{opening}{_json(kind)}:"
         yield from _list(
-            wire.flat_object(kind, row.key, row.fields, alive, whole=whole)
+            wire.flat_object(
+                kind, row.key, row.fields, alive, without=row.held_fields or (), whole=whole
+            )
             for row, alive in _flat_rows(view, kind, counts)
         )
         opening = ","
@@ -367,16 +384,18 @@ def _referred_unchanged(view: _View, kind: str, is_sent: ColumnElement[bool]) ->
     # happen until the lead of its clock is known.
     if view.is_everything:
         return
-    by_kind, name = _REFERRED[kind]
-    key = getattr(KormitelObject, name)
     # `is_sent` applies twice: to the referring objects here, and to the referred ones below.
-    referred = select(key).where(
-        KormitelObject.kind == by_kind,
-        KormitelObject.changed >= view.lower,
-        key.is_not(None),
-        is_sent,
-    )
-    wanted = and_(is_sent, KormitelObject.key.in_(referred.correlate(None)))
+    is_referred = []
+    for by_kind, name in _REFERRED[kind]:
+        key = getattr(KormitelObject, name)
+        referred = select(key).where(
+            KormitelObject.kind == by_kind,
+            KormitelObject.changed >= view.lower,
+            key.is_not(None),
+            is_sent,
+        )
+        is_referred.append(KormitelObject.key.in_(referred.correlate(None)))
+    wanted = and_(is_sent, or_(*is_referred))
     if kind == DIRECTIONS:
         # Whether to send the deletion of a direction is up to `_is_left_out`.
         wanted = and_(wanted, _IS_THERE)

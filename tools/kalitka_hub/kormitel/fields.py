@@ -35,6 +35,11 @@ Status = Literal[
     "JOINED",
 ]
 STATUSES: tuple[Status, ...] = get_args(Status)
+ROLES = (
+    *("ORGANIZER", "VICE", "TEAM_LEAD", "VOLUNTEER", "MEDIC", "CAMP_LEAD", "CAMP_GUY", "ANIMATOR"),
+    *("LECTOR", "MASTER", "ARTIST", "FELLOW", "ART_FELLOW", "VIP", "PRESS", "CONTRACTOR"),
+    *("MERCHANT", "LOCALS"),
+)
 TRANSPORTS = ("UNDEFINED", "SELF", "BUS", "CAR", "TRANSFER", "MOVE")
 GENDERS = ("MALE", "FEMALE", "OTHER")
 DIRECTION_TYPES = (
@@ -54,6 +59,10 @@ class ObjectField(NamedTuple):
     required: an operator must give a value; else `default` is that of a new object. sent: to
     today's client; Kormitel does not expect its own fields back. never_null: null is not sent.
     csv: the place among the columns of the CSV table, from 1; 0: not in the table.
+
+    Limits of today's client, besides `allowed` (see `client_limits`). longest: characters of a
+    text. largest: of a whole number from 0, or its digits. not_blank: a text needs more than white
+    space. needed: no object is taken without a value. None, False: no such limit.
     """
 
     name: str
@@ -65,6 +74,10 @@ class ObjectField(NamedTuple):
     sent: bool = True
     never_null: bool = False
     csv: int = 0
+    longest: int | None = None
+    largest: int | None = None
+    not_blank: bool = False
+    needed: bool = False
 
     @property
     def literal(self) -> Any:
@@ -72,23 +85,25 @@ class ObjectField(NamedTuple):
         return Literal[self.allowed]  # type: ignore[valid-type]
 
 
+_SHORT = 255  # characters of most of the client's texts
+_BATCH_MAX = (1 << 31) - 1
 _ROWS: dict[str, tuple[ObjectField, ...]] = {
     PERSONS: (
-        ObjectField("name"),
-        ObjectField("first_name"),
-        ObjectField("last_name"),
-        ObjectField("nickname"),
-        ObjectField("other_names"),
+        ObjectField("name", longest=_SHORT),
+        ObjectField("first_name", longest=_SHORT),
+        ObjectField("last_name", longest=_SHORT),
+        ObjectField("nickname", longest=_SHORT),
+        ObjectField("other_names", longest=_SHORT),
         ObjectField("gender", allowed=GENDERS),
         ObjectField("birth_date", "date"),
-        ObjectField("phone"),
-        ObjectField("telegram"),
-        ObjectField("email"),
-        ObjectField("city"),
-        ObjectField("vegan", "flag", alias="is_vegan"),
+        ObjectField("phone", longest=_SHORT),
+        ObjectField("telegram", longest=_SHORT),
+        ObjectField("email", longest=_SHORT),
+        ObjectField("city", longest=_SHORT),
+        ObjectField("vegan", "flag", alias="is_vegan", never_null=True),
     ),
     DIRECTIONS: (
-        ObjectField("name"),
+        ObjectField("name", longest=_SHORT, not_blank=True),
         ObjectField("first_year", "number"),
         ObjectField("last_year", "number"),
         ObjectField("type", allowed=DIRECTION_TYPES),
@@ -96,23 +111,23 @@ _ROWS: dict[str, tuple[ObjectField, ...]] = {
     ENGAGEMENTS: (
         ObjectField("year", "number"),
         ObjectField("person", "reference"),
-        ObjectField("role", "text or number"),
-        ObjectField("position", "text or number"),
-        ObjectField("status", "text or number"),
+        ObjectField("role", "text or number", ROLES),
+        ObjectField("position", "text or number", longest=_SHORT),
+        ObjectField("status", "text or number", longest=_SHORT),
         ObjectField("direction", "reference"),
     ),
     BADGES: (
-        ObjectField("name", csv=1),
-        ObjectField("first_name", csv=2),
-        ObjectField("last_name", csv=3),
+        ObjectField("name", csv=1, longest=_SHORT),
+        ObjectField("first_name", csv=2, longest=_SHORT),
+        ObjectField("last_name", csv=3, longest=_SHORT),
         ObjectField("gender", allowed=GENDERS, csv=9),
-        ObjectField("phone", csv=10),
+        ObjectField("phone", csv=10, longest=_SHORT),
         ObjectField("infant", "flag", csv=16),
         ObjectField("vegan", "flag", alias="is_vegan", never_null=True, csv=15),
         ObjectField("feed", "choice", FEEDS, alias="feed_type", csv=5),
         ObjectField("number", "text or number", csv=4),
-        ObjectField("batch", "text or number", csv=11),
-        ObjectField("role", "text or number", never_null=True, csv=12),
+        ObjectField("batch", "text or number", csv=11, largest=_BATCH_MAX),
+        ObjectField("role", "text or number", ROLES, never_null=True, csv=12),
         ObjectField("position", "text or number", csv=13),
         ObjectField("photo"),
         ObjectField("person", "reference"),
@@ -129,11 +144,12 @@ _ROWS: dict[str, tuple[ObjectField, ...]] = {
         ObjectField("arrival_transport", allowed=TRANSPORTS, default="UNDEFINED", csv=5),
         ObjectField("departure_transport", allowed=TRANSPORTS, default="UNDEFINED", csv=6),
     ),
-    # Not in today's contract: only the types of what rules depend on.
+    # Not in today's contract: only what rules depend on, and what the client needs.
     PAID_ARRIVALS: (
         ObjectField("badge", "reference"),
         ObjectField("arrival_date", "date"),
-        ObjectField("departure_date", "date"),
+        ObjectField("departure_date", "date", needed=True),
+        ObjectField("is_free", "flag", needed=True),
     ),
 }
 # By kind and name, in the order in which fields are sent.

@@ -15,16 +15,24 @@ from sqlalchemy import ColumnElement, Row, and_, null, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.kormitel import wire
-from kalitka_hub.kormitel.fields import BADGES, DIRECTIONS, ENGAGEMENTS, PERSONS, reference_key
+from kalitka_hub.kormitel.fields import (
+    BADGES,
+    DIRECTIONS,
+    ENGAGEMENTS,
+    KINDS,
+    PERSONS,
+    reference_key,
+)
 from kalitka_hub.kormitel.state import Source, State, stored_writes, writes_by_field
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
 from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSentDirection
+from kalitka_hub.store.models import Site
 
 # Of each kind that others refer to: the name of the referring field.
 _REFERENCE_FIELDS = {BADGES: "badge", PERSONS: "person", DIRECTIONS: "direction"}
 _PLAIN_COLUMNS = (
-    *("created", "born", "died", "lives", "changed", "by", "held", "told_direction", "dropped"),
-    "taken",
+    *("created", "born", "died", "lives", "changed", "by", "held", "held_fields"),
+    *("told_direction", "dropped", "taken"),
 )
 _STATE = select(
     KormitelObject.id,
@@ -65,7 +73,7 @@ def save(session: Session, states: Collection[State]) -> None:
 def update_holds(
     session: Session, states: Collection[State], source: Source
 ) -> dict[str, int | None]:
-    """Set or clear the reason for which each of these objects of one kind is withheld.
+    """Set or clear the reasons for which each of these objects of one kind is withheld.
 
     Returns the directions to pass to `record_dropped_directions`, after a save.
     """
@@ -78,8 +86,11 @@ def update_holds(
         state.held = wire.why_held(state.kind, state.key, state.fields, state.alive, missing)
         if state.kind == DIRECTIONS and not state.alive and state.held is None:
             state.held = missing.reason_to_stay(state)
-        if was_held and state.held is None:
-            # Never sent until now: without a stamp a client's next date would miss the object.
+        were_held = (state.held_fields or {}).keys()
+        withheld = wire.withheld_fields(state.kind, state.fields, state.alive, missing)
+        state.held_fields = withheld or None
+        if state.held is None and (was_held or were_held - withheld.keys()):
+            # Never sent until now: without a stamp a client's next date would miss it.
             state.changed = max(source.at, state.changed)
         if state.kind == ENGAGEMENTS:
             freed.add(state, was_held)
@@ -92,12 +103,23 @@ def recheck_dependents(session: Session, kind: str, keys: Iterable[str], source:
     if name is None:
         return
     column = getattr(KormitelObject, name)
-    # A badge may refer to an unknown person.
-    of_kind = KormitelObject.kind != BADGES
     for batch in in_batches(keys):
         ids = session.scalars(
-            select(KormitelObject.id).where(of_kind, in_values(session, column, batch))
+            select(KormitelObject.id).where(in_values(session, column, batch))
         ).all()
+        _recheck(session, ids, source)
+
+
+def recheck_all(session: Session, source: Source) -> None:
+    """Update the holds of all objects after another release withheld others; else do nothing."""
+    site = session.scalars(select(Site)).one()
+    if not site.kormitel_recheck:
+        return
+    site.kormitel_recheck = False
+    kinds = session.scalars(select(KormitelObject.kind).distinct().order_by(KormitelObject.kind))
+    # Referred kinds first.
+    for kind in sorted(kinds, key=lambda one: KINDS.index(one) if one in KINDS else len(KINDS)):
+        ids = session.scalars(select(KormitelObject.id).where(KormitelObject.kind == kind)).all()
         _recheck(session, ids, source)
 
 
@@ -124,10 +146,12 @@ def _recheck(session: Session, ids: Collection[int], source: Source) -> None:
         for state in _states(session, in_values(session, KormitelObject.id, batch)):
             by_kind.setdefault(state.kind, []).append(state)
         for states in by_kind.values():
-            before = [state.held for state in states]
+            before = [(state.held, state.held_fields) for state in states]
             dropped = update_holds(session, states, source)
             differ = [
-                state for state, held in zip(states, before, strict=True) if state.held != held
+                state
+                for state, holds in zip(states, before, strict=True)
+                if (state.held, state.held_fields) != holds
             ]
             save(session, differ)
             record_dropped_directions(session, dropped, source)

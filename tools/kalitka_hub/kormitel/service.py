@@ -15,11 +15,11 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, null, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.kormitel import quarantine
+from kalitka_hub.kormitel import quarantine, wire
 from kalitka_hub.kormitel.documents import Item
 from kalitka_hub.kormitel.fields import (
     DIRECTIONS,
@@ -29,7 +29,7 @@ from kalitka_hub.kormitel.fields import (
     object_key,
 )
 from kalitka_hub.kormitel.ingest import Ingest
-from kalitka_hub.kormitel.repository import load
+from kalitka_hub.kormitel.repository import load, recheck_all
 from kalitka_hub.kormitel.state import Source, State
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_batches, in_values
@@ -51,7 +51,7 @@ class Counts(NamedTuple):
 
 
 class StoredObject(NamedTuple):
-    """A stored object; see models.KormitelObject."""
+    """A stored object; see models.KormitelObject. held: why all or some of it is withheld."""
 
     kind: str
     key: str
@@ -61,6 +61,11 @@ class StoredObject(NamedTuple):
     changed: int
     by: str
     held: str | None
+
+
+def is_held() -> ColumnElement[bool]:
+    """Return the condition that an object, or a part of it, is withheld from today's client."""
+    return or_(KormitelObject.held.is_not(None), KormitelObject.held_fields.is_not(null()))
 
 
 def object_stamp(session: Session) -> int:
@@ -86,6 +91,7 @@ def apply_items(
     own counts once per date. unsent: see `state.Source`.
     """
     source = Source(by, object_stamp(session), unsent=unsent)
+    recheck_all(session, source)
     run = Ingest(session, source, since)
     rejected = run.apply_all(items)
     received = run.received
@@ -105,6 +111,7 @@ def apply_quarantined(session: Session, number: int, edits: Mapping[str, Any]) -
     """
     row = quarantine.find_open_item(session, number)
     stamp = object_stamp(session)
+    recheck_all(session, Source(row.by, stamp))
     run = Ingest(session, Source(row.by, stamp))
     for one in run.apply_all([quarantine.parse_again(row, edits)]):
         raise InvalidRequest(f"item {number} cannot be applied: {one.reason}")
@@ -197,7 +204,7 @@ def list_objects(
     if deleted is not None:
         wanted = wanted.where(KormitelObject.died.is_not(None) == deleted)
     if held is not None:
-        wanted = wanted.where(KormitelObject.held.is_not(None) == held)
+        wanted = wanted.where(is_held() if held else ~is_held())
     if badge is not None:
         wanted = wanted.where(KormitelObject.badge == badge)
     wanted = wanted.where(*where).order_by(KormitelObject.key, KormitelObject.kind)
@@ -215,6 +222,7 @@ _OBJECTS = select(
     KormitelObject.changed,
     KormitelObject.by,
     KormitelObject.held,
+    KormitelObject.held_fields,
 ).where(KormitelObject.born.is_not(None))
 
 
@@ -227,7 +235,7 @@ def _stored_object(row: Row[*tuple[Any, ...]]) -> StoredObject:
         row.created,
         row.changed,
         row.by,
-        row.held,
+        row.held or (row.held_fields and wire.withheld_in_part(row.held_fields)),
     )
 
 
@@ -261,6 +269,7 @@ def _retry_quarantined(session: Session, run: Ingest, at: int) -> None:
 def _apply_own_changes(session: Session, kind: str, items: list[Item], new: bool | None) -> int:
     """Apply changes made at this hub, all or none; return how many objects changed."""
     source = Source(change_author(session), object_stamp(session), own=True)
+    recheck_all(session, source)
     run = Ingest(session, source)
     changed = 0
     for batch in in_batches(items):

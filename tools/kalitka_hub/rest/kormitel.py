@@ -230,8 +230,7 @@ def change_object(
 ) -> ObjectView:
     """Set the given fields of an object; add the object if there is none."""
     with write_transaction(state.database, caller.who) as session:
-        fields = operator_models.checked_fields(check_kind(group), data.fields)
-        service.put_objects(session, group, {key: fields})
+        operator_models.put_fields(session, check_kind(group), key, data.fields)
         return status.object_view(service.find_object(session, group, key))
 
 

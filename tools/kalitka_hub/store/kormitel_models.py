@@ -73,6 +73,8 @@ class KormitelObject(Base):
     # Badges that are not deleted only: the token code, and since when the badge has had it.
     code: Mapped[str | None] = mapped_column(String(255), index=True)
     code_since: Mapped[int | None] = mapped_column(BigInteger)
+    # Badges and persons only: why fields are left out of the flat shape, by field; None: none.
+    held_fields: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class KormitelSentDirection(Base):
