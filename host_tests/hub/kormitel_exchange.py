@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 from hub.hub_accounts import PASSWORD, add_user
-from hub.kormitel_client import Kormitel
+from hub.kormitel_client import Kormitel, Lost
 from kalitka_hub.kormitel import quarantine, service
 from kalitka_hub.kormitel.status import list_held
 from kalitka_hub.store.changes import write_transaction
@@ -14,20 +14,36 @@ _LOGIN = ("kormitel", PASSWORD)
 
 
 class Exchange:
-    """A hub over HTTP, the client and an operator."""
+    """A hub over HTTP, the client and an operator.
+
+    after_post: called after each back-sync. lose_answers: whether the hub's answers are lost on
+    their way. told: the last answer.
+    """
 
     def __init__(self, site):
         self.database, self.clock = site.database, site.clock
         add_user(site.database, "kormitel", "integration")
+        self.after_post = lambda: None
+        self.lose_answers = False
+        self.told = None
         self._client = site.client
         self.kormitel = Kormitel(self._post, self._get, site.clock)
 
     def _post(self, body):
         answer = self._client.post(f"{BASE}back-sync", content=body, auth=_LOGIN)
-        return answer.status_code, answer.content
+        self.after_post()
+        self.clock.second += 3
+        return self._arrived(answer)
 
     def _get(self, from_date):
+        self.clock.second += 1  # the client's next date is before the answer
         answer = self._client.get(f"{BASE}sync", params={"from_date": from_date}, auth=_LOGIN)
+        self.told = answer.json()
+        return self._arrived(answer)
+
+    def _arrived(self, answer):
+        if self.lose_answers:
+            raise Lost
         return answer.status_code, answer.content
 
     def post(self, **groups):

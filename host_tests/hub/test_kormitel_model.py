@@ -11,7 +11,6 @@ from hub.kormitel_world import World
 RUNS = 20
 
 
-@pytest.mark.xfail(strict=True, reason="the hub knows neither the client's limits nor its skips")
 @ON_SQLITE
 @pytest.mark.parametrize("seed", [11, 24, 25])
 def test_both_sides_agree_in_the_end(where, seed):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -40,7 +41,8 @@ class Item:
     fields: the fields to set, as `fields.check_fields` returns them. deleted: whether to delete
     the object, or to bring it back; None: neither. date: microseconds, None without a date. actor:
     the key of the author's badge. sent: the verb and the item as it was sent, which `parse_item`
-    parses again. problem: why the item cannot be applied; then only `kind` and `sent` are valid.
+    parses again. problem: why the item cannot be applied; then only `kind`, `sent` and `key` are
+    valid, and the key is empty if none could be read.
     """
 
     kind: str
@@ -166,7 +168,17 @@ def _parse_item(kind: str, verb: Verb, given: object) -> Item:
     try:
         return _parse_fields(kind, verb, given, sent)
     except InvalidRequest as fault:
-        return Item(kind, "", {}, sent=sent, problem=str(fault))
+        return Item(kind, _readable_key(given), {}, sent=sent, problem=str(fault))
+
+
+def _readable_key(given: object) -> str:
+    data = given.get("data", given) if isinstance(given, dict) else given
+    places = (given, data) if isinstance(given, dict) else ()
+    for place in places:
+        if isinstance(place, dict):
+            with suppress(InvalidRequest):
+                return object_key(place.get("id"))
+    return ""
 
 
 def _is_deep(value: object, depth_left: int) -> bool:

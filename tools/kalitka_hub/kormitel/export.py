@@ -29,6 +29,9 @@ an earlier `left_out`. This applies to answers from a date only: a client that a
 has no engagement yet, and gets the deletion at once. Another hub has no such restriction, and is
 sent everything as it is (`SyncQuery.whole`).
 
+Today's client passes over what it posted just before it asked. What it then misses is owed to it
+(`owed`), and sent as if it had changed again. Nothing is owed to the grouped shape and other hubs.
+
 The grouped shape sends inserted, updated and deleted objects as seen from L. Since L is earlier
 than the last answer, the client may have an object that was created after L and is deleted now.
 Its deletion is sent if this user was answered while the object existed, shortly after L and for an
@@ -65,9 +68,11 @@ from kalitka_hub.kormitel.fields import (
     PERSONS,
     wire_id,
 )
+from kalitka_hub.kormitel.owed import ids_owed
 from kalitka_hub.kormitel.repository import recheck_all
 from kalitka_hub.kormitel.service import object_stamp
 from kalitka_hub.kormitel.state import Source
+from kalitka_hub.store.bulk import in_values
 from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelObject
@@ -117,15 +122,25 @@ class SyncQuery:
 class _View(NamedTuple):
     # The data of one answer. lower: L. whole: see `SyncQuery`. left_out_before: ids of directions
     # left out of earlier answers. seen: times of answers after L that the client may have taken.
+    # owed: ids of the objects to send whatever their stamps.
     session: Session
     lower: int
     whole: bool
     left_out_before: frozenset[int] = frozenset()
     seen: tuple[int, ...] = ()
+    owed: frozenset[int] = frozenset()
 
     @property
     def is_everything(self) -> bool:
         return self.lower == _EVERYTHING
+
+    @property
+    def is_due(self) -> ColumnElement[bool]:
+        """The condition that an object changed at the bound or later, or is owed."""
+        is_changed = KormitelObject.changed >= self.lower
+        if not self.owed:
+            return is_changed
+        return or_(is_changed, in_values(self.session, KormitelObject.id, self.owed))
 
     @property
     def is_sent_flat(self) -> ColumnElement[bool]:
@@ -226,7 +241,10 @@ def _view_of(session: Session, writing: Session, query: SyncQuery, at: int) -> _
     left_out = exchange_log.left_out_since(writing, query.user, lower)
     until = max(lower, query.from_date) + _OVERLAP
     seen = exchange_log.answered_between(writing, query.user, lower, until, query.from_date)
-    return _View(session, lower, query.whole, frozenset(left_out), tuple(seen))
+    owed = frozenset()
+    if query.shape == "flat" and not query.whole:
+        owed = ids_owed(writing, query.user, query.from_date, lower, at)
+    return _View(session, lower, query.whole, frozenset(left_out), tuple(seen), owed)
 
 
 # The flat shape
@@ -261,7 +279,7 @@ def _still_there(view: _View) -> Iterator[Row]:
     # its deletion is sent.
     referred = select(KormitelObject.direction).where(
         KormitelObject.kind == ENGAGEMENTS,
-        KormitelObject.changed >= view.lower,
+        view.is_due,
         KormitelObject.direction.is_not(None),
         view.is_sent_flat,
     )
@@ -273,7 +291,7 @@ def _still_there(view: _View) -> Iterator[Row]:
 
 
 def _changed(view: _View, kind: str) -> Iterator[Row]:
-    changed = KormitelObject.changed >= view.lower
+    changed = view.is_due
     if kind == DIRECTIONS and not (view.whole or view.is_everything):
         changed = and_(or_(changed, _was_left_out(view)), not_(_is_left_out(view)))
     yield from _rows(view, kind, changed, view.is_sent_flat)
@@ -298,7 +316,7 @@ def _left_out(view: _View) -> list[int]:
         KormitelObject.kind == DIRECTIONS,
         view.is_sent_flat,
         _is_left_out(view),
-        or_(KormitelObject.changed >= view.lower, _was_left_out(view)),
+        or_(view.is_due, _was_left_out(view)),
     )
     return list(view.session.scalars(wanted.order_by(KormitelObject.id)))
 
@@ -370,7 +388,7 @@ def _kinds(view: _View, first: tuple[str, ...]) -> list[str]:
     # From one kind to the next by the index: there are few kinds, and many objects of some.
     kind = session.scalar(select(func.min(KormitelObject.kind)))
     while kind is not None:
-        changed = KormitelObject.kind == kind, KormitelObject.changed >= view.lower
+        changed = KormitelObject.kind == kind, view.is_due
         if kind not in first and session.scalar(select(exists().where(*changed))):
             others.append(kind)
         following = select(func.min(KormitelObject.kind)).where(KormitelObject.kind > kind)
@@ -390,7 +408,7 @@ def _referred_unchanged(view: _View, kind: str, is_sent: ColumnElement[bool]) ->
         key = getattr(KormitelObject, name)
         referred = select(key).where(
             KormitelObject.kind == by_kind,
-            KormitelObject.changed >= view.lower,
+            view.is_due,
             key.is_not(None),
             is_sent,
         )
@@ -401,6 +419,8 @@ def _referred_unchanged(view: _View, kind: str, is_sent: ColumnElement[bool]) ->
         wanted = and_(wanted, _IS_THERE)
     # `+ 0` keeps the planner off the index of `changed`: a few keys are faster than all dates.
     unchanged = KormitelObject.changed + 0 < view.lower
+    if view.owed:
+        unchanged = and_(unchanged, not_(in_values(view.session, KormitelObject.id, view.owed)))
     yield from _rows(view, kind, unchanged, wanted)
 
 

@@ -42,13 +42,16 @@ class Ingest:
     """One ingest of items. since: the date of their document, None without one.
 
     received: the number of items; applied: the number that made a difference. new_objects: the
-    objects that became known, as kind/key; the caller that handles them clears the set.
+    objects that became known, as kind/key; the caller that handles them clears the set. posted: by
+    kind and key, whether an object of an item has something that the sender does not know: a newer
+    value than the sender's, or one that was withheld.
     """
 
     def __init__(self, session: Session, source: Source, since: int | None = None) -> None:
         self.received = 0
         self.applied = 0
         self.new_objects: set[str] = set()
+        self.posted: dict[tuple[str, str], bool] = {}
         self._session = session
         self._source = source
         self._since = since
@@ -67,6 +70,8 @@ class Ingest:
         by_kind: dict[str, list[Item]] = defaultdict(list)
         for item in items:
             self.received += 1
+            if item.key:
+                self.posted[item.kind, item.key] = False
             if item.problem is not None:
                 rejected.append(Rejected(item, item.problem))
             else:
@@ -104,6 +109,12 @@ class Ingest:
         for key, digest in digests.items():
             if key in states:
                 states[key].taken = digest
+        for key, old in before.items():
+            is_known = all(states[key].known_to_sender.values())
+            was_held = old.held is not None or old.held_fields is not None
+            self.posted[kind, key] = (
+                self.posted.get((kind, key), False) or was_held or not is_known
+            )
         self._save_changed(kind, states, before)
         return rejected
 

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Row, null, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.kormitel import quarantine, wire
+from kalitka_hub.kormitel import owed, quarantine, wire
 from kalitka_hub.kormitel.documents import Item
 from kalitka_hub.kormitel.fields import (
     DIRECTIONS,
@@ -84,11 +84,13 @@ def apply_items(
     *,
     since: int | None = None,
     unsent: int | None = None,
+    owes: bool = False,
 ) -> Counts:
     """Apply items, and quarantine the ones that cannot be applied; no item is an error.
 
     by: the sender. since: the date of the whole document: a repeated item without a date of its
-    own counts once per date. unsent: see `state.Source`.
+    own counts once per date. unsent: see `state.Source`. owes: the sender is a client that passes
+    over these objects in its next answer: see `owed`.
     """
     source = Source(by, object_stamp(session), unsent=unsent)
     recheck_all(session, source)
@@ -99,6 +101,8 @@ def apply_items(
         quarantine.store_rejected(session, batch, by, source.at) for batch in in_batches(rejected)
     )
     applied = run.applied
+    if owes and received <= owed.ITEMS_MAX:
+        owed.note_posted(session, by, run.posted)
     _retry_quarantined(session, run, source.at)
     run.finish()
     return Counts(received, applied, received - applied - new, new)

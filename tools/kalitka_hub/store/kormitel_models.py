@@ -87,6 +87,23 @@ class KormitelSentDirection(Base):
     engagement: Mapped[str] = mapped_column(String(KEY_MAX), primary_key=True, index=True)
 
 
+class KormitelOwed(Base):
+    """An object that a client posted and may not take from its next answer; see `kormitel.owed`.
+
+    sure: whether this hub has something in it that the client does not know. followed: when the
+    answer that followed the back-sync was given, microseconds; None: not yet.
+    """
+
+    __tablename__ = "kormitel_owed"
+    __table_args__ = (WITHOUT_ROWID,)
+
+    user: Mapped[str] = mapped_column(String(NAME_MAX), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(KIND_MAX), primary_key=True)
+    key: Mapped[str] = mapped_column(String(KEY_MAX), primary_key=True)
+    sure: Mapped[bool]
+    followed: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class KormitelToken(Base):
     """The token of a badge. made: the token exists only for the badge."""
 
