@@ -144,6 +144,18 @@ def test_fact_2_a_newer_value_than_the_clients_is_told_again(exchange):
     assert comment_of(exchange) == "new"
 
 
+def test_fact_2_what_was_withheld_until_the_client_posted_is_told(exchange):
+    exchange.put("badges", BADGE, person=uid(9))
+    exchange.poll()
+    exchange.clock.minute += 5
+    exchange.put("persons", uid(9), new=True, name="Anna")
+    exchange.kormitel.change("badges", BADGE, number="7")
+    exchange.poll()
+    assert "person" not in exchange.kormitel.known["badges"][BADGE]
+    exchange.poll()
+    assert exchange.kormitel.known["badges"][BADGE]["person"] == uid(9)
+
+
 def test_fact_2_what_was_set_aside_is_owed_like_what_was_applied(exchange):
     exchange.clock.minute += 5
     exchange.put("badges", BADGE, comment="new")

@@ -43,8 +43,7 @@ class Ingest:
 
     received: the number of items; applied: the number that made a difference. new_objects: the
     objects that became known, as kind/key; the caller that handles them clears the set. posted: by
-    kind and key, whether an object of an item has something that the sender does not know: a newer
-    value than the sender's, or one that was withheld.
+    kind and key, whether the object of an item has a newer value than that of the sender.
     """
 
     def __init__(self, session: Session, source: Source, since: int | None = None) -> None:
@@ -109,12 +108,9 @@ class Ingest:
         for key, digest in digests.items():
             if key in states:
                 states[key].taken = digest
-        for key, old in before.items():
+        for key in before:
             is_known = all(states[key].known_to_sender.values())
-            was_held = old.held is not None or old.held_fields is not None
-            self.posted[kind, key] = (
-                self.posted.get((kind, key), False) or was_held or not is_known
-            )
+            self.posted[kind, key] = self.posted.get((kind, key), False) or not is_known
         self._save_changed(kind, states, before)
         return rejected
 

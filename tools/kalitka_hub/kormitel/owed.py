@@ -13,8 +13,9 @@ again meanwhile is owed anew. A repeated back-sync, and one that changed nothing
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Row, delete, func, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows
@@ -23,6 +24,14 @@ from kalitka_hub.store.kormitel_models import KormitelExchange, KormitelObject, 
 # Today's client posts 100 items a run. A larger body comes from another one, which passes over
 # nothing, and is not worth the rows.
 ITEMS_MAX = 1000
+
+_COLUMNS = (
+    KormitelObject.id,
+    KormitelObject.kind,
+    KormitelObject.key,
+    KormitelObject.writes,
+    KormitelObject.released,
+)
 
 Posted = Mapping[tuple[str, str], bool]
 
@@ -70,14 +79,13 @@ def ids_owed(session: Session, user: str, from_date: int, lower: int, at: int) -
     owed: set[int] = set()
     for batch in in_batches(session.scalars(mine).all()):
         keys = in_values(session, KormitelObject.key, {row.key for row in batch})
-        columns = KormitelObject.id, KormitelObject.kind, KormitelObject.key, KormitelObject.writes
         objects = {
-            (row.kind, row.key): row for row in session.execute(select(*columns).where(keys))
+            (row.kind, row.key): row for row in session.execute(select(*_COLUMNS).where(keys))
         }
         for row in batch:
             found = objects.get((row.kind, row.key))
             if row.followed is None and found is not None:
-                row.sure = row.sure or _has_news(found.writes, user, lower)
+                row.sure = row.sure or _has_news(found, user, lower)
             if found is None or not row.sure:
                 session.delete(row)
                 continue
@@ -106,9 +114,11 @@ def _settle(session: Session, user: str, from_date: int, lower: int) -> None:
         )
 
 
-def _has_news(writes: list[list[object]], user: str, lower: int) -> bool:
-    """Tell whether anybody but the user wrote at `lower` or later."""
+def _has_news(found: Row[*tuple[Any, ...]], user: str, lower: int) -> bool:
+    """Tell whether anybody but the user wrote, or something was released, at `lower` or later."""
+    if found.released is not None and found.released >= lower:
+        return True
     return any(
-        at >= lower and not (by == user or str(by).startswith(f"{user} (badge "))  # type: ignore[operator]
-        for _, at, by, _ in writes
+        at >= lower and not (by == user or by.startswith(f"{user} (badge "))
+        for _, at, by, _ in found.writes
     )

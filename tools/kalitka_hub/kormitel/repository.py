@@ -31,7 +31,7 @@ from kalitka_hub.store.models import Site
 # Of each kind that others refer to: the name of the referring field.
 _REFERENCE_FIELDS = {BADGES: "badge", PERSONS: "person", DIRECTIONS: "direction"}
 _PLAIN_COLUMNS = (
-    *("created", "born", "died", "lives", "changed", "by", "held", "held_fields"),
+    *("created", "born", "died", "lives", "changed", "by", "held", "held_fields", "released"),
     *("told_direction", "dropped", "taken"),
 )
 _STATE = select(
@@ -91,7 +91,7 @@ def update_holds(
         state.held_fields = withheld or None
         if state.held is None and (was_held or were_held - withheld.keys()):
             # Never sent until now: without a stamp a client's next date would miss it.
-            state.changed = max(source.at, state.changed)
+            state.changed = state.released = max(source.at, state.changed)
         if state.kind == ENGAGEMENTS:
             freed.add(state, was_held)
     return freed.directions()

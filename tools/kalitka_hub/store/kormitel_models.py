@@ -75,6 +75,8 @@ class KormitelObject(Base):
     code_since: Mapped[int | None] = mapped_column(BigInteger)
     # Badges and persons only: why fields are left out of the flat shape, by field; None: none.
     held_fields: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # When the object, or fields of it, last ceased to be withheld; None: never.
+    released: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class KormitelSentDirection(Base):

@@ -8,7 +8,9 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    """Add the table."""
+    """Add the column and the table."""
+    with op.batch_alter_table("kormitel_objects") as objects:
+        objects.add_column(sa.Column("released", sa.BigInteger(), nullable=True))
     op.create_table(
         "kormitel_owed",
         sa.Column("user", sa.String(200), nullable=False),
