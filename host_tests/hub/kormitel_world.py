@@ -237,7 +237,7 @@ class World:
             {"qr": f"code{self._codes}"},
             {"is_blocked": self.chance.random() < 0.5},
             {"kitchen": self.chance.choice((1, 2))},
-            {"feed_type": self.chance.choice((1, 2, 3, 4))},
+            {"feed_type": self.chance.choice((1, 2, 3, 4, None))},
             {"is_vegan": self.chance.random() < 0.5},
             {"name": self._word()},
             {"comment": self._word()},

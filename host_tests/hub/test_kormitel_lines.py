@@ -179,6 +179,28 @@ def test_a_mass_edit_has_other_names(exchange, number, feed):
     assert known(exchange.database, "badges", BADGE).fields == {"vegan": True, "feed": feed}
 
 
+# "An unset feed comes as feed: NO, feed_type: null: where feed_type is present it counts, and null
+# eats as FREE."
+def test_fact_3_an_unset_feed_is_neither_no_nor_told_back_as_no(exchange):
+    exchange.put("badges", BADGE, new=True, name="A", feed="PAID")
+    exchange.poll()
+    exchange.kormitel.change("badges", BADGE, feed_type=None)
+    exchange.poll()
+    assert known(exchange.database, "badges", BADGE).fields["feed"] is None
+    exchange.put("badges", BADGE, name="B")
+    exchange.poll()
+    badge = exchange.kormitel.known["badges"][BADGE]
+    assert (badge["name"], badge["feed"]) == ("B", None)
+
+
+@pytest.mark.parametrize("number, feed", [(1, "FREE"), (2, "PAID"), (3, "CHILD"), (4, "NO")])
+def test_fact_3_of_two_names_of_a_feed_its_number_counts(exchange, number, feed):
+    exchange.post(badges=[flat(BADGE, feed="ANYTHING", feed_type=number, vegan=True)])
+    assert known(exchange.database, "badges", BADGE).fields == {"vegan": True, "feed": feed}
+    exchange.post(badges=[flat(BADGE, feed="CHILD")])
+    assert known(exchange.database, "badges", BADGE).fields["feed"] == "CHILD"
+
+
 # "its undo sends items with no id"
 def test_the_undo_of_a_mass_edit_has_no_id(exchange):
     counts = exchange.post(badges=[{"actor_badge": OTHER, "data": {"is_vegan": False}}])

@@ -55,7 +55,8 @@ class ObjectField(NamedTuple):
 
     type: a reference is the id of another object; a choice is one of `allowed`, even in incoming
     items. allowed: the values that an operator may write and that today's client takes; empty:
-    all. alias: another name in incoming items, which gives a choice as its number, from 1.
+    all. alias: another name in incoming items, which gives a choice as its number, from 1; of both
+    names the field's own counts, or the alias with `alias_counts`, also if it is null.
     required: an operator must give a value; else `default` is that of a new object. sent: to
     today's client; Kormitel does not expect its own fields back. never_null: null is not sent.
     csv: the place among the columns of the CSV table, from 1; 0: not in the table.
@@ -69,6 +70,7 @@ class ObjectField(NamedTuple):
     type: FieldType = "text"
     allowed: tuple[str, ...] = ()
     alias: str | None = None
+    alias_counts: bool = False
     required: bool = False
     default: str | None = None
     sent: bool = True
@@ -124,7 +126,8 @@ _ROWS: dict[str, tuple[ObjectField, ...]] = {
         ObjectField("phone", csv=10, longest=_SHORT),
         ObjectField("infant", "flag", csv=16),
         ObjectField("vegan", "flag", alias="is_vegan", never_null=True, csv=15),
-        ObjectField("feed", "choice", FEEDS, alias="feed_type", csv=5),
+        # An unset feed comes as a feed of NO with a feed_type of null.
+        ObjectField("feed", "choice", FEEDS, alias="feed_type", alias_counts=True, csv=5),
         ObjectField("number", "text or number", csv=4),
         ObjectField("batch", "text or number", csv=11, largest=_BATCH_MAX),
         ObjectField("role", "text or number", ROLES, never_null=True, csv=12),
@@ -235,13 +238,17 @@ def check_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         for wrong in _value_problems(value, 0):
             raise InvalidRequest(f"{name}: {wrong}")
         field = known.get(name)
-        if field is not None and value is not None:
-            value = _stored_value(field, name, value)  # noqa: PLW2901
-        to = name if field is None else field.name
-        # If both names are sent, the field's own name wins.
-        if to == name or to not in fields:
-            found[to] = value
+        if field is None:
+            found[name] = value
+        elif name == _counting_name(field, fields):
+            found[field.name] = None if value is None else _stored_value(field, name, value)
     return found
+
+
+def _counting_name(field: ObjectField, fields: Mapping[str, Any]) -> str | None:
+    """Return the name of a field that counts in an item that has one or both of its names."""
+    names = (field.alias, field.name) if field.alias_counts else (field.name, field.alias)
+    return names[0] if names[0] in fields else names[1]
 
 
 def reference_key(fields: Mapping[str, Any], name: str) -> str | None:
