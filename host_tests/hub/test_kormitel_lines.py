@@ -153,6 +153,22 @@ def test_a_badge_comes_with_its_changed_arrival(exchange):
     assert exchange.kormitel.known["arrivals"][ARRIVAL]["status"] == "LEFT"
 
 
+# "{id, deleted: false} is enough for a badge that goes along; all its fields rewrite what was
+# changed there without history"
+def test_fact_5_a_badge_that_goes_along_undoes_nothing_that_was_never_posted(exchange):
+    exchange.post(
+        badges=[flat(BADGE, name="A", comment="x")], arrivals=[flat(ARRIVAL, **stay(BADGE))]
+    )
+    exchange.poll()
+    exchange.poll()
+    exchange.kormitel.change_quietly("badges", BADGE, comment="quiet")
+    exchange.put("arrivals", ARRIVAL, status="LEFT")
+    exchange.poll()
+    assert exchange.told["badges"] == [{"id": BADGE, "deleted": False}]
+    assert exchange.kormitel.known["arrivals"][ARRIVAL]["status"] == "LEFT"
+    assert exchange.kormitel.known["badges"][BADGE]["comment"] == "quiet"
+
+
 # "ids are lower-case uuids with dashes (compared as strings)"
 def test_ids_are_told_as_the_client_compares_them(exchange):
     exchange.post(badges=[flat(BADGE.replace("-", "").upper()), flat(17), flat("guid")])

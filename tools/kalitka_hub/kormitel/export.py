@@ -254,23 +254,30 @@ def _flat(view: _View, whole: bool, counts: Counter[str]) -> Iterator[str]:
     opening = "{"
     for kind in _kinds(view, KINDS):
         yield f"{opening}{_json(kind)}:"
-        yield from _list(
-            wire.flat_object(
-                kind, row.key, row.fields, alive, without=row.held_fields or (), whole=whole
-            )
-            for row, alive in _flat_rows(view, kind, counts)
-        )
+        yield from _list(_flat_objects(view, kind, whole, counts))
         opening = ","
     yield "}"
 
 
-def _flat_rows(view: _View, kind: str, counts: Counter[str]) -> Iterator[tuple[Row, bool]]:
-    """Yield the rows of a kind to send, each with whether the client should see it as alive."""
+def _flat_objects(
+    view: _View, kind: str, whole: bool, counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    def flat(row: Row, alive: bool) -> dict[str, Any]:
+        withheld = row.held_fields or ()
+        return wire.flat_object(kind, row.key, row.fields, alive, without=withheld, whole=whole)
+
     for row in _counted(_changed(view, kind), kind, counts):
-        yield row, row.died is None
+        yield flat(row, row.died is None)
+    if kind in _REFERRED:
+        along = _referred_unchanged(view, kind, view.is_sent_flat)
+        for row in _counted(along, kind, counts):
+            is_bare = kind == BADGES and not whole
+            alive = row.died is None
+            yield wire.companion(row.key, alive) if is_bare else flat(row, alive)
     if kind == DIRECTIONS and not view.whole:
+        # Seen as alive by the client, as long as their deletion is not sent.
         for row in _counted(_still_there(view), kind, counts):
-            yield row, True
+            yield flat(row, True)
 
 
 def _still_there(view: _View) -> Iterator[Row]:
@@ -295,8 +302,6 @@ def _changed(view: _View, kind: str) -> Iterator[Row]:
     if kind == DIRECTIONS and not (view.whole or view.is_everything):
         changed = and_(or_(changed, _was_left_out(view)), not_(_is_left_out(view)))
     yield from _rows(view, kind, changed, view.is_sent_flat)
-    if kind in _REFERRED:
-        yield from _referred_unchanged(view, kind, view.is_sent_flat)
 
 
 def _was_left_out(view: _View) -> ColumnElement[bool]:

@@ -65,6 +65,14 @@ def flat_object(
     return shown | sent
 
 
+def companion(key: str, alive: bool) -> dict[str, Any]:
+    """Return an unchanged badge that goes along with its arrival, in the flat shape.
+
+    With its fields it would undo what was changed in it at the client and is never posted.
+    """
+    return {"id": wire_id(key), "deleted": not alive}
+
+
 def grouped_object(
     kind: str, key: str, fields: Mapping[str, Any], *, whole: bool = False
 ) -> dict[str, Any]:
