@@ -7,6 +7,7 @@ from hub.hub_accounts import PASSWORD, add_user
 from hub.kormitel_client import Kormitel, Lost
 from kalitka_hub.kormitel import quarantine, service
 from kalitka_hub.kormitel.status import list_held
+from kalitka_hub.site.explain import explain
 from kalitka_hub.store.changes import write_transaction
 
 BASE = "/api/v1/feeder/"
@@ -77,6 +78,11 @@ class Exchange:
     def aside(self):
         with self.database.snapshot() as session:
             return [view.reason for view in quarantine.list_items(session)]
+
+    def opens(self, code, reader="GATE-1", minute=29921459):
+        """Tell whether a reader opens for a code, at a time during every `stay`."""
+        with self.database.snapshot() as session:
+            return explain(session, reader, code, minute, minute).allowed
 
     def poll(self):
         """Exchange as the client does, a quarter of an hour later."""

@@ -234,7 +234,7 @@ class World:
     def _own_fields(self):
         self._codes += 1
         choices = (
-            {"qr": f"code{self._codes}"},
+            {"qr": self.chance.choice((f"code{self._codes}", f"code{self._codes}", None, ""))},
             {"is_blocked": self.chance.random() < 0.5},
             {"kitchen": self.chance.choice((1, 2))},
             {"feed_type": self.chance.choice((1, 2, 3, 4, None))},

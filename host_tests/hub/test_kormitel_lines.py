@@ -10,6 +10,8 @@ from hub.hub_site import ON_SQLITE
 from hub.kormitel_client import Broke
 from hub.kormitel_exchange import Exchange
 from hub.kormitel_items import GONE, flat, known, stay, uid
+from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
+from kalitka_hub.store.changes import write_transaction
 
 pytestmark = ON_SQLITE
 
@@ -177,6 +179,22 @@ def test_ids_are_told_as_the_client_compares_them(exchange):
 
 
 # What it sends that surprises
+
+
+# "qr null or empty means on no scanner, not the id"
+@pytest.mark.parametrize("cleared", [None, ""])
+def test_fact_7_a_badge_whose_qr_is_cleared_opens_nothing(exchange, cleared):
+    with write_transaction(exchange.database) as session:
+        change_settings(session, CanteenSetting(kitchens={"*": ["GATE-1"]}, meals=[]))
+    digits = BADGE.replace("-", "")
+    exchange.post(badges=[flat(BADGE, feed="FREE")], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    assert exchange.opens(digits)
+    exchange.post(badges=[flat(BADGE, qr="AB12")])
+    assert exchange.opens("AB12") and not exchange.opens(digits)
+    exchange.post(badges=[flat(BADGE, qr=cleared)])
+    assert not exchange.opens("AB12") and not exchange.opens(digits)
+    exchange.post(badges=[flat(BADGE, qr="CD34")])
+    assert exchange.opens("CD34")
 
 
 # "data also carries its own fields: qr, is_blocked, kitchen, ..."
