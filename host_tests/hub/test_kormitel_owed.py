@@ -156,6 +156,22 @@ def test_fact_2_what_was_withheld_until_the_client_posted_is_told(exchange):
     assert exchange.kormitel.known["badges"][BADGE]["person"] == uid(9)
 
 
+def test_fact_2_what_changed_while_a_badge_was_deleted_is_told_when_the_client_brings_it_back(
+    exchange,
+):
+    exchange.put("badges", BADGE, person=uid(9))
+    exchange.kormitel.change("badges", BADGE, deleted=True)
+    exchange.poll()
+    exchange.put("persons", uid(9), new=True, name="Anna")
+    for _ in range(3):
+        exchange.poll()
+    exchange.kormitel.change("badges", BADGE, deleted=False)
+    exchange.poll()
+    assert "person" not in exchange.kormitel.known["badges"][BADGE]
+    exchange.poll()
+    assert exchange.kormitel.known["badges"][BADGE]["person"] == uid(9)
+
+
 def test_fact_2_what_was_set_aside_is_owed_like_what_was_applied(exchange):
     exchange.clock.minute += 5
     exchange.put("badges", BADGE, comment="new")

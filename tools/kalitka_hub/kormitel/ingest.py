@@ -43,7 +43,8 @@ class Ingest:
 
     received: the number of items; applied: the number that made a difference. new_objects: the
     objects that became known, as kind/key; the caller that handles them clears the set. posted: by
-    kind and key, whether the object of an item has a newer value than that of the sender.
+    kind and key, whether the object of an item has a newer value than that of the sender, or came
+    back from its deletion.
     """
 
     def __init__(self, session: Session, source: Source, since: int | None = None) -> None:
@@ -108,9 +109,11 @@ class Ingest:
         for key, digest in digests.items():
             if key in states:
                 states[key].taken = digest
-        for key in before:
-            is_known = all(states[key].known_to_sender.values())
-            self.posted[kind, key] = self.posted.get((kind, key), False) or not is_known
+        for key, old in before.items():
+            is_unknown = not all(states[key].known_to_sender.values())
+            # While it was deleted, only its id was sent.
+            is_back = old.deleted and not states[key].deleted
+            self.posted[kind, key] = self.posted.get((kind, key), False) or is_unknown or is_back
         self._save_changed(kind, states, before)
         return rejected
 

@@ -4,7 +4,8 @@ In each run today's client posts its changes, then asks, and takes nothing of wh
 that answer. Its next date is later than what was changed here in these objects, so `export` would
 never send that again. So each posted object is noted. The answer that follows keeps the notes of
 objects in which this hub has something that the client does not know: somebody else's write since
-the client's date, a newer value than the client's, or what was withheld until then.
+the client's date, a newer value than the client's, what was withheld until then, or what came
+back from its deletion, since of a deleted object only the id is sent.
 
 Let that answer be given at A. The objects are sent in every answer after A, until an answer whose
 bound is A or later, if an answer after A was given for an earlier date. The client has then moved
