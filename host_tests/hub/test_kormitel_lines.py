@@ -10,6 +10,7 @@ from hub.hub_site import ON_SQLITE
 from hub.kormitel_client import Broke
 from hub.kormitel_exchange import Exchange
 from hub.kormitel_items import GONE, flat, known, stay, uid
+from kalitka_hub.kormitel import quarantine, service
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.store.changes import write_transaction
 
@@ -233,6 +234,38 @@ def test_fact_3_of_two_names_of_a_feed_its_number_counts(exchange, number, feed)
     assert known(exchange.database, "badges", BADGE).fields == {"vegan": True, "feed": feed}
     exchange.post(badges=[flat(BADGE, feed="CHILD")])
     assert known(exchange.database, "badges", BADGE).fields["feed"] == "CHILD"
+
+
+# "Status has an eleventh value, UNDEFINED ("no badge"): does not eat"
+def test_fact_6_the_eleventh_status_is_taken_and_told_and_does_not_eat(exchange):
+    with write_transaction(exchange.database) as session:
+        change_settings(session, CanteenSetting(kitchens={"*": ["GATE-1"]}, meals=[]))
+    exchange.post(badges=[flat(BADGE, qr="Q")], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    assert exchange.opens("Q")
+    exchange.post(arrivals=[flat(ARRIVAL, status="UNDEFINED")])
+    assert not exchange.opens("Q")
+    exchange.poll()
+    exchange.poll()
+    assert exchange.kormitel.known["arrivals"][ARRIVAL]["status"] == "UNDEFINED"
+    assert exchange.aside() == []
+
+
+# An item with one bad field keeps its good ones; only the rest is set aside.
+def test_fact_6_of_an_item_only_the_bad_field_is_set_aside(exchange):
+    exchange.post(badges=[flat(BADGE)], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    exchange.clock.minute += 1
+    bad = {"status": "LOST", "departure_date": "2026-11-25"}
+    for applied, unchanged, set_aside in ((1, 0, 1), (0, 2, 0)):
+        counts = exchange.post(arrivals=[flat(ARRIVAL, **bad)])
+        assert [*counts.values()] == [2, applied, unchanged, set_aside]
+    arrival = known(exchange.database, "arrivals", ARRIVAL).fields
+    assert (arrival["status"], arrival["departure_date"]) == ("ARRIVED", "2026-11-25")
+    assert "status is not one of" in exchange.aside()[0]
+    with write_transaction(exchange.database, "anna") as session:
+        number = quarantine.list_items(session)[0].id
+        assert quarantine.list_items(session)[0].item["data"] == {"id": ARRIVAL, "status": "LOST"}
+        service.apply_quarantined(session, number, {"status": "LEFT"})
+    assert known(exchange.database, "arrivals", ARRIVAL).fields["status"] == "LEFT"
 
 
 # "its undo sends items with no id"

@@ -33,6 +33,7 @@ Status = Literal[
     "LEFT",
     "COMPLETE",
     "JOINED",
+    "UNDEFINED",  # no badge
 ]
 STATUSES: tuple[Status, ...] = get_args(Status)
 ROLES = (
@@ -228,21 +229,40 @@ def check_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises InvalidRequest for a value of a wrong type, or one that a database cannot store.
     """
+    found, problems = sort_fields(kind, fields)
+    for problem in problems.values():
+        raise InvalidRequest(problem)
+    return found
+
+
+def sort_fields(kind: str, fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the good fields as `check_fields` does, and why others are not, by incoming name.
+
+    Raises InvalidRequest if there are too many fields.
+    """
     if len(fields) > FIELDS_MAX:
         raise InvalidRequest(f"there are more than {FIELDS_MAX} fields: send fewer")
     known = _BY_INCOMING_NAME.get(kind, {})
     found: dict[str, Any] = {}
+    problems: dict[str, str] = {}
     for name, value in fields.items():
-        if not name or len(name) > KEY_MAX or not name.isprintable():
-            raise InvalidRequest(f"{name[:40]!r} is not a valid field name")
-        for wrong in _value_problems(value, 0):
-            raise InvalidRequest(f"{name}: {wrong}")
         field = known.get(name)
-        if field is None:
-            found[name] = value
-        elif name == _counting_name(field, fields):
-            found[field.name] = None if value is None else _stored_value(field, name, value)
-    return found
+        try:
+            _check_storable(name, value)
+            if field is None:
+                found[name] = value
+            elif name == _counting_name(field, fields):
+                found[field.name] = None if value is None else _stored_value(field, name, value)
+        except InvalidRequest as fault:
+            problems[name] = str(fault)
+    return found, problems
+
+
+def _check_storable(name: str, value: Any) -> None:
+    if not name or len(name) > KEY_MAX or not name.isprintable():
+        raise InvalidRequest(f"{name[:40]!r} is not a valid field name")
+    for wrong in _value_problems(value, 0):
+        raise InvalidRequest(f"{name}: {wrong}")
 
 
 def _counting_name(field: ObjectField, fields: Mapping[str, Any]) -> str | None:

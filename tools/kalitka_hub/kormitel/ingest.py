@@ -41,10 +41,10 @@ _NEED_BADGE = (ARRIVALS, PAID_ARRIVALS)
 class Ingest:
     """One ingest of items. since: the date of their document, None without one.
 
-    received: the number of items; applied: the number that made a difference. new_objects: the
-    objects that became known, as kind/key; the caller that handles them clears the set. posted: by
-    kind and key, whether the object of an item has a newer value than that of the sender, or came
-    back from its deletion.
+    received: the number of items, and of their rests; applied: the number that made a difference.
+    new_objects: the objects that became known, as kind/key; the caller that handles them clears
+    the set. posted: by kind and key, whether the object of an item has a newer value than that of
+    the sender, or came back from its deletion.
     """
 
     def __init__(self, session: Session, source: Source, since: int | None = None) -> None:
@@ -101,6 +101,9 @@ class Ingest:
         for item in items:
             state = states.get(item.key) or State(kind, item.key)
             rejection = _rejection(item, state, badges)
+            if item.rest is not None and rejection is None:
+                self.received += 1
+                rejected.append(Rejected(item.rest, item.rest.problem or ""))
             if rejection is not None:
                 rejected.append(rejection)
             elif self._is_dated(item) or state.taken != digests.get(item.key, ""):
@@ -178,6 +181,14 @@ def _by_object(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 def _rejection(item: Item, state: State, badges: set[str]) -> Rejected | None:
     """Return the item with the reason why it cannot be applied to its object; None if it can."""
+    found = _misfit(item, state, badges)
+    if found is None or item.rest is None:
+        return found
+    # With its rest it cannot be applied by itself later.
+    return Rejected(item, item.rest.problem or found.reason)
+
+
+def _misfit(item: Item, state: State, badges: set[str]) -> Rejected | None:
     badge = reference_key(item.fields, "badge")
     if badge is not None and badge not in badges and item.kind != BADGES:
         return Rejected(item, f"its badge {badge} is not known here", f"{BADGES}/{badge}")

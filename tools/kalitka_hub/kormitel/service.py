@@ -41,7 +41,8 @@ from kalitka_hub.store.models import Site
 class Counts(NamedTuple):
     """The outcome of items. unchanged: the same as stored, older than stored, or repeated.
 
-    set_aside: newly quarantined for an operator; the same item counts once.
+    set_aside: newly quarantined for an operator; the same item counts once. An item of which only
+    some fields can be applied counts as two.
     """
 
     received: int
