@@ -11,6 +11,7 @@ from hub.kormitel_client import Broke
 from hub.kormitel_exchange import Exchange
 from hub.kormitel_items import GONE, flat, known, stay, uid
 from kalitka_hub.kormitel import quarantine, service
+from kalitka_hub.kormitel.dates import SECOND, utc_text
 from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.store.changes import write_transaction
 
@@ -266,6 +267,63 @@ def test_fact_6_of_an_item_only_the_bad_field_is_set_aside(exchange):
         assert quarantine.list_items(session)[0].item["data"] == {"id": ARRIVAL, "status": "LOST"}
         service.apply_quarantined(session, number, {"status": "LEFT"})
     assert known(exchange.database, "arrivals", ARRIVAL).fields["status"] == "LEFT"
+
+
+# A change that was set aside is not overwritten by telling the old value back.
+def test_fact_4_what_was_set_aside_is_not_told_back_until_it_is_decided(exchange):
+    exchange.put("badges", BADGE, new=True, name="A", phone="1")
+    exchange.poll()
+    bad = {"phone": 12345, "comment": "good"}
+    exchange.kormitel.change_quietly("badges", BADGE, phone="2", comment="good")
+    exchange.kormitel.queue_item("badges", {"id": BADGE, **bad})
+    exchange.poll()
+    exchange.put("badges", BADGE, name="B", phone="3")
+    exchange.poll()
+    badge = exchange.kormitel.known["badges"][BADGE]
+    assert (badge["name"], badge["phone"], badge["comment"]) == ("B", "2", "good")
+    with exchange.database.snapshot() as session:
+        number = quarantine.list_items(session)[0].id
+    said = f"a change of its phone was set aside as item {number}: apply or dismiss it first"
+    assert said in exchange.held()[BADGE]
+    with write_transaction(exchange.database, "anna") as session:
+        service.dismiss_quarantined(session, number)
+    assert exchange.held() == {}
+    exchange.poll()
+    assert exchange.kormitel.known["badges"][BADGE]["phone"] == "3"
+
+
+def test_fact_4_an_arrival_is_held_back_until_what_was_set_aside_of_it_is_applied(exchange):
+    exchange.put("badges", BADGE, new=True, name="A")
+    exchange.put("arrivals", ARRIVAL, new=True, **stay(BADGE))
+    exchange.poll()
+    exchange.kormitel.change_quietly("arrivals", ARRIVAL, status="LOST")
+    exchange.kormitel.queue_item("arrivals", {"id": ARRIVAL, "status": "LOST"})
+    exchange.poll()
+    exchange.put("arrivals", ARRIVAL, departure_date="2026-11-25")
+    exchange.poll()
+    exchange.poll()
+    arrival = exchange.kormitel.known["arrivals"][ARRIVAL]
+    assert (arrival["status"], arrival["departure_date"]) == ("LOST", "2026-11-22")
+    assert "a change of its status was set aside" in exchange.held()[ARRIVAL]
+    with write_transaction(exchange.database, "anna") as session:
+        number = quarantine.list_items(session)[0].id
+        service.apply_quarantined(session, number, {"status": "LEFT"})
+    exchange.poll()
+    arrival = exchange.kormitel.known["arrivals"][ARRIVAL]
+    assert (arrival["status"], arrival["departure_date"]) == ("LEFT", "2026-11-25")
+
+
+def test_fact_4_an_arrival_moves_to_a_badge_that_comes_later(exchange):
+    exchange.put("badges", BADGE, new=True, name="A")
+    exchange.put("arrivals", ARRIVAL, new=True, **stay(BADGE))
+    exchange.poll()
+    exchange.clock.minute += 1
+    exchange.post(arrivals=[flat(ARRIVAL, utc_text(int(exchange.clock() * SECOND)), badge=OTHER)])
+    assert "a change of its badge was set aside" in exchange.held()[ARRIVAL]
+    exchange.post(badges=[flat(OTHER, name="B")])
+    assert exchange.held() == {} and exchange.aside() == []
+    exchange.poll()
+    assert exchange.kormitel.known["arrivals"][ARRIVAL]["badge"] == OTHER
 
 
 # "its undo sends items with no id"

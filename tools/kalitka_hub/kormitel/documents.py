@@ -22,6 +22,7 @@ from kalitka_hub.kormitel.fields import (
     FROM_DATE,
     check_fields,
     check_kind,
+    field_name,
     object_key,
     sort_fields,
     wire_id,
@@ -126,6 +127,15 @@ def parse_item(kind: str, sent: Any, /, **edits: Any) -> Item:
         if "id" in given and "id" in edits:
             edited["id"] = edits["id"]
     return _parse_item(kind, verb, edited)
+
+
+def named_fields(kind: str, sent: Any) -> frozenset[str] | None:
+    """Return the names of the fields that `Item.sent` changes; None for the object as a whole."""
+    verb, given = sent
+    data = given.get("data", given) if isinstance(given, dict) else None
+    if verb == "deleted" or not isinstance(data, dict) or "deleted" in data:
+        return None
+    return frozenset(field_name(kind, name) for name in data if name not in ("id", *_WRAPPING))
 
 
 def _parse_float(text: str) -> float | str:

@@ -258,6 +258,12 @@ def sort_fields(kind: str, fields: Mapping[str, Any]) -> tuple[dict[str, Any], d
     return found, problems
 
 
+def field_name(kind: str, incoming: str) -> str:
+    """Return the name under which an incoming field of an object is stored."""
+    field = _BY_INCOMING_NAME.get(kind, {}).get(incoming)
+    return incoming if field is None else field.name
+
+
 def _check_storable(name: str, value: Any) -> None:
     if not name or len(name) > KEY_MAX or not name.isprintable():
         raise InvalidRequest(f"{name[:40]!r} is not a valid field name")

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Row, and_, null, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.kormitel import wire
+from kalitka_hub.kormitel.documents import named_fields
 from kalitka_hub.kormitel.fields import (
     BADGES,
     DIRECTIONS,
@@ -25,7 +26,11 @@ from kalitka_hub.kormitel.fields import (
 )
 from kalitka_hub.kormitel.state import Source, State, stored_writes, writes_by_field
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
-from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSentDirection
+from kalitka_hub.store.kormitel_models import (
+    KormitelObject,
+    KormitelQuarantined,
+    KormitelSentDirection,
+)
 from kalitka_hub.store.models import Site
 
 # Of each kind that others refer to: the name of the referring field.
@@ -81,13 +86,17 @@ def update_holds(
         return {}
     missing = _References(session, states)
     freed = _DroppedDirections(session, states)
+    set_aside = _set_aside(session, states)
     for state in states:
         was_held = state.held is not None
+        were_held = (state.held_fields or {}).keys()
         state.held = wire.why_held(state.kind, state.key, state.fields, state.alive, missing)
         if state.kind == DIRECTIONS and not state.alive and state.held is None:
             state.held = missing.reason_to_stay(state)
-        were_held = (state.held_fields or {}).keys()
         withheld = wire.withheld_fields(state.kind, state.fields, state.alive, missing)
+        for number, names in set_aside.get(state.key, ()):
+            why = wire.hold_set_aside(state.kind, number, names, withheld)
+            state.held = state.held or why
         state.held_fields = withheld or None
         if state.held is None and (was_held or were_held - withheld.keys()):
             # Never sent until now: without a stamp a client's next date would miss it.
@@ -123,6 +132,24 @@ def recheck_all(session: Session, source: Source) -> None:
         _recheck(session, ids, source)
 
 
+def recheck_objects(
+    session: Session, places: Iterable[tuple[str, str | None]], source: Source
+) -> None:
+    """Update the holds of objects, by kind and key, of which items were set aside or settled."""
+    keys_of: dict[str, set[str]] = defaultdict(set)
+    for kind, key in places:
+        if key:
+            keys_of[kind].add(key)
+    for kind, keys in keys_of.items():
+        for batch in in_batches(sorted(keys)):
+            states = load(session, kind, batch)
+            before = {key: reference_state(state) for key, state in states.items()}
+            _recheck(session, [state.id for state in states.values() if state.id], source)
+            after = load(session, kind, batch)
+            moved = [key for key, state in after.items() if reference_state(state) != before[key]]
+            recheck_dependents(session, kind, moved, source)
+
+
 def record_dropped_directions(
     session: Session, dropped: Mapping[str, int | None], source: Source
 ) -> None:
@@ -155,6 +182,24 @@ def _recheck(session: Session, ids: Collection[int], source: Source) -> None:
             ]
             save(session, differ)
             record_dropped_directions(session, dropped, source)
+
+
+def _set_aside(
+    session: Session, states: Collection[State]
+) -> dict[str, list[tuple[int, frozenset[str] | None]]]:
+    """Return by key the numbers of open quarantined items, with the names of their fields."""
+    kinds = {state.kind for state in states}
+    found = defaultdict(list)
+    for batch in in_batches({state.key for state in states}):
+        mine = in_values(session, KormitelQuarantined.key, batch)
+        rows = session.scalars(
+            select(KormitelQuarantined)
+            .where(mine, KormitelQuarantined.state == "open", KormitelQuarantined.kind.in_(kinds))
+            .order_by(KormitelQuarantined.id)
+        )
+        for row in rows:
+            found[row.key].append((row.id, named_fields(row.kind, row.item)))
+    return found
 
 
 def _states(session: Session, *conditions: ColumnElement[bool]) -> Iterator[State]:

@@ -29,7 +29,7 @@ from kalitka_hub.kormitel.fields import (
     object_key,
 )
 from kalitka_hub.kormitel.ingest import Ingest
-from kalitka_hub.kormitel.repository import load, recheck_all
+from kalitka_hub.kormitel.repository import load, recheck_all, recheck_objects
 from kalitka_hub.kormitel.state import Source, State
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_batches, in_values
@@ -101,6 +101,8 @@ def apply_items(
     new = sum(
         quarantine.store_rejected(session, batch, by, source.at) for batch in in_batches(rejected)
     )
+    places = [(one.item.kind, one.item.key) for one in rejected]
+    recheck_objects(session, places, source)
     applied = run.applied
     if owes and received <= owed.ITEMS_MAX:
         owed.note_posted(session, by, run.posted)
@@ -124,9 +126,21 @@ def apply_quarantined(session: Session, number: int, edits: Mapping[str, Any]) -
     quarantine.resolve(row, "applied", change_author(session), stamp)
     audit_fields = {"reason": row.reason}, {"edits": dict(edits)} if edits else None
     audit.record(session, "apply", quarantine.KIND, str(number), *audit_fields)
+    recheck_objects(session, [(row.kind, row.key)], Source(row.by, stamp))
     _retry_quarantined(session, run, stamp)
     run.finish()
     return Counts(1, applied, 1 - applied, 0)
+
+
+def dismiss_quarantined(session: Session, number: int) -> None:
+    """Dismiss a quarantined item for good, even if it is sent again, and tell what is here.
+
+    Raises NotFound, InvalidRequest.
+    """
+    stamp = object_stamp(session)
+    quarantine.dismiss(session, number, stamp)
+    row = quarantine.find_item(session, number)
+    recheck_objects(session, [(row.kind, row.key)], Source(change_author(session), stamp))
 
 
 def put_object(
@@ -252,6 +266,7 @@ def _not_found(kind: str, key: object) -> NotFound:
 
 def _retry_quarantined(session: Session, run: Ingest, at: int) -> None:
     """Retry the quarantined items that waited for the new objects of this ingest."""
+    settled: set[tuple[str, str | None]] = set()
     while run.new_objects:
         new, run.new_objects = run.new_objects, set()
         for batch in in_batches(sorted(new)):
@@ -266,9 +281,11 @@ def _retry_quarantined(session: Session, run: Ingest, at: int) -> None:
                     row, one = rows[item.digest], rejected.get(item.digest)
                     if one is None:
                         quarantine.resolve(row, "applied", quarantine.THE_HUB, at)
+                        settled.add((row.kind, row.key))
                     else:
                         row.reason, row.waits = one.reason, one.waits
     session.flush()
+    recheck_objects(session, settled, Source(quarantine.THE_HUB, at))
 
 
 def _apply_own_changes(session: Session, kind: str, items: list[Item], new: bool | None) -> int:

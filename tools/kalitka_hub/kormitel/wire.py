@@ -115,6 +115,25 @@ def withheld_fields(
     return found
 
 
+def hold_set_aside(
+    kind: str, number: int, names: Collection[str] | None, held_fields: dict[str, str]
+) -> str | None:
+    """Withhold what a quarantined item would have changed: telling it back would undo that.
+
+    number: of the item. names: of its fields, None for the object as a whole. Adds the fields of a
+    badge or person to `held_fields`; returns why any other object is withheld, None if it is not.
+    """
+    decide = f"was set aside as item {number}: apply or dismiss it first"
+    if names is None:
+        return f"a change of it {decide}"
+    sent = [name for name, field in FIELDS.get(kind, {}).items() if field.sent and name in names]
+    if kind in _IN_PART:
+        for name in sent:
+            held_fields[name] = f"a change of its {name} {decide}"
+        return None
+    return f"a change of its {', '.join(sent)} {decide}" if sent else None
+
+
 def withheld_in_part(reasons: Mapping[str, str]) -> str:
     """Return one sentence for the operator on withheld fields, from `withheld_fields`."""
     return f"only {', '.join(reasons)}: {'; '.join(reasons.values())}"

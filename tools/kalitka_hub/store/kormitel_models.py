@@ -152,6 +152,8 @@ class KormitelQuarantined(Base):
     # When the item was applied or dismissed, and by whom.
     settled: Mapped[int | None] = mapped_column(BigInteger)
     settled_by: Mapped[str | None] = mapped_column(String(NAME_MAX))
+    # The key of the item's object; None if the item has no valid id.
+    key: Mapped[str | None] = mapped_column(String(KEY_MAX), index=True)
 
 
 class KormitelExchange(Base):
