@@ -105,6 +105,11 @@ def test_arrivals_are_found_by_badge_and_status(api):
     assert "badge is missing" in api.post("/arrivals", 422, status="LEFT")
 
 
+def test_ids_that_are_no_uuids_are_taken_for_the_grouped_shape(api):
+    api.post("/badges", id="17", name="Anna")
+    assert api.post("/arrivals", **stay("17"))["badge"] == 17
+
+
 def test_persons_engagements_and_directions_go_the_same_way(api):
     person = api.post("/persons", name="Anna", birth_date="2000-02-29")
     direction = api.post(

@@ -2,14 +2,14 @@
 
 One object that the client cannot save undoes the whole answer, and every later answer until the
 client is restarted. So an operator may not write such a value (`operator_models`), and a value
-that is stored already is not sent (`wire`). Source: kormitel.md, "What breaks the client, so what
-we never emit" and "Poison".
+that is stored already is not sent (`wire`, which also looks at ids and references). Source:
+kormitel.md, "What breaks the client, so what we never emit" and "Poison".
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from kalitka_hub.kormitel.fields import FIELDS, ObjectField, is_date, is_uuid, object_key
+from kalitka_hub.kormitel.fields import FIELDS, ObjectField, is_date
 
 
 class ClientProblem(NamedTuple):
@@ -51,8 +51,6 @@ def _problems(field: ObjectField, value: Any) -> Iterator[ClientProblem]:
         )
     if field.type == "date" and not is_date(text):
         yield ClientProblem("is not a valid date", "write it like 2026-11-21")
-    if field.type == "reference" and not is_uuid(object_key(value)):
-        yield ClientProblem("is not a uuid, and the client takes no other id", "write a uuid")
 
 
 def _is_number(text: str, largest: int) -> bool:

@@ -109,8 +109,8 @@ def withheld_fields(
         return {}
     found = _invalid_fields(kind, fields)
     person = reference_key(fields, "person") if kind == BADGES else None
-    if person is not None and "person" not in found:
-        why = missing(PERSONS, person)
+    if person is not None:
+        why = missing(PERSONS, person) if is_uuid(person) else "the id of its person is not a uuid"
         found |= {} if why is None else {"person": why}
     return found
 
