@@ -13,10 +13,11 @@ its date on with an answer that it did not pass over: it has the objects. An obj
 again meanwhile is owed anew. A repeated back-sync, and one that changed nothing, count alike.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows
@@ -76,23 +77,36 @@ def ids_owed(session: Session, user: str, from_date: int, lower: int, at: int) -
     answer. Requires a session from `write_transaction`.
     """
     _settle(session, user, from_date, lower)
-    mine = select(KormitelOwed).where(KormitelOwed.user == user)
+    columns = KormitelOwed.kind, KormitelOwed.key, KormitelOwed.sure, KormitelOwed.followed
+    noted = session.execute(select(*columns).where(KormitelOwed.user == user)).all()
     owed: set[int] = set()
-    for batch in in_batches(session.scalars(mine).all()):
+    for batch in in_batches(noted):
         keys = in_values(session, KormitelObject.key, {row.key for row in batch})
         objects = {
             (row.kind, row.key): row for row in session.execute(select(*_COLUMNS).where(keys))
         }
+        forgotten: dict[str, list[str]] = defaultdict(list)
         for row in batch:
             found = objects.get((row.kind, row.key))
-            if row.followed is None and found is not None:
-                row.sure = row.sure or _has_news(found, user, lower)
-            if found is None or not row.sure:
-                session.delete(row)
-                continue
-            row.followed = at if row.followed is None else row.followed
-            owed.add(found.id)
-    session.flush()
+            is_new = row.followed is None
+            if found and (row.sure or (is_new and _has_news(found, user, lower))):
+                owed.add(found.id)
+            else:
+                forgotten[row.kind].append(row.key)
+        for kind, listed in forgotten.items():
+            of_kind = KormitelOwed.user == user, KormitelOwed.kind == kind
+            session.execute(
+                delete(KormitelOwed)
+                .where(*of_kind, in_values(session, KormitelOwed.key, listed))
+                .execution_options(synchronize_session=False)
+            )
+    if owed:
+        session.execute(
+            update(KormitelOwed)
+            .where(KormitelOwed.user == user, KormitelOwed.followed.is_(None))
+            .values(followed=at, sure=True)
+            .execution_options(synchronize_session=False)
+        )
     return frozenset(owed)
 
 
