@@ -2,7 +2,7 @@
 
 An oracle for the hub, of whose code it uses nothing. For a site without meals and paid arrivals,
 whose one reader serves every kitchen. Source: kormitel.md, "From badges and arrivals to a reader's
-rules"; a uuid opens without dashes and as it is printed.
+rules"; a uuid opens without dashes and as it is printed, and nothing opens once a qr was cleared.
 """
 
 from datetime import date, datetime
@@ -30,7 +30,8 @@ def expected_rules(badges, arrivals, zone):
         }
         if texts:
             qr = badge.get("qr")
-            expected |= dict.fromkeys([qr] if qr else [key, key.replace("-", "")], texts)
+            codes = [qr] if "qr" in badge else [key, key.replace("-", "")]
+            expected |= dict.fromkeys(filter(None, codes), texts)
     return expected
 
 

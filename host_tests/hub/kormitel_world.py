@@ -15,7 +15,7 @@ from sqlalchemy import select
 from hub.canteen_oracle import expected_rules
 from hub.hub_accounts import PASSWORD, add_user
 from hub.hub_site import START
-from hub.kormitel_client import CONTRACT, KINDS, OWN, Kormitel, Lost, stay, uid
+from hub.kormitel_client import CONTRACT, KINDS, OWN, ROLES, Kormitel, Lost, stay, uid
 from kalitka_hub.accounts import passwords
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import http_api, service
@@ -38,6 +38,7 @@ OBJECTS = 6  # of each kind: few, so that both sides change the same ones
 _CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 _RUN_SECONDS = 15 * 60
 _SETTLED = 6  # successful exchanges before a clock is set again
+_NULLS_LEFT_OUT = (("badges", "role"), ("badges", "vegan"), ("persons", "vegan"))
 _NUMBERS = {kind: 100 * at for at, kind in enumerate(KINDS)}
 
 
@@ -179,7 +180,7 @@ class World:
             "year": 2026,
             "person": self._key("persons"),
             "direction": self._key("directions"),
-            "role": self._word(),
+            "role": self.chance.choice(ROLES),
             "position": self._word(),
             "status": self._word(),
         }
@@ -190,7 +191,7 @@ class World:
             "vegan": self.chance.random() < 0.5,
             "feed": self.chance.choice(FEEDS),
             "batch": self.chance.choice(("1", "2", 3)),
-            "role": self._word(),
+            "role": self.chance.choice(ROLES),
             "person": self._key("persons"),
         }
 
@@ -233,10 +234,10 @@ class World:
     def _own_fields(self):
         self._codes += 1
         choices = (
-            {"qr": f"code{self._codes}"},
+            {"qr": self.chance.choice((f"code{self._codes}", f"code{self._codes}", None, ""))},
             {"is_blocked": self.chance.random() < 0.5},
             {"kitchen": self.chance.choice((1, 2))},
-            {"feed_type": self.chance.choice((1, 2, 3, 4))},
+            {"feed_type": self.chance.choice((1, 2, 3, 4, None))},
             {"is_vegan": self.chance.random() < 0.5},
             {"name": self._word()},
             {"comment": self._word()},
@@ -253,7 +254,7 @@ class World:
 
     def _held(self):
         with self.database.snapshot() as session:
-            rows = session.scalars(select(KormitelObject).where(KormitelObject.held.is_not(None)))
+            rows = session.scalars(select(KormitelObject).where(service.is_held()))
             return [(row.kind, row.key, row.died is not None) for row in rows if row.born]
 
     def _repair(self, kind, key, is_dead):
@@ -297,7 +298,7 @@ class World:
         own = OWN if kind == "badges" else ()
         for name in (*CONTRACT[kind], *own):
             here, there = row.fields.get(name), known.get(name)
-            if here is None and (kind, name) in (("badges", "role"), ("badges", "vegan")):
+            if here is None and (kind, name) in _NULLS_LEFT_OUT:
                 continue  # a null that cannot be sent
             if here != there:
                 yield f"{kind} {row.key}: {name} is {there!r}, at the hub {here!r}"

@@ -47,6 +47,9 @@ ROWS = {
         **{"created": 2**52, "lives": [[1, 2]], "changed": 2**52, "by": "ann", "held": None},
     },
     kormitel.KormitelSentDirection: {"direction": "a", "engagement": "b"},
+    kormitel.KormitelOwed: {
+        **{"user": "k", "kind": "badges", "key": "7", "sure": True, "followed": None},
+    },
     kormitel.KormitelToken: {"token_id": 900, "badge_id": 3, "made": True},
     kormitel.KormitelRule: {"token_id": 900, "group_id": 1, "text": "9_1"},
     kormitel.KormitelQuarantined: {

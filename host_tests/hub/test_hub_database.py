@@ -27,6 +27,7 @@ from kalitka_hub.store import database as databases
 from kalitka_hub.store import migrations
 from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.database import open_database
+from kalitka_hub.store.kormitel_models import KormitelQuarantined
 from kalitka_hub.store.models import (
     EVERY_READER,
     ApiToken,
@@ -114,6 +115,41 @@ def make_older(where, schema, *statements):
         for statement in statements:
             connection.execute(text(statement))
     engine.dispose()
+
+
+@pytest.mark.parametrize("has_objects", [True, False])
+def test_objects_of_an_older_schema_are_looked_at_again_before_they_are_sent(nowhere, has_objects):
+    add = (
+        "INSERT INTO kormitel_objects (id, kind, key, fields, writes, changed, by) "
+        "VALUES (1, 'badges', '1', '{}', '[]', 1, 'ann')"
+    )
+    make_older(nowhere, "0008", *[add] * has_objects)
+    database = open_database(nowhere)
+    with database.snapshot() as session:
+        assert session.scalars(select(Site.kormitel_recheck)).one() == has_objects
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("item", "key"),
+    [
+        ('["flat", {"data": {"id": "0A-1", "feed": "X"}}]', "0a-1"),
+        ('["updated", {"id": "0a-1", "feed": "X"}]', "0a-1"),
+        ('["flat", {"data": {"feed": "X"}}]', None),
+        ('["deleted", "0a-1"]', None),
+        ('["flat", null]', None),
+    ],
+)
+def test_open_items_of_an_older_schema_get_the_keys_of_their_objects(nowhere, item, key):
+    add = (
+        "INSERT INTO kormitel_set_aside (id, at, by, kind, item, reason, sha256, state) "
+        f"VALUES (1, 1, 'k', 'badges', '{item}', 'r', 'x', 'open')"
+    )
+    make_older(nowhere, "0010", add)
+    database = open_database(nowhere)
+    with database.snapshot() as session:
+        assert session.scalars(select(KormitelQuarantined.key)).one() == key
+    database.close()
 
 
 def test_a_database_of_the_first_schema_keeps_what_is_in_it(nowhere):

@@ -17,6 +17,7 @@ from kalitka_hub.kormitel.badge_rules import (
     canonical_code,
     fed_windows,
     never_fed_reason,
+    no_code_reason,
     not_counted_reason,
     rule_texts,
 )
@@ -56,8 +57,10 @@ def test_the_last_known_qr_counts_before_the_id():
 
 
 @pytest.mark.parametrize("empty", [None, "", " - "])
-def test_without_letters_and_digits_in_the_qr_the_id_counts(empty):
-    assert badge_codes(KEY, {"qr": empty})[0] == DIGITS
+def test_fact_7_without_letters_and_digits_in_the_qr_nothing_opens(empty):
+    assert badge_codes(KEY, {"qr": empty}) == ()
+    assert "its qr was cleared" in no_code_reason({"qr": empty})
+    assert "its qr was cleared" not in no_code_reason({"qr": "a" * 256})
 
 
 def test_an_id_that_is_no_uuid():

@@ -79,8 +79,12 @@ def test_a_password_may_come_from_the_environment(run, database):
 
 def test_objects_are_listed_shown_changed_and_removed(run, read, database):
     run("add", "badges", "--id", ANNA, "name=12", "number=12", "ticket=[1]", "vegan=no")
-    run("add", "badges", "--id", BORIS, "first_name=Борис", "is_blocked=true", "batch=x")
-    run("add", "paid_arrivals", "--id", "5", f"badge={ANNA}", "arrival_date=2026-11-20", "n=3")
+    run("add", "badges", "--id", BORIS, "first_name=Борис", "is_blocked=true")
+    refused = run("set", "badges", BORIS, "batch=x", status=2)
+    assert "takes only a number up to 2147483647: write such a number" in refused.stderr
+    send(database, badges=[flat(BORIS, batch="x")])
+    paid = (f"badge={ANNA}", "departure_date=2026-11-20", "is_free=no", "n=3")
+    run("add", "paid_arrivals", "--id", "5", *paid)
     assert known(database, "badges", ANNA).fields == {
         **{"name": "12", "number": "12"},
         **{"ticket": [1], "vegan": False},
@@ -91,7 +95,7 @@ def test_objects_are_listed_shown_changed_and_removed(run, read, database):
     assert "Борис" in run("list", "badges").stdout
     assert "n: 3" in run("list", "paid_arrivals").stdout
     shown = run("show", "badges", BORIS).stdout
-    assert "takes only a number" in shown
+    assert "only batch: its batch is 'x'" in shown
     assert " changed" in run("set", "badges", BORIS, "batch=").stdout
     assert read("show", "badges", BORIS)["held"] is None
     assert "unchanged" in run("set", "badges", BORIS, "batch=").stdout

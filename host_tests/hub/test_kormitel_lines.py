@@ -4,80 +4,26 @@ Each line is sent to the hub over HTTP, and the model of the client takes the hu
 breaks. The words of each line stand above its test.
 """
 
-import json
-
 import pytest
 
-from hub.hub_accounts import PASSWORD, add_user
 from hub.hub_site import ON_SQLITE
-from hub.kormitel_client import Broke, Kormitel
+from hub.kormitel_client import Broke
+from hub.kormitel_exchange import Exchange
 from hub.kormitel_items import GONE, flat, known, stay, uid
 from kalitka_hub.kormitel import quarantine, service
-from kalitka_hub.kormitel.status import list_held
+from kalitka_hub.kormitel.dates import SECOND, utc_text
+from kalitka_hub.kormitel.settings import CanteenSetting, change_settings
 from kalitka_hub.store.changes import write_transaction
 
 pytestmark = ON_SQLITE
 
-BASE = "/api/v1/feeder/"
 BADGE, OTHER, ARRIVAL = uid(1), uid(2), uid(3)
 PERSON, DIRECTION, ENGAGEMENT, DUTY = uid(4), uid(5), uid(6), uid(7)
 FULL_ENGAGEMENT = {
     **{"year": 2026, "person": PERSON, "direction": DIRECTION},
-    **{"role": "r", "position": "p", "status": "s"},
+    **{"role": "MEDIC", "position": "p", "status": "s"},
 }
 FULL_DIRECTION = {"name": "d", "first_year": 2020, "last_year": 2026, "type": "CITY_SERVICE"}
-
-
-class Exchange:
-    """A hub over HTTP, the client and an operator."""
-
-    def __init__(self, site):
-        self.database, self.clock = site.database, site.clock
-        add_user(site.database, "kormitel", "integration")
-        site.client.auth = ("kormitel", PASSWORD)
-        self._client = site.client
-        self.kormitel = Kormitel(self._post, self._get, site.clock)
-
-    def _post(self, body):
-        answer = self._client.post(f"{BASE}back-sync", content=body)
-        return answer.status_code, answer.content
-
-    def _get(self, from_date):
-        answer = self._client.get(f"{BASE}sync", params={"from_date": from_date})
-        return answer.status_code, answer.content
-
-    def post(self, **groups):
-        status, body = self._post(json.dumps(groups).encode())
-        assert status == 200, body
-        return json.loads(body)
-
-    def asked(self):
-        """Return the whole answer; the client takes it, or breaks."""
-        told = json.loads(self._get("2013-06-13T00:00:00")[1])
-        self.kormitel.save(told)
-        return told
-
-    def put(self, kind, key, new=False, **fields):
-        with write_transaction(self.database, "anna") as session:
-            service.put_object(session, kind, key, fields, new=new)
-
-    def remove(self, kind, key):
-        with write_transaction(self.database, "anna") as session:
-            service.remove_object(session, kind, key)
-
-    def held(self):
-        with self.database.snapshot() as session:
-            return {one.id: one.reason for one in list_held(session)}
-
-    def aside(self):
-        with self.database.snapshot() as session:
-            return [view.reason for view in quarantine.list_items(session)]
-
-    def poll(self):
-        """Exchange as the client does, a quarter of an hour later."""
-        self.clock.minute += 15
-        self.kormitel.run()
-        return self.kormitel.known
 
 
 @pytest.fixture
@@ -100,6 +46,7 @@ def test_the_model_of_the_client_breaks(exchange):
     ):
         with pytest.raises(Broke):
             exchange.kormitel.save({"badges": [], "arrivals": [], **told})
+        exchange.kormitel.restart()
 
 
 # "badge: role: null or vegan: null (leave them out)"
@@ -110,9 +57,11 @@ def test_role_and_vegan_of_a_badge_are_left_out_if_they_are_null(exchange):
 
 
 # "a batch that is not numeric"
-def test_a_badge_whose_batch_is_no_number_is_held_back(exchange):
-    exchange.post(badges=[flat(BADGE, batch="3-b"), flat(OTHER, batch="3")])
-    assert [badge["id"] for badge in exchange.asked()["badges"]] == [OTHER]
+def test_a_batch_that_is_no_number_is_held_back(exchange):
+    exchange.post(badges=[flat(BADGE, batch="3-b", name="A"), flat(OTHER, batch="3")])
+    told = {badge["id"]: badge for badge in exchange.asked()["badges"]}
+    assert told[BADGE] == {"id": BADGE, "deleted": False, "name": "A"}
+    assert told[OTHER]["batch"] == "3"
     assert "batch" in exchange.held()[BADGE]
 
 
@@ -208,6 +157,22 @@ def test_a_badge_comes_with_its_changed_arrival(exchange):
     assert exchange.kormitel.known["arrivals"][ARRIVAL]["status"] == "LEFT"
 
 
+# "{id, deleted: false} is enough for a badge that goes along; all its fields rewrite what was
+# changed there without history"
+def test_fact_5_a_badge_that_goes_along_undoes_nothing_that_was_never_posted(exchange):
+    exchange.post(
+        badges=[flat(BADGE, name="A", comment="x")], arrivals=[flat(ARRIVAL, **stay(BADGE))]
+    )
+    exchange.poll()
+    exchange.poll()
+    exchange.kormitel.change_quietly("badges", BADGE, comment="quiet")
+    exchange.put("arrivals", ARRIVAL, status="LEFT")
+    exchange.poll()
+    assert exchange.told["badges"] == [{"id": BADGE, "deleted": False}]
+    assert exchange.kormitel.known["arrivals"][ARRIVAL]["status"] == "LEFT"
+    assert exchange.kormitel.known["badges"][BADGE]["comment"] == "quiet"
+
+
 # "ids are lower-case uuids with dashes (compared as strings)"
 def test_ids_are_told_as_the_client_compares_them(exchange):
     exchange.post(badges=[flat(BADGE.replace("-", "").upper()), flat(17), flat("guid")])
@@ -216,6 +181,22 @@ def test_ids_are_told_as_the_client_compares_them(exchange):
 
 
 # What it sends that surprises
+
+
+# "qr null or empty means on no scanner, not the id"
+@pytest.mark.parametrize("cleared", [None, ""])
+def test_fact_7_a_badge_whose_qr_is_cleared_opens_nothing(exchange, cleared):
+    with write_transaction(exchange.database) as session:
+        change_settings(session, CanteenSetting(kitchens={"*": ["GATE-1"]}, meals=[]))
+    digits = BADGE.replace("-", "")
+    exchange.post(badges=[flat(BADGE, feed="FREE")], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    assert exchange.opens(digits)
+    exchange.post(badges=[flat(BADGE, qr="AB12")])
+    assert exchange.opens("AB12") and not exchange.opens(digits)
+    exchange.post(badges=[flat(BADGE, qr=cleared)])
+    assert not exchange.opens("AB12") and not exchange.opens(digits)
+    exchange.post(badges=[flat(BADGE, qr="CD34")])
+    assert exchange.opens("CD34")
 
 
 # "data also carries its own fields: qr, is_blocked, kitchen, ..."
@@ -232,6 +213,117 @@ def test_a_mass_edit_has_other_names(exchange, number, feed):
     exchange.post(badges=[flat(BADGE, vegan=False, feed="FREE")])
     exchange.post(badges=[flat(BADGE, is_vegan=True, feed_type=number)])
     assert known(exchange.database, "badges", BADGE).fields == {"vegan": True, "feed": feed}
+
+
+# "An unset feed comes as feed: NO, feed_type: null: where feed_type is present it counts, and null
+# eats as FREE."
+def test_fact_3_an_unset_feed_is_neither_no_nor_told_back_as_no(exchange):
+    exchange.put("badges", BADGE, new=True, name="A", feed="PAID")
+    exchange.poll()
+    exchange.kormitel.change("badges", BADGE, feed_type=None)
+    exchange.poll()
+    assert known(exchange.database, "badges", BADGE).fields["feed"] is None
+    exchange.put("badges", BADGE, name="B")
+    exchange.poll()
+    badge = exchange.kormitel.known["badges"][BADGE]
+    assert (badge["name"], badge["feed"]) == ("B", None)
+
+
+@pytest.mark.parametrize("number, feed", [(1, "FREE"), (2, "PAID"), (3, "CHILD"), (4, "NO")])
+def test_fact_3_of_two_names_of_a_feed_its_number_counts(exchange, number, feed):
+    exchange.post(badges=[flat(BADGE, feed="ANYTHING", feed_type=number, vegan=True)])
+    assert known(exchange.database, "badges", BADGE).fields == {"vegan": True, "feed": feed}
+    exchange.post(badges=[flat(BADGE, feed="CHILD")])
+    assert known(exchange.database, "badges", BADGE).fields["feed"] == "CHILD"
+
+
+# "Status has an eleventh value, UNDEFINED ("no badge"): does not eat"
+def test_fact_6_the_eleventh_status_is_taken_and_told_and_does_not_eat(exchange):
+    with write_transaction(exchange.database) as session:
+        change_settings(session, CanteenSetting(kitchens={"*": ["GATE-1"]}, meals=[]))
+    exchange.post(badges=[flat(BADGE, qr="Q")], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    assert exchange.opens("Q")
+    exchange.post(arrivals=[flat(ARRIVAL, status="UNDEFINED")])
+    assert not exchange.opens("Q")
+    exchange.poll()
+    exchange.poll()
+    assert exchange.kormitel.known["arrivals"][ARRIVAL]["status"] == "UNDEFINED"
+    assert exchange.aside() == []
+
+
+# An item with one bad field keeps its good ones; only the rest is set aside.
+def test_fact_6_of_an_item_only_the_bad_field_is_set_aside(exchange):
+    exchange.post(badges=[flat(BADGE)], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    exchange.clock.minute += 1
+    bad = {"status": "LOST", "departure_date": "2026-11-25"}
+    for applied, unchanged, set_aside in ((1, 0, 1), (0, 2, 0)):
+        counts = exchange.post(arrivals=[flat(ARRIVAL, **bad)])
+        assert [*counts.values()] == [2, applied, unchanged, set_aside]
+    arrival = known(exchange.database, "arrivals", ARRIVAL).fields
+    assert (arrival["status"], arrival["departure_date"]) == ("ARRIVED", "2026-11-25")
+    assert "status is not one of" in exchange.aside()[0]
+    with write_transaction(exchange.database, "anna") as session:
+        number = quarantine.list_items(session)[0].id
+        assert quarantine.list_items(session)[0].item["data"] == {"id": ARRIVAL, "status": "LOST"}
+        service.apply_quarantined(session, number, {"status": "LEFT"})
+    assert known(exchange.database, "arrivals", ARRIVAL).fields["status"] == "LEFT"
+
+
+# A change that was set aside is not overwritten by telling the old value back.
+def test_fact_4_what_was_set_aside_is_not_told_back_until_it_is_decided(exchange):
+    exchange.put("badges", BADGE, new=True, name="A", phone="1")
+    exchange.poll()
+    bad = {"phone": 12345, "comment": "good"}
+    exchange.kormitel.change_quietly("badges", BADGE, phone="2", comment="good")
+    exchange.kormitel.queue_item("badges", {"id": BADGE, **bad})
+    exchange.poll()
+    exchange.put("badges", BADGE, name="B", phone="3")
+    exchange.poll()
+    badge = exchange.kormitel.known["badges"][BADGE]
+    assert (badge["name"], badge["phone"], badge["comment"]) == ("B", "2", "good")
+    with exchange.database.snapshot() as session:
+        number = quarantine.list_items(session)[0].id
+    said = f"a change of its phone was set aside as item {number}: apply or dismiss it first"
+    assert said in exchange.held()[BADGE]
+    with write_transaction(exchange.database, "anna") as session:
+        service.dismiss_quarantined(session, number)
+    assert exchange.held() == {}
+    exchange.poll()
+    assert exchange.kormitel.known["badges"][BADGE]["phone"] == "3"
+
+
+def test_fact_4_an_arrival_is_held_back_until_what_was_set_aside_of_it_is_applied(exchange):
+    exchange.put("badges", BADGE, new=True, name="A")
+    exchange.put("arrivals", ARRIVAL, new=True, **stay(BADGE))
+    exchange.poll()
+    exchange.kormitel.change_quietly("arrivals", ARRIVAL, status="LOST")
+    exchange.kormitel.queue_item("arrivals", {"id": ARRIVAL, "status": "LOST"})
+    exchange.poll()
+    exchange.put("arrivals", ARRIVAL, departure_date="2026-11-25")
+    exchange.poll()
+    exchange.poll()
+    arrival = exchange.kormitel.known["arrivals"][ARRIVAL]
+    assert (arrival["status"], arrival["departure_date"]) == ("LOST", "2026-11-22")
+    assert "a change of its status was set aside" in exchange.held()[ARRIVAL]
+    with write_transaction(exchange.database, "anna") as session:
+        number = quarantine.list_items(session)[0].id
+        service.apply_quarantined(session, number, {"status": "LEFT"})
+    exchange.poll()
+    arrival = exchange.kormitel.known["arrivals"][ARRIVAL]
+    assert (arrival["status"], arrival["departure_date"]) == ("LEFT", "2026-11-25")
+
+
+def test_fact_4_an_arrival_moves_to_a_badge_that_comes_later(exchange):
+    exchange.put("badges", BADGE, new=True, name="A")
+    exchange.put("arrivals", ARRIVAL, new=True, **stay(BADGE))
+    exchange.poll()
+    exchange.clock.minute += 1
+    exchange.post(arrivals=[flat(ARRIVAL, utc_text(int(exchange.clock() * SECOND)), badge=OTHER)])
+    assert "a change of its badge was set aside" in exchange.held()[ARRIVAL]
+    exchange.post(badges=[flat(OTHER, name="B")])
+    assert exchange.held() == {} and exchange.aside() == []
+    exchange.poll()
+    assert exchange.kormitel.known["arrivals"][ARRIVAL]["badge"] == OTHER
 
 
 # "its undo sends items with no id"

@@ -372,7 +372,7 @@ def test_lists_are_by_key_and_have_what_is_deleted_only_if_asked(database):
 
 def full_engagement(**more):
     return {
-        "year": 2026, "person": PERSON, "direction": DIRECTION, "role": "r", "position": "p",
+        "year": 2026, "person": PERSON, "direction": DIRECTION, "role": "MEDIC", "position": "p",
         "status": "s", **more,
     }  # fmt: skip
 
@@ -415,14 +415,24 @@ def test_what_of_a_badge_the_client_cannot_take_is_held_back(database, key, give
 
 
 def test_an_arrival_is_held_back_with_its_badge_and_released_with_it(database, clock):
-    send(database, badges=[flat(BADGE, batch="x")], arrivals=[flat(ARRIVAL, **stay(BADGE))])
+    # Deleted before it was known here: never sent.
+    send(database, badges=[flat(BADGE, deleted=True)], arrivals=[flat(ARRIVAL, **stay(BADGE))])
     assert "badge" in held(database, "arrivals", ARRIVAL)
     before = known(database, "arrivals", ARRIVAL).changed
     clock.minute += 5
-    put(database, "badges", BADGE, batch="3")
+    put(database, "badges", BADGE, new=True, batch="3")
     arrival = known(database, "arrivals", ARRIVAL)
     assert arrival.held is None
     assert arrival.changed == micros(clock) > before
+
+
+def test_a_field_that_is_held_back_is_released_with_a_stamp(database, clock):
+    send(database, badges=[flat(BADGE, batch="x", name="A")])
+    assert held(database, "badges", BADGE).startswith("only batch: its batch is 'x'")
+    clock.minute += 5
+    put(database, "badges", BADGE, batch="3")
+    assert held(database, "badges", BADGE) is None
+    assert known(database, "badges", BADGE).changed == micros(clock)
 
 
 def test_an_engagement_needs_a_person_and_a_direction_that_are_told(database):
@@ -503,7 +513,7 @@ def test_an_engagement_that_is_held_back_keeps_every_direction_that_it_was_told_
     remove(database, "engagements", ENGAGEMENT)
     assert held(database, "engagements", ENGAGEMENT) == "it has no role"
     assert held(database, "directions", DIRECTION) is not None
-    put(database, "engagements", ENGAGEMENT, new=True, role="r", direction=others[1])
+    put(database, "engagements", ENGAGEMENT, new=True, role="MEDIC", direction=others[1])
     assert "is deleted" in held(database, "engagements", ENGAGEMENT)
     put(database, "directions", uid(7), new=True, **FULL_DIRECTION)
     put(database, "engagements", ENGAGEMENT, direction=uid(7))

@@ -220,6 +220,8 @@ def test_both_sides_write_down_what_was_exchanged(here, there, url):
     assert (pulled.way, pulled.shape, pulled.error) == ("pull", "flat", None)
     assert pulled.counts["received"] == 2
     assert pulled.user == pushed.user == f"{url}/api/v1/feeder/"
+    while there.log[0].bytes is None:
+        time.sleep(0.01)  # the outcome is stored after the last byte was sent
     asked, sent = there.log
     assert (asked.way, asked.user, asked.counts) == ("sync", "hub", {"badges": 2})
     assert pulled.bytes == asked.bytes

@@ -105,6 +105,11 @@ def test_arrivals_are_found_by_badge_and_status(api):
     assert "badge is missing" in api.post("/arrivals", 422, status="LEFT")
 
 
+def test_ids_that_are_no_uuids_are_taken_for_the_grouped_shape(api):
+    api.post("/badges", id="17", name="Anna")
+    assert api.post("/arrivals", **stay("17"))["badge"] == 17
+
+
 def test_persons_engagements_and_directions_go_the_same_way(api):
     person = api.post("/persons", name="Anna", birth_date="2000-02-29")
     direction = api.post(
@@ -113,7 +118,7 @@ def test_persons_engagements_and_directions_go_the_same_way(api):
     engagement = api.post(
         "/engagements",
         **{"year": 2026, "person": person["id"], "direction": direction["id"]},
-        **{"role": "cook", "position": "cook", "status": "on"},
+        **{"role": "CONTRACTOR", "position": "cook", "status": "on"},
     )
     assert engagement["held"] is None
     assert api.get(f"/engagements/{engagement['id']}") == engagement
@@ -167,7 +172,9 @@ def test_what_an_operator_does_not_touch_is_not_written(api, site):
 def test_further_groups_have_objects_too(api, viewer):
     api.post("/badges", id=ANNA)
     path = "/kormitel/objects/paid_arrivals"
-    fields = {"badge": ANNA, "arrival_date": "2026-11-20", "meals": ["lunch"]}
+    fields = {"badge": ANNA, "is_free": True, "departure_date": "2026-11-20", "meals": ["lunch"]}
+    lacking = {**fields, "is_free": None}
+    assert "is_free is missing" in api.put(f"{path}/5", 422, fields=lacking)
     made = api.put(f"{path}/5", fields=fields)
     assert (made["id"], made["fields"], made["deleted"]) == ("5", fields, False)
     assert api.put(f"{path}/5", fields={"meals": []})["fields"] == fields | {"meals": []}

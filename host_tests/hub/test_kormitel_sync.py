@@ -411,7 +411,7 @@ def test_a_direction_waits_for_each_client_by_itself(database, clock, dropped_di
 def test_who_never_had_a_direction_is_told_it_along_with_what_refers_to_it(database, clock):
     person, direction, engagement = map(uuid, (1, 2, 3))
     full = {"name": "D", "first_year": 1, "last_year": 2, "type": "CITY_SERVICE"}
-    post = {"year": 1, "role": "r", "position": "p", "status": "s", "person": person}
+    post = {"year": 1, "role": "MEDIC", "position": "p", "status": "s", "person": person}
     post["direction"] = direction
     told = {"directions": {direction: False}, "engagements": {engagement: False}}
     send(database, persons=[item(person, name="P")], directions=[item(direction, **full)])

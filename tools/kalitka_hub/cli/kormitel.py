@@ -44,7 +44,6 @@ from kalitka_hub.kormitel.why import Why, explain_eating
 from kalitka_hub.site.inputs import parse_input
 from kalitka_hub.site.local_time import minutes_of
 from kalitka_hub.site.site_zone import zone_of
-from kalitka_hub.store.changes import change_context
 
 PASSWORD_VARIABLE = "KALITKA_KORMITEL_PASSWORD"
 
@@ -193,7 +192,7 @@ def list_exchanges(
 
 @kormitel.command("held", rich_help_panel=_EXCHANGE)
 def show_held(db: DatabasePath = DEFAULT_DATABASE, as_json: AsJson = False) -> None:
-    """List the objects withheld from Kormitel, which it could not process, with the reason."""
+    """List the objects and fields withheld from Kormitel, which could not save them, and why."""
     with open_for_reading(db) as session:
         views = [*list_all(session, list_held, "place")]
     print_views(views, plain_columns("group", "id", "name", "reason"), as_json)
@@ -270,7 +269,7 @@ def aside_apply(
 def aside_dismiss(number: Number, db: DatabasePath = DEFAULT_DATABASE) -> None:
     """Dismiss an item for good."""
     with open_for_changes(db) as session:
-        quarantine.dismiss(session, number, change_context(session).micros)
+        service.dismiss_quarantined(session, number)
     print_line(f"item {number} dismissed")
 
 

@@ -144,8 +144,7 @@ def set_object(
     with errors_reported():
         given = read_values(group, values)
     with open_for_changes(db) as session:
-        fields = operator_models.checked_fields(check_kind(group), given)
-        changed = service.put_objects(session, group, {key: fields}, new=False)
+        changed = operator_models.put_fields(session, check_kind(group), key, given, new=False)
     print_line(f"{key} in {group} {'changed' if changed else 'unchanged'}")
 
 

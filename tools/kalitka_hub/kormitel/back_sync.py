@@ -28,7 +28,9 @@ def receive(database: Database, user: str, body: bytes) -> Counts:
         with write_transaction(database, user) as session:
             # Under the site's lock, as the pause is set: nothing is applied after it.
             exchange_log.check_not_paused(session)
-            counts = service.apply_items(session, document.items, user, since=document.from_date)
+            counts = service.apply_items(
+                session, document.items, user, since=document.from_date, owes=True
+            )
             took = (time.perf_counter_ns() - begun) // 1000
             exchange_log.record(
                 session,

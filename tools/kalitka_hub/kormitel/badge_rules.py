@@ -64,12 +64,14 @@ def canonical_code(text: str) -> str:
 def badge_codes(key: str, fields: Fields) -> tuple[str, ...]:
     """Return the token codes of a badge, the canonical code first; none if that is too long.
 
-    The canonical code is that of the last known `qr`, else that of the id. A reader compares
+    The canonical code is that of the last known `qr`, or that of the id if a `qr` was never sent.
+    A `qr` of null or without letters and digits has none: Kormitel's scanners know no code of such
+    a badge, and neither does a reader. A reader compares
     bytes, so the other codes are printed forms of it: a uuid with dashes, a `qr` as it stands, and
     the code of a card as its scanner sends it, which Kormitel's programs write in small letters.
     """
     printed = str(fields.get("qr") or "").strip()
-    code = canonical_code(printed) or canonical_code(key)
+    code = canonical_code(printed if "qr" in fields else key)
     if not 0 < len(code) <= CODE_MAX:
         return ()
     match = _UUID.fullmatch(code)
@@ -81,6 +83,13 @@ def badge_codes(key: str, fields: Fields) -> tuple[str, ...]:
         if len(card) < _UUID_DIGITS and _is_code(card):
             others.append(card)
     return tuple(dict.fromkeys((code, *others)))
+
+
+def no_code_reason(fields: Fields) -> str:
+    """Return why a badge without codes has none, in words."""
+    if "qr" in fields and not canonical_code(str(fields["qr"] or "")):
+        return "the badge has no code now: its qr was cleared. Give it one"
+    return "the badge has no code that a reader could take"
 
 
 def _is_code(text: str) -> bool:

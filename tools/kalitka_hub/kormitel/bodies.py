@@ -76,7 +76,7 @@ class _Deletable(_Open):
 
 
 class FlatBadge(Badge, _Deletable):
-    """A badge; if deleted, only its id."""
+    """A badge; only its id if it is deleted, or unchanged and sent with its changed arrival."""
 
 
 class FlatArrival(Arrival, _Deletable):

@@ -3,13 +3,15 @@
 Flat: a group is a list of `{actor_badge, date, data}`, where `data` has the id, the changed fields
 and `deleted`. Grouped: a group is `{inserted, updated, deleted}`, lists of `{id, badge, data}`, or
 of ids. An item without `data` is the object itself, so the answers of `sync` are parsed too. A
-faulty item carries its own `problem`: a document is refused only if it is not one at all.
+faulty item carries its own `problem`: a document is refused only if it is not one at all. Of an
+item with some faulty fields these are its `rest`.
 """
 
 import hashlib
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,7 +22,9 @@ from kalitka_hub.kormitel.fields import (
     FROM_DATE,
     check_fields,
     check_kind,
+    field_name,
     object_key,
+    sort_fields,
     wire_id,
 )
 
@@ -40,7 +44,9 @@ class Item:
     fields: the fields to set, as `fields.check_fields` returns them. deleted: whether to delete
     the object, or to bring it back; None: neither. date: microseconds, None without a date. actor:
     the key of the author's badge. sent: the verb and the item as it was sent, which `parse_item`
-    parses again. problem: why the item cannot be applied; then only `kind` and `sent` are valid.
+    parses again. problem: why the item cannot be applied; then only `kind`, `sent` and `key` are
+    valid, and the key is empty if none could be read. rest: an item of the fields that are faulty,
+    with a problem, if the others are here.
     """
 
     kind: str
@@ -51,6 +57,7 @@ class Item:
     actor: str | None = None
     sent: Any = None
     problem: str | None = None
+    rest: "Item | None" = None
 
     @property
     def digest(self) -> str:
@@ -122,6 +129,15 @@ def parse_item(kind: str, sent: Any, /, **edits: Any) -> Item:
     return _parse_item(kind, verb, edited)
 
 
+def named_fields(kind: str, sent: Any) -> frozenset[str] | None:
+    """Return the names of the fields that `Item.sent` changes; None for the object as a whole."""
+    verb, given = sent
+    data = given.get("data", given) if isinstance(given, dict) else None
+    if verb == "deleted" or not isinstance(data, dict) or "deleted" in data:
+        return None
+    return frozenset(field_name(kind, name) for name in data if name not in ("id", *_WRAPPING))
+
+
 def _parse_float(text: str) -> float | str:
     # 1e999 would become infinity, which JSON cannot express: kept as text.
     number = float(text)
@@ -143,16 +159,51 @@ def _parse_group(name: str, group: object) -> Iterator[Item]:
     if group is None:
         return
     if isinstance(group, list):
-        yield from (_parse_item(name, "flat", given) for given in group)
+        yield from (_parse_parts(name, "flat", given) for given in group)
     elif not isinstance(group, dict) or group.keys() - VERBS:
-        yield _parse_item(name, "flat", group)
+        yield _parse_parts(name, "flat", group)
     else:
         for verb in VERBS:
             items = group.get(verb)
             if isinstance(items, list):
-                yield from (_parse_item(name, verb, given) for given in items)
+                yield from (_parse_parts(name, verb, given) for given in items)
             elif items is not None:
-                yield _parse_item(name, verb, items)
+                yield _parse_parts(name, verb, items)
+
+
+def _parse_parts(kind: str, verb: Verb, given: object) -> Item:
+    """Return an item; if only some of its fields are good, with these and with the `rest`."""
+    item = _parse_item(kind, verb, given)
+    if item.problem is None or item.kind != kind or not isinstance(given, dict):
+        return item
+    good, rest = _parts(kind, given)
+    of_good = _parse_item(kind, verb, good)
+    if good is None or of_good.problem is not None:
+        return item
+    return replace(of_good, sent=item.sent, rest=_parse_item(kind, verb, rest))
+
+
+def _parts(kind: str, given: dict[str, Any]) -> tuple[Any, Any]:
+    """Return an item with the good fields, and one with the others; None if either has none.
+
+    Its id and its date are in both, and its deletion in the first.
+    """
+    data = given.get("data", given)
+    if not isinstance(data, dict):
+        return None, None
+    about = {"id"} if "data" in given else {"id", *_WRAPPING}
+    fields = {name: value for name, value in data.items() if name not in about | {"deleted"}}
+    try:
+        _, bad = sort_fields(kind, fields)
+    except InvalidRequest:
+        return None, None
+    good = {name: value for name, value in data.items() if name not in bad}
+    rest = {name: value for name, value in data.items() if name in about or name in bad}
+    if not bad or good.keys() <= about:
+        return None, None
+    if "data" in given:
+        return {**given, "data": good}, {**given, "data": rest}
+    return good, rest
 
 
 def _parse_item(kind: str, verb: Verb, given: object) -> Item:
@@ -166,7 +217,17 @@ def _parse_item(kind: str, verb: Verb, given: object) -> Item:
     try:
         return _parse_fields(kind, verb, given, sent)
     except InvalidRequest as fault:
-        return Item(kind, "", {}, sent=sent, problem=str(fault))
+        return Item(kind, _readable_key(given), {}, sent=sent, problem=str(fault))
+
+
+def _readable_key(given: object) -> str:
+    data = given.get("data", given) if isinstance(given, dict) else given
+    places = (given, data) if isinstance(given, dict) else ()
+    for place in places:
+        if isinstance(place, dict):
+            with suppress(InvalidRequest):
+                return object_key(place.get("id"))
+    return ""
 
 
 def _is_deep(value: object, depth_left: int) -> bool:

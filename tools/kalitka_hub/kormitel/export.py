@@ -29,6 +29,9 @@ an earlier `left_out`. This applies to answers from a date only: a client that a
 has no engagement yet, and gets the deletion at once. Another hub has no such restriction, and is
 sent everything as it is (`SyncQuery.whole`).
 
+Today's client passes over what it posted just before it asked. What it then misses is owed to it
+(`owed`), and sent as if it had changed again. Nothing is owed to the grouped shape and other hubs.
+
 The grouped shape sends inserted, updated and deleted objects as seen from L. Since L is earlier
 than the last answer, the client may have an object that was created after L and is deleted now.
 Its deletion is sent if this user was answered while the object existed, shortly after L and for an
@@ -65,6 +68,11 @@ from kalitka_hub.kormitel.fields import (
     PERSONS,
     wire_id,
 )
+from kalitka_hub.kormitel.owed import ids_owed
+from kalitka_hub.kormitel.repository import recheck_all
+from kalitka_hub.kormitel.service import object_stamp
+from kalitka_hub.kormitel.state import Source
+from kalitka_hub.store.bulk import in_values
 from kalitka_hub.store.changes import change_context, write_transaction
 from kalitka_hub.store.database import Database
 from kalitka_hub.store.kormitel_models import KormitelObject
@@ -73,11 +81,12 @@ from kalitka_hub.store.models import Site
 PART_BYTES = 1 << 16  # approximate size of a sent part
 _ROWS = 500  # objects in memory at a time
 _EVERYTHING = -(1 << 62)  # a bound before every change
-# Kinds whose unchanged objects are sent along with changed ones that refer to them, by column.
+# Kinds whose unchanged objects are sent along with changed ones that refer to them: those kinds,
+# each with its column.
 _REFERRED = {
-    BADGES: (ARRIVALS, "badge"),
-    PERSONS: (ENGAGEMENTS, "person"),
-    DIRECTIONS: (ENGAGEMENTS, "direction"),
+    BADGES: ((ARRIVALS, "badge"),),
+    PERSONS: ((ENGAGEMENTS, "person"), (BADGES, "person")),
+    DIRECTIONS: ((ENGAGEMENTS, "direction"),),
 }
 _OVERLAP = 15 * 60 * SECOND  # the answer that was taken is at most this long after L
 # In the order of the seed's example.
@@ -90,6 +99,7 @@ _ROW = (
     KormitelObject.born,
     KormitelObject.died,
     KormitelObject.lives,
+    KormitelObject.held_fields,
 )
 # An object that was deleted before it was known here is never sent.
 _WAS_THERE = or_(KormitelObject.born.is_not(None), KormitelObject.lives.is_not(null()))
@@ -112,15 +122,25 @@ class SyncQuery:
 class _View(NamedTuple):
     # The data of one answer. lower: L. whole: see `SyncQuery`. left_out_before: ids of directions
     # left out of earlier answers. seen: times of answers after L that the client may have taken.
+    # owed: ids of the objects to send whatever their stamps.
     session: Session
     lower: int
     whole: bool
     left_out_before: frozenset[int] = frozenset()
     seen: tuple[int, ...] = ()
+    owed: frozenset[int] = frozenset()
 
     @property
     def is_everything(self) -> bool:
         return self.lower == _EVERYTHING
+
+    @property
+    def is_due(self) -> ColumnElement[bool]:
+        """The condition that an object changed at the bound or later, or is owed."""
+        is_changed = KormitelObject.changed >= self.lower
+        if not self.owed:
+            return is_changed
+        return or_(is_changed, in_values(self.session, KormitelObject.id, self.owed))
 
     @property
     def is_sent_flat(self) -> ColumnElement[bool]:
@@ -139,6 +159,8 @@ class SyncAnswer:
         self._size = 0
         self._error: str | None = None
         self._is_whole = False
+        # In a transaction of its own: the snapshot must see it.
+        _recheck_all(database, query.user)
         with ExitStack() as stack:
             session = stack.enter_context(database.snapshot())
             # A connection before the lock: otherwise those that wait for the lock might hold all
@@ -196,6 +218,14 @@ class SyncAnswer:
             raise
 
 
+def _recheck_all(database: Database, user: str) -> None:
+    with database.snapshot() as session:
+        if not session.scalar(select(Site.kormitel_recheck)):
+            return
+    with write_transaction(database, user) as session:
+        recheck_all(session, Source(user, object_stamp(session)))
+
+
 # Requires the site's lock (rule 1). Never back, even if the clock here is put back.
 def _raise_answered(writing: Session) -> int:
     site = writing.scalars(select(Site)).one()
@@ -211,7 +241,10 @@ def _view_of(session: Session, writing: Session, query: SyncQuery, at: int) -> _
     left_out = exchange_log.left_out_since(writing, query.user, lower)
     until = max(lower, query.from_date) + _OVERLAP
     seen = exchange_log.answered_between(writing, query.user, lower, until, query.from_date)
-    return _View(session, lower, query.whole, frozenset(left_out), tuple(seen))
+    owed = frozenset()
+    if query.shape == "flat" and not query.whole:
+        owed = ids_owed(writing, query.user, query.from_date, lower, at)
+    return _View(session, lower, query.whole, frozenset(left_out), tuple(seen), owed)
 
 
 # The flat shape
@@ -221,21 +254,30 @@ def _flat(view: _View, whole: bool, counts: Counter[str]) -> Iterator[str]:
     opening = "{"
     for kind in _kinds(view, KINDS):
         yield f"{opening}{_json(kind)}:"
-        yield from _list(
-            wire.flat_object(kind, row.key, row.fields, alive, whole=whole)
-            for row, alive in _flat_rows(view, kind, counts)
-        )
+        yield from _list(_flat_objects(view, kind, whole, counts))
         opening = ","
     yield "}"
 
 
-def _flat_rows(view: _View, kind: str, counts: Counter[str]) -> Iterator[tuple[Row, bool]]:
-    """Yield the rows of a kind to send, each with whether the client should see it as alive."""
+def _flat_objects(
+    view: _View, kind: str, whole: bool, counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    def flat(row: Row, alive: bool) -> dict[str, Any]:
+        withheld = row.held_fields or ()
+        return wire.flat_object(kind, row.key, row.fields, alive, without=withheld, whole=whole)
+
     for row in _counted(_changed(view, kind), kind, counts):
-        yield row, row.died is None
+        yield flat(row, row.died is None)
+    if kind in _REFERRED:
+        along = _referred_unchanged(view, kind, view.is_sent_flat)
+        for row in _counted(along, kind, counts):
+            is_bare = kind == BADGES and not whole
+            alive = row.died is None
+            yield wire.companion(row.key, alive) if is_bare else flat(row, alive)
     if kind == DIRECTIONS and not view.whole:
+        # Seen as alive by the client, as long as their deletion is not sent.
         for row in _counted(_still_there(view), kind, counts):
-            yield row, True
+            yield flat(row, True)
 
 
 def _still_there(view: _View) -> Iterator[Row]:
@@ -244,7 +286,7 @@ def _still_there(view: _View) -> Iterator[Row]:
     # its deletion is sent.
     referred = select(KormitelObject.direction).where(
         KormitelObject.kind == ENGAGEMENTS,
-        KormitelObject.changed >= view.lower,
+        view.is_due,
         KormitelObject.direction.is_not(None),
         view.is_sent_flat,
     )
@@ -256,12 +298,10 @@ def _still_there(view: _View) -> Iterator[Row]:
 
 
 def _changed(view: _View, kind: str) -> Iterator[Row]:
-    changed = KormitelObject.changed >= view.lower
+    changed = view.is_due
     if kind == DIRECTIONS and not (view.whole or view.is_everything):
         changed = and_(or_(changed, _was_left_out(view)), not_(_is_left_out(view)))
     yield from _rows(view, kind, changed, view.is_sent_flat)
-    if kind in _REFERRED:
-        yield from _referred_unchanged(view, kind, view.is_sent_flat)
 
 
 def _was_left_out(view: _View) -> ColumnElement[bool]:
@@ -281,7 +321,7 @@ def _left_out(view: _View) -> list[int]:
         KormitelObject.kind == DIRECTIONS,
         view.is_sent_flat,
         _is_left_out(view),
-        or_(KormitelObject.changed >= view.lower, _was_left_out(view)),
+        or_(view.is_due, _was_left_out(view)),
     )
     return list(view.session.scalars(wanted.order_by(KormitelObject.id)))
 
@@ -353,7 +393,7 @@ def _kinds(view: _View, first: tuple[str, ...]) -> list[str]:
     # From one kind to the next by the index: there are few kinds, and many objects of some.
     kind = session.scalar(select(func.min(KormitelObject.kind)))
     while kind is not None:
-        changed = KormitelObject.kind == kind, KormitelObject.changed >= view.lower
+        changed = KormitelObject.kind == kind, view.is_due
         if kind not in first and session.scalar(select(exists().where(*changed))):
             others.append(kind)
         following = select(func.min(KormitelObject.kind)).where(KormitelObject.kind > kind)
@@ -367,21 +407,25 @@ def _referred_unchanged(view: _View, kind: str, is_sent: ColumnElement[bool]) ->
     # happen until the lead of its clock is known.
     if view.is_everything:
         return
-    by_kind, name = _REFERRED[kind]
-    key = getattr(KormitelObject, name)
     # `is_sent` applies twice: to the referring objects here, and to the referred ones below.
-    referred = select(key).where(
-        KormitelObject.kind == by_kind,
-        KormitelObject.changed >= view.lower,
-        key.is_not(None),
-        is_sent,
-    )
-    wanted = and_(is_sent, KormitelObject.key.in_(referred.correlate(None)))
+    is_referred = []
+    for by_kind, name in _REFERRED[kind]:
+        key = getattr(KormitelObject, name)
+        referred = select(key).where(
+            KormitelObject.kind == by_kind,
+            view.is_due,
+            key.is_not(None),
+            is_sent,
+        )
+        is_referred.append(KormitelObject.key.in_(referred.correlate(None)))
+    wanted = and_(is_sent, or_(*is_referred))
     if kind == DIRECTIONS:
         # Whether to send the deletion of a direction is up to `_is_left_out`.
         wanted = and_(wanted, _IS_THERE)
     # `+ 0` keeps the planner off the index of `changed`: a few keys are faster than all dates.
     unchanged = KormitelObject.changed + 0 < view.lower
+    if view.owed:
+        unchanged = and_(unchanged, not_(in_values(view.session, KormitelObject.id, view.owed)))
     yield from _rows(view, kind, unchanged, wanted)
 
 

@@ -33,8 +33,14 @@ Status = Literal[
     "LEFT",
     "COMPLETE",
     "JOINED",
+    "UNDEFINED",  # no badge
 ]
 STATUSES: tuple[Status, ...] = get_args(Status)
+ROLES = (
+    *("ORGANIZER", "VICE", "TEAM_LEAD", "VOLUNTEER", "MEDIC", "CAMP_LEAD", "CAMP_GUY", "ANIMATOR"),
+    *("LECTOR", "MASTER", "ARTIST", "FELLOW", "ART_FELLOW", "VIP", "PRESS", "CONTRACTOR"),
+    *("MERCHANT", "LOCALS"),
+)
 TRANSPORTS = ("UNDEFINED", "SELF", "BUS", "CAR", "TRANSFER", "MOVE")
 GENDERS = ("MALE", "FEMALE", "OTHER")
 DIRECTION_TYPES = (
@@ -50,21 +56,31 @@ class ObjectField(NamedTuple):
 
     type: a reference is the id of another object; a choice is one of `allowed`, even in incoming
     items. allowed: the values that an operator may write and that today's client takes; empty:
-    all. alias: another name in incoming items, which gives a choice as its number, from 1.
+    all. alias: another name in incoming items, which gives a choice as its number, from 1; of both
+    names the field's own counts, or the alias with `alias_counts`, also if it is null.
     required: an operator must give a value; else `default` is that of a new object. sent: to
     today's client; Kormitel does not expect its own fields back. never_null: null is not sent.
     csv: the place among the columns of the CSV table, from 1; 0: not in the table.
+
+    Limits of today's client, besides `allowed` (see `client_limits`). longest: characters of a
+    text. largest: of a whole number from 0, or its digits. not_blank: a text needs more than white
+    space. needed: no object is taken without a value. None, False: no such limit.
     """
 
     name: str
     type: FieldType = "text"
     allowed: tuple[str, ...] = ()
     alias: str | None = None
+    alias_counts: bool = False
     required: bool = False
     default: str | None = None
     sent: bool = True
     never_null: bool = False
     csv: int = 0
+    longest: int | None = None
+    largest: int | None = None
+    not_blank: bool = False
+    needed: bool = False
 
     @property
     def literal(self) -> Any:
@@ -72,23 +88,25 @@ class ObjectField(NamedTuple):
         return Literal[self.allowed]  # type: ignore[valid-type]
 
 
+_SHORT = 255  # characters of most of the client's texts
+_BATCH_MAX = (1 << 31) - 1
 _ROWS: dict[str, tuple[ObjectField, ...]] = {
     PERSONS: (
-        ObjectField("name"),
-        ObjectField("first_name"),
-        ObjectField("last_name"),
-        ObjectField("nickname"),
-        ObjectField("other_names"),
+        ObjectField("name", longest=_SHORT),
+        ObjectField("first_name", longest=_SHORT),
+        ObjectField("last_name", longest=_SHORT),
+        ObjectField("nickname", longest=_SHORT),
+        ObjectField("other_names", longest=_SHORT),
         ObjectField("gender", allowed=GENDERS),
         ObjectField("birth_date", "date"),
-        ObjectField("phone"),
-        ObjectField("telegram"),
-        ObjectField("email"),
-        ObjectField("city"),
-        ObjectField("vegan", "flag", alias="is_vegan"),
+        ObjectField("phone", longest=_SHORT),
+        ObjectField("telegram", longest=_SHORT),
+        ObjectField("email", longest=_SHORT),
+        ObjectField("city", longest=_SHORT),
+        ObjectField("vegan", "flag", alias="is_vegan", never_null=True),
     ),
     DIRECTIONS: (
-        ObjectField("name"),
+        ObjectField("name", longest=_SHORT, not_blank=True),
         ObjectField("first_year", "number"),
         ObjectField("last_year", "number"),
         ObjectField("type", allowed=DIRECTION_TYPES),
@@ -96,23 +114,24 @@ _ROWS: dict[str, tuple[ObjectField, ...]] = {
     ENGAGEMENTS: (
         ObjectField("year", "number"),
         ObjectField("person", "reference"),
-        ObjectField("role", "text or number"),
-        ObjectField("position", "text or number"),
-        ObjectField("status", "text or number"),
+        ObjectField("role", "text or number", ROLES),
+        ObjectField("position", "text or number", longest=_SHORT),
+        ObjectField("status", "text or number", longest=_SHORT),
         ObjectField("direction", "reference"),
     ),
     BADGES: (
-        ObjectField("name", csv=1),
-        ObjectField("first_name", csv=2),
-        ObjectField("last_name", csv=3),
+        ObjectField("name", csv=1, longest=_SHORT),
+        ObjectField("first_name", csv=2, longest=_SHORT),
+        ObjectField("last_name", csv=3, longest=_SHORT),
         ObjectField("gender", allowed=GENDERS, csv=9),
-        ObjectField("phone", csv=10),
+        ObjectField("phone", csv=10, longest=_SHORT),
         ObjectField("infant", "flag", csv=16),
         ObjectField("vegan", "flag", alias="is_vegan", never_null=True, csv=15),
-        ObjectField("feed", "choice", FEEDS, alias="feed_type", csv=5),
+        # An unset feed comes as a feed of NO with a feed_type of null.
+        ObjectField("feed", "choice", FEEDS, alias="feed_type", alias_counts=True, csv=5),
         ObjectField("number", "text or number", csv=4),
-        ObjectField("batch", "text or number", csv=11),
-        ObjectField("role", "text or number", never_null=True, csv=12),
+        ObjectField("batch", "text or number", csv=11, largest=_BATCH_MAX),
+        ObjectField("role", "text or number", ROLES, never_null=True, csv=12),
         ObjectField("position", "text or number", csv=13),
         ObjectField("photo"),
         ObjectField("person", "reference"),
@@ -129,11 +148,12 @@ _ROWS: dict[str, tuple[ObjectField, ...]] = {
         ObjectField("arrival_transport", allowed=TRANSPORTS, default="UNDEFINED", csv=5),
         ObjectField("departure_transport", allowed=TRANSPORTS, default="UNDEFINED", csv=6),
     ),
-    # Not in today's contract: only the types of what rules depend on.
+    # Not in today's contract: only what rules depend on, and what the client needs.
     PAID_ARRIVALS: (
         ObjectField("badge", "reference"),
         ObjectField("arrival_date", "date"),
-        ObjectField("departure_date", "date"),
+        ObjectField("departure_date", "date", needed=True),
+        ObjectField("is_free", "flag", needed=True),
     ),
 }
 # By kind and name, in the order in which fields are sent.
@@ -209,23 +229,52 @@ def check_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises InvalidRequest for a value of a wrong type, or one that a database cannot store.
     """
+    found, problems = sort_fields(kind, fields)
+    for problem in problems.values():
+        raise InvalidRequest(problem)
+    return found
+
+
+def sort_fields(kind: str, fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the good fields as `check_fields` does, and why others are not, by incoming name.
+
+    Raises InvalidRequest if there are too many fields.
+    """
     if len(fields) > FIELDS_MAX:
         raise InvalidRequest(f"there are more than {FIELDS_MAX} fields: send fewer")
     known = _BY_INCOMING_NAME.get(kind, {})
     found: dict[str, Any] = {}
+    problems: dict[str, str] = {}
     for name, value in fields.items():
-        if not name or len(name) > KEY_MAX or not name.isprintable():
-            raise InvalidRequest(f"{name[:40]!r} is not a valid field name")
-        for wrong in _value_problems(value, 0):
-            raise InvalidRequest(f"{name}: {wrong}")
         field = known.get(name)
-        if field is not None and value is not None:
-            value = _stored_value(field, name, value)  # noqa: PLW2901
-        to = name if field is None else field.name
-        # If both names are sent, the field's own name wins.
-        if to == name or to not in fields:
-            found[to] = value
-    return found
+        try:
+            _check_storable(name, value)
+            if field is None:
+                found[name] = value
+            elif name == _counting_name(field, fields):
+                found[field.name] = None if value is None else _stored_value(field, name, value)
+        except InvalidRequest as fault:
+            problems[name] = str(fault)
+    return found, problems
+
+
+def field_name(kind: str, incoming: str) -> str:
+    """Return the name under which an incoming field of an object is stored."""
+    field = _BY_INCOMING_NAME.get(kind, {}).get(incoming)
+    return incoming if field is None else field.name
+
+
+def _check_storable(name: str, value: Any) -> None:
+    if not name or len(name) > KEY_MAX or not name.isprintable():
+        raise InvalidRequest(f"{name[:40]!r} is not a valid field name")
+    for wrong in _value_problems(value, 0):
+        raise InvalidRequest(f"{name}: {wrong}")
+
+
+def _counting_name(field: ObjectField, fields: Mapping[str, Any]) -> str | None:
+    """Return the name of a field that counts in an item that has one or both of its names."""
+    names = (field.alias, field.name) if field.alias_counts else (field.name, field.alias)
+    return names[0] if names[0] in fields else names[1]
 
 
 def reference_key(fields: Mapping[str, Any], name: str) -> str | None:

@@ -41,14 +41,17 @@ _NEED_BADGE = (ARRIVALS, PAID_ARRIVALS)
 class Ingest:
     """One ingest of items. since: the date of their document, None without one.
 
-    received: the number of items; applied: the number that made a difference. new_objects: the
-    objects that became known, as kind/key; the caller that handles them clears the set.
+    received: the number of items, and of their rests; applied: the number that made a difference.
+    new_objects: the objects that became known, as kind/key; the caller that handles them clears
+    the set. posted: by kind and key, whether the object of an item has a newer value than that of
+    the sender, or came back from its deletion.
     """
 
     def __init__(self, session: Session, source: Source, since: int | None = None) -> None:
         self.received = 0
         self.applied = 0
         self.new_objects: set[str] = set()
+        self.posted: dict[tuple[str, str], bool] = {}
         self._session = session
         self._source = source
         self._since = since
@@ -67,6 +70,8 @@ class Ingest:
         by_kind: dict[str, list[Item]] = defaultdict(list)
         for item in items:
             self.received += 1
+            if item.key:
+                self.posted[item.kind, item.key] = False
             if item.problem is not None:
                 rejected.append(Rejected(item, item.problem))
             else:
@@ -96,6 +101,9 @@ class Ingest:
         for item in items:
             state = states.get(item.key) or State(kind, item.key)
             rejection = _rejection(item, state, badges)
+            if item.rest is not None and rejection is None:
+                self.received += 1
+                rejected.append(Rejected(item.rest, item.rest.problem or ""))
             if rejection is not None:
                 rejected.append(rejection)
             elif self._is_dated(item) or state.taken != digests.get(item.key, ""):
@@ -104,6 +112,11 @@ class Ingest:
         for key, digest in digests.items():
             if key in states:
                 states[key].taken = digest
+        for key, old in before.items():
+            is_unknown = not all(states[key].known_to_sender.values())
+            # While it was deleted, only its id was sent.
+            is_back = old.deleted and not states[key].deleted
+            self.posted[kind, key] = self.posted.get((kind, key), False) or is_unknown or is_back
         self._save_changed(kind, states, before)
         return rejected
 
@@ -168,6 +181,14 @@ def _by_object(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 def _rejection(item: Item, state: State, badges: set[str]) -> Rejected | None:
     """Return the item with the reason why it cannot be applied to its object; None if it can."""
+    found = _misfit(item, state, badges)
+    if found is None or item.rest is None:
+        return found
+    # With its rest it cannot be applied by itself later.
+    return Rejected(item, item.rest.problem or found.reason)
+
+
+def _misfit(item: Item, state: State, badges: set[str]) -> Rejected | None:
     badge = reference_key(item.fields, "badge")
     if badge is not None and badge not in badges and item.kind != BADGES:
         return Rejected(item, f"its badge {badge} is not known here", f"{BADGES}/{badge}")

@@ -1,14 +1,14 @@
 """Badges, arrivals and the other known kinds as operators read and write them: typed, whole.
 
 An operator's values are checked more strictly than incoming items: a value that today's client
-does not know is refused, though a stored value of that kind may stay. Only fields that differ from
-the stored ones are written, so that a field that the operator did not touch is not dated newer
-than Kormitel's. Each kind is a `Resource`, from which REST and CSV are built. All changes go
-through `service`.
+cannot save (`client_limits`) is refused, though a stored value of that kind may stay. Only fields
+that differ from the stored ones are written, so that a field that the operator did not touch is
+not dated newer than Kormitel's. Each kind is a `Resource`, from which REST and CSV are built. All
+changes go through `service`.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
 from kalitka_hub.kormitel import service
+from kalitka_hub.kormitel.client_limits import ClientProblem, problems_of
 from kalitka_hub.kormitel.dates import utc_text
 from kalitka_hub.kormitel.fields import (
     ARRIVALS,
@@ -45,8 +46,10 @@ from kalitka_hub.kormitel.fields import (
     check_fields,
     is_date,
     object_key,
+    reference_key,
     wire_id,
 )
+from kalitka_hub.kormitel.repository import known_keys
 from kalitka_hub.kormitel.service import StoredObject
 from kalitka_hub.kormitel.state import same_json
 from kalitka_hub.site.inputs import Filters, InputModel, NameFilter, parse_input
@@ -231,6 +234,8 @@ def write_objects(
             key: _changed_fields(there[key].fields if key in there else {}, setting)
             for key, setting in given.items()
         }
+        for changed in fields.values():
+            _check_savable(session, kind, changed)
         service.put_objects(session, kind, fields)
 
 
@@ -244,11 +249,25 @@ def find_objects(
     return {known.key: known for known in found}
 
 
-def checked_fields(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return some fields of an object of any kind, given by an operator, in their stored form.
+def put_fields(
+    session: Session, kind: str, key: str, given: Mapping[str, Any], *, new: bool | None = None
+) -> int:
+    """Set some fields of an object of any kind; return how many objects changed. new: as there.
 
-    Raises InvalidRequest for a field or value that an operator may not write.
+    See `service.put_objects`. Raises InvalidRequest for a field or value that an operator may not
+    write, and NotFound.
     """
+    fields = _checked_fields(kind, given)
+    _check_savable(session, kind, fields)
+    if kind not in KORMITEL:
+        there = find_objects(session, kind, [object_key(key)], deleted=None)
+        stored = {} if new else next((one.fields for one in there.values()), {})
+        _check_needed(kind, stored | fields)
+    return service.put_objects(session, kind, {key: fields}, new=new)
+
+
+def _checked_fields(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return some fields of an object, given by an operator, in their stored form."""
     resource = KORMITEL.get(kind)
     if resource is None:
         for name in _RESERVED:
@@ -270,7 +289,9 @@ def add_object(session: Session, kind: str, key: str | None, given: Mapping[str,
     """
     resource = KORMITEL.get(kind)
     if resource is None:
-        return service.put_object(session, kind, key, checked_fields(kind, given), new=True)
+        key = str(uuid.uuid4()) if key is None else object_key(key)
+        put_fields(session, kind, key, given, new=True)
+        return key
     return resource.add(session, _setting(resource, given, key))
 
 
@@ -279,7 +300,7 @@ def view_of(known: StoredObject) -> Any:
     named = FIELDS[known.kind]
     fields = {name: known.fields.get(name) for name in named}
     for name, field in named.items():
-        if field.type == "text" and field.allowed and fields[name] is not None:
+        if field.type != "choice" and field.allowed and fields[name] is not None:
             fields[name] = _StoredValue(fields[name])
     return KORMITEL[known.kind].view.model_construct(
         **fields,
@@ -358,8 +379,36 @@ def _changed_fields(was: Mapping[str, Any], setting: BaseObjectSetting) -> dict[
     return {
         name: value
         for name, value in check_fields(setting.kind, values).items()
-        if not same_json(was.get(name), value)
+        if not isinstance(value, _StoredValue) and not same_json(was.get(name), value)
     }
+
+
+def _problems(view: Any, setting: BaseObjectSetting) -> Iterator[tuple[str, str]]:
+    """Yield the names of changed fields that the client cannot save, each with a sentence."""
+    was = {} if view is None else {name: getattr(view, name) for name in FIELDS[setting.kind]}
+    for name, problem in problems_of(setting.kind, _changed_fields(was, setting)):
+        yield name, _sentence("it", problem)
+
+
+def _check_savable(session: Session, kind: str, changed: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for a changed field that the client cannot save."""
+    for name, problem in problems_of(kind, changed):
+        raise InvalidRequest(_sentence(name, problem))
+    person = reference_key(changed, "person") if kind == BADGES else None
+    if person is not None and not known_keys(session, PERSONS, [person]):
+        raise InvalidRequest(f"person {person} is not known here: add it first, or leave it out")
+
+
+def _check_needed(kind: str, fields: Mapping[str, Any]) -> None:
+    for name, field in FIELDS.get(kind, {}).items():
+        if field.needed and fields.get(name) is None:
+            raise InvalidRequest(
+                f"{name} is missing, and the client takes none of {kind} without it: set it"
+            )
+
+
+def _sentence(subject: str, problem: ClientProblem) -> str:
+    return f"{subject} {problem.wrong}: {problem.remedy}"
 
 
 def _resource(
@@ -374,10 +423,9 @@ def _resource(
     def add(session: Session, given: Any) -> str:
         # A deleted object comes back, without any of its old fields.
         was = find_objects(session, kind, filter(None, [given.id]), deleted=True)
-        fields = was[given.id].fields if given.id in was else {}
-        return service.put_object(
-            session, kind, given.id, _changed_fields(fields, given), new=True
-        )
+        fields = _changed_fields(was[given.id].fields if given.id in was else {}, given)
+        _check_savable(session, kind, fields)
+        return service.put_object(session, kind, given.id, fields, new=True)
 
     def known(session: Session, key: str) -> StoredObject:
         found = service.find_object(session, kind, key)
@@ -390,6 +438,7 @@ def _resource(
         if given.id not in (None, found.key):
             raise InvalidRequest(f"an id cannot change: send {found.key}, or leave it out")
         fields = _changed_fields(found.fields, given)
+        _check_savable(session, kind, fields)
         if fields:
             service.put_object(session, kind, key, fields)
         return bool(fields)
@@ -419,6 +468,7 @@ def _resource(
         find=find,
         list=listed or list_all,
         filters=filters,
+        problems=_problems,
         bulk=Bulk(
             find_many,
             lambda session, settings: write_objects(session, kind, settings),

@@ -69,6 +69,7 @@ def store_rejected(session: Session, rejected: Iterable[Rejected], by: str, at: 
                     reason=one.reason,
                     sha256=digest,
                     waits=one.waits,
+                    key=one.item.key or None,
                     state="open",
                 )
             )

@@ -15,16 +15,29 @@ from sqlalchemy import ColumnElement, Row, and_, null, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.kormitel import wire
-from kalitka_hub.kormitel.fields import BADGES, DIRECTIONS, ENGAGEMENTS, PERSONS, reference_key
+from kalitka_hub.kormitel.documents import named_fields
+from kalitka_hub.kormitel.fields import (
+    BADGES,
+    DIRECTIONS,
+    ENGAGEMENTS,
+    KINDS,
+    PERSONS,
+    reference_key,
+)
 from kalitka_hub.kormitel.state import Source, State, stored_writes, writes_by_field
 from kalitka_hub.store.bulk import in_batches, in_values, insert_rows, update_rows
-from kalitka_hub.store.kormitel_models import KormitelObject, KormitelSentDirection
+from kalitka_hub.store.kormitel_models import (
+    KormitelObject,
+    KormitelQuarantined,
+    KormitelSentDirection,
+)
+from kalitka_hub.store.models import Site
 
 # Of each kind that others refer to: the name of the referring field.
 _REFERENCE_FIELDS = {BADGES: "badge", PERSONS: "person", DIRECTIONS: "direction"}
 _PLAIN_COLUMNS = (
-    *("created", "born", "died", "lives", "changed", "by", "held", "told_direction", "dropped"),
-    "taken",
+    *("created", "born", "died", "lives", "changed", "by", "held", "held_fields", "released"),
+    *("told_direction", "dropped", "taken"),
 )
 _STATE = select(
     KormitelObject.id,
@@ -65,7 +78,7 @@ def save(session: Session, states: Collection[State]) -> None:
 def update_holds(
     session: Session, states: Collection[State], source: Source
 ) -> dict[str, int | None]:
-    """Set or clear the reason for which each of these objects of one kind is withheld.
+    """Set or clear the reasons for which each of these objects of one kind is withheld.
 
     Returns the directions to pass to `record_dropped_directions`, after a save.
     """
@@ -73,14 +86,21 @@ def update_holds(
         return {}
     missing = _References(session, states)
     freed = _DroppedDirections(session, states)
+    set_aside = _set_aside(session, states)
     for state in states:
         was_held = state.held is not None
+        were_held = (state.held_fields or {}).keys()
         state.held = wire.why_held(state.kind, state.key, state.fields, state.alive, missing)
         if state.kind == DIRECTIONS and not state.alive and state.held is None:
             state.held = missing.reason_to_stay(state)
-        if was_held and state.held is None:
-            # Never sent until now: without a stamp a client's next date would miss the object.
-            state.changed = max(source.at, state.changed)
+        withheld = wire.withheld_fields(state.kind, state.fields, state.alive, missing)
+        for number, names in set_aside.get(state.key, ()):
+            why = wire.hold_set_aside(state.kind, number, names, withheld)
+            state.held = state.held or why
+        state.held_fields = withheld or None
+        if state.held is None and (was_held or were_held - withheld.keys()):
+            # Never sent until now: without a stamp a client's next date would miss it.
+            state.changed = state.released = max(source.at, state.changed)
         if state.kind == ENGAGEMENTS:
             freed.add(state, was_held)
     return freed.directions()
@@ -92,13 +112,42 @@ def recheck_dependents(session: Session, kind: str, keys: Iterable[str], source:
     if name is None:
         return
     column = getattr(KormitelObject, name)
-    # A badge may refer to an unknown person.
-    of_kind = KormitelObject.kind != BADGES
     for batch in in_batches(keys):
         ids = session.scalars(
-            select(KormitelObject.id).where(of_kind, in_values(session, column, batch))
+            select(KormitelObject.id).where(in_values(session, column, batch))
         ).all()
         _recheck(session, ids, source)
+
+
+def recheck_all(session: Session, source: Source) -> None:
+    """Update the holds of all objects after another release withheld others; else do nothing."""
+    site = session.scalars(select(Site)).one()
+    if not site.kormitel_recheck:
+        return
+    site.kormitel_recheck = False
+    kinds = session.scalars(select(KormitelObject.kind).distinct().order_by(KormitelObject.kind))
+    # Referred kinds first.
+    for kind in sorted(kinds, key=lambda one: KINDS.index(one) if one in KINDS else len(KINDS)):
+        ids = session.scalars(select(KormitelObject.id).where(KormitelObject.kind == kind)).all()
+        _recheck(session, ids, source)
+
+
+def recheck_objects(
+    session: Session, places: Iterable[tuple[str, str | None]], source: Source
+) -> None:
+    """Update the holds of objects, by kind and key, of which items were set aside or settled."""
+    keys_of: dict[str, set[str]] = defaultdict(set)
+    for kind, key in places:
+        if key:
+            keys_of[kind].add(key)
+    for kind, keys in keys_of.items():
+        for batch in in_batches(sorted(keys)):
+            states = load(session, kind, batch)
+            before = {key: reference_state(state) for key, state in states.items()}
+            _recheck(session, [state.id for state in states.values() if state.id], source)
+            after = load(session, kind, batch)
+            moved = [key for key, state in after.items() if reference_state(state) != before[key]]
+            recheck_dependents(session, kind, moved, source)
 
 
 def record_dropped_directions(
@@ -124,13 +173,33 @@ def _recheck(session: Session, ids: Collection[int], source: Source) -> None:
         for state in _states(session, in_values(session, KormitelObject.id, batch)):
             by_kind.setdefault(state.kind, []).append(state)
         for states in by_kind.values():
-            before = [state.held for state in states]
+            before = [(state.held, state.held_fields) for state in states]
             dropped = update_holds(session, states, source)
             differ = [
-                state for state, held in zip(states, before, strict=True) if state.held != held
+                state
+                for state, holds in zip(states, before, strict=True)
+                if (state.held, state.held_fields) != holds
             ]
             save(session, differ)
             record_dropped_directions(session, dropped, source)
+
+
+def _set_aside(
+    session: Session, states: Collection[State]
+) -> dict[str, list[tuple[int, frozenset[str] | None]]]:
+    """Return by key the numbers of open quarantined items, with the names of their fields."""
+    kinds = {state.kind for state in states}
+    found = defaultdict(list)
+    for batch in in_batches({state.key for state in states}):
+        mine = in_values(session, KormitelQuarantined.key, batch)
+        rows = session.scalars(
+            select(KormitelQuarantined)
+            .where(mine, KormitelQuarantined.state == "open", KormitelQuarantined.kind.in_(kinds))
+            .order_by(KormitelQuarantined.id)
+        )
+        for row in rows:
+            found[row.key].append((row.id, named_fields(row.kind, row.item)))
+    return found
 
 
 def _states(session: Session, *conditions: ColumnElement[bool]) -> Iterator[State]:

@@ -15,11 +15,11 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, null, or_, select
 from sqlalchemy.orm import Session
 
 from kalitka_hub.errors import InvalidRequest, NotFound
-from kalitka_hub.kormitel import quarantine
+from kalitka_hub.kormitel import owed, quarantine, wire
 from kalitka_hub.kormitel.documents import Item
 from kalitka_hub.kormitel.fields import (
     DIRECTIONS,
@@ -29,7 +29,7 @@ from kalitka_hub.kormitel.fields import (
     object_key,
 )
 from kalitka_hub.kormitel.ingest import Ingest
-from kalitka_hub.kormitel.repository import load
+from kalitka_hub.kormitel.repository import load, recheck_all, recheck_objects
 from kalitka_hub.kormitel.state import Source, State
 from kalitka_hub.store import audit
 from kalitka_hub.store.bulk import in_batches, in_values
@@ -41,7 +41,8 @@ from kalitka_hub.store.models import Site
 class Counts(NamedTuple):
     """The outcome of items. unchanged: the same as stored, older than stored, or repeated.
 
-    set_aside: newly quarantined for an operator; the same item counts once.
+    set_aside: newly quarantined for an operator; the same item counts once. An item of which only
+    some fields can be applied counts as two.
     """
 
     received: int
@@ -51,7 +52,7 @@ class Counts(NamedTuple):
 
 
 class StoredObject(NamedTuple):
-    """A stored object; see models.KormitelObject."""
+    """A stored object; see models.KormitelObject. held: why all or some of it is withheld."""
 
     kind: str
     key: str
@@ -61,6 +62,11 @@ class StoredObject(NamedTuple):
     changed: int
     by: str
     held: str | None
+
+
+def is_held() -> ColumnElement[bool]:
+    """Return the condition that an object, or a part of it, is withheld from today's client."""
+    return or_(KormitelObject.held.is_not(None), KormitelObject.held_fields.is_not(null()))
 
 
 def object_stamp(session: Session) -> int:
@@ -79,20 +85,27 @@ def apply_items(
     *,
     since: int | None = None,
     unsent: int | None = None,
+    owes: bool = False,
 ) -> Counts:
     """Apply items, and quarantine the ones that cannot be applied; no item is an error.
 
     by: the sender. since: the date of the whole document: a repeated item without a date of its
-    own counts once per date. unsent: see `state.Source`.
+    own counts once per date. unsent: see `state.Source`. owes: the sender is a client that passes
+    over these objects in its next answer: see `owed`.
     """
     source = Source(by, object_stamp(session), unsent=unsent)
+    recheck_all(session, source)
     run = Ingest(session, source, since)
     rejected = run.apply_all(items)
     received = run.received
     new = sum(
         quarantine.store_rejected(session, batch, by, source.at) for batch in in_batches(rejected)
     )
+    places = [(one.item.kind, one.item.key) for one in rejected]
+    recheck_objects(session, places, source)
     applied = run.applied
+    if owes and received <= owed.ITEMS_MAX:
+        owed.note_posted(session, by, run.posted)
     _retry_quarantined(session, run, source.at)
     run.finish()
     return Counts(received, applied, received - applied - new, new)
@@ -105,6 +118,7 @@ def apply_quarantined(session: Session, number: int, edits: Mapping[str, Any]) -
     """
     row = quarantine.find_open_item(session, number)
     stamp = object_stamp(session)
+    recheck_all(session, Source(row.by, stamp))
     run = Ingest(session, Source(row.by, stamp))
     for one in run.apply_all([quarantine.parse_again(row, edits)]):
         raise InvalidRequest(f"item {number} cannot be applied: {one.reason}")
@@ -112,9 +126,21 @@ def apply_quarantined(session: Session, number: int, edits: Mapping[str, Any]) -
     quarantine.resolve(row, "applied", change_author(session), stamp)
     audit_fields = {"reason": row.reason}, {"edits": dict(edits)} if edits else None
     audit.record(session, "apply", quarantine.KIND, str(number), *audit_fields)
+    recheck_objects(session, [(row.kind, row.key)], Source(row.by, stamp))
     _retry_quarantined(session, run, stamp)
     run.finish()
     return Counts(1, applied, 1 - applied, 0)
+
+
+def dismiss_quarantined(session: Session, number: int) -> None:
+    """Dismiss a quarantined item for good, even if it is sent again, and tell what is here.
+
+    Raises NotFound, InvalidRequest.
+    """
+    stamp = object_stamp(session)
+    quarantine.dismiss(session, number, stamp)
+    row = quarantine.find_item(session, number)
+    recheck_objects(session, [(row.kind, row.key)], Source(change_author(session), stamp))
 
 
 def put_object(
@@ -197,7 +223,7 @@ def list_objects(
     if deleted is not None:
         wanted = wanted.where(KormitelObject.died.is_not(None) == deleted)
     if held is not None:
-        wanted = wanted.where(KormitelObject.held.is_not(None) == held)
+        wanted = wanted.where(is_held() if held else ~is_held())
     if badge is not None:
         wanted = wanted.where(KormitelObject.badge == badge)
     wanted = wanted.where(*where).order_by(KormitelObject.key, KormitelObject.kind)
@@ -215,6 +241,7 @@ _OBJECTS = select(
     KormitelObject.changed,
     KormitelObject.by,
     KormitelObject.held,
+    KormitelObject.held_fields,
 ).where(KormitelObject.born.is_not(None))
 
 
@@ -227,7 +254,7 @@ def _stored_object(row: Row[*tuple[Any, ...]]) -> StoredObject:
         row.created,
         row.changed,
         row.by,
-        row.held,
+        row.held or (row.held_fields and wire.withheld_in_part(row.held_fields)),
     )
 
 
@@ -239,6 +266,7 @@ def _not_found(kind: str, key: object) -> NotFound:
 
 def _retry_quarantined(session: Session, run: Ingest, at: int) -> None:
     """Retry the quarantined items that waited for the new objects of this ingest."""
+    settled: set[tuple[str, str | None]] = set()
     while run.new_objects:
         new, run.new_objects = run.new_objects, set()
         for batch in in_batches(sorted(new)):
@@ -253,14 +281,17 @@ def _retry_quarantined(session: Session, run: Ingest, at: int) -> None:
                     row, one = rows[item.digest], rejected.get(item.digest)
                     if one is None:
                         quarantine.resolve(row, "applied", quarantine.THE_HUB, at)
+                        settled.add((row.kind, row.key))
                     else:
                         row.reason, row.waits = one.reason, one.waits
     session.flush()
+    recheck_objects(session, settled, Source(quarantine.THE_HUB, at))
 
 
 def _apply_own_changes(session: Session, kind: str, items: list[Item], new: bool | None) -> int:
     """Apply changes made at this hub, all or none; return how many objects changed."""
     source = Source(change_author(session), object_stamp(session), own=True)
+    recheck_all(session, source)
     run = Ingest(session, source)
     changed = 0
     for batch in in_batches(items):

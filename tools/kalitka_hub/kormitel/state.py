@@ -61,6 +61,8 @@ class State:
     changed: int = 0
     by: str = ""
     held: str | None = None
+    held_fields: dict[str, str] | None = None
+    released: int | None = None
     told_direction: str | None = None
     dropped: int | None = None
     taken: str | None = None

@@ -41,10 +41,10 @@ class Status(BaseModel):
     """The status of the exchange.
 
     paused: since when the exchange is paused, UTC; null: not paused. objects: by group, the number
-    that is not deleted. held: the number of objects withheld from today's client. set_aside: the
-    number of quarantined items that wait for an operator. last: the last exchange of each user and
-    way. silent: users of the role integration that never asked. unserved: badges that open nothing
-    for want of a reader.
+    that is not deleted. held: the number of objects that are withheld from today's client, as a
+    whole or in part. set_aside: the number of quarantined items that wait for an operator. last:
+    the last exchange of each user and way. silent: users of the role integration that never asked.
+    unserved: badges that open nothing for want of a reader.
     """
 
     paused: str | None
@@ -57,7 +57,7 @@ class Status(BaseModel):
 
 
 class HeldView(BaseModel):
-    """An object that is withheld from today's client, which could not take it."""
+    """An object that is withheld, or fields of it, from today's client, which cannot save them."""
 
     group: str
     id: str
@@ -88,9 +88,7 @@ def status_of(session: Session, now: int) -> Status:
     """Return the status of the exchange. now: microseconds since 1970 UTC."""
     paused = paused_since(session)
     counts = select(KormitelObject.kind, func.count()).where(is_alive())
-    held = select(func.count()).where(
-        KormitelObject.held.is_not(None), KormitelObject.born.is_not(None)
-    )
+    held = select(func.count()).where(service.is_held(), KormitelObject.born.is_not(None))
     counted = session.execute(counts.group_by(KormitelObject.kind).order_by(KormitelObject.kind))
     last = [*_last_exchanges(session, now)]
     heard = {one.user for one in last}
@@ -109,9 +107,7 @@ def status_of(session: Session, now: int) -> Status:
 def list_held(session: Session, after: str = "", limit: int = 100) -> list[HeldView]:
     """Return at most `limit` withheld objects, deleted or not, after the place `after`."""
     first, _, key = after.partition("/")
-    kinds = select(KormitelObject.kind).where(
-        KormitelObject.held.is_not(None), KormitelObject.kind >= first
-    )
+    kinds = select(KormitelObject.kind).where(service.is_held(), KormitelObject.kind >= first)
     found: list[StoredObject] = []
     for kind in session.scalars(kinds.distinct().order_by(KormitelObject.kind)).all():
         behind = key if kind == first else ""

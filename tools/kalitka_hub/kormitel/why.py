@@ -167,7 +167,7 @@ class _EatingExplainer:
         if never is not None:
             return never
         if badge.code is None:
-            return "the badge has no code that a reader could take"
+            return badge_rules.no_code_reason(badge.fields)
         owner = _owner_of(self._session, badge.code)
         if owner is not None and owner.id != badge.id:
             name = badge_name(owner.key, owner.fields)

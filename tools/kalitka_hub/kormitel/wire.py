@@ -1,13 +1,15 @@
 """The wire form of an object in both shapes, and which objects today's client must not get.
 
 One object that the client cannot take undoes the whole answer, and every later answer until the
-client is restarted. So such an object is withheld from the flat shape, with a reason for the
-operator. Pure. Source: kormitel.md, "What breaks the client, so what we never emit".
+client is restarted. So such an object, or such a field of a badge or person, is withheld from the
+flat shape, with a reason for the operator. Pure. Source: kormitel.md, "What breaks the client, so
+what we never emit".
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from kalitka_hub.kormitel.client_limits import problems_of
 from kalitka_hub.kormitel.fields import (
     ARRIVALS,
     BADGES,
@@ -16,7 +18,7 @@ from kalitka_hub.kormitel.fields import (
     FIELDS,
     KINDS,
     PERSONS,
-    is_date,
+    ObjectField,
     is_uuid,
     reference_key,
     wire_id,
@@ -26,6 +28,14 @@ from kalitka_hub.kormitel.fields import (
 _SENT = {kind: [field for field in FIELDS[kind].values() if field.sent] for kind in KINDS}
 # Sent in full, even if deleted.
 _FULL = (DIRECTIONS, ENGAGEMENTS, ARRIVALS)
+# Sent without the fields that the client cannot save; deleted, with nothing but their id.
+_IN_PART = (BADGES, PERSONS)
+# By kind, the names of the fields without which no object is sent.
+_NEEDED = {
+    kind: [field.name for field in rows.values() if field.needed or (kind in _FULL and field.sent)]
+    for kind, rows in FIELDS.items()
+}
+_OTHER = {"badge": ObjectField("badge", "reference")}  # what is known of any other kind
 _NEVER = "qr"  # not sent in groups beyond the contract either
 
 # Returns why an object cannot be referred to, by kind and key; None: it can.
@@ -33,16 +43,34 @@ MissingReason = Callable[[str, str], str | None]
 
 
 def flat_object(
-    kind: str, key: str, fields: Mapping[str, Any], alive: bool, *, whole: bool = False
+    kind: str,
+    key: str,
+    fields: Mapping[str, Any],
+    alive: bool,
+    *,
+    without: Collection[str] = (),
+    whole: bool = False,
 ) -> dict[str, Any]:
     """Return an object in the flat shape. Requires an object that is not withheld, or `whole`.
 
-    whole: with Kormitel's own fields, for another hub.
+    without: names of withheld fields. whole: with all of them and Kormitel's own fields, for
+    another hub.
     """
     shown = {"id": wire_id(key), "deleted": not alive}
-    if not alive and kind in (BADGES, PERSONS) and not whole:
+    if not alive and kind in _IN_PART and not whole:
         return shown
-    return shown | _fields(kind, fields, whole)
+    sent = _fields(kind, fields, whole)
+    if not whole:
+        sent = {name: value for name, value in sent.items() if name not in without}
+    return shown | sent
+
+
+def companion(key: str, alive: bool) -> dict[str, Any]:
+    """Return an unchanged badge that goes along with its arrival, in the flat shape.
+
+    With its fields it would undo what was changed in it at the client and is never posted.
+    """
+    return {"id": wire_id(key), "deleted": not alive}
 
 
 def grouped_object(
@@ -59,18 +87,56 @@ def why_held(
 
     missing: see `MissingReason`; called for each reference.
     """
-    if kind not in KINDS:
-        badge = reference_key(fields, "badge")
-        return None if badge is None else missing(BADGES, badge)
-    if not is_uuid(key):
+    if kind in KINDS and not is_uuid(key):
         return "its id is not a uuid, and the client takes no other"
-    if not alive and kind not in _FULL:
+    if kind in _IN_PART:
         return None
     return (
         _missing_field(kind, fields)
-        or _invalid_field(kind, fields)
+        or next(iter(_invalid_fields(kind, fields).values()), None)
         or _missing_reference(kind, fields, missing)
     )
+
+
+def withheld_fields(
+    kind: str, fields: Mapping[str, Any], alive: bool, missing: MissingReason
+) -> dict[str, str]:
+    """Return why fields of an object are withheld from the flat shape, by field, in words.
+
+    Only badges and persons may be sent without fields; any other object is withheld as a whole.
+    """
+    if kind not in _IN_PART or not alive:
+        return {}
+    found = _invalid_fields(kind, fields)
+    person = reference_key(fields, "person") if kind == BADGES else None
+    if person is not None:
+        why = missing(PERSONS, person) if is_uuid(person) else "the id of its person is not a uuid"
+        found |= {} if why is None else {"person": why}
+    return found
+
+
+def hold_set_aside(
+    kind: str, number: int, names: Collection[str] | None, held_fields: dict[str, str]
+) -> str | None:
+    """Withhold what a quarantined item would have changed: telling it back would undo that.
+
+    number: of the item. names: of its fields, None for the object as a whole. Adds the fields of a
+    badge or person to `held_fields`; returns why any other object is withheld, None if it is not.
+    """
+    decide = f"was set aside as item {number}: apply or dismiss it first"
+    if names is None:
+        return f"a change of it {decide}"
+    sent = [name for name, field in FIELDS.get(kind, {}).items() if field.sent and name in names]
+    if kind in _IN_PART:
+        for name in sent:
+            held_fields[name] = f"a change of its {name} {decide}"
+        return None
+    return f"a change of its {', '.join(sent)} {decide}" if sent else None
+
+
+def withheld_in_part(reasons: Mapping[str, str]) -> str:
+    """Return one sentence for the operator on withheld fields, from `withheld_fields`."""
+    return f"only {', '.join(reasons)}: {'; '.join(reasons.values())}"
 
 
 def _fields(kind: str, fields: Mapping[str, Any], whole: bool) -> dict[str, Any]:
@@ -86,37 +152,20 @@ def _fields(kind: str, fields: Mapping[str, Any], whole: bool) -> dict[str, Any]
 
 
 def _missing_field(kind: str, fields: Mapping[str, Any]) -> str | None:
-    if kind not in _FULL:
-        return None
-    absent = [field.name for field in _SENT[kind] if fields.get(field.name) is None]
+    needed = _NEEDED.get(kind, ())
+    absent = [name for name in needed if fields.get(name) is None]
     return f"it has no {', '.join(absent)}" if absent else None
 
 
-def _invalid_field(kind: str, fields: Mapping[str, Any]) -> str | None:
-    for field in _SENT[kind]:
-        name, value = field.name, fields.get(field.name)
-        if value is None:
-            continue
-        if field.allowed and value not in field.allowed:
-            known = ", ".join(field.allowed)
-            return f"its {name} is {str(value)[:40]!r}, and the client knows {known}"
-        if field.type == "date" and not is_date(str(value)):
-            return f"its {name} is not a valid date"
-    person = reference_key(fields, "person") if kind == BADGES else None
-    if person is not None and not is_uuid(person):
-        return "the id of its person is not a uuid"
-    batch = fields.get("batch") if kind == BADGES else None
-    if batch is not None and not (str(batch).isascii() and str(batch).isdigit()):
-        return f"its batch is {str(batch)[:40]!r}, and the client takes only a number"
-    return None
+def _invalid_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, str]:
+    return {name: f"its {name} {found.wrong}" for name, found in problems_of(kind, fields)}
 
 
 def _missing_reference(kind: str, fields: Mapping[str, Any], missing: MissingReason) -> str | None:
-    if kind not in _FULL:
-        return None
-    for name in (field.name for field in _SENT[kind] if field.type == "reference"):
+    known = FIELDS.get(kind, _OTHER).values()
+    for name in (field.name for field in known if field.type == "reference"):
         key = reference_key(fields, name)
-        why = missing(f"{name}s", key) if key is not None else f"it has no {name}"
+        why = None if key is None else missing(f"{name}s", key)
         if why is not None:
             return why
     return None

@@ -29,7 +29,7 @@ from kalitka_hub.rest.auth import Operator, State, Viewer
 from kalitka_hub.rest.resources import not_found_as_invalid
 from kalitka_hub.rest.site import At, parse_minute
 from kalitka_hub.site.inputs import InputModel, Number, SearchText
-from kalitka_hub.store.changes import change_context, write_transaction
+from kalitka_hub.store.changes import write_transaction
 from kalitka_hub.store.kormitel_models import KEY_MAX, KIND_MAX, URL_MAX
 from kalitka_hub.store.models import NAME_MAX
 
@@ -137,7 +137,7 @@ def apply_set_aside(
 def dismiss_set_aside(state: State, caller: Operator, number: QuarantineNumber) -> SetAsideView:
     """Dismiss a quarantined item for good."""
     with write_transaction(state.database, caller.who) as session:
-        quarantine.dismiss(session, number, change_context(session).micros)
+        service.dismiss_quarantined(session, number)
         return quarantine.view_of(quarantine.find_item(session, number))
 
 
@@ -230,8 +230,7 @@ def change_object(
 ) -> ObjectView:
     """Set the given fields of an object; add the object if there is none."""
     with write_transaction(state.database, caller.who) as session:
-        fields = operator_models.checked_fields(check_kind(group), data.fields)
-        service.put_objects(session, group, {key: fields})
+        operator_models.put_fields(session, check_kind(group), key, data.fields)
         return status.object_view(service.find_object(session, group, key))
 
 

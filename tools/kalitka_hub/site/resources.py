@@ -61,6 +61,9 @@ class Resource:
 
     bulk: the functions of a resource with many objects; without them it is written one by one.
     special_creation: how REST adds an object, if not by `setting`, `add` and `view`.
+
+    problems(view, setting): names of fields and sentences on why a valid setting may not be
+    written over a view, None for a new object; found by `add` and `change` too.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Resource:
     filters: type[Filters] = Filters
     bulk: Bulk | None = None
     special_creation: Creation | None = None
+    problems: Callable[[Any, Any], Iterable[tuple[str, str]]] = lambda *_: ()
 
     @property
     def creation(self) -> Creation:

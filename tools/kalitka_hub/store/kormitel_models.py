@@ -73,6 +73,10 @@ class KormitelObject(Base):
     # Badges that are not deleted only: the token code, and since when the badge has had it.
     code: Mapped[str | None] = mapped_column(String(255), index=True)
     code_since: Mapped[int | None] = mapped_column(BigInteger)
+    # Badges and persons only: why fields are left out of the flat shape, by field; None: none.
+    held_fields: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # When the object, or fields of it, last ceased to be withheld; None: never.
+    released: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class KormitelSentDirection(Base):
@@ -83,6 +87,23 @@ class KormitelSentDirection(Base):
 
     direction: Mapped[str] = mapped_column(String(KEY_MAX), primary_key=True)
     engagement: Mapped[str] = mapped_column(String(KEY_MAX), primary_key=True, index=True)
+
+
+class KormitelOwed(Base):
+    """An object that a client posted and may not take from its next answer; see `kormitel.owed`.
+
+    sure: whether this hub has something in it that the client does not know. followed: when the
+    answer that followed the back-sync was given, microseconds; None: not yet.
+    """
+
+    __tablename__ = "kormitel_owed"
+    __table_args__ = (WITHOUT_ROWID,)
+
+    user: Mapped[str] = mapped_column(String(NAME_MAX), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(KIND_MAX), primary_key=True)
+    key: Mapped[str] = mapped_column(String(KEY_MAX), primary_key=True)
+    sure: Mapped[bool]
+    followed: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class KormitelToken(Base):
@@ -131,6 +152,8 @@ class KormitelQuarantined(Base):
     # When the item was applied or dismissed, and by whom.
     settled: Mapped[int | None] = mapped_column(BigInteger)
     settled_by: Mapped[str | None] = mapped_column(String(NAME_MAX))
+    # The key of the item's object; None if the item has no valid id.
+    key: Mapped[str | None] = mapped_column(String(KEY_MAX), index=True)
 
 
 class KormitelExchange(Base):

@@ -416,6 +416,11 @@ class _FileImport:
             for error in fault.errors():
                 self._add_problem(line, *_column_and_sentence(error))
             return None
+        problems = [*self._resource.problems(view, setting)]
+        for name, error in problems:
+            self._add_problem(line, name, error)
+        if problems:
+            return None
         row = _Row(line, key, view, setting)
         return row if self._is_unique(row) else None
 
