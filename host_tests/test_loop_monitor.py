@@ -3,7 +3,7 @@
 import asyncio
 
 import loop_monitor
-from kalitka.sync.client import body_length, body_pieces
+from kalitka.sync import client
 
 
 def faults(monkeypatch, use):
@@ -14,18 +14,16 @@ def faults(monkeypatch, use):
     return monitor.faults
 
 
-CODES = [b"04A1B2C3"] * 1000
+def measure():
+    """Measure a request with a long list of codes."""
+    return client.body_length(5, [b"04A1B2C3"] * 1000)
 
 
 def test_a_long_turn_is_a_fault_that_names_its_line(monkeypatch):
-    async def in_one_turn():
-        await asyncio.sleep(0)
-        list(body_pieces(5, CODES))
-
-    found = faults(monkeypatch, in_one_turn)
+    monkeypatch.setattr(client, "_FAIR", 1 << 20)  # all of it in one turn
+    found = faults(monkeypatch, measure)
     assert len(found) == 1 and "kalitka/sync/client.py:" in found[0], found
 
 
 def test_short_turns_are_none(monkeypatch):
-    # As much work as above.
-    assert not faults(monkeypatch, lambda: body_length(5, CODES))
+    assert not faults(monkeypatch, measure)
