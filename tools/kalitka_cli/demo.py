@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kalitka.journal.entries import SCANNER
 from kalitka.journal.words import reason_text
 from kalitka_hub.site.tokens import TokenSetting
 from kalitka_sim.hub_process import HubError, HubProcess
@@ -308,8 +309,10 @@ class _Demo:
         return entries
 
     def _entries(self) -> list[dict]:
+        # Of cards: readers over http also say, once a start, that nobody proves their time.
         listed = json.loads(self.hub.command("log", "list", "--json", "--limit", "1000"))
-        return sorted(listed, key=lambda entry: (entry["reader"], entry["number"]))
+        cards = [entry for entry in listed if entry["source"] == SCANNER]
+        return sorted(cards, key=lambda entry: (entry["reader"], entry["number"]))
 
     def summary(self, seconds: float) -> int:
         self.heading("Summary")
