@@ -257,48 +257,45 @@ def test_a_time_before_this_firmware_or_beyond_the_calendar_is_not_taken(tmp_pat
             assert reader.present("04A1B2C3").when == "clock not set"
 
 
+def lock_opened(hub, reader, level):
+    """Let a card open the lock in frozen time; return a function that lists its changes since."""
+    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
+    lock = reader.board["LOCK"]
+    reader.power_on()
+    reader.wait_line("sync: full")
+    reader.freeze_time()
+    before = len(reader.pin_changes)
+    reader.send_pulses(wiegand_bits("04A1B2C3"))
+    reader.wait_pin(lock, level)
+    return lambda: [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
+
+
 @pytest.mark.parametrize(("kind", "locked"), [("fail-secure", 0), ("fail-safe", 1)])
 def test_the_lock_shuts_in_time_while_the_loop_hangs(hub, tmp_path, kind, locked):
-    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
     with at_the_hub(hub, tmp_path, lock_kind=kind, lock_seconds=2) as reader:
-        lock = reader.board["LOCK"]
-        reader.power_on()
-        reader.wait_line("sync: full")
-        reader.freeze_time()
-        before = len(reader.pin_changes)
-        reader.send_pulses(wiegand_bits("04A1B2C3"))
-        reader.wait_pin(lock, 1 - locked)
+        changes = lock_opened(hub, reader, 1 - locked)
         reader.stall(30_000)
-        changes = [(level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock]
-        (opened, first), (shut, last) = changes
+        (opened, first), (shut, last) = changes()
         assert (opened, shut) == (1 - locked, locked)
         assert 2000 <= last - first <= 2100
         # A real one would have been restarted after 20 of these 30 seconds.
         reader.wait_line("Task watchdog got triggered")
         seen = len(reader.console)
         reader.wait_ready(since=seen)
-        assert reader.pins[lock] == locked
+        assert reader.pins[reader.board["LOCK"]] == locked
 
 
 def test_the_lock_shuts_in_time_while_nobody_reads_the_pins(hub, tmp_path):
-    hub.set_tokens([TokenSetting("04A1B2C3", ("9_1",))])
     with at_the_hub(hub, tmp_path, lock_seconds=2) as reader:
-        lock = reader.board["LOCK"]
-        reader.power_on()
-        reader.wait_line("sync: full")
-        reader.freeze_time()
-        before = len(reader.pin_changes)
-        reader.send_pulses(wiegand_bits("04A1B2C3"))
-        reader.wait_pin(lock, 1)
-        channel = reader.channel
+        changes = lock_opened(hub, reader, 1)
+        channel, lock = reader.channel, reader.board["LOCK"]
         with channel._changed:  # its thread stands still, as if it were stopped by a signal
             channel._socket.sendall(b'{"do": "stall", "ms": 5000}\n')
             time.sleep(1)  # the chip goes on; how far it comes makes no difference
             assert channel.pins[lock] == 1
         reader.wait_pin(lock, 0)
-        (_, first), (_, last) = [
-            (level, ms) for pin, level, ms in reader.pin_changes[before:] if pin == lock
-        ]
+        (opened, first), (shut, last) = changes()
+        assert (opened, shut) == (1, 0)
         assert 2000 <= last - first <= 2100
 
 

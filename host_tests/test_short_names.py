@@ -1,4 +1,4 @@
-"""What is compiled for a device: the same program, with few names and without public constants."""
+"""A device's firmware is the same program, with fewer names and its public constants inlined."""
 
 import ast
 import io

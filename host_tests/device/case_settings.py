@@ -200,7 +200,7 @@ def test_without_memory_for_good_settings_the_reader_starts_again():
     damaged = good[:20] + b"?" + good[21:]
 
     def found(data, copy, *short):
-        # What is loaded if memory is too short for these of the two; "" if the start fails.
+        # How the lock is wired if parsing these bytes finds no memory; "" if the start fails.
         kept = settings.parse
 
         def parse(data, known=None):

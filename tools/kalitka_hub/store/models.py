@@ -87,7 +87,7 @@ class Site(Base):
     # What the site's scanners send: names of `token_codes.PRESETS`, separated by commas; None: not
     # declared.
     scanners: Mapped[str | None] = mapped_column(String(100))
-    # Whether a newer release withholds other objects from Kormitel: all are to be looked at again.
+    # Set by a migration that changes what is withheld from Kormitel: every object is rechecked.
     kormitel_recheck: Mapped[bool | None]
 
 

@@ -1,4 +1,4 @@
-"""What is owed to a client of Kormitel: objects that it passed over in an answer."""
+"""Objects that a client of Kormitel passed over in an answer, and that are sent again."""
 
 import sqlalchemy as sa
 from alembic import op
